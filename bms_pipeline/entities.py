@@ -1,0 +1,359 @@
+"""The five entities, declared once: where BMS lists them, which fields are read, how they map and match.
+
+Everything downstream (landing, snapshot, reconcile, plan, load, Dagster assets, CLI tables) is generated from
+``ENTITIES``; adding a field or an entity happens here. Nothing here opens a file or a connection.
+
+Certainty of the API facts (``docs/api_facts.md``): list calls and field names are from the vendor's OpenAPI document;
+Passportal's labels were seen in real responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+EntityName = str
+"""One of ``clients``, ``users``, ``locations``, ``contacts``, ``assets``."""
+
+WireType = str | list[Any] | dict[str, Any]
+"""A DuckDB type, or for nested JSON a list or an object of them."""
+
+
+@dataclass(frozen=True)
+class ListCall:
+    """One list call of the BMS API.
+
+    ``has_total``: answers carry ``totalRecords``. ``modified_since``: takes ``Filter.ModifiedOnFrom``.
+    """
+
+    name: str
+    path: str
+    has_total: bool
+    modified_since: bool
+
+
+ACCOUNTS = ListCall("accounts", "/v2/crm/accounts/summary", has_total=True, modified_since=True)
+EMPLOYEES = ListCall("employees", "/v2/hr/employees/searchselect", has_total=True, modified_since=False)
+CONTACTS = ListCall("contacts", "/v2/crm/contacts/summary", has_total=True, modified_since=True)
+ASSETS = ListCall("assets", "/v2/servicedesk/hardwareasset/searchselect", has_total=False, modified_since=False)
+
+LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value that is kept of a record, always text.
+
+    ``sql`` computes it from the record's wire columns; ``label`` is its name in Passportal.
+    """
+
+    name: str
+    sql: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Records of both sides that share all of ``keys`` are the same record, if exactly one on each side bears them.
+
+    ``across_clients``: unique in the whole tenant and not only inside its client (a serial number is).
+    """
+
+    reason: str
+    keys: tuple[str, ...]
+    across_clients: bool = False
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One of the five kinds of records.
+
+    ``wire`` maps each JSON key that is read to its type; ``other_keys`` are documented and not read; ``array_in`` names the array of the list call's rows
+    that holds the records (locations sit inside accounts). ``name_sql`` is the record's name, by which it is matched.
+    ``keys`` are SQL expressions over the fields, the same on both sides, blank as NULL. ``decided_by_person``: before
+    the first finish an unmatched record waits for a person instead of being created.
+    """
+
+    name: EntityName
+    singular: str
+    list_call: ListCall
+    wire: Mapping[str, WireType]
+    name_sql: str
+    fields: tuple[Field, ...]
+    rules: tuple[Rule, ...]
+    keys: Mapping[str, str] = field(default_factory=dict)
+    other_keys: tuple[str, ...] = ()
+    has_client: bool = True
+    decided_by_person: bool = False
+    array_in: str | None = None
+    active_sql: str = "isActive"
+    modified_sql: str = "NULL::VARCHAR"
+    account_sql: str = "accountId"
+    account_type_sql: str = "NULL::BIGINT"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that BMS and Passportal share, ``name`` first."""
+        return ("name", *(each.name for each in self.fields))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Column → Passportal label."""
+        return {"name": "Name", **{each.name: each.label for each in self.fields}}
+
+
+def _first(array: str, value: str, wanted: str) -> str:
+    """SQL: ``value`` of the element with the lowest id among those for which ``wanted`` holds, else NULL.
+
+    A contact can have two default e-mails; the choice must not depend on the order in which they are listed.
+    """
+    return f"list_sort(list_filter({array}, lambda e: {wanted}))[1].{value}"
+
+
+def _first_or_any(array: str, value: str, wanted: str) -> str:
+    """SQL: as ``_first``, falling back to the element with the lowest id."""
+    return f"coalesce({_first(array, value, wanted)}, list_sort({array})[1].{value})"
+
+
+NAME = Rule("identical_name", ("name_key",))
+# A serial number that says nothing: what manufacturers and imaging tools leave behind.
+JUNK_SERIALS = (
+    "0",
+    "00000000",
+    "0123456789",
+    "123456789",
+    "1234567890",
+    "CHASSISSERIALNUMBER",
+    "DEFAULT",
+    "DEFAULTSTRING",
+    "INVALID",
+    "NA",
+    "NONE",
+    "NOTAPPLICABLE",
+    "NOTSPECIFIED",
+    "NULL",
+    "OEM",
+    "SERIALNUMBER",
+    "SYSTEMSERIALNUMBER",
+    "TBD",
+    "TOBEFILLEDBYOEM",
+    "UNKNOWN",
+    "XXXXXXXX",
+)
+_SERIAL = "upper(regexp_replace(serial_number, '[^0-9A-Za-z]', '', 'g'))"
+SERIAL_KEY = (
+    f"CASE WHEN length({_SERIAL}) >= 4 AND {_SERIAL} NOT IN ({', '.join(repr(each) for each in JUNK_SERIALS)})"
+    f" AND NOT regexp_full_match({_SERIAL}, '0*|X*') THEN {_SERIAL} END"
+)
+
+_MAIN_ADDRESS = "coalesce(list_filter(addresses, lambda e: e.isMain)[1], addresses[1])"
+_ADDRESS: WireType = {
+    "address1": "VARCHAR",
+    "address2": "VARCHAR",
+    "city": "VARCHAR",
+    "state": "VARCHAR",
+    "zipCode": "VARCHAR",
+    "country": "VARCHAR",
+    "phone": "VARCHAR",
+    "fax": "VARCHAR",
+    "emailAddress": "VARCHAR",
+    "isMain": "BOOLEAN",
+}
+_MAIN_SITE = "coalesce(list_filter(locations, lambda e: e.isMain)[1], locations[1])"
+
+CLIENTS = Entity(
+    name="clients",
+    singular="client",
+    list_call=ACCOUNTS,
+    wire={
+        "id": "BIGINT",
+        "accountName": "VARCHAR",
+        "accountTypeId": "BIGINT",
+        "isActive": "BOOLEAN",
+        "modifiedOn": "VARCHAR",
+        "locations": [{"isMain": "BOOLEAN", "addresses": [_ADDRESS]}],
+    },
+    other_keys=(
+        "createdBy",
+        "createdOn",
+        "modifiedBy",
+        "parentId",
+        "accountCode",
+        "accountType",
+        "businessTypeId",
+        "businessType",
+        "serviceTypeId",
+        "serviceType",
+        "accountManagerId",
+        "accountManagerUserName",
+        "currencyId",
+        "currencyName",
+        "creditLimit",
+        "netDays",
+        "salesTaxItemId",
+        "salesTaxItemName",
+        "website",
+        "description",
+        "classId",
+        "className",
+        "isBilling",
+        "acquiredDate",
+        "tenantName",
+    ),
+    name_sql="accountName",
+    fields=(
+        Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone"),
+        Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email"),
+    ),
+    rules=(NAME,),
+    has_client=False,
+    decided_by_person=True,
+    modified_sql="modifiedOn",
+    account_sql="id",
+    account_type_sql="accountTypeId",
+)
+
+USERS = Entity(
+    name="users",
+    singular="user",
+    list_call=EMPLOYEES,
+    wire={
+        "id": "BIGINT",
+        "firstName": "VARCHAR",
+        "lastName": "VARCHAR",
+        "emailAddress": "VARCHAR",
+        "isActive": "BOOLEAN",
+    },
+    other_keys=(
+        "username",
+        "jobTitle",
+    ),
+    name_sql="concat_ws(' ', firstName, lastName)",
+    fields=(
+        Field("first_name", "firstName", "First Name"),
+        Field("last_name", "lastName", "Last Name"),
+        Field("email", "emailAddress", "Email"),
+    ),
+    rules=(NAME,),
+    has_client=False,
+    decided_by_person=True,
+    account_sql="NULL::BIGINT",
+)
+
+LOCATIONS = Entity(
+    name="locations",
+    singular="location",
+    list_call=ACCOUNTS,
+    array_in="locations",
+    wire={
+        "id": "BIGINT",
+        "locationName": "VARCHAR",
+        "isActive": "BOOLEAN",
+        "modifiedOn": "VARCHAR",
+        "addresses": [_ADDRESS],
+    },
+    other_keys=(
+        "createdBy",
+        "createdOn",
+        "modifiedBy",
+        "isMain",
+        "timeZoneId",
+        "dateFormatId",
+        "timeFormatId",
+    ),
+    name_sql="locationName",
+    fields=(
+        Field("address_1", f"{_MAIN_ADDRESS}.address1", "Address 1"),
+        Field("address_2", f"{_MAIN_ADDRESS}.address2", "Address 2"),
+        Field("city", f"{_MAIN_ADDRESS}.city", "City"),
+        Field("state", f"{_MAIN_ADDRESS}.state", "State / Province"),
+        Field("postal_code", f"{_MAIN_ADDRESS}.zipCode", "ZIP / Postal Code"),
+        Field("country", f"{_MAIN_ADDRESS}.country", "Country"),
+        Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone"),
+        Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax"),
+    ),
+    rules=(NAME,),
+    modified_sql="modifiedOn",
+)
+
+CONTACT_RECORDS = Entity(
+    name="contacts",
+    singular="contact",
+    list_call=CONTACTS,
+    wire={
+        "id": "BIGINT",
+        "accountId": "BIGINT",
+        "locationName": "VARCHAR",
+        "firstName": "VARCHAR",
+        "lastName": "VARCHAR",
+        "jobTitle": "VARCHAR",
+        "isPoc": "BOOLEAN",
+        "isActive": "BOOLEAN",
+        "modifiedOn": "VARCHAR",
+        "emails": [{"id": "BIGINT", "emailAddress": "VARCHAR", "isDefault": "BOOLEAN"}],
+        "phones": [{"id": "BIGINT", "phone": "VARCHAR", "phoneType": "VARCHAR", "isDefault": "BOOLEAN"}],
+    },
+    other_keys=(
+        "createdBy",
+        "createdOn",
+        "modifiedBy",
+        "accountName",
+        "locationId",
+        "effectiveDate",
+        "isBillable",
+        "canRecieveInvoices",
+    ),
+    name_sql="concat_ws(' ', firstName, lastName)",
+    fields=(
+        Field("first_name", "firstName", "First Name"),
+        Field("last_name", "lastName", "Last Name"),
+        Field("job_title", "jobTitle", "Job Title"),
+        Field("email", _first_or_any("emails", "emailAddress", "e.isDefault"), "Email Address"),
+        Field("phone", _first_or_any("phones", "phone", "e.isDefault"), "Phone"),
+        Field("mobile_phone", _first("phones", "phone", "lower(e.phoneType) LIKE '%mobile%'"), "Mobile Phone"),
+        Field("location", "locationName", "Location"),
+        Field("primary_contact", "CASE WHEN isPoc THEN 'Yes' ELSE 'No' END", "Primary Contact"),
+    ),
+    keys={"email_key": "lower(trim(email))"},
+    rules=(NAME, Rule("identical_name_and_email", ("name_key", "email_key"))),
+    modified_sql="modifiedOn",
+)
+
+ASSET_RECORDS = Entity(
+    name="assets",
+    singular="asset",
+    list_call=ASSETS,
+    wire={
+        "id": "BIGINT",
+        "accountId": "BIGINT",
+        "assetName": "VARCHAR",
+        "categoryName": "VARCHAR",
+        "locationName": "VARCHAR",
+        "serialNumber": "VARCHAR",
+        "ipAddress": "VARCHAR",
+        "contactName": "VARCHAR",
+        "isActive": "BOOLEAN",
+    },
+    other_keys=(
+        "categoryId",
+        "machineGroupId",
+        "contactId",
+        "accountName",
+    ),
+    name_sql="assetName",
+    fields=(
+        Field("type", "categoryName", "Type"),
+        Field("serial_number", "serialNumber", "Serial Number"),
+        Field("primary_ip", "ipAddress", "Primary IP"),
+        Field("location", "locationName", "Location"),
+        Field("assigned_user", "contactName", "Assigned User"),
+    ),
+    keys={"serial_key": SERIAL_KEY},
+    rules=(Rule("identical_serial", ("serial_key",), across_clients=True), NAME),
+)
+
+ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
+"""In the order they are loaded: clients before what lives inside them."""
+
+BY_NAME: dict[EntityName, Entity] = {each.name: each for each in ENTITIES}

@@ -1,0 +1,127 @@
+"""Every error this project raises on purpose.
+
+::
+
+    PipelineError
+    ├── SettingsError            a setting is missing, malformed or unsafe
+    ├── ServiceError             a call to BMS or Passportal did not succeed
+    │   ├── ServiceUnreachable   no connection, no answer in time, or 5xx after every retry
+    │   ├── CertificateRefused   the TLS certificate is not trusted
+    │   ├── RedirectRefused      the service sent us to another address
+    │   ├── AnswerUnreadable     not the JSON that the API promises: HTML, a cut body, a wrong shape
+    │   ├── RequestRefused       the service understood and said no
+    │   │   ├── LoginRefused     wrong user name, password, tenant or MFA code
+    │   │   └── AccessRefused    this user may not read this module
+    │   └── BudgetExhausted      the hourly limit of calls is used up
+    ├── SweepIncomplete          a list could not be read to a provable end
+    ├── LandingError             landed pages do not fit the declared fields; nothing was replaced
+    ├── WarehouseError           the database file cannot be used
+    │   ├── WarehouseBusy        another process holds it
+    │   └── StorageFull          the disk is full
+    ├── PlanError                a plan cannot be made or loaded
+    │   ├── PlanStale            its inputs changed since it was made
+    │   └── BreakerOpen          it would touch more than the set share of an entity
+    ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
+    └── RunLocked                another run of this pipeline is at work in the same home folder
+
+Each carries what happened (with where: entity, id, page, file) and what to do next; ``str(error)`` shows both.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """What happened and what to do about it, for the person who reads it.
+
+    ``message`` says what happened and where; ``next_step`` what to do, or is empty where nothing can be done.
+    """
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message, next_step)
+        self.message = message
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.message}\n→ {self.next_step}" if self.next_step else self.message
+
+
+class SettingsError(PipelineError):
+    """A setting is missing, malformed or unsafe."""
+
+
+class ServiceError(PipelineError):
+    """A call to BMS or Passportal did not succeed."""
+
+
+class ServiceUnreachable(ServiceError):
+    """No connection, no answer in time, or 5xx after every retry (then ``status`` says which)."""
+
+    status: int | None = None
+
+
+class CertificateRefused(ServiceError):
+    """The TLS certificate is not trusted."""
+
+
+class RedirectRefused(ServiceError):
+    """The service sent us to another address; secrets are never sent along."""
+
+
+class AnswerUnreadable(ServiceError):
+    """Not the JSON that the API promises."""
+
+
+class RequestRefused(ServiceError):
+    """The service understood the request and said no."""
+
+
+class LoginRefused(RequestRefused):
+    """Wrong user name, password, tenant or MFA code."""
+
+
+class AccessRefused(RequestRefused):
+    """The user may not read this module."""
+
+
+class BudgetExhausted(ServiceError):
+    """The hourly limit of calls is used up; what was read so far is kept."""
+
+
+class SweepIncomplete(PipelineError):
+    """A list could not be read to a provable end."""
+
+
+class LandingError(PipelineError):
+    """Landed pages do not fit the declared fields; nothing was replaced."""
+
+
+class WarehouseError(PipelineError):
+    """The database file cannot be used."""
+
+
+class WarehouseBusy(WarehouseError):
+    """Another process holds the database file."""
+
+
+class StorageFull(WarehouseError):
+    """The disk is full."""
+
+
+class PlanError(PipelineError):
+    """A plan cannot be made or loaded."""
+
+
+class PlanStale(PlanError):
+    """The plan's inputs changed since it was made."""
+
+
+class BreakerOpen(PlanError):
+    """The plan would touch more than the set share of an entity."""
+
+
+class RecordsUnexplained(PipelineError):
+    """The records read are not the sum of the outcomes."""
+
+
+class RunLocked(PipelineError):
+    """Another run of this pipeline is at work in the same home folder."""

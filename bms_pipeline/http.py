@@ -1,0 +1,547 @@
+"""The one place that talks HTTP: TLS, addresses, redirects, deadlines, sizes, retries, redaction.
+
+``Service`` is one remote service at one base address. What it promises, for every call:
+
+* The connection is TLS 1.2 or newer with a certificate that certifi (or the one given CA file) vouches for; plain
+  ``http`` only to this machine. Neither ``REQUESTS_CA_BUNDLE`` nor ``.netrc`` nor a proxy variable changes that.
+* It goes to the named host at a public address. Private and link-local addresses are refused unless a setting names
+  the host, checked on the socket itself, so that a DNS answer cannot change between check and use.
+* A redirect is an error that names the other host: a login body or a token is never sent there.
+* It ends in time: the deadline is for the whole try, connect to last byte, however slowly the bytes trickle.
+* It ends in bounded memory: body and decompressed body have a cap.
+* A body that was cut short is an error and never a shorter answer.
+* No error text carries a header, a request body or a query string, and no error holds one by its context.
+
+Speed: ``requests.Session.request`` costs about 0.8 ms of CPU a call (merging settings, cookies, hooks), which is most
+of the cost of a page. So the session's own connection pool is used directly, at about 0.3 ms.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import io
+import ipaddress
+import json
+import random
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
+from urllib3 import exceptions as urllib3_errors
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from bms_pipeline.errors import (
+    AnswerUnreadable,
+    CertificateRefused,
+    RedirectRefused,
+    ServiceError,
+    ServiceUnreachable,
+    SettingsError,
+)
+
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection; a host that is up answers at once."""
+BODY_BYTES = 64 * 1024 * 1024
+"""Largest body, compressed or not. A page of 100 BMS records is about 80 KB; ten records of 5 MB still fit."""
+WORTH_RETRYING = frozenset({429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answered: status, headers (looked up in any case), the whole body unpacked, and tries it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    tries: int = 1
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {len(self.body)} bytes)"  # a login's answer holds tokens
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How a GET that failed for a passing reason is tried again. Seconds; ``sleep`` and ``clock`` are for tests."""
+
+    tries: int = 4
+    first_wait: float = 0.5
+    longest_wait: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
+
+    def wait(self, tried: int, retry_after: str | None) -> float:
+        """Return the seconds to wait after ``tried`` tries: as asked, else doubling; jittered and capped.
+
+        The jitter only ever lengthens what the service asked for, so that threads do not come back all at once.
+        """
+        asked = seconds_asked(retry_after, self.clock())
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
+        if asked is None:
+            return min(self.first_wait * float(2**tried) * jitter, self.longest_wait)
+        return min(asked + self.first_wait * (jitter - 0.5), self.longest_wait)
+
+
+def seconds_asked(retry_after: str | None, now: float) -> float | None:
+    """Return the seconds (0 or more) that a ``Retry-After`` number or HTTP date asks for; ``None`` if it is garbage."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])  # nine digits are 30 years; more would only be a way to make us count
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+class Service:
+    """One remote service at one base address; safe to share between ``connections`` threads.
+
+    ``name`` is how errors call it (``BMS``) and the prefix of its settings (``BMS_CA_FILE``, ``BMS_PRIVATE_HOST``).
+    ``deadline_seconds`` bounds each single try. Raises ``SettingsError`` for an address that may not be used.
+
+    Every call raises ``ServiceUnreachable`` (no connection, no whole answer in time, 5xx), ``CertificateRefused``,
+    ``RedirectRefused``, ``AnswerUnreadable`` (cut or oversized body) or ``SettingsError`` (private address), and gives
+    any other status back as an ``Answer``. ``before_send`` is called before every try, retries included.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        name: str,
+        ca_file: Path | None = None,
+        private_host: str = "",
+        connections: int = 8,
+        deadline_seconds: float = 60.0,
+        retries: Retries | None = None,
+    ) -> None:
+        parts = checked_address(base_url, name=name, private_host=private_host)
+        self.name = name
+        self.host = parts.hostname or ""
+        self.base_url = base_url.rstrip("/")
+        self._base_path = parts.path.rstrip("/")
+        self._deadline = deadline_seconds
+        self._retries = retries or Retries()
+        self._session = requests.Session()
+        self._session.trust_env = False
+        adapter = _Transport(_tls_context(ca_file, name), connections)
+        self._session.mount(self.base_url, adapter)
+        self._pool = adapter.pool_for(parts, private_host, name)
+
+    def __repr__(self) -> str:
+        return f"Service({self.name}, {self.base_url})"
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+        self._session.close()
+
+    def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: bool = True,
+        whole: Callable[[bytes], bool] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Answer:
+        """GET ``path`` below the base address, tried again when what failed may pass.
+
+        ``whole`` says of a 200 body whether it is all there, for formats that show it: a server that closes the
+        connection early without having said the length cannot be caught otherwise.
+        """
+        target = f"{path}?{urlencode(params)}" if params else path
+        call = _Call("GET", target, {**_HEADERS, **(headers or {})}, None, whole)
+        return self._send(call, self._retries.tries if retry else 1, before_send)
+
+    def post_form(
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Answer:
+        """POST ``fields`` as a form, once: whether a POST that failed took effect cannot be known here."""
+        body = urlencode(fields).encode()
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._send(_Call("POST", path, {**_HEADERS, **form, **(headers or {})}, body), 1, before_send)
+
+    def post_json(
+        self,
+        path: str,
+        payload: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Answer:
+        """POST ``payload`` as JSON, once (as ``post_form``)."""
+        body = json.dumps(payload, ensure_ascii=False).encode()
+        kind = {"Content-Type": "application/json"}
+        return self._send(_Call("POST", path, {**_HEADERS, **kind, **(headers or {})}, body), 1, before_send)
+
+    def _send(self, call: _Call, tries: int, before_send: Callable[[], None] | None) -> Answer:
+        """Return the answer to ``call``, tried up to ``tries`` times."""
+        for tried in range(1, tries + 1):
+            if before_send is not None:
+                before_send()
+            result = self._try(call, tried)
+            passing = result.passing if isinstance(result, _Failure) else result.status in WORTH_RETRYING
+            if not passing or tried == tries:
+                break
+            retry_after = result.headers.get("Retry-After") if isinstance(result, Answer) else None
+            self._retries.sleep(self._retries.wait(tried, retry_after))
+        if isinstance(result, _Failure):
+            raise result.error
+        if result.status >= 500:
+            raise self._failed(call, result)
+        return result
+
+    def _try(self, call: _Call, tried: int) -> Answer | _Failure:
+        """One try. Failures are returned and not raised here, so that no exception carries the call's secrets along."""
+        try:
+            response = self._pool.urlopen(
+                call.method,
+                self._base_path + call.target,
+                body=call.body,
+                headers=call.headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=Timeout(connect=min(CONNECT_SECONDS, self._deadline), total=self._deadline),
+            )
+            body = _whole_body(response)
+        except _Refusal as refusal:
+            return _Failure(refusal.error, passing=False)
+        except (urllib3_errors.HTTPError, http.client.HTTPException, OSError) as error:
+            return self._explained(error)
+        if response.status in _REDIRECTS:
+            return self._redirected(response.headers.get("Location", ""))
+        return self._unpacked(call, response, body, tried)
+
+    def _unpacked(self, call: _Call, response: BaseHTTPResponse, body: bytes, tried: int) -> Answer | _Failure:
+        """Return the answer with its body decompressed, or why it cannot be used."""
+        if len(body) > BODY_BYTES:
+            return self._oversized()
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in {"", "identity"}:
+            unpacked = _gunzipped(body) if encoding == "gzip" else None
+            if unpacked is None:
+                return self._cut("its compressed body does not unpack")
+            if len(unpacked) > BODY_BYTES:
+                return self._oversized()
+            body = unpacked
+        if response.status == 200 and call.whole is not None and not call.whole(body):
+            return self._cut("its body ends in the middle")
+        return Answer(response.status, response.headers, body, tried)
+
+    def _explained(self, error: BaseException) -> _Failure:
+        """Say what went wrong on the way, in words and without anything of the request."""
+        certificate = next((each for each in _causes(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
+        if certificate is not None:
+            why = certificate.verify_message or "it does not verify"
+            return _Failure(
+                CertificateRefused(
+                    f"{self.name} at {self.host} shows a TLS certificate that is not trusted: {why}.",
+                    "A self-signed certificate is refused. Have the server use one from a trusted authority, or name "
+                    f"the one private CA in {self.name.upper()}_CA_FILE.",
+                ),
+                passing=False,
+            )
+        if any(isinstance(each, http.client.IncompleteRead) for each in _causes(error)):
+            return self._cut("the connection closed in the middle of its body")
+        return _Failure(self._unreachable(_why(error, self._deadline)), passing=True)
+
+    def _unreachable(self, why: str) -> ServiceUnreachable:
+        return ServiceUnreachable(
+            f"{self.name} at {self.host} cannot be reached: {why}.",
+            f"Check the network and {self.name.upper()}_URL, then run again; it continues where it stopped.",
+        )
+
+    def _failed(self, call: _Call, answer: Answer) -> ServiceUnreachable:
+        """Build the error of a 5xx after every try."""
+        tries = f" {answer.tries} times" if answer.tries > 1 else ""
+        error = ServiceUnreachable(
+            f"{self.name} at {self.host} answered {answer.status} to {call.route}{tries}.",
+            "The service has a fault of its own. Run again later; it continues where it stopped.",
+        )
+        error.status = answer.status
+        return error
+
+    def _redirected(self, location: str) -> _Failure:
+        """Names the other host and nothing else of the address: a path or query may hold a session."""
+        try:
+            other = urlsplit(location)
+            host = (
+                f"{other.scheme or 'https'}://{other.hostname}" if other.hostname else "another path of the same host"
+            )
+        except ValueError:
+            host = "an unreadable address"
+        return _Failure(
+            RedirectRefused(
+                f"{self.name} at {self.host} redirects to {printable(host, 200)}; it is not followed.",
+                f"If that is the right address, set {self.name.upper()}_URL to it.",
+            ),
+            passing=False,
+        )
+
+    def _cut(self, why: str) -> _Failure:
+        return _Failure(
+            AnswerUnreadable(
+                f"{self.name} at {self.host} sent a cut answer: {why}.",
+                "Run again; it continues where it stopped. If it stays, look at proxies in between.",
+            ),
+            passing=True,
+        )
+
+    def _oversized(self) -> _Failure:
+        return _Failure(
+            AnswerUnreadable(
+                f"{self.name} at {self.host} sent more than {BODY_BYTES // 2**20} MB in one answer.",
+                "No answer of the API is that large. Check that the address is the API's.",
+            ),
+            passing=False,
+        )
+
+
+def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResult:
+    """Return the parts of a service address that may be used; raise ``SettingsError`` saying what is wrong with it.
+
+    ``name`` prefixes the settings that the error names. Host names are checked again when connecting, by address.
+    """
+    setting = f"{name.upper()}_URL"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or any(each.isspace() or not each.isprintable() for each in url):
+        raise SettingsError(
+            f"{setting} is not a web address.", f"Set {setting} to something like https://host.example."
+        )
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError(f"{setting} contains a user name or password.", "Remove what stands before the @.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise SettingsError(f"{setting} is not https, but {host} is not this machine.", "Use an https:// address.")
+    if parts.query or parts.fragment:
+        raise SettingsError(f"{setting} contains a query.", "Remove what stands after the host and path.")
+    if (address := _ip(host)) is not None and not is_loopback(host) and host != private_host.lower():
+        _refuse_private(address, host, name)
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this machine by itself: ``localhost`` or a loopback address."""
+    address = _ip(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def printable(text: str, length: int) -> str:
+    """``text`` from a service, fit for a message: one line, no control characters, at most ``length`` characters."""
+    clean = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return clean if len(clean) <= length else clean[: length - 1] + "…"
+
+
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "bms-pipeline"}
+
+
+@dataclass(frozen=True, repr=False)  # no repr: headers and body hold secrets
+class _Call:
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    whole: Callable[[bytes], bool] | None = None
+
+    @property
+    def route(self) -> str:
+        """Method and path, without the query."""
+        return f"{self.method} {self.target.partition('?')[0]}"
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A try that gave no answer. ``passing``: another try may succeed."""
+
+    error: ServiceError | SettingsError
+    passing: bool
+
+
+class _Refusal(Exception):
+    """Carries a finished error out of the depths of urllib3."""
+
+    def __init__(self, error: SettingsError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _Transport(HTTPAdapter):
+    """requests' adapter with our TLS context and connections that check whom they talk to."""
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # requests' own signature
+        """Give every pool our TLS context; called by requests."""
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def pool_for(self, parts: SplitResult, private_host: str, name: str) -> HTTPConnectionPool:
+        """Return the pool of connections to one host, of our own kind of connection."""
+        host = parts.hostname or ""
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_host(host, port=parts.port, scheme=parts.scheme)
+        kind: type[_Connection] = _TlsConnection if parts.scheme == "https" else _Connection
+        may_be_private = is_loopback(host) or host == private_host.lower()
+        pool.ConnectionCls = type("Connection", (kind,), {"may_be_private": may_be_private, "service": name})
+        return pool
+
+
+class _TimedRaw(io.RawIOBase):
+    """A socket's bytes until a moment: each read may only take what is left of the whole answer's time.
+
+    Without it the time limit is per read, and a server that trickles a byte a second never hits it.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float | None) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._end = time.monotonic() + (CONNECT_SECONDS if seconds is None else seconds)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # a writable buffer
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("deadline")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """A response whose time for status line, headers and body together is the socket's timeout at its start."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # http.client's own
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_TimedRaw(raw, sock, sock.gettimeout()), 65536)
+
+
+class _Connection(HTTPConnection):
+    """A connection that refuses private addresses and counts time per answer."""
+
+    may_be_private = False
+    service = ""
+    response_class = _TimedResponse  # http.client's hook
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if not self.may_be_private:
+            try:
+                _refuse_private(ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]), self.host, self.service)
+            except SettingsError as error:
+                sock.close()
+                raise _Refusal(error) from None
+        return sock
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
+
+
+def _tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer, host name checked, trusting certifi's authorities or the one CA in ``ca_file``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(str(ca_file) if ca_file else certifi.where())
+    except (OSError, ssl.SSLError):
+        raise SettingsError(
+            f"{name.upper()}_CA_FILE ({ca_file}) cannot be read as a certificate.",
+            "Name a PEM file with the certificate of the authority.",
+        ) from None
+    return context
+
+
+def _refuse_private(address: ipaddress.IPv4Address | ipaddress.IPv6Address, host: str, name: str) -> None:
+    """Raise ``SettingsError`` if ``address`` is not one of the public internet."""
+    mapped = getattr(address, "ipv4_mapped", None)
+    if not (mapped or address).is_global:
+        raise SettingsError(
+            f"{host} is at the private address {address}; nothing is sent there.",
+            f"If this is your own on-premises server, set {name.upper()}_PRIVATE_HOST={host}.",
+        )
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _whole_body(response: BaseHTTPResponse) -> bytes:
+    """Return the body as it was sent, or its beginning if it is over the cap; a cut one raises ``IncompleteRead``."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := response.read(2**20, decode_content=False):
+        pieces.append(piece)
+        size += len(piece)
+        if size > BODY_BYTES:
+            response.close()  # the rest is not worth reading
+            break
+    else:
+        response.release_conn()
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _gunzipped(body: bytes) -> bytes | None:
+    """Return the unpacked body, at most one byte more than the cap; ``None`` if it is broken or cut."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, BODY_BYTES + 1)
+    except zlib.error:
+        return None
+    return unpacked if unpacker.eof or len(unpacked) > BODY_BYTES else None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """``error`` and everything that it wraps or was raised from."""
+    while error is not None:
+        yield error
+        yield from (each for each in error.args if isinstance(each, BaseException))
+        error = error.__cause__ or error.__context__
+
+
+def _why(error: BaseException, deadline: float) -> str:
+    """Say what stood in the way, in the words of the person who has to fix it."""
+    if isinstance(error, urllib3_errors.NameResolutionError):
+        return "its name cannot be resolved"
+    if isinstance(error, urllib3_errors.NewConnectionError):
+        cause = next((each for each in _causes(error) if isinstance(each, OSError)), None)
+        return (cause.strerror if cause is not None and cause.strerror else "no connection").lower()
+    if isinstance(error, urllib3_errors.ConnectTimeoutError):
+        return f"no connection within {CONNECT_SECONDS:g} seconds"
+    if isinstance(error, urllib3_errors.ReadTimeoutError | TimeoutError):
+        return f"no whole answer within {deadline:g} seconds"
+    tls = next((each for each in _causes(error) if isinstance(each, ssl.SSLError)), None)
+    if tls is not None:
+        return f"no TLS 1.2 connection ({(tls.reason or 'unknown reason').replace('_', ' ').lower()})"
+    return "the connection was closed or is not HTTP"

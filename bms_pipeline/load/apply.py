@@ -1,0 +1,113 @@
+"""Apply the current plan, one entity and one client after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bms_pipeline.entities import Entity
+from bms_pipeline.errors import PlanError, ServiceError
+from bms_pipeline.load import journal
+from bms_pipeline.passportal.target import Target
+from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
+from bms_pipeline.warehouse.connection import Warehouse
+
+Progress = Callable[[int, int], None]
+"""Called with the operations done and the operations there are."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Operations of one entity: how many were done, and how many the target refused."""
+
+    done: int
+    refused: int
+
+
+def check_approved(warehouse: Warehouse) -> plans.Plan:
+    """The current plan, if it may be loaded.
+
+    Raises ``PlanError`` when it waits for a person, ``PlanStale`` or ``BreakerOpen``. Before the first finish a person
+    has to approve a plan by its hash; afterwards the settings are the standing approval, inside the breakers.
+    """
+    with warehouse.transaction() as connection:
+        plan = plans.current_plan(connection)
+        settings = read_sync_settings(connection)
+        if plan.loaded:
+            raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
+        plans.check_not_stale(connection, plan)
+        if plan.operations and not plan.approved and not settings.initial_sync_finished:
+            raise PlanError(
+                f"Plan {plan.hash[:12]} waits for a person: the initial sync is not finished yet.",
+                f"Look at it with `bms-pipeline preview`, then load it with `bms-pipeline finish {plan.hash[:12]}`.",
+            )
+        plans.check_breakers(connection, plan, settings)
+        return plan
+
+
+def load_entity(
+    warehouse: Warehouse, target: Target, entity: Entity, plan: plans.Plan, on_progress: Progress | None = None
+) -> Loaded:
+    """Apply the plan's operations on ``entity``. The plan has passed ``check_approved``.
+
+    When a call to the target fails, its operations stay unknown and the error is raised; the next run settles them.
+    """
+    with warehouse.open() as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM sync.operations WHERE entity = ? AND operation <> 'skip'", [entity.name]
+        ).fetchone()
+        total = int(row[0]) if row else 0
+    done = refused = 0
+    while total:
+        with warehouse.transaction() as connection:
+            batch = journal.next_batch(connection, entity, plan.plan_id, target.batch_size)
+        if batch is None:
+            break
+        found, why = _send(target, batch) if batch.writes else ({}, {})
+        with warehouse.transaction() as connection:
+            journal.record_outcomes(connection, entity, plan.plan_id, found, why, _now())
+        done += len(found)
+        refused += len(why)
+        if on_progress:
+            on_progress(done + refused, total)
+    with warehouse.transaction() as connection:
+        journal.remember_agreement(connection, entity)
+    return Loaded(done, refused)
+
+
+def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, int]]:
+    """Note that the plan was loaded and count its outcomes; the first unrestricted one ends the initial sync."""
+    with warehouse.transaction() as connection:
+        now = _now()
+        connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [now, plan.plan_id])
+        settings = read_sync_settings(connection)
+        whole = plan.clients is None and plan.approved and len(plan.entities) == len(settings.sync)
+        if whole and not settings.initial_sync_finished:
+            store_sync_setting(connection, "initial_sync_finished_at", now.isoformat(sep=" "), now)
+        return plans.count_results(connection, now)
+
+
+def _send(target: Target, batch: journal.Batch) -> tuple[dict[int, str], dict[int, str]]:
+    """Send one batch; (bms_id → passportal_id of what was done, bms_id → why of what was refused)."""
+    call = target.create if batch.creates else target.update
+    outcomes = call(batch.entity, batch.writes)
+    refused = {each.bms_id: each.detail for each in outcomes if not each.done}
+    accepted = [each for each in batch.writes if each.bms_id not in refused]
+    if not batch.creates:
+        return {each.bms_id: each.passportal_id for each in accepted if each.passportal_id}, refused
+    found = target.find(batch.entity, accepted)
+    missing = [each.bms_id for each in accepted if each.bms_id not in found]
+    if missing:
+        raise ServiceError(
+            f"Passportal accepted {len(accepted)} new {batch.entity.name} and does not list {len(missing)} of them"
+            f" (BMS ids {', '.join(map(str, missing[:5]))}).",
+            "Nothing was sent twice. Run again: what took effect by then is found by its marker.",
+        )
+    return found, refused
+
+
+def _now() -> datetime:
+    """Now, in UTC without zone: what the warehouse stores."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,206 @@
+"""An embedded Passportal: clients, users and documents in a DuckDB file of its own.
+
+It behaves as the real service does where that matters: a record needs a title, a document needs an existing client,
+a title may be there twice, creating twice makes two records, an answer to a create tells no ids, nothing is deleted.
+Values are kept by label, with those that the pipeline does not know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.warehouse.connection import connect, reported, transaction
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    number BIGINT, id VARCHAR, type VARCHAR, client_id VARCHAR, title VARCHAR, details MAP(VARCHAR, VARCHAR),
+    marker VARCHAR, last_modified VARCHAR
+)
+"""
+_APPEND = """
+INSERT INTO records
+SELECT number, $prefix || number, $type, client_id, title, details::JSON::MAP(VARCHAR, VARCHAR), marker, $now
+FROM (
+    SELECT (SELECT coalesce(max(number), 0) FROM records) + unnest(range(1, len($titles) + 1)) AS number,
+           unnest($clients) AS client_id, unnest($titles) AS title, unnest($details) AS details,
+           unnest($markers) AS marker
+)
+"""
+_REWRITE = """
+UPDATE records SET title = new.title, details = new.details::JSON::MAP(VARCHAR, VARCHAR), marker = new.marker,
+                   last_modified = $now
+FROM (SELECT unnest($ids) AS id, unnest($titles) AS title, unnest($details) AS details, unnest($markers) AS marker) new
+WHERE records.id = new.id
+"""
+
+
+class EmbeddedPassportal:
+    """The target in ``file``; made when first used."""
+
+    can_create = frozenset(each.name for each in ENTITIES)
+    batch_size = 1000
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with reported(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._file.exists():
+                unfinished = self._file.with_name(f"{self._file.name}.{os.getpid()}.new")
+                with contextlib.closing(connect(unfinished, 0)) as connection:
+                    connection.execute(_SCHEMA)
+                unfinished.replace(self._file)
+            with contextlib.closing(connect(self._file)) as connection, transaction(connection):
+                yield connection
+
+    def snapshot(self, entity: Entity, file: Path) -> None:
+        """See ``Target.snapshot``."""
+        labels = entity.labels
+        values = ", ".join(f"map_extract_value(details, '{labels[each]}') AS {each}" for each in entity.columns[1:])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as connection:
+            connection.execute(
+                f"COPY (SELECT id AS passportal_id, client_id, title AS name, {values},"
+                " try_cast(marker AS BIGINT) AS bms_id, last_modified FROM records WHERE type = $type)"
+                f" TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)",
+                {"type": entity.singular},
+            )
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.create``."""
+        with self._open() as connection:
+            clients = self._existing(connection, "client", {each.client_id for each in writes if each.client_id})
+            outcomes = [_refusal(entity, each, clients) or Outcome(each.bms_id, done=True) for each in writes]
+            accepted = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome.done]
+            self._append(
+                connection,
+                entity,
+                [
+                    (each.client_id, each.values["name"], _details(entity, each.values), str(each.bms_id))
+                    for each in accepted
+                ],
+            )
+        return outcomes
+
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.update``."""
+        labels = entity.labels
+        outcomes: list[Outcome] = []
+        rewritten: list[tuple[str, str, dict[str, str], str]] = []
+        with self._open() as connection:
+            stored = self._existing(connection, entity.singular, {each.passportal_id for each in writes})
+            for write in writes:
+                title, details, marker = stored.get(write.passportal_id, (None, {}, None))
+                now = {each: title if each == "name" else details.get(labels[each]) for each in write.before}
+                moved = [each for each in write.before if (now[each] or None) != (write.before[each] or None)]
+                if title is None or write.passportal_id is None:
+                    outcomes.append(Outcome(write.bms_id, done=False, detail="the record is gone from Passportal"))
+                elif marker not in (None, str(write.bms_id)):
+                    outcomes.append(Outcome(write.bms_id, done=False, detail=f"it bears the marker of BMS id {marker}"))
+                elif moved:
+                    changed = ", ".join(labels[each] for each in moved)
+                    outcomes.append(Outcome(write.bms_id, done=False, detail=f"stale: changed meanwhile: {changed}"))
+                else:
+                    merged = {**details, **_details(entity, write.values)}
+                    title = write.values.get("name", title)
+                    rewritten.append((write.passportal_id, title, merged, str(write.bms_id)))
+                    outcomes.append(Outcome(write.bms_id, done=True))
+            if rewritten:
+                connection.execute(
+                    _REWRITE,
+                    {
+                        "ids": [each[0] for each in rewritten],
+                        "titles": [each[1] for each in rewritten],
+                        "details": [json.dumps(each[2]) for each in rewritten],
+                        "markers": [each[3] for each in rewritten],
+                        "now": _now(),
+                    },
+                )
+        return outcomes
+
+    def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
+        """See ``Target.find``."""
+        clients = {each.bms_id: each.client_id for each in writes}
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT marker::BIGINT, id, client_id FROM records WHERE type = $type"
+                " AND marker IN (SELECT unnest($markers)) ORDER BY number DESC",
+                {"type": entity.singular, "markers": [str(each) for each in clients]},
+            ).fetchall()
+        return {bms_id: found for bms_id, found, client in rows if clients[bms_id] == client}
+
+    def import_file(self, entity: Entity, file: Path) -> int:
+        """Take in the records of an NDJSON ``file`` as a person's import would; how many there are.
+
+        Each line has ``passportal_id``, ``client_id`` and the entity's columns. Records get no marker.
+        """
+        details = ", ".join(f"'{entity.labels[each]}': {each}" for each in entity.columns[1:])
+        columns = {each: "VARCHAR" for each in ("passportal_id", "client_id", *entity.columns)}
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO records SELECT (SELECT coalesce(max(number), 0) FROM records) + row_number() OVER (),"
+                f" passportal_id, $type, client_id, name, MAP {{{details}}}, NULL, $now"
+                " FROM read_json($file, format = 'newline_delimited', columns = $columns)",
+                {"type": entity.singular, "now": _now(), "file": str(file), "columns": columns},
+            )
+            row = connection.execute("SELECT count(*) FROM records WHERE type = ?", [entity.singular]).fetchone()
+        return int(row[0]) if row else 0
+
+    def _existing(
+        self, connection: duckdb.DuckDBPyConnection, kind: str, ids: set[str | None]
+    ) -> dict[str | None, tuple[str, dict[str, str], str | None]]:
+        rows = connection.execute(
+            "SELECT id, title, details, marker FROM records WHERE type = $type AND id IN (SELECT unnest($ids))",
+            {"type": kind, "ids": [each for each in ids if each]},
+        ).fetchall()
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    def _append(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        entity: Entity,
+        rows: Sequence[tuple[str | None, str, dict[str, str], str]],
+    ) -> None:
+        if rows:
+            connection.execute(
+                _APPEND,
+                {
+                    "prefix": f"{entity.singular}-",
+                    "type": entity.singular,
+                    "clients": [each[0] for each in rows],
+                    "titles": [each[1] for each in rows],
+                    "details": [json.dumps(each[2]) for each in rows],
+                    "markers": [each[3] for each in rows],
+                    "now": _now(),
+                },
+            )
+
+
+def _details(entity: Entity, values: dict[str, str]) -> dict[str, str]:
+    labels = entity.labels
+    return {labels[column]: text for column, text in values.items() if column != "name"}
+
+
+def _refusal(
+    entity: Entity, write: Write, clients: dict[str | None, tuple[str, dict[str, str], str | None]]
+) -> Outcome | None:
+    if not write.values.get("name"):
+        return Outcome(write.bms_id, done=False, detail="a record needs a title")
+    if entity.has_client and write.client_id not in clients:
+        return Outcome(write.bms_id, done=False, detail=f"Passportal has no client {write.client_id}")
+    return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,66 @@
+"""What the pipeline needs of Passportal, whichever way it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bms_pipeline.entities import Entity, EntityName
+
+
+@dataclass(frozen=True)
+class Write:
+    """One record to create (``passportal_id`` is None) or to update.
+
+    ``values``: column → text to write; what is not named stays as it is. ``before``: what the plan saw in these
+    columns; a record that holds something else by now is refused. ``bms_id`` is also written as the record's marker.
+    """
+
+    bms_id: int
+    client_id: str | None
+    passportal_id: str | None = None
+    values: dict[str, str] = field(default_factory=dict)
+    before: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one write: done, or refused with the reason in ``detail``."""
+
+    bms_id: int
+    done: bool
+    detail: str = ""
+
+
+class Target(Protocol):
+    """A Passportal tenant.
+
+    Every call may raise ``ServiceError`` or ``WarehouseError``; after one, whether the write took effect is *unknown*
+    and ``find`` tells.
+    """
+
+    can_create: frozenset[EntityName]
+    """The entities that this target can create; the public API can create documents only [D]."""
+    batch_size: int
+    """How many writes one call takes."""
+
+    def snapshot(self, entity: Entity, file: Path) -> None:
+        """Write all records of ``entity`` to the Parquet ``file``.
+
+        Columns: ``passportal_id, client_id, bms_id`` (the marker), ``last_modified`` and ``entity.columns``.
+        """
+        ...
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """Create records. Like the real service it does not tell the new ids [D]: ``find`` them."""
+        ...
+
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """Change records and set their marker, leaving every other value as it is."""
+        ...
+
+    def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
+        """``bms_id`` → ``passportal_id`` of the records that bear these markers inside the writes' clients."""
+        ...

@@ -1,0 +1,126 @@
+"""Reconcile: what is to become of every record of an entity, and why.
+
+Pure and set-based: stored records, matches, exclusions and settings in, ``sync.reconciled_<entity>`` out, one row for
+each record that BMS has now. Two candidates are never guessed between, blank equals nothing, and the order of the input
+changes nothing, because each rule looks at all records at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import duckdb
+
+from bms_pipeline.entities import Entity, Rule
+from bms_pipeline.errors import RecordsUnexplained
+from bms_pipeline.reconcile.sync_settings import SyncSettings
+from bms_pipeline.warehouse import names, sql
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one run looks at: ``clients`` are BMS account ids (None: all), ``create_unmatched`` is a person's word that
+    records which nobody else may create are to be created."""
+
+    clients: tuple[int, ...] | None = None
+    create_unmatched: bool = False
+
+
+def reconcile(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings, scope: Scope
+) -> dict[str, int]:
+    """Replace ``sync.reconciled_<entity>``; the number of records for each disposition.
+
+    Clients have to be reconciled before what lives inside them. Raises ``RecordsUnexplained`` when the dispositions do
+    not account for every record.
+    """
+    connection.execute(_in_scope_sql(entity, settings, scope))
+    connection.execute("CREATE OR REPLACE TEMP TABLE pairs (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)")
+    for rule in entity.rules:
+        connection.execute(_pairs_sql(entity, rule))
+    connection.execute(_leftovers_sql(entity))
+    table = f"sync.reconciled_{entity.name}"
+    connection.execute(f"TRUNCATE {table}")
+    connection.execute(
+        sql.read("reconcile").format(
+            table=table,
+            creatable=_creatable(entity, settings, scope),
+            twins_wait="bms_twins > 1" if entity.decided_by_person else "false",
+        )
+    )
+    counts = dict(connection.execute(f"SELECT disposition, count(*) FROM {table} GROUP BY ALL ORDER BY ALL").fetchall())
+    _check_all_explained(connection, entity, counts)
+    return counts
+
+
+def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
+    """SQL for the temp table ``record``: all records, what settles them before any matching, and their client."""
+    return sql.read("records_in_scope").format(
+        entity=entity.name,
+        keys="".join(f", b.{key}" for key in entity.keys),
+        not_selected=_not_selected(scope.clients) if entity.name != "users" else "false",
+        sync_off=str(not settings.sync[entity.name]).lower(),
+        wrong_type="NOT coalesce(t.is_client, false)" if entity.name == "clients" else "false",
+        has_client=str(entity.has_client).lower(),
+        client="sync.reconciled_clients" if entity.has_client else "(SELECT * FROM sync.reconciled_clients LIMIT 0)",
+    )
+
+
+def _not_selected(clients: Collection[int] | None) -> str:
+    if clients is None:
+        return "false"
+    chosen = ", ".join(str(int(each)) for each in clients) or "NULL"
+    return f"coalesce(b.account_id NOT IN ({chosen}), true)"
+
+
+def _pairs_sql(entity: Entity, rule: Rule) -> str:
+    """SQL that adds to ``pairs`` what ``rule`` alone decides: one bearer of the keys on each side, both still free."""
+    keys = ", ".join(rule.keys)
+    group = keys if rule.across_clients else f"client_id, {keys}"
+    borne = " AND ".join(f"{key} IS NOT NULL" for key in rule.keys)
+    contradictions = [
+        f"r.{key} <> p.{key}" for other in entity.rules if other.across_clients for key in other.keys if other != rule
+    ]
+    return sql.read("pairs").format(
+        entity=entity.name,
+        group=group,
+        borne=borne,
+        same_group=" AND ".join(
+            f"one.{each.strip()} IS NOT DISTINCT FROM other.{each.strip()}" for each in group.split(",")
+        ),
+        contradicted=" OR ".join(contradictions) or "false",
+        reason=rule.reason,
+    )
+
+
+def _leftovers_sql(entity: Entity) -> str:
+    """SQL for the temp table ``leftover``: why a record that no rule matched was not, so far as other records tell."""
+    return sql.read("leftovers").format(
+        entity=entity.name,
+        loose_bms=names.loose_key("r.name_key"),
+        loose_passportal=names.loose_key("p.name_key"),
+    )
+
+
+def _creatable(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
+    """SQL: whether a record that matches nothing may be created now (DESIGN: who may be created when)."""
+    if scope.create_unmatched:
+        return "true"
+    if not settings.initial_sync_finished:
+        return str(not entity.decided_by_person).lower()
+    new = f"first_seen > TIMESTAMP '{settings.initial_sync_finished_at}'"
+    if settings.auto_create[entity.name]:
+        # What the first finish would have created goes on by itself; clients and users wait for a person.
+        return new if entity.decided_by_person else "true"
+    return "false" if entity.decided_by_person else f"NOT ({new})"
+
+
+def _check_all_explained(connection: duckdb.DuckDBPyConnection, entity: Entity, counts: dict[str, int]) -> None:
+    row = connection.execute(f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL").fetchone()
+    read = int(row[0]) if row else 0
+    if read != sum(counts.values()):
+        raise RecordsUnexplained(
+            f"{entity.name}: {read} records were read and {sum(counts.values())} are accounted for ({counts}).",
+            "This is a defect of the pipeline: nothing was planned. Please report it with this message.",
+        )

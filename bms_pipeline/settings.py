@@ -1,0 +1,82 @@
+"""Connections, paths and limits, from the environment or a ``.env`` file.
+
+What belongs here: what a deployment decides once. What people revisit (toggles, scope) lives in the warehouse.
+Secrets are held as ``SecretStr``: their repr is stars, and only the two clients ever read them.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bms_pipeline.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Every setting, by its name in the environment (``bms_url`` is ``BMS_URL``)."""
+
+    model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True)
+
+    bms_url: str = Field("", description="Kaseya BMS portal URL (cloud) or FQDN (on-prem)")
+    bms_api_url: str = Field("", description="Explicit API base; overrides the derivation from BMS_URL")
+    bms_tenant: str = Field("", description="Company name as shown under My Settings in BMS")
+    bms_username: str = ""
+    bms_password: SecretStr = SecretStr("")
+    bms_mfa_secret: SecretStr = Field(SecretStr(""), description="TOTP seed, for a user with MFA")
+    bms_ca_file: Path | None = Field(None, description="One private CA certificate, for an on-prem portal")
+    bms_private_host: str = Field("", description="Host name that may have a private address (on-prem)")
+    bms_calls_per_hour: int = Field(1500, ge=1, description="The vendor's limit per endpoint, never exceeded")
+    bms_connections: int = Field(8, ge=1, le=32, description="Pages in flight at once")
+
+    passportal_target: Literal["embedded", "documents_api"] = "embedded"
+    passportal_url: str = ""
+    passportal_key_id: str = ""
+    passportal_secret: SecretStr = SecretStr("")
+
+    bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
+
+    @property
+    def warehouse_file(self) -> Path:
+        """The DuckDB file."""
+        return self.bms_pipeline_home / "warehouse.duckdb"
+
+    @property
+    def passportal_file(self) -> Path:
+        """The embedded Passportal's own DuckDB file."""
+        return self.bms_pipeline_home / "passportal.duckdb"
+
+    @property
+    def landing_folder(self) -> Path:
+        """Where sweeps leave their pages."""
+        return self.bms_pipeline_home / "landing"
+
+    @property
+    def budget_file(self) -> Path:
+        """The calls of the last hour, shared by every process on the machine."""
+        return self.bms_pipeline_home / "budget.sqlite"
+
+
+def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """The settings of this process: environment first, then ``env_file`` if it exists.
+
+    Raises ``SettingsError`` naming the variable when one is malformed, or when ``env_file`` can be read by others.
+    """
+    if env_file is not None and env_file.is_file():
+        if env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingsError(
+                f"{env_file} holds secrets and can be read by other users of this machine.",
+                f"chmod 600 {env_file}",
+            )
+    else:
+        env_file = None
+    try:
+        return Settings(_env_file=env_file)  # type: ignore[call-arg]  # a parameter pydantic adds at run time
+    except ValidationError as error:
+        problems = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise SettingsError(
+            f"A setting does not fit. {problems}.", "Correct it in the environment or in .env."
+        ) from None

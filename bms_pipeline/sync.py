@@ -1,0 +1,278 @@
+"""The verbs, from left to right: extract, land, snapshot, reconcile, plan, load.
+
+The command line and the Dagster assets are two thin ways to call these; each stage reads what the one before stored,
+so each can be run again alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.bms.sweep import Manifest, prune, sweep
+from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall
+from bms_pipeline.errors import RunLocked, SettingsError
+from bms_pipeline.load import apply, journal
+from bms_pipeline.passportal.embedded import EmbeddedPassportal
+from bms_pipeline.passportal.target import Target
+from bms_pipeline.reconcile import matching
+from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
+from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse import landing
+from bms_pipeline.warehouse.connection import Warehouse
+
+FULL_SWEEP_EVERY = timedelta(hours=24)
+"""An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
+WATERMARK_OVERLAP = timedelta(days=1)
+"""Re-read so much before the newest stamp seen: zones and clocks of the service are unknown [G]."""
+
+
+class Progress(Protocol):
+    """Told what a stage is at; ``total`` is None while it is not known."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Show it."""
+        ...
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One list call's sweep and what its landing changed, by entity."""
+
+    manifest: Manifest
+    landed: dict[EntityName, landing.Landed]
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """The warehouse of these settings."""
+    return Warehouse(settings.warehouse_file)
+
+
+def open_target(settings: Settings) -> Target:
+    """The Passportal of these settings. Raises ``SettingsError`` for one that this version does not have."""
+    if settings.passportal_target != "embedded":
+        raise SettingsError(
+            f"PASSPORTAL_TARGET is {settings.passportal_target}, which this version cannot reach yet.",
+            "Leave it at `embedded`.",
+        )
+    return EmbeddedPassportal(settings.passportal_file)
+
+
+@contextlib.contextmanager
+def running(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold the home folder for one run at a time; the lock ends with the process, however it ends.
+
+    Raises ``RunLocked`` naming the holder when another run is at work for longer than ``wait_seconds``.
+    """
+    settings.bms_pipeline_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    holder = settings.bms_pipeline_home / "run.pid"
+    lock = filelock.FileLock(settings.bms_pipeline_home / "run.lock", timeout=wait_seconds)
+    try:
+        with lock:
+            holder.write_text(str(_pid()), encoding="utf-8")
+            yield
+    except filelock.Timeout:
+        pid = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
+        raise RunLocked(
+            f"Another run (process {pid}) is at work in {settings.bms_pipeline_home}.",
+            "Let it finish, or stop it; what it has done is kept and the next run continues.",
+        ) from None
+
+
+def extract(
+    settings: Settings,
+    warehouse: Warehouse,
+    client: BmsClient,
+    list_call: ListCall,
+    *,
+    full: bool = False,
+    progress: Progress = _silent,
+) -> Extracted:
+    """Sweep one list of BMS and land every entity that it holds.
+
+    Incremental where the service can say what changed and a complete full sweep is not older than a day, else full.
+    """
+    check_tenant(warehouse, client)
+    watermark = None if full else _watermark(warehouse, list_call)
+    if list_call == ACCOUNTS:
+        _land_account_types(warehouse, client)
+    manifest = sweep(
+        client,
+        list_call,
+        settings.landing_folder,
+        connections=settings.bms_connections,
+        modified_since=watermark,
+        on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
+    )
+    progress(f"land {list_call.name}", 0, None)
+    landed = land(warehouse, list_call, manifest)
+    prune(settings.landing_folder / list_call.name)
+    return Extracted(manifest, landed)
+
+
+def land(warehouse: Warehouse, list_call: ListCall, manifest: Manifest) -> dict[EntityName, landing.Landed]:
+    """Land a finished sweep: all entities of the list, or none of them."""
+    now = _now()
+    entities = [each for each in ENTITIES if each.list_call == list_call]
+    proves_absence = manifest.complete and manifest.mode == "full"
+    with warehouse.transaction() as connection:
+        landed = {
+            each.name: landing.land(connection, each, manifest.folder, proves_absence=proves_absence, now=now)
+            for each in entities
+        }
+        for name, changes in landed.items():
+            if changes.anything_changed:
+                landing.count_input(connection, f"bms.{name}")
+        connection.execute(
+            "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
+            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $now",
+            {
+                "list_call": list_call.name,
+                "sweep": manifest.folder.name,
+                "mode": manifest.mode,
+                "complete": manifest.complete,
+                "reason": manifest.reason,
+                "records": manifest.records,
+                "made": manifest.calls_made,
+                "necessary": manifest.calls_necessary,
+                "seconds": manifest.seconds,
+                "now": now,
+            },
+        )
+    return landed
+
+
+def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
+    """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records."""
+    file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
+    target.snapshot(entity, file)
+    with warehouse.transaction() as connection:
+        count = landing.land_snapshot(connection, entity, file)
+        journal.settle_unknown(connection, entity, _now())
+    file.unlink()
+    return count
+
+
+def reconcile(warehouse: Warehouse, entity: Entity, scope: Scope) -> dict[str, int]:
+    """Decide what is to become of every record of ``entity``; the number of records for each disposition."""
+    with warehouse.transaction() as connection:
+        return matching.reconcile(connection, entity, read_sync_settings(connection), scope)
+
+
+def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:
+    """Save what load would do as the current plan."""
+    with warehouse.transaction() as connection:
+        return plans.make_plan(connection, entities, scope, _now())
+
+
+def approve(warehouse: Warehouse, plan_hash: str) -> plans.Plan:
+    """A person's word for the current plan, named by its hash."""
+    with warehouse.transaction() as connection:
+        return plans.approve(connection, plan_hash, _now())
+
+
+def prepare(
+    settings: Settings,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    scope: Scope | None = None,
+    full: bool = False,
+    progress: Progress = _silent,
+) -> plans.Plan:
+    """Everything up to the plan: extract, land, snapshot, reconcile. Changes nothing in Passportal."""
+    scope = scope or Scope()
+    warehouse, target = open_warehouse(settings), open_target(settings)
+    with BmsClient(settings) as client:
+        for list_call in list_calls(entities):
+            extract(settings, warehouse, client, list_call, full=full, progress=progress)
+    for entity in with_clients(entities):
+        progress(f"snapshot {entity.name}", 0, None)
+        snapshot(settings, warehouse, target, entity)
+    for entity in with_clients(entities):
+        progress(f"reconcile {entity.name}", 0, None)
+        reconcile(warehouse, entity, scope)
+    progress("plan", 0, None)
+    return make_plan(warehouse, entities, scope)
+
+
+def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
+    """Load the current plan, if it may be; the count of records by outcome for each entity."""
+    warehouse, target = open_warehouse(settings), open_target(settings)
+    plan = apply.check_approved(warehouse)
+    for entity in plans.planned_entities(plan):
+        apply.load_entity(
+            warehouse,
+            target,
+            entity,
+            plan,
+            on_progress=lambda done, total, name=entity.name: progress(f"load {name}", done, total),  # type: ignore[misc]
+        )
+    return apply.close_plan(warehouse, plan)
+
+
+def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
+    """The lists to sweep for ``entities``: clients always, because the others live inside them."""
+    return list(dict.fromkeys(each.list_call for each in with_clients(entities)))
+
+
+def with_clients(entities: Sequence[Entity]) -> list[Entity]:
+    """``entities`` in loading order, with clients before what lives inside them."""
+    inside = any(each.has_client for each in entities)
+    return [each for each in ENTITIES if each in entities or (inside and each.name == "clients")]
+
+
+def check_tenant(warehouse: Warehouse, client: BmsClient) -> None:
+    """Remember whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
+    identity = client.authenticate()
+    with warehouse.transaction() as connection:
+        row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
+        found = f"{identity.tenant_id} {identity.business_name}"
+        if row is None:
+            connection.execute(
+                "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, _now()]
+            )
+        elif row[0].strip('"') != found:
+            raise SettingsError(
+                f"BMS answers as tenant {found}, and this home folder holds the records of {row[0]}.",
+                "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
+            )
+
+
+def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
+    rows = [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
+    with warehouse.transaction() as connection:
+        if landing.land_account_types(connection, rows):
+            landing.count_input(connection, "bms.account_types")
+
+
+def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
+    """From when on to ask for changes; None where a full sweep is due."""
+    if not list_call.modified_since:
+        return None
+    with warehouse.open() as connection:
+        row = connection.execute(
+            "SELECT strftime(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP) - $overlap, '%Y-%m-%dT%H:%M:%S'),"
+            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
+            " FROM sync.sweeps WHERE list_call = $name",
+            {"overlap": WATERMARK_OVERLAP, "due": _now() - FULL_SWEEP_EVERY, "name": list_call.name},
+        ).fetchone()
+    return str(row[0]) if row and row[0] and row[1] else None
+
+
+def _now() -> datetime:
+    """Now, in UTC without zone: what the warehouse stores."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,151 @@
+"""The one place that opens the database file.
+
+DuckDB lets one process in at a time, so a connection is opened late, closed early and never held across a call to a
+service. A busy file is waited for with a bound. (This is also the only place that would change for DuckLake.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
+from bms_pipeline.warehouse import names, schema
+
+WAIT_SECONDS = 60.0
+"""How long a busy file is waited for: longer than any one transaction of ours at a million records."""
+
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
+    # Bounded, so that a million records stay under a gibibyte; what does not fit spills beside the file.
+    "memory_limit": "512MB",
+    # Nothing here relies on the order of rows, and keeping it costs memory.
+    "preserve_insertion_order": False,
+}
+
+
+class Warehouse:
+    """The database file and how to get at it.
+
+    Raises ``WarehouseBusy`` when another process holds the file for longer than ``wait_seconds``, ``StorageFull`` when
+    the disk is full, ``WarehouseError`` when the file is not a usable database.
+    """
+
+    def __init__(self, file: Path, wait_seconds: float = WAIT_SECONDS) -> None:
+        self.file = file
+        self._wait_seconds = wait_seconds
+        self._prepared = False
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for one thread, closed at the end; each statement commits by itself."""
+        with reported(self.file):
+            if not self._prepared:
+                self._prepare()
+            connection = connect(self.file, self._wait_seconds)
+            try:
+                connection.create_function("fold_name", names.fold_name, ["VARCHAR"], "VARCHAR")  # type: ignore[list-item,arg-type]
+                yield connection
+            finally:
+                connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose statements become durable together at the end, or not at all."""
+        with self.open() as connection, transaction(connection):
+            yield connection
+
+    def _prepare(self) -> None:
+        """Create or migrate the file; a new one gets its name only once it is whole.
+
+        A process killed during the first writes of a new DuckDB file leaves one that never opens again (measured).
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.file.exists():
+            unfinished = self.file.with_name(f"{self.file.name}.{os.getpid()}.new")
+            unfinished.unlink(missing_ok=True)
+            with contextlib.closing(connect(unfinished, 0)) as connection, transaction(connection):
+                schema.migrate(connection)
+            with contextlib.suppress(FileExistsError):  # another process was first: its file is as good
+                os.link(unfinished, self.file)
+            unfinished.unlink()
+        with contextlib.closing(connect(self.file, self._wait_seconds)) as connection, transaction(connection):
+            schema.migrate(connection)
+        self._prepared = True
+
+
+def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
+    """A hardened connection to ``file``, waiting up to ``wait_seconds`` while another process holds it.
+
+    Raises ``WarehouseBusy`` naming the holder.
+    """
+    give_up = time.monotonic() + wait_seconds
+    pause = 0.02
+    while True:
+        umask = os.umask(0o077)
+        try:
+            return duckdb.connect(str(file), config=dict(_CONFIG))
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            if time.monotonic() + pause > give_up:
+                raise _busy(file, str(error), wait_seconds) from None
+        finally:
+            os.umask(umask)
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+        pause = min(pause * 1.5, 0.5)
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit at the end, roll back on any exception.
+
+    DuckDB's ``COMMIT`` after a failed statement reports success and keeps nothing (measured), so it is never reached.
+    """
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def reported(file: Path) -> Iterator[None]:
+    """Turn DuckDB's own errors about the file or the disk into ones that say what to do."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException, OSError) as error:
+        text = " ".join(str(error).split())[:300]
+        if re.search(r"no space left|disk full|file too large|quota|max_temp_directory_size", text, re.IGNORECASE):
+            raise StorageFull(
+                f"No space left while writing {file}. Nothing of this step was kept. ({text})",
+                "Free some disk space, then run again: it continues where it stopped.",
+            ) from None
+        raise WarehouseError(
+            f"The database file {file} cannot be used. ({text})",
+            "If it is damaged, move it away and run again: matches are found anew by the markers in Passportal.",
+        ) from error
+
+
+def _busy(file: Path, text: str, waited: float) -> WarehouseBusy:
+    holder = re.search(r"PID (\d+)", text)
+    who = f"process {holder.group(1)}" if holder else "another process"
+    return WarehouseBusy(
+        f"The database file {file} is held by {who}; waited {waited:.0f} s.",
+        "Let the other run finish, or stop it, then run again.",
+    )

@@ -1,0 +1,237 @@
+"""Land: DuckDB reads the pages that a sweep left behind; Python never touches a single record.
+
+A changed type or a missing id fails the landing with entity, field and page named, before anything stored is replaced.
+Fields that are not declared are reported as schema drift, and records that have them are kept with their whole JSON.
+(The pages themselves stay in the landing folder until a later complete sweep.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.entities import Entity, WireType
+from bms_pipeline.errors import LandingError
+from bms_pipeline.warehouse import names, schema, sql
+
+_JSON_TYPES = {
+    "BIGINT": {"BIGINT", "UBIGINT"},
+    "VARCHAR": {"VARCHAR"},
+    "BOOLEAN": {"BOOLEAN"},
+}
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What a landing changed: counts of records, and the JSON keys that are not declared."""
+
+    read: int
+    added: int
+    changed: int
+    gone: int
+    unknown_fields: tuple[str, ...] = ()
+
+    @property
+    def anything_changed(self) -> bool:
+        """Whether a later stage has to look again."""
+        return bool(self.added or self.changed or self.gone)
+
+
+def land(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, *, proves_absence: bool, now: datetime
+) -> Landed:
+    """Bring ``bms.<entity>`` up to what the sweep in ``folder`` says.
+
+    ``proves_absence``: the sweep was full and complete, so a record that it does not show is gone from BMS. Call it
+    inside a transaction. Raises ``LandingError`` when a record has no id or a declared field has another type.
+    """
+    connection.execute("DROP TABLE IF EXISTS staged")
+    connection.execute(_stage_sql(entity, folder))
+    unknown = _check_shapes(connection, entity, folder)
+    _keep_latest(connection)
+    landed = _replace(connection, entity, proves_absence=proves_absence, now=now)
+    connection.execute("DROP TABLE staged")
+    return Landed(*landed, unknown_fields=unknown)
+
+
+def _source(entity: Entity, files: str) -> str:
+    pages = f"read_json_objects({files}, format = 'array', filename = true)"
+    if entity.array_in is None:
+        return f"SELECT json, filename, NULL::BIGINT AS account_id FROM {pages}"
+    return (
+        f"SELECT unnest(json -> '$.{entity.array_in}[*]') AS json, filename, (json ->> '$.id')::BIGINT AS account_id"
+        f" FROM {pages}"
+    )
+
+
+def _stage_sql(entity: Entity, folder: Path) -> str:
+    blank_is_null = [f"nullif(trim({entity.name_sql}), '') AS name"]
+    blank_is_null += [f"nullif(trim({each.sql}), '') AS {each.name}" for each in entity.fields]
+    return sql.read("stage_records").format(
+        entity=entity.name,
+        source=_source(entity, sql.quoted(str(folder / "page-*.json.zst"))),
+        structure=json.dumps(dict(entity.wire)),
+        paths=[f"$.{key}" for key in entity.wire],
+        account="listed_account_id" if entity.array_in else entity.account_sql,
+        account_type=entity.account_type_sql,
+        columns=", ".join(blank_is_null),
+        active=entity.active_sql,
+        modified=entity.modified_sql,
+        # The whole JSON is kept only where it holds more than the declared keys: kept for every record it costs more
+        # time and space than all else together (docs/decisions.md).
+        raw=f"CASE WHEN NOT list_has_all({sorted(documented_keys(entity))}, json_keys(raw)) THEN raw END",
+        name_key=names.name_key("name"),
+        keys="".join(f", {expression} AS {key}" for key, expression in entity.keys.items()),
+    )
+
+
+def documented_keys(entity: Entity) -> set[str]:
+    """The keys that the vendor's document gives a record of ``entity``, read or not."""
+    return set(entity.wire) | set(entity.other_keys)
+
+
+def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> tuple[str, ...]:
+    """The undeclared keys; raises ``LandingError`` for a record without id, or with a declared key of another type."""
+    nameless = connection.execute("SELECT min(filename), count(*) FROM staged WHERE bms_id IS NULL").fetchone()
+    if nameless and nameless[1]:
+        raise LandingError(
+            f"{entity.name}: {nameless[1]} records have no readable id, the first in {nameless[0]}.",
+            "Nothing was replaced. Look at that page; if BMS changed its format, report it with the page attached.",
+        )
+    examples = connection.execute(
+        "SELECT shape, min(filename), arg_min(bms_id, filename) FROM staged GROUP BY shape"
+    ).fetchall()
+    if not examples:
+        return ()
+    wanted = {example[2]: example[1] for example in examples}
+    rows = connection.execute(
+        f"SELECT DISTINCT ON (id) (json ->> '$.id')::BIGINT AS id, filename, json_keys(json), json_type(json, $paths)"
+        f" FROM ({_source(entity, '$files')}) WHERE id IN (SELECT unnest($ids))",
+        {
+            "paths": [f"$.{key}" for key in entity.wire],
+            "files": sorted(set(wanted.values())),
+            "ids": list(wanted),
+        },
+    ).fetchall()
+    for bms_id, filename, _, types in rows:
+        for (key, declared), found in zip(entity.wire.items(), types, strict=True):
+            _check_type(entity, key, declared, found, f"record {bms_id} in {Path(filename).relative_to(folder.parent)}")
+    return tuple(sorted({key for row in rows for key in row[2]} - documented_keys(entity)))
+
+
+def _check_type(entity: Entity, key: str, declared: WireType, found: str | None, where: str) -> None:
+    if found is None or found == "NULL":
+        return
+    allowed = {"ARRAY"} if isinstance(declared, list) else _JSON_TYPES[str(declared)]
+    if found not in allowed:
+        raise LandingError(
+            f"{entity.name}: field {key} is {found} where {' or '.join(sorted(allowed))} was declared, {where}.",
+            "Nothing was replaced. BMS changed this field; the declaration in entities.py has to follow.",
+        )
+
+
+def _keep_latest(connection: duckdb.DuckDBPyConnection) -> None:
+    """A record seen on two pages counts once: its newest version, then the one read last."""
+    counts = connection.execute("SELECT count(*), count(DISTINCT bms_id) FROM staged").fetchone()
+    if counts and counts[0] != counts[1]:
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE staged AS SELECT * FROM staged"
+            " QUALIFY row_number() OVER (PARTITION BY bms_id"
+            " ORDER BY modified_on DESC NULLS LAST, filename DESC, hash(staged)) = 1"
+        )
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, *, proves_absence: bool, now: datetime
+) -> tuple[int, int, int, int]:
+    """(read, added, changed, gone). Rows that did not change are not written."""
+    table = f"bms.{entity.name}"
+    kept = [each for each in schema.bms_columns(entity) if each not in ("first_seen", "missing_since")]
+    differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in kept)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f's.{each}' for each in kept)},"
+        # A record that came into another client is new there.
+        " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
+        " AS first_seen, b.bms_id IS NULL AS is_new"
+        f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
+        f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",
+        {"now": now},
+    )
+    added, changed = _row(connection, "SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM incoming")
+    if changed:
+        connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM incoming WHERE NOT is_new)")
+    columns = ", ".join(kept)
+    connection.execute(f"INSERT INTO {table} ({columns}, first_seen) SELECT {columns}, first_seen FROM incoming")
+    gone = 0
+    if proves_absence:
+        absent = f"missing_since IS NULL AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
+        (gone,) = _row(connection, f"SELECT count(*) FROM {table} WHERE {absent}")
+        if gone:
+            connection.execute(f"UPDATE {table} SET missing_since = $now WHERE {absent}", {"now": now})
+    (read,) = _row(connection, "SELECT count(*) FROM staged")
+    connection.execute("DROP TABLE incoming")
+    return read, added, changed, gone
+
+
+def land_account_types(
+    connection: duckdb.DuckDBPyConnection, rows: Iterable[tuple[int, str, bool, bool, bool]]
+) -> bool:
+    """Replace ``bms.account_types`` (id, name, is_client, is_vendor, is_active); whether that changed anything."""
+    before = connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall()
+    after = sorted(rows)
+    if before == after:
+        return False
+    connection.execute("DELETE FROM bms.account_types")
+    for row in after:
+        connection.execute("INSERT INTO bms.account_types VALUES (?, ?, ?, ?, ?)", list(row))
+    return True
+
+
+def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path) -> int:
+    """Replace ``passportal.<entity>`` by the Parquet ``file`` that the target left; the number of records.
+
+    The file has ``passportal_id, client_id, bms_id, last_modified`` and the entity's columns.
+    """
+    columns = list(schema.passportal_columns(entity))
+    values = ", ".join(f"nullif(trim({each}), '') AS {each}" for each in entity.columns)
+    keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"
+        f" (SELECT passportal_id, client_id, {values}, bms_id, last_modified FROM read_parquet({sql.quoted(str(file))}))"
+    )
+    table = f"passportal.{entity.name}"
+    selected = ", ".join(columns)
+    (count,) = _row(connection, "SELECT count(*) FROM incoming")
+    (differences,) = _row(
+        connection,
+        f"SELECT count(*) FROM incoming i FULL JOIN {table} p USING (passportal_id)"
+        " WHERE " + " OR ".join(f"i.{each} IS DISTINCT FROM p.{each}" for each in columns),
+    )
+    if differences:
+        connection.execute(f"TRUNCATE {table}")
+        connection.execute(f"INSERT INTO {table} ({selected}) SELECT {selected} FROM incoming")
+        count_input(connection, f"passportal.{entity.name}")
+    connection.execute("DROP TABLE incoming")
+    return int(count)
+
+
+def count_input(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Remember that an input of the plan changed."""
+    connection.execute(
+        "MERGE INTO sync.inputs USING (SELECT ? AS name) AS changed USING (name)"
+        " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = now()"
+        " WHEN NOT MATCHED THEN INSERT VALUES (changed.name, 1, now())",
+        [name],
+    )
+
+
+def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise AssertionError(query)
+    return tuple(int(each or 0) for each in row)

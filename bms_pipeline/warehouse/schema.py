@@ -1,0 +1,101 @@
+"""The tables: numbered migrations for what is fixed, and what ``entities`` declares for the records."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import duckdb
+
+from bms_pipeline.entities import ENTITIES, Entity
+
+
+def bms_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
+
+    ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
+    sweep no longer shows it.
+    """
+    return {
+        "bms_id": "BIGINT",
+        "account_id": "BIGINT",
+        "account_type_id": "BIGINT",
+        **dict.fromkeys(entity.columns, "VARCHAR"),
+        "is_active": "BOOLEAN",
+        "modified_on": "VARCHAR",
+        "name_key": "VARCHAR",
+        **dict.fromkeys(entity.keys, "VARCHAR"),
+        "json": "JSON",
+        "first_seen": "TIMESTAMP",
+        "missing_since": "TIMESTAMP",
+    }
+
+
+def passportal_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, where there is one."""
+    return {
+        "passportal_id": "VARCHAR",
+        "client_id": "VARCHAR",
+        **dict.fromkeys(entity.columns, "VARCHAR"),
+        "bms_id": "BIGINT",
+        "last_modified": "VARCHAR",
+        "name_key": "VARCHAR",
+        **dict.fromkeys(entity.keys, "VARCHAR"),
+    }
+
+
+def loaded_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of ``sync.loaded_<entity>``: both sides' values as of the last load, for the next comparison."""
+    return {
+        "bms_id": "BIGINT",
+        **{f"bms_{each}": "VARCHAR" for each in entity.columns},
+        **{f"passportal_{each}": "VARCHAR" for each in entity.columns},
+    }
+
+
+def reconciled_columns() -> dict[str, str]:
+    """Column → type of ``sync.reconciled_<entity>``: what is to become of each record, and why."""
+    return {
+        "bms_id": "BIGINT",
+        "account_id": "BIGINT",
+        "client_id": "VARCHAR",
+        "passportal_id": "VARCHAR",
+        "is_new_match": "BOOLEAN",
+        "disposition": "VARCHAR",
+        "reason": "VARCHAR",
+    }
+
+
+def tables(entity: Entity) -> dict[str, dict[str, str]]:
+    """Table → columns, for every table that is made from the entity's declaration."""
+    return {
+        f"bms.{entity.name}": bms_columns(entity),
+        f"passportal.{entity.name}": passportal_columns(entity),
+        f"sync.loaded_{entity.name}": loaded_columns(entity),
+        f"sync.reconciled_{entity.name}": reconciled_columns(),
+    }
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the database to this version; does nothing where it is already there."""
+    connection.execute("CREATE TABLE IF NOT EXISTS main.migrations (number BIGINT, name VARCHAR, applied_at TIMESTAMP)")
+    applied = {row[0] for row in connection.execute("SELECT number FROM main.migrations").fetchall()}
+    for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda each: each.name):
+        number = re.match(r"(\d+)_.*\.sql$", file.name)
+        if number and int(number.group(1)) not in applied:
+            connection.execute(file.read_text(encoding="utf-8"))
+            connection.execute("INSERT INTO main.migrations VALUES (?, ?, now())", [int(number.group(1)), file.name])
+    _add_declared_columns(connection)
+
+
+def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = connection.execute("SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns()").fetchall()
+    existing: dict[str, set[str]] = {}
+    for table, column in rows:
+        existing.setdefault(table, set()).add(column)
+    for entity in ENTITIES:
+        for table, columns in tables(entity).items():
+            if table not in existing:
+                connection.execute(f"CREATE TABLE {table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
+            for column in columns.keys() - existing.get(table, columns.keys()):
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {columns[column]}")

@@ -1,0 +1,30 @@
+-- Which open records of {entity} did no rule match, and which free records of Passportal look like them?
+CREATE OR REPLACE TEMP TABLE leftover AS
+WITH taken AS (
+         SELECT passportal_id FROM pairs UNION ALL SELECT passportal_id FROM sync.matches WHERE entity = '{entity}'
+     ),
+     free AS (
+         SELECT p.* FROM passportal.{entity} p ANTI JOIN taken USING (passportal_id) WHERE p.name_key IS NOT NULL
+     ),
+     namesakes AS (SELECT client_id, name_key, count(*) AS free_namesakes FROM free GROUP BY ALL),
+     twins AS (
+         SELECT client_id, parent_id, name_key, count(*) AS bms_twins
+         FROM record WHERE open_to_match AND name_key IS NOT NULL GROUP BY ALL
+     ),
+     remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE r.open_to_match),
+     near AS (
+         SELECT client_id, {loose_passportal} AS loose_key, count(*) AS near_namesakes FROM free p GROUP BY ALL
+     ),
+     compared AS (
+         SELECT r.bms_id, r.client_id, {loose_bms} AS loose_key FROM remaining r
+         WHERE EXISTS (FROM near WHERE near.client_id IS NOT DISTINCT FROM r.client_id)
+     )
+SELECT r.bms_id, coalesce(n.free_namesakes, 0) AS free_namesakes, coalesce(t.bms_twins, 0) AS bms_twins,
+       coalesce(near.near_namesakes, 0) AS near_namesakes
+FROM remaining r
+LEFT JOIN namesakes n ON n.client_id IS NOT DISTINCT FROM r.client_id AND n.name_key = r.name_key
+LEFT JOIN twins t
+    ON t.client_id IS NOT DISTINCT FROM r.client_id AND t.parent_id IS NOT DISTINCT FROM r.parent_id
+   AND t.name_key = r.name_key
+LEFT JOIN compared c ON c.bms_id = r.bms_id
+LEFT JOIN near ON near.client_id IS NOT DISTINCT FROM c.client_id AND near.loose_key = c.loose_key
