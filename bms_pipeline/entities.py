@@ -69,8 +69,9 @@ class Rule:
 class Entity:
     """One of the five kinds of records.
 
-    ``wire`` maps each JSON key that is read to its type; ``other_keys`` are documented and not read; ``array_in`` names the array of the list call's rows
-    that holds the records (locations sit inside accounts). ``name_sql`` is the record's name, by which it is matched.
+    ``wire`` maps each JSON key that is read to its type; ``other_keys`` are documented and not read. ``array_in`` names
+    the array of the list call's rows that holds the records (locations sit inside accounts). ``name_sql`` is the
+    record's name, by which it is matched.
     ``keys`` are SQL expressions over the fields, the same on both sides, blank as NULL. ``decided_by_person``: before
     the first finish an unmatched record waits for a person instead of being created.
     """

@@ -441,7 +441,7 @@ class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # http.client's own
         super().__init__(sock, *args, **kwargs)
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_TimedRaw(raw, sock, sock.gettimeout()), 65536)
+        self.fp = io.BufferedReader(_TimedRaw(raw, sock, sock.gettimeout()), 131072)
 
 
 class _Connection(HTTPConnection):

@@ -7,17 +7,17 @@ so each can be run again alone.
 from __future__ import annotations
 
 import contextlib
-import time
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Protocol
 
 import filelock
 
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.bms.sweep import Manifest, prune, sweep
+from bms_pipeline.bms.manifest import Manifest, prune
+from bms_pipeline.bms.sweep import sweep
 from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall
 from bms_pipeline.errors import RunLocked, SettingsError
 from bms_pipeline.load import apply, journal
@@ -26,7 +26,7 @@ from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import matching
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse
@@ -83,7 +83,7 @@ def running(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
     lock = filelock.FileLock(settings.bms_pipeline_home / "run.lock", timeout=wait_seconds)
     try:
         with lock:
-            holder.write_text(str(_pid()), encoding="utf-8")
+            holder.write_text(str(os.getpid()), encoding="utf-8")
             yield
     except filelock.Timeout:
         pid = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
@@ -106,7 +106,7 @@ def extract(
 
     Incremental where the service can say what changed and a complete full sweep is not older than a day, else full.
     """
-    check_tenant(warehouse, client)
+    tenant = check_tenant(warehouse, client)
     watermark = None if full else _watermark(warehouse, list_call)
     if list_call == ACCOUNTS:
         _land_account_types(warehouse, client)
@@ -116,22 +116,25 @@ def extract(
         settings.landing_folder,
         connections=settings.bms_connections,
         modified_since=watermark,
+        tenant=tenant,
         on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
     )
     progress(f"land {list_call.name}", 0, None)
-    landed = land(warehouse, list_call, manifest)
+    landed = land(settings, warehouse, list_call, manifest)
     prune(settings.landing_folder / list_call.name)
     return Extracted(manifest, landed)
 
 
-def land(warehouse: Warehouse, list_call: ListCall, manifest: Manifest) -> dict[EntityName, landing.Landed]:
+def land(settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest: Manifest) -> dict[EntityName, landing.Landed]:
     """Land a finished sweep: all entities of the list, or none of them."""
     now = _now()
     entities = [each for each in ENTITIES if each.list_call == list_call]
     proves_absence = manifest.complete and manifest.mode == "full"
+    folder = settings.landing_folder / list_call.name / manifest.sweep
+    set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
         landed = {
-            each.name: landing.land(connection, each, manifest.folder, proves_absence=proves_absence, now=now)
+            each.name: landing.land(connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=now)
             for each in entities
         }
         for name, changes in landed.items():
@@ -142,7 +145,7 @@ def land(warehouse: Warehouse, list_call: ListCall, manifest: Manifest) -> dict[
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $now",
             {
                 "list_call": list_call.name,
-                "sweep": manifest.folder.name,
+                "sweep": manifest.sweep,
                 "mode": manifest.mode,
                 "complete": manifest.complete,
                 "reason": manifest.reason,
@@ -183,6 +186,26 @@ def approve(warehouse: Warehouse, plan_hash: str) -> plans.Plan:
     """A person's word for the current plan, named by its hash."""
     with warehouse.transaction() as connection:
         return plans.approve(connection, plan_hash, _now())
+
+
+def current_plan(warehouse: Warehouse) -> plans.Plan:
+    """The plan made last. Raises ``PlanError`` where none was ever made."""
+    with warehouse.open() as connection:
+        return plans.current_plan(connection)
+
+
+def waits_for_person(warehouse: Warehouse) -> bool:
+    """Whether the current plan would change something, and a person has to approve it first."""
+    with warehouse.open() as connection:
+        plan = plans.current_plan(connection)
+        settled = plan.approved or plan.loaded or read_sync_settings(connection).initial_sync_finished
+        return bool(plan.operations) and not settled
+
+
+def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
+    """Count the current plan's records by outcome, as of now."""
+    with warehouse.transaction() as connection:
+        return plans.count_results(connection, _now())
 
 
 def prepare(
@@ -235,8 +258,8 @@ def with_clients(entities: Sequence[Entity]) -> list[Entity]:
     return [each for each in ENTITIES if each in entities or (inside and each.name == "clients")]
 
 
-def check_tenant(warehouse: Warehouse, client: BmsClient) -> None:
-    """Remember whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
+def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
+    """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.authenticate()
     with warehouse.transaction() as connection:
         row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
@@ -250,6 +273,7 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> None:
                 f"BMS answers as tenant {found}, and this home folder holds the records of {row[0]}.",
                 "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
             )
+    return found
 
 
 def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
@@ -265,8 +289,8 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
         return None
     with warehouse.open() as connection:
         row = connection.execute(
-            "SELECT strftime(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP) - $overlap, '%Y-%m-%dT%H:%M:%S'),"
-            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
+            "SELECT strftime(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP) - $overlap,"
+            " '%Y-%m-%dT%H:%M:%S'), coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
             " FROM sync.sweeps WHERE list_call = $name",
             {"overlap": WATERMARK_OVERLAP, "due": _now() - FULL_SWEEP_EVERY, "name": list_call.name},
         ).fetchone()

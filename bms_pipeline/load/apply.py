@@ -56,25 +56,26 @@ def load_entity(
     """
     with warehouse.open() as connection:
         row = connection.execute(
-            "SELECT count(*) FROM sync.operations WHERE entity = ? AND operation <> 'skip'", [entity.name]
+            f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip'"
         ).fetchone()
         total = int(row[0]) if row else 0
     done = refused = 0
-    while total:
-        with warehouse.transaction() as connection:
-            batch = journal.next_batch(connection, entity, plan.plan_id, target.batch_size)
-        if batch is None:
-            break
-        found, why = _send(target, batch) if batch.writes else ({}, {})
+    found: dict[int, str] = {}
+    why: dict[int, str] = {}
+    while True:
+        # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
             journal.record_outcomes(connection, entity, plan.plan_id, found, why, _now())
+            batch = journal.next_batch(connection, entity, plan.plan_id, target.batch_size) if total else None
+            if batch is None:
+                journal.remember_agreement(connection, entity)
         done += len(found)
         refused += len(why)
-        if on_progress:
+        if on_progress and total:
             on_progress(done + refused, total)
-    with warehouse.transaction() as connection:
-        journal.remember_agreement(connection, entity)
-    return Loaded(done, refused)
+        if batch is None:
+            return Loaded(done, refused)
+        found, why = _send(target, batch) if batch.writes else ({}, {})
 
 
 def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, int]]:

@@ -29,10 +29,12 @@ class Batch:
 def next_batch(connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, size: int) -> Batch | None:
     """The next operations of the plan that have no intent yet, client by client; None when all are done.
 
-    Their intents are written; commit before calling the target. A record whose client was never created is refused here.
+    Their intents are written; commit before calling the target. A record whose client was not created is refused here.
     """
     connection.execute(
-        sql.read("next_batch").format(entity=entity.name, has_client=str(entity.has_client).lower()),
+        sql.read("next_batch").format(
+            entity=entity.name, has_client=str(entity.has_client).lower(), changes=schema.changes_sql(entity)
+        ),
         {"plan_id": plan_id, "size": size},
     )
     connection.execute(
@@ -116,7 +118,8 @@ def remember_agreement(connection: duckdb.DuckDBPyConnection, entity: Entity) ->
         for each in entity.columns
     )
     agreeing = " OR ".join(
-        f"(b.{each} = p.{each} AND (l.bms_{each} IS DISTINCT FROM b.{each} OR l.passportal_{each} IS DISTINCT FROM p.{each}))"
+        f"(b.{each} = p.{each} AND"
+        f" (l.bms_{each} IS DISTINCT FROM b.{each} OR l.passportal_{each} IS DISTINCT FROM p.{each}))"
         for each in entity.columns
     )
     joined = (

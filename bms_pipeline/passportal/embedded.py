@@ -103,7 +103,7 @@ class EmbeddedPassportal:
             for write in writes:
                 title, details, marker = stored.get(write.passportal_id, (None, {}, None))
                 now = {each: title if each == "name" else details.get(labels[each]) for each in write.before}
-                moved = [each for each in write.before if (now[each] or None) != (write.before[each] or None)]
+                moved = [each for each in write.before if _plain(now[each]) != _plain(write.before[each])]
                 if title is None or write.passportal_id is None:
                     outcomes.append(Outcome(write.bms_id, done=False, detail="the record is gone from Passportal"))
                 elif marker not in (None, str(write.bms_id)):
@@ -190,6 +190,11 @@ class EmbeddedPassportal:
 def _details(entity: Entity, values: dict[str, str]) -> dict[str, str]:
     labels = entity.labels
     return {labels[column]: text for column, text in values.items() if column != "name"}
+
+
+def _plain(text: str | None) -> str:
+    """``text`` as a snapshot shows it: without blanks around it, and a blank one as none."""
+    return (text or "").strip(" ")
 
 
 def _refusal(

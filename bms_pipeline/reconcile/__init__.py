@@ -1,1 +1,1 @@
-"""From stored records to a plan: settings, dispositions, operations. Pure: reads and writes the warehouse, calls nobody."""
+"""From stored records to a plan: settings, dispositions, operations. Reads and writes the warehouse, calls nobody."""

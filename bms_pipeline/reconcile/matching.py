@@ -20,8 +20,11 @@ from bms_pipeline.warehouse import names, sql
 
 @dataclass(frozen=True)
 class Scope:
-    """What one run looks at: ``clients`` are BMS account ids (None: all), ``create_unmatched`` is a person's word that
-    records which nobody else may create are to be created."""
+    """What one run looks at.
+
+    ``clients`` are BMS account ids, None for all; ``create_unmatched`` is a person's word that records which otherwise
+    wait are to be created.
+    """
 
     clients: tuple[int, ...] | None = None
     create_unmatched: bool = False
@@ -76,20 +79,15 @@ def _not_selected(clients: Collection[int] | None) -> str:
 
 def _pairs_sql(entity: Entity, rule: Rule) -> str:
     """SQL that adds to ``pairs`` what ``rule`` alone decides: one bearer of the keys on each side, both still free."""
-    keys = ", ".join(rule.keys)
-    group = keys if rule.across_clients else f"client_id, {keys}"
-    borne = " AND ".join(f"{key} IS NOT NULL" for key in rule.keys)
-    contradictions = [
-        f"r.{key} <> p.{key}" for other in entity.rules if other.across_clients for key in other.keys if other != rule
-    ]
+    group = list(rule.keys) if rule.across_clients else ["client_id", *rule.keys]
+    evidence = [key for other in entity.rules if other.across_clients and other != rule for key in other.keys]
     return sql.read("pairs").format(
         entity=entity.name,
-        group=group,
-        borne=borne,
-        same_group=" AND ".join(
-            f"one.{each.strip()} IS NOT DISTINCT FROM other.{each.strip()}" for each in group.split(",")
-        ),
-        contradicted=" OR ".join(contradictions) or "false",
+        group=", ".join(group),
+        borne=" AND ".join(f"{key} IS NOT NULL" for key in rule.keys),
+        evidence="".join(f", any_value({key}) AS {key}" for key in evidence),
+        same_group=" AND ".join(f"one.{key} IS NOT DISTINCT FROM other.{key}" for key in group),
+        contradicted=" OR ".join(f"one.{key} <> other.{key}" for key in evidence) or "false",
         reason=rule.reason,
     )
 

@@ -6,6 +6,7 @@ an existing record, filling what is empty there), update and skip.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,11 +50,12 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
     Raises ``RecordsUnexplained`` when it does not hold each record read exactly once.
     """
-    connection.execute("TRUNCATE sync.operations")
+    for entity in ENTITIES:
+        connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     for entity in entities:
         connection.execute(_operations_sql(entity))
         _check_each_record_once(connection, entity)
-    operations, fingerprint = _fingerprint(connection)
+    operations, fingerprint = _fingerprint(connection, entities)
     (plan_id,) = connection.execute("SELECT coalesce(max(plan_id), 0) + 1 FROM sync.plans").fetchone() or (1,)
     connection.execute(
         "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations) VALUES (?, ?, ?, ?, ?, ?)",
@@ -100,7 +102,7 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, now: datetime
     plan = current_plan(connection)
     if len(plan_hash) < 8 or not plan.hash.startswith(plan_hash.lower()):
         raise PlanStale(
-            f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]}, made {plan.made_at:%Y-%m-%d %H:%M} UTC.",
+            f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
             "Look at the current plan with `bms-pipeline preview`, then approve it by its hash.",
         )
     check_not_stale(connection, plan)
@@ -170,14 +172,17 @@ def _operations_sql(entity: Entity) -> str:
     def kept(column: str) -> str:
         # Names that are identical as matching understands it need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
-        return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND NOT {written(column)})"
+        there = f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column}"
+        return f"({there} AND {differs} AND NOT {written(column)})"
+
+    def value(column: str) -> str:
+        chosen = f"CASE WHEN operation = 'create' OR operation <> 'skip' AND {written(column)}"
+        return f"{chosen} THEN p.{column} END AS before_{column}, {chosen} THEN b.{column} END AS after_{column}"
 
     columns = entity.columns
-    change = "{{'field': '{0}', 'before': p.{0}, 'after': b.{0}}}"
     return sql.read("plan_operations").format(
         entity=entity.name,
-        values=", ".join(f"{{'field': '{each}', 'before': NULL::VARCHAR, 'after': b.{each}}}" for each in columns),
-        written=", ".join(f"CASE WHEN {written(each)} THEN {change.format(each)} END" for each in columns),
+        values=", ".join(value(each) for each in columns),
         kept=", ".join(
             f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': b.{each}, 'passportal': p.{each}}} END"
             for each in columns
@@ -190,8 +195,7 @@ def _operations_sql(entity: Entity) -> str:
 def _check_each_record_once(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     row = connection.execute(
         f"SELECT (SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL), count(*), count(DISTINCT bms_id)"
-        " FROM sync.operations WHERE entity = ?",
-        [entity.name],
+        f" FROM sync.planned_{entity.name}"
     ).fetchone()
     if row and not row[0] == row[1] == row[2]:
         raise RecordsUnexplained(
@@ -200,12 +204,16 @@ def _check_each_record_once(connection: duckdb.DuckDBPyConnection, entity: Entit
         )
 
 
-def _fingerprint(connection: duckdb.DuckDBPyConnection) -> tuple[int, str]:
+def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> tuple[int, str]:
     """How many operations change something, and a hash of them that no order of rows affects."""
-    row = connection.execute(sql.read("plan_fingerprint")).fetchone()
-    if row is None:
-        raise AssertionError("an aggregate always has a row")
-    return int(row[0]), str(row[1])
+    operations, parts = 0, []
+    for entity in entities:
+        values = ", ".join(f"coalesce({each}_{c}, chr(0))" for c in entity.columns for each in ("before", "after"))
+        row = connection.execute(sql.read("plan_fingerprint").format(entity=entity.name, values=values)).fetchone()
+        if row and row[0]:
+            operations += int(row[0])
+            parts.append(f"{entity.name}:{row[0]}:{row[1]}")
+    return operations, hashlib.md5(",".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
 def _inputs(connection: duckdb.DuckDBPyConnection) -> str:

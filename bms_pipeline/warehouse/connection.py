@@ -54,7 +54,7 @@ class Warehouse:
                 self._prepare()
             connection = connect(self.file, self._wait_seconds)
             try:
-                connection.create_function("fold_name", names.fold_name, ["VARCHAR"], "VARCHAR")  # type: ignore[list-item,arg-type]
+                connection.create_function("fold_name", names.fold_name, ["VARCHAR"], "VARCHAR")
                 yield connection
             finally:
                 connection.close()

@@ -8,7 +8,7 @@ Fields that are not declared are reported as schema drift, and records that have
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,18 +43,24 @@ class Landed:
 
 
 def land(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, *, proves_absence: bool, now: datetime
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    folder: Path,
+    *,
+    proves_absence: bool,
+    now: datetime,
+    set_aside: Sequence[int] = (),
 ) -> Landed:
     """Bring ``bms.<entity>`` up to what the sweep in ``folder`` says.
 
-    ``proves_absence``: the sweep was full and complete, so a record that it does not show is gone from BMS. Call it
-    inside a transaction. Raises ``LandingError`` when a record has no id or a declared field has another type.
+    ``proves_absence``: the sweep was full and complete, so a record that it does not show is gone from BMS, unless it
+    was ``set_aside`` because no database would take it. Call it inside a transaction. Raises ``LandingError`` when a record has no id or a declared field has another type.
     """
     connection.execute("DROP TABLE IF EXISTS staged")
     connection.execute(_stage_sql(entity, folder))
     unknown = _check_shapes(connection, entity, folder)
     _keep_latest(connection)
-    landed = _replace(connection, entity, proves_absence=proves_absence, now=now)
+    landed = _replace(connection, entity, set_aside if proves_absence else None, now)
     connection.execute("DROP TABLE staged")
     return Landed(*landed, unknown_fields=unknown)
 
@@ -74,7 +80,7 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
     blank_is_null += [f"nullif(trim({each.sql}), '') AS {each.name}" for each in entity.fields]
     return sql.read("stage_records").format(
         entity=entity.name,
-        source=_source(entity, sql.quoted(str(folder / "page-*.json.zst"))),
+        source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
         structure=json.dumps(dict(entity.wire)),
         paths=[f"$.{key}" for key in entity.wire],
         account="listed_account_id" if entity.array_in else entity.account_sql,
@@ -147,9 +153,9 @@ def _keep_latest(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _replace(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, *, proves_absence: bool, now: datetime
+    connection: duckdb.DuckDBPyConnection, entity: Entity, set_aside: Sequence[int] | None, now: datetime
 ) -> tuple[int, int, int, int]:
-    """(read, added, changed, gone). Rows that did not change are not written."""
+    """(read, added, changed, gone). Rows that did not change are not written; without ``set_aside`` nothing is gone."""
     table = f"bms.{entity.name}"
     kept = [each for each in schema.bms_columns(entity) if each not in ("first_seen", "missing_since")]
     differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in kept)
@@ -168,8 +174,12 @@ def _replace(
     columns = ", ".join(kept)
     connection.execute(f"INSERT INTO {table} ({columns}, first_seen) SELECT {columns}, first_seen FROM incoming")
     gone = 0
-    if proves_absence:
-        absent = f"missing_since IS NULL AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
+    if set_aside is not None:
+        present = ", ".join(map(str, set_aside)) or "NULL"
+        absent = (
+            f"missing_since IS NULL AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
+            f" AND coalesce(bms_id NOT IN ({present}), true)"
+        )
         (gone,) = _row(connection, f"SELECT count(*) FROM {table} WHERE {absent}")
         if gone:
             connection.execute(f"UPDATE {table} SET missing_since = $now WHERE {absent}", {"now": now})
@@ -202,7 +212,8 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"
-        f" (SELECT passportal_id, client_id, {values}, bms_id, last_modified FROM read_parquet({sql.quoted(str(file))}))"
+        f" (SELECT passportal_id, client_id, {values}, bms_id, last_modified"
+        f" FROM read_parquet({sql.quoted(str(file))}))"
     )
     table = f"passportal.{entity.name}"
     selected = ", ".join(columns)
@@ -210,7 +221,8 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     (differences,) = _row(
         connection,
         f"SELECT count(*) FROM incoming i FULL JOIN {table} p USING (passportal_id)"
-        " WHERE " + " OR ".join(f"i.{each} IS DISTINCT FROM p.{each}" for each in columns),
+        # When it was last modified says nothing that its values do not.
+        " WHERE " + " OR ".join(f"i.{each} IS DISTINCT FROM p.{each}" for each in columns if each != "last_modified"),
     )
     if differences:
         connection.execute(f"TRUNCATE {table}")

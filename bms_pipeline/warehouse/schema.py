@@ -66,6 +66,47 @@ def reconciled_columns() -> dict[str, str]:
     }
 
 
+def planned_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of ``sync.planned_<entity>``: the current plan, a row for every record read.
+
+    ``after_<column>`` is the value to write, NULL where nothing is written; ``before_<column>`` what it replaces.
+    ``kept`` lists what differs and stays as it is in Passportal.
+    """
+    return {
+        "bms_id": "BIGINT",
+        "account_id": "BIGINT",
+        "client_id": "VARCHAR",
+        "passportal_id": "VARCHAR",
+        "name": "VARCHAR",
+        "disposition": "VARCHAR",
+        "operation": "VARCHAR",
+        "reason": "VARCHAR",
+        "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
+        **{f"before_{each}": "VARCHAR" for each in entity.columns},
+        **{f"after_{each}": "VARCHAR" for each in entity.columns},
+    }
+
+
+def changes_sql(entity: Entity) -> str:
+    """SQL over ``sync.planned_<entity> o``: the fields to write, as a list of field, before and after."""
+    each_field = ", ".join(
+        f"CASE WHEN o.after_{each} IS NOT NULL THEN"
+        f" {{'field': '{each}', 'before': o.before_{each}, 'after': o.after_{each}}} END"
+        for each in entity.columns
+    )
+    return f"CASE WHEN o.operation <> 'skip' THEN list_filter([{each_field}], lambda e: e IS NOT NULL) END"
+
+
+def _operations_view() -> str:
+    """SQL for ``sync.operations``: the current plan of all entities, with the changes of each record as a list."""
+    selects = " UNION ALL ".join(
+        f"SELECT '{each.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name, o.disposition,"
+        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept FROM sync.planned_{each.name} o"
+        for each in ENTITIES
+    )
+    return f"CREATE OR REPLACE VIEW sync.operations AS {selects}"
+
+
 def tables(entity: Entity) -> dict[str, dict[str, str]]:
     """Table → columns, for every table that is made from the entity's declaration."""
     return {
@@ -73,6 +114,7 @@ def tables(entity: Entity) -> dict[str, dict[str, str]]:
         f"passportal.{entity.name}": passportal_columns(entity),
         f"sync.loaded_{entity.name}": loaded_columns(entity),
         f"sync.reconciled_{entity.name}": reconciled_columns(),
+        f"sync.planned_{entity.name}": planned_columns(entity),
     }
 
 
@@ -93,9 +135,13 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
     existing: dict[str, set[str]] = {}
     for table, column in rows:
         existing.setdefault(table, set()).add(column)
+    is_current = "sync.operations" in existing
     for entity in ENTITIES:
         for table, columns in tables(entity).items():
+            is_current = is_current and existing.get(table, set()) >= columns.keys()
             if table not in existing:
                 connection.execute(f"CREATE TABLE {table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
             for column in columns.keys() - existing.get(table, columns.keys()):
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {columns[column]}")
+    if not is_current:
+        connection.execute(_operations_view())

@@ -30,14 +30,6 @@ CREATE TABLE sync.plans (
     approved_at TIMESTAMP, loaded_at TIMESTAMP
 );
 
--- The current plan, a row for every record read, also for those that nothing happens to.
-CREATE TABLE sync.operations (
-    entity VARCHAR, bms_id BIGINT, account_id BIGINT, client_id VARCHAR, passportal_id VARCHAR, name VARCHAR,
-    disposition VARCHAR, operation VARCHAR, reason VARCHAR,
-    changes STRUCT(field VARCHAR, "before" VARCHAR, "after" VARCHAR)[],
-    kept STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]
-);
-
 -- Intent before each call to the target, outcome after it: done, refused, or NULL while unknown.
 CREATE TABLE sync.journal (
     plan_id BIGINT, entity VARCHAR, bms_id BIGINT, operation VARCHAR, reason VARCHAR, client_id VARCHAR,

@@ -1,14 +1,19 @@
 -- Which operations on {entity} come next? One kind to a batch, client by client; a new client's id is known by now.
 CREATE OR REPLACE TEMP TABLE batch AS
 WITH waiting AS (
-         SELECT o.* FROM sync.operations o
-         WHERE o.entity = '{entity}' AND o.operation <> 'skip'
+         SELECT bms_id, account_id, operation FROM sync.planned_{entity} o
+         WHERE operation <> 'skip'
            AND NOT EXISTS (FROM sync.journal j WHERE j.plan_id = $plan_id AND j.entity = '{entity}' AND j.bms_id = o.bms_id)
      ),
-     chosen AS (SELECT * FROM waiting WHERE (operation = 'create') = (SELECT bool_and(operation = 'create') FROM waiting))
-SELECT c.account_id, c.bms_id, c.operation, c.reason, coalesce(c.client_id, m.passportal_id) AS client_id,
-       c.passportal_id, c.changes, {has_client} AND coalesce(c.client_id, m.passportal_id) IS NULL AS has_no_client
-FROM chosen c
-LEFT JOIN sync.matches m ON {has_client} AND m.entity = 'clients' AND m.bms_id = c.account_id
-ORDER BY c.account_id, c.bms_id
-LIMIT $size
+     chosen AS MATERIALIZED (
+         SELECT bms_id FROM waiting
+         WHERE (operation = 'create') = (SELECT bool_and(operation = 'create') FROM waiting)
+         ORDER BY account_id, bms_id
+         LIMIT $size
+     )
+SELECT o.account_id, o.bms_id, o.operation, o.reason, coalesce(o.client_id, m.passportal_id) AS client_id,
+       o.passportal_id, {changes} AS changes,
+       {has_client} AND coalesce(o.client_id, m.passportal_id) IS NULL AS has_no_client
+FROM sync.planned_{entity} o
+JOIN chosen ON chosen.bms_id = o.bms_id
+LEFT JOIN sync.matches m ON {has_client} AND m.entity = 'clients' AND m.bms_id = o.account_id

@@ -6,7 +6,7 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
          FROM sync.matches m LEFT JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
          WHERE m.entity = '{entity}'
      )
-SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name, b.name_key, b.first_seen{keys},
+SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name_key, b.first_seen{keys},
        c.passportal_id AS client_id,
        m.linked_to, m.linked_in, coalesce(m.link_is_gone, false) AS link_is_gone,
        CASE
@@ -22,7 +22,9 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            WHEN c.bms_id IS NULL THEN 'client_not_listed'
            WHEN c.disposition NOT IN ('matched', 'to create') THEN 'client_' || replace(c.disposition, ' ', '_')
        END AS blocked,
-       out_of_scope IS NULL AND NOT excluded AND blocked IS NULL AS open_to_match
+       out_of_scope IS NULL AND NOT excluded AND blocked IS NULL AS open_to_match,
+       -- Without a match, or with one in a client that its account is no longer matched to.
+       linked_to IS NULL OR linked_in IS DISTINCT FROM c.passportal_id AND NOT m.link_is_gone AS is_free
 FROM bms.{entity} b
 LEFT JOIN {client} c ON {has_client} AND c.bms_id = b.account_id
 LEFT JOIN bms.account_types t ON t.id = b.account_type_id

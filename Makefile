@@ -1,0 +1,49 @@
+# Everything a person starts by hand. Each target does its own set-up; all it needs is Python 3.11+, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SIZE ?= typical
+SEED ?= 1
+
+.PHONY: help demo dev test lint bench soak screenshots lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Try: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up $(VENV) (once, a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZE=small for a quick one
+	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline sync --create-unmatched
+
+dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it
+	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline dev
+
+test: $(READY) ## the whole suite, under 10 minutes on 2 cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY) ## format, rules, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## speed and memory as ratios within one run
+	@$(BIN)/python -m benchmarks
+
+soak: $(READY) ## the long tests, not part of `make test`
+	@$(BIN)/python -m pytest -m soak --override-ini addopts="-ra --strict-markers"
+
+lock: ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --no-emit-options --extra dev --strip-extras --allow-unsafe --no-header -o requirements.lock pyproject.toml
+
+clean: ## remove the virtual environment and every sandbox
+	rm -rf $(VENV) .bms_pipeline/sandbox-*

@@ -1,0 +1,385 @@
+"""Reading Kaseya BMS over REST v2: sign in, one page of a list, single records.
+
+Everything that rests on a guess about the API is a constant or a function of its own, marked [G].
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from bms_pipeline.bms.address import api_base_candidates
+from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.envelope import (
+    NOT_JSON,
+    SECURITY_ERROR,
+    Envelope,
+    Refused,
+    fields,
+    no_right,
+    opened,
+    refusal,
+    refused,
+    said,
+    unreadable,
+)
+from bms_pipeline.bms.login import Login
+from bms_pipeline.bms.rows import Quarantined, Rows, rows_of, salvaged
+from bms_pipeline.entities import ListCall
+from bms_pipeline.errors import (
+    AnswerUnreadable,
+    CertificateRefused,
+    PipelineError,
+    RedirectRefused,
+    RequestRefused,
+    ServiceUnreachable,
+    SettingsError,
+)
+from bms_pipeline.http import Answer, Retries, Service
+from bms_pipeline.settings import Settings
+
+PAGE_SIZE = 100
+"""Records a page: what every known client asks for [C], and an older vendor page's maximum [D]."""
+SORT = "Id"
+"""``Sort`` is declared [S], its values are not [G]. A stated order keeps pages from shifting for no reason; a service
+that refuses it is read without."""
+USER_INFO = "/v2/security/userinfo"
+ACCOUNT_TYPES = "/v2/system/accounttypes/lookup"
+
+_NUMBER_SEGMENT = re.compile(r"/\d+(?=/|$)")
+# The error that helps most when no candidate address works: a certificate to repair says more than a name that the
+# on-prem network happens not to have.
+_TELLING = (SettingsError, CertificateRefused, RedirectRefused, AnswerUnreadable, ServiceUnreachable)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is signed in where [S]. ``time_zone`` is the tenant's (Olson name where given)."""
+
+    full_name: str
+    business_name: str
+    tenant_id: str
+    time_zone: str
+    api_url: str
+
+
+@dataclass(frozen=True)
+class AccountType:
+    """A kind of account [S]: prospects, vendors and the MSP itself are accounts too."""
+
+    id: int
+    name: str
+    is_client: bool
+    is_vendor: bool
+    is_active: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list. ``records``: the JSON array as it came; ``ids``: of its records, in order.
+
+    ``total``: ``totalRecords`` where the answer has it. ``quarantined`` records are in neither. ``calls``: how many
+    calls the page took, retries included.
+    """
+
+    number: int
+    records: bytes = field(repr=False)
+    ids: list[int] = field(repr=False)
+    total: int | None = None
+    quarantined: tuple[Quarantined, ...] = ()
+    calls: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Records that BMS sent, the quarantined ones included."""
+        return len(self.ids) + len(self.quarantined)
+
+
+class BmsClient:
+    """A signed-in user of one BMS; signs in on first use. Safe to share between ``settings.bms_connections`` threads.
+
+    Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused`` (which right is missing),
+    ``BudgetExhausted``, ``AnswerUnreadable``, ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or
+    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests, ``budget`` to share one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        budget: Budget | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        deadline_seconds: float = 60.0,
+    ) -> None:
+        self._settings = settings
+        self._own_budget = budget is None
+        self.budget = budget or Budget(settings.budget_file, settings.bms_calls_per_hour, clock)
+        self._retries = Retries(sleep=sleep, clock=clock)
+        self._deadline = deadline_seconds
+        self._login = Login(settings, self.budget.take, clock=clock, sleep=sleep)
+        self._lock = Lock()
+        self._found: Service | None = None
+        self._unsorted: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"BmsClient({self._found.base_url if self._found else 'not connected'})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection, and the budget file unless it was given."""
+        if self._found is not None:
+            self._found.close()
+        if self._own_budget:
+            self.budget.close()
+
+    def authenticate(self) -> Identity:
+        """Test the connection: find the API, sign in, and say who is signed in where."""
+        info = fields(self._result(USER_INFO, {}, "the test of the connection").result)
+
+        def text(key: str) -> str:
+            value = msgspec.json.decode(info.get(key, b"null"))
+            return "" if value is None else str(value)
+
+        return Identity(
+            full_name=text("fullname"),
+            business_name=text("businessname"),
+            tenant_id=text("tenantid"),
+            time_zone=text("olsontimezonename") or text("timezonename"),
+            api_url=self._service().base_url,
+        )
+
+    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
+        """Read page ``number`` (from 1) of a list. ``filters``: names without prefix (``{"ModifiedOnFrom": ...}``).
+
+        An empty page is one that BMS sent as an empty array; nothing else ever reads as one.
+        """
+        what = f"page {number} of {list_call.name}"
+        params = {"PageSize": str(PAGE_SIZE), "PageNumber": str(number)}
+        params |= {f"Filter.{name}": value for name, value in (filters or {}).items()}
+        if list_call.name in self._unsorted:
+            return self._page(list_call, number, params, what)
+        try:
+            return self._page(list_call, number, {**params, "Sort": SORT}, what)
+        except (RequestRefused, ServiceUnreachable) as error:
+            if not _may_be_the_sort(error):
+                raise
+            refusal_with_sort = error
+        try:
+            page = self._page(list_call, number, params, what)
+        except PipelineError:
+            raise refusal_with_sort from None
+        self._unsorted.add(list_call.name)
+        return page
+
+    def account_types(self) -> list[AccountType]:
+        """Read the kinds of accounts."""
+        what = "the account types"
+        body = self._result(ACCOUNT_TYPES, {}, what).result
+        try:
+            return [_account_type(each) for each in _objects.decode(body)]
+        except (*NOT_JSON, KeyError, TypeError):
+            raise AnswerUnreadable(
+                f"BMS answered {what} with something that is no list of them.",
+                "Run again; if it stays, its API changed.",
+            ) from None
+
+    def record(self, path: str) -> bytes:
+        """Read one record (``/v2/servicedesk/hardwareasset/7``), bare or enveloped [S], as the JSON object it came in.
+
+        Counts against the route's template, in which numbers are ``{id}``.
+        """
+        what = _NUMBER_SEGMENT.sub(lambda number: number.group(), path).removeprefix("/v2/")
+        body, _ = self._get(path, {}, what)
+        try:
+            record = opened(body, what).result if "success" in fields(body) else body
+            fields(record)
+        except NOT_JSON:
+            raise unreadable(body, what) from None
+        except Refused as error:
+            code, message = error.code, error.message
+        else:
+            return record
+        raise refused(what, path, code, message)
+
+    def _page(self, list_call: ListCall, number: int, params: Mapping[str, str], what: str) -> Page:
+        body, calls = self._get(list_call.path, params, what)
+        try:
+            envelope, rows = _decoded(body, what)
+        except Refused as error:
+            code, message = error.code, error.message
+        else:
+            return Page(number, rows.records, rows.ids, envelope.total, rows.quarantined, calls)
+        raise refused(what, list_call.path, code, message)
+
+    def _result(self, path: str, params: Mapping[str, str], what: str) -> Envelope:
+        """GET an enveloped answer."""
+        body, _ = self._get(path, params, what)
+        try:
+            return opened(body, what)
+        except NOT_JSON:
+            raise unreadable(body, what) from None
+        except Refused as error:
+            code, message = error.code, error.message
+        raise refused(what, path, code, message)
+
+    def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
+        """GET with the token, signing in again once if it is refused; returns the body and how many calls it took."""
+        service = self._service()
+        token = self._login.token(service)
+        answer = self._sent(service, path, params, token)
+        calls = answer.tries
+        if _token_refused(answer):
+            token = self._login.replaced(service, token)
+            answer = self._sent(service, path, params, token)
+            calls += answer.tries
+            if _token_refused(answer):
+                raise no_right(what, path, said(answer.body)[1] or "it refuses a token that it just gave")
+        if answer.status != 200:
+            raise refusal(answer, what, path)
+        return answer.body, calls
+
+    def _sent(self, service: Service, path: str, params: Mapping[str, str], token: str) -> Answer:
+        endpoint = f"GET {_NUMBER_SEGMENT.sub('/{id}', path)}"
+        return service.get(
+            path,
+            params=params,
+            headers={"Authorization": f"Bearer {token}"},
+            whole=_looks_whole,
+            before_send=lambda: self.budget.take(endpoint),
+        )
+
+    def _service(self) -> Service:
+        """Return the service at the address that turned out to be the API; finds it on first use."""
+        if self._found is None:
+            with self._lock:
+                if self._found is None:
+                    self._found = self._find()
+        return self._found
+
+    def _find(self) -> Service:
+        """Probe the candidate addresses, without sending a secret to any that does not answer like BMS."""
+        candidates = api_base_candidates(self._settings.bms_url, self._settings.bms_api_url)
+        if len(candidates) == 1:
+            return self._connect(candidates[0])
+        errors: list[PipelineError] = []
+        for patient in (False, True):  # a passing fault must not choose the address, so the second round tries harder
+            errors.clear()
+            for base in candidates:
+                try:
+                    service = self._connect(base)
+                except SettingsError as error:
+                    errors.append(error)
+                    continue
+                try:
+                    self._probe(service, retry=patient)
+                except (
+                    SettingsError,
+                    CertificateRefused,
+                    RedirectRefused,
+                    AnswerUnreadable,
+                    ServiceUnreachable,
+                ) as error:
+                    service.close()
+                    errors.append(error)
+                else:
+                    return service
+            if not any(isinstance(each, ServiceUnreachable) for each in errors):
+                break
+        raise min(errors, key=lambda error: next(i for i, kind in enumerate(_TELLING) if isinstance(error, kind)))
+
+    def _connect(self, base: str) -> Service:
+        return Service(
+            base,
+            name="BMS",
+            ca_file=self._settings.bms_ca_file,
+            private_host=self._settings.bms_private_host,
+            connections=self._settings.bms_connections,
+            deadline_seconds=self._deadline,
+            retries=self._retries,
+        )
+
+    def _probe(self, service: Service, *, retry: bool) -> None:
+        """Raise unless ``service`` answers like BMS: without a token, userinfo is 401 [C], or at least an envelope."""
+        answer = service.get(USER_INFO, retry=retry, before_send=lambda: self.budget.take(f"GET {USER_INFO}"))
+        if answer.status == 401:
+            return
+        try:
+            enveloped = "success" in fields(answer.body)
+        except NOT_JSON:
+            enveloped = False
+        if not enveloped:
+            raise AnswerUnreadable(
+                f"{service.base_url} answered HTTP {answer.status} and is not the BMS API.",
+                "Check BMS_URL, or set BMS_API_URL to the API's own address.",
+            )
+
+
+_objects = msgspec.json.Decoder(list[dict[str, object]])
+
+
+def _account_type(raw: Mapping[str, object]) -> AccountType:
+    """Read one account type, keys in any case. Raises ``KeyError`` or ``TypeError`` when it is none."""
+    kind = {key.lower(): value for key, value in raw.items()}
+    number = kind["id"]
+    if type(number) is not int:
+        raise TypeError("id")
+    return AccountType(
+        id=number,
+        name=str(kind.get("name") or ""),
+        is_client=kind.get("isclient") is True,
+        is_vendor=kind.get("isvendor") is True,
+        is_active=kind.get("isactive") is not False,
+    )
+
+
+def _decoded(body: bytes, what: str) -> tuple[Envelope, Rows]:
+    """Open a list's answer; where a record cannot be decoded, set it aside and go on with the others.
+
+    Raises ``Refused`` or ``AnswerUnreadable``.
+    """
+    try:
+        envelope = opened(body, what)
+        return envelope, rows_of(envelope.result, what)
+    except NOT_JSON:
+        pass
+    try:
+        shell, rows = salvaged(body, what)
+        return opened(shell, what), rows
+    except NOT_JSON:
+        raise unreadable(body, what) from None
+
+
+def _token_refused(answer: Answer) -> bool:
+    """Whether BMS did not accept the token: 401, or the same code with status 200 [C]."""
+    if answer.status == 401:
+        return True
+    # Cheap first look: a refusal is short, a page is not.
+    return len(answer.body) < 2000 and answer.status == 200 and said(answer.body)[0] == SECURITY_ERROR
+
+
+def _looks_whole(body: bytes) -> bool:
+    """Whether a JSON object that begins also ends; anything else is judged by its reader."""
+    start, end = body[:100].lstrip(b"\xef\xbb\xbf \t\r\n"), body[-100:].rstrip()
+    return bool(start) and (not start.startswith(b"{") or end.endswith(b"}"))
+
+
+def _may_be_the_sort(error: RequestRefused | ServiceUnreachable) -> bool:
+    """Whether leaving ``Sort`` out may help: how a service that dislikes it answers is unknown [G]."""
+    if isinstance(error, ServiceUnreachable):
+        return error.status == 500
+    return type(error) is RequestRefused

@@ -1,0 +1,162 @@
+"""What an answer of BMS says: the envelope ``{success, error, result, totalRecords}`` and the ways it says no.
+
+Facts: a failure can come as HTTP 200 with ``success: false`` [C]; the wire is camelCase, an older host sent PascalCase
+[C]; single reads may come without an envelope [S]; ``error`` is ``{code, message, ...}`` [S]. So: keys in any case,
+only ``success`` being ``true`` is success, and nothing that cannot be read is ever taken for "no records".
+
+Values stay undecoded (``msgspec.Raw``): the records pass through as the bytes they came in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from bms_pipeline.errors import AccessRefused, AnswerUnreadable, BudgetExhausted, RequestRefused
+from bms_pipeline.http import Answer, printable
+
+SECURITY_ERROR = 978001
+"""Code of an expired or missing token [C]; it comes with 401, but a 200 with it means the same."""
+
+_RIGHTS = {
+    "/v2/crm/accounts": "Accounts",
+    "/v2/crm/contacts": "Contacts",
+    "/v2/hr/": "Employees",
+    "/v2/servicedesk/hardwareasset": "Assets",
+    "/v2/system/": "Account types (system lookups)",
+}
+# What a refusal for lack of rights is worded like is unknown [G]; these words mean nothing else in an error.
+_NO_RIGHT = re.compile(r"permission|access (is )?denied|not (authori[sz]ed|allowed)|unauthori[sz]ed|forbidden", re.I)
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.I | re.S)
+
+NOT_JSON = (ValueError, RecursionError)
+"""What decoding raises for bytes that are not JSON (msgspec's errors are ``ValueError``) or built to break a parser."""
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Refused(Exception):
+    """``success`` is not ``true``. Internal: the client turns it into the error that fits the call."""
+
+    def __init__(self, code: int | None, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A successful answer: ``result`` undecoded, and ``totalRecords`` where the list has it."""
+
+    result: bytes
+    total: int | None
+
+
+def module_of(path: str) -> str:
+    """Return what BMS calls the module that ``path`` belongs to."""
+    return next((name for prefix, name in _RIGHTS.items() if path.startswith(prefix)), path)
+
+
+def fields(body: bytes) -> dict[str, bytes]:
+    """Return the top-level keys (lower case) and undecoded values of a JSON object.
+
+    Raises one of ``NOT_JSON`` when ``body`` is not one.
+    """
+    return {key.lower(): bytes(value) for key, value in _fields.decode(body.removeprefix(b"\xef\xbb\xbf")).items()}
+
+
+def opened(body: bytes, what: str) -> Envelope:
+    """Open the envelope ``body``, an answer with status 200; ``what`` names the call in errors.
+
+    Raises ``Refused`` when it says no, ``AnswerUnreadable`` when it says neither yes nor no, and one of ``NOT_JSON``
+    when it is no JSON object: the caller knows whether something can be saved of it, else see ``unreadable``.
+    """
+    parts = fields(body)
+    success = parts.get("success", b"")
+    if success == b"false":
+        raise Refused(*_error(parts.get("error", b"null")))
+    if success != b"true":
+        raise AnswerUnreadable(
+            f"BMS answered {what} with JSON that says neither success nor failure.",
+            "Check that BMS_URL is a Kaseya BMS portal; if it is, its API changed.",
+        )
+    total = parts.get("totalrecords", b"null")
+    return Envelope(parts.get("result", b"null"), int(total) if total.isdigit() else None)
+
+
+def unreadable(body: bytes, what: str) -> AnswerUnreadable:
+    """Return the error for a ``body`` that is not JSON, saying what it is instead."""
+    start = body[:2000].lstrip().lower()
+    if not start:
+        kind = "an empty body"
+    elif start.startswith(b"<"):
+        title = _TITLE.search(body[:20_000])
+        shown = printable(title.group(1).decode("utf-8", "replace"), 80) if title else ""
+        kind = f"an HTML page titled “{shown}”" if shown else "an HTML page"
+    else:
+        kind = "something that is not valid JSON"
+    return AnswerUnreadable(
+        f"BMS answered {what} with {kind} instead of JSON.",
+        "If that is a login or maintenance page, wait or check BMS_URL and BMS_API_URL; then run again.",
+    )
+
+
+def said(body: bytes) -> tuple[int | None, str]:
+    """Return error code and message of a refusal's body, as far as there are any."""
+    try:
+        parts = fields(body)
+    except NOT_JSON:
+        return None, ""
+    return _error(parts.get("error", b"null")) if "error" in parts else _error(body)
+
+
+def refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExhausted:
+    """Return the error for an answer whose status is 4xx (401 aside)."""
+    code, message = said(answer.body)
+    if answer.status == 403:
+        return no_right(what, path, message)
+    if answer.status == 429:
+        return BudgetExhausted(
+            f"BMS refused {what}: its own limit of calls is used up (HTTP 429), although ours is not.",
+            "Something else uses the same limit. Wait up to an hour and run again; it continues where it stopped.",
+        )
+    return refused(what, path, code, message or f"HTTP {answer.status}")
+
+
+def refused(what: str, path: str, code: int | None, message: str) -> RequestRefused:
+    """Return the error for a refusal that BMS gave a reason for."""
+    if _NO_RIGHT.search(message) or code == SECURITY_ERROR:
+        return no_right(what, path, message)
+    number = f" ({code})" if code is not None else ""
+    return RequestRefused(
+        f"BMS refused {what}: {message or 'no reason given'}{number}.",
+        "If the reason does not say what to do, run again; if it stays, show it to the BMS administrator.",
+    )
+
+
+def no_right(what: str, path: str, message: str) -> AccessRefused:
+    """Return the error for a user who may not read a module."""
+    module = module_of(path)
+    reason = f": {message}" if message else ""
+    return AccessRefused(
+        f"BMS refused {what}: this user may not read the module {module}{reason}.",
+        f"In BMS, give the user's security role “Has API Access” and the right to view {module}.",
+    )
+
+
+def _error(raw: bytes) -> tuple[int | None, str]:
+    """Return code and message of an ``ErrorInfo`` [S], or of a bare string."""
+    try:
+        info = msgspec.json.decode(raw)
+    except NOT_JSON:
+        return None, ""
+    if isinstance(info, str):
+        return None, printable(info, 200)
+    if not isinstance(info, dict):
+        return None, ""
+    info = {str(key).lower(): value for key, value in info.items()}
+    code = info.get("code")
+    message = info.get("message") or info.get("details") or ""
+    return (code if type(code) is int else None), printable(str(message), 200)

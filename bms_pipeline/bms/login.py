@@ -1,0 +1,221 @@
+"""Signing in to BMS and staying signed in.
+
+Facts: ``POST /v2/security/authenticate`` as a form [C] (the vendor's document says multipart [S], which no client that
+is known to work sends); ``refreshtoken`` replaces **both** tokens [C]; lifetimes are undocumented, so the answer's own
+``accessTokenExpireOn`` counts, measured against the same answer's ``Date`` header because the two clocks may differ. A
+bad password may be 401, 400 or 200 with ``success: false`` [G]. Whether a stamp without a zone is UTC is unknown [G]:
+if that makes no sense (already expired, or years away), it is ignored and the 401 that follows expiry does the job.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Lock
+
+import msgspec
+import pyotp
+
+from bms_pipeline.bms.envelope import NOT_JSON, Refused, fields, opened, said, unreadable
+from bms_pipeline.errors import (
+    AnswerUnreadable,
+    BudgetExhausted,
+    LoginRefused,
+    ServiceError,
+    SettingsError,
+)
+from bms_pipeline.http import Answer, Service
+from bms_pipeline.settings import Settings
+
+AUTHENTICATE = "/v2/security/authenticate"
+REFRESH = "/v2/security/refreshtoken"
+MARGIN_SECONDS = 60.0
+"""A token is renewed this long before it expires (or a quarter of its life, if that is less)."""
+LONGEST_LIFE_SECONDS = 30 * 86400.0
+TOTP_SECONDS = 30
+
+_HINTS = (
+    (
+        re.compile(r"mfa|two.?factor|2fa|authenticat(or|ion) code|one.?time|totp", re.I),
+        "BMS_MFA_SECRET",
+        "the MFA code",
+    ),
+    (re.compile(r"tenant|company", re.I), "BMS_TENANT", "the tenant (company name as shown under My Settings)"),
+    (re.compile(r"locked|disabled|inactive|suspended", re.I), "the user in BMS", "the user is locked or inactive"),
+    (re.compile(r"password|user ?name|credential|user", re.I), "BMS_USERNAME and BMS_PASSWORD", "user or password"),
+)
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """``renew_at``: seconds since the epoch by our clock, or ``None`` when the expiry is not known."""
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    renew_at: float | None
+
+
+class Login:
+    """The session of one BMS user, shared by all threads. Its secrets show in no repr and no error.
+
+    ``count`` is called with the endpoint before each call (the budget).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        count: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._count = count
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = Lock()
+        self._tokens: _Tokens | None = None
+        self._last_code_step = -1
+
+    def __repr__(self) -> str:
+        return f"Login({'signed in' if self._tokens else 'not signed in'})"
+
+    def token(self, service: Service) -> str:
+        """Return a token that should be valid, signing in or renewing when needed. Raises as ``sign_in``."""
+        tokens = self._tokens
+        if tokens is not None and (tokens.renew_at is None or self._clock() < tokens.renew_at):
+            return tokens.access
+        with self._lock:
+            if self._tokens is None:
+                self._tokens = self._signed_in(service)
+            elif self._tokens.renew_at is not None and self._clock() >= self._tokens.renew_at:
+                self._tokens = self._refreshed(service, self._tokens) or self._signed_in(service)
+            return self._tokens.access
+
+    def replaced(self, service: Service, rejected: str) -> str:
+        """Return another token than ``rejected``, which BMS answered with 401; only one thread signs in for all."""
+        with self._lock:
+            if self._tokens is None or self._tokens.access == rejected:
+                self._tokens = None
+                self._tokens = self._signed_in(service)
+            return self._tokens.access
+
+    def _signed_in(self, service: Service) -> _Tokens:
+        """Sign in with the password. Raises ``LoginRefused``, ``SettingsError``, or what the ``service`` raises."""
+        form = self._credentials()
+        answer = service.post_form(AUTHENTICATE, form, before_send=lambda: self._count(f"POST {AUTHENTICATE}"))
+        if answer.status in {400, 401, 403, 422}:
+            raise self._refused(said(answer.body)[1])
+        if answer.status == 429:
+            raise BudgetExhausted(
+                "BMS refuses to sign in: too many calls (HTTP 429).", "Wait up to an hour and run again."
+            )
+        if answer.status != 200:
+            raise AnswerUnreadable(
+                f"{service.base_url} answered the sign-in with HTTP {answer.status}: it is not the BMS API.",
+                "Check BMS_URL, or set BMS_API_URL to the API's own address.",
+            )
+        try:
+            return self._tokens_in(answer)
+        except Refused as refused:
+            message = refused.message
+        raise self._refused(message)
+
+    def _refreshed(self, service: Service, tokens: _Tokens) -> _Tokens | None:
+        """Exchange both tokens for new ones; ``None`` if that does not work: signing in then tells why."""
+        form = {"AccessToken": tokens.access, "RefreshToken": tokens.refresh}
+        try:
+            answer = service.post_form(REFRESH, form, before_send=lambda: self._count(f"POST {REFRESH}"))
+            return self._tokens_in(answer) if answer.status == 200 else None
+        except (ServiceError, Refused):
+            return None
+
+    def _credentials(self) -> dict[str, str]:
+        """Return the sign-in form. Raises ``SettingsError`` naming what is missing."""
+        settings = self._settings
+        form = {
+            "GrantType": "password",
+            "UserName": settings.bms_username,
+            "Password": settings.bms_password.get_secret_value(),
+            "Tenant": settings.bms_tenant,
+        }
+        names = {"UserName": "BMS_USERNAME", "Password": "BMS_PASSWORD", "Tenant": "BMS_TENANT"}
+        missing = [name for key, name in names.items() if not form[key]]
+        if missing:
+            raise SettingsError(f"{', '.join(missing)} not set.", "Set it in the environment or in .env.")
+        if settings.bms_mfa_secret.get_secret_value():
+            form["MFACode"] = self._mfa_code()
+        return form
+
+    def _mfa_code(self) -> str:
+        """Return a TOTP code that was not used before: BMS may refuse the same one twice, so wait for the next."""
+        now = self._clock()
+        step = int(now // TOTP_SECONDS)
+        if step <= self._last_code_step:
+            step = self._last_code_step + 1
+            self._sleep(step * TOTP_SECONDS - now)
+        self._last_code_step = step
+        seed = self._settings.bms_mfa_secret.get_secret_value().replace(" ", "")
+        with suppress(ValueError):
+            return pyotp.TOTP(seed).at(step * TOTP_SECONDS)
+        raise SettingsError(
+            "BMS_MFA_SECRET is not a TOTP seed.",
+            "Set it to the base-32 text that BMS shows beside the QR code, not to a six-digit code.",
+        )
+
+    def _tokens_in(self, answer: Answer) -> _Tokens:
+        """Read the tokens in an answer. Raises ``Refused`` or ``AnswerUnreadable``, neither quoting the answer."""
+        try:
+            result = fields(opened(answer.body, "the sign-in").result)
+            access, refresh, expires = (
+                msgspec.json.decode(result.get(key, b'""'), type=str | None) or ""
+                for key in ("accesstoken", "refreshtoken", "accesstokenexpireon")
+            )
+        except NOT_JSON:
+            raise unreadable(answer.body, "the sign-in") from None
+        # A token goes into a header, where anything but visible ASCII would break the request, and be quoted for it.
+        if not access or not all("!" <= each <= "~" for each in access):
+            raise AnswerUnreadable(
+                "BMS accepted the sign-in and sent no usable token.", "Run again; if it stays, its API changed."
+            )
+        return _Tokens(access, refresh, self._renew_at(expires, answer.headers.get("Date", "")))
+
+    def _renew_at(self, expires: str, date: str) -> float | None:
+        """Return when to renew by our clock, or ``None`` if the stamps make no sense."""
+        now = self._clock()
+        try:
+            end = datetime.fromisoformat(expires)
+            end = end if end.tzinfo else end.replace(tzinfo=UTC)
+            life = end.timestamp() - _server_time(date, now)
+        except (ValueError, OverflowError):
+            return None
+        if not 0 < life < LONGEST_LIFE_SECONDS:
+            return None
+        return now + life - min(MARGIN_SECONDS, life / 4)
+
+    def _refused(self, message: str) -> LoginRefused:
+        """Return the error for a refused sign-in, telling apart what can be told apart by what BMS says."""
+        for secret in (self._settings.bms_password, self._settings.bms_mfa_secret):
+            value = secret.get_secret_value()
+            message = message.replace(value, "***") if value else message
+        hint = next(((setting, words) for pattern, setting, words in _HINTS if pattern.search(message)), None)
+        what = f"BMS refused the sign-in: {message or 'it does not say why'}."
+        everything = "BMS_USERNAME, BMS_PASSWORD and BMS_TENANT (the company name as shown under My Settings)"
+        if hint is None:
+            mfa = "" if self._settings.bms_mfa_secret.get_secret_value() else "; BMS_MFA_SECRET if the user has MFA"
+            return LoginRefused(what, f"Check {everything}{mfa}.")
+        setting, words = hint
+        return LoginRefused(what, f"Check {setting} first ({words}), then {everything}.")
+
+
+def _server_time(date: str, otherwise: float) -> float:
+    """Return the server's clock from a ``Date`` header, in seconds since the epoch."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError):
+        return otherwise

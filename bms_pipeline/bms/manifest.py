@@ -1,0 +1,109 @@
+"""What a sweep is and what it proved: ``manifest.json`` in its folder."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bms_pipeline.bms.pages import MANIFEST, write
+
+Mode = Literal["full", "incremental"]
+
+
+class QuarantinedRecord(msgspec.Struct, frozen=True):
+    """A record that BMS sent and no database would take; its bytes are in ``quarantine.ndjson``.
+
+    ``position`` counts from 1 in its page. It exists in BMS: whoever looks for what is gone must count its ``id`` as
+    present. ``id`` is ``None`` when it could not be read for sure; such a sweep is never complete.
+    """
+
+    page: int
+    position: int
+    why: str
+    id: int | None = None
+
+
+class Manifest(msgspec.Struct, omit_defaults=False, kw_only=True):
+    """One sweep of one list. Times are UTC, ISO 8601.
+
+    ``complete``: every record that existed during the whole sweep is in its files (``sweep`` says what that rests on);
+    if not, ``reason`` says why: ``drift``, ``total``, ``quarantine``, or what stopped it. ``records``: distinct ids
+    in the files. ``total``: ``totalRecords`` of the last answer. ``total_changes``: by how many records it moved during
+    the sweep, up and down added; 0 is the normal case, and then ``records`` is ``total`` unless pages were read again.
+    ``ordered``: ids rose through the whole list. ``calls_necessary``: what reading it once without any check takes.
+    """
+
+    sweep: str
+    list_call: str
+    mode: Mode
+    modified_since: str | None
+    tenant: str
+    started: str
+    touched: str
+    status: Literal["running", "stopped", "finished"] = "running"
+    finished: str | None = None
+    pages: int = 0
+    records: int = 0
+    total: int | None = None
+    total_changes: int = 0
+    ordered: bool = False
+    complete: bool = False
+    reason: str = ""
+    rereads: int = 0
+    repairs: int = 0
+    calls_made: int = 0
+    calls_necessary: int = 0
+    seconds: float = 0.0
+    quarantined: list[QuarantinedRecord] = msgspec.field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        """Put it in place in its sweep's ``folder``, atomically. Raises ``StorageFull`` or ``WarehouseError``."""
+        self.touched = now()
+        write(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(self), indent=2))
+
+
+def now() -> str:
+    """Return the present moment."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def new_sweep_id() -> str:
+    """Return an id that sorts by time and is never used twice."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(2)}"
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest in a sweep's folder; ``None`` if there is none that can be read."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, ValueError):
+        return None
+
+
+def sweeps(folder: Path) -> list[tuple[Path, Manifest]]:
+    """Return the sweeps of one list (``<landing>/<list call>``), oldest first."""
+    if not folder.is_dir():
+        return []
+    found = ((each, read_manifest(each)) for each in sorted(folder.iterdir()) if each.is_dir())
+    return [(each, manifest) for each, manifest in found if manifest is not None]
+
+
+def latest_complete(folder: Path, mode: Mode = "full") -> Path | None:
+    """Return the folder of the newest complete sweep of one list."""
+    done = [each for each, manifest in sweeps(folder) if manifest.complete and manifest.mode == mode]
+    return done[-1] if done else None
+
+
+def prune(folder: Path, keep: int = 2) -> list[Path]:
+    """Delete the sweeps of one list except the newest ``keep`` and the newest complete full one; return the deleted."""
+    found = sweeps(folder)
+    kept = {each for each, _ in found[max(0, len(found) - keep) :]} | {latest_complete(folder)}
+    old = [each for each, _ in found if each not in kept]
+    for each in old:
+        shutil.rmtree(each, ignore_errors=True)
+    return old

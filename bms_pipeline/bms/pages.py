@@ -1,0 +1,158 @@
+"""The files of a sweep: pages, re-reads, quarantine, progress. Each is either whole or not there.
+
+::
+
+    <landing>/<list call>/<sweep id>/
+        page-000001.json.zst                first reading of page 1: the JSON array as BMS sent it
+        reread-000001.page-000012.json.zst  later readings that differed; they sort after every first reading
+        quarantine.ndjson                   records that cannot be stored, with page, position, reason and bytes
+        progress.ndjson                     stretches whose reading is finished (for resuming)
+        manifest.json                       what the sweep is, and once finished what it proved
+
+``*.json.zst`` in name order is thus in reading order wherever that matters: of two versions of a record, the one that
+was read again is the later file.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import re
+import threading
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from bms_pipeline.bms.client import Page
+from bms_pipeline.bms.rows import rows_of
+from bms_pipeline.errors import AnswerUnreadable, StorageFull, WarehouseError
+
+QUARANTINE = "quarantine.ndjson"
+PROGRESS = "progress.ndjson"
+MANIFEST = "manifest.json"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PAGE = re.compile(r"^page-(\d{6,})\.json\.zst$")
+_REREAD = re.compile(r"^reread-(\d{6,})\.page-(\d{6,})\.json\.zst$")
+_thread = threading.local()
+
+
+def page_name(number: int) -> str:
+    """Return the file name of a page's first reading."""
+    return f"page-{number:06d}.json.zst"
+
+
+def reread_name(sequence: int, number: int) -> str:
+    """Return the file name of a later reading; ``sequence`` counts those of the sweep."""
+    return f"reread-{sequence:06d}.page-{number:06d}.json.zst"
+
+
+def number_of(name: str) -> int:
+    """Return the page that a file ``page_name`` or ``reread_name`` called so holds; 0 if it is none."""
+    found = _PAGE.match(name) or _REREAD.match(name)
+    return int(found.groups()[-1]) if found else 0
+
+
+def first_readings(folder: Path) -> set[int]:
+    """Return the numbers of the pages that were read."""
+    return {int(found.group(1)) for file in folder.iterdir() if (found := _PAGE.match(file.name))}
+
+
+def rereadings(folder: Path) -> list[tuple[int, int]]:
+    """Return sequence and page number of the later readings, in order."""
+    found = (_REREAD.match(file.name) for file in folder.iterdir())
+    return sorted((int(each.group(1)), int(each.group(2))) for each in found if each)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a sweep's folder, for its owner only: it holds customers' data. Raises as ``write``."""
+    with _explained(folder):
+        folder.mkdir(mode=0o700, parents=True)
+
+
+def save_page(folder: Path, name: str, records: bytes) -> None:
+    """Compress a page and put it in place. Safe in several threads. Raises as ``write``."""
+    compressor = getattr(_thread, "compressor", None)
+    if compressor is None:  # not shared: zstandard's objects are for one thread at a time
+        compressor = _thread.compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
+    write(folder, name, compressor.compress(records))
+
+
+def load_ids(folder: Path, name: str) -> array[int] | None:
+    """Return the ids of a saved page after checking all of it; ``None`` if it is missing, cut or damaged."""
+    try:
+        records = zstandard.ZstdDecompressor().decompress((folder / name).read_bytes())
+        return array("q", rows_of(records, name).ids)
+    except (OSError, zstandard.ZstdError, ValueError, AnswerUnreadable):
+        return None
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file whole or not at all. Raises ``StorageFull`` or ``WarehouseError`` naming the folder."""
+    temporary = folder / f".{name}.{threading.get_ident()}.tmp"
+    with _explained(folder):
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(folder / name)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def append(folder: Path, name: str, line: object) -> None:
+    """Append ``line`` as JSON. A line that a crash cut short is ignored by ``lines``. Raises as ``write``."""
+    with _explained(folder), (folder / name).open("ab") as file:
+        # The break comes first too, so that a line after a cut one is not lost with it.
+        file.write(b"\n" + msgspec.json.encode(line) + b"\n")
+
+
+def lines(folder: Path, name: str) -> Iterator[dict[str, object]]:
+    """Yield the lines that were appended whole."""
+    with suppress(FileNotFoundError):
+        for line in (folder / name).read_bytes().split(b"\n"):
+            with suppress(ValueError):
+                if line:
+                    yield msgspec.json.decode(line, type=dict[str, object])
+
+
+def append_quarantined(folder: Path, page: Page) -> None:
+    """Keep the records of ``page`` that cannot be stored, byte for byte."""
+    for each in page.quarantined:
+        line = {"page": page.number, "position": each.position, "why": each.why, "id": each.id}
+        append(folder, QUARANTINE, {**line, "raw_base64": base64.b64encode(each.raw).decode()})
+
+
+def quarantined_lines(folder: Path) -> Iterator[tuple[int, int, str, int | None, bytes]]:
+    """Yield page, position, reason, id and bytes of what ``append_quarantined`` kept."""
+    for line in lines(folder, QUARANTINE):
+        with suppress(ValueError):
+            kept = msgspec.convert(line, _Kept)
+            yield kept.page, kept.position, kept.why, kept.id, base64.b64decode(kept.raw_base64)
+
+
+class _Kept(msgspec.Struct):
+    page: int
+    position: int
+    why: str
+    id: int | None
+    raw_base64: str
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"The disk is full: {folder} cannot take another page.",
+                "Free some space and run again; it continues where it stopped.",
+            ) from None
+        raise WarehouseError(
+            f"{folder} cannot be written: {error.strerror or type(error).__name__}.", "Make the folder writable."
+        ) from None

@@ -1,0 +1,182 @@
+"""Reading pages of one sweep, several at a time: what was read is on disk, and here only the ids of it.
+
+``Reader`` knows nothing of order or proof (``sweep`` does); it fetches, saves, counts, and remembers the newest ids of
+each page. Pages are saved by the thread that fetched them and forgotten, so memory holds at most one page a connection.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+import numpy
+
+from bms_pipeline.bms import pages
+from bms_pipeline.bms.client import Page
+from bms_pipeline.bms.manifest import QuarantinedRecord
+from bms_pipeline.entities import ListCall
+
+OnProgress = Callable[[int, int | None], None]
+"""Called with the pages read so far and, where known, how many there are."""
+
+
+class ReadsPages(Protocol):
+    """What a sweep needs of the client."""
+
+    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
+        """Read one page."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of one page. ``rows`` counts the quarantined records too.
+
+    ``added`` and ``removed``: by how much ``totalRecords`` had risen and fallen since the sweep began. ``fetched``:
+    from BMS, not from a file.
+    """
+
+    number: int
+    ids: array[int] = field(repr=False)
+    rows: int
+    added: int = 0
+    removed: int = 0
+    fetched: bool = True
+
+    def same_as(self, other: Reading) -> bool:
+        """Whether both saw the same records in the same order."""
+        return self.ids == other.ids and self.rows == other.rows
+
+
+class Reader:
+    """Reads pages of one list into ``folder``; what is there already is verified and taken instead of read."""
+
+    def __init__(
+        self, client: ReadsPages, list_call: ListCall, folder: Path, filters: Mapping[str, str], connections: int
+    ) -> None:
+        self.total: int | None = None
+        self.added = 0
+        self.removed = 0
+        self.calls = 0
+        self.quarantined: list[QuarantinedRecord] = []
+        self.newest: dict[int, Reading] = {}
+        self._client = client
+        self._list_call = list_call
+        self._folder = folder
+        self._filters = filters
+        self._lock = Lock()
+        self._pool = ThreadPoolExecutor(connections, thread_name_prefix=f"bms-{list_call.name}")
+        self._all_ids: list[array[int]] = []
+        self._nameless: set[bytes] = set()
+        self._sequence = 0
+        self._before = (0, 0)
+        self._saved = self._take_over()
+
+    def go_on(self, total: int | None, added: int, removed: int, calls: int) -> None:
+        """Take over the counts of the run that was interrupted."""
+        self.total, self.added, self.removed, self.calls = total, added, removed, max(self.calls, calls)
+        self._before = (added, removed)
+
+    @property
+    def rereads(self) -> int:
+        """Later readings that were saved because they differed."""
+        return self._sequence
+
+    def stop(self) -> None:
+        """Send nothing more, and wait until what was sent is saved."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def first(self, number: int) -> Future[Reading]:
+        """Read a page, unless its file is there."""
+        return self._pool.submit(self._first, number)
+
+    def again(self, number: int) -> Future[Reading]:
+        """Read a page anew; it is saved beside its earlier readings if its ids differ from the newest."""
+        return self._pool.submit(self._again, number)
+
+    @property
+    def distinct(self) -> int:
+        """Distinct records in all readings, the quarantined ones included."""
+        return self._count(self._all_ids)
+
+    @property
+    def distinct_now(self) -> int:
+        """Distinct records in the newest reading of each page, the quarantined ones included."""
+        return self._count([each.ids for each in list(self.newest.values())])
+
+    def _count(self, ids: list[array[int]]) -> int:
+        named = array("q", [each.id for each in self.quarantined if each.id is not None])
+        everything = numpy.concatenate([numpy.asarray(each) for each in [named, *ids]])
+        return int(numpy.unique(everything).size) + len(self._nameless)
+
+    def _first(self, number: int) -> Reading:
+        if number in self._saved:
+            ids = pages.load_ids(self._folder, pages.page_name(number))
+            if ids is not None:
+                rows = len(ids) + len({each.position for each in self.quarantined if each.page == number})
+                return self._keep(Reading(number, ids, rows, *self._before, fetched=False))
+        page, reading = self._fetch(number)
+        if page.rows:  # an empty page is the end; its file would say nothing
+            self._save(pages.page_name(number), page)
+        return self._keep(reading)
+
+    def _again(self, number: int) -> Reading:
+        page, reading = self._fetch(number)
+        before = self.newest.get(number)
+        if before is not None and before.same_as(reading):
+            return reading
+        with self._lock:
+            self._sequence += 1
+            name = pages.reread_name(self._sequence, number)
+        self._save(name, page)
+        return self._keep(reading)
+
+    def _fetch(self, number: int) -> tuple[Page, Reading]:
+        page = self._client.page(self._list_call, number, self._filters)
+        with self._lock:
+            self.calls += page.calls
+            if page.total is not None:
+                if self.total is not None:
+                    self.added += max(0, page.total - self.total)
+                    self.removed += max(0, self.total - page.total)
+                self.total = page.total
+            return page, Reading(number, array("q", page.ids), page.rows, self.added, self.removed)
+
+    def _save(self, name: str, page: Page) -> None:
+        if page.quarantined:  # before the page, so that a crash in between loses no record
+            with self._lock:
+                pages.append_quarantined(self._folder, page)
+                for each in page.quarantined:
+                    self._remember_quarantined(page.number, each.position, each.why, each.id, each.raw)
+        pages.save_page(self._folder, name, page.records)
+
+    def _keep(self, reading: Reading) -> Reading:
+        with self._lock:
+            self.newest[reading.number] = reading
+            self._all_ids.append(reading.ids)
+        return reading
+
+    def _take_over(self) -> set[int]:
+        """Take what an interrupted run left: its page numbers, its later readings, what it set aside."""
+        for unfinished in self._folder.glob(".*.tmp"):
+            unfinished.unlink(missing_ok=True)
+        for page, position, why, number, raw in pages.quarantined_lines(self._folder):
+            self._remember_quarantined(page, position, why, number, raw)
+        for sequence, number in pages.rereadings(self._folder):
+            self._sequence = sequence
+            ids = pages.load_ids(self._folder, pages.reread_name(sequence, number))
+            if ids is not None:
+                self._all_ids.append(ids)
+        return pages.first_readings(self._folder)
+
+    def _remember_quarantined(self, page: int, position: int, why: str, number: int | None, raw: bytes) -> None:
+        found = QuarantinedRecord(page=page, position=position, why=why, id=number)
+        if found not in self.quarantined:
+            self.quarantined.append(found)
+        if number is None:
+            self._nameless.add(blake2b(raw, digest_size=16).digest())

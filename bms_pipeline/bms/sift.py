@@ -1,0 +1,72 @@
+"""The second look at a sweep's pages, for when the database refuses one.
+
+A sweep checks what is cheap to check on every page (``rows``). Two things are not: a key that comes twice in one
+object, which DuckDB refuses where it reads that object into columns, and whatever else a database may come to refuse.
+So landing reads the pages as they are, and only when that fails are they sifted, record by record, at some 1 ms a page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from bms_pipeline.bms import pages
+from bms_pipeline.bms.client import Page
+from bms_pipeline.bms.manifest import Manifest, QuarantinedRecord, read_manifest
+from bms_pipeline.bms.rows import Quarantined, rows_of
+
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> list[QuarantinedRecord]:
+    """Take the records that cannot be stored out of a finished sweep's pages; return them.
+
+    ``home``: the sweep's folder. ``suspect``: says why a record (its JSON) cannot be stored, or ``None``; by default a
+    key that comes twice in one object. The records go to ``quarantine.ndjson`` and the manifest, pages are replaced
+    whole. Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
+    """
+    why_not = suspect or repeated_key
+    manifest = read_manifest(home)
+    found: list[QuarantinedRecord] = []
+    for file in sorted(home.glob("*.json.zst")):
+        number, records = pages.number_of(file.name), zstandard.ZstdDecompressor().decompress(file.read_bytes())
+        rows = [(position, bytes(raw)) for position, raw in enumerate(_elements.decode(records), start=1)]
+        reasons = {position: why for position, raw in rows if (why := why_not(raw)) is not None}
+        if reasons:
+            # The id is sure: the sweep has read it.
+            bad = tuple(
+                Quarantined(position, reasons[position], rows_of(b"[%b]" % raw, file.name).ids[0], raw)
+                for position, raw in rows
+                if position in reasons
+            )
+            pages.append_quarantined(home, Page(number, b"[]", [], None, bad))
+            good = b",".join(raw for position, raw in rows if position not in reasons)
+            pages.save_page(home, file.name, b"[%b]" % good)
+            found += [QuarantinedRecord(number, each.position, each.why, each.id) for each in bad]
+    if found and manifest is not None:
+        _tell(manifest, home, found)
+    return found
+
+
+def repeated_key(record: bytes) -> str | None:
+    """Say that a key comes twice in one object of ``record``, at any depth, or ``None``."""
+    repeated = False
+
+    def notice(pairs: list[tuple[str, object]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len({key for key, _ in pairs}) < len(pairs)
+
+    try:
+        json.loads(record, object_pairs_hook=notice, parse_int=len)  # numbers of any length
+    except RecursionError:
+        return "nested too deeply"
+    return "a key comes twice in one object" if repeated else None
+
+
+def _tell(manifest: Manifest, home: Path, found: list[QuarantinedRecord]) -> None:
+    manifest.quarantined += [each for each in found if each not in manifest.quarantined]
+    manifest.save(home)

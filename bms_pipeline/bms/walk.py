@@ -1,0 +1,317 @@
+"""The order in which a sweep reads a list, and what that proves; ``sweep`` says why it is enough."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+
+import msgspec
+import numpy
+
+from bms_pipeline.bms import pages
+from bms_pipeline.bms.client import PAGE_SIZE
+from bms_pipeline.bms.manifest import Manifest
+from bms_pipeline.bms.reading import OnProgress, Reader, Reading
+
+STRETCH = 25
+"""Pages a stretch: one call in 25 is the price of the proof, 4 %."""
+FIRST_STRETCHES = ((1, 4), (15, 10))
+"""(up to page, pages): a list of unknown length is felt out in growing steps, so that a short one costs little."""
+REPAIR_STRETCHES = (12, 6, 3)
+"""Pages a stretch in each round of repair: the shorter, the likelier to be read between two changes."""
+
+
+class _Stretch(msgspec.Struct):
+    """A stretch that was read: its pages, whether it is clean, and the ids on its first and last page."""
+
+    first: int
+    last: int
+    clean: bool
+    head: list[int]
+    tail: list[int]
+
+    def meets(self, following: _Stretch) -> bool:
+        """Whether no record can lie between this stretch and ``following``; past the end of the list there is none."""
+        return not self.tail or not set(self.tail).isdisjoint(following.head)
+
+
+class _Progress(msgspec.Struct):
+    """A line of ``progress.ndjson``: a finished stretch, and the counts at that moment."""
+
+    stretch: _Stretch
+    total: int | None
+    added: int
+    removed: int
+    calls: int
+
+
+@dataclass
+class _Open:
+    """A stretch that is being read: its last page, those between, and its first page."""
+
+    tail: Reading
+    between: list[Future[Reading]]
+    head: Future[Reading]
+
+    def all_read(self) -> Reading:
+        """Wait until all of it is read, raising what went wrong; return its first page."""
+        for each in self.between:
+            each.result()
+        return self.head.result()
+
+    def closed(self, closing: Reading) -> _Stretch:
+        """Judge it; ``closing`` is the second reading of its last page."""
+        return _judged(self.tail, [self.head.result(), *(each.result() for each in self.between), closing])
+
+
+def _judged(tail: Reading, readings: list[Reading]) -> _Stretch:
+    """Judge a stretch by the first reading of its last page and all after it, which end with the second."""
+    head, closing = readings[0], readings[-1]
+    ids = [each for reading in readings for each in reading.ids]
+    added = {tail.added, *(each.added for each in readings)}
+    removed = {tail.removed, *(each.removed for each in readings)}
+    # The last page stood still: nothing was added or removed before it, or both and as much. The total tells which.
+    still = tail.same_as(closing) and (len(added) == 1 or len(removed) == 1)
+    return _Stretch(head.number, tail.number, still and len(ids) == len(set(ids)), list(head.ids), list(closing.ids))
+
+
+class Walk:
+    """The order in which a list is read, and what that proves."""
+
+    def __init__(self, reader: Reader, home: Path, on_progress: OnProgress | None) -> None:
+        self._reader = reader
+        self._home = home
+        self._on_progress = on_progress
+        self._stretches: list[_Stretch] = []
+        self._size = PAGE_SIZE
+        self._empty: int | None = None
+        self._was_empty: int | None = None
+        self._repairs = 0
+
+    def run(self) -> None:
+        """Read the list to its end, then read again what did not hold still."""
+        self._read_on(self._start())
+        for pages_each in REPAIR_STRETCHES:
+            suspects = self._suspects()
+            if not suspects:
+                break
+            for first, last in suspects:
+                self._repair(first, last, pages_each)
+            self._empty, self._was_empty = None, self._empty  # the end may have moved
+            self._read_on(self._stretches[-1].last)
+
+    def objection(self) -> str:
+        """Say in a word why the list is not proved complete; empty if it is."""
+        if self._unsettled():
+            return "drift"
+        if not self._adds_up():
+            return "total"
+        if any(each.id is None for each in self._reader.quarantined):
+            return "quarantine"
+        return ""
+
+    def describe(self, manifest: Manifest) -> None:
+        """Put the counts into the manifest."""
+        reader = self._reader
+        newest = [reader.newest[number] for number in sorted(reader.newest) if reader.newest[number].rows]
+        manifest.pages = len(newest)
+        manifest.records = reader.distinct
+        manifest.total, manifest.total_changes = reader.total, reader.added + reader.removed
+        manifest.ordered = _rising(each.ids for each in newest)
+        manifest.rereads, manifest.repairs = reader.rereads, self._repairs
+        manifest.calls_made = reader.calls
+        manifest.calls_necessary = max(1, len(newest)) + (1 if reader.total is None and newest else 0)
+        manifest.quarantined = list(reader.quarantined)
+
+    def _start(self) -> int:
+        """Read page 1, or take over what an interrupted run proved; return the last page of that."""
+        reader = self._reader
+        self._take_over()
+        last = self._stretches[-1].last if self._stretches else 1
+        for number, reading in [(each, reader.first(each)) for each in range(1, last + 1)]:
+            if reading.result().fetched:  # its file was damaged: it is from another moment than its neighbours
+                for each in self._stretches:
+                    each.clean = each.clean and not each.first <= number <= each.last
+        first = reader.newest[1]
+        if not first.fetched:
+            first = reader.again(1).result()  # a file does not say the total
+        # A service that gives fewer records a page than asked for clamps; half is a clamp, 99 is a record that shifted.
+        if reader.total is not None and 0 < first.rows <= min(PAGE_SIZE // 2, reader.total - 1):
+            self._size = first.rows
+        return last
+
+    def _take_over(self) -> None:
+        """Take the finished stretches of an interrupted run, as far as they follow on each other."""
+        for line in pages.lines(self._home, pages.PROGRESS):
+            with suppress(ValueError):
+                kept = msgspec.convert(line, _Progress)
+                if kept.stretch.first == (self._stretches[-1].last if self._stretches else 1):
+                    self._stretches.append(kept.stretch)
+                    self._reader.go_on(kept.total, kept.added, kept.removed, kept.calls)
+
+    def _read_on(self, start: int) -> None:
+        """Read from page ``start``, which was read, to the end of the list.
+
+        While a stretch is read, the last page of the next one is already on its way, and at most two are open.
+        """
+        reader = self._reader
+        opened: list[_Open] = []
+        ahead = self._ask_next(start)
+        while ahead is not None:
+            tail = ahead.result()
+            if not tail.rows:
+                self._empty = tail.number
+                ahead = self._ask_next(start)
+                continue
+            if reader.newest[start].rows < self._size:  # a short page that was not the last
+                self._size = max(each.rows for each in list(reader.newest.values()))
+            ahead = self._ask_next(tail.number)
+            between = [reader.first(number) for number in range(start + 1, tail.number)]
+            opened.append(_Open(tail, between, self._head_of(start, opened)))
+            start = tail.number
+            self._report()
+        self._close_last(opened)
+        if not self._stretches:
+            only = reader.newest[1]
+            self._stretches.append(_Stretch(1, 1, len(set(only.ids)) == len(only.ids), list(only.ids), list(only.ids)))
+        self._report()
+
+    def _head_of(self, start: int, opened: list[_Open]) -> Future[Reading]:
+        """Ask for the first page of a new stretch, which closes the one before; that one's pages come first."""
+        if opened:
+            closing = opened[-1].all_read()
+            if len(opened) == 2:
+                self._finished(opened.pop(0), closing)
+        elif not self._stretches and self._reader.total is not None:
+            return _done(self._reader.newest[1])  # the total, which is compared anyway, spares a call
+        return self._reader.again(start)
+
+    def _close_last(self, opened: list[_Open]) -> None:
+        """Close the stretches that are still open at the end of the list."""
+        if not opened:
+            return
+        last = opened[-1]
+        closing = last.all_read()
+        for each in opened[:-1]:
+            self._finished(each, closing)
+        # Without pages between, the readings of the head say all that a second one of the tail could.
+        closing = self._reader.again(last.tail.number).result() if last.between else last.tail
+        self._finished(last, closing)
+
+    def _finished(self, opened: _Open, closing: Reading) -> None:
+        reader = self._reader
+        stretch = opened.closed(closing)
+        self._stretches.append(stretch)
+        progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls)
+        pages.append(self._home, pages.PROGRESS, progress)
+
+    def _ask_next(self, page: int) -> Future[Reading] | None:
+        """Ask for the last page of the stretch that begins with ``page``; ``None`` if the list ends with it."""
+        following = self._next(page)
+        return None if following is None else self._reader.first(following)
+
+    def _next(self, page: int) -> int | None:
+        """Choose the last page of the stretch that begins with ``page``: a guess where the end is not known."""
+        if self._empty is not None and page + 1 >= self._empty:
+            return None
+        total, rows = self._reader.total, self._reader.newest[page].rows
+        full = rows >= self._size
+        if total is None and not rows:
+            return None
+        if total is None:
+            step = next((step for limit, step in FIRST_STRETCHES if page <= limit), STRETCH)
+            following = page + (step if full and page + 1 != self._was_empty else 1)
+        elif (end := ceil(total / self._size)) > page:
+            following = min(page + STRETCH, end)
+        elif full:
+            following = page + 1  # nothing says that a total counts the whole list, and a full page may not be the last
+        else:
+            return None
+        if self._empty is not None and following >= self._empty:
+            following = (page + self._empty) // 2
+        return following
+
+    def _suspects(self) -> list[tuple[int, int]]:
+        """Return first and last page of the parts of the list that have to be read again."""
+        bad = self._unsettled() or (set() if self._adds_up() else self._where_it_may_not_add_up())
+        suspects: list[tuple[int, int]] = []
+        for index in sorted(bad):
+            stretch = self._stretches[index]
+            if suspects and suspects[-1][1] == stretch.first:
+                suspects[-1] = (suspects[-1][0], stretch.last)
+            else:
+                suspects.append((stretch.first, stretch.last))
+        return suspects
+
+    def _unsettled(self) -> set[int]:
+        """Return which stretches moved while they were read, or do not meet."""
+        moved = {index for index, each in enumerate(self._stretches) if not each.clean}
+        apart = {
+            index for index, (each, following) in enumerate(pairwise(self._stretches)) if not each.meets(following)
+        }
+        return moved | apart | {index + 1 for index in apart}
+
+    def _adds_up(self) -> bool:
+        reader = self._reader
+        return reader.total is None or abs(reader.distinct_now - reader.total) <= reader.added + reader.removed
+
+    def _where_it_may_not_add_up(self) -> set[int]:
+        """Return the stretches with a page that is short or repeats an id; all of a short list if there is none."""
+        seen: set[int] = set()
+        odd: set[int] = set()
+        last = self._stretches[-1].last
+        for number, reading in sorted(self._reader.newest.items()):
+            if not seen.isdisjoint(reading.ids) or (reading.rows < self._size and number < last):
+                odd |= {number - 1, number, number + 1}
+            seen.update(reading.ids)
+        bad = {
+            index for index, each in enumerate(self._stretches) if any(each.first <= page <= each.last for page in odd)
+        }
+        return bad or (set(range(len(self._stretches))) if last <= 2 * STRETCH else set())
+
+    def _repair(self, first: int, last: int, pages_each: int) -> None:
+        """Read a part of the list again, in stretches of ``pages_each``."""
+        cuts = [*range(first, last, pages_each), last]
+        anew = [self._read_again(*each) for each in pairwise(cuts)] if first < last else [self._read_again(first, last)]
+        kept = [each for each in self._stretches if each.last <= first and each.first < first]
+        rest = [each for each in self._stretches if each.first >= last and each.last > last]
+        self._stretches = [*kept, *anew, *rest]
+        self._repairs += 1
+
+    def _read_again(self, first: int, last: int) -> _Stretch:
+        """Read one stretch anew, all of it between two readings of its last page."""
+        reader = self._reader
+        tail = reader.again(last).result()
+        if first == last:
+            return _judged(tail, [tail])
+        others = [each.result() for each in [reader.again(number) for number in range(first, last)]]
+        return _judged(tail, [*others, reader.again(last).result()])
+
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            total = self._reader.total
+            self._on_progress(len(self._reader.newest), None if total is None else max(1, ceil(total / self._size)))
+
+
+def _done(reading: Reading) -> Future[Reading]:
+    """Wrap a reading that is there."""
+    future: Future[Reading] = Future()
+    future.set_result(reading)
+    return future
+
+
+def _rising(ids: Iterable[array[int]]) -> bool:
+    """Whether ids rise through all pages."""
+    last = None
+    for page in ids:
+        numbers = numpy.asarray(page)
+        if (last is not None and numbers.size and numbers[0] <= last) or not (numpy.diff(numbers) > 0).all():
+            return False
+        last = numbers[-1] if numbers.size else last
+    return True

@@ -1,0 +1,436 @@
+"""``bms-pipeline``: the verbs for a terminal and for scripts.
+
+Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``sync`` while a person has to approve);
+1 an error, told in one message on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.exceptions
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bms_pipeline import reports, sync
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.errors import PipelineError, SettingsError
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.settings import Settings, read_settings
+
+app = typer.Typer(
+    help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sandbox_app = typer.Typer(help="A stand-in for Kaseya BMS with a made-up tenant, to try everything on.")
+app.add_typer(sandbox_app, name="sandbox")
+
+out = Console()
+err = Console(stderr=True)
+
+Entities = Annotated[
+    list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
+]
+Clients = Annotated[
+    list[int] | None, typer.Option("--client", help="Only this client, by its BMS account id; repeat for more.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+CreateUnmatched = Annotated[
+    bool,
+    typer.Option(
+        "--create-unmatched",
+        help="Decide for all users and clients that match nothing: create them. Ambiguous ones still wait.",
+    ),
+]
+Full = Annotated[bool, typer.Option("--full", help="Read every record, also where BMS can tell what changed.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; a mistake or a fault becomes one message and exit code 1."""
+    os.umask(0o077)
+    try:
+        code = app(standalone_mode=False)
+    except PipelineError as error:
+        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+        if error.next_step:
+            err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)
+        code = 1
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("Stopped. What was done is kept; run the same command again to continue.")
+        code = 130
+    except typer.exceptions.TyperException as error:
+        if error.format_message():
+            err.print(f"[bold red]Error:[/] {escape(error.format_message())}", highlight=False)
+            err.print("[bold]Next:[/]  Add --help to see what the command takes.", highlight=False)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command()
+def authenticate() -> None:
+    """Log in to BMS and say who and where we are; changes nothing."""
+    with BmsClient(read_settings()) as client:
+        identity = client.authenticate()
+    out.print(f"BMS answers at [bold]{escape(identity.api_url)}[/]", highlight=False)
+    out.print(f"as {escape(identity.full_name)} of {escape(identity.business_name)} (time zone {identity.time_zone})")
+
+
+@app.command("sync")
+def sync_command(
+    entity: Entities = None,
+    client: Clients = None,
+    create_unmatched: CreateUnmatched = False,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read BMS and Passportal, plan, and load what may be loaded.
+
+    Until the initial sync is finished a person has to approve the plan: with --create-unmatched, which decides for
+    everything that waits, or with `bms-pipeline finish HASH` after a look at `bms-pipeline preview`.
+    """
+    settings = read_settings()
+    started = time.monotonic()
+    with sync.running(settings), _progress() as progress:
+        plan = sync.prepare(
+            settings,
+            entities=_chosen(entity),
+            scope=_scope(client, create_unmatched),
+            full=full,
+            progress=progress,
+        )
+        if plan.operations and not create_unmatched and not _initial_sync_finished(settings):
+            waiting = True
+        else:
+            waiting = False
+            if create_unmatched:
+                sync.approve(sync.open_warehouse(settings), plan.hash)
+            sync.finish(settings, progress=progress)
+    _print_status(settings, as_json, time.monotonic() - started)
+    if waiting:
+        err.print(
+            f"Plan {plan.hash[:12]} with {plan.operations:,} operations waits for a person; nothing was loaded.\n"
+            f"Look at it with `bms-pipeline preview --saved`, load it with `bms-pipeline finish {plan.hash[:12]}`.",
+            highlight=False,
+        )
+        raise typer.Exit(2)
+
+
+@app.command()
+def preview(
+    entity: Entities = None,
+    client: Clients = None,
+    create_unmatched: CreateUnmatched = False,
+    full: Full = False,
+    saved: Annotated[bool, typer.Option("--saved", help="Show the saved plan; read nothing anew.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read BMS and Passportal and show what a load would do; exit code 2 when it would do anything."""
+    settings = read_settings()
+    if not saved:
+        with sync.running(settings), _progress() as progress:
+            sync.prepare(
+                settings,
+                entities=_chosen(entity),
+                scope=_scope(client, create_unmatched),
+                full=full,
+                progress=progress,
+            )
+    shown = reports.overview(sync.open_warehouse(settings))
+    if as_json:
+        _print_json(shown)
+    else:
+        _print_overview(shown)
+    if shown["operations"] and not shown["loaded"]:
+        raise typer.Exit(2)
+
+
+@app.command()
+def finish(
+    plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
+    as_json: AsJson = False,
+) -> None:
+    """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
+    settings = read_settings()
+    started = time.monotonic()
+    with sync.running(settings), _progress() as progress:
+        sync.approve(sync.open_warehouse(settings), plan_hash)
+        sync.finish(settings, progress=progress)
+    _print_status(settings, as_json, time.monotonic() - started)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show how every record read was accounted for, the plan that waits, and the calls left this hour."""
+    _print_status(read_settings(), as_json, None)
+
+
+@app.command()
+def explain(
+    entity: Annotated[str, typer.Argument(help=f"One of {', '.join(BY_NAME)}.")],
+    bms_id: Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
+    story = reports.explain(sync.open_warehouse(read_settings()), entity, bms_id)
+    if as_json:
+        _print_json(story)
+        return
+    for chapter in ("in_bms", "plan", "match", "in_passportal"):
+        _print_pairs(chapter.replace("_", " "), story[chapter])
+    for chapter in ("candidates", "history"):
+        for each in story[chapter]:
+            _print_pairs(chapter, each)
+
+
+@app.command()
+def dev(port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")] = 3000) -> None:
+    """Start Dagster's UI and daemon on this home folder, until Ctrl-C.
+
+    It listens on 127.0.0.1 only: the UI has no login, and any page you open could reach a port that is open to others.
+    """
+    checkout = Path(__file__).parent.parent
+    dagster_home = (read_settings().bms_pipeline_home / "dagster").absolute()
+    dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.copyfile(checkout / "dagster.yaml", dagster_home / "dagster.yaml")
+    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home)}
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    # Once and alone: two processes that both start on a fresh home can break it for good.
+    subprocess.run([dagster, "instance", "info"], env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    out.print(f"Dagster's UI will be at http://127.0.0.1:{port}. Stop with Ctrl-C.", highlight=False)
+    serve = [dagster, "dev", "-w", str(checkout / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    raise typer.Exit(subprocess.run(serve, env=environment, check=False).returncode)  # noqa: S603
+
+
+Size = Annotated[str, typer.Option(help="small, typical (500 clients, 50,000 assets) or large (10,000 clients).")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same tenant.")]
+SandboxHome = Annotated[
+    Path | None, typer.Option("--home", help="Where it lives; default .bms_pipeline/sandbox-SIZE-SEED.")
+]
+CallsPerHour = Annotated[int, typer.Option(help="The limit per endpoint that the sandbox enforces.")]
+
+
+@sandbox_app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def sandbox_run(
+    context: typer.Context,
+    size: Size = "typical",
+    seed: Seed = 1,
+    home: SandboxHome = None,
+    calls_per_hour: CallsPerHour = 1500,
+    port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
+) -> None:
+    """Run a command with the sandbox behind it: `bms-pipeline sandbox run -- bms-pipeline preview`.
+
+    The command finds all settings in its environment. Without a command the sandbox just serves until Ctrl-C.
+    """
+    with _sandbox(size, seed, home, calls_per_hour, port) as environment:
+        if context.args:
+            raise typer.Exit(subprocess.run(context.args, env={**os.environ, **environment}, check=False).returncode)  # noqa: S603
+        err.print("The sandbox serves until Ctrl-C. In another terminal:", highlight=False)
+        for name, value in environment.items():
+            out.print(f"export {name}='{value}'", highlight=False, soft_wrap=True)
+        while True:
+            time.sleep(3600)
+
+
+@sandbox_app.command("mutate")
+def sandbox_mutate(
+    url: Annotated[str, typer.Option(envvar="BMS_URL", help="The running sandbox.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same changes.")] = 1,
+) -> None:
+    """Let a day pass in a running sandbox: records appear, are renamed, move, are deactivated and deleted."""
+    from bms_pipeline.sandbox.process import mutate
+
+    _print_json(mutate(url, seed))
+
+
+@contextmanager
+def _sandbox(size: str, seed: int, home: Path | None, calls_per_hour: int, port: int) -> Iterator[dict[str, str]]:
+    """Start the sandbox, give Passportal its records on first use; the environment that reaches both."""
+    # Imported here because nobody who syncs a real tenant should wait for, or run, any of it.
+    from bms_pipeline.sandbox.passportal import fill_passportal
+    from bms_pipeline.sandbox.process import running_sandbox
+    from bms_pipeline.sandbox.tenant import SIZES
+
+    if size not in SIZES:
+        raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
+    home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
+    settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
+    with ExitStack() as stack:
+        with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}) in {home}"):
+            behaviour = {"hourly_limit": calls_per_hour}
+            running = stack.enter_context(running_sandbox(size, seed, home / "tenant", behaviour, port=port))
+            fill_passportal(settings.passportal_file, home / "tenant")
+        yield {
+            "BMS_URL": running.url,
+            "BMS_TENANT": running.login["tenant"],
+            "BMS_USERNAME": running.login["username"],
+            "BMS_PASSWORD": running.login["password"],
+            "BMS_CALLS_PER_HOUR": str(calls_per_hour),
+            "BMS_PIPELINE_HOME": str(home),
+            "PASSPORTAL_TARGET": "embedded",
+        }
+
+
+def _chosen(names: Sequence[str] | None) -> tuple[Entity, ...]:
+    unknown = [each for each in names or () if each not in BY_NAME]
+    if unknown:
+        raise SettingsError(f"There is no entity {unknown[0]!r}.", f"Choose from {', '.join(BY_NAME)}.")
+    return tuple(each for each in ENTITIES if not names or each.name in names)
+
+
+def _scope(clients: Sequence[int] | None, create_unmatched: bool) -> Scope:
+    return Scope(clients=tuple(clients) if clients else None, create_unmatched=create_unmatched)
+
+
+def _initial_sync_finished(settings: Settings) -> bool:
+    with sync.open_warehouse(settings).open() as connection:
+        return read_sync_settings(connection).initial_sync_finished
+
+
+class _Bars:
+    """Progress on standard error: bars on a terminal, a line for each stage elsewhere."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if stage not in self._tasks:
+            for task in self._tasks.values():
+                self._bars.update(task, visible=not self._bars.tasks[task].finished)
+                self._bars.stop_task(task)
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+            if not err.is_terminal:
+                err.print(stage, highlight=False)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+
+@contextmanager
+def _progress() -> Iterator[_Bars]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        yield _Bars(bars)
+
+
+def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> None:
+    shown = reports.status(settings, sync.open_warehouse(settings))
+    if as_json:
+        _print_json(shown)
+        return
+    table = Table(title="Records by outcome", title_justify="left")
+    table.add_column("")
+    for entity in shown["entities"]:
+        table.add_column(entity, justify="right")
+    for outcome in reports.COUNTS:
+        if outcome == "pending" and not any(_of(shown, outcome)):
+            continue
+        numbers = [f"{number:,}" if number else "·" for number in _of(shown, outcome)]
+        table.add_row(outcome.replace("_", " "), *numbers, style="bold" if outcome == "read" else "")
+        if outcome == "read":
+            table.add_section()
+    out.print(table)
+    orphaned = {entity: counts["orphaned"] for entity, counts in shown["entities"].items() if counts["orphaned"]}
+    if orphaned:
+        said = ", ".join(f"{count:,} {entity}" for entity, count in orphaned.items())
+        out.print(f"Gone from BMS and kept in Passportal: {said}.", highlight=False)
+    if seconds is not None:
+        out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
+    _print_next(settings, shown)
+
+
+def _of(shown: dict[str, Any], outcome: str) -> list[int]:
+    return [counts[outcome] for counts in shown["entities"].values()]
+
+
+def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
+    plan = shown["plan"]
+    if plan:
+        stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
+        out.print(f"Plan {plan['hash'][:12]} waits with {plan['operations']:,} operations{stale}.", highlight=False)
+    for endpoint, calls in shown["budget"].items():
+        if calls["used"]:
+            out.print(f"[dim]calls this hour: {calls['used']:>5} of {calls['limit']} {endpoint}[/]", highlight=False)
+    out.print("Where to look next:", highlight=False)
+    if any(_of(shown, "unmatched")) or any(_of(shown, "ambiguous")):
+        out.print("  bms-pipeline preview --saved     why records are unmatched, ambiguous or kept", highlight=False)
+    out.print("  bms-pipeline explain ENTITY ID   one record's story", highlight=False)
+    out.print(f"  {settings.warehouse_file}   everything, for any DuckDB client", highlight=False, soft_wrap=True)
+
+
+def _print_overview(shown: dict[str, Any]) -> None:
+    state = "stale" if shown["stale"] else "loaded" if shown["loaded"] else "waiting"
+    table = Table(title=f"Plan {shown['hash'][:12]} ({state}): what happens to how many records, and why")
+    for column in ("entity", "disposition", "operation", "reason"):
+        table.add_column(column)
+    table.add_column("records", justify="right")
+    last = None
+    for row in shown["reasons"]:
+        if last not in (None, row["entity"]):
+            table.add_section()
+        last = row["entity"]
+        style = "" if row["operation"] == "skip" else "bold"
+        table.add_row(
+            *(str(row[each]) for each in ("entity", "disposition", "operation", "reason")),
+            f"{row['records']:,}",
+            style=style,
+        )
+    out.print(table)
+    if shown["examples"]:
+        out.print("Some of them, field by field:", highlight=False)
+    for each in shown["examples"]:
+        name = escape(printable(each["name"] or "(no name)"))
+        out.print(
+            f"  [bold]{each['operation']}[/] {each['entity']} {each['bms_id']} {name} ({each['reason']})",
+            highlight=False,
+        )
+        for change in each["changes"] or ():
+            before, after = printable(change["before"] or "—"), printable(change["after"])
+            out.print(f"      {change['field']}: {escape(before)} → {escape(after)}", highlight=False)
+        for kept in each["kept"] or ():
+            values = f"Passportal keeps {printable(kept['passportal'] or '—')}, BMS has {printable(kept['bms'])}"
+            out.print(f"      [dim]{kept['field']}: {escape(values)}[/]", highlight=False)
+
+
+def _print_pairs(title: str, values: dict[str, Any] | None) -> None:
+    out.print(f"[bold]{title}[/]", highlight=False)
+    for name, value in (values or {"": "nothing"}).items():
+        if value is not None:
+            out.print(f"  {name:18} {escape(printable(str(value)))}", highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """``text`` without what would move the cursor or turn the line around on somebody's terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def _print_json(value: object) -> None:
+    out.print_json(json.dumps(value, default=str), highlight=False) if out.is_terminal else print(
+        json.dumps(value, default=str, ensure_ascii=False, indent=2)
+    )
+
+
+if __name__ == "__main__":
+    main()

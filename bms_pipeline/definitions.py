@@ -1,0 +1,21 @@
+"""What Dagster loads."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from bms_pipeline.defs import checks, extract, jobs, load, reconcile
+from bms_pipeline.defs.resources import Approval, Pipeline, ScopeOfRun
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The Dagster assets from left to right, their checks, and the jobs that a person launches."""
+    return dg.Definitions(
+        assets=[*extract.ASSETS, *reconcile.ASSETS, *load.ASSETS],
+        asset_checks=checks.CHECKS,
+        jobs=jobs.JOBS,
+        resources={"pipeline": Pipeline(), "scope": ScopeOfRun(), "approval": Approval()},
+        # One process for all steps: it shares the login, and a killed run leaves no step behind that still writes.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,126 @@
+"""Checks that stop what is below them: one factory for each kind, each asking one question of the warehouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from bms_pipeline.defs.extract import bms_key
+from bms_pipeline.defs.load import RESULT_KEY, loaded_key
+from bms_pipeline.defs.metadata import sample
+from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
+from bms_pipeline.defs.resources import Pipeline
+from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.reconcile.plan import OUTCOMES
+from bms_pipeline.warehouse import sql
+
+
+@dataclass(frozen=True)
+class Question:
+    """A statement that finds offenders, and what it means when there are any.
+
+    ``statement`` names a file beside the other statements, ``values`` fill its placeholders.
+    """
+
+    statement: str
+    means: str
+    then: str
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def query(self) -> str:
+        """The SQL."""
+        return sql.read(self.statement).format(**self.values)
+
+
+def build_check(asset_key: str, name: str, question: Question) -> dg.AssetChecksDefinition:
+    """A check that fails, and stops what is below ``asset_key``, when ``question`` finds an offender."""
+
+    @dg.asset_check(asset=asset_key, name=name, description=f"{question.means} {question.then}", blocking=True)
+    def check(pipeline: Pipeline) -> dg.AssetCheckResult:
+        with pipeline.looking() as home, home.warehouse.open() as connection:
+            offenders, shown = sample(connection, question.query)
+        return dg.AssetCheckResult(
+            passed=not offenders,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=question.then if offenders else "",
+            metadata={"offenders": offenders, "sample": shown},
+        )
+
+    return check
+
+
+def completeness(entity: Entity) -> dg.AssetChecksDefinition:
+    """The last sweep behind ``bms_<entity>`` was read to a provable end."""
+    return build_check(
+        bms_key(entity.name),
+        "completeness",
+        Question(
+            "check_completeness",
+            f"The last sweep of {entity.list_call.name} was read to a provable end; an incremental one to its own.",
+            "If not, nothing below was touched. `total` or `drift`: BMS changed faster than it was read, so run again,"
+            " best at a quieter hour. `quarantine`: some records cannot be read at all; see the sweep's manifest.",
+            {"list_call": entity.list_call.name},
+        ),
+    )
+
+
+def conservation(asset_key: str) -> dg.AssetChecksDefinition:
+    """Every record read counts under exactly one outcome."""
+    stored = " UNION ALL ".join(
+        f"SELECT '{each.name}' AS entity, count(*) AS stored FROM bms.{each.name} WHERE missing_since IS NULL"
+        for each in ENTITIES
+    )
+    return build_check(
+        asset_key,
+        "conservation",
+        Question(
+            "check_conservation",
+            "For each entity the records read are the sum of the outcomes, and each is there once.",
+            "If not: the stored records changed since the plan was made, so make a new one; else it is a defect.",
+            {"stored": stored, "outcomes": " + ".join(OUTCOMES)},
+        ),
+    )
+
+
+def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
+    """No record of either side has two links."""
+    return build_check(
+        asset_key,
+        "one_to_one",
+        Question(
+            "check_one_to_one",
+            f"No {entity.singular} of BMS is linked to two of Passportal, and none of Passportal to two of BMS.",
+            "If not: load nothing, and report it with the sample; links are made nowhere else.",
+            {"entity": entity.name, "stage": stage},
+        ),
+    )
+
+
+def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
+    """Every link stays inside the client of the record's BMS account."""
+    return build_check(
+        asset_key,
+        "client_boundary",
+        Question(
+            "check_client_boundary",
+            f"Every linked {entity.singular} lies in the Passportal client that its BMS account is linked to.",
+            "If not: load nothing, and report it with the sample; one client's records must never reach another's.",
+            {"entity": entity.name, "stage": stage},
+        ),
+    )
+
+
+def _links(stage: str, entity: Entity, asset_key: str) -> list[dg.AssetChecksDefinition]:
+    checks = [one_to_one(entity, stage, asset_key)]
+    return [*checks, client_boundary(entity, stage, asset_key)] if entity.has_client else checks
+
+
+CHECKS = (
+    *(completeness(each) for each in ENTITIES),
+    *(check for each in ENTITIES for check in _links("reconciled", each, reconciled_key(each.name))),
+    conservation(PLAN_KEY),
+    *(check for each in ENTITIES for check in _links("loaded", each, loaded_key(each.name))),
+    conservation(RESULT_KEY),
+)

@@ -1,0 +1,144 @@
+"""Extract: one Dagster asset for each entity of BMS and of Passportal."""
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from bms_pipeline import sync
+from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts
+from bms_pipeline.defs.resources import Home, LoggedProgress, Pipeline, ScopeOfRun
+from bms_pipeline.entities import ENTITIES, LIST_CALLS, Entity, EntityName, ListCall
+from bms_pipeline.warehouse import schema
+
+GROUP = "extract"
+POOL = "warehouse"
+
+
+def bms_key(name: EntityName) -> str:
+    """The key of the Dagster asset that holds what BMS lists."""
+    return f"bms_{name}"
+
+
+def passportal_key(name: EntityName) -> str:
+    """The key of the Dagster asset that holds what Passportal has."""
+    return f"passportal_{name}"
+
+
+def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
+    """One sweep of a list, which lands every entity that the list holds: no list is read twice."""
+
+    @dg.multi_asset(
+        name=f"sweep_{list_call.name}",
+        specs=[_bms_spec(each) for each in _entities(list_call)],
+        pool=POOL,
+    )
+    def sweep(
+        context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        with pipeline.at_work() as home, pipeline.bms(home.settings) as client:
+            started = time.monotonic()
+            extracted = sync.extract(
+                home.settings,
+                home.warehouse,
+                client,
+                list_call,
+                full=scope.full_sweep,
+                progress=LoggedProgress(context.log),
+            )
+            seconds = time.monotonic() - started
+            left = client.budget.left(f"GET {list_call.path}")
+            for entity in _entities(list_call):
+                yield dg.MaterializeResult(
+                    asset_key=bms_key(entity.name),
+                    metadata=_swept(context, home, entity, extracted)
+                    | {"seconds": seconds, "calls left this hour": left},
+                )
+
+    return sweep
+
+
+def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
+    """What Passportal has of ``entity`` now."""
+
+    @dg.asset(
+        name=passportal_key(entity.name),
+        group_name=GROUP,
+        description=(
+            f"One row for each {entity.singular} that Passportal has now.\n\n"
+            + facts(
+                source="the target that `PASSPORTAL_TARGET` names",
+                table=f"`passportal.{entity.name}`, replaced each time",
+                also="settles what an interrupted load left unknown, by reading instead of sending again",
+            )
+        ),
+        metadata={
+            "dagster/table_name": f"passportal.{entity.name}",
+            "dagster/column_schema": column_schema(schema.passportal_columns(entity)),
+        },
+        kinds={"parquet", "duckdb"},
+        owners=OWNERS,
+        pool=POOL,
+    )
+    def snapshot(pipeline: Pipeline) -> dg.MaterializeResult[None]:
+        with pipeline.at_work() as home:
+            started = time.monotonic()
+            records = sync.snapshot(home.settings, home.warehouse, home.target, entity)
+            return dg.MaterializeResult(metadata={"dagster/row_count": records, "seconds": time.monotonic() - started})
+
+    return snapshot
+
+
+def _entities(list_call: ListCall) -> list[Entity]:
+    return [each for each in ENTITIES if each.list_call == list_call]
+
+
+def _bms_spec(entity: Entity) -> dg.AssetSpec:
+    together = [f"`{bms_key(each.name)}`" for each in _entities(entity.list_call) if each != entity]
+    return dg.AssetSpec(
+        bms_key(entity.name),
+        group_name=GROUP,
+        description=(
+            f"One row for each {entity.singular} that BMS ever listed; `missing_since` says since when it is gone.\n\n"
+            + facts(
+                source=f"`GET {entity.list_call.path}`" + (f", array `{entity.array_in}`" if entity.array_in else ""),
+                table=f"`bms.{entity.name}`; the pages as they came are in `landing/{entity.list_call.name}/`",
+                sweep=f"shared with {', '.join(together)}" if together else "its own",
+                incremental="what changed since the last one" if entity.list_call.modified_since else "no: always full",
+            )
+        ),
+        metadata={
+            "dagster/table_name": f"bms.{entity.name}",
+            "dagster/column_schema": column_schema(schema.bms_columns(entity)),
+        },
+        kinds={"json", "duckdb"},
+        owners=OWNERS,
+    )
+
+
+def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extracted: sync.Extracted) -> Metadata:
+    manifest, landed = extracted.manifest, extracted.landed[entity.name]
+    if landed.unknown_fields:
+        context.log.warning(f"{entity.name}: BMS sends undeclared fields: {', '.join(landed.unknown_fields)}")
+    with home.warehouse.open() as connection:
+        present = count(connection, f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL")
+    return {
+        "dagster/row_count": present,
+        "read": landed.read,
+        "added": landed.added,
+        "changed": landed.changed,
+        "gone": landed.gone,
+        "sweep": f"{manifest.mode}, {'complete' if manifest.complete else f'incomplete: {manifest.reason}'}",
+        "sweep seconds": manifest.seconds,
+        "calls made": manifest.calls_made,
+        "calls necessary": manifest.calls_necessary,
+        "unknown fields": len(landed.unknown_fields),
+        "schema drift": ", ".join(landed.unknown_fields) or "none",
+        "next": dg.MetadataValue.md(f"[reconciled_{entity.name}](/assets/reconciled_{entity.name}) decides on them."),
+    }
+
+
+ASSETS = (
+    *(build_sweep(each) for each in LIST_CALLS),
+    *(build_snapshot(each) for each in ENTITIES),
+)

@@ -1,0 +1,34 @@
+"""What a person launches."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from bms_pipeline.defs.load import RESULT_KEY, loaded_key
+from bms_pipeline.defs.resources import ScopeOfRun
+from bms_pipeline.entities import ENTITIES
+
+JOBS = (
+    dg.define_asset_job(
+        "initial_sync",
+        selection=dg.AssetSelection.all(),
+        config=dg.RunConfig(resources={"scope": ScopeOfRun(full_sweep=True)}),
+        description=(
+            "Reads all of BMS and Passportal and saves a plan. Nothing is loaded before a person names that plan:"
+            " then launch `finish` with its hash."
+        ),
+    ),
+    dg.define_asset_job(
+        "incremental_sync",
+        selection=dg.AssetSelection.all(),
+        description=(
+            "Reads what changed, plans, and loads what the settings allow, inside the breakers. What they do not"
+            " allow waits for a person."
+        ),
+    ),
+    dg.define_asset_job(
+        "finish",
+        selection=dg.AssetSelection.assets(*(loaded_key(each.name) for each in ENTITIES), RESULT_KEY),
+        description="Loads the saved plan that `plan_hash` names. The first time, this ends the initial sync.",
+    ),
+)

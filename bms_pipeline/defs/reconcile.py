@@ -1,0 +1,173 @@
+"""Reconcile and plan: what is to become of every record, saved and shown before anything is loaded."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from bms_pipeline import reports, sync
+from bms_pipeline.defs.extract import POOL, bms_key, passportal_key
+from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, changes, column_schema, facts, table
+from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
+from bms_pipeline.entities import ENTITIES, Entity, EntityName
+from bms_pipeline.reconcile.plan import Plan
+from bms_pipeline.warehouse import schema
+
+GROUP = "reconcile"
+PLAN_KEY = "sync_plan"
+PLAN_COLUMNS = {
+    "entity": "VARCHAR",
+    "bms_id": "BIGINT",
+    "account_id": "BIGINT",
+    "client_id": "VARCHAR",
+    "passportal_id": "VARCHAR",
+    "name": "VARCHAR",
+    "disposition": "VARCHAR",
+    "operation": "VARCHAR",
+    "reason": "VARCHAR",
+    "changes": "STRUCT(field, before, after)[]",
+    "kept": "STRUCT(field, bms, passportal)[]",
+}
+
+
+def reconciled_key(name: EntityName) -> str:
+    """The key of the Dagster asset that holds what is to become of each record."""
+    return f"reconciled_{name}"
+
+
+def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
+    """What is to become of every record of ``entity``, and why."""
+    inputs = [bms_key(entity.name), passportal_key(entity.name)]
+
+    @dg.asset(
+        name=reconciled_key(entity.name),
+        group_name=GROUP,
+        deps=[*inputs, reconciled_key("clients")] if entity.has_client else inputs,
+        description=(
+            f"One row for each {entity.singular} that BMS has now: its disposition and the reason.\n\n"
+            + facts(
+                source=", ".join(f"`{each}`" for each in inputs),
+                table=f"`sync.reconciled_{entity.name}`, replaced each time",
+                do=f"`bms-pipeline explain {entity.name} ID` tells one record's story",
+            )
+        ),
+        metadata={
+            "dagster/table_name": f"sync.reconciled_{entity.name}",
+            "dagster/column_schema": column_schema(schema.reconciled_columns()),
+        },
+        kinds={"sql", "duckdb"},
+        owners=OWNERS,
+        pool=POOL,
+    )
+    def reconciled(pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
+        with pipeline.at_work() as home:
+            started = time.monotonic()
+            counts = sync.reconcile(home.warehouse, entity, scope.value)
+            return dg.MaterializeResult(
+                metadata={
+                    "dagster/row_count": sum(counts.values()),
+                    **counts,
+                    "dispositions": table(("disposition", "records"), sorted(counts.items())),
+                    "seconds": time.monotonic() - started,
+                    "next": dg.MetadataValue.md(f"[{PLAN_KEY}](/assets/{PLAN_KEY}) shows what will be done."),
+                }
+            )
+
+    return reconciled
+
+
+@dg.asset(
+    name=PLAN_KEY,
+    group_name=GROUP,
+    deps=[reconciled_key(each.name) for each in ENTITIES],
+    description=(
+        "One row for each record read: what load will do with it, field by field, and why. Saved under a hash.\n\n"
+        + facts(
+            source="the `reconciled_*` of the same run; run alone, of all entities",
+            table="`sync.operations`, the plan itself `sync.plans`",
+            do="look at the operations below; load it with the job `finish` or `bms-pipeline finish HASH`",
+        )
+    ),
+    metadata={"dagster/table_name": "sync.operations", "dagster/column_schema": column_schema(PLAN_COLUMNS)},
+    kinds={"sql", "duckdb"},
+    owners=OWNERS,
+    pool=POOL,
+)
+def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
+    """Save what load would do as the current plan."""
+    with pipeline.at_work() as home:
+        started = time.monotonic()
+        plan = sync.make_plan(home.warehouse, _reconciled_in(context), scope.value)
+        pipeline.keep_to(plan)
+        return dg.MaterializeResult(metadata=_planned(home, plan) | {"seconds": time.monotonic() - started})
+
+
+def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
+    """The entities whose reconciling is part of this run; all, where none is."""
+    selected = {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
+    return [each for each in ENTITIES if reconciled_key(each.name) in selected] or ENTITIES
+
+
+def _planned(home: Home, plan: Plan) -> Metadata:
+    shown = reports.overview(home.warehouse, examples=SAMPLE)
+    status = reports.status(home.settings, home.warehouse)
+    by_operation = {
+        name: sum(each["records"] for each in shown["reasons"] if each["operation"] == name)
+        for name in ("create", "adopt", "update", "skip")
+    }
+    return {
+        "plan hash": plan.hash,
+        "operations": plan.operations,
+        "dagster/row_count": sum(by_operation.values()),
+        **by_operation,
+        "clients": "all" if plan.clients is None else ", ".join(map(str, plan.clients)),
+        "entities": ", ".join(plan.entities),
+        "dispositions": table(
+            ("entity", "disposition", "operation", "reason", "records"),
+            [tuple(each.values()) for each in shown["reasons"]],
+        ),
+        "examples": _examples(shown["examples"]),
+        "kept in Passportal": _kept(shown["examples"]),
+        "orphaned": sum(each["orphaned"] for each in status["entities"].values()),
+        "moved": sum(each["records"] for each in shown["reasons"] if each["reason"] == "moved_to_this_client"),
+        "next": dg.MetadataValue.md(what_next(plan, waits=sync.waits_for_person(home.warehouse))),
+    }
+
+
+def what_next(plan: Plan, *, waits: bool) -> str:
+    """What the plan waits for, and how a person gives it."""
+    if not plan.operations:
+        return "Nothing to do: both sides agree."
+    short = plan.hash[:12]
+    if waits:
+        return (
+            f"**Plan {short} waits for a person.** Look at it here, then launch the job"
+            f" [finish](/locations/bms_pipeline/jobs/finish/playground) with `plan_hash: {short}`,"
+            f" or run `bms-pipeline finish {short}`."
+        )
+    return f"Plan {short} may be loaded: see [sync_result](/assets/sync_result)."
+
+
+def _examples(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Some operations of each kind, with what changes."""
+    columns = ("entity", "operation", "bms_id", "name", "reason", "passportal_id")
+    return table(
+        (*columns, "changes"),
+        [(*(each[column] for column in columns), changes(each)) for each in operations if each["operation"] != "skip"],
+    )
+
+
+def _kept(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Some values that a person entered in Passportal and that stay although BMS says otherwise."""
+    return table(
+        ("entity", "bms_id", "name", "field", "bms", "passportal"),
+        [
+            (each["entity"], each["bms_id"], each["name"], value["field"], value["bms"], value["passportal"])
+            for each in operations
+            for value in each["kept"] or []
+        ],
+    )
+
+
+ASSETS = (*(build_reconciled(each) for each in ENTITIES), sync_plan)

@@ -1,0 +1,150 @@
+"""What is known, for people and scripts: status, the plan's overview, one record's story.
+
+Read-only; plain dictionaries that the command line prints as tables or JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from bms_pipeline.bms.budget import Budget
+from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
+from bms_pipeline.errors import PipelineError, PlanError
+from bms_pipeline.reconcile.plan import OUTCOMES, current_plan
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse
+
+COUNTS = ("read", *OUTCOMES)
+
+
+def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
+    """Where the sync stands, in the shape that DESIGN.md fixes, plus ``pending`` and ``orphaned`` for each entity.
+
+    The counts are of the last plan that covered the entity: what was read is the sum of the eleven others.
+    """
+    with warehouse.open() as connection:
+        counts: dict[EntityName, dict[str, int]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
+        rows = connection.execute(
+            f"SELECT entity, {', '.join(COUNTS)} FROM sync.results"
+            " QUALIFY row_number() OVER (PARTITION BY entity ORDER BY plan_id DESC) = 1"
+        ).fetchall()
+        for entity, *numbers in rows:
+            counts[entity] = dict(zip(COUNTS, numbers, strict=True))
+        for entity in ENTITIES:
+            counts[entity.name]["orphaned"] = _orphaned(connection, entity.name)
+        finished = read_sync_settings(connection).initial_sync_finished
+        plan = _pending_plan(connection)
+    budget = Budget(settings.budget_file, settings.bms_calls_per_hour)
+    return {"initial_sync_finished": finished, "entities": counts, "plan": plan, "budget": budget.usage()}
+
+
+def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
+    """The current plan: its hash, operations and reasons per entity, and some operations with before and after.
+
+    Raises ``PlanError`` where there is none.
+    """
+    with warehouse.open() as connection:
+        plan = current_plan(connection)
+        reasons = connection.execute(
+            "SELECT entity, disposition, operation, reason, count(*) AS records FROM sync.operations"
+            " GROUP BY ALL ORDER BY entity, operation, records DESC, reason"
+        ).fetchall()
+        shown = connection.execute(
+            "SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept FROM sync.operations"
+            " WHERE operation <> 'skip' OR kept IS NOT NULL"
+            " QUALIFY row_number() OVER (PARTITION BY entity, operation ORDER BY bms_id) <= $examples"
+            " ORDER BY entity, operation, bms_id",
+            {"examples": max(1, examples // 5)},
+        )
+        columns = [each[0] for each in shown.description or []]
+        operations = [dict(zip(columns, row, strict=True)) for row in shown.fetchall()]
+    return {
+        "hash": plan.hash,
+        "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
+        "operations": plan.operations,
+        "stale": plan.stale,
+        "loaded": plan.loaded,
+        "reasons": [
+            dict(zip(("entity", "disposition", "operation", "reason", "records"), row, strict=True)) for row in reasons
+        ],
+        "examples": operations,
+    }
+
+
+def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
+    """One record's story: what BMS says, what was decided and why, what was done to it and when.
+
+    Raises ``PipelineError`` when BMS never listed the record.
+    """
+    if entity_name not in BY_NAME:
+        raise PipelineError(f"There is no entity {entity_name!r}.", f"Choose one of {', '.join(BY_NAME)}.")
+    with warehouse.open() as connection:
+        record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
+        if record is None:
+            raise PipelineError(
+                f"BMS has listed no {BY_NAME[entity_name].singular} with id {bms_id} so far.",
+                f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
+            )
+        found = [entity_name, bms_id]
+        match = _one(
+            connection, "SELECT * EXCLUDE (entity, bms_id) FROM sync.matches WHERE entity = ? AND bms_id = ?", found
+        )
+        passportal_id = match["passportal_id"] if match else None
+        return {
+            "entity": entity_name,
+            "bms_id": bms_id,
+            "in_bms": record,
+            "match": match,
+            "in_passportal": _one(
+                connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
+            ),
+            "plan": _one(
+                connection,
+                "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?",
+                found,
+            ),
+            "candidates": _all(connection, sql.read("namesakes").format(entity=entity_name), {"bms_id": bms_id}),
+            "history": _all(
+                connection,
+                "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = $entity AND bms_id = $bms_id"
+                " ORDER BY intent_at",
+                {"entity": entity_name, "bms_id": bms_id},
+            ),
+        }
+
+
+def _orphaned(connection: duckdb.DuckDBPyConnection, entity: EntityName) -> int:
+    """Matches whose BMS record is gone, as a complete sweep proved."""
+    row = connection.execute(
+        f"SELECT count(*) FROM sync.matches m JOIN bms.{entity} b USING (bms_id)"
+        " WHERE m.entity = ? AND b.missing_since IS NOT NULL",
+        [entity],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+    try:
+        plan = current_plan(connection)
+    except PlanError:
+        return None
+    if plan.loaded or not plan.operations:
+        return None
+    return {"hash": plan.hash, "operations": plan.operations, "stale": plan.stale}
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:
+    rows = _all(connection, query, parameters)
+    return rows[0] if rows else None
+
+
+def _all(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | dict[str, Any]
+) -> list[dict[str, Any]]:
+    result = connection.execute(query, parameters)
+    columns = [each[0] for each in result.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,118 @@
+"""How the stand-in for BMS behaves: every switch with its honest default, and the faults it can be told to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import msgspec
+
+FaultKind = Literal[
+    "status",
+    "html",
+    "truncated",
+    "cut",
+    "hang",
+    "trickle",
+    "empty_body",
+    "result_null",
+    "success_false",
+    "success_text",
+    "redirect",
+    "huge",
+    "shift",
+    "duplicate",
+    "missing_row",
+    "retyped",
+    "missing_field",
+    "unknown_field",
+    "nan",
+    "deep",
+    "lone_surrogate",
+    "duplicate_keys",
+]
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong on the routes whose template contains ``route``.
+
+    When: at call ``on_call`` of that route, or at calls ``from_call`` to ``until_call``; at most ``times`` times.
+    What: ``status`` for kind "status"; ``field`` and ``row`` (0-based, of the page) for what spoils one record;
+    ``amount`` for "shift" (rows inserted at the front of the list, or taken away if negative), "huge" (bytes) and
+    "deep" (levels); ``target`` for where "redirect" points.
+    """
+
+    route: str
+    kind: FaultKind
+    on_call: int | None = None
+    from_call: int = 1
+    until_call: int | None = None
+    times: int | None = None
+    status: int = 503
+    field: str | None = None
+    row: int = 0
+    amount: int | None = None
+    target: str = "https://elsewhere.invalid/"
+
+    def due(self, route: str, call: int) -> bool:
+        """Whether it strikes at this call of this route."""
+        if self.route.casefold() not in route.casefold():
+            return False
+        if self.on_call is not None:
+            return call == self.on_call
+        return self.from_call <= call and (self.until_call is None or call <= self.until_call)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """The switches.
+
+    ``wrong_password``: status of a refused login ("200" with ``success:false``). ``hourly_limit``: calls per route
+    template and hour, none for no limit; ``retry_after``: what a 429 or 503 says about it. ``page_totals``: whether
+    lists that have ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
+    """
+
+    wrong_password: Literal["401", "400", "200"] = "401"  # noqa: S105  # a status
+    token_lifetime_seconds: float = 900
+    zoned_expiry: bool = True
+    hourly_limit: int | None = 1500
+    retry_after: Literal["seconds", "date", "garbage", "huge"] | None = None
+    pascal_case_envelope: bool = False
+    page_totals: bool = True
+    latency_seconds: float = 0
+    faults: tuple[Fault, ...] = field(default=())
+
+    def changed(self, switches: dict[str, Any]) -> Behaviour:
+        """The same behaviour with ``switches`` set; ``ValueError`` names one that does not exist or fit."""
+        known = self.as_switches()
+        if unknown := sorted(set(switches) - set(known)):
+            raise ValueError(f"unknown switches: {', '.join(unknown)}")
+        try:
+            return msgspec.convert({**known, **switches}, Behaviour)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+
+    def as_switches(self) -> dict[str, Any]:
+        """The switches as JSON would carry them."""
+        switches = asdict(self)
+        switches["faults"] = list(switches["faults"])
+        return switches
+
+
+class FaultsDue:
+    """Decides which fault strikes at a call, and remembers how often each has."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self._faults = faults
+        self._struck: Counter[int] = Counter()
+
+    def at(self, route: str, call: int) -> Fault | None:
+        """The first fault due at this call of this route."""
+        for number, fault in enumerate(self._faults):
+            if fault.due(route, call) and (fault.times is None or self._struck[number] < fault.times):
+                self._struck[number] += 1
+                return fault
+        return None

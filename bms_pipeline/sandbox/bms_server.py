@@ -1,0 +1,109 @@
+"""The stand-in for BMS as a web server on the loopback address, with a few calls of its own to steer it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, HTTPException
+
+from bms_pipeline.sandbox.behaviour import Behaviour
+from bms_pipeline.sandbox.bms_service import ROUTES, BmsService
+from bms_pipeline.sandbox.tenant import Tenant
+
+PREFIXES = ("", "/api2")
+"""The API host answers without, the web portal with."""
+_ORPHAN_CHECK_SECONDS = 0.5
+
+
+def create_app(tenant: Tenant, behaviour: Behaviour | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
+    """The application that answers for ``tenant``; ``clock`` is what tokens and limits go by."""
+    app = FastAPI(title="BMS sandbox", docs_url=None, redoc_url=None, openapi_url=None)
+    service = BmsService(tenant, behaviour or Behaviour(), clock)
+    for route in ROUTES:
+        for prefix in PREFIXES:
+            # Every path parameter of this API is a record's id.
+            path = prefix + route.path.replace("}", ":int}")
+            app.add_route(path, service.endpoint(route), methods=[route.method])
+    _add_steering(app, service)
+    return app
+
+
+def _add_steering(app: FastAPI, service: BmsService) -> None:
+    """The calls under ``/sandbox``: no login, and nothing that BMS has."""
+
+    @app.get("/sandbox/health")
+    async def health() -> dict[str, Any]:
+        """The tenant that is served."""
+        rows = {name: len(each) for name, each in service.tenant.rows.items()}
+        return {"size": service.tenant.truth.size, "seed": service.tenant.truth.seed, "rows": rows}
+
+    @app.get("/sandbox/calls")
+    async def calls() -> dict[str, int]:
+        """Calls so far, by method and route template."""
+        return dict(service.limit.calls)
+
+    @app.post("/sandbox/reset-calls")
+    async def reset_calls() -> dict[str, int]:
+        """Forget all calls, also those that count towards the limit."""
+        service.limit.reset()
+        return {}
+
+    @app.post("/sandbox/behaviour")
+    async def behave(switches: dict[str, Any]) -> dict[str, Any]:
+        """Set switches; the behaviour from now on."""
+        try:
+            service.behave(service.behaviour.changed(switches))
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        return service.behaviour.as_switches()
+
+    @app.post("/sandbox/mutate")
+    async def mutate(order: dict[str, int]) -> Any:  # noqa: ANN401  # JSON
+        """Change the tenant by ``{"seed": n}``; what changed."""
+        return msgspec.to_builtins(service.mutate(order["seed"]))
+
+
+def serve(
+    tenant: Tenant,
+    behaviour: Behaviour | None = None,
+    *,
+    port: int = 0,
+    ready: Callable[[str], None] = lambda url: None,
+    parent: int | None = None,
+) -> None:
+    """Serve ``tenant`` on the loopback address until SIGTERM or SIGINT, or until the process ``parent`` is gone.
+
+    ``ready`` is called with the address once calls are answered.
+    """
+    with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
+        # Head and body of an answer are written apart; without this each answer waits 40 ms for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            create_app(tenant, behaviour),
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_run(uvicorn.Server(config), listener, lambda: ready(url), parent))
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None], parent: int | None) -> None:
+    serving = asyncio.create_task(server.serve([listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    ready()
+    while not serving.done():
+        if parent is not None and os.getppid() != parent:
+            server.should_exit = True
+        await asyncio.wait([serving], timeout=_ORPHAN_CHECK_SECONDS)
+    await serving

@@ -1,0 +1,38 @@
+"""The hourly limit of calls, counted per method and route template in a sliding window."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+WINDOW_SECONDS = 3600.0
+
+
+class HourlyLimit:
+    """Counts calls, and says how long to wait once a route has used up its hour."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._recent: dict[str, deque[float]] = {}
+        self.calls: Counter[str] = Counter()
+
+    def count(self, route: str) -> int:
+        """Count one more call of ``route``, allowed or not; its number."""
+        self.calls[route] += 1
+        return self.calls[route]
+
+    def wait(self, route: str, limit: int | None) -> float:
+        """Take one call of ``route`` from its hour: 0, or the seconds until there is one again."""
+        now = self._clock()
+        recent = self._recent.setdefault(route, deque())
+        while recent and recent[0] <= now - WINDOW_SECONDS:
+            recent.popleft()
+        if limit is not None and len(recent) >= limit:
+            return recent[0] + WINDOW_SECONDS - now if recent else WINDOW_SECONDS
+        recent.append(now)
+        return 0.0
+
+    def reset(self) -> None:
+        """As if nothing had been called."""
+        self._recent.clear()
+        self.calls.clear()

@@ -1,0 +1,427 @@
+"""A day passes in BMS: records are added, renamed, moved, edited, deactivated and deleted, about 1 % of each.
+
+The truth of the tenant stays what it was when generated; what a mutation did is in its summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from random import Random
+from typing import Literal, TypeVar
+
+import msgspec
+
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.sandbox.population.clients import ACCOUNT_TYPES
+from bms_pipeline.sandbox.population.draft import EPOCH
+from bms_pipeline.sandbox.records import Account, Address, Asset, Contact, ContactPhone, Employee, Location, Stamped
+from bms_pipeline.sandbox.tenant import Tenant
+
+Change = Literal["new", "renamed", "moved", "edited", "deactivated", "deleted", "touched"]
+
+_SHARE = 0.01
+_CLIENT_TYPES = {each.id for each in ACCOUNT_TYPES if each.is_client}
+_LETTERS = "bcdfghjklmnpqrstvwxz"
+
+Child = TypeVar("Child", Contact, Asset)
+T = TypeVar("T")
+
+
+class Changes(msgspec.Struct):
+    """The BMS ids of one entity, by what happened to them.
+
+    A record is in one of these at most, but for ``touched``: what changed in it because another record changed (the
+    name of its client or location, or a main location's telephone that is also its client's).
+    """
+
+    new: list[int] = msgspec.field(default_factory=list)
+    renamed: list[int] = msgspec.field(default_factory=list)
+    moved: list[int] = msgspec.field(default_factory=list)
+    edited: list[int] = msgspec.field(default_factory=list)
+    deactivated: list[int] = msgspec.field(default_factory=list)
+    deleted: list[int] = msgspec.field(default_factory=list)
+    touched: list[int] = msgspec.field(default_factory=list)
+
+    def note(self, change: Change, record_id: int) -> None:
+        """Keep in mind that this happened to this record."""
+        getattr(self, change).append(record_id)
+
+
+class Mutations(msgspec.Struct):
+    """What one mutation did, by entity."""
+
+    seed: int
+    entities: dict[str, Changes]
+
+
+class _Calendar:
+    """Later and later moments, each used once, and words that no name had before."""
+
+    def __init__(self, newest: str) -> None:
+        self._now = max(datetime.fromisoformat(newest), EPOCH)
+
+    def stamp(self) -> str:
+        """The next moment."""
+        self._now += timedelta(seconds=1)
+        return self._now.isoformat()
+
+    def word(self) -> str:
+        """A word from the next moment."""
+        self.stamp()
+        number = int((self._now - EPOCH).total_seconds())
+        letters = ""
+        while number:
+            number, rest = divmod(number, len(_LETTERS))
+            letters += _LETTERS[rest]
+        return f"Zz{letters}"
+
+    def sign(self, record: Stamped) -> None:
+        """The record was changed now."""
+        record.modified_by = 1
+        record.modified_on = self.stamp()
+        record.created_on = record.created_on or record.modified_on
+
+
+class _Day:
+    """One mutation under way. Accounts and employees are few and decoded whole, contacts and assets row by row."""
+
+    def __init__(self, tenant: Tenant, seed: int, *, location_bumps_account: bool) -> None:
+        self._tenant = tenant
+        self._rng = Random(f"mutate/{seed}")
+        self._location_bumps_account = location_bumps_account
+        self.changes = {each.name: Changes() for each in ENTITIES}
+        self._accounts = [msgspec.json.decode(row, type=Account) for row in tenant.rows["accounts"]]
+        self._calendar = _Calendar(self._newest_stamp())
+        self._newest_location_id = max(each.id for account in self._accounts for each in account.locations or [])
+        self._location_names: dict[int, str | None] = {}
+        self._old_location_names: dict[tuple[int, str | None], str | None] = {}
+        self._deleted_accounts: set[int] = set()
+        self._renamed_accounts: dict[int, str] = {}
+
+    def pass_by(self) -> None:
+        """Everything that happens."""
+        self._change_accounts()
+        self._change_locations()
+        self._tenant.rows["accounts"][:] = [each.encode() for each in self._accounts]
+        self._change_employees()
+        self._change_children("contacts", Contact, self._edit_contact, self._rename_contact, self._new_contact)
+        self._change_children("assets", Asset, self._edit_asset, self._rename_asset, self._new_asset)
+
+    def _newest_stamp(self) -> str:
+        stamp = msgspec.defstruct("Stamp", [("modifiedOn", str | None, None)])
+        decode = msgspec.json.Decoder(stamp).decode
+        found = [decode(row).modifiedOn or "" for row in self._tenant.rows["contacts"]]  # type: ignore[attr-defined]
+        for account in self._accounts:
+            found += [each.modified_on or "" for each in (account, *(account.locations or []))]
+        return max(max(found, default=""), EPOCH.isoformat())
+
+    def _draw(self, candidates: Sequence[T], *changes: Change) -> dict[Change, list[T]]:
+        """About 1 % of ``candidates`` for each change, at least one, none twice."""
+        count = max(1, round(len(candidates) * _SHARE))
+        drawn = self._rng.sample(candidates, min(len(candidates), count * len(changes)))
+        return {change: drawn[n :: len(changes)] for n, change in enumerate(changes)}
+
+    def _clients(self) -> list[Account]:
+        return [each for each in self._accounts if each.is_active and each.account_type_id in _CLIENT_TYPES]
+
+    # Clients and locations
+
+    def _change_accounts(self) -> None:
+        noted = self.changes["clients"]
+        drawn = self._draw(self._clients(), "deleted", "deactivated", "renamed", "edited")
+        for change, accounts in drawn.items():
+            for account in accounts:
+                noted.note(change, account.id)
+        for account in drawn["deactivated"]:
+            account.is_active = False
+        for account in drawn["renamed"]:
+            account.account_name = self._renamed_accounts[account.id] = f"{self._calendar.word()} Holdings Ltd"
+        for account in drawn["edited"]:
+            self._edit_account(account)
+        for account in (*drawn["deactivated"], *drawn["renamed"], *drawn["edited"]):
+            self._calendar.sign(account)
+        self._deleted_accounts = {each.id for each in drawn["deleted"]}
+        for account in drawn["deleted"]:
+            for location in account.locations or []:
+                self.changes["locations"].note("deleted", location.id)
+        self._accounts = [each for each in self._accounts if each.id not in self._deleted_accounts]
+        next_id = max(each.id for each in self._accounts + drawn["deleted"]) + 1
+        for account_id in range(next_id, next_id + len(drawn["edited"])):
+            self._new_account(account_id)
+
+    def _edit_account(self, account: Account) -> None:
+        """Another telephone number, which is that of its main location."""
+        account.website = f"https://{self._calendar.word().lower()}.example"
+        location = _main_location(account)
+        if location and location.addresses:
+            location.addresses[0].phone = self._phone()
+            self._calendar.sign(location)
+            self.changes["locations"].note("touched", location.id)
+
+    def _new_account(self, account_id: int) -> None:
+        name = f"{self._calendar.word()} Freight Ltd"
+        account = Account(
+            id=account_id,
+            account_type_id=1,
+            account_type="Customer",
+            account_name=name,
+            is_active=True,
+            is_billing=True,
+        )
+        account.locations = [self._new_location(is_main=True)]
+        self._calendar.sign(account)
+        self._accounts.append(account)
+        self.changes["clients"].note("new", account_id)
+
+    def _change_locations(self) -> None:
+        busy = {*self.changes["locations"].new, *self.changes["locations"].touched}
+        candidates = [
+            (account, location)
+            for account in self._clients()
+            for location in account.locations or []
+            if location.is_active and location.addresses and location.id not in busy
+        ]
+        drawn = self._draw(candidates, "deleted", "deactivated", "renamed", "edited", "new")
+        for account, location in drawn["deleted"]:
+            if _main_location(account) is location:
+                self.changes["clients"].note("touched", account.id)
+            account.locations = [each for each in account.locations or [] if each is not location]
+            self._note_location("deleted", account, location, None)
+        for account, location in drawn["deactivated"]:
+            location.is_active = False
+            self._note_location("deactivated", account, location, location.location_name)
+        for account, location in drawn["renamed"]:
+            self._note_location("renamed", account, location, f"{self._calendar.word()} Office")
+        for account, location in drawn["edited"]:
+            for address in location.addresses or []:
+                address.address1, address.zip_code = f"{self._calendar.word()} Street 1", "99999"
+            self._note_location("edited", account, location, location.location_name)
+        for account, _ in drawn["new"]:
+            account.locations = [*(account.locations or []), self._new_location(is_main=False)]
+            if self._location_bumps_account:
+                self._calendar.sign(account)
+
+    def _note_location(self, change: Change, account: Account, location: Location, name: str | None) -> None:
+        """Note what happened to ``location``, which is called ``name`` from now on, or is gone."""
+        self.changes["locations"].note(change, location.id)
+        if name != location.location_name:
+            self._location_names[location.id] = name
+            self._old_location_names[account.id, location.location_name] = name
+            location.location_name = name
+        self._calendar.sign(location)
+        if self._location_bumps_account:
+            self._calendar.sign(account)
+
+    def _new_location(self, *, is_main: bool) -> Location:
+        self._newest_location_id += 1
+        location_id = self._newest_location_id
+        address = Address(id=location_id, address1="New Street 1", phone=self._phone(), is_main=True, is_billing=False)
+        location = Location(
+            id=location_id,
+            location_name=f"{self._calendar.word()} Depot",
+            is_main=is_main,
+            is_active=True,
+            addresses=[address],
+        )
+        self._calendar.sign(location)
+        self.changes["locations"].note("new", location_id)
+        return location
+
+    # Users
+
+    def _change_employees(self) -> None:
+        noted = self.changes["users"]
+        employees = [msgspec.json.decode(row, type=Employee) for row in self._tenant.rows["employees"]]
+        next_id = max(each.id for each in employees) + 1
+        drawn = self._draw(
+            [each for each in employees if each.is_active], "deleted", "deactivated", "renamed", "edited"
+        )
+        for change, changed in drawn.items():
+            for employee in changed:
+                noted.note(change, employee.id)
+        for employee in drawn["deactivated"]:
+            employee.is_active = False
+        for employee in drawn["renamed"]:
+            employee.last_name = self._calendar.word()
+        for employee in drawn["edited"]:
+            employee.email_address = f"{self._calendar.word().lower()}@sandbox-msp.example"
+        kept = [each for each in employees if each not in drawn["deleted"]]
+        for employee_id in range(next_id, next_id + len(drawn["edited"])):
+            word = self._calendar.word()
+            kept.append(Employee(id=employee_id, first_name="Nova", last_name=word, username=word, is_active=True))
+            noted.note("new", employee_id)
+        self._tenant.rows["employees"][:] = [each.encode() for each in kept]
+
+    # Contacts and assets
+
+    def _change_children(
+        self,
+        entity: Literal["contacts", "assets"],
+        kind: type[Child],
+        edit: Callable[[Child], None],
+        rename: Callable[[Child], None],
+        make: Callable[[int, Account], Child],
+    ) -> None:
+        rows, noted = self._tenant.rows[entity], self.changes[entity]
+        decoder = msgspec.json.Decoder(kind)
+        next_id = max(_record_id(row) for row in rows) + 1
+        self._carry_along(entity, decoder)
+        clients = self._clients()
+        homes = {each.id for each in clients}
+        drawn = self._draw(_active_in(rows, homes), "deleted", "deactivated", "moved", "renamed", "edited")
+
+        def deactivate(record: Child) -> None:
+            record.is_active = False
+
+        def move(record: Child) -> None:
+            here = record.account_id
+            while record.account_id == here:
+                self._settle(record, self._rng.choice(clients))
+
+        ways: Mapping[Change, Callable[[Child], None]] = {
+            "deactivated": deactivate, "moved": move, "renamed": rename, "edited": edit,
+        }  # fmt: skip
+        for change, way in ways.items():
+            for position in drawn[change]:
+                record = decoder.decode(rows[position])
+                way(record)
+                self._stamp_child(record)
+                rows[position] = record.encode()
+                noted.note(change, record.id)
+        for position in drawn["deleted"]:
+            noted.note("deleted", _record_id(rows[position]))
+        _remove(rows, drawn["deleted"])
+        for record_id in range(next_id, next_id + len(drawn["edited"])):
+            record = make(record_id, self._rng.choice(clients))
+            self._stamp_child(record)
+            rows.append(record.encode())
+            noted.note("new", record_id)
+
+    def _carry_along(self, entity: Literal["contacts", "assets"], decoder: msgspec.json.Decoder[Child]) -> None:
+        """Remove what belonged to deleted accounts; show the new names of accounts and locations."""
+        rows, noted = self._tenant.rows[entity], self.changes[entity]
+        account_ids = _account_ids(rows)
+        gone = [position for position, each in enumerate(account_ids) if each in self._deleted_accounts]
+        changed_homes = {*self._renamed_accounts, *(account_id for account_id, _ in self._old_location_names)}
+        for position, account_id in enumerate(account_ids):
+            if account_id in changed_homes:
+                record = decoder.decode(rows[position])
+                record.account_name = self._renamed_accounts.get(account_id, record.account_name)
+                if self._follow_location(record):
+                    noted.note("touched", record.id)
+                rows[position] = record.encode()
+        for position in gone:
+            noted.note("deleted", _record_id(rows[position]))
+        _remove(rows, gone)
+
+    def _follow_location(self, record: Contact | Asset) -> bool:
+        """Whether the name of the record's location had to follow."""
+        if isinstance(record, Contact):
+            if record.location_id not in self._location_names:
+                return False
+            record.location_name = self._location_names[record.location_id]
+            return True
+        place = record.account_id, record.location_name
+        if place not in self._old_location_names:
+            return False
+        record.location_name = self._old_location_names[place]
+        return True
+
+    def _settle(self, record: Contact | Asset, account: Account) -> None:
+        """The record belongs to ``account`` from now on, at its main location."""
+        location = _main_location(account)
+        record.account_id, record.account_name = account.id, account.account_name
+        record.location_name = location.location_name if location else None
+        if isinstance(record, Contact):
+            record.location_id = location.id if location else None
+
+    def _stamp_child(self, record: Contact | Asset) -> None:
+        if isinstance(record, Contact):
+            self._calendar.sign(record)
+
+    def _phone(self) -> str:
+        return f"+1 555 {self._rng.randrange(10_000_000):07d}"
+
+    def _edit_contact(self, contact: Contact) -> None:
+        contact.job_title = f"Head of {self._calendar.word()}"
+        if contact.phones:
+            contact.phones[0].phone = self._phone()
+        else:
+            contact.phones = [ContactPhone(id=1, phone=self._phone(), phone_type_id=1, is_default=True)]
+
+    def _rename_contact(self, contact: Contact) -> None:
+        contact.last_name = self._calendar.word()
+
+    def _new_contact(self, contact_id: int, account: Account) -> Contact:
+        contact = Contact(
+            id=contact_id,
+            account_id=account.id,
+            first_name="Nova",
+            last_name=self._calendar.word(),
+            is_poc=False,
+            is_active=True,
+            is_billable=True,
+            can_recieve_invoices=False,
+            emails=[],
+            phones=[],
+        )
+        self._settle(contact, account)
+        return contact
+
+    def _edit_asset(self, asset: Asset) -> None:
+        asset.ip_address = f"172.16.{self._rng.randrange(256)}.{self._rng.randrange(256)}"
+
+    def _rename_asset(self, asset: Asset) -> None:
+        asset.asset_name = f"{self._calendar.word().upper()}-PC"
+
+    def _new_asset(self, asset_id: int, account: Account) -> Asset:
+        word = self._calendar.word().upper()
+        asset = Asset(
+            id=asset_id,
+            category_name="Workstation",
+            category_id=1,
+            asset_name=f"{word}-NEW",
+            serial_number=f"{word}{asset_id:06d}",
+            contact_id=0,
+            account_id=account.id,
+            is_active=True,
+        )
+        self._settle(asset, account)
+        return asset
+
+
+def mutate(tenant: Tenant, seed: int, *, location_bumps_account: bool = True) -> Mutations:
+    """Let a day pass in ``tenant``, in place; what happened.
+
+    ``location_bumps_account``: whether a changed location is a change of its account. What BMS does is not known.
+    """
+    day = _Day(tenant, seed, location_bumps_account=location_bumps_account)
+    day.pass_by()
+    return Mutations(seed, day.changes)
+
+
+def _main_location(account: Account) -> Location | None:
+    locations = account.locations or []
+    return next((each for each in locations if each.is_main), locations[0] if locations else None)
+
+
+def _record_id(row: bytes) -> int:
+    return int(row[6 : row.index(b",")])
+
+
+def _account_ids(rows: Sequence[bytes]) -> list[int]:
+    decode = msgspec.json.Decoder(msgspec.defstruct("Home", [("accountId", int)])).decode
+    return [decode(row).accountId for row in rows]  # type: ignore[attr-defined]
+
+
+def _active_in(rows: Sequence[bytes], homes: set[int]) -> list[int]:
+    """The positions of the active rows whose account is one of ``homes``."""
+    decode = msgspec.json.Decoder(msgspec.defstruct("Standing", [("accountId", int), ("isActive", bool)])).decode
+    found = enumerate(map(decode, rows))
+    return [position for position, each in found if each.isActive and each.accountId in homes]  # type: ignore[attr-defined]
+
+
+def _remove(rows: list[bytes], positions: Iterable[int]) -> None:
+    gone = set(positions)
+    rows[:] = [row for position, row in enumerate(rows) if position not in gone]

@@ -1,0 +1,97 @@
+"""The tenant: every BMS record as it travels, what Passportal already holds, and the truth about both.
+
+Records are kept as compact JSON, so that a page is served by joining bytes. A tenant follows from its size and seed
+alone; it is saved as NDJSON that DuckDB, ``jq`` or an editor can read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from bms_pipeline.entities import ENTITIES, LIST_CALLS
+from bms_pipeline.sandbox.population.clients import ACCOUNT_TYPES, Clients, Extent
+from bms_pipeline.sandbox.population.draft import Draft
+from bms_pipeline.sandbox.population.truth import Truth
+from bms_pipeline.sandbox.population.users import Users
+
+Size = Literal["small", "typical", "large"]
+SIZES: tuple[Size, ...] = get_args(Size)
+
+_EXTENTS = {
+    "small": Extent(clients=20, users=12, locations=40, contacts=200, assets=400),
+    "typical": Extent(clients=500, users=50, locations=2_000, contacts=20_000, assets=50_000),
+    "large": Extent(clients=10_000, users=200, locations=40_000, contacts=500_000, assets=1_000_000),
+}
+
+
+@dataclass
+class Tenant:
+    """A whole tenant. ``rows`` are by list call (``accounts``, ...), ``passportal`` by entity (``clients``, ...)."""
+
+    rows: dict[str, list[bytes]]
+    account_types: list[bytes]
+    passportal: dict[str, list[bytes]]
+    truth: Truth
+    folder: Path | None = field(default=None, compare=False)
+
+    def save(self, folder: Path) -> None:
+        """Write the tenant to ``folder``; from then on it lives there."""
+        (folder / "passportal").mkdir(parents=True, exist_ok=True)
+        for name, rows in self.rows.items():
+            _write_lines(folder / f"{name}.ndjson", rows)
+        _write_lines(folder / "account_types.ndjson", self.account_types)
+        for name, rows in self.passportal.items():
+            _write_lines(folder / "passportal" / f"{name}.ndjson", rows)
+        _replace(folder / "truth.json", msgspec.json.encode(self.truth))
+        self.folder = folder
+
+    def save_rows(self) -> None:
+        """Write the BMS records again, after they changed. The truth stays that of the generated tenant."""
+        if self.folder is not None:
+            for name, rows in self.rows.items():
+                _write_lines(self.folder / f"{name}.ndjson", rows)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tenant:
+        """The tenant that was saved to ``folder``."""
+        return cls(
+            rows={each.name: _read_lines(folder / f"{each.name}.ndjson") for each in LIST_CALLS},
+            account_types=_read_lines(folder / "account_types.ndjson"),
+            passportal={each.name: _read_lines(folder / "passportal" / f"{each.name}.ndjson") for each in ENTITIES},
+            truth=msgspec.json.decode((folder / "truth.json").read_bytes(), type=Truth),
+            folder=folder,
+        )
+
+
+def generate(size: Size, seed: int) -> Tenant:
+    """The tenant of ``size`` and ``seed``: always the same bytes."""
+    draft = Draft(size, seed)
+    extent = _EXTENTS[size]
+    Users(draft).populate(extent.users)
+    Clients(draft).populate(extent)
+    draft.shuffle()
+    return Tenant(
+        rows=draft.rows,
+        account_types=[each.encode() for each in ACCOUNT_TYPES],
+        passportal=draft.passportal,
+        truth=draft.truth,
+    )
+
+
+def _write_lines(file: Path, rows: list[bytes]) -> None:
+    _replace(file, b"".join(row + b"\n" for row in rows))
+
+
+def _read_lines(file: Path) -> list[bytes]:
+    return file.read_bytes().splitlines()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write ``file`` whole or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(file)

@@ -1,0 +1,1 @@
+"""What the vendor's document says, and that the sandbox and this project agree with it."""

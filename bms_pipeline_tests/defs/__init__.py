@@ -1,0 +1,1 @@
+"""The Dagster shell: what it loads, and whole runs against the sandbox."""

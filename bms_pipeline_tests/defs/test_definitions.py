@@ -1,0 +1,151 @@
+"""What Dagster loads: which Dagster assets there are, in which group, below what, checked by what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from bms_pipeline.definitions import defs as load_definitions
+from bms_pipeline.defs.load import RESULT_COLUMNS
+from bms_pipeline.defs.reconcile import PLAN_COLUMNS
+from bms_pipeline.warehouse.connection import Warehouse
+
+ROOT = Path(__file__).parents[2]
+
+SPECS = """
+bms_assets            extract    -
+bms_clients           extract    -
+bms_contacts          extract    -
+bms_locations         extract    -
+bms_users             extract    -
+loaded_assets         load       loaded_clients sync_plan
+loaded_clients        load       sync_plan
+loaded_contacts       load       loaded_clients sync_plan
+loaded_locations      load       loaded_clients sync_plan
+loaded_users          load       sync_plan
+passportal_assets     extract    -
+passportal_clients    extract    -
+passportal_contacts   extract    -
+passportal_locations  extract    -
+passportal_users      extract    -
+reconciled_assets     reconcile  bms_assets passportal_assets reconciled_clients
+reconciled_clients    reconcile  bms_clients passportal_clients
+reconciled_contacts   reconcile  bms_contacts passportal_contacts reconciled_clients
+reconciled_locations  reconcile  bms_locations passportal_locations reconciled_clients
+reconciled_users      reconcile  bms_users passportal_users
+sync_plan             reconcile  reconciled_assets reconciled_clients reconciled_contacts reconciled_locations reconciled_users
+sync_result           load       loaded_assets loaded_clients loaded_contacts loaded_locations loaded_users
+"""  # noqa: E501
+
+CHECKS = """
+bms_assets            completeness
+bms_clients           completeness
+bms_contacts          completeness
+bms_locations         completeness
+bms_users             completeness
+loaded_assets         client_boundary one_to_one
+loaded_clients        one_to_one
+loaded_contacts       client_boundary one_to_one
+loaded_locations      client_boundary one_to_one
+loaded_users          one_to_one
+reconciled_assets     client_boundary one_to_one
+reconciled_clients    one_to_one
+reconciled_contacts   client_boundary one_to_one
+reconciled_locations  client_boundary one_to_one
+reconciled_users      one_to_one
+sync_plan             conservation
+sync_result           conservation
+"""
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return load_definitions()
+
+
+def test_the_dagster_assets_are_these(definitions: dg.Definitions) -> None:
+    found = [
+        f"{spec.key.to_user_string():<22}{spec.group_name:<11}"
+        + (" ".join(sorted(each.asset_key.to_user_string() for each in spec.deps)) or "-")
+        for spec in sorted(definitions.resolve_all_asset_specs(), key=lambda each: each.key.to_user_string())
+    ]
+    assert found == SPECS.strip().splitlines()
+
+
+def test_every_check_blocks_what_is_below(definitions: dg.Definitions) -> None:
+    specs = [spec for each in definitions.asset_checks or () for spec in each.check_specs]
+    assert all(each.blocking for each in specs)
+    names: dict[str, list[str]] = {}
+    for each in specs:
+        names.setdefault(each.asset_key.to_user_string(), []).append(each.name)
+    assert [f"{key:<22}{' '.join(sorted(names[key]))}" for key in sorted(names)] == CHECKS.strip().splitlines()
+
+
+def test_every_dagster_asset_says_what_it_is(definitions: dg.Definitions) -> None:
+    for spec in definitions.resolve_all_asset_specs():
+        assert spec.description, spec.key
+        assert spec.owners, spec.key
+        assert {"duckdb"} <= spec.kinds, spec.key
+        assert {"dagster/column_schema", "dagster/table_name"} <= spec.metadata.keys(), spec.key
+
+
+def test_what_reads_or_writes_the_warehouse_is_in_its_pool(definitions: dg.Definitions) -> None:
+    for each in definitions.resolve_asset_graph().assets_defs:
+        if each.keys:
+            assert each.node_def.pool == "warehouse", each.keys  # type: ignore[attr-defined]
+
+
+def test_accounts_are_swept_once(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    keys = {dg.AssetKey("bms_clients"), dg.AssetKey("bms_locations")}
+    assert graph.get(dg.AssetKey("bms_clients")).execution_set_entity_keys == keys
+
+
+def test_jobs_run_in_one_process_and_show_their_scope(definitions: dg.Definitions) -> None:
+    for name in ("initial_sync", "incremental_sync", "finish"):
+        assert definitions.resolve_job_def(name).executor_def.name == "in_process"
+    initial = definitions.resolve_job_def("initial_sync").run_config
+    assert initial is not None
+    assert initial["resources"]["scope"] == {"config": {"clients": [], "create_unmatched": False, "full_sweep": True}}
+
+
+def test_finish_only_loads(definitions: dg.Definitions) -> None:
+    selected = definitions.resolve_job_def("finish").asset_layer.executable_asset_keys
+    assert {each.to_user_string() for each in selected} == {
+        "loaded_clients", "loaded_users", "loaded_locations", "loaded_contacts", "loaded_assets", "sync_result",
+    }  # fmt: skip
+
+
+def test_the_declared_columns_are_the_tables_columns(tmp_path: Path) -> None:
+    with Warehouse(tmp_path / "warehouse.duckdb").open() as connection:
+        for table, declared in {"sync.operations": PLAN_COLUMNS, "sync.results": RESULT_COLUMNS}.items():
+            rows = connection.execute(f"DESCRIBE {table}").fetchall()
+            assert [row[0] for row in rows] == list(declared)
+
+
+def test_the_instance_sends_nothing_and_lets_one_run_at_a_time_in(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.run_monitoring_enabled
+        pools = instance.get_concurrency_config().pool_config
+        assert (pools.default_pool_limit, str(pools.pool_granularity)) == (1, "PoolGranularity.RUN")
+
+
+def test_the_workspace_names_the_module() -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text(encoding="utf-8"))
+    module = workspace["load_from"][0]["python_module"]
+    assert module == {"module_name": "bms_pipeline.definitions", "location_name": "bms_pipeline"}
+
+
+def test_loading_takes_no_file_and_no_setting(tmp_path: Path) -> None:
+    """Dagster loads definitions in several processes, also before anything is set up."""
+    command = [sys.executable, "-c", "from bms_pipeline.definitions import defs; defs().resolve_asset_graph()"]
+    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,304 @@
+"""Whole runs in this process, against the sandbox."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+from dagster_shared.serdes import serialize_value
+
+from bms_pipeline.definitions import defs as load_definitions
+from bms_pipeline.sandbox.passportal import fill_passportal
+from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse.connection import Warehouse
+
+ENTITIES = ("clients", "users", "locations", "contacts", "assets")
+CANARIES = {
+    "BMS_PASSWORD": "canary-password-5f1d",
+    "BMS_MFA_SECRET": "CANARYMFASECRETXCANARYMFASECRETX",
+    "PASSPORTAL_SECRET": "canary-passportal-77ab",
+}
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left behind."""
+
+    result: dg.ExecuteInProcessResult
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """Dagster asset → its metadata values; only what was materialised is there."""
+        found = [each.materialization for each in self.result.get_asset_materialization_events()]
+        return {
+            each.asset_key.to_user_string(): {
+                name: value.records if isinstance(value, dg.TableMetadataValue) else value.value
+                for name, value in each.metadata.items()
+            }
+            for each in found
+        }
+
+    @property
+    def failed_checks(self) -> dict[str, dict[str, Any]]:
+        """``asset check`` → its metadata values."""
+        return {
+            f"{each.asset_key.to_user_string()} {each.check_name}": {
+                name: value.records if isinstance(value, dg.TableMetadataValue) else value.value
+                for name, value in each.metadata.items()
+            }
+            for each in self.result.get_asset_check_evaluations()
+            if not each.passed
+        }
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Step → what Dagster shows about its failure."""
+        failed = [each for each in self.result.all_events if each.is_step_failure]
+        return {str(each.step_key): each.step_failure_data.error_display_string for each in failed}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The definitions over one home folder and one Dagster instance."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    home: Path
+
+    def run(self, job: str, plan_hash: str = "", select: str = "", **scope: Any) -> Run:
+        """Launch ``job``, or the part of it that ``select`` names."""
+        chosen = [dg.AssetKey(each) for each in select.split()] or None
+        resources: dict[str, Any] = {"approval": {"config": {"plan_hash": plan_hash}}}
+        if scope:
+            resources["scope"] = {"config": scope}
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            run_config=QUIET | ({} if chosen else {"resources": resources}),
+            instance=self.instance,
+            asset_selection=chosen,
+            raise_on_error=False,
+        )
+        return Run(result)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the warehouse."""
+        with Warehouse(self.home / "warehouse.duckdb").open() as connection:
+            return connection.execute(statement).fetchall()
+
+    def passportal(self) -> list[tuple[Any, ...]]:
+        """Every record that Passportal has."""
+        with duckdb.connect(str(self.home / "passportal.duckdb"), read_only=True) as connection:
+            return connection.execute("SELECT id, type, client_id, title, marker FROM records ORDER BY id").fetchall()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox("small", 1, tmp_path_factory.mktemp("sandbox") / "tenant") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return load_definitions()
+
+
+@pytest.fixture(scope="module")
+def environment(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """The settings of a user of the sandbox."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        patch.setenv("BMS_URL", sandbox.url)
+        patch.setenv("BMS_TENANT", sandbox.login["tenant"])
+        patch.setenv("BMS_USERNAME", sandbox.login["username"])
+        patch.setenv("BMS_PASSWORD", sandbox.login["password"])
+        patch.chdir(tmp_path_factory.mktemp("no-dotenv"))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def fresh(
+    definitions: dg.Definitions,
+    sandbox: Sandbox,
+    environment: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pipeline]:
+    """A home folder in which nothing ever ran; Passportal has the tenant's records. Not to be used, but copied."""
+    home = tmp_path_factory.mktemp("fresh")
+    fill_passportal(home / "passportal.duckdb", sandbox.folder)
+    environment.setenv("BMS_PIPELINE_HOME", str(home))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Pipeline(definitions, instance, home)
+
+
+@pytest.fixture(scope="module")
+def waiting(
+    fresh: Pipeline, environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Pipeline, Run]:
+    """The initial sync was launched once. Not to be used, but copied."""
+    pipeline = copied(fresh, tmp_path_factory.mktemp("waiting") / "home", environment)
+    return pipeline, pipeline.run("initial_sync")
+
+
+def copied(pipeline: Pipeline, home: Path, environment: pytest.MonkeyPatch) -> Pipeline:
+    """The same in another home folder, which the settings name from now on."""
+    shutil.copytree(pipeline.home, home)
+    environment.setenv("BMS_PIPELINE_HOME", str(home))
+    return Pipeline(pipeline.definitions, pipeline.instance, home)
+
+
+def test_the_initial_sync_waits_for_a_person_then_loads_what_that_person_named(
+    fresh: Pipeline, waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
+    run = waiting[1]
+    before = fresh.passportal()
+    assert run.result.success
+    assert len(run.metadata) == 22
+    plan_hash = run.metadata["sync_plan"]["plan hash"]
+    planned = run.metadata["sync_plan"]["operations"]
+    assert planned > 100
+    for name in ENTITIES:
+        assert run.metadata[f"loaded_{name}"]["state"] == "waits for a person"
+        assert plan_hash[:12] in run.metadata[f"loaded_{name}"]["next"]
+    assert run.metadata["sync_result"]["pending"] == planned
+    assert pipeline.passportal() == before
+
+    refused = pipeline.run("finish", plan_hash="0123456789ab")
+    assert set(refused.failures) == {"loaded_clients", "loaded_users"}
+    assert f"that is {plan_hash[:12]}" in refused.failures["loaded_clients"]
+    assert pipeline.passportal() == before
+
+    finished = pipeline.run("finish", plan_hash=plan_hash[:12])
+    assert finished.result.success
+    assert set(finished.metadata) == {*(f"loaded_{each}" for each in ENTITIES), "sync_result"}
+    result = finished.metadata["sync_result"]
+    assert result["initial sync finished"]
+    assert result["created"] + result["adopted"] == planned
+    assert (result["pending"], result["failed"]) == (0, 0)
+    assert len(pipeline.passportal()) == len(before) + result["created"]
+
+    again = pipeline.run("incremental_sync")
+    assert again.result.success
+    assert again.metadata["bms_clients"]["sweep"] == "incremental, complete"
+    assert again.metadata["sync_plan"]["operations"] == 0
+    assert again.metadata["sync_result"]["state"] == "There was nothing to do."
+    assert len(pipeline.passportal()) == len(before) + result["created"]
+
+
+def test_a_scoped_plan_is_loaded_by_launching_the_job_again_with_its_hash(
+    waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
+    ((account,), *_) = pipeline.query(
+        "SELECT bms_id FROM sync.reconciled_clients WHERE disposition = 'matched' ORDER BY bms_id"
+    )
+    plan = pipeline.run("initial_sync", clients=[account]).metadata["sync_plan"]
+    assert plan["clients"] == str(account)
+    planned = "FROM sync.operations WHERE operation <> 'skip' AND entity <> 'users'"
+    assert pipeline.query(f"SELECT DISTINCT account_id {planned}") == [(account,)]
+
+    loaded = pipeline.run("initial_sync", plan_hash=plan["plan hash"], clients=[account])
+    assert loaded.result.success
+    result = loaded.metadata["sync_result"]
+    assert result["created"] + result["adopted"] == plan["operations"]
+    assert not result["initial sync finished"], "a restricted plan does not end it"
+
+
+def test_an_incomplete_sweep_stops_what_is_below(
+    fresh: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(fresh, tmp_path / "home", monkeypatch)
+    pipeline.query(
+        "INSERT INTO sync.sweeps (list_call, sweep, mode, complete, reason, records, landed_at)"
+        " VALUES ('accounts', 'x', 'full', false, 'drift', 7, TIMESTAMP '2999-01-01')"
+    )
+    run = pipeline.run("initial_sync")
+    assert not run.result.success
+    assert set(run.failed_checks) == {"bms_clients completeness", "bms_locations completeness"}
+    found = run.failed_checks["bms_clients completeness"]
+    assert found["offenders"] == 1
+    assert found["sample"][0].data["reason"] == "drift"
+    assert "reconciled_users" in run.metadata, "what does not need it goes on"
+    assert not {"reconciled_clients", "reconciled_assets", "sync_plan", "loaded_users"} & set(run.metadata)
+
+
+def test_two_links_to_one_record_stop_the_plan(
+    waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
+    ((user,), *_) = pipeline.query("SELECT passportal_id FROM passportal.users ORDER BY passportal_id")
+    pipeline.query(f"INSERT INTO sync.matches SELECT 'users', unnest([900001, 900002]), '{user}', 'match', now()")
+    run = pipeline.run("incremental_sync", select="reconciled_users sync_plan")
+    assert set(run.failed_checks) == {"reconciled_users one_to_one"}
+    assert run.failed_checks["reconciled_users one_to_one"]["sample"][0].data == {
+        "side": "Passportal", "id": user, "links": 2, "linked_to": "900001, 900002",
+    }  # fmt: skip
+    assert "sync_plan" not in run.metadata
+
+
+def test_a_link_into_another_client_is_found(
+    waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
+    pipeline.query(
+        "UPDATE sync.reconciled_contacts SET passportal_id = (SELECT min(p.passportal_id) FROM passportal.contacts p"
+        " WHERE p.client_id <> reconciled_contacts.client_id)"
+        " WHERE bms_id = (SELECT min(bms_id) FROM sync.reconciled_contacts WHERE disposition = 'matched')"
+    )
+    check = dg.AssetCheckKey(dg.AssetKey("reconciled_contacts"), "client_boundary")
+    job = pipeline.definitions.resolve_job_def("incremental_sync")
+    run = Run(
+        job.get_subset(asset_selection=set(), asset_check_selection={check}).execute_in_process(
+            QUIET, instance=pipeline.instance, raise_on_error=False
+        )
+    )
+    assert run.failed_checks["reconciled_contacts client_boundary"]["offenders"] == 1
+
+
+def test_a_part_of_the_entities_is_planned_by_selecting_its_dagster_assets(
+    fresh: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(fresh, tmp_path / "home", monkeypatch)
+    run = pipeline.run(
+        "incremental_sync", select="bms_users passportal_users reconciled_users sync_plan loaded_users sync_result"
+    )
+    assert run.result.success
+    assert run.metadata["sync_plan"]["entities"] == "users"
+    assert run.metadata["sync_result"]["results"][0].data["entity"] == "users"
+
+
+def test_a_wrong_password_is_told_tried_once_and_shown_nowhere(
+    fresh: Pipeline,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    pipeline = copied(fresh, tmp_path / "home", monkeypatch)
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    sandbox.reset_calls()
+    run = pipeline.run("initial_sync")
+    assert set(run.failures) == {"sweep_accounts", "sweep_employees", "sweep_contacts", "sweep_assets"}
+    for text in run.failures.values():
+        assert "BMS refused the sign-in" in text
+        assert "→ Check BMS_" in text
+        assert "LoginRefused" not in text, "the operator reads a sentence, not our class names"
+    assert sandbox.calls()["POST /v2/security/authenticate"] == 1, "a few more would lock the user out"
+
+    records = pipeline.instance.all_logs(run.result.run_id)
+    stored = "\n".join([*map(repr, records), *(serialize_value(each) for each in records), *capfd.readouterr()])
+    files = b"".join(each.read_bytes() for each in pipeline.home.rglob("*") if each.is_file())
+    assert "sweep_accounts" in stored
+    for canary in CANARIES.values():
+        assert canary not in stored
+        assert canary.encode() not in files

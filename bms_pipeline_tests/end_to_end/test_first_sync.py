@@ -1,0 +1,124 @@
+"""The first hour of a new user: preview, approve, sync again, look things up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from bms_pipeline.reports import COUNTS
+from bms_pipeline_tests.running import Home, running_home
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with running_home(tmp_path_factory.mktemp("first_sync")) as home:
+        yield home
+
+
+def test_authenticate_says_who_and_where(home: Home) -> None:
+    result = home.run("authenticate")
+    assert result.returncode == 0, result.stderr
+    assert home.sandbox.url in result.stdout
+    assert "Sandbox MSP" in result.stdout
+
+
+def test_status_before_anything_was_read_counts_nothing(home: Home) -> None:
+    status = home.status()
+    assert status["plan"] is None
+    assert status["initial_sync_finished"] is False
+    assert {count for counts in status["entities"].values() for count in counts.values()} == {0}
+
+
+def test_preview_shows_changes_and_writes_nothing_to_passportal(home: Home) -> None:
+    before = home.passportal("SELECT * FROM records ORDER BY ALL")
+    result = home.run("preview", "--json")
+    assert result.returncode == 2, result.stderr
+    shown = json.loads(result.stdout)
+    assert shown["operations"] > 0
+    assert {each["operation"] for each in shown["reasons"]} == {"create", "adopt", "skip"}
+    assert home.passportal("SELECT * FROM records ORDER BY ALL") == before
+    assert home.status()["plan"]["hash"] == shown["hash"]
+
+
+def test_a_plain_sync_before_the_first_finish_waits_for_a_person(home: Home) -> None:
+    before = home.passportal("SELECT * FROM records ORDER BY ALL")
+    result = home.run("sync")
+    assert result.returncode == 2
+    assert "waits for a person" in result.stderr
+    assert home.passportal("SELECT * FROM records ORDER BY ALL") == before
+
+
+def test_finishing_another_plan_is_refused(home: Home) -> None:
+    result = home.run("finish", "0123456789ab")
+    assert result.returncode == 1
+    assert "is not the current plan" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_finish_loads_exactly_the_approved_plan(home: Home) -> None:
+    plan = home.status()["plan"]
+    result = home.run("finish", plan["hash"][:12], "--json")
+    assert result.returncode == 0, result.stderr
+    status = json.loads(result.stdout)
+    done = sum(counts[each] for counts in status["entities"].values() for each in ("created", "adopted", "updated"))
+    assert done == plan["operations"]
+    assert status["initial_sync_finished"] is True
+    assert status["plan"] is None
+
+
+def test_clients_and_users_that_match_nothing_wait_until_a_person_says_create(home: Home) -> None:
+    waiting = home.status()["entities"]["clients"]["unmatched"]
+    result = home.run("sync", "--create-unmatched", "--json")
+    assert result.returncode == 0, result.stderr
+    counts = json.loads(result.stdout)["entities"]["clients"]
+    assert 0 < counts["created"] < waiting  # what is near-identical to a record of Passportal goes on waiting
+    assert counts["unmatched"] == waiting - counts["created"]
+
+
+def test_the_next_sync_plans_nothing(home: Home) -> None:
+    result = home.run("sync", "--json")
+    assert result.returncode == 0, result.stderr
+    assert home.run("preview", "--full").returncode == 0
+    for counts in json.loads(result.stdout)["entities"].values():
+        assert counts["created"] == counts["adopted"] == counts["updated"] == counts["failed"] == 0
+
+
+def test_every_record_read_is_accounted_for(home: Home) -> None:
+    for entity, counts in home.status()["entities"].items():
+        assert counts["read"] > 0, entity
+        assert counts["read"] == sum(counts[each] for each in COUNTS if each != "read"), entity
+
+
+def test_explain_tells_one_records_story(home: Home) -> None:
+    ((bms_id, name),) = home.warehouse(
+        "SELECT bms_id, b.name FROM sync.matches JOIN bms.assets b USING (bms_id) WHERE entity = 'assets' LIMIT 1"
+    )
+    story = json.loads(home.run("explain", "assets", str(bms_id), "--json").stdout)
+    assert story["in_bms"]["name"] == name
+    assert story["match"]["passportal_id"] == story["in_passportal"]["passportal_id"]
+    assert story["history"][0]["outcome"] == "done"
+    assert home.run("explain", "assets", "999999999").returncode == 1
+
+
+def test_only_the_chosen_client_is_touched(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running_home(tmp_path_factory.mktemp("one_client"), seed=2) as home:
+        ((chosen, client_id),) = _a_matched_client(home)
+        before = home.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL")
+        result = home.run("sync", "--create-unmatched", "--client", str(chosen), "--json")
+        assert result.returncode == 0, result.stderr
+        status = json.loads(result.stdout)
+        assert status["initial_sync_finished"] is False  # a trial run on one client ends nothing
+        assert status["entities"]["assets"]["out_of_scope"] > 0
+        assert home.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL") == before
+        assert home.passportal(f"SELECT count(*) FROM records WHERE client_id = '{client_id}' AND marker <> ''") > [(0,)]
+
+
+def _a_matched_client(home: Home) -> list[tuple[int, str]]:
+    home.run("preview", "--json")
+    return home.warehouse(
+        "SELECT c.bms_id, c.passportal_id FROM sync.reconciled_clients c JOIN sync.reconciled_assets a"
+        " ON a.account_id = c.bms_id AND a.disposition = 'to create' WHERE c.disposition = 'matched'"
+        " GROUP BY ALL ORDER BY ALL LIMIT 1"
+    )

@@ -1,0 +1,108 @@
+"""A sandbox, a home folder and the command line, for every test that runs the product as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bms_pipeline.sandbox.passportal import fill_passportal
+from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.sandbox.tenant import Size
+from bms_pipeline.settings import Settings
+
+LIMITS = {"BMS_CALLS_PER_HOUR": "100000"}
+
+
+@dataclass
+class Home:
+    """One user's home folder with a sandbox behind it."""
+
+    folder: Path
+    sandbox: Sandbox
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fill the embedded Passportal as the tenant has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        login = self.sandbox.login
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "BMS_URL": self.sandbox.url,
+            "BMS_TENANT": login["tenant"],
+            "BMS_USERNAME": login["username"],
+            "BMS_PASSWORD": login["password"],
+            "BMS_PIPELINE_HOME": str(self.folder),
+            **LIMITS,
+            **self.environment,
+        }
+        fill_passportal(self.settings.passportal_file, self.sandbox.folder)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that this home's processes read from their environment."""
+        values = {name.lower(): value for name, value in self.environment.items() if name.startswith("BMS_")}
+        return Settings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]
+
+    def run(
+        self, *arguments: str, timeout: float = 240, wrapper: Sequence[str] = ("-m", "bms_pipeline.cli"), **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``bms-pipeline`` with these arguments in a process of its own."""
+        return subprocess.run(
+            [sys.executable, *wrapper, *arguments],
+            env={**self.environment, **env},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What ``bms-pipeline status --json`` says."""
+        shown: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return shown
+
+    def warehouse(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of the warehouse."""
+        return _rows(self.settings.warehouse_file, query)
+
+    def passportal(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of the embedded Passportal."""
+        return _rows(self.settings.passportal_file, query)
+
+    def state(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All that must be the same after any history that ends in the same place.
+
+        Ids that Passportal gives are left out: they follow from the order of the calls.
+        """
+        client = "(SELECT title FROM records c WHERE c.type = 'client' AND c.id = r.client_id)"
+        return {
+            "passportal": self.passportal(
+                f"SELECT type, {client}, title, details, marker FROM records r ORDER BY ALL"
+            ),
+            "matches": self.warehouse("SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL"),
+        }
+
+
+def _rows(file: Path, query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(file), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+@contextmanager
+def running_home(
+    folder: Path, size: Size = "small", seed: int = 1, behaviour: dict[str, Any] | None = None
+) -> Iterator[Home]:
+    """A home folder with a sandbox of its own behind it."""
+    with running_sandbox(size, seed, folder / "tenant", {"hourly_limit": None, **(behaviour or {})}) as sandbox:
+        yield Home(folder / "home", sandbox)

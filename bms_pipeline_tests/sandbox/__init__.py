@@ -1,0 +1,1 @@
+"""The sandbox: its tenant, its answers, its faults."""

@@ -1,0 +1,159 @@
+"""Take the screenshots in ``docs/images``: `python docs/screenshots.py`.
+
+Starts the sandbox and `dagster dev` in a temporary folder, launches the jobs as a person would, in the browser, and
+stops everything it started. Needs the ``dev`` dependencies and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from bms_pipeline.sandbox.passportal import fill_passportal
+from bms_pipeline.sandbox.process import running_sandbox
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+START_SECONDS = 120
+RUN_SECONDS = 600
+
+
+def main() -> None:
+    """Run both jobs and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="small", choices=("small", "typical"))
+    size = parser.parse_args().size
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        with running_sandbox(size, 1, work / "tenant") as sandbox:
+            home = work / "home"
+            home.mkdir()
+            fill_passportal(home / "passportal.duckdb", work / "tenant")
+            settings = {
+                "BMS_URL": sandbox.url,
+                "BMS_TENANT": sandbox.login["tenant"],
+                "BMS_USERNAME": sandbox.login["username"],
+                "BMS_PASSWORD": sandbox.login["password"],
+                "BMS_PIPELINE_HOME": str(home),
+            }
+            with _dagster(work / "dagster", settings) as url, _browser() as page:
+                _take(page, url)
+
+
+def _take(page: Page, url: str) -> None:
+    run = _launch(page, url, "initial_sync")
+    page.goto(f"{url}/assets/sync_plan")
+    waits = page.get_by_text(re.compile(r"plan_hash: [0-9a-f]{12}")).first
+    waits.wait_for()
+    plan_hash = waits.inner_text().removeprefix("plan_hash: ")
+    _launch(page, url, "finish", f"resources:\n  approval:\n    config:\n      plan_hash: {plan_hash}\n")
+
+    page.goto(f"{url}/asset-groups")
+    _settle(page, "sync_result")
+    _expand_all(page)
+    _shoot(page, "asset_graph")
+
+    page.goto(f"{url}/runs/{run}")
+    _settle(page, "sync_result")
+    _shoot(page, "run")
+
+    page.goto(f"{url}/assets/reconciled_contacts?view=checks&checkDetail=client_boundary")
+    _settle(page, "client_boundary")
+    _shoot(page, "check")
+
+    page.goto(f"{url}/assets/sync_plan")
+    _settle(page, "plan hash")
+    _shoot(page, "plan")
+
+
+def _launch(page: Page, url: str, job: str, run_config: str = "") -> str:
+    """Launch ``job`` in its launchpad and wait for the run to succeed; the run's id."""
+    page.goto(f"{url}/locations/bms_pipeline/jobs/{job}/playground")
+    button = page.get_by_role("button", name=re.compile("^Launch run$", re.IGNORECASE))
+    button.wait_for()
+    if run_config:
+        editor = page.locator(".CodeMirror").first
+        editor.wait_for()
+        editor.evaluate("(element, text) => element.CodeMirror.setValue(text)", run_config)
+    time.sleep(2)
+    button.click()
+    page.wait_for_url(re.compile(r"/runs/[0-9a-f-]{36}"), timeout=60_000)
+    page.get_by_text("Success", exact=True).first.wait_for(timeout=RUN_SECONDS * 1000)
+    return page.url.split("/runs/")[1][:36]
+
+
+def _settle(page: Page, text: str) -> None:
+    """Wait until ``text`` is there and what is fetched after it, too; the pages keep polling, so idle never comes."""
+    page.get_by_text(text, exact=True).first.wait_for(timeout=60_000)
+    time.sleep(5)
+
+
+def _expand_all(page: Page) -> None:
+    pass
+
+
+def _shoot(page: Page, name: str) -> None:
+    page.screenshot(path=IMAGES / f"{name}.png")
+
+
+@contextmanager
+def _browser() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser.new_page(viewport={"width": 1600, "height": 1000})
+        browser.close()
+
+
+@contextmanager
+def _dagster(home: Path, settings: dict[str, str]) -> Iterator[str]:
+    """`dagster dev` in a home of its own; its address."""
+    home.mkdir()
+    shutil.copy(ROOT / "dagster.yaml", home)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1"]
+    environment = {**os.environ, **settings, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    with (home / "dev.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "-p", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/server_info")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+def _wait_for(url: str) -> None:
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.5)
+    raise TimeoutError(url)
+
+
+if __name__ == "__main__":
+    main()
