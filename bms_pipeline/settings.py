@@ -39,6 +39,10 @@ class Settings(BaseSettings):
 
     bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
 
+    bms_pipeline_wait_seconds: float = Field(
+        60, ge=0, description="How long a database held by another run is waited for"
+    )
+
     @property
     def warehouse_file(self) -> Path:
         """The DuckDB file."""

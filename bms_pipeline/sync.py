@@ -59,7 +59,7 @@ class Extracted:
 
 def open_warehouse(settings: Settings) -> Warehouse:
     """The warehouse of these settings."""
-    return Warehouse(settings.warehouse_file)
+    return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
 
 
 def open_target(settings: Settings) -> Target:
@@ -125,7 +125,9 @@ def extract(
     return Extracted(manifest, landed)
 
 
-def land(settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest: Manifest) -> dict[EntityName, landing.Landed]:
+def land(
+    settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest: Manifest
+) -> dict[EntityName, landing.Landed]:
     """Land a finished sweep: all entities of the list, or none of them."""
     now = _now()
     entities = [each for each in ENTITIES if each.list_call == list_call]
@@ -134,7 +136,9 @@ def land(settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
         landed = {
-            each.name: landing.land(connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=now)
+            each.name: landing.land(
+                connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=now
+            )
             for each in entities
         }
         for name, changes in landed.items():

@@ -87,9 +87,7 @@ class Home:
         """
         client = "(SELECT title FROM records c WHERE c.type = 'client' AND c.id = r.client_id)"
         return {
-            "passportal": self.passportal(
-                f"SELECT type, {client}, title, details, marker FROM records r ORDER BY ALL"
-            ),
+            "passportal": self.passportal(f"SELECT type, {client}, title, details, marker FROM records r ORDER BY ALL"),
             "matches": self.warehouse("SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL"),
         }
 

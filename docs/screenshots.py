@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import requests
 from playwright.sync_api import Page, sync_playwright
 
 from bms_pipeline.sandbox.passportal import fill_passportal
@@ -89,7 +89,7 @@ def _take(page: Page, url: str) -> None:
 def _launch(page: Page, url: str, job: str, run_config: str = "") -> str:
     """Launch ``job`` in its launchpad and wait for the run to succeed; the run's id."""
     page.goto(f"{url}/locations/bms_pipeline/jobs/{job}/playground")
-    button = page.get_by_role("button", name=re.compile("^Launch run$", re.IGNORECASE))
+    button = page.get_by_role("button", name=re.compile("launch run", re.IGNORECASE))
     button.wait_for()
     if run_config:
         editor = page.locator(".CodeMirror").first
@@ -135,7 +135,7 @@ def _dagster(home: Path, settings: dict[str, str]) -> Iterator[str]:
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1"]
     environment = {**os.environ, **settings, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)}
     with (home / "dev.log").open("wb") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603  # our own command
             [*command, "-p", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
@@ -149,7 +149,8 @@ def _dagster(home: Path, settings: dict[str, str]) -> Iterator[str]:
 def _wait_for(url: str) -> None:
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up:
-        with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+        with suppress(requests.RequestException):
+            requests.get(url, timeout=5).raise_for_status()
             return
         time.sleep(0.5)
     raise TimeoutError(url)

@@ -3,14 +3,13 @@
 ::
 
     <landing>/<list call>/<sweep id>/
-        page-000001.json.zst                first reading of page 1: the JSON array as BMS sent it
-        reread-000001.page-000012.json.zst  later readings that differed; they sort after every first reading
-        quarantine.ndjson                   records that cannot be stored, with page, position, reason and bytes
-        progress.ndjson                     stretches whose reading is finished (for resuming)
-        manifest.json                       what the sweep is, and once finished what it proved
+        000001.page-000001.json.zst  a reading of page 1: the JSON array as BMS sent it
+        000002.page-000026.json.zst  the next reading, of page 26; a page that was read again is there twice
+        quarantine.ndjson            records that cannot be stored, with page, position, reason and bytes
+        progress.ndjson              stretches whose reading is finished (for resuming)
+        manifest.json                what the sweep is, and once finished what it proved
 
-``*.json.zst`` in name order is thus in reading order wherever that matters: of two versions of a record, the one that
-was read again is the later file.
+``*.json.zst`` in name order is the order of reading: of two versions of a record, the later is in the later file.
 """
 
 from __future__ import annotations
@@ -36,35 +35,24 @@ PROGRESS = "progress.ndjson"
 MANIFEST = "manifest.json"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_PAGE = re.compile(r"^page-(\d{6,})\.json\.zst$")
-_REREAD = re.compile(r"^reread-(\d{6,})\.page-(\d{6,})\.json\.zst$")
+_PAGE = re.compile(r"^(\d{6,})\.page-(\d{6,})\.json\.zst$")
 _thread = threading.local()
 
 
-def page_name(number: int) -> str:
-    """Return the file name of a page's first reading."""
-    return f"page-{number:06d}.json.zst"
-
-
-def reread_name(sequence: int, number: int) -> str:
-    """Return the file name of a later reading; ``sequence`` counts those of the sweep."""
-    return f"reread-{sequence:06d}.page-{number:06d}.json.zst"
+def page_name(sequence: int, number: int) -> str:
+    """Return the file name of a reading of page ``number``; ``sequence`` counts the readings of the sweep."""
+    return f"{sequence:06d}.page-{number:06d}.json.zst"
 
 
 def number_of(name: str) -> int:
-    """Return the page that a file ``page_name`` or ``reread_name`` called so holds; 0 if it is none."""
-    found = _PAGE.match(name) or _REREAD.match(name)
-    return int(found.groups()[-1]) if found else 0
+    """Return the page that a file of this name holds; 0 if it is none."""
+    found = _PAGE.match(name)
+    return int(found.group(2)) if found else 0
 
 
-def first_readings(folder: Path) -> set[int]:
-    """Return the numbers of the pages that were read."""
-    return {int(found.group(1)) for file in folder.iterdir() if (found := _PAGE.match(file.name))}
-
-
-def rereadings(folder: Path) -> list[tuple[int, int]]:
-    """Return sequence and page number of the later readings, in order."""
-    found = (_REREAD.match(file.name) for file in folder.iterdir())
+def readings(folder: Path) -> list[tuple[int, int]]:
+    """Return sequence and page number of all readings, in order."""
+    found = (_PAGE.match(file.name) for file in folder.iterdir())
     return sorted((int(each.group(1)), int(each.group(2))) for each in found if each)
 
 
@@ -83,11 +71,13 @@ def save_page(folder: Path, name: str, records: bytes) -> None:
 
 
 def load_ids(folder: Path, name: str) -> array[int] | None:
-    """Return the ids of a saved page after checking all of it; ``None`` if it is missing, cut or damaged."""
+    """Return the ids of a saved page after checking all of it; delete it and return ``None`` if it is damaged."""
     try:
         records = zstandard.ZstdDecompressor().decompress((folder / name).read_bytes())
         return array("q", rows_of(records, name).ids)
-    except (OSError, zstandard.ZstdError, ValueError, AnswerUnreadable):
+    except (OSError, zstandard.ZstdError, ValueError, RecursionError, AnswerUnreadable):
+        with _explained(folder):
+            (folder / name).unlink(missing_ok=True)
         return None
 
 

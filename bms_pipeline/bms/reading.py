@@ -63,6 +63,7 @@ class Reader:
         self.added = 0
         self.removed = 0
         self.calls = 0
+        self.rereads = 0
         self.quarantined: list[QuarantinedRecord] = []
         self.newest: dict[int, Reading] = {}
         self._client = client
@@ -81,11 +82,6 @@ class Reader:
         """Take over the counts of the run that was interrupted."""
         self.total, self.added, self.removed, self.calls = total, added, removed, max(self.calls, calls)
         self._before = (added, removed)
-
-    @property
-    def rereads(self) -> int:
-        """Later readings that were saved because they differed."""
-        return self._sequence
 
     def stop(self) -> None:
         """Send nothing more, and wait until what was sent is saved."""
@@ -116,13 +112,12 @@ class Reader:
 
     def _first(self, number: int) -> Reading:
         if number in self._saved:
-            ids = pages.load_ids(self._folder, pages.page_name(number))
+            ids = pages.load_ids(self._folder, pages.page_name(self._saved[number], number))
             if ids is not None:
                 rows = len(ids) + len({each.position for each in self.quarantined if each.page == number})
                 return self._keep(Reading(number, ids, rows, *self._before, fetched=False))
         page, reading = self._fetch(number)
-        if page.rows:  # an empty page is the end; its file would say nothing
-            self._save(pages.page_name(number), page)
+        self._save(page)
         return self._keep(reading)
 
     def _again(self, number: int) -> Reading:
@@ -131,9 +126,8 @@ class Reader:
         if before is not None and before.same_as(reading):
             return reading
         with self._lock:
-            self._sequence += 1
-            name = pages.reread_name(self._sequence, number)
-        self._save(name, page)
+            self.rereads += 1
+        self._save(page)
         return self._keep(reading)
 
     def _fetch(self, number: int) -> tuple[Page, Reading]:
@@ -147,9 +141,13 @@ class Reader:
                 self.total = page.total
             return page, Reading(number, array("q", page.ids), page.rows, self.added, self.removed)
 
-    def _save(self, name: str, page: Page) -> None:
-        if page.quarantined:  # before the page, so that a crash in between loses no record
-            with self._lock:
+    def _save(self, page: Page) -> None:
+        if not page.rows:  # the end; its file would say nothing
+            return
+        with self._lock:
+            self._sequence += 1
+            name = pages.page_name(self._sequence, page.number)
+            if page.quarantined:  # before the page, so that a crash in between loses no record
                 pages.append_quarantined(self._folder, page)
                 for each in page.quarantined:
                     self._remember_quarantined(page.number, each.position, each.why, each.id, each.raw)
@@ -161,18 +159,21 @@ class Reader:
             self._all_ids.append(reading.ids)
         return reading
 
-    def _take_over(self) -> set[int]:
-        """Take what an interrupted run left: its page numbers, its later readings, what it set aside."""
+    def _take_over(self) -> dict[int, int]:
+        """Take what an interrupted run left; return the newest reading of each page, to be loaded when it is due."""
         for unfinished in self._folder.glob(".*.tmp"):
             unfinished.unlink(missing_ok=True)
         for page, position, why, number, raw in pages.quarantined_lines(self._folder):
             self._remember_quarantined(page, position, why, number, raw)
-        for sequence, number in pages.rereadings(self._folder):
+        found = pages.readings(self._folder)
+        newest = {number: sequence for sequence, number in found}
+        for sequence, number in found:
             self._sequence = sequence
-            ids = pages.load_ids(self._folder, pages.reread_name(sequence, number))
-            if ids is not None:
-                self._all_ids.append(ids)
-        return pages.first_readings(self._folder)
+            if newest[number] != sequence:
+                self.rereads += 1
+                ids = pages.load_ids(self._folder, pages.page_name(sequence, number))
+                self._all_ids += [] if ids is None else [ids]
+        return newest
 
     def _remember_quarantined(self, page: int, position: int, why: str, number: int | None, raw: bytes) -> None:
         found = QuarantinedRecord(page=page, position=position, why=why, id=number)

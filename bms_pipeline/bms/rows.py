@@ -25,6 +25,10 @@ RECORD_BYTES = 15 * 1024 * 1024
 """Largest record: DuckDB refuses JSON objects over 16 MB, and with one its whole page."""
 
 
+class ImpossibleId(ValueError):
+    """A whole number as id, but none that fits 64 bits: a hostile record, not another API."""
+
+
 class _Row(msgspec.Struct):
     id: int
 
@@ -34,9 +38,8 @@ class _PascalRow(msgspec.Struct, rename={"id": "Id"}):
 
 
 _camel = msgspec.json.Decoder(list[_Row])
-_pascal = msgspec.json.Decoder(list[_PascalRow])
-_anything = msgspec.json.Decoder()
-_WHERE = re.compile(r"\$\[(\d+)\](\S*)")
+_pascal = msgspec.json.Decoder(list[_PascalRow])  # an older host [C]
+_WHERE = re.compile(r"\$\[(\d+)\]")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]|[^\s"\[\]{},:]++', re.S)
 
 
@@ -75,8 +78,8 @@ def rows_of(array: bytes, what: str) -> Rows:
     if not array.isascii():
         array.decode()  # invalid UTF-8 is a ValueError
     ids = _ids(array, what)
-    if len(array) > RECORD_BYTES or (ids and not (min(ids) >= -ID_LIMIT and max(ids) < ID_LIMIT)):
-        raise ValueError("a record is too large or has an impossible id")
+    if len(array) > RECORD_BYTES:
+        raise ValueError("a record may be too large")
     return Rows(array, ids)
 
 
@@ -93,34 +96,39 @@ def salvaged(body: bytes, what: str) -> tuple[bytes, Rows]:
     for position, element in enumerate(elements, start=1):
         why = _why_bad(element)
         if why is None:
-            (found,) = _ids(b"[%b]" % element, what, position)
-            if -ID_LIMIT <= found < ID_LIMIT:
+            try:
+                ids += _ids(b"[%b]" % element, what, position)
                 good.append(element)
-                ids.append(found)
                 continue
-            why = "its id is no 64-bit number"
+            except ImpossibleId:
+                why = "its id is no 64-bit number"
         quarantined.append(Quarantined(position, why, _loose_id(element), element))
     envelope = body[:start] + b"[]" + body[end:]
     return envelope, Rows(b"[%b]" % b",".join(good), ids, tuple(quarantined))
 
 
 def _ids(array: bytes, what: str, position: int = 0) -> list[int]:
-    """Return the ids of an array's records; ``position`` is that of a single one."""
-    try:
+    """Return the ids of an array's records; ``position`` is that of a single one.
+
+    Raises ``ImpossibleId`` when one is no 64-bit number, ``AnswerUnreadable`` when one is missing or no number.
+    """
+    problems: list[str] = []
+    for decoder in (_camel, _pascal):
         try:
-            return [row.id for row in _camel.decode(array)]
-        except msgspec.ValidationError:
-            # An older host sent PascalCase [C].
-            return [row.id for row in _pascal.decode(array)]
-    except msgspec.ValidationError:
-        pass
-    try:
-        _camel.decode(array)
-    except msgspec.ValidationError as error:
-        where = _WHERE.search(str(error))
-        number = position or (int(where.group(1)) + 1 if where else 1)
+            ids = [row.id for row in decoder.decode(array)]
+        except msgspec.ValidationError as error:
+            problems.append(str(error))
+            continue
+        if ids and not (min(ids) >= -ID_LIMIT and max(ids) < ID_LIMIT):
+            raise ImpossibleId
+        return ids
+    if any("out of range" in each for each in problems):  # thousands of digits
+        raise ImpossibleId
+    # The spelling that got further is the one the page is in.
+    places = [int(found.group(1)) for each in problems if (found := _WHERE.search(each))]
     raise AnswerUnreadable(
-        f"BMS answered {what} with a record without a whole number as id (record {number} of the page).",
+        f"BMS answered {what} with a record without a whole number as id "
+        f"(record {position or max(places, default=0) + 1} of the page).",
         "The API may have changed: look at that record in BMS, and check for a newer version of this program.",
     )
 

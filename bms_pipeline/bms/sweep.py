@@ -69,27 +69,32 @@ def sweep(
     home, manifest = _resumable(folder, list_call, modified_since, tenant) or _started(
         folder, list_call, modified_since, tenant
     )
-    began = time.monotonic()
+    began = time.monotonic() - manifest.seconds
     filters = {"ModifiedOnFrom": modified_since} if modified_since else {}
     reader = Reader(client, list_call, home, filters, connections)
     reader.calls = manifest.calls_made
     walk = Walk(reader, home, on_progress)
-    seconds_before = manifest.seconds
     try:
         walk.run()
-        manifest.reason = walk.objection()
-        manifest.complete = not manifest.reason
-        manifest.status, manifest.finished = "finished", now()
     except BaseException as error:
         manifest.status = "stopped"
         manifest.reason = error.message if isinstance(error, PipelineError) else type(error).__name__
+        with suppress(PipelineError):  # a full disk, say, must not hide what went wrong first
+            _settle(manifest, home, reader, walk, began)
         raise
-    finally:
-        reader.stop()
-        manifest.seconds = round(seconds_before + time.monotonic() - began, 3)
-        walk.describe(manifest)
-        manifest.save(home)
+    manifest.reason = walk.objection()
+    manifest.complete = not manifest.reason
+    manifest.status, manifest.finished = "finished", now()
+    _settle(manifest, home, reader, walk, began)
     return manifest
+
+
+def _settle(manifest: Manifest, home: Path, reader: Reader, walk: Walk, began: float) -> None:
+    """Wait for what is still on its way, and write down what was read."""
+    reader.stop()
+    manifest.seconds = round(time.monotonic() - began, 3)
+    walk.describe(manifest)
+    manifest.save(home)
 
 
 def _started(folder: Path, list_call: ListCall, modified_since: str | None, tenant: str) -> tuple[Path, Manifest]:

@@ -296,7 +296,8 @@ class Walk:
     def _report(self) -> None:
         if self._on_progress is not None:
             total = self._reader.total
-            self._on_progress(len(self._reader.newest), None if total is None else max(1, ceil(total / self._size)))
+            done = sum(each.rows > 0 for each in list(self._reader.newest.values()))
+            self._on_progress(done, None if total is None else ceil(total / self._size))
 
 
 def _done(reading: Reading) -> Future[Reading]:

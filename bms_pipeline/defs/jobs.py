@@ -5,14 +5,20 @@ from __future__ import annotations
 import dagster as dg
 
 from bms_pipeline.defs.load import RESULT_KEY, loaded_key
-from bms_pipeline.defs.resources import ScopeOfRun
+from bms_pipeline.defs.resources import Approval, ScopeOfRun
 from bms_pipeline.entities import ENTITIES
 
 JOBS = (
     dg.define_asset_job(
         "initial_sync",
         selection=dg.AssetSelection.all(),
-        config=dg.RunConfig(resources={"scope": ScopeOfRun(full_sweep=True)}),
+        # Only here does the default differ from the resources' own, which the launchpad shows by itself.
+        config={
+            "resources": {
+                "scope": {"config": ScopeOfRun(full_sweep=True).model_dump()},
+                "approval": {"config": Approval().model_dump()},
+            }
+        },
         description=(
             "Reads all of BMS and Passportal and saves a plan. Nothing is loaded before a person names that plan:"
             " then launch `finish` with its hash."

@@ -146,7 +146,7 @@ class EmbeddedPassportal:
         Each line has ``passportal_id``, ``client_id`` and the entity's columns. Records get no marker.
         """
         details = ", ".join(f"'{entity.labels[each]}': {each}" for each in entity.columns[1:])
-        columns = {each: "VARCHAR" for each in ("passportal_id", "client_id", *entity.columns)}
+        columns = dict.fromkeys(("passportal_id", "client_id", *entity.columns), "VARCHAR")
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO records SELECT (SELECT coalesce(max(number), 0) FROM records) + row_number() OVER (),"

@@ -129,13 +129,15 @@ def reported(file: Path) -> Iterator[None]:
         yield
     except PipelineError:
         raise
-    except (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException, OSError) as error:
+    except (duckdb.Error, OSError) as error:
         text = " ".join(str(error).split())[:300]
         if re.search(r"no space left|disk full|file too large|quota|max_temp_directory_size", text, re.IGNORECASE):
             raise StorageFull(
                 f"No space left while writing {file}. Nothing of this step was kept. ({text})",
                 "Free some disk space, then run again: it continues where it stopped.",
             ) from None
+        if not isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.SerializationException | OSError):
+            raise
         raise WarehouseError(
             f"The database file {file} cannot be used. ({text})",
             "If it is damaged, move it away and run again: matches are found anew by the markers in Passportal.",

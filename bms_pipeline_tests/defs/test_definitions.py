@@ -109,9 +109,12 @@ def test_accounts_are_swept_once(definitions: dg.Definitions) -> None:
 def test_jobs_run_in_one_process_and_show_their_scope(definitions: dg.Definitions) -> None:
     for name in ("initial_sync", "incremental_sync", "finish"):
         assert definitions.resolve_job_def(name).executor_def.name == "in_process"
-    initial = definitions.resolve_job_def("initial_sync").run_config
-    assert initial is not None
-    assert initial["resources"]["scope"] == {"config": {"clients": [], "create_unmatched": False, "full_sweep": True}}
+    assert definitions.resolve_job_def("initial_sync").run_config == {
+        "resources": {
+            "scope": {"config": {"clients": [], "create_unmatched": False, "full_sweep": True}},
+            "approval": {"config": {"plan_hash": ""}},
+        }
+    }
 
 
 def test_finish_only_loads(definitions: dg.Definitions) -> None:

@@ -255,7 +255,7 @@ def test_a_link_into_another_client_is_found(
         " WHERE bms_id = (SELECT min(bms_id) FROM sync.reconciled_contacts WHERE disposition = 'matched')"
     )
     check = dg.AssetCheckKey(dg.AssetKey("reconciled_contacts"), "client_boundary")
-    job = pipeline.definitions.resolve_job_def("incremental_sync")
+    job = pipeline.definitions.resolve_implicit_global_asset_job_def()
     run = Run(
         job.get_subset(asset_selection=set(), asset_check_selection={check}).execute_in_process(
             QUIET, instance=pipeline.instance, raise_on_error=False

@@ -112,7 +112,9 @@ def test_only_the_chosen_client_is_touched(tmp_path_factory: pytest.TempPathFact
         assert status["initial_sync_finished"] is False  # a trial run on one client ends nothing
         assert status["entities"]["assets"]["out_of_scope"] > 0
         assert home.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL") == before
-        assert home.passportal(f"SELECT count(*) FROM records WHERE client_id = '{client_id}' AND marker <> ''") > [(0,)]
+        assert home.passportal(f"SELECT count(*) FROM records WHERE client_id = '{client_id}' AND marker <> ''") > [
+            (0,)
+        ]
 
 
 def _a_matched_client(home: Home) -> list[tuple[int, str]]:

@@ -1,0 +1,80 @@
+"""A whole sandbox tenant through every stage up to the plan, and a second sync of a typical one."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bms_pipeline import sync
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.sandbox.passportal import fill_passportal
+from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.sandbox.tenant import SIZES
+from bms_pipeline.settings import Settings
+
+Figure = tuple[str, float, str]
+
+
+def measured(size: str) -> Iterator[Figure]:
+    """The figures: what, how much, the target."""
+    chosen = next(each for each in SIZES if each == size)
+    with tempfile.TemporaryDirectory() as name:
+        with running_sandbox(chosen, 1, Path(name) / "tenant", {"hourly_limit": None}, start_seconds=600) as sandbox:
+            yield from _stages(_settings(sandbox, Path(name) / "home"), size)
+    with tempfile.TemporaryDirectory() as name:
+        with running_sandbox("typical", 1, Path(name) / "tenant", {"hourly_limit": None}) as sandbox:
+            yield from _second_sync(_settings(sandbox, Path(name) / "home"))
+
+
+def _settings(sandbox: Sandbox, home: Path) -> Settings:
+    settings = Settings(
+        _env_file=None,
+        bms_url=sandbox.url,
+        bms_tenant=sandbox.login["tenant"],
+        bms_username=sandbox.login["username"],
+        bms_password=sandbox.login["password"],
+        bms_pipeline_home=home,
+        bms_calls_per_hour=10**9,
+    )
+    home.mkdir(parents=True)
+    fill_passportal(settings.passportal_file, sandbox.folder)
+    return settings
+
+
+def _stages(settings: Settings, size: str) -> Iterator[Figure]:
+    warehouse, target = sync.open_warehouse(settings), sync.open_target(settings)
+    scope = Scope(create_unmatched=True)
+    began = time.perf_counter()
+    with BmsClient(settings) as client:
+        for list_call in sync.list_calls(ENTITIES):
+            sync.extract(settings, warehouse, client, list_call)
+    extract_and_land = time.perf_counter() - began
+    yield f"{size} tenant: extract + land, seconds", extract_and_land, "none"
+    began = time.perf_counter()
+    for entity in ENTITIES:
+        sync.snapshot(settings, warehouse, target, entity)
+    yield f"{size} tenant: snapshot of Passportal, seconds", time.perf_counter() - began, "none"
+    began = time.perf_counter()
+    for entity in ENTITIES:
+        sync.reconcile(warehouse, entity, scope)
+    sync.make_plan(warehouse, ENTITIES, scope)
+    seconds = time.perf_counter() - began
+    yield f"{size} tenant: reconcile + plan, seconds", seconds, "none"
+    yield f"{size} tenant: reconcile + plan ÷ extract + land", seconds / extract_and_land, "< 0.20"
+
+
+def _second_sync(settings: Settings) -> Iterator[Figure]:
+    began = time.perf_counter()
+    plan = sync.prepare(settings, scope=Scope(create_unmatched=True))
+    sync.approve(sync.open_warehouse(settings), plan.hash)
+    sync.finish(settings)
+    first = time.perf_counter() - began
+    yield "typical tenant: first sync, load included, seconds", first, "none"
+    began = time.perf_counter()
+    plan = sync.prepare(settings)
+    yield "typical tenant: a second sync of the unchanged tenant plans, operations", plan.operations, "0"
+    yield "typical tenant: second sync ÷ first sync, seconds", (time.perf_counter() - began) / first, "none"

@@ -1,0 +1,1 @@
+"""How BMS is read: signing in, pages, the budget, whole sweeps."""

@@ -1,0 +1,188 @@
+"""What goes wrong outside: one clear message naming what and where, exit code 1, nothing half-loaded, no secret told.
+
+After each fault the same command works again and continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pytest_httpserver import HTTPServer
+
+from bms_pipeline_tests.running import Home, running_home
+
+CANARY = "canary-7f3a91-secret"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with running_home(tmp_path_factory.mktemp("bad_input"), seed=4) as home:
+        yield home
+
+
+@pytest.fixture
+def contents(home: Home) -> Iterator[None]:
+    """Passportal is the same after the test as before it."""
+    before = home.passportal("SELECT * FROM records ORDER BY ALL")
+    yield
+    assert home.passportal("SELECT * FROM records ORDER BY ALL") == before
+
+
+def complaint(result: subprocess.CompletedProcess[str], *words: str) -> str:
+    """The one message of a failed run, checked for what every message has to be."""
+    assert result.returncode == 1, (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    assert CANARY not in result.stdout + result.stderr
+    assert result.stderr.count("Error:") == 1
+    assert "Next:" in result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize("status", ["401", "400", "200"])
+def test_a_wrong_password_is_told_apart_from_everything_else(home: Home, contents: None, status: str) -> None:
+    home.sandbox.behave(wrong_password=status)
+    complaint(home.run("authenticate", BMS_PASSWORD=CANARY), "user name", "password", "BMS_PASSWORD")
+
+
+def test_a_wrong_tenant_names_the_setting(home: Home, contents: None) -> None:
+    complaint(home.run("authenticate", BMS_TENANT="Another MSP"), "BMS_TENANT")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"BMS_URL": ""}, ["BMS_URL"]),
+        ({"BMS_URL": "http://bms.example.com"}, ["https"]),
+        ({"BMS_URL": f"https://somebody:{CANARY}@bms.example.com"}, ["user"]),
+        ({"BMS_URL": "http://127.0.0.1:9"}, ["127.0.0.1"]),
+        ({"BMS_URL": "https://bms.invalid"}, ["bms.invalid"]),
+        ({"BMS_CALLS_PER_HOUR": "many"}, ["BMS_CALLS_PER_HOUR"]),
+    ],
+)
+def test_a_wrong_address_or_setting_is_named(
+    home: Home, contents: None, settings: dict[str, str], words: list[str]
+) -> None:
+    complaint(home.run("authenticate", BMS_PASSWORD=CANARY, **settings), *words)
+
+
+def test_a_self_signed_certificate_is_refused(home: Home, contents: None) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    with HTTPServer(host="localhost", ssl_context=context) as server:
+        url = server.url_for("/")
+        complaint(
+            home.run("authenticate", BMS_URL=url, BMS_API_URL=url, BMS_PASSWORD=CANARY), "certificate", "localhost"
+        )
+
+
+def test_an_env_file_that_others_can_read_is_refused(home: Home, contents: None) -> None:
+    env_file = home.folder / ".env"
+    env_file.write_text(f"BMS_PASSWORD={CANARY}\n")
+    env_file.chmod(0o644)
+    complaint(home.run("status"), ".env", "chmod 600")
+    env_file.unlink()
+
+
+FAULTS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"kind": "html"}, ["HTML", "contacts"]),
+    ({"kind": "truncated"}, ["contacts", "page"]),
+    ({"kind": "cut"}, ["BMS"]),
+    ({"kind": "empty_body"}, ["contacts"]),
+    ({"kind": "result_null"}, ["contacts"]),
+    ({"kind": "success_false"}, ["contacts"]),
+    ({"kind": "success_text"}, ["contacts"]),
+    ({"kind": "redirect"}, ["redirect"]),
+    ({"kind": "status", "status": 403}, ["contacts"]),
+    ({"kind": "retyped", "field": "jobTitle"}, ["contacts", "jobTitle", "page-"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS, ids=[fault["kind"] for fault, _ in FAULTS])
+def test_a_faulty_answer_stops_the_run_before_anything_is_loaded(
+    home: Home, contents: None, fault: dict[str, Any], words: list[str]
+) -> None:
+    home.sandbox.behave(faults=[{"route": "contacts/summary", **fault}])
+    try:
+        complaint(home.run("sync", "--create-unmatched", "--entity", "contacts", "--full"), *words)
+    finally:
+        home.sandbox.behave(faults=[])
+
+
+def test_after_all_these_faults_the_same_command_works(home: Home) -> None:
+    result = home.run("sync", "--create-unmatched", "--full")
+    assert result.returncode == 0, result.stderr
+    assert home.run("sync").returncode == 0
+
+
+def test_a_busy_database_names_its_holder(home: Home, contents: None) -> None:
+    hold = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(120)"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(home.settings.warehouse_file)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "held"
+        complaint(home.run("status", BMS_PIPELINE_WAIT_SECONDS="1"), str(holder.pid), "warehouse.duckdb")
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close() if holder.stdout else None
+    assert home.run("status").returncode == 0
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(home: Home) -> None:
+    home.sandbox.behave(latency_seconds=0.5)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "bms_pipeline.cli", "preview", "--full"],
+        env=home.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert first.stderr is not None
+        assert first.stderr.readline().startswith("extract")  # it holds the lock by now
+        complaint(home.run("sync"), f"process {first.pid}")
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        first.stderr.close() if first.stderr else None
+        home.sandbox.behave(latency_seconds=0)
+    assert home.run("sync").returncode == 0  # the lock ended with its process
+
+
+def test_a_full_disk_is_told_and_the_next_run_continues(home: Home, tmp_path: Path) -> None:
+    """A file size limit stands for the full disk: the same error, from the same system calls, without a mount."""
+    small = Home(tmp_path / "home", home.sandbox)
+    limited = (
+        "-c",
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); sys.argv[0] = 'bms-pipeline';"
+        " from bms_pipeline.cli import main; main()",
+    )
+    complaint(small.run("sync", "--create-unmatched", wrapper=limited), "space", str(small.folder))
+    assert small.run("sync", "--create-unmatched").returncode == 0
+
+
+def test_the_hourly_limit_stops_the_run_and_the_next_hour_continues(home: Home, tmp_path: Path) -> None:
+    small = Home(tmp_path / "home", home.sandbox)
+    message = complaint(small.run("sync", "--create-unmatched", BMS_CALLS_PER_HOUR="4"), "4 of 4 calls", "Run again")
+    assert "asset" in message
+    home.sandbox.reset_calls()
+    result = small.run("sync", "--create-unmatched")
+    assert result.returncode == 0, result.stderr
+    read = sum(calls for route, calls in home.sandbox.calls().items() if "hardwareasset" in route)
+    assert read <= 8  # the pages that were read before were not read again

@@ -1,0 +1,1 @@
+"""What the one HTTP session promises, against real sockets."""

@@ -1,0 +1,1 @@
+"""Tests of the warehouse: names, landing, the connection."""

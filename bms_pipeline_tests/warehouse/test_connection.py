@@ -1,0 +1,288 @@
+"""The database file: who else has it, what is kept of a failed step, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from bms_pipeline.entities import BY_NAME, ENTITIES, Field
+from bms_pipeline.errors import LandingError, StorageFull, WarehouseBusy, WarehouseError
+from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse.connection import Warehouse, connect
+from bms_pipeline_tests.building import new_warehouse
+
+HOLD = """
+import sys
+import duckdb
+with duckdb.connect(sys.argv[1]) as held:
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+KILLED_WHILE_CREATING = """
+import os, signal, sys
+from pathlib import Path
+from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse.connection import Warehouse
+
+def migrate(connection):
+    connection.execute("CREATE TABLE half AS FROM range(100000)")
+    connection.execute("COMMIT; CHECKPOINT" if sys.argv[2] == "checkpointed" else "COMMIT; BEGIN")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+schema.migrate = migrate
+with Warehouse(Path(sys.argv[1])).open():
+    pass
+"""
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from bms_pipeline.errors import StorageFull
+from bms_pipeline.warehouse.connection import Warehouse
+
+file = Path(sys.argv[1])
+warehouse = Warehouse(file)
+with warehouse.open():
+    pass
+limit = file.stat().st_size + 2_000_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE big AS SELECT md5(i::VARCHAR) AS text FROM range(500000) t(i)")
+except StorageFull as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A warehouse file that is new and whole."""
+    file = tmp_path / "home" / "warehouse.duckdb"
+    new_warehouse(file)
+    return file
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``program`` in a Python process of its own."""
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextlib.contextmanager
+def held_by_another_process(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has ``file`` open until it reads a line."""
+    command = [sys.executable, "-c", HOLD, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield holder
+        finally:
+            release(holder)
+
+
+def release(holder: subprocess.Popen[str]) -> None:
+    """Let the holder end."""
+    assert holder.stdin is not None
+    if not holder.stdin.closed:
+        with contextlib.suppress(BrokenPipeError):
+            holder.stdin.close()
+
+
+# Busy
+
+
+def test_a_busy_file_is_waited_for_and_then_reported_with_its_holder(file: Path) -> None:
+    with held_by_another_process(file) as holder:
+        begun = time.monotonic()
+        with pytest.raises(WarehouseBusy) as refusal, Warehouse(file, wait_seconds=0.3).open():
+            pass
+        assert 0.2 < time.monotonic() - begun < 5
+        assert f"process {holder.pid};" in str(refusal.value)
+        assert str(file) in str(refusal.value)
+        assert "→ Let the other run finish" in str(refusal.value)
+
+        threading.Timer(0.3, release, [holder]).start()
+        with Warehouse(file, wait_seconds=30).open() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_two_connections_of_one_process_do_not_disturb_each_other(file: Path) -> None:
+    warehouse = Warehouse(file)
+    with warehouse.open() as one, warehouse.open() as other, Warehouse(file).open() as third:
+        for connection in (one, other, third):
+            assert connection.execute("SELECT fold_name('É')").fetchone() == ("é",)
+
+
+# All or nothing
+
+
+def test_an_exception_takes_everything_back(file: Path) -> None:
+    warehouse = Warehouse(file)
+    with pytest.raises(LandingError), warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE kept (n INTEGER)")
+        raise LandingError("no")
+    with warehouse.open() as connection, pytest.raises(duckdb.CatalogException):
+        connection.execute("FROM kept")
+
+
+def test_what_ends_well_is_kept(file: Path) -> None:
+    with Warehouse(file).transaction() as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    with Warehouse(file).open() as connection:
+        assert connection.execute("FROM kept").fetchall() == [(1,)]
+
+
+def test_a_failed_statement_is_never_followed_by_a_commit_that_keeps_nothing_and_says_nothing(file: Path) -> None:
+    """Whoever swallows the error of one statement still learns that the rest was not kept, or the rest is kept."""
+    warehouse = Warehouse(file)
+    told = False
+    try:
+        with warehouse.transaction() as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+            with contextlib.suppress(duckdb.Error):
+                connection.execute("INSERT INTO kept SELECT 'x'::INTEGER")
+    except duckdb.Error:
+        told = True
+    with warehouse.open() as connection:
+        found = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'kept'").fetchone()
+    assert told or found == (1,)
+
+
+# Creating and migrating
+
+
+def test_the_file_and_its_folder_are_for_their_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "home" / "warehouse.duckdb"
+    umask = os.umask(0)
+    try:
+        with Warehouse(file).transaction() as connection:
+            connection.execute("CREATE TABLE big AS FROM range(1000)")
+            for each in file.parent.iterdir():
+                assert stat.S_IMODE(each.stat().st_mode) == 0o600, each
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        assert os.umask(0) == 0, "the process's own umask is as it was"
+    finally:
+        os.umask(umask)
+    assert [each.name for each in file.parent.iterdir()] == ["warehouse.duckdb"]
+
+
+@pytest.mark.parametrize("state", ["checkpointed", "not checkpointed"])
+def test_a_kill_while_the_file_is_created_leaves_no_broken_file(tmp_path: Path, state: str) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    killed = run(KILLED_WHILE_CREATING, str(file), state)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    leftovers = list(tmp_path.iterdir())
+    assert leftovers
+    assert not file.exists()
+    for each in leftovers:  # in a container the next process often has the same id
+        number = next(part for part in each.name.split(".") if part.isdigit())
+        each.rename(each.with_name(each.name.replace(number, str(os.getpid()))))
+    with Warehouse(file).open() as connection:
+        tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert "matches" in tables
+    assert "half" not in tables
+
+
+def test_a_failure_while_the_file_is_created_is_made_good_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "warehouse.duckdb"
+
+    def fail(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("CREATE TABLE half (n INTEGER)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "migrate", fail)
+        with pytest.raises(KeyboardInterrupt), Warehouse(file).open():
+            pass
+    assert not file.exists()
+    with Warehouse(file).open() as connection:
+        assert connection.execute("SELECT count(*) FROM sync.matches").fetchone() == (0,)
+
+
+def test_opening_an_old_file_changes_nothing_in_it(file: Path) -> None:
+    everything = "SELECT table_name, column_name, data_type FROM duckdb_columns() ORDER BY ALL"
+    seen = []
+    for _ in range(2):
+        with Warehouse(file).open() as connection:
+            seen.append(
+                (
+                    connection.execute(everything).fetchall(),
+                    connection.execute("FROM main.migrations ORDER BY ALL").fetchall(),
+                    connection.execute("FROM bms.account_types ORDER BY ALL").fetchall(),
+                )
+            )
+    assert seen[0] == seen[1]
+    assert seen[0][2], "what was there is kept"
+
+
+def test_a_field_that_is_declared_later_gets_its_columns(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Warehouse(file).transaction() as connection:
+        connection.execute("INSERT INTO bms.clients (bms_id, name) VALUES (1, 'Acme')")
+        connection.execute("INSERT INTO sync.planned_clients (bms_id, name, operation) VALUES (1, 'Acme', 'create')")
+    clients = replace(BY_NAME["clients"], fields=(*BY_NAME["clients"].fields, Field("website", "website", "Website")))
+    monkeypatch.setattr(schema, "ENTITIES", (clients, *ENTITIES[1:]))
+    for _ in range(2):
+        with Warehouse(file).open() as connection:
+            assert connection.execute("SELECT name, website FROM bms.clients").fetchall() == [("Acme", None)]
+            for table in schema.tables(clients):
+                connection.execute(f"FROM {table}")
+            columns = [row[0] for row in connection.execute("DESCRIBE sync.loaded_clients").fetchall()]
+            assert {"bms_website", "passportal_website"} <= set(columns)
+            connection.execute("UPDATE sync.planned_clients SET after_website = 'acme.example'")
+            (changes,) = connection.execute("SELECT changes FROM sync.operations").fetchone() or (None,)
+            assert changes == [{"field": "website", "before": None, "after": "acme.example"}]
+
+
+# A disk that is full, a file that is broken
+
+
+def test_a_full_disk_is_named_and_what_was_there_is_kept(file: Path) -> None:
+    ended = run(FULL_DISK, str(file))
+    assert ended.returncode == 0, ended.stderr
+    assert f"No space left while writing {file}. Nothing of this step was kept." in ended.stdout
+    assert "→ Free some disk space, then run again" in ended.stdout
+    with Warehouse(file).open() as connection:
+        assert connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'big'").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM bms.account_types").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("why", ["No space left on device", "Disk quota exceeded", "File too large"])
+def test_every_way_to_say_that_the_disk_is_full_is_understood(file: Path, why: str) -> None:
+    with pytest.raises(StorageFull, match="Free some disk space"), Warehouse(file).open():
+        raise OSError(why)
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"\0" * 100_000], ids=["text", "zeros"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    file.write_bytes(content)
+    with pytest.raises(WarehouseError, match="move it away and run again") as refusal, Warehouse(file).open():
+        pass
+    assert str(file) in str(refusal.value)
+    assert file.read_bytes() == content
+
+
+def test_moving_a_damaged_file_away_is_enough(file: Path) -> None:
+    """As the message about a damaged file says; what the database kept beside it must not stand in the way."""
+    with contextlib.closing(connect(file)) as connection:
+        connection.execute("SET checkpoint_threshold = '1GB'; PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("CREATE TABLE late AS FROM range(1000)")
+    assert file.with_name(f"{file.name}.wal").exists()
+    file.rename(file.with_name("damaged"))
+    with Warehouse(file).open() as connection:
+        assert connection.execute("SELECT count(*) FROM sync.matches").fetchone() == (0,)

@@ -1,0 +1,491 @@
+"""Landing: what the pages say is what is stored, typed and whole, or nothing is replaced."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS, USERS, Entity
+from bms_pipeline.errors import LandingError
+from bms_pipeline.warehouse import landing
+from bms_pipeline.warehouse.connection import Warehouse, transaction
+from bms_pipeline_tests.building import (
+    KeptOpen,
+    Row,
+    account,
+    asset,
+    contact,
+    employee,
+    in_passportal,
+    location,
+    new_warehouse,
+    opened_world,
+    write_page,
+)
+
+FIRST, LATER, LAST = datetime(2026, 1, 1), datetime(2026, 1, 2), datetime(2026, 1, 3)
+REREAD = "reread-000001.page-000001.json.zst"
+_ADDRESS = {
+    "address1": "1 High St",
+    "address2": "Floor 2",
+    "city": "Leeds",
+    "state": "WY",
+    "zipCode": "LS1",
+    "country": "UK",
+    "phone": "555",
+    "fax": "556",
+    "emailAddress": "hq@acme.example",
+    "isMain": True,
+}
+
+
+class Lander:
+    """Lands hand-made pages in one transaction that is never kept."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        self.connection = connection
+        self._folders = (folder / f"sweep-{number}" for number in itertools.count())
+
+    def pages(self, *pages: Sequence[Any] | bytes) -> Path:
+        """A sweep's folder with ``pages``."""
+        folder = next(self._folders)
+        for each in pages:
+            write_page(folder, each)
+        return folder
+
+    def land(
+        self,
+        entity: Entity,
+        *pages: Sequence[Any] | bytes,
+        now: datetime = FIRST,
+        full: bool = True,
+        set_aside: Sequence[int] = (),
+    ) -> landing.Landed:
+        """Land ``pages`` as one sweep, by default a complete full one."""
+        return self.land_folder(entity, self.pages(*pages), now=now, full=full, set_aside=set_aside)
+
+    def land_folder(
+        self, entity: Entity, folder: Path, now: datetime = FIRST, full: bool = True, set_aside: Sequence[int] = ()
+    ) -> landing.Landed:
+        """Land a folder of pages."""
+        return landing.land(self.connection, entity, folder, proves_absence=full, now=now, set_aside=set_aside)
+
+    def stored(self, entity: Entity, *columns: str) -> dict[int, Any]:
+        """BMS id → one column's value, or a tuple of them."""
+        rows = self.connection.execute(f"SELECT bms_id, {', '.join(columns)} FROM bms.{entity.name} ORDER BY 1")
+        return {row[0]: row[1] if len(columns) == 1 else row[1:] for row in rows.fetchall()}
+
+
+@pytest.fixture(scope="module")
+def kept_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    file = tmp_path_factory.mktemp("landing") / "warehouse.duckdb"
+    new_warehouse(file)
+    warehouse = KeptOpen(file)
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def lander(kept_open: Warehouse, tmp_path: Path) -> Iterator[Lander]:
+    with kept_open.open() as connection:
+        connection.execute("BEGIN")
+        yield Lander(connection, tmp_path)
+        connection.execute("ROLLBACK")
+
+
+# What is stored of a record
+
+
+def test_a_client_brings_the_phone_and_email_of_its_main_site(lander: Lander) -> None:
+    branch = location(11, "Branch", isMain=False, addresses=[{"phone": "111"}])
+    main = location(12, "HQ", isMain=True, addresses=[_ADDRESS])
+    lander.land(CLIENTS, [account(1, " Acme ", branch, main, modifiedOn="2025-01-01T00:00:00")])
+    columns = "account_id", "account_type_id", "name", "phone", "email", "is_active", "modified_on", "name_key"
+    assert lander.stored(CLIENTS, *columns) == {
+        1: (1, 1, "Acme", "555", "hq@acme.example", True, "2025-01-01T00:00:00", "acme")
+    }
+
+
+def test_a_user_is_named_by_first_and_last_name(lander: Lander) -> None:
+    rows = [employee(1, "Ann", "Lee", emailAddress="ann@msp.example", isActive=False), employee(2, None, "Ray")]
+    lander.land(USERS, rows)
+    assert lander.stored(USERS, "name", "first_name", "last_name", "email", "is_active") == {
+        1: ("Ann Lee", "Ann", "Lee", "ann@msp.example", False),
+        2: ("Ray", None, "Ray", None, True),
+    }
+
+
+def test_a_location_brings_its_main_address_and_the_account_it_was_listed_in(lander: Lander) -> None:
+    lander.land(LOCATIONS, [account(7, "Acme", location(11, "HQ", addresses=[{"city": "York"}, _ADDRESS]))])
+    columns = "account_id", "name", "address_1", "address_2", "city", "state", "postal_code", "country", "phone", "fax"
+    assert lander.stored(LOCATIONS, *columns) == {
+        11: (7, "HQ", "1 High St", "Floor 2", "Leeds", "WY", "LS1", "UK", "555", "556")
+    }
+
+
+def test_accounts_without_locations_have_none(lander: Lander) -> None:
+    without = account(4, "D")
+    del without["locations"]
+    rows = [account(1, "A"), account(2, "B") | {"locations": None}, account(3, "C", location(31, "HQ")), without]
+    assert lander.land(LOCATIONS, rows).read == 1
+    assert lander.stored(LOCATIONS, "account_id") == {31: 3}
+
+
+def test_a_contact_brings_its_default_email_and_phones(lander: Lander) -> None:
+    phones = [
+        {"id": 1, "phone": "100", "phoneType": "Fax", "isDefault": False},
+        {"id": 2, "phone": "200", "phoneType": "Work", "isDefault": True},
+        {"id": 3, "phone": "300", "phoneType": "Mobile Phone", "isDefault": False},
+    ]
+    emails = [
+        {"id": 1, "emailAddress": "old@a.example", "isDefault": False},
+        {"id": 2, "emailAddress": "New@a.example ", "isDefault": True},
+    ]
+    row = contact(1, 7, "Ann", "Lee", jobTitle="CTO", isPoc=True, locationName="HQ", phones=phones) | {"emails": emails}
+    lander.land(CONTACT_RECORDS, [row])
+    columns = "account_id", "name", "job_title", "email", "email_key", "phone", "mobile_phone", "location"
+    assert lander.stored(CONTACT_RECORDS, *columns, "primary_contact") == {
+        1: (7, "Ann Lee", "CTO", "New@a.example", "new@a.example", "200", "300", "HQ", "Yes")
+    }
+
+
+def test_an_asset_brings_its_serial_number_and_what_it_is_compared_by(lander: Lander) -> None:
+    rows = [asset(1, 7, "PC", " sn-00 42 ", categoryName="Server", ipAddress="10.0.0.1", contactName="Ann")]
+    lander.land(ASSET_RECORDS, rows)
+    columns = "account_id", "name", "type", "serial_number", "serial_key", "primary_ip", "assigned_user"
+    assert lander.stored(ASSET_RECORDS, *columns) == {1: (7, "PC", "Server", "sn-00 42", "SN0042", "10.0.0.1", "Ann")}
+
+
+@pytest.mark.parametrize(
+    "serial",
+    [None, "", "N/A", "none", "To be filled by O.E.M.", "0000000", "xxxx xxxx", "Default string", "12", "123456789"],
+)
+def test_a_serial_number_that_says_nothing_is_not_compared_by(lander: Lander, serial: str | None) -> None:
+    lander.land(ASSET_RECORDS, [asset(1, 7, "PC", serial)])
+    assert lander.stored(ASSET_RECORDS, "serial_key") == {1: None}
+
+
+def test_the_order_of_two_default_emails_changes_nothing(lander: Lander) -> None:
+    emails = [
+        {"id": 8, "emailAddress": "eight@a.example", "isDefault": True},
+        {"id": 5, "emailAddress": "five@a.example", "isDefault": True},
+        {"id": 2, "emailAddress": "two@a.example", "isDefault": False},
+    ]
+    for order in itertools.permutations(emails):
+        lander.land(CONTACT_RECORDS, [contact(1, 7, "Ann", "Lee") | {"emails": list(order)}])
+        assert lander.stored(CONTACT_RECORDS, "email") == {1: "five@a.example"}
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\t", "\r\n", "\u00a0", "\u3000 \x85", None], ids=ascii)
+def test_blank_text_is_no_value(lander: Lander, blank: str | None) -> None:
+    lander.land(USERS, [employee(1, blank, blank, emailAddress=blank), employee(2, "Ann", "Lee")])
+    assert lander.stored(USERS, "name", "email", "name_key") == {1: (None, None, None), 2: ("Ann Lee", None, "ann lee")}
+
+
+def test_a_record_of_which_nothing_but_the_id_is_known_is_kept(lander: Lander) -> None:
+    lander.land(CLIENTS, [{"id": 1}])
+    assert lander.stored(CLIENTS, "name", "is_active", "account_type_id") == {1: (None, True, None)}
+
+
+# Fields that were not expected
+
+
+def test_an_unknown_field_is_reported_and_its_record_kept_whole(lander: Lander) -> None:
+    landed = lander.land(
+        CLIENTS, [account(1, "Acme", mood={"is": "good"}), account(2, "Beta")], [account(3, "Gamma", tier=5)]
+    )
+    assert landed.unknown_fields == ("mood", "tier")
+    stored = lander.stored(CLIENTS, "json")
+    assert '"mood": {"is": "good"}' in stored[1]
+    assert '"accountName": "Acme"' in stored[1]
+    assert stored[2] is None
+    assert '"tier": 5' in stored[3]
+
+
+def test_an_unknown_field_of_a_location_is_reported(lander: Lander) -> None:
+    landed = lander.land(LOCATIONS, [account(1, "Acme", location(11, "HQ", planet="Earth"), tier=5)])
+    assert landed.unknown_fields == ("planet",)
+    assert "Earth" in lander.stored(LOCATIONS, "json")[11]
+
+
+def test_a_documented_field_that_is_not_read_is_not_reported(lander: Lander) -> None:
+    landed = lander.land(CLIENTS, [account(1, "Acme", website="acme.example", creditLimit=10.5)])
+    assert landed.unknown_fields == ()
+    assert lander.stored(CLIENTS, "json") == {1: None}
+
+
+@pytest.mark.parametrize(
+    ("entity", "row", "field"),
+    [
+        (CLIENTS, account(7, "Acme") | {"accountName": 5}, "accountName"),
+        (CLIENTS, account(7, "Acme") | {"isActive": "true"}, "isActive"),
+        (CLIENTS, account(7, "Acme") | {"accountTypeId": "1"}, "accountTypeId"),
+        (CLIENTS, account(7, "Acme") | {"locations": {"id": 1}}, "locations"),
+        (CLIENTS, account(7, "Acme") | {"id": "7"}, "id"),
+        (USERS, employee(7, "Ann", "Lee", emailAddress=["ann@msp.example"]), "emailAddress"),
+        (CONTACT_RECORDS, contact(7, 1, "Ann", "Lee") | {"emails": "ann@a.example"}, "emails"),
+        (CONTACT_RECORDS, contact(7, 1, "Ann", "Lee") | {"emails": ["ann@a.example"]}, "emails"),
+        (
+            CONTACT_RECORDS,
+            contact(7, 1, "Ann", "Lee") | {"emails": [{"id": 1, "emailAddress": {"value": "a@a.example"}}]},
+            "emails",
+        ),
+        (ASSET_RECORDS, asset(7, 1, "PC", "S") | {"serialNumber": 12345}, "serialNumber"),
+        (LOCATIONS, account(1, "Acme", location(7, "HQ") | {"locationName": {"en": "HQ"}}), "locationName"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else None,
+)
+def test_a_field_of_another_type_is_refused_by_name(lander: Lander, entity: Entity, row: Row, field: str) -> None:
+    good = account(1, "A", location(1, "B")) if entity is LOCATIONS else {"id": 1}
+    with pytest.raises(LandingError) as refusal:
+        lander.land(entity, [good], [row])
+    for part in (entity.name, f"field {field} ", "record 7 ", "page-000002.json.zst"):
+        assert part in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "reread"),
+    [
+        ({"accountName": 5, "modifiedOn": "2025-02-01"}, {"accountName": "Acme", "modifiedOn": "2025-01-01"}),
+        ({"accountName": "Acme", "modifiedOn": "2025-01-01"}, {"accountName": 5, "modifiedOn": "2025-02-01"}),
+    ],
+    ids=["the newest is the first reading", "the newest is the second reading"],
+)
+def test_another_type_is_refused_also_in_a_record_that_was_read_twice(lander: Lander, first: Row, reread: Row) -> None:
+    folder = lander.pages([account(7, "Acme") | first])
+    write_page(folder, [account(7, "Acme") | reread], REREAD)
+    with pytest.raises(LandingError, match="field accountName "):
+        lander.land_folder(CLIENTS, folder)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"accountName": "Acme"},
+        {"id": None},
+        {"id": "seven"},
+        {"id": True},
+        {"id": 2**64},
+        {"id": {}},
+        5,
+        "Acme",
+        None,
+        [],
+    ],
+    ids=ascii,
+)
+def test_a_record_without_readable_id_is_refused(lander: Lander, row: Any) -> None:
+    with pytest.raises(LandingError) as refusal:
+        lander.land(CLIENTS, [account(1, "Acme")], [row])
+    assert "clients" in str(refusal.value)
+    assert "page-000002.json.zst" in str(refusal.value)
+
+
+def test_a_location_without_id_is_refused(lander: Lander) -> None:
+    with pytest.raises(LandingError, match="locations"):
+        lander.land(LOCATIONS, [account(1, "Acme", {"locationName": "HQ"})])
+
+
+def test_a_list_with_nothing_in_it_lands_as_nothing(lander: Lander) -> None:
+    assert lander.land(CLIENTS, []) == landing.Landed(read=0, added=0, changed=0, gone=0)
+
+
+# One record on several pages
+
+
+def test_of_two_versions_the_newest_is_kept_wherever_it_was_read(lander: Lander) -> None:
+    old, new = account(1, "Old", modifiedOn="2025-01-01T00:00:00"), account(1, "New", modifiedOn="2025-01-01T00:00:01")
+    undated = account(1, "Undated")
+    for order in itertools.permutations([old, new, undated]):
+        assert lander.land(CLIENTS, *([each] for each in order)).read == 1
+        assert lander.stored(CLIENTS, "name") == {1: "New"}
+
+
+@pytest.mark.parametrize("stamp", [{}, {"modifiedOn": "2025-01-01T00:00:00"}])
+def test_of_two_versions_of_one_age_the_one_read_later_is_kept(lander: Lander, stamp: Row) -> None:
+    folder = lander.pages([account(1, "First", **stamp)], [account(1, "Second", **stamp)])
+    write_page(folder, [account(1, "Read again", **stamp)], REREAD)
+    lander.land_folder(CLIENTS, folder)
+    assert lander.stored(CLIENTS, "name") == {1: "Read again"}
+
+
+def test_a_location_that_was_seen_in_two_accounts_is_in_the_one_read_later(lander: Lander) -> None:
+    folder = lander.pages([account(1, "A", location(11, "HQ"))])
+    write_page(folder, [account(2, "B", location(11, "HQ"))], REREAD)
+    lander.land_folder(LOCATIONS, folder)
+    assert lander.stored(LOCATIONS, "account_id") == {11: 2}
+
+
+@st.composite
+def _sweeps(draw: st.DrawFn) -> tuple[list[list[Row]], list[list[Row]]]:
+    """The same rows twice, in other orders and on other pages; versions of one record differ in age."""
+    versions = draw(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), unique=True, max_size=10))
+    names = draw(st.lists(st.sampled_from(["Acme", "ACME ", "Béta", "", "a\tb"]), min_size=10, max_size=10))
+    rows = [
+        account(bms_id, name, location(10 * bms_id, name, modifiedOn=f"2025-01-0{age}"), modifiedOn=f"2025-01-0{age}")
+        for (bms_id, age), name in zip(versions, names, strict=False)
+    ]
+
+    def paged(rows: list[Row]) -> list[list[Row]]:
+        cut = draw(st.integers(0, len(rows)))
+        return [rows[:cut], rows[cut:]]
+
+    return paged(rows), paged(draw(st.permutations(rows)))
+
+
+@settings(derandomize=True, max_examples=10, deadline=None)
+@given(_sweeps())
+def test_the_order_of_pages_and_rows_changes_nothing(
+    kept_open: Warehouse, tmp_path_factory: pytest.TempPathFactory, sweeps: tuple[list[list[Row]], list[list[Row]]]
+) -> None:
+    seen = []
+    for pages in sweeps:
+        with kept_open.open() as connection:
+            connection.execute("BEGIN")
+            lander = Lander(connection, tmp_path_factory.mktemp("order"))
+            for entity in (CLIENTS, LOCATIONS):
+                lander.land(entity, *pages)
+            seen.append([lander.stored(each, "COLUMNS(*)") for each in (CLIENTS, LOCATIONS)])
+            connection.execute("ROLLBACK")
+    assert seen[0] == seen[1]
+
+
+# One sweep after another
+
+
+def test_landing_the_same_again_writes_nothing(lander: Lander) -> None:
+    rows = [account(1, "Acme", location(11, "HQ")), account(2, None), account(3, "Ünï", tier=5)]
+    for entity in (CLIENTS, LOCATIONS):
+        lander.land(entity, rows)
+        stored = lander.stored(entity, "COLUMNS(*)")
+        again = lander.land(entity, rows[:1], rows[1:], now=LATER)
+        assert (again.added, again.changed, again.gone, again.anything_changed) == (0, 0, 0, False)
+        assert lander.stored(entity, "COLUMNS(*)") == stored
+
+
+def test_a_changed_record_keeps_the_day_it_was_first_seen(lander: Lander) -> None:
+    lander.land(CLIENTS, [account(1, "Acme"), account(2, "Beta")])
+    landed = lander.land(CLIENTS, [account(1, "Acme Ltd"), account(2, "Beta"), account(3, "New")], now=LATER)
+    assert (landed.read, landed.added, landed.changed, landed.gone) == (3, 1, 1, 0)
+    assert lander.stored(CLIENTS, "name", "first_seen") == {
+        1: ("Acme Ltd", FIRST),
+        2: ("Beta", FIRST),
+        3: ("New", LATER),
+    }
+
+
+def test_an_unknown_field_that_changes_is_a_change(lander: Lander) -> None:
+    lander.land(CLIENTS, [account(1, "Acme", tier=1)])
+    assert lander.land(CLIENTS, [account(1, "Acme", tier=2)]).changed == 1
+
+
+def test_a_record_that_came_into_another_client_is_new_there(lander: Lander) -> None:
+    lander.land(CONTACT_RECORDS, [contact(1, 7, "Ann", "Lee"), contact(2, 7, "Bob", "Ray")])
+    landed = lander.land(CONTACT_RECORDS, [contact(1, 8, "Ann", "Lee"), contact(2, 7, "Bob", "Roy")], now=LATER)
+    assert (landed.added, landed.changed) == (0, 2)
+    assert lander.stored(CONTACT_RECORDS, "account_id", "first_seen") == {1: (8, LATER), 2: (7, FIRST)}
+
+
+def test_only_a_complete_full_sweep_shows_that_a_record_is_gone(lander: Lander) -> None:
+    lander.land(CLIENTS, [account(1, "Acme"), account(2, "Beta")])
+    assert lander.land(CLIENTS, [account(1, "Acme")], full=False, now=LATER).gone == 0
+    assert lander.stored(CLIENTS, "missing_since") == {1: None, 2: None}
+    assert lander.land(CLIENTS, [account(1, "Acme")], now=LATER).gone == 1
+    assert lander.stored(CLIENTS, "missing_since") == {1: None, 2: LATER}
+    assert lander.land(CLIENTS, [account(1, "Acme")], now=LAST).gone == 0, "it is gone already"
+    assert lander.stored(CLIENTS, "missing_since") == {1: None, 2: LATER}
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_record_that_comes_back_is_there_again(lander: Lander, full: bool) -> None:
+    lander.land(CLIENTS, [account(1, "Acme")])
+    lander.land(CLIENTS, [], now=LATER)
+    landed = lander.land(CLIENTS, [account(1, "Acme")], full=full, now=LAST)
+    assert (landed.added, landed.changed) == (0, 1)
+    assert lander.stored(CLIENTS, "missing_since", "first_seen") == {1: (None, FIRST)}
+
+
+def test_a_record_that_could_not_be_stored_is_not_gone(lander: Lander) -> None:
+    lander.land(CLIENTS, [account(each, "Acme") for each in (1, 2, 3)])
+    assert lander.land(CLIENTS, [account(1, "Acme")], set_aside=[2, 99], now=LATER).gone == 1
+    assert lander.stored(CLIENTS, "missing_since") == {1: None, 2: None, 3: LATER}
+
+
+def test_a_location_that_its_account_no_longer_lists_is_gone(lander: Lander) -> None:
+    lander.land(LOCATIONS, [account(1, "Acme", location(11, "HQ"), location(12, "Depot"))])
+    assert lander.land(LOCATIONS, [account(1, "Acme", location(12, "Depot"))], now=LATER).gone == 1
+    assert lander.stored(LOCATIONS, "missing_since") == {11: LATER, 12: None}
+
+
+# All of a sweep or nothing of it
+
+
+def test_the_locations_of_an_account_that_could_not_be_stored_are_not_gone(tmp_path: Path) -> None:
+    with opened_world(tmp_path / "home") as world:
+        world.entities = (CLIENTS, LOCATIONS)
+        acme, beta = account(1, "Acme", location(11, "HQ")), account(2, "Beta", location(1, "Depot"))
+        world.accounts = [acme, beta]
+        world.land()
+        world.accounts = []
+        landed = world.land(set_aside={"accounts": [1]})
+        assert world.query("SELECT bms_id, missing_since IS NOT NULL FROM bms.clients ORDER BY 1") == [
+            (1, False),
+            (2, True),
+        ]
+        assert world.query("SELECT bms_id, missing_since IS NOT NULL FROM bms.locations ORDER BY 1 DESC") == [
+            (11, False),
+            (1, True),
+        ]
+        assert landed["locations"].gone == 1
+
+
+def test_a_refused_landing_replaces_nothing_of_its_list(tmp_path: Path) -> None:
+    with opened_world(tmp_path / "home") as world:
+        world.entities = (CLIENTS, LOCATIONS)
+        world.accounts = [account(1, "Acme", location(11, "HQ"))]
+        world.land()
+        stored = "SELECT bms_id, name FROM bms.clients UNION ALL SELECT bms_id, name FROM bms.locations ORDER BY 1"
+        before = world.query(stored)
+        world.accounts = [account(1, "Acme Ltd", location(11, "HQ") | {"locationName": 5}), account(2, "Beta")]
+        with pytest.raises(LandingError, match="locations: field locationName"):
+            world.land()
+        assert world.query(stored) == before
+        assert world.query("SELECT count(*) FROM sync.sweeps") == [(1,)]
+        assert world.query("SELECT version FROM sync.inputs WHERE name = 'bms.clients'") == [(1,)]
+
+
+# What Passportal has
+
+
+def test_a_snapshot_replaces_the_one_before_and_counts_only_when_something_differs(tmp_path: Path) -> None:
+    with opened_world(tmp_path / "home") as world:
+        world.entities = (CLIENTS,)
+        versions = []
+        for change in ("", "UPDATE records SET last_modified = 'x'", "UPDATE records SET title = 'Acme Ltd'"):
+            if not versions:
+                world.passportal_holds(clients=[in_passportal("C1", " Acme ", phone=" ")])
+            else:
+                world.edit_passportal(change)
+            world.reconcile()
+            versions += world.query("SELECT version FROM sync.inputs WHERE name = 'passportal.clients'")
+        assert versions == [(1,), (1,), (2,)]
+        assert world.query("SELECT passportal_id, name, name_key, phone FROM passportal.clients") == [
+            ("C1", "Acme Ltd", "acme ltd", None)
+        ]
+
+
+def test_account_types_say_whether_they_changed(kept_open: Warehouse) -> None:
+    rows = [(1, "Client", True, False, True), (9, "Prospect", False, False, True)]
+    with kept_open.open() as connection, pytest.raises(ZeroDivisionError), transaction(connection):
+        assert landing.land_account_types(connection, rows)
+        assert not landing.land_account_types(connection, reversed(rows))
+        assert landing.land_account_types(connection, rows[:1])
+        raise ZeroDivisionError
