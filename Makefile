@@ -43,7 +43,8 @@ soak: $(READY) ## the long tests, not part of `make test`
 
 lock: ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --no-emit-options --extra dev --strip-extras --allow-unsafe --no-header -o requirements.lock pyproject.toml
+	    --no-emit-options --extra dev --strip-extras --allow-unsafe --no-header \
+	    --upgrade-package duckdb==1.5.5 -o requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and every sandbox
 	rm -rf $(VENV) .bms_pipeline/sandbox-*

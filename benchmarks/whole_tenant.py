@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bms_pipeline import sync
@@ -13,7 +14,7 @@ from bms_pipeline.entities import ENTITIES
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline.sandbox.tenant import SIZES
+from bms_pipeline.sandbox.tenant import SIZES, Size
 from bms_pipeline.settings import Settings
 
 Figure = tuple[str, float, str]
@@ -22,12 +23,19 @@ Figure = tuple[str, float, str]
 def measured(size: str) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
     chosen = next(each for each in SIZES if each == size)
+    with _running(chosen) as settings:
+        yield from _stages(settings, size)
+    with _running("typical") as settings:
+        yield from _second_sync(settings)
+
+
+@contextmanager
+def _running(size: Size) -> Iterator[Settings]:
+    """Settings of a fresh home folder with a sandbox of ``size`` behind it."""
     with tempfile.TemporaryDirectory() as name:
-        with running_sandbox(chosen, 1, Path(name) / "tenant", {"hourly_limit": None}, start_seconds=600) as sandbox:
-            yield from _stages(_settings(sandbox, Path(name) / "home"), size)
-    with tempfile.TemporaryDirectory() as name:
-        with running_sandbox("typical", 1, Path(name) / "tenant", {"hourly_limit": None}) as sandbox:
-            yield from _second_sync(_settings(sandbox, Path(name) / "home"))
+        folder = Path(name)
+        with running_sandbox(size, 1, folder / "tenant", {"hourly_limit": None}, start_seconds=600) as sandbox:
+            yield _settings(sandbox, folder / "home")
 
 
 def _settings(sandbox: Sandbox, home: Path) -> Settings:

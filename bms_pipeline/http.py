@@ -135,7 +135,7 @@ class Service:
         self._retries = retries or Retries()
         self._session = requests.Session()
         self._session.trust_env = False
-        adapter = _Transport(_tls_context(ca_file, name), connections)
+        adapter = _Transport(_tls_context(ca_file, name) if parts.scheme == "https" else None, connections)
         self._session.mount(self.base_url, adapter)
         self._pool = adapter.pool_for(parts, private_host, name)
 
@@ -391,7 +391,7 @@ class _Refusal(Exception):
 class _Transport(HTTPAdapter):
     """requests' adapter with our TLS context and connections that check whom they talk to."""
 
-    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, context: ssl.SSLContext | None, connections: int) -> None:
         self._context = context
         super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
 

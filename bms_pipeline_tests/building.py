@@ -97,12 +97,12 @@ def in_passportal(passportal_id: str, name: str | None, client_id: str | None = 
     return {"passportal_id": passportal_id, "client_id": client_id, "name": name, **values}
 
 
-def write_page(folder: Path, rows: Sequence[Any] | bytes, name: str | None = None) -> Path:
-    """Put a landed page into a sweep's ``folder``, by default the next one; the folder."""
+def write_page(folder: Path, rows: Sequence[Any] | bytes, page: int | None = None) -> Path:
+    """Put the next reading, by default of the next page, into a sweep's ``folder``; the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
-    chosen = name or page_name(len(list(folder.glob("*.zst"))) + 1)
-    (folder / chosen).write_bytes(_COMPRESSOR.compress(content))
+    readings = len(list(folder.glob("*.zst"))) + 1
+    (folder / page_name(readings, page or readings)).write_bytes(_COMPRESSOR.compress(content))
     return folder
 
 

@@ -33,6 +33,8 @@ ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+SIDE_PANEL_BUTTON, MIDDLE, CORNER = (340, 80), (810, 555), (1400, 750)
+"""Places on a page of 1600 × 1000 whose navigation is collapsed."""
 START_SECONDS = 120
 RUN_SECONDS = 600
 
@@ -68,20 +70,21 @@ def _take(page: Page, url: str) -> None:
     plan_hash = waits.inner_text().removeprefix("plan_hash: ")
     _launch(page, url, "finish", f"resources:\n  approval:\n    config:\n      plan_hash: {plan_hash}\n")
 
-    page.goto(f"{url}/asset-groups")
+    groups = ",".join(f"global%40global%3A{each}" for each in ("extract", "reconcile", "load"))
+    page.goto(f"{url}/asset-groups?expanded={groups}")
     _settle(page, "sync_result")
-    _expand_all(page)
+    _fit(page)
     _shoot(page, "asset_graph")
 
-    page.goto(f"{url}/runs/{run}")
-    _settle(page, "sync_result")
+    page.goto(f"{url}/runs/{run}?logs=step%3Async_plan")
+    _settle(page, "sync_plan")
     _shoot(page, "run")
 
     page.goto(f"{url}/assets/reconciled_contacts?view=checks&checkDetail=client_boundary")
     _settle(page, "client_boundary")
     _shoot(page, "check")
 
-    page.goto(f"{url}/assets/sync_plan")
+    page.goto(f"{url}/assets/sync_plan?view=events")
     _settle(page, "plan hash")
     _shoot(page, "plan")
 
@@ -108,8 +111,34 @@ def _settle(page: Page, text: str) -> None:
     time.sleep(5)
 
 
-def _expand_all(page: Page) -> None:
-    pass
+def _fit(page: Page) -> None:
+    """Hide the list beside the asset graph, zoom out until all of it fits, and move it to the middle."""
+    page.mouse.click(*SIDE_PANEL_BUTTON)
+    page.mouse.move(*MIDDLE)
+    for _ in range(60):
+        left, top, right, bottom = _extent(page)
+        if right - left < 1480 and bottom - top < 850:
+            break
+        page.keyboard.down("Control")
+        page.mouse.wheel(0, 4)
+        page.keyboard.up("Control")
+        time.sleep(0.3)
+    page.mouse.move(*CORNER)
+    page.mouse.down()
+    page.mouse.move(CORNER[0] + MIDDLE[0] - (left + right) / 2, CORNER[1] + MIDDLE[1] - (top + bottom) / 2, steps=5)
+    page.mouse.up()
+    time.sleep(2)
+
+
+def _extent(page: Page) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of everything in the asset graph."""
+    boxes = [box for each in page.locator("foreignObject").all() if (box := each.bounding_box())]
+    return (
+        min(each["x"] for each in boxes),
+        min(each["y"] for each in boxes),
+        max(each["x"] + each["width"] for each in boxes),
+        max(each["y"] + each["height"] for each in boxes),
+    )
 
 
 def _shoot(page: Page, name: str) -> None:
@@ -120,7 +149,9 @@ def _shoot(page: Page, name: str) -> None:
 def _browser() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser.new_page(viewport={"width": 1600, "height": 1000})
+        context = browser.new_context(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
+        context.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")
+        yield context.new_page()
         browser.close()
 
 

@@ -45,7 +45,7 @@ def build_check(asset_key: str, name: str, question: Question) -> dg.AssetChecks
             passed=not offenders,
             severity=dg.AssetCheckSeverity.ERROR,
             description=question.then if offenders else "",
-            metadata={"offenders": offenders, "sample": shown},
+            metadata={"offenders": offenders} | ({"sample": shown} if offenders else {}),
         )
 
     return check

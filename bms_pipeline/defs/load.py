@@ -136,9 +136,9 @@ def _not_loaded(context: dg.AssetExecutionContext, entity: Entity, at_hand: Plan
     context.log.info(_state(at_hand, 0))
     return {
         "state": "waits for a person",
+        "next": dg.MetadataValue.md(what_next(at_hand.plan, waits=True)),
         "plan hash": at_hand.plan.hash,
         "operations done": 0,
-        "next": dg.MetadataValue.md(what_next(at_hand.plan, waits=True)),
     }
 
 
@@ -173,6 +173,9 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
     totals = {name: sum(each[name] for each in results.values()) for name in ("read", *OUTCOMES)}
     return {
         "state": _state(at_hand, pending),
+        "next": dg.MetadataValue.md(
+            what_next(at_hand.plan, waits=True) if at_hand.waits else "`bms-pipeline status` shows the same."
+        ),
         "plan hash": at_hand.plan.hash,
         "initial sync finished": status["initial_sync_finished"],
         **totals,
@@ -187,9 +190,6 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
         "calls this hour": table(
             ("endpoint", "used", "left"),
             [(endpoint, usage["used"], usage["left"]) for endpoint, usage in status["budget"].items()],
-        ),
-        "next": dg.MetadataValue.md(
-            what_next(at_hand.plan, waits=True) if at_hand.waits else "`bms-pipeline status` shows the same."
         ),
     }
 

@@ -10,7 +10,7 @@ from bms_pipeline import reports, sync
 from bms_pipeline.defs.extract import POOL, bms_key, passportal_key
 from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, changes, column_schema, facts, table
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
-from bms_pipeline.entities import ENTITIES, Entity, EntityName
+from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.warehouse import schema
 
@@ -116,7 +116,9 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         name: sum(each["records"] for each in shown["reasons"] if each["operation"] == name)
         for name in ("create", "adopt", "update", "skip")
     }
+    in_order = sorted(shown["reasons"], key=lambda each: list(BY_NAME).index(each["entity"]))
     return {
+        "next": dg.MetadataValue.md(what_next(plan, waits=sync.waits_for_person(home.warehouse))),
         "plan hash": plan.hash,
         "operations": plan.operations,
         "dagster/row_count": sum(by_operation.values()),
@@ -125,13 +127,12 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         "entities": ", ".join(plan.entities),
         "dispositions": table(
             ("entity", "disposition", "operation", "reason", "records"),
-            [tuple(each.values()) for each in shown["reasons"]],
+            [tuple(each.values()) for each in in_order],
         ),
         "examples": _examples(shown["examples"]),
         "kept in Passportal": _kept(shown["examples"]),
         "orphaned": sum(each["orphaned"] for each in status["entities"].values()),
         "moved": sum(each["records"] for each in shown["reasons"] if each["reason"] == "moved_to_this_client"),
-        "next": dg.MetadataValue.md(what_next(plan, waits=sync.waits_for_person(home.warehouse))),
     }
 
 

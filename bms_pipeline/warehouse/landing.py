@@ -54,7 +54,8 @@ def land(
     """Bring ``bms.<entity>`` up to what the sweep in ``folder`` says.
 
     ``proves_absence``: the sweep was full and complete, so a record that it does not show is gone from BMS, unless it
-    was ``set_aside`` because no database would take it. Call it inside a transaction. Raises ``LandingError`` when a record has no id or a declared field has another type.
+    was ``set_aside`` because no database would take it. Call it inside a transaction. Raises ``LandingError`` when a
+    record has no id or a declared field has another type.
     """
     connection.execute("DROP TABLE IF EXISTS staged")
     connection.execute(_stage_sql(entity, folder))

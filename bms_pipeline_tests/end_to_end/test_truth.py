@@ -54,7 +54,8 @@ def _check_creates(home: Home, entity: str, expected: dict[str, Any]) -> None:
     """Each record that Passportal lacked is there once, inside its own client, and no other was created."""
     singular = entity.removesuffix("s")
     created = home.passportal(
-        f"SELECT marker::BIGINT, count(*) FROM records WHERE type = '{singular}' AND id LIKE '{singular}-%' GROUP BY ALL"
+        "SELECT marker::BIGINT, count(*) FROM records"
+        f" WHERE type = '{singular}' AND id LIKE '{singular}-%' GROUP BY ALL"
     )
     assert {bms_id for bms_id, _ in created} == set(expected["new"])
     assert all(count == 1 for _, count in created)

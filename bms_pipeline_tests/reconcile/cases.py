@@ -38,34 +38,30 @@ class Case:
 def decide(home: Path, entity: Entity, cases: Mapping[str, Case]) -> dict[str, list[str]]:
     """Decide all ``cases`` at once; for each what was decided, in the form of ``Case.expected``."""
     with opened_world(home, entities=(entity,)) as world:
+        held: dict[str, list[Row]] = {"clients": [], entity.name: []}
         for number, case in enumerate(cases.values(), start=1):
-            _fill(world, entity, number, case)
+            for side, (bms, passportal) in enumerate(((case.bms, case.passportal), case.elsewhere)):
+                client, account_id = f"C{number}.{side}", number * 10 + side
+                if entity.has_client:
+                    world.accounts.append(account(account_id, f"Client {account_id}"))
+                    held["clients"].append(in_passportal(client, f"Client {account_id}"))
+                for n, text in enumerate(bms):
+                    _add(world, entity, number * 100 + side * 50 + n, account_id, text)
+                for n, text in enumerate(passportal, start=side * 50 + 1):
+                    held[entity.name].append(_passportal_row(f"{number}.{n}", entity, client, text))
+        world.passportal_holds(**held)
         world.reconcile()
         decisions = world.decisions(entity.name)
     return {
-        name: [
-            re.sub(rf" {number}\.", " ", f"{found.disposition} {found.passportal_id or ''}".rstrip())
-            + f": {found.reason}"
-            for found in (decisions[number * 100 + n] for n in range(len(case.bms)))
-        ]
+        name: [_described(number, decisions[number * 100 + n]) for n in range(len(case.bms))]
         for number, (name, case) in enumerate(cases.items(), start=1)
     }
 
 
-def _fill(world: World, entity: Entity, number: int, case: Case) -> None:
-    """Put one case's records into the world."""
-    for side, (bms, passportal) in enumerate(((case.bms, case.passportal), case.elsewhere)):
-        client, account_id = f"C{number}.{side}", number * 10 + side
-        if entity.has_client:
-            world.accounts.append(account(account_id, f"Client {number} {side}"))
-            world.passportal_holds(clients=[in_passportal(client, f"Client {number} {side}")])
-        for n, text in enumerate(bms):
-            _add(world, entity, number * 100 + side * 50 + n, account_id, text)
-        rows = [
-            _passportal_row(f"{number}.{side * 50 + n + 1}", entity, client, text) for n, text in enumerate(passportal)
-        ]
-        if rows:
-            world.passportal_holds(**{entity.name: rows})
+def _described(number: int, found: Decision) -> str:
+    """The decision as ``Case.expected`` has it."""
+    matched_to = f" {found.passportal_id.removeprefix(f'{number}.')}" if found.passportal_id else ""
+    return f"{found.disposition}{matched_to}: {found.reason}"
 
 
 def _parts(text: str) -> tuple[str, str | None, str | None]:

@@ -1,0 +1,208 @@
+"""What a sync leaves alone, and why: out of scope, excluded, blocked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline_tests.building import (
+    VENDOR_TYPE,
+    Decision,
+    World,
+    account,
+    asset,
+    contact,
+    employee,
+    in_passportal,
+    location,
+    opened_world,
+)
+
+MATCHED, INACTIVE, VENDOR, NO_TYPE, UNKNOWN_TYPE, EXCLUDED, NEW, TWIN, OTHER_TWIN, NOT_LISTED = range(1, 11)
+ON = {each.name: True for each in ENTITIES}
+
+
+def fill(world: World) -> None:
+    """One account for each reason, each with a contact of its number, and one record of every entity besides."""
+    world.accounts = [
+        account(MATCHED, "Matched", location(1, "HQ"), location(2, "Closed", isActive=False), location(3, "Left out")),
+        account(INACTIVE, "Inactive", location(10, "HQ")) | {"isActive": False},
+        account(VENDOR, "Vendor") | {"accountTypeId": VENDOR_TYPE},
+        account(NO_TYPE, "No type") | {"accountTypeId": None},
+        account(UNKNOWN_TYPE, "Unknown type") | {"accountTypeId": 99},
+        account(EXCLUDED, "Excluded"),
+        account(NEW, "New"),
+        account(TWIN, "Twin"),
+        account(OTHER_TWIN, "TWIN"),
+    ]
+    world.contacts = [contact(each, each, "Ann", "Lee") for each in range(1, NOT_LISTED + 1)]
+    world.contacts += [contact(11, MATCHED, "Bob", "Ray", isActive=False) | {"isActive": False}]
+    world.employees = [employee(1, "Ann", "Lee"), employee(2, "Bob", "Ray") | {"isActive": False}]
+    world.assets = [asset(1, MATCHED, "PC"), asset(2, MATCHED, "Old PC") | {"isActive": False}, asset(3, NEW, "PC")]
+    names = ("Matched", "Inactive", "Vendor", "No type", "Unknown type", "Excluded")
+    world.passportal_holds(
+        clients=[in_passportal(f"C{n}", name) for n, name in enumerate(names, start=1)],
+        users=[in_passportal("U1", "Ann Lee"), in_passportal("U2", "Bob Ray")],
+    )
+    world.exclude("clients", EXCLUDED)
+    world.exclude("locations", 3)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened_world(tmp_path_factory.mktemp("scope")) as world:
+        fill(world)
+        world.reconcile()
+        yield world
+
+
+@pytest.fixture(scope="module")
+def decided(world: World) -> dict[str, dict[int, Decision]]:
+    """What was decided without any restriction: entity → BMS id → decision."""
+    return {each.name: world.decisions(each.name) for each in ENTITIES}
+
+
+@pytest.mark.parametrize(
+    ("bms_id", "disposition", "reason"),
+    [
+        (MATCHED, "matched", "identical_name"),
+        (INACTIVE, "out of scope", "inactive"),
+        (VENDOR, "out of scope", "account_type"),
+        (NO_TYPE, "out of scope", "account_type"),
+        (UNKNOWN_TYPE, "out of scope", "account_type"),
+        (EXCLUDED, "excluded", "excluded_by_person"),
+        (NEW, "unmatched", "waits_for_decision"),
+        (TWIN, "ambiguous", "several_in_bms"),
+    ],
+)
+def test_an_account(decided: dict[str, dict[int, Decision]], bms_id: int, disposition: str, reason: str) -> None:
+    found = decided["clients"][bms_id]
+    assert (found.disposition, found.reason) == (disposition, reason)
+    assert (found.passportal_id is not None) == (disposition == "matched")
+
+
+@pytest.mark.parametrize(
+    ("account_id", "disposition", "reason"),
+    [
+        (MATCHED, "to create", "not_in_passportal"),
+        (INACTIVE, "out of scope", "client_out_of_scope"),
+        (VENDOR, "out of scope", "client_out_of_scope"),
+        (EXCLUDED, "blocked", "client_excluded"),
+        (NEW, "blocked", "client_unmatched"),
+        (TWIN, "blocked", "client_ambiguous"),
+        (NOT_LISTED, "blocked", "client_not_listed"),
+    ],
+)
+def test_a_contact_goes_where_its_client_goes(
+    decided: dict[str, dict[int, Decision]], account_id: int, disposition: str, reason: str
+) -> None:
+    assert decided["contacts"][account_id] == (disposition, reason, None)
+
+
+@pytest.mark.parametrize(
+    ("entity", "bms_id", "disposition", "reason"),
+    [
+        ("users", 1, "matched", "identical_name"),
+        ("users", 2, "out of scope", "inactive"),
+        ("contacts", 11, "out of scope", "inactive"),
+        ("locations", 2, "out of scope", "inactive"),
+        ("locations", 3, "excluded", "excluded_by_person"),
+        ("locations", 10, "out of scope", "client_out_of_scope"),
+        ("assets", 1, "to create", "not_in_passportal"),
+        ("assets", 2, "out of scope", "inactive"),
+        ("assets", 3, "blocked", "client_unmatched"),
+    ],
+)
+def test_another_record(
+    decided: dict[str, dict[int, Decision]], entity: str, bms_id: int, disposition: str, reason: str
+) -> None:
+    found = decided[entity][bms_id]
+    assert (found.disposition, found.reason) == (disposition, reason)
+
+
+def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int, Decision]]) -> None:
+    for each in ENTITIES:
+        assert world.query(f"SELECT count(*), count(DISTINCT bms_id) FROM bms.{each.name}") == world.query(
+            f"SELECT count(*), count(DISTINCT bms_id) FROM sync.reconciled_{each.name}"
+        )
+        assert decided[each.name]
+
+
+# Restricted to some clients, or some entities
+
+
+def test_only_the_chosen_clients_and_what_is_in_them_are_in_scope(
+    world: World, decided: dict[str, dict[int, Decision]]
+) -> None:
+    world.decide(Scope(clients=(MATCHED,)))
+    for entity in ("clients", "contacts", "locations", "assets"):
+        for bms_id, found in world.decisions(entity).items():
+            inside = bms_id == MATCHED if entity == "clients" else decided[entity][bms_id].reason[:7] != "client_" and (
+                (entity, bms_id) != ("assets", 3)
+            )
+            assert found == (decided[entity][bms_id] if inside else ("out of scope", "not_selected", None)), (entity, bms_id)
+    assert world.decisions("users") == decided["users"], "users are in no client"
+
+
+def test_no_client_chosen_is_not_all_of_them(world: World) -> None:
+    world.decide(Scope(clients=()))
+    assert {each.reason for each in world.decisions("clients").values()} == {"not_selected"}
+    assert {each.reason for each in world.decisions("assets").values()} == {"not_selected"}
+
+
+def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Rule 4: whoever restricts a run has not decided which of the two is meant."""
+    with opened_world(tmp_path_factory.mktemp("twins")) as world:
+        world.accounts = [account(1, "Twin"), account(2, "Twin"), account(3, "A"), account(4, "B")]
+        world.assets = [asset(1, 3, "PC-1", "SN-0001"), asset(2, 4, "PC-2", "SN-0001")]
+        world.passportal_holds(
+            clients=[in_passportal("C1", "Twin"), in_passportal("C3", "A"), in_passportal("C4", "B")],
+            assets=[in_passportal("A1", "Old", "C3", serial_number="SN-0001")],
+        )
+        for scope in (None, Scope(clients=(1, 3))):
+            world.reconcile(scope)
+            assert world.decisions("clients")[1] == ("ambiguous", "several_in_bms", None)
+            assert world.decisions("assets")[1] == ("to create", "not_in_passportal", None)
+
+
+@pytest.mark.parametrize("entity", [each.name for each in ENTITIES])
+def test_an_entity_whose_sync_is_off_is_out_of_scope(
+    world: World, decided: dict[str, dict[int, Decision]], entity: str
+) -> None:
+    world.set("sync", ON | {entity: False})
+    world.decide()
+    assert {each.disposition for each in world.decisions(entity).values()} == {"out of scope"}
+    assert "sync_is_off" in {each.reason for each in world.decisions(entity).values()}
+    for other in ENTITIES:
+        if other.name != entity and not (entity == "clients" and other.has_client):
+            assert world.decisions(other.name) == decided[other.name]
+        elif other.name != entity:
+            assert {each.disposition for each in world.decisions(other.name).values()} <= {"out of scope", "blocked"}
+    world.set("sync", ON)
+
+
+# Taken back
+
+
+def test_what_was_blocked_or_excluded_goes_on_by_itself_once_nothing_is_against_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with opened_world(tmp_path_factory.mktemp("later")) as world:
+        world.accounts = [account(1, "Acme"), account(2, "Beta")]
+        world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Bob", "Ray"), contact(3, 3, "Cat", "Fox")]
+        world.passportal_holds(clients=[in_passportal("C2", "Beta")])
+        world.exclude("clients", 2)
+        world.reconcile()
+        assert {n: found.reason for n, found in world.decisions("contacts").items()} == {
+            1: "client_unmatched",
+            2: "client_excluded",
+            3: "client_not_listed",
+        }
+        world.passportal_holds(clients=[in_passportal("C1", "Acme")])
+        world.accounts.append(account(3, "Gamma"))
+        world.query("DELETE FROM sync.exclusions")
+        world.reconcile(Scope(create_unmatched=True))
+        assert {found.disposition for found in world.decisions("contacts").values()} == {"to create"}
