@@ -7,8 +7,10 @@ is in use: creating and opening them is most of the time that a small sync takes
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -301,12 +303,18 @@ class World:
 
 
 @contextlib.contextmanager
-def opened_world(home: Path, **content: Any) -> Iterator[World]:
-    """A world with empty databases in ``home``, which is made."""
+def opened_world(home: Path, like: World | None = None, **content: Any) -> Iterator[World]:
+    """A world with empty databases in ``home``, which is made; or one that goes on where ``like`` was closed."""
     home.mkdir(parents=True, exist_ok=True)
     settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]
-    settings.passportal_file.write_bytes(_empty_files()[1])
-    new_warehouse(settings.warehouse_file)
+    if like is None:
+        settings.passportal_file.write_bytes(_empty_files()[1])
+        new_warehouse(settings.warehouse_file)
+    else:
+        shutil.copyfile(like.settings.passportal_file, settings.passportal_file)
+        shutil.copyfile(like.settings.warehouse_file, settings.warehouse_file)
+        lists = ("accounts", "employees", "contacts", "assets")
+        content = {each: copy.deepcopy(getattr(like, each)) for each in lists} | {"entities": like.entities} | content
     warehouse = KeptOpen(settings.warehouse_file)
     with closing(connect(settings.passportal_file)), closing(warehouse):
         yield World(settings, warehouse, EmbeddedPassportal(settings.passportal_file), **content)

@@ -174,7 +174,10 @@ def _dagster(home: Path, settings: dict[str, str]) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with suppress(ProcessLookupError):  # started from a script's background job, it ignores SIGTERM
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for(url: str) -> None:

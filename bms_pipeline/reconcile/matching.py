@@ -86,8 +86,8 @@ def _pairs_sql(entity: Entity, rule: Rule) -> str:
         group=", ".join(group),
         borne=" AND ".join(f"{key} IS NOT NULL" for key in rule.keys),
         evidence="".join(f", any_value({key}) AS {key}" for key in evidence),
-        same_group=" AND ".join(f"one.{key} IS NOT DISTINCT FROM other.{key}" for key in group),
-        contradicted=" OR ".join(f"one.{key} <> other.{key}" for key in evidence) or "false",
+        same_group=" AND ".join(f"r.{key} IS NOT DISTINCT FROM other.{key}" for key in group),
+        contradicted=" OR ".join(f"r.{key} <> other.{key}" for key in evidence) or "false",
         reason=rule.reason,
     )
 
@@ -96,6 +96,8 @@ def _leftovers_sql(entity: Entity) -> str:
     """SQL for the temp table ``leftover``: why a record that no rule matched was not, so far as other records tell."""
     return sql.read("leftovers").format(
         entity=entity.name,
+        # Where a person decides about twins, all are counted; elsewhere only those that have a namesake in Passportal.
+        every_twin=str(entity.decided_by_person).lower(),
         loose_bms=names.loose_key("r.name_key"),
         loose_passportal=names.loose_key("p.name_key"),
     )

@@ -314,6 +314,24 @@ def test_a_change_during_the_interruption_is_noticed(tmp_path: Path) -> None:
             assert manifest.complete
 
 
+@BOTH
+def test_what_an_interruption_tears_apart_is_read_again(list_call: ListCall, tmp_path: Path) -> None:
+    """More than a page's worth of records leaves the list, so that what was read and what follows do not meet."""
+    listing = Failing(list(range(1, 10_001)), at=70, error=ServiceUnreachable("gone"))
+    with pytest.raises(ServiceUnreachable):
+        sweep(listing, list_call, tmp_path, connections=1)
+    ((home, _),) = sweeps(tmp_path / list_call.name)
+    finished = max(line["stretch"]["last"] for line in pages.lines(home, pages.PROGRESS))  # type: ignore[index]
+    for sequence, number in pages.readings(home):
+        if number > finished:
+            (home / pages.page_name(sequence, number)).unlink()
+    for _ in range(130):
+        listing.remove(5)
+    manifest = sweep(listing, list_call, tmp_path, connections=1)
+    assert manifest.complete
+    assert set(listing.ids) <= landed_ids(home)
+
+
 def test_a_damaged_page_is_read_again(tmp_path: Path) -> None:
     listing = Failing(list(range(1, 10_001)), at=80, error=ServiceUnreachable("gone"))
     with pytest.raises(ServiceUnreachable):

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
-from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal
+from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two clients with a contact each, all of them loaded: clients C1 and C2, Ann was there before, Bob is new."""
+    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+        world.accounts = [account(1, "Acme"), account(2, "Beta")]
+        world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Bob", "Ray")]
+        world.passportal_holds(
+            clients=[in_passportal("C1", "Acme"), in_passportal("C2", "Beta")],
+            contacts=[in_passportal("P1", "Ann Lee", "C1")],
+        )
+        world.cycle()
+        assert people(world) == [("Acme", "Ann Lee", "1"), ("Beta", "Bob Ray", "2")]
+    return world
 
 
 @pytest.fixture
-def world(world: World) -> World:
-    """Two clients with a contact each, all of them loaded: clients C1 and C2, Ann was there before, Bob is new."""
-    world.entities = (CLIENTS, CONTACT_RECORDS)
-    world.accounts = [account(1, "Acme"), account(2, "Beta")]
-    world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Bob", "Ray")]
-    world.passportal_holds(
-        clients=[in_passportal("C1", "Acme"), in_passportal("C2", "Beta")],
-        contacts=[in_passportal("P1", "Ann Lee", "C1")],
-    )
-    world.cycle()
-    assert people(world) == [("Acme", "Ann Lee", "1"), ("Beta", "Bob Ray", "2")]
-    return world
+def world(loaded: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=loaded) as world:
+        yield world
 
 
 def people(world: World) -> list[tuple[str | None, str, str | None]]:
     """(client, title, marker) of all contacts in Passportal."""
     return sorted((each.client, each.title, each.marker) for each in world.content() if each.type == "contact")
-
-
-def operations(world: World) -> dict[int, str]:
-    """BMS id → operation, of contacts."""
-    return {bms_id: each.operation for bms_id, each in world.operations("contacts").items()}
 
 
 def assert_settled(world: World) -> None:

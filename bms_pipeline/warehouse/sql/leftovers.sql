@@ -9,7 +9,10 @@ WITH taken AS (
      namesakes AS (SELECT client_id, name_key, count(*) AS free_namesakes FROM free GROUP BY ALL),
      twins AS (
          SELECT client_id, parent_id, name_key, count(*) AS bms_twins
-         FROM record WHERE open_to_match AND name_key IS NOT NULL GROUP BY ALL
+         FROM record r
+         WHERE open_to_match AND name_key IS NOT NULL
+           AND ({every_twin} OR EXISTS (FROM namesakes n WHERE n.client_id = r.client_id AND n.name_key = r.name_key))
+         GROUP BY ALL
      ),
      remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE r.open_to_match),
      near AS (
