@@ -29,7 +29,6 @@ from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity
 from bms_pipeline.errors import PipelineError, SettingsError
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings, read_settings
 
 app = typer.Typer(
@@ -115,12 +114,10 @@ def sync_command(
             full=full,
             progress=progress,
         )
-        if plan.operations and not create_unmatched and not _initial_sync_finished(settings):
-            waiting = True
-        else:
-            waiting = False
-            if create_unmatched:
-                sync.approve(sync.open_warehouse(settings), plan.hash)
+        if create_unmatched:
+            sync.approve(sync.open_warehouse(settings), plan.hash)
+        waiting = sync.waits_for_person(sync.open_warehouse(settings))
+        if not waiting:
             sync.finish(settings, progress=progress)
     _print_status(settings, as_json, time.monotonic() - started)
     if waiting:
@@ -297,11 +294,6 @@ def _chosen(names: Sequence[str] | None) -> tuple[Entity, ...]:
 
 def _scope(clients: Sequence[int] | None, create_unmatched: bool) -> Scope:
     return Scope(clients=tuple(clients) if clients else None, create_unmatched=create_unmatched)
-
-
-def _initial_sync_finished(settings: Settings) -> bool:
-    with sync.open_warehouse(settings).open() as connection:
-        return read_sync_settings(connection).initial_sync_finished
 
 
 class _Bars:

@@ -114,7 +114,9 @@ def _first(array: str, value: str, wanted: str) -> str:
 
 def _first_or_any(array: str, value: str, wanted: str) -> str:
     """SQL: as ``_first``, falling back to the element with the lowest id."""
-    return f"coalesce({_first(array, value, wanted)}, list_sort({array})[1].{value})"
+    several = f"coalesce({_first(array, value, wanted)}, list_sort({array})[1].{value})"
+    # Nearly every record has one or none, and then there is nothing to choose.
+    return f"CASE WHEN len({array}) > 1 THEN {several} ELSE {array}[1].{value} END"
 
 
 NAME = Rule("identical_name", ("name_key",))

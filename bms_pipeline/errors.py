@@ -19,6 +19,7 @@
     │   ├── WarehouseBusy        another process holds it
     │   └── StorageFull          the disk is full
     ├── PlanError                a plan cannot be made or loaded
+    │   ├── PlanWaits            a person has to approve it first
     │   ├── PlanStale            its inputs changed since it was made
     │   └── BreakerOpen          it would touch more than the set share of an entity
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
@@ -109,6 +110,10 @@ class StorageFull(WarehouseError):
 
 class PlanError(PipelineError):
     """A plan cannot be made or loaded."""
+
+
+class PlanWaits(PlanError):
+    """A person has to approve the plan first."""
 
 
 class PlanStale(PlanError):

@@ -11,15 +11,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
+import duckdb
 import filelock
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.manifest import Manifest, prune
+from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
 from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall
-from bms_pipeline.errors import RunLocked, SettingsError
+from bms_pipeline.errors import PlanError, PlanWaits, RunLocked, SettingsError
 from bms_pipeline.load import apply, journal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
@@ -128,11 +131,24 @@ def extract(
 def land(
     settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest: Manifest
 ) -> dict[EntityName, landing.Landed]:
-    """Land a finished sweep: all entities of the list, or none of them."""
+    """Land a finished sweep: all entities of the list, or none of them.
+
+    A record that the database refuses (a key twice in one object) is set aside and named; the others land.
+    """
+    folder = settings.landing_folder / list_call.name / manifest.sweep
+    try:
+        return _land(warehouse, list_call, manifest, folder)
+    except duckdb.InvalidInputException:
+        manifest.quarantined += sift(folder)
+        return _land(warehouse, list_call, manifest, folder)
+
+
+def _land(
+    warehouse: Warehouse, list_call: ListCall, manifest: Manifest, folder: Path
+) -> dict[EntityName, landing.Landed]:
     now = _now()
     entities = [each for each in ENTITIES if each.list_call == list_call]
     proves_absence = manifest.complete and manifest.mode == "full"
-    folder = settings.landing_folder / list_call.name / manifest.sweep
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
         landed = {
@@ -200,10 +216,13 @@ def current_plan(warehouse: Warehouse) -> plans.Plan:
 
 def waits_for_person(warehouse: Warehouse) -> bool:
     """Whether the current plan would change something, and a person has to approve it first."""
-    with warehouse.open() as connection:
-        plan = plans.current_plan(connection)
-        settled = plan.approved or plan.loaded or read_sync_settings(connection).initial_sync_finished
-        return bool(plan.operations) and not settled
+    try:
+        apply.check_approved(warehouse)
+    except PlanWaits:
+        return True
+    except PlanError:
+        pass
+    return False
 
 
 def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
@@ -264,7 +283,7 @@ def with_clients(entities: Sequence[Entity]) -> list[Entity]:
 
 def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
-    identity = client.authenticate()
+    identity = client.identity()
     with warehouse.transaction() as connection:
         row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
         found = f"{identity.tenant_id} {identity.business_name}"

@@ -127,6 +127,7 @@ class BmsClient:
         self._login = Login(settings, self.budget.take, clock=clock, sleep=sleep)
         self._lock = Lock()
         self._found: Service | None = None
+        self._identity: Identity | None = None
         self._unsorted: set[str] = set()
 
     def __repr__(self) -> str:
@@ -162,6 +163,12 @@ class BmsClient:
             time_zone=text("olsontimezonename") or text("timezonename"),
             api_url=self._service().base_url,
         )
+
+    def identity(self) -> Identity:
+        """Who is signed in where, asked once."""
+        if self._identity is None:
+            self._identity = self.authenticate()
+        return self._identity
 
     def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
         """Read page ``number`` (from 1) of a list. ``filters``: names without prefix (``{"ModifiedOnFrom": ...}``).
@@ -239,6 +246,14 @@ class BmsClient:
 
     def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
         """GET with the token, signing in again once if it is refused; returns the body and how many calls it took."""
+        try:
+            return self._signed_in(path, params, what)
+        except (AnswerUnreadable, ServiceUnreachable) as error:
+            if what not in error.message:  # what the connection reports knows of hosts, not of lists and pages
+                error.message = f"{error.message.removesuffix('.')} (asked for {what})."
+            raise
+
+    def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
         service = self._service()
         token = self._login.token(service)
         answer = self._sent(service, path, params, token)

@@ -156,18 +156,19 @@ class Login:
     def _mfa_code(self) -> str:
         """Return a TOTP code that was not used before: BMS may refuse the same one twice, so wait for the next."""
         now = self._clock()
-        step = int(now // TOTP_SECONDS)
-        if step <= self._last_code_step:
-            step = self._last_code_step + 1
-            self._sleep(step * TOTP_SECONDS - now)
-        self._last_code_step = step
-        seed = self._settings.bms_mfa_secret.get_secret_value()
+        step = max(int(now // TOTP_SECONDS), self._last_code_step + 1)
+        code = ""
         with suppress(ValueError):
-            return totp(seed, step)
-        raise SettingsError(
-            "BMS_MFA_SECRET is not a TOTP seed.",
-            "Set it to the base-32 text that BMS shows beside the QR code, not to a six-digit code.",
-        )
+            code = totp(self._settings.bms_mfa_secret.get_secret_value(), step)
+        if not code:
+            raise SettingsError(
+                "BMS_MFA_SECRET is not a TOTP seed.",
+                "Set it to the base-32 text that BMS shows beside the QR code, not to a six-digit code.",
+            )
+        if (wait := step * TOTP_SECONDS - now) > 0:
+            self._sleep(wait)
+        self._last_code_step = step
+        return code
 
     def _tokens_in(self, answer: Answer) -> _Tokens:
         """Read the tokens in an answer. Raises ``Refused`` or ``AnswerUnreadable``, neither quoting the answer."""
@@ -205,7 +206,7 @@ class Login:
             value = secret.get_secret_value()
             message = message.replace(value, "***") if value else message
         hint = next(((setting, words) for pattern, setting, words in _HINTS if pattern.search(message)), None)
-        what = f"BMS refused the sign-in: {message or 'it does not say why'}."
+        what = f"BMS refused the sign-in: {message.rstrip('. ') or 'it does not say why'}."
         everything = "BMS_USERNAME, BMS_PASSWORD and BMS_TENANT (the company name as shown under My Settings)"
         if hint is None:
             mfa = "" if self._settings.bms_mfa_secret.get_secret_value() else "; BMS_MFA_SECRET if the user has MFA"

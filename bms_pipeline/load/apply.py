@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bms_pipeline.entities import Entity
-from bms_pipeline.errors import PlanError, ServiceError
+from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
@@ -29,7 +29,8 @@ class Loaded:
 def check_approved(warehouse: Warehouse) -> plans.Plan:
     """The current plan, if it may be loaded.
 
-    Raises ``PlanError`` when it waits for a person, ``PlanStale`` or ``BreakerOpen``. Before the first finish a person
+    Raises ``PlanWaits`` when a person has to approve it, ``PlanStale``, ``BreakerOpen``, or ``PlanError`` when it was
+    loaded already. Before the first finish a person
     has to approve a plan by its hash; afterwards the settings are the standing approval, inside the breakers.
     """
     with warehouse.transaction() as connection:
@@ -39,7 +40,7 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
             raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
         plans.check_not_stale(connection, plan)
         if plan.operations and not plan.approved and not settings.initial_sync_finished:
-            raise PlanError(
+            raise PlanWaits(
                 f"Plan {plan.hash[:12]} waits for a person: the initial sync is not finished yet.",
                 f"Look at it with `bms-pipeline preview`, then load it with `bms-pipeline finish {plan.hash[:12]}`.",
             )

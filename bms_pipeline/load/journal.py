@@ -188,14 +188,32 @@ def _remember_match(connection: duckdb.DuckDBPyConnection, entity: Entity, now: 
 
 
 def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    columns = ", ".join(schema.loaded_columns(entity))
-    values = ", ".join([*(f"b.{each}" for each in entity.columns), *(f"p.{each}" for each in entity.columns)])
+    """Both sides' values become the base of the next comparison.
+
+    What was written is the base of both. What an update left alone keeps its base, so that a person's edit goes on
+    being one; what an adoption found is taken as it was.
+    """
     table = f"sync.loaded_{entity.name}"
-    connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
     connection.execute(
-        f"INSERT INTO {table} ({columns}) SELECT l.bms_id, {values} FROM loaded l"
-        f" JOIN bms.{entity.name} b ON b.bms_id = l.bms_id"
-        f" JOIN passportal.{entity.name} p ON p.passportal_id = l.found_id"
+        sql.read("remember_values").format(
+            entity=entity.name,
+            values=", ".join(_base_of(each) for each in entity.columns),
+        )
+    )
+    connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
+    connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
+
+
+def _base_of(column: str) -> str:
+    """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
+    after = f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
+    return (
+        f"CASE WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
+        f" WHEN l.operation = 'create' THEN p.{column} WHEN o.bms_id IS NOT NULL THEN o.bms_{column}"
+        f" ELSE b.{column} END AS bms_{column},"
+        f" CASE WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
+        f" WHEN o.bms_id IS NOT NULL THEN o.passportal_{column}"
+        f" ELSE p.{column} END AS passportal_{column}"
     )
 
 

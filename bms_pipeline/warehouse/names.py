@@ -38,8 +38,8 @@ def loose_key(key_sql: str) -> str:
     Never a match by itself: it only keeps a record from being created beside what may be the same one.
     """
     words = (
-        f"string_split_regex(regexp_replace(replace(strip_accents({key_sql}), '&', ' and '),"
-        r" '[^\p{L}\p{N}]+', ' ', 'g'), ' +')"
+        f"string_split(regexp_replace(replace(strip_accents({key_sql}), '&', ' and '),"
+        r" '[^\p{L}\p{N}]+', ' ', 'g'), ' ')"
     )
     suffixes = ", ".join(repr(each) for each in LEGAL_SUFFIXES)
     kept = f"list_filter({words}, lambda word: word <> '' AND word NOT IN ({suffixes}))"

@@ -40,7 +40,7 @@ def complaint(result: subprocess.CompletedProcess[str], *words: str) -> str:
     assert result.returncode == 1, (result.stdout, result.stderr)
     assert "Traceback" not in result.stderr
     assert CANARY not in result.stdout + result.stderr
-    assert result.stderr.count("Error:") == 1
+    assert len([each for each in result.stderr.splitlines() if each.startswith("Error:")]) == 1
     assert "Next:" in result.stderr
     for word in words:
         assert word in result.stderr, result.stderr

@@ -207,5 +207,3 @@ def test_a_marker_tells_apart_what_names_do_not(world: World) -> None:
         connection.execute("DELETE FROM sync.matches WHERE entity = 'contacts'")
     world.plan()
     assert world.decisions("contacts")[1].passportal_id == "P1"
-
-

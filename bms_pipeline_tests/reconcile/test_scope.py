@@ -140,10 +140,15 @@ def test_only_the_chosen_clients_and_what_is_in_them_are_in_scope(
     world.decide(Scope(clients=(MATCHED,)))
     for entity in ("clients", "contacts", "locations", "assets"):
         for bms_id, found in world.decisions(entity).items():
-            inside = bms_id == MATCHED if entity == "clients" else decided[entity][bms_id].reason[:7] != "client_" and (
-                (entity, bms_id) != ("assets", 3)
+            inside = (
+                bms_id == MATCHED
+                if entity == "clients"
+                else decided[entity][bms_id].reason[:7] != "client_" and ((entity, bms_id) != ("assets", 3))
             )
-            assert found == (decided[entity][bms_id] if inside else ("out of scope", "not_selected", None)), (entity, bms_id)
+            assert found == (decided[entity][bms_id] if inside else ("out of scope", "not_selected", None)), (
+                entity,
+                bms_id,
+            )
     assert world.decisions("users") == decided["users"], "users are in no client"
 
 

@@ -1,0 +1,100 @@
+"""Passportals that misbehave, around one that does not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from bms_pipeline.entities import Entity
+from bms_pipeline.errors import ServiceUnreachable
+from bms_pipeline.passportal.embedded import EmbeddedPassportal
+from bms_pipeline.passportal.target import Outcome, Write
+
+Fault = Literal["", "before", "after"]
+"""A call fails before it takes effect, or after it: the caller cannot tell which."""
+_T = TypeVar("_T")
+
+
+class Passing:
+    """A target that passes every call on and remembers it; subclasses misbehave in ``call``."""
+
+    def __init__(self, inner: EmbeddedPassportal, batch_size: int = 1000) -> None:
+        self.inner = inner
+        self.batch_size = batch_size
+        self.can_create = inner.can_create
+        self.calls: list[tuple[str, str, tuple[int, ...]]] = []
+        """(verb, entity, BMS ids)."""
+
+    def call(self, verb: str, entity: Entity, writes: Sequence[Write], go: Callable[[], _T]) -> _T:
+        """Do it."""
+        self.calls.append((verb, entity.name, tuple(each.bms_id for each in writes)))
+        return go()
+
+    def snapshot(self, entity: Entity, file: Path) -> None:
+        """See ``Target.snapshot``."""
+        self.call("snapshot", entity, (), lambda: self.inner.snapshot(entity, file))
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.create``."""
+        return self.call("create", entity, writes, lambda: self.inner.create(entity, writes))
+
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.update``."""
+        return self.call("update", entity, writes, lambda: self.inner.update(entity, writes))
+
+    def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
+        """See ``Target.find``."""
+        return self.call("find", entity, writes, lambda: self.inner.find(entity, writes))
+
+
+class Failing(Passing):
+    """Fails at the calls that ``faults`` says, (verb, entity) → when; each once."""
+
+    def __init__(self, inner: EmbeddedPassportal, faults: dict[tuple[str, str], Fault], batch_size: int = 1000) -> None:
+        super().__init__(inner, batch_size)
+        self.faults = dict(faults)
+
+    def call(self, verb: str, entity: Entity, writes: Sequence[Write], go: Callable[[], _T]) -> _T:
+        """Do it, or not, or do it and lose the answer."""
+        fault = self.faults.pop((verb, entity.name), "")
+        return _disturbed(fault, lambda: super(Failing, self).call(verb, entity, writes, go))
+
+
+class RandomlyFailing(Passing):
+    """Fails at one call in three, ``faults`` times."""
+
+    def __init__(self, inner: EmbeddedPassportal, seed: int, faults: int, batch_size: int) -> None:
+        super().__init__(inner, batch_size)
+        self.random = random.Random(seed)
+        self.left = faults
+
+    def call(self, verb: str, entity: Entity, writes: Sequence[Write], go: Callable[[], _T]) -> _T:
+        """Do it, or not, or do it and lose the answer."""
+        fault = self.random.choice(("", "", "", "", "before", "after")) if self.left else ""
+        self.left -= bool(fault)
+        return _disturbed(fault, lambda: super(RandomlyFailing, self).call(verb, entity, writes, go))
+
+
+class Refusing(Passing):
+    """Refuses the writes of some records, and does the others."""
+
+    def __init__(self, inner: EmbeddedPassportal, entity: str, *bms_ids: int) -> None:
+        super().__init__(inner)
+        self.entity, self.bms_ids = entity, bms_ids
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.create``."""
+        refused = {each.bms_id for each in writes if entity.name == self.entity and each.bms_id in self.bms_ids}
+        done = {each.bms_id: each for each in super().create(entity, [w for w in writes if w.bms_id not in refused])}
+        return [done.get(w.bms_id, Outcome(w.bms_id, done=False, detail="the service says no")) for w in writes]
+
+
+def _disturbed(fault: str, go: Callable[[], _T]) -> _T:
+    if fault == "before":
+        raise ServiceUnreachable("the connection was reset")
+    answer = go()
+    if fault == "after":
+        raise ServiceUnreachable("no answer in time")
+    return answer
