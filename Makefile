@@ -17,7 +17,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (once, a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	    --editable .
 	@touch $@
 
 demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZE=small for a quick one

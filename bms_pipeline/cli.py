@@ -365,11 +365,26 @@ def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
     for endpoint, calls in shown["budget"].items():
         if calls["used"]:
             out.print(f"[dim]calls this hour: {calls['used']:>5} of {calls['limit']} {endpoint}[/]", highlight=False)
+    command = _command(settings)
     out.print("Where to look next:", highlight=False)
-    if any(_of(shown, "unmatched")) or any(_of(shown, "ambiguous")):
-        out.print("  bms-pipeline preview --saved     why records are unmatched, ambiguous or kept", highlight=False)
-    out.print("  bms-pipeline explain ENTITY ID   one record's story", highlight=False)
-    out.print(f"  {settings.warehouse_file}   everything, for any DuckDB client", highlight=False, soft_wrap=True)
+    for arguments, what in (
+        ("preview --saved", "why records are unmatched, ambiguous or kept"),
+        ("explain assets ID", "one record's story"),
+    ):
+        out.print(f"  {command} {arguments}   [dim]{what}[/]", highlight=False, soft_wrap=True)
+    file = os.path.relpath(settings.warehouse_file)
+    out.print(f"  {file}   [dim]everything, for any DuckDB client[/]", highlight=False, soft_wrap=True)
+
+
+def _command(settings: Settings) -> str:
+    """What to type in this folder to reach the same home: the demo's is not the default one."""
+    home = settings.bms_pipeline_home
+    chosen = (
+        ""
+        if home == Settings.model_fields["bms_pipeline_home"].default
+        else f"BMS_PIPELINE_HOME={os.path.relpath(home)} "
+    )
+    return chosen + ("bms-pipeline" if shutil.which("bms-pipeline") else os.path.relpath(sys.argv[0]))
 
 
 def _print_overview(shown: dict[str, Any]) -> None:

@@ -140,6 +140,7 @@ class KeptOpen(Warehouse):
         super().__init__(file)
         self._held = contextlib.ExitStack()
         self._kept = self._held.enter_context(super().open())
+        self._kept.execute("SET threads = 1")  # plenty for a handful of records, at less cost
 
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -257,11 +258,15 @@ class World:
             apply.load_entity(self.warehouse, target or self.passportal, entity, plan)
         return apply.close_plan(self.warehouse, plan)
 
+    def finish(self, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
+        """A person approves the current plan, and it is loaded; the counts by outcome."""
+        sync.approve(self.warehouse, sync.current_plan(self.warehouse).hash)
+        return self.load(target)
+
     def cycle(self, scope: Scope | None = CREATE_ALL, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """One whole sync with a person who approves it; the counts by outcome."""
-        plan = self.plan(scope, target)
-        sync.approve(self.warehouse, plan.hash)
-        return self.load(target)
+        self.plan(scope, target)
+        return self.finish(target)
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask the warehouse."""
@@ -316,5 +321,6 @@ def opened_world(home: Path, like: World | None = None, **content: Any) -> Itera
         lists = ("accounts", "employees", "contacts", "assets")
         content = {each: copy.deepcopy(getattr(like, each)) for each in lists} | {"entities": like.entities} | content
     warehouse = KeptOpen(settings.warehouse_file)
-    with closing(connect(settings.passportal_file)), closing(warehouse):
+    with closing(connect(settings.passportal_file)) as passportal, closing(warehouse):
+        passportal.execute("SET threads = 1")
         yield World(settings, warehouse, EmbeddedPassportal(settings.passportal_file), **content)

@@ -47,7 +47,7 @@ class EmbeddedPassportal:
     """The target in ``file``; made when first used."""
 
     can_create = frozenset(each.name for each in ENTITIES)
-    batch_size = 1000
+    batch_size = 5000
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -103,7 +103,7 @@ def test_which_value_wins(planned: dict[int, Operation], number: int, case: Case
 
 
 def test_loading_it_writes_just_that_and_then_there_is_nothing_to_do(loaded: World, tmp_path: Path) -> None:
-    loaded.cycle()
+    loaded.finish()
     stored = {each.marker: each.details.get("Job Title") or None for each in loaded.content() if each.type == "contact"}
     for number, (name, case) in NUMBERED.items():
         written = case.expected.removeprefix("write ") if case.expected.startswith("write ") else case.passportal
@@ -114,18 +114,24 @@ def test_loading_it_writes_just_that_and_then_there_is_nothing_to_do(loaded: Wor
 # What takes more than one round
 
 
-@pytest.fixture
-def world(world: World) -> World:
-    """A contact that was adopted with a job title and a phone."""
-    world.entities = (CLIENTS, CONTACT_RECORDS)
-    world.accounts = [account(1, "Acme")]
-    world.contacts = [titled(1, "a")]
-    world.passportal_holds(
-        clients=[in_passportal("C1", "Acme")],
-        contacts=[in_passportal("P1", "Person 1", "C1", job_title="a", mobile_phone="555")],
-    )
-    world.cycle()
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A contact that was adopted with a job title and a mobile phone."""
+    with opened_world(tmp_path_factory.mktemp("adopted"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+        world.accounts = [account(1, "Acme")]
+        world.contacts = [titled(1, "a")]
+        world.passportal_holds(
+            clients=[in_passportal("C1", "Acme")],
+            contacts=[in_passportal("P1", "Person 1", "C1", job_title="a", mobile_phone="555")],
+        )
+        world.cycle()
     return world
+
+
+@pytest.fixture
+def world(adopted: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=adopted) as world:
+        yield world
 
 
 def test_adopting_fills_what_is_empty_and_leaves_what_is_there(world: World) -> None:
@@ -138,7 +144,7 @@ def test_adopting_fills_what_is_empty_and_leaves_what_is_there(world: World) -> 
     assert "job_title" not in found.changes
     assert "name" not in found.changes, "it is identical as matching understands it"
     assert found.kept == {"job_title": ("BMS says", "Passportal says")}
-    counts = world.cycle()["contacts"]
+    counts = world.finish()["contacts"]
     assert (counts["adopted"], counts["failed"]) == (1, 0)
     assert world.plan().operations == 0
 

@@ -54,7 +54,7 @@ def test_a_renamed_record_is_updated_and_never_created(world: World) -> None:
     world.plan(CREATE_ALL)
     assert world.operations("clients")[1].changes == {"name": ("Acme", "Acme International")}
     assert world.operations("contacts")[1].operation == "update"
-    world.cycle()
+    world.finish()
     assert people(world) == [("Acme International", "Ann Smith", "1"), ("Beta", "Bob Ray", "2")]
     assert_settled(world)
 
@@ -66,7 +66,7 @@ def test_a_record_renamed_to_anothers_name_keeps_its_match(world: World) -> None
         1: ("matched", "C1"),
         2: ("matched", "C2"),
     }
-    world.cycle()
+    world.finish()
     assert world.titles("client") == ["Beta", "Beta"]
     assert_settled(world)
 
@@ -105,7 +105,7 @@ def test_a_match_that_vanished_from_passportal_waits_for_a_person(world: World) 
     assert world.decisions("contacts")[1] == ("unmatched", "passportal_record_gone", None)
     assert people(world) == [("Beta", "Bob Ray", "2")], "it is not created again, whoever deleted it meant it"
     world.passportal_holds(contacts=[in_passportal("P9", "Ann Lee", "C1")])
-    world.cycle(CREATE_ALL)
+    world.reconcile(CREATE_ALL)
     assert world.decisions("contacts")[1].disposition == "unmatched", "nor matched to another"
 
 
@@ -138,7 +138,7 @@ def test_a_record_that_moved_is_created_in_its_new_client_and_stays_in_the_old(w
     world.contacts[0] = contact(1, 2, "Ann", "Lee")
     world.plan(CREATE_ALL)
     assert world.decisions("contacts")[1] == ("to create", "moved_to_this_client", None)
-    world.cycle()
+    world.finish()
     assert people(world) == [("Acme", "Ann Lee", "1"), ("Beta", "Ann Lee", "1"), ("Beta", "Bob Ray", "2")]
     assert_settled(world)
 
@@ -165,7 +165,6 @@ def test_a_record_that_moved_away_and_back_is_the_one_it_was(world: World, back_
     world.contacts[0] = contact(1, 2, "Ann", "Lee")
     world.cycle()
     world.contacts[0] = contact(1, 1, "Ann", back_as)
-    world.cycle()
     world.cycle()
     assert [(client, marker) for client, _, marker in people(world)] == [("Acme", "1"), ("Beta", "1"), ("Beta", "2")]
     assert_settled(world)
@@ -205,5 +204,5 @@ def test_a_marker_tells_apart_what_names_do_not(world: World) -> None:
     world.passportal_holds(contacts=[in_passportal("P9", "Ann Lee", "C1")])
     with world.warehouse.transaction() as connection:
         connection.execute("DELETE FROM sync.matches WHERE entity = 'contacts'")
-    world.plan()
+    world.reconcile()
     assert world.decisions("contacts")[1].passportal_id == "P1"

@@ -20,4 +20,4 @@ SELECT r.bms_id, r.account_id, r.client_id, r.passportal_id, b.name, r.dispositi
 FROM sync.reconciled_{entity} r
 JOIN bms.{entity} b ON b.bms_id = r.bms_id
 LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
-LEFT JOIN sync.loaded_{entity} l ON l.bms_id = r.bms_id AND NOT r.is_new_match
+LEFT JOIN sync.loaded_{entity} l ON l.bms_id = CASE WHEN NOT r.is_new_match THEN r.bms_id END

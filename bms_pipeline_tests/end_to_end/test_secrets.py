@@ -1,0 +1,41 @@
+"""No secret in any output or file: unique canaries through every command and the failures, then a search of every byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import zstandard
+
+from bms_pipeline.sandbox.process import running_sandbox
+from bms_pipeline_tests.running import Home
+
+PASSWORD, MFA_SEED = "canary-password-91c4e7", "CANARYMFASEEDAAAA"
+COMMANDS = (
+    ("authenticate",),
+    ("sync", "--create-unmatched"),
+    ("preview", "--json"),
+    ("status", "--json"),
+    ("explain", "clients", "1"),
+)
+
+
+def test_no_secret_reaches_any_output_or_file(tmp_path: Path) -> None:
+    with running_sandbox("small", 6, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
+        home = Home(tmp_path / "home", sandbox)
+        real = sandbox.login["password"]
+        outputs = [home.run(*command) for command in COMMANDS]
+        assert outputs[1].returncode == 0, outputs[1].stderr
+        outputs += [home.run(*command, BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED) for command in COMMANDS]
+        sandbox.behave(faults=[{"route": "employees", "kind": "html"}])
+        outputs.append(home.run("sync", "--full"))
+        sandbox.behave(faults=[{"route": "authenticate", "kind": "status", "status": 500}])
+        outputs.append(home.run("authenticate", BMS_PASSWORD=PASSWORD))
+        secrets = [each.encode() for each in (real, PASSWORD, MFA_SEED)]
+        for output in outputs:
+            assert not [each for each in secrets if each in (output.stdout + output.stderr).encode()], output.args
+        for file in [each for each in home.folder.rglob("*") if each.is_file()]:
+            content = file.read_bytes()
+            if file.suffix == ".zst":
+                content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+            assert not [each for each in secrets if each in content], file
+        assert len(list(home.folder.rglob("*"))) > 10
