@@ -144,7 +144,7 @@ JUNK_SERIALS = (
     "UNKNOWN",
     "XXXXXXXX",
 )
-_SERIAL = "upper(regexp_replace(serial_number, '[^0-9A-Za-z]', '', 'g'))"
+_SERIAL = r"upper(regexp_replace(serial_number, '[^\p{L}\p{M}\p{N}]', '', 'g'))"
 SERIAL_KEY = (
     f"CASE WHEN length({_SERIAL}) >= 4 AND {_SERIAL} NOT IN ({', '.join(repr(each) for each in JUNK_SERIALS)})"
     f" AND NOT regexp_full_match({_SERIAL}, '0*|X*') THEN {_SERIAL} END"

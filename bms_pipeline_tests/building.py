@@ -194,6 +194,12 @@ class World:
     entities: Sequence[Entity] = ENTITIES
     sweeps: int = 0
 
+    def let_go_of_the_warehouse(self) -> None:
+        """From now on it is opened and closed as the product does it, and other processes get in between."""
+        if isinstance(self.warehouse, KeptOpen):
+            self.warehouse.close()
+        self.warehouse = Warehouse(self.settings.warehouse_file)
+
     def passportal_holds(self, **records: Sequence[Row]) -> None:
         """Enter ``records`` (entity → rows) in Passportal as a person does."""
         for name, rows in records.items():

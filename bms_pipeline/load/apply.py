@@ -31,7 +31,8 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
 
     Raises ``PlanWaits`` when a person has to approve it, ``PlanStale``, ``BreakerOpen``, or ``PlanError`` when it was
     loaded already. Before the first finish a person
-    has to approve a plan by its hash; afterwards the settings are the standing approval, inside the breakers.
+    has to approve a plan by its hash; afterwards the settings are the standing approval, inside the breakers, for all
+    but a plan that creates what is unmatched.
     """
     with warehouse.transaction() as connection:
         plan = plans.current_plan(connection)
@@ -39,9 +40,10 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
         if plan.loaded:
             raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
         plans.check_not_stale(connection, plan)
-        if plan.operations and not plan.approved and not settings.initial_sync_finished:
+        if plan.operations and not plan.approved and (plan.create_unmatched or not settings.initial_sync_finished):
+            why = "it creates what is unmatched" if plan.create_unmatched else "the initial sync is not finished yet"
             raise PlanWaits(
-                f"Plan {plan.hash[:12]} waits for a person: the initial sync is not finished yet.",
+                f"Plan {plan.hash[:12]} waits for a person: {why}.",
                 f"Look at it with `bms-pipeline preview`, then load it with `bms-pipeline finish {plan.hash[:12]}`.",
             )
         plans.check_breakers(connection, plan, settings)

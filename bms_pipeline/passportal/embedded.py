@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.passportal.target import Outcome, Write
-from bms_pipeline.warehouse.connection import connect, reported, transaction
+from bms_pipeline.warehouse.connection import connect, make_whole, reported, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -55,12 +54,7 @@ class EmbeddedPassportal:
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with reported(self._file):
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self._file.exists():
-                unfinished = self._file.with_name(f"{self._file.name}.{os.getpid()}.new")
-                with contextlib.closing(connect(unfinished, 0)) as connection:
-                    connection.execute(_SCHEMA)
-                unfinished.replace(self._file)
+            make_whole(self._file, _fill)
             with contextlib.closing(connect(self._file)) as connection, transaction(connection):
                 yield connection
 
@@ -187,6 +181,10 @@ class EmbeddedPassportal:
             )
 
 
+def _fill(new: duckdb.DuckDBPyConnection) -> None:
+    new.execute(_SCHEMA)
+
+
 def _details(entity: Entity, values: dict[str, str]) -> dict[str, str]:
     labels = entity.labels
     return {labels[column]: text for column, text in values.items() if column != "name"}
@@ -194,7 +192,7 @@ def _details(entity: Entity, values: dict[str, str]) -> dict[str, str]:
 
 def _plain(text: str | None) -> str:
     """``text`` as a snapshot shows it: without blanks around it, and a blank one as none."""
-    return (text or "").strip(" ")
+    return (text or "").strip()
 
 
 def _refusal(

@@ -40,6 +40,7 @@ def reconcile(
     """
     connection.execute(_in_scope_sql(entity, settings, scope))
     connection.execute("CREATE OR REPLACE TEMP TABLE pairs (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)")
+    connection.execute(sql.read("marked_pairs").format(entity=entity.name, has_client=str(entity.has_client).lower()))
     for rule in entity.rules:
         connection.execute(_pairs_sql(entity, rule))
     connection.execute(_leftovers_sql(entity))
@@ -83,6 +84,7 @@ def _pairs_sql(entity: Entity, rule: Rule) -> str:
     evidence = [key for other in entity.rules if other.across_clients and other != rule for key in other.keys]
     return sql.read("pairs").format(
         entity=entity.name,
+        has_client=str(entity.has_client).lower(),
         group=", ".join(group),
         borne=" AND ".join(f"{key} IS NOT NULL" for key in rule.keys),
         evidence="".join(f", any_value({key}) AS {key}" for key in evidence),
@@ -96,6 +98,7 @@ def _leftovers_sql(entity: Entity) -> str:
     """SQL for the temp table ``leftover``: why a record that no rule matched was not, so far as other records tell."""
     return sql.read("leftovers").format(
         entity=entity.name,
+        has_client=str(entity.has_client).lower(),
         # Where a person decides about twins, all are counted; elsewhere only those that have a namesake in Passportal.
         every_twin=str(entity.decided_by_person).lower(),
         loose_bms=names.loose_key("r.name_key"),

@@ -40,6 +40,7 @@ class Plan:
     operations: int
     entities: tuple[EntityName, ...]
     clients: tuple[int, ...] | None
+    create_unmatched: bool
     approved: bool
     loaded: bool
     stale: bool
@@ -63,7 +64,13 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
             plan_id,
             fingerprint,
             now,
-            json.dumps({"entities": [each.name for each in entities], "clients": scope.clients}),
+            json.dumps(
+                {
+                    "entities": [each.name for each in entities],
+                    "clients": scope.clients,
+                    "create_unmatched": scope.create_unmatched,
+                }
+            ),
             _inputs(connection),
             operations,
         ],
@@ -88,6 +95,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         operations=row[3],
         entities=tuple(scope["entities"]),
         clients=None if scope["clients"] is None else tuple(scope["clients"]),
+        create_unmatched=scope["create_unmatched"],
         approved=row[5],
         loaded=row[6],
         stale=row[7] != _inputs(connection),

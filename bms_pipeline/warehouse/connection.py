@@ -11,7 +11,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -57,7 +57,8 @@ class Warehouse:
                 self._prepare()
             connection = connect(self.file, self._wait_seconds)
             try:
-                connection.create_function("fold_name", names.fold_name, ["VARCHAR"], "VARCHAR")
+                with contextlib.suppress(duckdb.CatalogException):  # another connection of this process made it
+                    connection.create_function("fold_name", names.fold_name_for_sql, ["VARCHAR"], "VARCHAR")
                 yield connection
             finally:
                 connection.close()
@@ -69,22 +70,28 @@ class Warehouse:
             yield connection
 
     def _prepare(self) -> None:
-        """Create or migrate the file; a new one gets its name only once it is whole.
-
-        A process killed during the first writes of a new DuckDB file leaves one that never opens again (measured).
-        """
-        self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self.file.exists():
-            unfinished = self.file.with_name(f"{self.file.name}.{os.getpid()}.new")
-            unfinished.unlink(missing_ok=True)
-            with contextlib.closing(connect(unfinished, 0)) as connection, transaction(connection):
-                schema.migrate(connection)
-            with contextlib.suppress(FileExistsError):  # another process was first: its file is as good
-                os.link(unfinished, self.file)
-            unfinished.unlink()
+        """Create or migrate the file."""
+        make_whole(self.file, schema.migrate)
         with contextlib.closing(connect(self.file, self._wait_seconds)) as connection, transaction(connection):
             schema.migrate(connection)
         self._prepared = True
+
+
+def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
+    """Make ``file`` unless it exists: filled under another name first, so that it is whole from its first moment.
+
+    A process killed during the first writes of a new DuckDB file leaves one that never opens again (measured).
+    """
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if file.exists():
+        return
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.new")
+    unfinished.unlink(missing_ok=True)
+    with contextlib.closing(connect(unfinished, 0)) as connection, transaction(connection):
+        fill(connection)
+    with contextlib.suppress(FileExistsError):  # another process was first: its file is as good
+        os.link(unfinished, file)
+    unfinished.unlink()
 
 
 def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
@@ -113,11 +120,13 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit at the end, roll back on any exception.
 
-    DuckDB's ``COMMIT`` after a failed statement reports success and keeps nothing (measured), so it is never reached.
+    DuckDB's ``COMMIT`` after a failed statement reports success and keeps nothing (measured). Where somebody swallowed
+    that statement's error, the transaction is asked whether it still stands before it is committed.
     """
     connection.execute("BEGIN")
     try:
         yield
+        connection.execute("SELECT 1")
     except BaseException:
         with contextlib.suppress(duckdb.Error):
             connection.execute("ROLLBACK")

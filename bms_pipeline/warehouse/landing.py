@@ -23,6 +23,7 @@ _JSON_TYPES = {
     "BIGINT": {"BIGINT", "UBIGINT"},
     "VARCHAR": {"VARCHAR"},
     "BOOLEAN": {"BOOLEAN"},
+    "OBJECT": {"OBJECT"},
 }
 
 
@@ -77,16 +78,16 @@ def _source(entity: Entity, files: str) -> str:
 
 
 def _stage_sql(entity: Entity, folder: Path) -> str:
-    blank_is_null = [f"nullif(trim({entity.name_sql}), '') AS name"]
-    blank_is_null += [f"nullif(trim({each.sql}), '') AS {each.name}" for each in entity.fields]
+    values = [f"{names.value(entity.name_sql)} AS name"]
+    values += [f"{names.value(each.sql)} AS {each.name}" for each in entity.fields]
     return sql.read("stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
         structure=json.dumps(dict(entity.wire)),
-        paths=[f"$.{key}" for key in entity.wire],
+        shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
         account_type=entity.account_type_sql,
-        columns=", ".join(blank_is_null),
+        columns=", ".join(values),
         active=entity.active_sql,
         modified=entity.modified_sql,
         # The whole JSON is kept only where it holds more than the declared keys: kept for every record it costs more
@@ -110,36 +111,53 @@ def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder:
             f"{entity.name}: {nameless[1]} records have no readable id, the first in {nameless[0]}.",
             "Nothing was replaced. Look at that page; if BMS changed its format, report it with the page attached.",
         )
-    examples = connection.execute(
-        "SELECT shape, min(filename), arg_min(bms_id, filename) FROM staged GROUP BY shape"
-    ).fetchall()
+    examples = connection.execute("SELECT shape, min(filename) FROM staged GROUP BY shape").fetchall()
     if not examples:
         return ()
-    wanted = {example[2]: example[1] for example in examples}
     rows = connection.execute(
-        f"SELECT DISTINCT ON (id) (json ->> '$.id')::BIGINT AS id, filename, json_keys(json), json_type(json, $paths)"
-        f" FROM ({_source(entity, '$files')}) WHERE id IN (SELECT unnest($ids))",
-        {
-            "paths": [f"$.{key}" for key in entity.wire],
-            "files": sorted(set(wanted.values())),
-            "ids": list(wanted),
-        },
+        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, json_keys(json) FROM"
+        f" (SELECT *, {_shape(entity)} AS shape FROM ({_source(entity, '$files')}))"
+        " WHERE shape IN (SELECT unnest($shapes))",
+        {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
     ).fetchall()
-    for bms_id, filename, _, types in rows:
-        for (key, declared), found in zip(entity.wire.items(), types, strict=True):
-            _check_type(entity, key, declared, found, f"record {bms_id} in {Path(filename).relative_to(folder.parent)}")
-    return tuple(sorted({key for row in rows for key in row[2]} - documented_keys(entity)))
+    for bms_id, filename, *types, _ in rows:
+        where = f"record {bms_id} in {Path(filename).relative_to(folder.parent)}"
+        for (key, declared), found in zip(_leaves(entity), types, strict=True):
+            _check_type(entity, key, declared, found, where)
+    return tuple(sorted({key for row in rows for key in row[-1]} - documented_keys(entity)))
 
 
-def _check_type(entity: Entity, key: str, declared: WireType, found: str | None, where: str) -> None:
-    if found is None or found == "NULL":
-        return
+def _leaves(entity: Entity) -> list[tuple[str, WireType]]:
+    """JSON path → declared type: every key that is read, and those of the elements of arrays that are read."""
+    leaves: list[tuple[str, WireType]] = list(entity.wire.items())
+    for key, declared in entity.wire.items():
+        if isinstance(declared, list):
+            leaves.append((f"{key}[*]", "OBJECT"))
+            leaves += [(f"{key}[*].{inner}", kind) for inner, kind in declared[0].items() if isinstance(kind, str)]
+    return leaves
+
+
+def _types(entity: Entity) -> str:
+    """SQL for the JSON type of each leaf; a list of them where there are several elements."""
+    return ", ".join(f"json_type(json, '$.{path}')" for path, _ in _leaves(entity))
+
+
+def _shape(entity: Entity) -> str:
+    """SQL for a number that is the same for records with the same keys of the same types."""
+    return f"hash(json_keys(json), {_types(entity)})"
+
+
+def _check_type(entity: Entity, path: str, declared: WireType, found: str | list[str] | None, where: str) -> None:
     allowed = {"ARRAY"} if isinstance(declared, list) else _JSON_TYPES[str(declared)]
-    if found not in allowed:
-        raise LandingError(
-            f"{entity.name}: field {key} is {found} where {' or '.join(sorted(allowed))} was declared, {where}.",
-            "Nothing was replaced. BMS changed this field; the declaration in entities.py has to follow.",
-        )
+    for each in found if isinstance(found, list) else [found]:
+        if each not in (None, "NULL", *allowed):
+            field, _, inner = path.partition("[*]")
+            inside = f" (its {inner.removeprefix('.')})" if inner else ""
+            raise LandingError(
+                f"{entity.name}: field {field} {inside}is {each} where {' or '.join(sorted(allowed))} was declared,"
+                f" {where}.".replace("  ", " "),
+                "Nothing was replaced. BMS changed this field; the declaration in entities.py has to follow.",
+            )
 
 
 def _keep_latest(connection: duckdb.DuckDBPyConnection) -> None:
@@ -177,9 +195,10 @@ def _replace(
     gone = 0
     if set_aside is not None:
         present = ", ".join(map(str, set_aside)) or "NULL"
+        listed = "account_id" if entity.array_in else "bms_id"  # what was set aside is a row of the list
         absent = (
             f"missing_since IS NULL AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
-            f" AND coalesce(bms_id NOT IN ({present}), true)"
+            f" AND coalesce({listed} NOT IN ({present}), true)"
         )
         (gone,) = _row(connection, f"SELECT count(*) FROM {table} WHERE {absent}")
         if gone:
@@ -209,7 +228,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     The file has ``passportal_id, client_id, bms_id, last_modified`` and the entity's columns.
     """
     columns = list(schema.passportal_columns(entity))
-    values = ", ".join(f"nullif(trim({each}), '') AS {each}" for each in entity.columns)
+    values = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
     keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"

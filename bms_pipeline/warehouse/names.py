@@ -7,7 +7,11 @@ takes a short cut for names in plain ASCII and calls ``fold_name`` for the rest.
 
 from __future__ import annotations
 
+import sys
 import unicodedata
+
+BLANKS = "".join(chr(each) for each in range(sys.maxunicode + 1) if chr(each).isspace())
+"""Every character that counts as white space."""
 
 
 def fold_name(name: str) -> str | None:
@@ -22,8 +26,18 @@ def name_key(name_sql: str) -> str:
     Plain ASCII without white space to collapse needs only ``lower`` and ``trim``: nearly every name, at a tenth of the
     time.
     """
-    plain = f"regexp_full_match({name_sql}, '[!-~]*( [!-~]+)*')"
-    return f"CASE WHEN {plain} THEN nullif(lower({name_sql}), '') ELSE fold_name({name_sql}) END"
+    plain = f"regexp_full_match({name_sql}, '[!-~]+( [!-~]+)*')"
+    return f"CASE WHEN {plain} THEN lower({name_sql}) ELSE nullif(fold_name({name_sql}), '') END"
+
+
+def fold_name_for_sql(name: str) -> str:
+    """``fold_name`` as DuckDB can call it: a function there must not return NULL for a value."""
+    return fold_name(name) or ""
+
+
+def value(text_sql: str) -> str:
+    """SQL for a value as it is kept: without white space around it, NULL if that leaves nothing."""
+    return f"nullif(trim({text_sql}, '{BLANKS}'), '')"
 
 
 LEGAL_SUFFIXES = (
@@ -32,14 +46,24 @@ LEGAL_SUFFIXES = (
 )  # fmt: skip
 
 
+# Where what looks like an accent to Unicode is a vowel, and dropping it makes one name of two.
+SCRIPTS_WITH_VOWEL_SIGNS = (
+    "Bengali", "Devanagari", "Gujarati", "Gurmukhi", "Kannada", "Khmer", "Lao", "Malayalam", "Myanmar", "Oriya",
+    "Sinhala", "Tamil", "Telugu", "Thai", "Tibetan",
+)  # fmt: skip
+
+
 def loose_key(key_sql: str) -> str:
     """SQL for the near-identity of a name key: accents, punctuation, ``&``/and, legal suffixes and word order gone.
 
     Never a match by itself: it only keeps a record from being created beside what may be the same one.
     """
+    signs = "".join(rf"\p{{{each}}}" for each in SCRIPTS_WITH_VOWEL_SIGNS)
+    accented = f"strlen({key_sql}) > length({key_sql}) AND NOT regexp_matches({key_sql}, '[{signs}]')"
+    bare = f"CASE WHEN {accented} THEN strip_accents({key_sql}) ELSE {key_sql} END"
     words = (
-        f"string_split(regexp_replace(replace(strip_accents({key_sql}), '&', ' and '),"
-        r" '[^\p{L}\p{N}]+', ' ', 'g'), ' ')"
+        f"string_split(regexp_replace(replace({bare}, '&', ' and '),"
+        r" '[^\p{L}\p{M}\p{N}]+', ' ', 'g'), ' ')"
     )
     suffixes = ", ".join(repr(each) for each in LEGAL_SUFFIXES)
     kept = f"list_filter({words}, lambda word: word <> '' AND word NOT IN ({suffixes}))"

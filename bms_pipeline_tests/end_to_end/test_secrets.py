@@ -1,4 +1,4 @@
-"""No secret in any output or file: unique canaries through every command and the failures, then a search of every byte."""
+"""No secret in any output or file: canaries through every command and the failures, then a search of every byte."""
 
 from __future__ import annotations
 

@@ -47,9 +47,8 @@ def job_titles(world: World) -> dict[str | None, str | None]:
 
 
 def test_a_record_that_changed_since_the_plan_is_refused_as_stale_and_the_others_go_on(approved: World) -> None:
-    approved.edit_passportal(
-        "UPDATE records SET details = map_concat(details, MAP {'Job Title': 'edited'}) WHERE marker = '1' AND type = 'contact'"
-    )
+    edit = "UPDATE records SET details = map_concat(details, MAP {'Job Title': 'edited'})"
+    approved.edit_passportal(f"{edit} WHERE marker = '1' AND type = 'contact'")
     counts = approved.load()["contacts"]
     assert (counts["updated"], counts["failed"], counts["unchanged"]) == (1, 1, 1)
     assert refused(approved) == {1: "stale: changed meanwhile: Job Title"}

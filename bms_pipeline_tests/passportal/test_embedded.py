@@ -13,9 +13,9 @@ import pytest
 
 from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, USERS, Entity
 from bms_pipeline.errors import WarehouseError
-from bms_pipeline.passportal import embedded
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.warehouse import connection
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import in_passportal, opened_world, write_ndjson
 
@@ -259,17 +259,17 @@ def test_two_processes_that_make_the_file_at_once_lose_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "passportal.duckdb"
-    unhurried = embedded.connect
+    unhurried = connect
 
     def overtaken(new: Path, wait_seconds: float = 60.0) -> duckdb.DuckDBPyConnection:
         """While one makes its unfinished file, the other finishes and enters a client."""
         if new.name.endswith(".new"):
-            monkeypatch.setattr(embedded, "connect", unhurried)
+            monkeypatch.setattr(connection, "connect", unhurried)
             monkeypatch.setattr(os, "getpid", lambda: 1)
             enter(EmbeddedPassportal(file), tmp_path, CLIENTS, in_passportal("C1", "Acme"))
         return unhurried(new, wait_seconds)
 
-    monkeypatch.setattr(embedded, "connect", overtaken)
+    monkeypatch.setattr(connection, "connect", overtaken)
     EmbeddedPassportal(file).find(CLIENTS, [])
     assert [each["name"] for each in snapshot(EmbeddedPassportal(file), tmp_path, CLIENTS)] == ["Acme"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bms_pipeline.entities import CLIENTS, USERS, Entity
 from bms_pipeline_tests.building import (
+    Decision,
     Row,
     World,
     account,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -36,42 +37,47 @@ TABLE: dict[str, dict[EntityName, tuple[str, str]]] = {
 }  # fmt: skip
 
 
+@dataclass
+class Tenant:
+    """Two new records of every entity, one first seen on each side of the first finish."""
+
+    world: World
+    finished_at: str
+
+    def be(self, state: str) -> Scope:
+        """Have the settings of ``state``; what its runs look at."""
+        self.world.query("DELETE FROM sync.settings")
+        if state.startswith("afterwards"):
+            self.world.set("initial_sync_finished_at", self.finished_at)
+        if "all toggles" in state:
+            self.world.set("auto_create", {each.name: state.endswith("on") for each in ENTITIES})
+        return Scope(create_unmatched="create unmatched" in state)
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Two new records of every entity, one on each side of the first finish."""
+def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
     with opened_world(tmp_path_factory.mktemp("creation")) as world:
+        tenant = Tenant(world, "")
         world.passportal_holds(clients=[in_passportal("C1", "Matched")])
+        world.accounts = [account(1, "Matched")]
         for when in (EARLY, LATE):
-            names = f"Name {when}"
-            world.accounts = [
-                account(1, "Matched", *(location(n, f"Site {n}") for n in (EARLY, LATE) if n <= when)),
-                *(each for each in world.accounts if each["id"] != 1),
-                account(when, names),
-            ]
+            world.accounts[0]["locations"].append(location(when, f"Site {when}"))
+            world.accounts.append(account(when, f"Name {when}"))
             world.employees.append(employee(when, "User", str(when)))
             world.contacts.append(contact(when, 1, "Contact", str(when)))
             world.assets.append(asset(when, 1, f"PC {when}"))
             world.land()
-            if when == EARLY:
-                finished_at = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
+            tenant.finished_at = tenant.finished_at or datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
         world.reconcile()
-        world.sweeps = 99
-        world.query("CREATE TABLE main.finish AS SELECT ?::VARCHAR AS at", finished_at)
-        yield world
+        yield tenant
 
 
 @pytest.fixture(scope="module", params=TABLE)
-def decided(request: pytest.FixtureRequest, world: World) -> tuple[str, dict[EntityName, tuple[str, ...]]]:
+def decided(request: pytest.FixtureRequest, tenant: Tenant) -> tuple[str, dict[EntityName, tuple[str, ...]]]:
     """A state, and what was decided in it."""
     state: str = request.param
-    world.query("DELETE FROM sync.settings")
-    if state.startswith("afterwards"):
-        ((finished_at,),) = world.query("FROM main.finish")
-        world.set("initial_sync_finished_at", finished_at)
-    if "all toggles" in state:
-        world.set("auto_create", {each.name: state.endswith("on") for each in ENTITIES})
-    world.decide(Scope(create_unmatched="create unmatched" in state))
-    found = {each.name: world.decisions(each.name) for each in ENTITIES}
+    tenant.world.decide(tenant.be(state))
+    found = {each.name: tenant.world.decisions(each.name) for each in ENTITIES}
     return state, {name: tuple(found[name][n].disposition for n in (EARLY, LATE)) for name in found}
 
 
@@ -81,20 +87,18 @@ def test_who_may_be_created(decided: tuple[str, dict[EntityName, tuple[str, ...]
     assert found[entity] == TABLE[state][entity]
 
 
-def test_a_record_that_came_into_another_client_after_the_first_finish_is_new_there(world: World) -> None:
-    world.query("DELETE FROM sync.settings")
-    ((finished_at,),) = world.query("FROM main.finish")
-    world.set("initial_sync_finished_at", finished_at)
-    world.assets[0] = asset(EARLY, EARLY, "PC 10")
-    world.passportal_holds(clients=[in_passportal("C10", "Name 10")])
-    world.reconcile()
-    assert world.decisions("clients")[EARLY].disposition == "matched"
-    assert world.decisions("assets")[EARLY] == ("unmatched", "waits_for_decision", None)
+def test_a_record_that_came_into_another_client_after_the_first_finish_is_new_there(tenant: Tenant) -> None:
+    scope = tenant.be("afterwards, toggles as they come")
+    tenant.world.assets[0] = asset(EARLY, EARLY, "PC 10")
+    tenant.world.passportal_holds(clients=[in_passportal("C10", "Name 10")])
+    tenant.world.reconcile(scope)
+    assert tenant.world.decisions("clients")[EARLY].disposition == "matched"
+    assert tenant.world.decisions("assets")[EARLY] == ("unmatched", "waits_for_decision", None)
 
 
-def test_what_waits_is_matched_as_soon_as_a_person_has_entered_it_in_passportal(world: World) -> None:
-    world.query("DELETE FROM sync.settings")
-    world.passportal_holds(users=[in_passportal("U10", "user 10")])
-    world.reconcile()
-    assert world.decisions("users")[EARLY] == ("matched", "identical_name", "U10")
-    assert world.decisions("users")[LATE].disposition == "unmatched"
+def test_what_waits_is_matched_as_soon_as_a_person_has_entered_it_in_passportal(tenant: Tenant) -> None:
+    scope = tenant.be("before the first finish")
+    tenant.world.passportal_holds(users=[in_passportal("U10", "user 10")])
+    tenant.world.reconcile(scope)
+    assert tenant.world.decisions("users")[EARLY] == ("matched", "identical_name", "U10")
+    assert tenant.world.decisions("users")[LATE].disposition == "unmatched"

@@ -14,7 +14,10 @@ import pytest
 from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline_tests.building import Operation, Row, World, account, contact, in_passportal, opened_world
 
-TITLE = "UPDATE records SET details = map_concat(details, MAP {'Job Title': ?::VARCHAR}) WHERE marker = ? AND type = 'contact'"
+TITLE = (
+    "UPDATE records SET details = map_concat(details, MAP {'Job Title': ?::VARCHAR})"
+    " WHERE marker = ? AND type = 'contact'"
+)
 
 
 class Case(NamedTuple):

@@ -137,18 +137,12 @@ def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int
 def test_only_the_chosen_clients_and_what_is_in_them_are_in_scope(
     world: World, decided: dict[str, dict[int, Decision]]
 ) -> None:
+    inside = {"clients": {MATCHED}, "contacts": {MATCHED, 11}, "locations": {1, 2, 3}, "assets": {1, 2}}
     world.decide(Scope(clients=(MATCHED,)))
-    for entity in ("clients", "contacts", "locations", "assets"):
+    for entity, bms_ids in inside.items():
         for bms_id, found in world.decisions(entity).items():
-            inside = (
-                bms_id == MATCHED
-                if entity == "clients"
-                else decided[entity][bms_id].reason[:7] != "client_" and ((entity, bms_id) != ("assets", 3))
-            )
-            assert found == (decided[entity][bms_id] if inside else ("out of scope", "not_selected", None)), (
-                entity,
-                bms_id,
-            )
+            expected = decided[entity][bms_id] if bms_id in bms_ids else ("out of scope", "not_selected", None)
+            assert found == expected, (entity, bms_id)
     assert world.decisions("users") == decided["users"], "users are in no client"
 
 

@@ -131,9 +131,14 @@ def test_two_connections_of_one_process_do_not_disturb_each_other(file: Path) ->
 
 def test_an_exception_takes_everything_back(file: Path) -> None:
     warehouse = Warehouse(file)
-    with pytest.raises(LandingError), warehouse.transaction() as connection:
-        connection.execute("CREATE TABLE kept (n INTEGER)")
-        raise LandingError("no")
+
+    def fail() -> None:
+        with warehouse.transaction() as connection:
+            connection.execute("CREATE TABLE kept (n INTEGER)")
+            raise LandingError("no")
+
+    with pytest.raises(LandingError):
+        fail()
     with warehouse.open() as connection, pytest.raises(duckdb.CatalogException):
         connection.execute("FROM kept")
 

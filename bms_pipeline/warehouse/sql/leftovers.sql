@@ -4,13 +4,14 @@ WITH taken AS (
          SELECT passportal_id FROM pairs UNION ALL SELECT passportal_id FROM sync.matches WHERE entity = '{entity}'
      ),
      free AS (
-         SELECT p.* FROM passportal.{entity} p ANTI JOIN taken USING (passportal_id) WHERE p.name_key IS NOT NULL
+         SELECT p.* FROM passportal.{entity} p ANTI JOIN taken USING (passportal_id)
+         WHERE p.name_key IS NOT NULL AND p.bms_id IS NULL AND (p.client_id IS NOT NULL OR NOT {has_client})
      ),
      namesakes AS (SELECT client_id, name_key, count(*) AS free_namesakes FROM free GROUP BY ALL),
      twins AS (
          SELECT client_id, parent_id, name_key, count(*) AS bms_twins
          FROM record r
-         WHERE open_to_match AND name_key IS NOT NULL
+         WHERE is_bearer AND name_key IS NOT NULL
            AND ({every_twin} OR EXISTS (FROM namesakes n WHERE n.client_id = r.client_id AND n.name_key = r.name_key))
          GROUP BY ALL
      ),

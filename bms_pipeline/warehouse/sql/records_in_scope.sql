@@ -23,6 +23,8 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            WHEN c.disposition NOT IN ('matched', 'to create') THEN 'client_' || replace(c.disposition, ' ', '_')
        END AS blocked,
        out_of_scope IS NULL AND NOT excluded AND blocked IS NULL AS open_to_match,
+       -- Counts as one of several of its name or serial, also where this run does not look at it.
+       b.is_active AND NOT {wrong_type} AND NOT excluded AS is_bearer,
        -- Without a match, or with one in a client that its account is no longer matched to.
        linked_to IS NULL OR linked_in IS DISTINCT FROM c.passportal_id AND NOT m.link_is_gone AS is_free
 FROM bms.{entity} b

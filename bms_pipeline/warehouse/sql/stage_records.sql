@@ -4,7 +4,7 @@ CREATE TEMP TABLE staged AS
 WITH listed AS ({source}),
      typed AS (
          SELECT shape, filename, json AS raw, account_id AS listed_account_id, unnest(from_json(json, '{structure}'))
-         FROM (SELECT *, hash(json_keys(json), json_type(json, {paths})) AS shape FROM listed)
+         FROM (SELECT *, {shape} AS shape FROM listed)
      ),
      named AS (
          SELECT shape, filename, id AS bms_id, {account} AS account_id, {account_type} AS account_type_id, {columns},

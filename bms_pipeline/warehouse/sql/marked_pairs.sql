@@ -1,0 +1,9 @@
+-- Which records of {entity} are there already, by the marker that an earlier load left inside their client?
+INSERT INTO pairs
+SELECT r.bms_id, min(p.passportal_id), 'bms_marker'
+FROM record r
+JOIN passportal.{entity} p ON p.bms_id = r.bms_id
+WHERE r.open_to_match AND r.is_free AND r.client_id IS NOT DISTINCT FROM p.client_id
+  AND (r.client_id IS NOT NULL OR NOT {has_client})
+  AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.passportal_id = p.passportal_id AND m.bms_id <> r.bms_id)
+GROUP BY r.bms_id
