@@ -344,6 +344,8 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
         if outcome == "read":
             table.add_section()
     out.print(table)
+    for warning in shown["warnings"]:
+        out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
     orphaned = {entity: counts["orphaned"] for entity, counts in shown["entities"].items() if counts["orphaned"]}
     if orphaned:
         said = ", ".join(f"{count:,} {entity}" for entity, count in orphaned.items())

@@ -5,6 +5,7 @@ Read-only; plain dictionaries that the command line prints as tables or JSON.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -20,11 +21,16 @@ from bms_pipeline.warehouse.connection import Warehouse
 
 COUNTS = ("read", *OUTCOMES)
 
+_LAST_SWEEPS = """
+FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
+"""
+
 
 def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Where the sync stands, in the shape that DESIGN.md fixes, plus ``pending`` and ``orphaned`` for each entity.
 
-    The counts are of the last plan that covered the entity: what was read is the sum of the eleven others.
+    The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
+    sentences about the last sweeps: what was not proved, not declared or not readable.
     """
     with warehouse.open() as connection:
         counts: dict[EntityName, dict[str, int]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
@@ -38,8 +44,15 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             counts[entity.name]["orphaned"] = _orphaned(connection, entity.name)
         finished = read_sync_settings(connection).initial_sync_finished
         plan = _pending_plan(connection)
+        warnings = [warning for row in _all(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
     budget = Budget(settings.budget_file, settings.bms_calls_per_hour)
-    return {"initial_sync_finished": finished, "entities": counts, "plan": plan, "budget": budget.usage()}
+    return {
+        "initial_sync_finished": finished,
+        "entities": counts,
+        "plan": plan,
+        "budget": budget.usage(),
+        "warnings": warnings,
+    }
 
 
 def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
@@ -115,6 +128,17 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
                 {"entity": entity_name, "bms_id": bms_id},
             ),
         }
+
+
+def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
+    """What a person should know about a sweep."""
+    name, folder = sweep["list_call"], settings.landing_folder / sweep["list_call"] / sweep["sweep"]
+    if not sweep["complete"]:
+        yield f"{name}: not read to a provable end ({sweep['reason']}); nothing was concluded gone. Run again later."
+    if sweep["unknown_fields"]:
+        yield f"{name}: BMS sends fields that are not declared: {', '.join(sweep['unknown_fields'])}. They are kept."
+    if sweep["set_aside"]:
+        yield f"{name}: {sweep['set_aside']} unreadable records were set aside in {folder / 'quarantine.ndjson'}."
 
 
 def _orphaned(connection: duckdb.DuckDBPyConnection, entity: EntityName) -> int:

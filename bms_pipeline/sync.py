@@ -162,7 +162,7 @@ def _land(
                 landing.count_input(connection, f"bms.{name}")
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
-            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $now",
+            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $unknown, $set_aside, $now",
             {
                 "list_call": list_call.name,
                 "sweep": manifest.sweep,
@@ -173,6 +173,8 @@ def _land(
                 "made": manifest.calls_made,
                 "necessary": manifest.calls_necessary,
                 "seconds": manifest.seconds,
+                "unknown": [f"{name}.{field}" for name, changes in landed.items() for field in changes.unknown_fields],
+                "set_aside": len(manifest.quarantined),
                 "now": now,
             },
         )

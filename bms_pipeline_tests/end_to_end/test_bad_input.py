@@ -16,6 +16,7 @@ import pytest
 import trustme
 from pytest_httpserver import HTTPServer
 
+from bms_pipeline import sync
 from bms_pipeline_tests.running import Home, running_home
 
 CANARY = "canary-7f3a91-secret"
@@ -186,3 +187,25 @@ def test_the_hourly_limit_stops_the_run_and_the_next_hour_continues(home: Home, 
     assert result.returncode == 0, result.stderr
     read = sum(calls for route, calls in home.sandbox.calls().items() if "hardwareasset" in route)
     assert read <= 8  # the pages that were read before were not read again
+
+
+def test_what_bms_sends_beyond_its_document_is_kept_and_told(home: Home) -> None:
+    home.sandbox.behave(faults=[{"route": "contacts/summary", "kind": "unknown_field"}])
+    result = home.run("sync", "--full", "--create-unmatched")
+    home.sandbox.behave(faults=[])
+    assert result.returncode == 0, result.stderr
+    assert "contacts.newVendorField" in result.stdout
+    assert home.warehouse("SELECT count(*) FROM bms.contacts WHERE json ->> '$.newVendorField' IS NOT NULL") > [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["lone_surrogate", "deep", "nan"])
+def test_a_record_that_no_database_would_take_is_set_aside_and_told(home: Home, kind: str) -> None:
+    """The rest goes on, and what was set aside does not count as gone."""
+    sync.prepare(home.settings, full=True)
+    before = home.warehouse("SELECT count(*) FROM bms.contacts WHERE missing_since IS NULL")
+    home.sandbox.behave(faults=[{"route": "contacts/summary", "kind": kind, "field": "jobTitle", "row": 3}])
+    result = home.run("sync", "--full", "--create-unmatched")
+    home.sandbox.behave(faults=[])
+    assert result.returncode == 0, result.stderr
+    assert "were set aside" in result.stdout, result.stdout
+    assert home.warehouse("SELECT count(*) FROM bms.contacts WHERE missing_since IS NULL") == before

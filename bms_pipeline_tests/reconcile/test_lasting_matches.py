@@ -89,6 +89,23 @@ def test_a_new_record_never_takes_a_name_that_is_matched_already(world: World) -
     assert_settled(world)
 
 
+@pytest.mark.parametrize("what", ["renamed", "inactive", "excluded", "gone"])
+def test_what_is_matched_is_taken_whatever_became_of_its_record_in_bms(world: World, what: str) -> None:
+    """Each record has one match on either side, and nobody but a person gives it to another."""
+    if what == "excluded":
+        world.exclude("contacts", 1)
+    changed = {
+        "renamed": [contact(1, 1, "Zoe", "Orr")],
+        "inactive": [contact(1, 1, "Ann", "Lee") | {"isActive": False}],
+        "excluded": [contact(1, 1, "Ann", "Lee")],
+        "gone": [],
+    }
+    world.contacts = [*changed[what], contact(2, 2, "Bob", "Ray"), contact(3, 1, "Ann", "Lee")]
+    world.reconcile()
+    assert world.decisions("contacts")[3] == ("to create", "not_in_passportal", None)
+    assert world.query("SELECT bms_id FROM sync.matches WHERE passportal_id = 'P1'") == [(1,)]
+
+
 def test_a_record_renamed_in_passportal_stays_matched_and_keeps_that_name(world: World) -> None:
     world.edit_passportal("UPDATE records SET title = 'Annie' WHERE id = 'P1'")
     world.cycle()

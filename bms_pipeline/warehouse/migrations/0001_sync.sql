@@ -14,7 +14,8 @@ CREATE TABLE sync.inputs (name VARCHAR, version BIGINT, changed_at TIMESTAMP);
 -- Every landed sweep. newest_modified_on is the server's own stamp: the next watermark.
 CREATE TABLE sync.sweeps (
     list_call VARCHAR, sweep VARCHAR, mode VARCHAR, complete BOOLEAN, reason VARCHAR, records BIGINT,
-    calls_made BIGINT, calls_necessary BIGINT, seconds DOUBLE, newest_modified_on VARCHAR, landed_at TIMESTAMP
+    calls_made BIGINT, calls_necessary BIGINT, seconds DOUBLE, newest_modified_on VARCHAR, unknown_fields VARCHAR[],
+    set_aside BIGINT, landed_at TIMESTAMP
 );
 
 -- Lasting links; one-to-one in both directions within an entity.
