@@ -28,7 +28,7 @@ dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it
 	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline dev
 
 test: $(READY) ## the whole suite, under 10 minutes on 2 cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/ruff format --check .
