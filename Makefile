@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SIZE ?= typical
 SEED ?= 1
 
-.PHONY: help demo dev test lint bench soak screenshots lock clean
+.PHONY: help demo dev test lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,9 +38,6 @@ lint: $(READY) ## format, rules, types, layers
 
 bench: $(READY) ## speed and memory as ratios within one run
 	@$(BIN)/python -m benchmarks
-
-soak: $(READY) ## the long tests, not part of `make test`
-	@$(BIN)/python -m pytest -m soak --override-ini addopts="-ra --strict-markers"
 
 lock: ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
