@@ -27,7 +27,7 @@ demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZ
 dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it
 	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline dev
 
-test: $(READY) ## the whole suite, under 10 minutes on 2 cores
+test: $(READY) ## the whole suite: 11 minutes on 2 cores, one of them busy
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## format, rules, types, layers

@@ -6,7 +6,7 @@ target (a fresh snapshot), never by guessing and never by sending again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -215,12 +215,3 @@ def _base_of(column: str) -> str:
         f" WHEN o.bms_id IS NOT NULL THEN o.passportal_{column}"
         f" ELSE p.{column} END AS passportal_{column}"
     )
-
-
-def unknown_operations(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> int:
-    """How many intents have no outcome yet."""
-    row = connection.execute(
-        "SELECT count(*) FROM sync.journal WHERE outcome IS NULL AND entity IN (SELECT unnest($entities))",
-        {"entities": [each.name for each in entities]},
-    ).fetchone()
-    return int(row[0]) if row else 0
