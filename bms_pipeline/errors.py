@@ -22,6 +22,9 @@
     │   ├── PlanWaits            a person has to approve it first
     │   ├── PlanStale            its inputs changed since it was made
     │   └── BreakerOpen          it would touch more than the set share of an entity
+    ├── DecisionError            decisions were not taken; nothing was applied
+    │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
+    │   └── DecisionFileInvalid  the file that holds them has mistakes, each told with its line
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
     └── RunLocked                another run of this pipeline is at work in the same home folder
 
@@ -122,6 +125,18 @@ class PlanStale(PlanError):
 
 class BreakerOpen(PlanError):
     """The plan would touch more than the set share of an entity."""
+
+
+class DecisionError(PipelineError):
+    """Decisions were not taken; nothing was applied."""
+
+
+class DecisionRefused(DecisionError):
+    """They would break a rule: one-to-one, the client boundary, a namesake beside."""
+
+
+class DecisionFileInvalid(DecisionError):
+    """The file that holds them has mistakes, each told with its line."""
 
 
 class RecordsUnexplained(PipelineError):
