@@ -6,7 +6,6 @@ Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,17 +18,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.exceptions
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bms_pipeline import reports, sync
+from bms_pipeline import reports, review_cli, sync
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.entities import BY_NAME
 from bms_pipeline.errors import PipelineError, SettingsError
+from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
+from bms_pipeline.terminal import AsJson, chosen, err, me, out, print_json, printable, progress
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -40,9 +39,7 @@ app = typer.Typer(
 )
 sandbox_app = typer.Typer(help="A stand-in for Kaseya BMS with a made-up tenant, to try everything on.")
 app.add_typer(sandbox_app, name="sandbox")
-
-out = Console()
-err = Console(stderr=True)
+app.add_typer(review_cli.app)
 
 Entities = Annotated[
     list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
@@ -50,7 +47,6 @@ Entities = Annotated[
 Clients = Annotated[
     list[int] | None, typer.Option("--client", help="Only this client, by its BMS account id; repeat for more.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 CreateUnmatched = Annotated[
     bool,
     typer.Option(
@@ -106,19 +102,20 @@ def sync_command(
     """
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings), _progress() as progress:
+    with sync.running(settings), progress() as bars:
         plan = sync.prepare(
             settings,
-            entities=_chosen(entity),
-            scope=_scope(client, create_unmatched),
+            entities=chosen(entity),
+            scope=_scope(client),
             full=full,
-            progress=progress,
+            create_unmatched_by=me() if create_unmatched else None,
+            progress=bars,
         )
         if create_unmatched:
-            sync.approve(sync.open_warehouse(settings), plan.hash)
+            sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, me())
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
         if not waiting:
-            sync.finish(settings, progress=progress)
+            sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
     if waiting:
         err.print(
@@ -135,25 +132,40 @@ def preview(
     client: Clients = None,
     create_unmatched: CreateUnmatched = False,
     full: Full = False,
-    saved: Annotated[bool, typer.Option("--saved", help="Show the saved plan; read nothing anew.")] = False,
+    saved: Annotated[
+        bool, typer.Option("--saved", help="Read neither service: the saved plan, or a new one if decisions changed.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write every change into this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the plan as one page into this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read BMS and Passportal and show what a load would do; exit code 2 when it would do anything."""
+    """Read BMS and Passportal and show what a load would do; exit code 2 when it would do anything.
+
+    The plan is saved under a hash: `finish HASH` loads exactly that.
+    """
     settings = read_settings()
+    warehouse = sync.open_warehouse(settings)
     if not saved:
-        with sync.running(settings), _progress() as progress:
+        with sync.running(settings), progress() as bars:
             sync.prepare(
                 settings,
-                entities=_chosen(entity),
-                scope=_scope(client, create_unmatched),
+                entities=chosen(entity),
+                scope=_scope(client),
                 full=full,
-                progress=progress,
+                progress=bars,
             )
-    shown = reports.overview(sync.open_warehouse(settings))
+    elif sync.current_plan(warehouse).is_to_be_made_anew:
+        with sync.running(settings):
+            sync.plan_anew(warehouse)
+        err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
+    shown = overview(warehouse)
     if as_json:
-        _print_json(shown)
+        print_json(shown)
     else:
         _print_overview(shown)
+    for file, write in ((csv, write_csv), (html, write_html)):
+        if file is not None:
+            err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
     if shown["operations"] and not shown["loaded"]:
         raise typer.Exit(2)
 
@@ -166,9 +178,9 @@ def finish(
     """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings), _progress() as progress:
-        sync.approve(sync.open_warehouse(settings), plan_hash)
-        sync.finish(settings, progress=progress)
+    with sync.running(settings), progress() as bars:
+        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, me())
+        sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
 
 
@@ -187,7 +199,7 @@ def explain(
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
     story = reports.explain(sync.open_warehouse(read_settings()), entity, bms_id)
     if as_json:
-        _print_json(story)
+        print_json(story)
         return
     for chapter in ("in_bms", "plan", "match", "in_passportal"):
         _print_pairs(chapter.replace("_", " "), story[chapter])
@@ -254,7 +266,7 @@ def sandbox_mutate(
     """Let a day pass in a running sandbox: records appear, are renamed, move, are deactivated and deleted."""
     from bms_pipeline.sandbox.process import mutate
 
-    _print_json(mutate(url, seed))
+    print_json(mutate(url, seed))
 
 
 @contextmanager
@@ -285,52 +297,14 @@ def _sandbox(size: str, seed: int, home: Path | None, calls_per_hour: int, port:
         }
 
 
-def _chosen(names: Sequence[str] | None) -> tuple[Entity, ...]:
-    unknown = [each for each in names or () if each not in BY_NAME]
-    if unknown:
-        raise SettingsError(f"There is no entity {unknown[0]!r}.", f"Choose from {', '.join(BY_NAME)}.")
-    return tuple(each for each in ENTITIES if not names or each.name in names)
-
-
-def _scope(clients: Sequence[int] | None, create_unmatched: bool) -> Scope:
-    return Scope(clients=tuple(clients) if clients else None, create_unmatched=create_unmatched)
-
-
-class _Bars:
-    """Progress on standard error: bars on a terminal, a line for each stage elsewhere."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if stage not in self._tasks:
-            for task in self._tasks.values():
-                self._bars.update(task, visible=not self._bars.tasks[task].finished)
-                self._bars.stop_task(task)
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-            if not err.is_terminal:
-                err.print(stage, highlight=False)
-        self._bars.update(self._tasks[stage], completed=done, total=total)
-
-
-@contextmanager
-def _progress() -> Iterator[_Bars]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
-        yield _Bars(bars)
+def _scope(clients: Sequence[int] | None) -> Scope:
+    return Scope(clients=tuple(clients) if clients else None)
 
 
 def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> None:
     shown = reports.status(settings, sync.open_warehouse(settings))
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     table = Table(title="Records by outcome", title_justify="left")
     table.add_column("")
@@ -428,17 +402,6 @@ def _print_pairs(title: str, values: dict[str, Any] | None) -> None:
     for name, value in (values or {"": "nothing"}).items():
         if value is not None:
             out.print(f"  {name:18} {escape(printable(str(value)))}", highlight=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """``text`` without what would move the cursor or turn the line around on somebody's terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
-def _print_json(value: object) -> None:
-    out.print_json(json.dumps(value, default=str), highlight=False) if out.is_terminal else print(
-        json.dumps(value, default=str, ensure_ascii=False, indent=2)
-    )
 
 
 if __name__ == "__main__":

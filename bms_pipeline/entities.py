@@ -9,7 +9,7 @@ Passportal's labels were seen in real responses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,15 +42,36 @@ LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
 
 
 @dataclass(frozen=True)
+class Clue:
+    """What a field says about two records being the same one; for suggestions only, nothing is matched by it.
+
+    ``key`` is SQL over the columns, the same on both sides, blank as NULL: equal keys agree. ``like`` is SQL for the
+    part that is nearly the same where only the spelling differs; None where a near miss says nothing.
+    ``agrees`` and ``differs`` are in bits: how many times a value that nobody else has doubles the odds, and how many
+    times another value halves them. ``finds``: sharing the value makes a candidate whatever the names are.
+    ``tail``: a key that is the end of the other is equal to it, if it has as many characters as this.
+    """
+
+    key: str
+    agrees: float
+    differs: float
+    like: str | None = None
+    finds: bool = False
+    tail: int = 0
+
+
+@dataclass(frozen=True)
 class Field:
     """One value that is kept of a record, always text.
 
-    ``sql`` computes it from the record's wire columns; ``label`` is its name in Passportal.
+    ``sql`` computes it from the record's wire columns; ``label`` is its name in Passportal. ``clue``: what it says
+    about identity, None for nothing.
     """
 
     name: str
     sql: str
     label: str
+    clue: Clue | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,8 @@ class Entity:
     the array of the list call's rows that holds the records (locations sit inside accounts). ``name_sql`` is the
     record's name, by which it is matched.
     ``keys`` are SQL expressions over the fields, the same on both sides, blank as NULL. ``decided_by_person``: before
-    the first finish an unmatched record waits for a person instead of being created.
+    the first finish an unmatched record waits for a person instead of being created. ``category`` names the field by
+    whose values people choose what is synced.
     """
 
     name: EntityName
@@ -88,6 +110,7 @@ class Entity:
     has_client: bool = True
     decided_by_person: bool = False
     array_in: str | None = None
+    category: str | None = None
     active_sql: str = "isActive"
     modified_sql: str = "NULL::VARCHAR"
     account_sql: str = "accountId"
@@ -117,6 +140,34 @@ def _first_or_any(array: str, value: str, wanted: str) -> str:
     several = f"coalesce({_first(array, value, wanted)}, list_sort({array})[1].{value})"
     # Nearly every record has one or none, and then there is nothing to choose.
     return f"CASE WHEN len({array}) > 1 THEN {several} ELSE {array}[1].{value} END"
+
+
+def _text(column: str, agrees: float, differs: float) -> Clue:
+    """The clue in words that people type: case, accents and punctuation aside, and misspelt they are near."""
+    words = rf"nullif(trim(regexp_replace(lower(strip_accents({column})), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '')"
+    return Clue(words, agrees, differs, like=words)
+
+
+def _code(column: str, agrees: float, differs: float) -> Clue:
+    """The clue in a code such as a postal code: letters and digits, of which each counts."""
+    return Clue(rf"nullif(upper(regexp_replace({column}, '[^\p{{L}}\p{{N}}.:]', '', 'g')), '')", agrees, differs)
+
+
+def _phone(column: str, agrees: float, *, finds: bool = True) -> Clue:
+    """The clue in a phone number: its last nine digits, because country prefix and leading zero come and go."""
+    main = f"regexp_replace(lower({column}), '(x|ext|#).*$', '')"
+    digits = f"right(ltrim(regexp_replace({main}, '[^0-9]', '', 'g'), '0'), 9)"
+    return Clue(f"CASE WHEN length({digits}) >= 7 THEN {digits} END", agrees, 0.5, finds=finds, tail=7)
+
+
+def _email_of_person(key: str) -> Clue:
+    """The clue in a person's e-mail; ``key`` is its SQL. What stands before the @ may be spelt differently."""
+    return Clue(key, 10, 2, like=f"nullif(split_part({key}, '@', 1), '')", finds=True)
+
+
+def _email_of_company(key: str) -> Clue:
+    """The clue in a company's e-mail; ``key`` is its SQL. Another mailbox of the same domain is near."""
+    return Clue(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
 
 
 NAME = Rule("identical_name", ("name_key",))
@@ -150,6 +201,7 @@ SERIAL_KEY = (
     f" AND NOT regexp_full_match({_SERIAL}, '0*|X*') THEN {_SERIAL} END"
 )
 
+_EMAIL = "lower(trim(email))"
 _MAIN_ADDRESS = "coalesce(list_filter(addresses, lambda e: e.isMain)[1], addresses[1])"
 _ADDRESS: WireType = {
     "address1": "VARCHAR",
@@ -206,8 +258,8 @@ CLIENTS = Entity(
     ),
     name_sql="accountName",
     fields=(
-        Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone"),
-        Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email"),
+        Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone", _phone("phone", 7)),
+        Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email", _email_of_company(_EMAIL)),
     ),
     rules=(NAME,),
     has_client=False,
@@ -236,7 +288,7 @@ USERS = Entity(
     fields=(
         Field("first_name", "firstName", "First Name"),
         Field("last_name", "lastName", "Last Name"),
-        Field("email", "emailAddress", "Email"),
+        Field("email", "emailAddress", "Email", _email_of_person(_EMAIL)),
     ),
     rules=(NAME,),
     has_client=False,
@@ -267,14 +319,14 @@ LOCATIONS = Entity(
     ),
     name_sql="locationName",
     fields=(
-        Field("address_1", f"{_MAIN_ADDRESS}.address1", "Address 1"),
-        Field("address_2", f"{_MAIN_ADDRESS}.address2", "Address 2"),
-        Field("city", f"{_MAIN_ADDRESS}.city", "City"),
-        Field("state", f"{_MAIN_ADDRESS}.state", "State / Province"),
-        Field("postal_code", f"{_MAIN_ADDRESS}.zipCode", "ZIP / Postal Code"),
-        Field("country", f"{_MAIN_ADDRESS}.country", "Country"),
-        Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone"),
-        Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax"),
+        Field("address_1", f"{_MAIN_ADDRESS}.address1", "Address 1", _text("address_1", 5, 1)),
+        Field("address_2", f"{_MAIN_ADDRESS}.address2", "Address 2", _text("address_2", 1.5, 0.2)),
+        Field("city", f"{_MAIN_ADDRESS}.city", "City", _text("city", 2, 1.5)),
+        Field("state", f"{_MAIN_ADDRESS}.state", "State / Province", _text("state", 0.8, 0.4)),
+        Field("postal_code", f"{_MAIN_ADDRESS}.zipCode", "ZIP / Postal Code", _code("postal_code", 3, 1)),
+        Field("country", f"{_MAIN_ADDRESS}.country", "Country", _text("country", 0.5, 0.4)),
+        Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone", _phone("phone", 6)),
+        Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax", _phone("fax", 4, finds=False)),
     ),
     rules=(NAME,),
     modified_sql="modifiedOn",
@@ -311,14 +363,24 @@ CONTACT_RECORDS = Entity(
     fields=(
         Field("first_name", "firstName", "First Name"),
         Field("last_name", "lastName", "Last Name"),
-        Field("job_title", "jobTitle", "Job Title"),
-        Field("email", _first_or_any("emails", "emailAddress", "e.isDefault"), "Email Address"),
-        Field("phone", _first_or_any("phones", "phone", "e.isDefault"), "Phone"),
-        Field("mobile_phone", _first("phones", "phone", "lower(e.phoneType) LIKE '%mobile%'"), "Mobile Phone"),
-        Field("location", "locationName", "Location"),
+        Field("job_title", "jobTitle", "Job Title", _text("job_title", 2, 0.5)),
+        Field(
+            "email",
+            _first_or_any("emails", "emailAddress", "e.isDefault"),
+            "Email Address",
+            _email_of_person("email_key"),
+        ),
+        Field("phone", _first_or_any("phones", "phone", "e.isDefault"), "Phone", _phone("phone", 7)),
+        Field(
+            "mobile_phone",
+            _first("phones", "phone", "lower(e.phoneType) LIKE '%mobile%'"),
+            "Mobile Phone",
+            _phone("mobile_phone", 8),
+        ),
+        Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
         Field("primary_contact", "CASE WHEN isPoc THEN 'Yes' ELSE 'No' END", "Primary Contact"),
     ),
-    keys={"email_key": "lower(trim(email))"},
+    keys={"email_key": _EMAIL},
     rules=(NAME, Rule("identical_name_and_email", ("name_key", "email_key"))),
     modified_sql="modifiedOn",
 )
@@ -346,13 +408,14 @@ ASSET_RECORDS = Entity(
     ),
     name_sql="assetName",
     fields=(
-        Field("type", "categoryName", "Type"),
-        Field("serial_number", "serialNumber", "Serial Number"),
-        Field("primary_ip", "ipAddress", "Primary IP"),
-        Field("location", "locationName", "Location"),
-        Field("assigned_user", "contactName", "Assigned User"),
+        Field("type", "categoryName", "Type", _text("type", 1, 1)),
+        Field("serial_number", "serialNumber", "Serial Number", Clue("serial_key", 12, 4, finds=True)),
+        Field("primary_ip", "ipAddress", "Primary IP", _code("primary_ip", 3, 0.3)),
+        Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
+        Field("assigned_user", "contactName", "Assigned User", _text("assigned_user", 3, 0.4)),
     ),
     keys={"serial_key": SERIAL_KEY},
+    category="type",
     rules=(Rule("identical_serial", ("serial_key",), across_clients=True), NAME),
 )
 
@@ -360,3 +423,9 @@ ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSE
 """In the order they are loaded: clients before what lives inside them."""
 
 BY_NAME: dict[EntityName, Entity] = {each.name: each for each in ENTITIES}
+
+
+def with_clients(entities: Collection[Entity]) -> list[Entity]:
+    """``entities`` in loading order, with clients before what lives inside them."""
+    inside = any(each.has_client for each in entities)
+    return [each for each in ENTITIES if each in entities or (inside and each.name == "clients")]

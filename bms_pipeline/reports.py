@@ -1,4 +1,4 @@
-"""What is known, for people and scripts: status, the plan's overview, one record's story.
+"""What is known, for people and scripts: status, one record's story. What the plan holds: ``preview``.
 
 Read-only; plain dictionaries that the command line prints as tables or JSON.
 """
@@ -13,8 +13,8 @@ import duckdb
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.errors import PipelineError, PlanError
-from bms_pipeline.reconcile.plan import OUTCOMES, current_plan
-from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse
@@ -52,39 +52,6 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "plan": plan,
         "budget": budget.usage(),
         "warnings": warnings,
-    }
-
-
-def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
-    """The current plan: its hash, operations and reasons per entity, and some operations with before and after.
-
-    Raises ``PlanError`` where there is none.
-    """
-    with warehouse.open() as connection:
-        plan = current_plan(connection)
-        reasons = connection.execute(
-            "SELECT entity, disposition, operation, reason, count(*) AS records FROM sync.operations"
-            " GROUP BY ALL ORDER BY entity, operation, records DESC, reason"
-        ).fetchall()
-        shown = connection.execute(
-            "SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept FROM sync.operations"
-            " WHERE operation <> 'skip' OR kept IS NOT NULL"
-            " QUALIFY row_number() OVER (PARTITION BY entity, operation ORDER BY bms_id) <= $examples"
-            " ORDER BY entity, operation, bms_id",
-            {"examples": max(1, examples // 5)},
-        )
-        columns = [each[0] for each in shown.description or []]
-        operations = [dict(zip(columns, row, strict=True)) for row in shown.fetchall()]
-    return {
-        "hash": plan.hash,
-        "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
-        "operations": plan.operations,
-        "stale": plan.stale,
-        "loaded": plan.loaded,
-        "reasons": [
-            dict(zip(("entity", "disposition", "operation", "reason", "records"), row, strict=True)) for row in reasons
-        ],
-        "examples": operations,
     }
 
 
@@ -128,6 +95,61 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
                 {"entity": entity_name, "bms_id": bms_id},
             ),
         }
+
+
+def decisions(
+    warehouse: Warehouse, entity: EntityName | None = None, bms_id: int | None = None, last: int = 50
+) -> list[dict[str, Any]]:
+    """The ledger of decisions, newest first: who, when, which verb, from what to what, why."""
+    with warehouse.open() as connection:
+        return _all(
+            connection,
+            "FROM sync.decisions WHERE coalesce(entity = $entity, $entity IS NULL)"
+            " AND coalesce(bms_id = $bms_id, $bms_id IS NULL) ORDER BY decided_at DESC, batch DESC, entity, bms_id"
+            " LIMIT $last",
+            {"entity": entity, "bms_id": bms_id, "last": last},
+        )
+
+
+def sync_settings(warehouse: Warehouse) -> dict[str, Any]:
+    """Every sync setting under the name by which a person changes it."""
+    with warehouse.open() as connection:
+        return shown(read_sync_settings(connection))
+
+
+def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Who changed which setting when, newest first; ``before`` and ``after`` are JSON."""
+    with warehouse.open() as connection:
+        return _all(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
+
+
+def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
+    """The plans that loaded anything, newest first: number, hash, when, by whom, and what they did."""
+    with warehouse.open() as connection:
+        return _all(
+            connection,
+            "SELECT p.plan_id, p.hash[:12] AS hash, p.loaded_at, p.approved_by,"
+            " count(*) FILTER (j.operation = 'create') AS created, count(*) FILTER (j.operation = 'adopt') AS adopted,"
+            " count(*) FILTER (j.operation = 'update') AS updated, p.undoes"
+            " FROM sync.plans p JOIN sync.journal j ON j.plan_id = p.plan_id AND j.outcome = 'done'"
+            " GROUP BY ALL ORDER BY p.plan_id DESC LIMIT $last",
+            {"last": last},
+        )
+
+
+def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
+    """What a plan that takes back a load does, and what it leaves alone: created records, changed fields, gone ones."""
+    with warehouse.open() as connection:
+        (row,) = _all(
+            connection,
+            "SELECT count(*) FILTER (reason = 'created_record_stays') AS created,"
+            " coalesce(sum(len(kept)), 0)::BIGINT AS kept,"
+            " (SELECT count(*) FROM sync.journal j WHERE j.plan_id = $undone AND j.outcome = 'done' AND NOT EXISTS"
+            "  (FROM sync.operations o WHERE o.entity = j.entity AND o.bms_id = j.bms_id)) AS gone"
+            " FROM sync.operations",
+            {"undone": plan.undoes},
+        )
+    return {"hash": plan.hash, "undoes": plan.undoes, "operations": plan.operations, **row}
 
 
 def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -21,18 +21,18 @@ from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.manifest import Manifest, prune
 from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
-from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall
+from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, with_clients
 from bms_pipeline.errors import PlanError, PlanWaits, RunLocked, SettingsError
 from bms_pipeline.load import apply, journal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
-from bms_pipeline.reconcile import matching
+from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.warehouse.connection import Warehouse, now
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -146,14 +146,14 @@ def land(
 def _land(
     warehouse: Warehouse, list_call: ListCall, manifest: Manifest, folder: Path
 ) -> dict[EntityName, landing.Landed]:
-    now = _now()
+    landed_at = now()
     entities = [each for each in ENTITIES if each.list_call == list_call]
     proves_absence = manifest.complete and manifest.mode == "full"
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
         landed = {
             each.name: landing.land(
-                connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=now
+                connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=landed_at
             )
             for each in entities
         }
@@ -175,7 +175,7 @@ def _land(
                 "seconds": manifest.seconds,
                 "unknown": [f"{name}.{field}" for name, changes in landed.items() for field in changes.unknown_fields],
                 "set_aside": len(manifest.quarantined),
-                "now": now,
+                "now": landed_at,
             },
         )
     return landed
@@ -187,27 +187,44 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     target.snapshot(entity, file)
     with warehouse.transaction() as connection:
         count = landing.land_snapshot(connection, entity, file)
-        journal.settle_unknown(connection, entity, _now())
+        journal.settle_unknown(connection, entity, now())
     file.unlink()
     return count
 
 
-def reconcile(warehouse: Warehouse, entity: Entity, scope: Scope) -> dict[str, int]:
-    """Decide what is to become of every record of ``entity``; the number of records for each disposition."""
+def reconcile(
+    warehouse: Warehouse, entity: Entity, scope: Scope, *, create_unmatched_by: str | None = None
+) -> dict[str, int]:
+    """Decide what is to become of every record of ``entity``; the number of records for each disposition.
+
+    ``create_unmatched_by``: who decided that all that wait for nothing but a decision be created.
+    """
     with warehouse.transaction() as connection:
-        return matching.reconcile(connection, entity, read_sync_settings(connection), scope)
+        counts = matching.reconcile(connection, entity, read_sync_settings(connection), scope)
+        if create_unmatched_by and counts.get("unmatched"):
+            decisions.create_unmatched(connection, entity, create_unmatched_by, now(), scope)
+            counts = matching.dispositions(connection, entity)
+        return counts
 
 
 def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:
     """Save what load would do as the current plan."""
     with warehouse.transaction() as connection:
-        return plans.make_plan(connection, entities, scope, _now())
+        return plans.make_plan(connection, entities, scope, now())
 
 
-def approve(warehouse: Warehouse, plan_hash: str) -> plans.Plan:
-    """A person's word for the current plan, named by its hash."""
+def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash: str, by: str) -> plans.Plan:
+    """A person's word for the current plan, named by its hash.
+
+    Passportal is read again first: what changed there since the plan was made may make it another plan. Raises
+    ``PlanStale`` when it is not the current plan or would be another one by now.
+    """
+    plan = current_plan(warehouse)
+    if not plan.approved:
+        for entity in plans.planned_entities(plan):
+            snapshot(settings, warehouse, target, entity)
     with warehouse.transaction() as connection:
-        return plans.approve(connection, plan_hash, _now())
+        return plans.approve(connection, plan_hash, by, now())
 
 
 def current_plan(warehouse: Warehouse) -> plans.Plan:
@@ -230,7 +247,7 @@ def waits_for_person(warehouse: Warehouse) -> bool:
 def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
     """Count the current plan's records by outcome, as of now."""
     with warehouse.transaction() as connection:
-        return plans.count_results(connection, _now())
+        return plans.count_results(connection, now())
 
 
 def prepare(
@@ -239,9 +256,13 @@ def prepare(
     entities: Sequence[Entity] = ENTITIES,
     scope: Scope | None = None,
     full: bool = False,
+    create_unmatched_by: str | None = None,
     progress: Progress = _silent,
 ) -> plans.Plan:
-    """Everything up to the plan: extract, land, snapshot, reconcile. Changes nothing in Passportal."""
+    """Everything up to the plan: extract, land, snapshot, reconcile. Changes nothing in Passportal.
+
+    ``create_unmatched_by``: who decided that all that waits for nothing but a decision be created.
+    """
     scope = scope or Scope()
     warehouse, target = open_warehouse(settings), open_target(settings)
     with BmsClient(settings) as client:
@@ -252,8 +273,16 @@ def prepare(
         snapshot(settings, warehouse, target, entity)
     for entity in with_clients(entities):
         progress(f"reconcile {entity.name}", 0, None)
-        reconcile(warehouse, entity, scope)
+        reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
     progress("plan", 0, None)
+    return make_plan(warehouse, entities, scope)
+
+
+def plan_anew(warehouse: Warehouse, *, entities: Sequence[Entity] = ENTITIES, scope: Scope | None = None) -> plans.Plan:
+    """The plan as it is after decisions or settings changed: from what is stored, reading neither service."""
+    scope = scope or Scope()
+    for entity in with_clients(entities):
+        reconcile(warehouse, entity, scope)
     return make_plan(warehouse, entities, scope)
 
 
@@ -277,12 +306,6 @@ def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
     return list(dict.fromkeys(each.list_call for each in with_clients(entities)))
 
 
-def with_clients(entities: Sequence[Entity]) -> list[Entity]:
-    """``entities`` in loading order, with clients before what lives inside them."""
-    inside = any(each.has_client for each in entities)
-    return [each for each in ENTITIES if each in entities or (inside and each.name == "clients")]
-
-
 def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.identity()
@@ -291,7 +314,7 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
         found = f"{identity.tenant_id} {identity.business_name}"
         if row is None:
             connection.execute(
-                "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, _now()]
+                "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
             )
         elif row[0].strip('"') != found:
             raise SettingsError(
@@ -317,11 +340,6 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
             "SELECT strftime(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP) - $overlap,"
             " '%Y-%m-%dT%H:%M:%S'), coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
             " FROM sync.sweeps WHERE list_call = $name",
-            {"overlap": WATERMARK_OVERLAP, "due": _now() - FULL_SWEEP_EVERY, "name": list_call.name},
+            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name},
         ).fetchone()
     return str(row[0]) if row and row[0] and row[1] else None
-
-
-def _now() -> datetime:
-    """Now, in UTC without zone: what the warehouse stores."""
-    return datetime.now(UTC).replace(tzinfo=None)

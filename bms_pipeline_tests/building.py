@@ -21,27 +21,45 @@ from typing import Any, NamedTuple
 import duckdb
 import zstandard
 
-from bms_pipeline import sync
+from bms_pipeline import review, sync
 from bms_pipeline.bms.manifest import Manifest, Mode, QuarantinedRecord
 from bms_pipeline.bms.pages import page_name
-from bms_pipeline.entities import ACCOUNTS, ASSETS, BY_NAME, CONTACTS, EMPLOYEES, ENTITIES, Entity, EntityName
+from bms_pipeline.entities import (
+    ACCOUNTS,
+    ASSETS,
+    BY_NAME,
+    CONTACTS,
+    EMPLOYEES,
+    ENTITIES,
+    Entity,
+    EntityName,
+    with_clients,
+)
 from bms_pipeline.load import apply
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.reconcile.decisions import Decision, Taken
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.connection import Warehouse, connect, reported
+from bms_pipeline.warehouse.connection import Warehouse, connect, now, reported
 
 Row = dict[str, Any]
 """One record as BMS or Passportal sends it."""
 
 CLIENT_TYPE, VENDOR_TYPE = 1, 2
-CREATE_ALL = Scope(create_unmatched=True)
 
 _COMPRESSOR = zstandard.ZstdCompressor(1)
+
+
+@dataclass(frozen=True)
+class CreateUnmatched(Scope):
+    """All clients, and a person's word that what is unmatched be created."""
+
+
+CREATE_ALL = CreateUnmatched()
 
 
 def account(bms_id: int, name: str | None, *locations: Row, **more: Any) -> Row:
@@ -153,7 +171,7 @@ class KeptOpen(Warehouse):
         self._held.close()
 
 
-class Decision(NamedTuple):
+class Decided(NamedTuple):
     """What reconcile decided about one record."""
 
     disposition: str
@@ -214,13 +232,44 @@ class World:
     def set(self, name: str, value: Any) -> None:
         """Store a sync setting."""
         with self.warehouse.transaction() as connection:
-            store_sync_setting(connection, name, value, sync._now())
+            store_sync_setting(connection, name, value, now())
 
-    def exclude(self, entity: EntityName, *bms_ids: int) -> None:
-        """A person's decision not to sync these."""
-        with self.warehouse.transaction() as connection:
-            for each in bms_ids:
-                connection.execute("INSERT INTO sync.exclusions VALUES (?, ?, '', 'a person', now())", [entity, each])
+    def say(self, *decisions: Decision) -> Taken:
+        """A person takes these decisions, all in one."""
+        return review.decide(self.warehouse, decisions, "a person")
+
+    def match(self, entity: EntityName, bms_id: int, passportal_id: str) -> Taken:
+        """A person's decision that these two are the same."""
+        return self.say(Decision("match", entity, bms_id, passportal_id))
+
+    def unmatch(self, entity: EntityName, *bms_ids: int) -> Taken:
+        """A person's decision that these are not what they are matched to."""
+        return self.say(*(Decision("unmatch", entity, each) for each in bms_ids))
+
+    def create(self, entity: EntityName, *bms_ids: int, beside: bool = False) -> Taken:
+        """A person's decision that these be created."""
+        return self.say(*(Decision("create", entity, each, beside=beside) for each in bms_ids))
+
+    def exclude(self, entity: EntityName, *bms_ids: int) -> Taken:
+        """A person's decision not to sync these, which BMS lists now."""
+        if self.query(f"SELECT count(*) FROM bms.{entity} WHERE bms_id IN ({str(list(bms_ids))[1:-1]})") != [
+            (len(bms_ids),)
+        ]:
+            self.land()
+        return self.say(*(Decision("exclude", entity, each) for each in bms_ids))
+
+    def include(self, entity: EntityName, *bms_ids: int) -> Taken:
+        """A person's decision to sync these again."""
+        return self.say(*(Decision("include", entity, each) for each in bms_ids))
+
+    def lasting(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All that people decided and that lasts, without when and by whom."""
+        return {
+            "matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL"),
+            "exclusions": self.query("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL"),
+            "creations": self.query("SELECT entity, bms_id, beside FROM sync.creations ORDER BY ALL"),
+            "partings": self.query("SELECT entity, bms_id, passportal_id FROM sync.partings ORDER BY ALL"),
+        }
 
     def land(
         self, *, complete: bool = True, mode: Mode = "full", set_aside: Mapping[str, Sequence[int]] | None = None
@@ -243,14 +292,15 @@ class World:
     def reconcile(self, scope: Scope | None = None, target: Target | None = None) -> None:
         """Land, snapshot and decide."""
         self.land()
-        for entity in sync.with_clients(self.entities):
+        for entity in with_clients(self.entities):
             sync.snapshot(self.settings, self.warehouse, target or self.passportal, entity)
         self.decide(scope)
 
     def decide(self, scope: Scope | None = None) -> None:
         """Decide from what is stored."""
-        for entity in sync.with_clients(self.entities):
-            sync.reconcile(self.warehouse, entity, scope or Scope())
+        for entity in with_clients(self.entities):
+            by = "a person" if isinstance(scope, CreateUnmatched) else None
+            sync.reconcile(self.warehouse, entity, scope or Scope(), create_unmatched_by=by)
 
     def plan(self, scope: Scope | None = None, target: Target | None = None) -> plans.Plan:
         """Everything up to the plan."""
@@ -266,8 +316,12 @@ class World:
 
     def finish(self, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """A person approves the current plan, and it is loaded; the counts by outcome."""
-        sync.approve(self.warehouse, sync.current_plan(self.warehouse).hash)
+        self.approve(sync.current_plan(self.warehouse).hash, target)
         return self.load(target)
+
+    def approve(self, plan_hash: str, target: Target | None = None) -> plans.Plan:
+        """A person approves the current plan by its hash."""
+        return sync.approve(self.settings, self.warehouse, target or self.passportal, plan_hash, "a person")
 
     def cycle(self, scope: Scope | None = CREATE_ALL, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """One whole sync with a person who approves it; the counts by outcome."""
@@ -279,10 +333,10 @@ class World:
         with self.warehouse.open() as connection:
             return connection.execute(statement, list(values)).fetchall()
 
-    def decisions(self, entity: EntityName) -> dict[int, Decision]:
+    def decisions(self, entity: EntityName) -> dict[int, Decided]:
         """What was decided, by BMS id."""
         rows = self.query(f"SELECT bms_id, disposition, reason, passportal_id FROM sync.reconciled_{entity}")
-        return {bms_id: Decision(*rest) for bms_id, *rest in rows}
+        return {bms_id: Decided(*rest) for bms_id, *rest in rows}
 
     def operations(self, entity: EntityName) -> dict[int, Operation]:
         """What the current plan holds, by BMS id."""

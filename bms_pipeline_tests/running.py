@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from bms_pipeline import sync
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import Sandbox, running_sandbox
 from bms_pipeline.sandbox.tenant import Size
@@ -66,6 +67,11 @@ class Home:
             timeout=timeout,
             check=False,
         )
+
+    def approve(self, plan_hash: str) -> None:
+        """A person approves the current plan by its hash."""
+        settings = self.settings
+        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, "a person")
 
     def status(self) -> dict[str, Any]:
         """What ``bms-pipeline status --json`` says."""

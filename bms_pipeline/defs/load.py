@@ -123,7 +123,7 @@ def sync_result(
 def _plan_at_hand(home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:
     """The plan of this run, approved if a person named its hash. Raises ``PlanError`` when it must not be loaded."""
     if approval.plan_hash:
-        sync.approve(home.warehouse, approval.plan_hash)
+        sync.approve(home.settings, home.warehouse, home.target, approval.plan_hash, approval.by)
     waits = sync.waits_for_person(home.warehouse)
     plan = sync.current_plan(home.warehouse) if waits else apply.check_approved(home.warehouse)
     pipeline.keep_to(plan)

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from bms_pipeline import reports, sync
+from bms_pipeline import preview, reports, sync
 from bms_pipeline.defs.extract import POOL, bms_key, passportal_key
 from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, changes, column_schema, facts, table
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
@@ -110,7 +110,7 @@ def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
 
 
 def _planned(home: Home, plan: Plan) -> Metadata:
-    shown = reports.overview(home.warehouse, examples=SAMPLE)
+    shown = preview.overview(home.warehouse, examples=SAMPLE)
     status = reports.status(home.settings, home.warehouse)
     by_operation = {
         name: sum(each["records"] for each in shown["reasons"] if each["operation"] == name)

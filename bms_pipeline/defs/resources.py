@@ -99,10 +99,6 @@ class ScopeOfRun(dg.ConfigurableResource[Any]):
     clients: list[int] = Field(
         default=[], description="Only these clients and what is inside them, by BMS account id; empty: all."
     )
-    create_unmatched: bool = Field(
-        default=False,
-        description="Plan to create users and clients that match nothing and that would wait for a person otherwise.",
-    )
     full_sweep: bool = Field(
         default=False,
         description="Read every record of BMS, also where it can tell what changed. A daily full sweep happens anyway.",
@@ -111,7 +107,7 @@ class ScopeOfRun(dg.ConfigurableResource[Any]):
     @property
     def value(self) -> Scope:
         """The scope as reconcile and plan understand it."""
-        return Scope(clients=tuple(self.clients) or None, create_unmatched=self.create_unmatched)
+        return Scope(clients=tuple(self.clients) or None)
 
 
 class Approval(dg.ConfigurableResource[Any]):
@@ -121,6 +117,7 @@ class Approval(dg.ConfigurableResource[Any]):
         default="",
         description="Load the plan with this hash (8 characters or more, see sync_plan), and refuse any other.",
     )
+    by: str = Field(default="somebody in Dagster", description="Who approves it, for the record.")
 
 
 class LoggedProgress:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
-from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
+from bms_pipeline.warehouse.connection import Warehouse, now
 
 Progress = Callable[[int, int], None]
 """Called with the operations done and the operations there are."""
@@ -27,12 +26,12 @@ class Loaded:
 
 
 def check_approved(warehouse: Warehouse) -> plans.Plan:
-    """The current plan, if it may be loaded.
+    """The current plan, if it or a part of it may be loaded.
 
-    Raises ``PlanWaits`` when a person has to approve it, ``PlanStale``, ``BreakerOpen``, or ``PlanError`` when it was
-    loaded already. Before the first finish a person
-    has to approve a plan by its hash; afterwards the settings are the standing approval, inside the breakers, for all
-    but a plan that creates what is unmatched.
+    Before the first finish a person has to approve a plan by its hash. Afterwards the settings are the standing
+    approval, inside the breakers, for all operations but those that rest on a person's decision; a plan of nothing
+    else, or one that takes back a load, waits. Raises ``PlanWaits``, ``PlanStale``, ``BreakerOpen``, or ``PlanError``
+    when it was loaded already.
     """
     with warehouse.transaction() as connection:
         plan = plans.current_plan(connection)
@@ -40,14 +39,23 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
         if plan.loaded:
             raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
         plans.check_not_stale(connection, plan)
-        if plan.operations and not plan.approved and (plan.create_unmatched or not settings.initial_sync_finished):
-            why = "it creates what is unmatched" if plan.create_unmatched else "the initial sync is not finished yet"
+        why = "" if plan.approved or not plan.operations else _waits_because(plan, settings)
+        if why:
             raise PlanWaits(
                 f"Plan {plan.hash[:12]} waits for a person: {why}.",
-                f"Look at it with `bms-pipeline preview`, then load it with `bms-pipeline finish {plan.hash[:12]}`.",
+                f"Look at it with `bms-pipeline preview --saved`, then load it with"
+                f" `bms-pipeline finish {plan.hash[:12]}`.",
             )
         plans.check_breakers(connection, plan, settings)
         return plan
+
+
+def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
+    if plan.undoes is not None:
+        return f"it takes back the load of plan {plan.undoes}"
+    if not settings.initial_sync_finished:
+        return "the initial sync is not finished yet"
+    return "all of it rests on people's decisions" if plan.by_person == plan.operations else ""
 
 
 def load_entity(
@@ -55,11 +63,13 @@ def load_entity(
 ) -> Loaded:
     """Apply the plan's operations on ``entity``. The plan has passed ``check_approved``.
 
+    What only a person's finish may load is left alone until somebody approves the plan by its hash.
     When a call to the target fails, its operations stay unknown and the error is raised; the next run settles them.
     """
     with warehouse.open() as connection:
         row = connection.execute(
-            f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip'"
+            f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip' AND (NOT by_person OR $all)",
+            {"all": plan.approved},
         ).fetchone()
         total = int(row[0]) if row else 0
     done = refused = 0
@@ -68,8 +78,12 @@ def load_entity(
     while True:
         # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
-            journal.record_outcomes(connection, entity, plan.plan_id, found, why, _now())
-            batch = journal.next_batch(connection, entity, plan.plan_id, target.batch_size) if total else None
+            journal.record_outcomes(connection, entity, plan.plan_id, found, why, now())
+            batch = (
+                journal.next_batch(connection, entity, plan.plan_id, target.batch_size, by_person=plan.approved)
+                if total
+                else None
+            )
             if batch is None:
                 journal.remember_agreement(connection, entity)
         done += len(found)
@@ -82,15 +96,21 @@ def load_entity(
 
 
 def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, int]]:
-    """Note that the plan was loaded and count its outcomes; the first unrestricted one ends the initial sync."""
+    """Note that the plan was loaded and count its outcomes; the first unrestricted one ends the initial sync.
+
+    A plan of which a part still waits for a person stays open.
+    """
     with warehouse.transaction() as connection:
-        now = _now()
-        connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [now, plan.plan_id])
+        if plan.by_person and not plan.approved:
+            return plans.count_results(connection, now())
+        ended = now()
+        connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [ended, plan.plan_id])
         settings = read_sync_settings(connection)
-        whole = plan.clients is None and plan.approved and len(plan.entities) == len(settings.sync)
+        whole = plan.clients is None and plan.approved and plan.undoes is None
+        whole = whole and len(plan.entities) == len(settings.sync)
         if whole and not settings.initial_sync_finished:
-            store_sync_setting(connection, "initial_sync_finished_at", now.isoformat(sep=" "), now)
-        return plans.count_results(connection, now)
+            store_sync_setting(connection, "initial_sync_finished_at", ended.isoformat(sep=" "), ended)
+        return plans.count_results(connection, ended)
 
 
 def _send(target: Target, batch: journal.Batch) -> tuple[dict[int, str], dict[int, str]]:
@@ -110,8 +130,3 @@ def _send(target: Target, batch: journal.Batch) -> tuple[dict[int, str], dict[in
             "Nothing was sent twice. Run again: what took effect by then is found by its marker.",
         )
     return found, refused
-
-
-def _now() -> datetime:
-    """Now, in UTC without zone: what the warehouse stores."""
-    return datetime.now(UTC).replace(tzinfo=None)

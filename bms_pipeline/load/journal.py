@@ -14,6 +14,7 @@ import duckdb
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.passportal.target import Write
+from bms_pipeline.reconcile.undo import TAKEN_BACK
 from bms_pipeline.warehouse import names, schema, sql
 
 
@@ -26,21 +27,25 @@ class Batch:
     writes: list[Write]
 
 
-def next_batch(connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, size: int) -> Batch | None:
+def next_batch(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, size: int, *, by_person: bool
+) -> Batch | None:
     """The next operations of the plan that have no intent yet, client by client; None when all are done.
 
-    Their intents are written; commit before calling the target. A record whose client was not created is refused here.
+    ``by_person``: also those that only a person's finish may load. Their intents are written; commit before calling the
+    target. A record whose client was not created is refused here.
     """
     connection.execute(
         sql.read("next_batch").format(
             entity=entity.name, has_client=str(entity.has_client).lower(), changes=schema.changes_sql(entity)
         ),
-        {"plan_id": plan_id, "size": size},
+        {"plan_id": plan_id, "size": size, "by_person": by_person},
     )
     connection.execute(
-        "INSERT INTO sync.journal SELECT $plan_id, $entity, bms_id, operation, reason, client_id, passportal_id,"
-        " changes, now(), CASE WHEN has_no_client THEN 'refused' END, CASE WHEN has_no_client THEN now() END,"
-        " CASE WHEN has_no_client THEN 'its client is not in Passportal' END FROM batch",
+        "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
+        " client_id, passportal_id, changes, releases, now() AS intent_at,"
+        " CASE WHEN has_no_client THEN 'refused' END AS outcome, CASE WHEN has_no_client THEN now() END AS outcome_at,"
+        " CASE WHEN has_no_client THEN 'its client is not in Passportal' END AS detail FROM batch",
         {"plan_id": plan_id, "entity": entity.name},
     )
     rows = connection.execute("SELECT * FROM batch ORDER BY account_id, bms_id").fetchall()
@@ -53,8 +58,10 @@ def next_batch(connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: i
             passportal_id=passportal_id,
             values={each["field"]: each["after"] for each in changes},
             before={each["field"]: each["before"] for each in changes},
+            replaces=replaces,
+            releases=releases,
         )
-        for _, bms_id, _, _, client_id, passportal_id, changes, has_no_client in rows
+        for _, bms_id, _, _, client_id, passportal_id, changes, replaces, releases, has_no_client in rows
         if not has_no_client
     ]
     return Batch(entity, creates=rows[0][2] == "create", writes=writes)
@@ -77,14 +84,13 @@ def record_outcomes(
     if not done:
         return
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE loaded AS SELECT j.*, d.found_id FROM sync.journal j JOIN"
+        "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*, d.found_id FROM sync.journal j JOIN"
         " (SELECT unnest($ids) AS bms_id, unnest($found) AS found_id) d USING (bms_id)"
         " WHERE j.entity = $entity AND j.plan_id = $plan_id",
         {"ids": list(done), "found": list(done.values()), "entity": entity.name, "plan_id": plan_id},
     )
     _bring_snapshot_up_to_date(connection, entity)
-    _remember_match(connection, entity, now)
-    _remember_values(connection, entity)
+    _remember(connection, entity, now)
 
 
 def settle_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> int:
@@ -93,20 +99,26 @@ def settle_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, now: d
     A create or an adoption took effect if its record bears the marker inside its client, an update if the record holds
     the new values. What did not take effect is planned again.
     """
+    unknown = connection.execute(
+        "SELECT count(*) FROM sync.journal WHERE entity = ? AND outcome IS NULL", [entity.name]
+    ).fetchone()
+    if not unknown or not unknown[0]:
+        return 0
     present = " ".join(f"WHEN '{each}' THEN p.{each}" for each in entity.columns)
+    holds = f'len(list_filter(u.changes, lambda e: e."after" IS DISTINCT FROM CASE e.field {present} END)) = 0'
     connection.execute(
-        sql.read("settle_unknown").format(entity=entity.name, present=f"CASE e.field {present} END"),
+        sql.read("settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)"),
         {"entity": entity.name},
     )
-    _remember_match(connection, entity, now)
-    _remember_values(connection, entity)
     connection.execute(
-        "UPDATE sync.journal SET outcome = CASE WHEN EXISTS (FROM loaded l WHERE l.bms_id = journal.bms_id"
-        " AND l.plan_id = journal.plan_id) THEN 'done' ELSE 'not_sent' END, outcome_at = $now,"
-        " detail = 'settled by reading Passportal' WHERE entity = $entity AND outcome IS NULL",
+        "UPDATE sync.journal SET outcome = CASE WHEN EXISTS (FROM settled s WHERE s.bms_id = journal.bms_id"
+        " AND s.plan_id = journal.plan_id AND s.found_id IS NOT NULL) THEN 'done' ELSE 'not_sent' END,"
+        " outcome_at = $now, detail = 'settled by reading Passportal' WHERE entity = $entity AND outcome IS NULL",
         {"entity": entity.name, "now": now},
     )
-    row = connection.execute("SELECT count(*) FROM loaded").fetchone()
+    connection.execute("DELETE FROM settled WHERE found_id IS NULL")
+    row = connection.execute("SELECT count(*) FROM settled").fetchone()
+    _remember(connection, entity, now)
     return int(row[0]) if row else 0
 
 
@@ -161,29 +173,67 @@ def _settle(
 def _bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     """Put what was just written into the snapshot, so that it need not be read again."""
     table = f"passportal.{entity.name}"
-    after = "list_filter(l.changes, lambda e: e.field = '{0}')[1].\"after\""
-    values = ", ".join(f"coalesce({after.format(each)}, p.{each}) AS {each}" for each in entity.columns)
+    values = ", ".join(
+        f"CASE WHEN {_taken_back(each)} THEN {_after(each)} ELSE coalesce({_after(each)}, p.{each}) END AS {each}"
+        for each in entity.columns
+    )
     columns = list(schema.passportal_columns(entity))
     keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     connection.execute(
+        f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
+    )
+    connection.execute(
         f"CREATE OR REPLACE TEMP TABLE written AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"
-        f" (SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values}, l.bms_id,"
-        f" p.last_modified FROM loaded l LEFT JOIN {table} p ON p.passportal_id = l.found_id)"
+        f" (SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
+        f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
+        f" p.last_modified FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id)"
     )
     connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
     selected = ", ".join(columns)
     connection.execute(f"INSERT INTO {table} ({selected}) SELECT {selected} FROM written")
 
 
-def _remember_match(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """A record has one match: the one just made replaces what it had (it moved to another client)."""
+def _remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """Make what was ``settled`` last: as matches with their values, or as pairs that are taken apart."""
     connection.execute(
-        "DELETE FROM sync.matches WHERE entity = $entity AND bms_id IN (SELECT bms_id FROM loaded)",
-        {"entity": entity.name},
+        "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM releases"
+        # A person took the two apart before it was known that they had come together: the person's word holds.
+        " AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
+        " AND t.passportal_id = s.found_id)"
     )
+    _remember_partings(connection, entity, now)
+    _remember_matches(connection, entity, now)
+    _remember_values(connection, entity)
+
+
+def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """What lost its marker has no match either, and gets none by a rule."""
+    released = "(SELECT bms_id FROM settled WHERE found_id = releases)"
     connection.execute(
-        "INSERT INTO sync.matches SELECT $entity, bms_id, found_id, reason, $now FROM loaded",
-        {"entity": entity.name, "now": now},
+        "DELETE FROM sync.matches m USING settled s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
+        " AND m.passportal_id = s.releases"
+    )
+    connection.execute(f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN {released}")
+    connection.execute(
+        "INSERT INTO sync.partings SELECT entity, bms_id, releases, 'plan ' || plan_id, $now FROM settled s"
+        " WHERE releases IS NOT NULL AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity"
+        " AND t.bms_id = s.bms_id AND t.passportal_id = s.releases)",
+        {"now": now},
+    )
+
+
+def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """A record has one match: one just made replaces what it had (it moved to another client).
+
+    The word that it be created is fulfilled. An update leaves the match as it was, with its reason.
+    """
+    made = "(SELECT bms_id FROM loaded WHERE operation <> 'update')"
+    for table in ("matches", "creations"):
+        connection.execute(f"DELETE FROM sync.{table} WHERE entity = '{entity.name}' AND bms_id IN {made}")
+    connection.execute(
+        "INSERT INTO sync.matches SELECT entity, bms_id, found_id, reason, $now FROM loaded"
+        " WHERE operation <> 'update'",
+        {"now": now},
     )
 
 
@@ -191,7 +241,7 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     """Both sides' values become the base of the next comparison.
 
     What was written is the base of both. What an update left alone keeps its base, so that a person's edit goes on
-    being one; what an adoption found is taken as it was.
+    being one; what an adoption found is taken as it was, and so is what was taken back.
     """
     table = f"sync.loaded_{entity.name}"
     connection.execute(
@@ -206,12 +256,23 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
 
 def _base_of(column: str) -> str:
     """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
-    after = f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
+    after, taken_back = _after(column), _taken_back(column)
     return (
-        f"CASE WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
+        f"CASE WHEN {taken_back} THEN b.{column}"
+        f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
         f" WHEN l.operation = 'create' THEN p.{column} WHEN o.bms_id IS NOT NULL THEN o.bms_{column}"
         f" ELSE b.{column} END AS bms_{column},"
-        f" CASE WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
+        f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
         f" WHEN o.bms_id IS NOT NULL THEN o.passportal_{column}"
         f" ELSE p.{column} END AS passportal_{column}"
     )
+
+
+def _after(column: str) -> str:
+    """SQL: what was written into the field, NULL where nothing was."""
+    return f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
+
+
+def _taken_back(column: str) -> str:
+    """SQL: whether the field was put back to what it was before a load, which may be nothing."""
+    return f"(l.reason = '{TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,11 @@ UPDATE records SET title = new.title, details = new.details::JSON::MAP(VARCHAR, 
                    last_modified = $now
 FROM (SELECT unnest($ids) AS id, unnest($titles) AS title, unnest($details) AS details, unnest($markers) AS marker) new
 WHERE records.id = new.id
+"""
+_RELEASE = """
+UPDATE records SET marker = NULL, last_modified = $now
+FROM (SELECT unnest($ids) AS id, unnest($markers) AS marker) released
+WHERE records.id = released.id AND records.marker = released.marker AND records.type = $type
 """
 
 
@@ -74,6 +79,7 @@ class EmbeddedPassportal:
     def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
         """See ``Target.create``."""
         with self._open() as connection:
+            self._release(connection, entity, writes)
             clients = self._existing(connection, "client", {each.client_id for each in writes if each.client_id})
             outcomes = [_refusal(entity, each, clients) or Outcome(each.bms_id, done=True) for each in writes]
             accepted = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome.done]
@@ -81,7 +87,7 @@ class EmbeddedPassportal:
                 connection,
                 entity,
                 [
-                    (each.client_id, each.values["name"], _details(entity, each.values), str(each.bms_id))
+                    (each.client_id, each.values["name"] or "", _details(entity, each.values, {}), str(each.bms_id))
                     for each in accepted
                 ],
             )
@@ -91,8 +97,9 @@ class EmbeddedPassportal:
         """See ``Target.update``."""
         labels = entity.labels
         outcomes: list[Outcome] = []
-        rewritten: list[tuple[str, str, dict[str, str], str]] = []
+        rewritten: list[tuple[str, str, dict[str, str], str | None]] = []
         with self._open() as connection:
+            self._release(connection, entity, writes)
             stored = self._existing(connection, entity.singular, {each.passportal_id for each in writes})
             for write in writes:
                 title, details, marker = stored.get(write.passportal_id, (None, {}, None))
@@ -100,15 +107,15 @@ class EmbeddedPassportal:
                 moved = [each for each in write.before if _plain(now[each]) != _plain(write.before[each])]
                 if title is None or write.passportal_id is None:
                     outcomes.append(Outcome(write.bms_id, done=False, detail="the record is gone from Passportal"))
-                elif marker not in (None, str(write.bms_id)):
+                elif marker not in (None, str(write.bms_id), str(write.replaces)):
                     outcomes.append(Outcome(write.bms_id, done=False, detail=f"it bears the marker of BMS id {marker}"))
                 elif moved:
                     changed = ", ".join(labels[each] for each in moved)
                     outcomes.append(Outcome(write.bms_id, done=False, detail=f"stale: changed meanwhile: {changed}"))
                 else:
-                    merged = {**details, **_details(entity, write.values)}
-                    title = write.values.get("name", title)
-                    rewritten.append((write.passportal_id, title, merged, str(write.bms_id)))
+                    title = write.values.get("name") or title
+                    marker = str(write.marker) if write.marker is not None else None
+                    rewritten.append((write.passportal_id, title, _details(entity, write.values, details), marker))
                     outcomes.append(Outcome(write.bms_id, done=True))
             if rewritten:
                 connection.execute(
@@ -160,6 +167,15 @@ class EmbeddedPassportal:
         ).fetchall()
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
+    def _release(self, connection: duckdb.DuckDBPyConnection, entity: Entity, writes: Sequence[Write]) -> None:
+        """Take markers off the records that are to lose theirs."""
+        released = [(each.releases, str(each.bms_id)) for each in writes if each.releases]
+        if released:
+            ids, markers = zip(*released, strict=True)
+            connection.execute(
+                _RELEASE, {"ids": list(ids), "markers": list(markers), "type": entity.singular, "now": _now()}
+            )
+
     def _append(
         self,
         connection: duckdb.DuckDBPyConnection,
@@ -185,9 +201,11 @@ def _fill(new: duckdb.DuckDBPyConnection) -> None:
     new.execute(_SCHEMA)
 
 
-def _details(entity: Entity, values: dict[str, str]) -> dict[str, str]:
+def _details(entity: Entity, values: Mapping[str, str | None], stored: Mapping[str, str]) -> dict[str, str]:
+    """What a record holds by label once ``values`` are written over what is ``stored``; a blanked label is gone."""
     labels = entity.labels
-    return {labels[column]: text for column, text in values.items() if column != "name"}
+    merged = {**stored, **{labels[column]: text for column, text in values.items() if column != "name"}}
+    return {label: text for label, text in merged.items() if text is not None}
 
 
 def _plain(text: str | None) -> str:

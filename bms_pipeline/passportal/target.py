@@ -14,15 +14,24 @@ from bms_pipeline.entities import Entity, EntityName
 class Write:
     """One record to create (``passportal_id`` is None) or to update.
 
-    ``values``: column → text to write; what is not named stays as it is. ``before``: what the plan saw in these
-    columns; a record that holds something else by now is refused. ``bms_id`` is also written as the record's marker.
+    ``values``: column → text to write, None to blank it; what is not named stays as it is. ``before``: what the plan
+    saw in these columns; a record that holds something else by now is refused. ``bms_id`` is also written as the
+    record's marker, in place of that of ``replaces``; a record that bears any other is refused. ``releases``: the
+    record that loses the marker ``bms_id`` first; where that is the written record itself, it ends without one.
     """
 
     bms_id: int
     client_id: str | None
     passportal_id: str | None = None
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str | None] = field(default_factory=dict)
     before: dict[str, str | None] = field(default_factory=dict)
+    replaces: int | None = None
+    releases: str | None = None
+
+    @property
+    def marker(self) -> int | None:
+        """The marker that the record bears in the end."""
+        return None if self.releases is not None and self.releases == self.passportal_id else self.bms_id
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Target(Protocol):
         ...
 
     def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
-        """Change records and set their marker, leaving every other value as it is."""
+        """Change records and set or take off their marker, leaving every other value as it is."""
         ...
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:

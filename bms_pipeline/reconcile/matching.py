@@ -20,14 +20,9 @@ from bms_pipeline.warehouse import names, sql
 
 @dataclass(frozen=True)
 class Scope:
-    """What one run looks at.
-
-    ``clients`` are BMS account ids, None for all; ``create_unmatched`` is a person's word that records which otherwise
-    wait are to be created.
-    """
+    """What one run looks at: ``clients`` are BMS account ids, None for all."""
 
     clients: tuple[int, ...] | None = None
-    create_unmatched: bool = False
 
 
 def reconcile(
@@ -42,20 +37,28 @@ def reconcile(
     connection.execute("CREATE OR REPLACE TEMP TABLE pairs (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)")
     connection.execute(sql.read("marked_pairs").format(entity=entity.name, has_client=str(entity.has_client).lower()))
     for rule in entity.rules:
-        connection.execute(_pairs_sql(entity, rule))
+        connection.execute(_pairs_sql(entity, rule, settings))
     connection.execute(_leftovers_sql(entity))
     table = f"sync.reconciled_{entity.name}"
     connection.execute(f"TRUNCATE {table}")
     connection.execute(
         sql.read("reconcile").format(
             table=table,
-            creatable=_creatable(entity, settings, scope),
-            twins_wait="bms_twins > 1" if entity.decided_by_person else "false",
+            creatable=_creatable(entity, settings),
+            twins_wait=str(entity.decided_by_person).lower(),
         )
     )
-    counts = dict(connection.execute(f"SELECT disposition, count(*) FROM {table} GROUP BY ALL ORDER BY ALL").fetchall())
+    counts = dispositions(connection, entity)
     _check_all_explained(connection, entity, counts)
     return counts
+
+
+def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:
+    """The number of records for each disposition, as they were last decided."""
+    rows = connection.execute(
+        f"SELECT disposition, count(*) FROM sync.reconciled_{entity.name} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return dict(rows)
 
 
 def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
@@ -63,25 +66,38 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
     return sql.read("records_in_scope").format(
         entity=entity.name,
         keys="".join(f", b.{key}" for key in entity.keys),
-        not_selected=_not_selected(scope.clients) if entity.name != "users" else "false",
+        not_selected=_not_among("b.account_id", scope.clients) if entity.name != "users" else "false",
         sync_off=str(not settings.sync[entity.name]).lower(),
-        wrong_type="NOT coalesce(t.is_client, false)" if entity.name == "clients" else "false",
+        inactive="NOT b.is_active" if settings.active_only else "false",
+        wrong_type=_wrong_type(settings) if entity.name == "clients" else "false",
+        wrong_category=_not_among(f"lower(b.{entity.category})", settings.asset_categories),
+        not_chosen=_not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
         client="sync.reconciled_clients" if entity.has_client else "(SELECT * FROM sync.reconciled_clients LIMIT 0)",
     )
 
 
-def _not_selected(clients: Collection[int] | None) -> str:
-    if clients is None:
+def _not_among(value_sql: str | None, chosen: Collection[int | str] | None) -> str:
+    """SQL: whether the value is none of those chosen; where nothing was chosen, all are."""
+    if chosen is None or value_sql is None:
         return "false"
-    chosen = ", ".join(str(int(each)) for each in clients) or "NULL"
-    return f"coalesce(b.account_id NOT IN ({chosen}), true)"
+    listed = ", ".join(str(each) if isinstance(each, int) else sql.quoted(each.lower()) for each in chosen)
+    return f"coalesce({value_sql} NOT IN ({listed or 'NULL'}), true)"
 
 
-def _pairs_sql(entity: Entity, rule: Rule) -> str:
+def _wrong_type(settings: SyncSettings) -> str:
+    """SQL: whether an account is of a type that is not synced; where none was chosen, those that BMS calls clients."""
+    if settings.account_types is None:
+        return "NOT coalesce(t.is_client, false)"
+    return _not_among("lower(t.name)", settings.account_types)
+
+
+def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
     """SQL that adds to ``pairs`` what ``rule`` alone decides: one bearer of the keys on each side, both still free."""
     group = list(rule.keys) if rule.across_clients else ["client_id", *rule.keys]
     evidence = [key for other in entity.rules if other.across_clients and other != rule for key in other.keys]
+    if settings.identical_names == "exact" and "name_key" in rule.keys:
+        evidence.append("name")
     return sql.read("pairs").format(
         entity=entity.name,
         has_client=str(entity.has_client).lower(),
@@ -106,10 +122,8 @@ def _leftovers_sql(entity: Entity) -> str:
     )
 
 
-def _creatable(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
+def _creatable(entity: Entity, settings: SyncSettings) -> str:
     """SQL: whether a record that matches nothing may be created now (DESIGN: who may be created when)."""
-    if scope.create_unmatched:
-        return "true"
     if not settings.initial_sync_finished:
         return str(not entity.decided_by_person).lower()
     new = f"first_seen > TIMESTAMP '{settings.initial_sync_finished_at}'"

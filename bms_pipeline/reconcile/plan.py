@@ -16,8 +16,9 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import BreakerOpen, PlanError, PlanStale, RecordsUnexplained
-from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.sync_settings import SyncSettings
+from bms_pipeline.reconcile.matching import Scope, reconcile
+from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
+from bms_pipeline.reconcile.undo import fill_undo
 from bms_pipeline.warehouse import sql
 
 OUTCOMES = (
@@ -26,13 +27,21 @@ OUTCOMES = (
 )  # fmt: skip
 """Every record read is counted under exactly one of these; ``pending`` waits for its plan to be loaded."""
 
+MOVED_SHOWN = 20
+"""So many of the operations that moved are told one by one."""
+
 BREAKER_MINIMUM = 10
 """Fewer updates than this never open a breaker: a share of three records says nothing."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A saved plan; ``operations`` counts what it would change, ``stale`` says that its inputs changed since."""
+    """A saved plan.
+
+    ``operations`` counts what it would change and ``by_person`` how many of these only a person's finish may load.
+    ``stale``: its inputs changed since, which need not change any operation (``what_moved`` tells). ``undoes``: the
+    plan whose load this one takes back.
+    """
 
     plan_id: int
     hash: str
@@ -40,10 +49,16 @@ class Plan:
     operations: int
     entities: tuple[EntityName, ...]
     clients: tuple[int, ...] | None
-    create_unmatched: bool
     approved: bool
     loaded: bool
     stale: bool
+    by_person: int
+    undoes: int | None = None
+
+    @property
+    def is_to_be_made_anew(self) -> bool:
+        """Whether something changed since that a whole plan made now would take into account."""
+        return self.stale and self.undoes is None and self.clients is None
 
 
 def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope, now: datetime) -> Plan:
@@ -51,28 +66,42 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
     Raises ``RecordsUnexplained`` when it does not hold each record read exactly once.
     """
+    fill_plan(connection, entities)
+    return save_plan(connection, entities, scope, now)
+
+
+def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
+    """Replace the operations by those for ``entities``, which have been reconciled."""
+    settings = read_sync_settings(connection)
     for entity in ENTITIES:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     for entity in entities:
-        connection.execute(_operations_sql(entity))
+        connection.execute(_operations_sql(entity, settings))
+
+
+def save_plan(
+    connection: duckdb.DuckDBPyConnection,
+    entities: Sequence[Entity],
+    scope: Scope,
+    now: datetime,
+    undoes: int | None = None,
+) -> Plan:
+    """Save the operations that are there as the current plan, under their hash."""
+    for entity in entities:
         _check_each_record_once(connection, entity)
     operations, fingerprint = _fingerprint(connection, entities)
     (plan_id,) = connection.execute("SELECT coalesce(max(plan_id), 0) + 1 FROM sync.plans").fetchone() or (1,)
     connection.execute(
-        "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations, undoes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             plan_id,
             fingerprint,
             now,
-            json.dumps(
-                {
-                    "entities": [each.name for each in entities],
-                    "clients": scope.clients,
-                    "create_unmatched": scope.create_unmatched,
-                }
-            ),
+            json.dumps({"entities": [each.name for each in entities], "clients": scope.clients}),
             _inputs(connection),
             operations,
+            undoes,
         ],
     )
     count_results(connection, now)
@@ -82,8 +111,8 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     """The plan made last. Raises ``PlanError`` where none was ever made."""
     row = connection.execute(
-        "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at IS NOT NULL, inputs"
-        " FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
+        "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at IS NOT NULL, inputs,"
+        " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
     ).fetchone()
     if row is None:
         raise PlanError("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
@@ -95,17 +124,18 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         operations=row[3],
         entities=tuple(scope["entities"]),
         clients=None if scope["clients"] is None else tuple(scope["clients"]),
-        create_unmatched=scope["create_unmatched"],
         approved=row[5],
         loaded=row[6],
         stale=row[7] != _inputs(connection),
+        by_person=_count(connection, "SELECT count(*) FROM sync.operations WHERE by_person"),
+        undoes=row[8],
     )
 
 
-def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, now: datetime) -> Plan:
+def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
     """Mark the current plan as approved by a person who names its hash (the first 8 or more characters).
 
-    Raises ``PlanStale`` when it is not the current plan or its inputs changed.
+    Raises ``PlanStale`` when it is not the current plan or would be another one by now.
     """
     plan = current_plan(connection)
     if len(plan_hash) < 8 or not plan.hash.startswith(plan_hash.lower()):
@@ -114,22 +144,92 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, now: datetime
             "Look at the current plan with `bms-pipeline preview`, then approve it by its hash.",
         )
     check_not_stale(connection, plan)
-    connection.execute("UPDATE sync.plans SET approved_at = ? WHERE plan_id = ?", [now, plan.plan_id])
+    connection.execute(
+        "UPDATE sync.plans SET approved_at = ?, approved_by = ? WHERE plan_id = ?", [now, by, plan.plan_id]
+    )
     return current_plan(connection)
 
 
 def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Raises ``PlanStale`` naming the inputs that changed since the plan was made."""
-    if not plan.stale:
+    """Raises ``PlanStale`` when the plan would be another one by now, naming what moved, operation by operation.
+
+    Where its inputs changed but every operation is still the same, the plan stands. A plan of which a part is loaded
+    is what it is: its operations that changed meanwhile are refused one by one.
+    """
+    if not plan.stale or _is_begun(connection, plan):
         return
+    inputs, moved = moved_inputs(connection, plan), what_moved(connection, plan)
+    if not moved:
+        connection.execute("UPDATE sync.plans SET inputs = ? WHERE plan_id = ?", [_inputs(connection), plan.plan_id])
+        return
+    listed = "".join(f"\n  {each}" for each in moved[:MOVED_SHOWN])
+    more = f"\n  and {len(moved) - MOVED_SHOWN:,} more" if len(moved) > MOVED_SHOWN else ""
+    raise PlanStale(
+        f"Plan {plan.hash[:12]} is stale: {', '.join(inputs)} changed since it was made, and {len(moved):,} operations"
+        f" with it:{listed}{more}",
+        "Make a new plan with `bms-pipeline preview` and approve that one.",
+    )
+
+
+def moved_inputs(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+    """The inputs that changed since the plan was made: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
     row = connection.execute("SELECT inputs FROM sync.plans WHERE plan_id = ?", [plan.plan_id]).fetchone()
     before = json.loads(row[0]) if row else {}
     after = json.loads(_inputs(connection))
-    moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    raise PlanStale(
-        f"Plan {plan.hash[:12]} is stale: {', '.join(moved)} changed since it was made.",
-        "Make a new plan with `bms-pipeline preview` and approve that one.",
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+    """One sentence for each operation that a plan made now would not have, or would have otherwise.
+
+    Everything is decided anew on the stored records and then put back as it was, also the plan itself.
+    """
+    entities = planned_entities(plan)
+    for entity in entities:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE saved_{entity.name} AS FROM sync.planned_{entity.name}")
+    settings = read_sync_settings(connection)
+    for entity in entities:
+        reconcile(connection, entity, settings, Scope(plan.clients))
+    fill_plan(connection, entities) if plan.undoes is None else fill_undo(connection, entities, plan.undoes)
+    moved: list[str] = []
+    for entity in entities:
+        rows = connection.execute(_moved_sql(entity)).fetchall()
+        moved += [_moved_sentence(entity, *row) for row in rows]
+        connection.execute(f"TRUNCATE sync.planned_{entity.name}")
+        connection.execute(f"INSERT INTO sync.planned_{entity.name} BY NAME FROM saved_{entity.name}")
+        connection.execute(f"DROP TABLE saved_{entity.name}")
+    return moved
+
+
+def _moved_sql(entity: Entity) -> str:
+    values = [f"{side}_{column}" for column in entity.columns for side in ("before", "after")]
+    same = " AND ".join(
+        f"was.{each} IS NOT DISTINCT FROM now.{each}"
+        for each in ("operation", "client_id", "passportal_id", "releases", *values)
     )
+    changed = ", ".join(
+        f"CASE WHEN was.after_{each} IS DISTINCT FROM now.after_{each}"
+        f" OR was.before_{each} IS DISTINCT FROM now.before_{each} THEN '{each}' END"
+        for each in entity.columns
+    )
+    return sql.read("moved_operations").format(entity=entity.name, same=same, changed=changed)
+
+
+def _moved_sentence(
+    entity: Entity, bms_id: int, name: str | None, was: str | None, now: str | None, why: str | None, changed: list[str]
+) -> str:
+    became = f"is {now} now" if now != was else f"changed in {', '.join(changed) or 'whom it concerns'}"
+    gone = "its record is no longer listed" if now is None else f"{became} ({why})"
+    return f"{entity.singular} {bms_id} {name or '(no name)'}: {was or 'nothing'} was planned, it {gone}"
+
+
+def _is_begun(connection: duckdb.DuckDBPyConnection, plan: Plan) -> bool:
+    return _count(connection, f"SELECT count(*) FROM sync.journal WHERE plan_id = {plan.plan_id}") > 0
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
 
 
 def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:
@@ -169,13 +269,25 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
     return {each.name: results[each.name] for each in ENTITIES if each.name in results}
 
 
-def _operations_sql(entity: Entity) -> str:
-    def written(column: str) -> str:
+def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
+    def changed_in_bms(column: str) -> str:
+        """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not."""
         return (
             f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN l.bms_id IS NULL"
             f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
             f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
         )
+
+    def written(column: str) -> str:
+        match settings.owner(entity.name, column):
+            case "bms_wins":
+                return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
+            case "passportal_wins":
+                return "false"
+            case "fill_if_empty":
+                return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
+            case _:
+                return changed_in_bms(column)
 
     def kept(column: str) -> str:
         # Names that are identical as matching understands it need no mention.
@@ -184,7 +296,7 @@ def _operations_sql(entity: Entity) -> str:
         return f"({there} AND {differs} AND NOT {written(column)})"
 
     def value(column: str) -> str:
-        chosen = f"CASE WHEN operation = 'create' OR operation <> 'skip' AND {written(column)}"
+        chosen = f"CASE WHEN operation = 'create' OR r.disposition = 'matched' AND {written(column)}"
         return f"{chosen} THEN p.{column} END AS before_{column}, {chosen} THEN b.{column} END AS after_{column}"
 
     columns = entity.columns
@@ -196,6 +308,10 @@ def _operations_sql(entity: Entity) -> str:
             for each in columns
         ),
         anything_written=" OR ".join(written(each) for each in columns),
+        bms_changed=" OR ".join(
+            changed_in_bms(each) for each in columns if settings.owner(entity.name, each) == "last_edit"
+        )
+        or "false",
         anything_kept=" OR ".join(kept(each) for each in columns),
     )
 

@@ -1,34 +1,54 @@
-"""The settings that people revisit: toggles per entity, breakers, and whether the initial sync is finished.
+"""The settings that people revisit: toggles per entity, filters, ownership of fields, breakers.
 
-They live in the warehouse (``sync.settings``) and not in the environment, because they change while it runs.
+They live in the warehouse (``sync.settings``) and not in the environment, because they change while it runs. A change
+is checked as a whole before it is stored, and what was before is kept in ``sync.settings_history``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES, EntityName
+from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
+from bms_pipeline.errors import SettingsError
 from bms_pipeline.warehouse.landing import count_input
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;
 # contacts and locations have none there and are created while their sync is on.
 _AUTO_CREATE = {each.name: each.name in ("contacts", "locations") for each in ENTITIES}
 
+OWNERSHIP = ("last_edit", "bms_wins", "passportal_wins", "fill_if_empty")
+"""Who owns a field of a matched record. ``last_edit``: BMS writes what it changed unless a person edited the field in
+Passportal since the last load. ``bms_wins``: BMS's value always. ``passportal_wins``: never written once the record
+is there. ``fill_if_empty``: written only where Passportal has nothing."""
+
+IDENTICAL_NAMES = ("folded", "exact")
+
 
 @dataclass(frozen=True)
 class SyncSettings:
     """What is synced and what may be created without a person.
 
-    ``update_share``: the share of an entity's matched records above which a load after the initial sync stops.
+    ``auto_create`` acts on records first seen after the initial sync. ``account_types`` (names), ``asset_categories``
+    and ``clients`` (BMS account ids) are None for all; of the account types these are those that BMS calls clients.
+    ``identical_names``: ``folded`` as matching understands it, or ``exact`` to the byte. ``ownership`` is
+    ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. ``update_share``: the share of
+    an entity's matched records above which a load after the initial sync stops.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
     auto_create: dict[EntityName, bool] = field(default_factory=lambda: dict(_AUTO_CREATE))
+    account_types: list[str] | None = None
+    active_only: bool = True
+    asset_categories: list[str] | None = None
+    clients: list[int] | None = None
+    identical_names: str = "folded"
+    ownership: dict[str, str] = field(default_factory=dict)
     update_share: float = 0.20
     initial_sync_finished_at: str | None = None
 
@@ -36,6 +56,10 @@ class SyncSettings:
     def initial_sync_finished(self) -> bool:
         """Whether the first finish has happened, so that the auto-create rules apply."""
         return self.initial_sync_finished_at is not None
+
+    def owner(self, entity: EntityName, column: str) -> str:
+        """Who owns the field, one of ``OWNERSHIP``."""
+        return self.ownership.get(f"{entity}.{column}", OWNERSHIP[0])
 
 
 def read_sync_settings(connection: duckdb.DuckDBPyConnection) -> SyncSettings:
@@ -53,3 +77,155 @@ def store_sync_setting(connection: duckdb.DuckDBPyConnection, name: str, value: 
     connection.execute("DELETE FROM sync.settings WHERE name = ?", [name])
     connection.execute("INSERT INTO sync.settings VALUES (?, ?, ?)", [name, json.dumps(value), now])
     count_input(connection, "settings")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting as a person names it, before and after. ``name``: ``sync.users``, ``active_only``, ..."""
+
+    name: str
+    before: object
+    after: object
+
+
+def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[SyncSettings, list[Change]]:
+    """The settings after ``wanted`` (name → text), and what that changes.
+
+    Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
+    ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
+    ``update_share``. Raises ``SettingsError`` for a name or value that does not exist, and where auto-create would be
+    on for an entity whose sync is off.
+    """
+    after, changes = settings, []
+    for name, text in wanted.items():
+        before = _value(after, name)
+        after = _with(after, name, _parsed(name, text.strip()))
+        if before != _value(after, name):
+            changes.append(Change(name, before, _value(after, name)))
+    for entity in BY_NAME:
+        switched_on = any(each.name == f"auto_create.{entity}" and each.after for each in changes)
+        if switched_on and not after.sync[entity]:
+            raise SettingsError(
+                f"auto_create.{entity} can only be on while sync.{entity} is on.",
+                f"Switch on both: sync.{entity}=on auto_create.{entity}=on.",
+            )
+    return after, changes
+
+
+def store_changes(
+    connection: duckdb.DuckDBPyConnection,
+    settings: SyncSettings,
+    changes: list[Change],
+    by: str,
+    why: str,
+    now: datetime,
+) -> None:
+    """Store ``settings``, of which ``changes`` is what a person changed, and remember what was before."""
+    for name in dict.fromkeys(_field_of(each.name) for each in changes):
+        store_sync_setting(connection, name, getattr(settings, name), now)
+    for each in changes:
+        connection.execute(
+            "INSERT INTO sync.settings_history VALUES (?, ?, ?, ?, ?, ?)",
+            [now, by, each.name, json.dumps(each.before), json.dumps(each.after), why],
+        )
+
+
+def shown(settings: SyncSettings) -> dict[str, Any]:
+    """Every setting under the name by which a person changes it; of the fields' owners those that were set."""
+    return {
+        **{f"sync.{entity}": on for entity, on in settings.sync.items()},
+        # Off while its sync is off; what was chosen before comes back with it.
+        **{f"auto_create.{entity}": on and settings.sync[entity] for entity, on in settings.auto_create.items()},
+        **{name: getattr(settings, name) for name in _PLAIN},
+        **{f"owner.{name}": owner for name, owner in sorted(settings.ownership.items())},
+    }
+
+
+def _on_or_off(name: str, text: str) -> bool:
+    if text.lower() not in ("on", "off", "true", "false"):
+        raise SettingsError(f"{name} is on or off, not {text!r}.")
+    return text.lower() in ("on", "true")
+
+
+def _one_of(*words: str) -> Callable[[str, str], str]:
+    def parsed(name: str, text: str) -> str:
+        if text not in words:
+            raise SettingsError(f"{name} is one of {', '.join(words)}, not {text!r}.")
+        return text
+
+    return parsed
+
+
+def _listed(_: str, text: str) -> list[str] | None:
+    return None if text.lower() == "all" else sorted({each.strip() for each in text.split(",") if each.strip()})
+
+
+def _account_ids(name: str, text: str) -> list[int] | None:
+    ids = _listed(name, text)
+    wrong = [each for each in ids or () if not (each.isascii() and each.isdigit())]
+    if wrong:
+        raise SettingsError(f"{name}: {wrong[0]!r} is no BMS account id.", "Give ids, separated by commas, or all.")
+    return None if ids is None else sorted(int(each) for each in ids)
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise SettingsError(f"{name} is a share between 0 and 1, not {text!r}.")
+    return share
+
+
+_PLAIN: dict[str, Callable[[str, str], Any]] = {
+    "account_types": _listed,
+    "active_only": _on_or_off,
+    "asset_categories": _listed,
+    "clients": _account_ids,
+    "identical_names": _one_of(*IDENTICAL_NAMES),
+    "update_share": _share,
+}
+_TOGGLES = ("sync", "auto_create")
+
+
+def _field_of(name: str) -> str:
+    """The field of ``SyncSettings`` that holds the setting; raises ``SettingsError`` where there is no such setting."""
+    kind, _, rest = name.partition(".")
+    entity, _, column = rest.partition(".")
+    if name in _PLAIN or (kind in _TOGGLES and rest in BY_NAME):
+        return kind
+    if kind == "owner" and entity in BY_NAME and column in BY_NAME[entity].columns:
+        return "ownership"
+    raise SettingsError(
+        f"There is no setting {name!r}.",
+        f"Choose from {', '.join(_PLAIN)}, sync.ENTITY, auto_create.ENTITY, owner.ENTITY.FIELD; `bms-pipeline settings`"
+        " shows them all.",
+    )
+
+
+def _parsed(name: str, text: str) -> object:
+    kind = _field_of(name)
+    if kind == "ownership":
+        return _one_of(*OWNERSHIP)(name, text)
+    return _on_or_off(name, text) if kind in _TOGGLES else _PLAIN[name](name, text)
+
+
+def _value(settings: SyncSettings, name: str) -> object:
+    kind, key = _field_of(name), name.partition(".")[2]
+    if kind == "ownership":
+        return settings.ownership.get(key, OWNERSHIP[0])
+    return getattr(settings, kind)[key] if kind in _TOGGLES else getattr(settings, name)
+
+
+def _with(settings: SyncSettings, name: str, value: object) -> SyncSettings:
+    kind, key = _field_of(name), name.partition(".")[2]
+    if kind == "ownership":
+        others = {each: owner for each, owner in settings.ownership.items() if each != key}
+        return _replaced(settings, kind, others if value == OWNERSHIP[0] else {**others, key: value})
+    return _replaced(settings, kind, {**getattr(settings, kind), key: value} if kind in _TOGGLES else value)
+
+
+def _replaced(settings: SyncSettings, name: str, value: object) -> SyncSettings:
+    changed: dict[str, Any] = {name: value}
+    return replace(settings, **changed)

@@ -12,6 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -68,6 +69,17 @@ class Warehouse:
         """A connection whose statements become durable together at the end, or not at all."""
         with self.open() as connection, transaction(connection):
             yield connection
+
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose statements are all undone at the end: to see what something would change."""
+        with self.open() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                with contextlib.suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
 
     def _prepare(self) -> None:
         """Create or migrate the file."""
@@ -154,6 +166,11 @@ def reported(file: Path) -> Iterator[None]:
             f"The database file {file} cannot be used. ({text})",
             "If it is damaged, move it away and run again: matches are found anew by the markers in Passportal.",
         ) from error
+
+
+def now() -> datetime:
+    """Now, in UTC without zone: what the warehouse stores."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _busy(file: Path, text: str, waited: float) -> WarehouseBusy:

@@ -54,7 +54,10 @@ def loaded_columns(entity: Entity) -> dict[str, str]:
 
 
 def reconciled_columns() -> dict[str, str]:
-    """Column → type of ``sync.reconciled_<entity>``: what is to become of each record, and why."""
+    """Column → type of ``sync.reconciled_<entity>``: what is to become of each record, and why.
+
+    ``by_person``: this rests on a decision that no load has carried out so far, the record's own or its client's.
+    """
     return {
         "bms_id": "BIGINT",
         "account_id": "BIGINT",
@@ -63,14 +66,18 @@ def reconciled_columns() -> dict[str, str]:
         "is_new_match": "BOOLEAN",
         "disposition": "VARCHAR",
         "reason": "VARCHAR",
+        "by_person": "BOOLEAN",
     }
 
 
 def planned_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``sync.planned_<entity>``: the current plan, a row for every record read.
 
-    ``after_<column>`` is the value to write, NULL where nothing is written; ``before_<column>`` what it replaces.
-    ``kept`` lists what differs and stays as it is in Passportal.
+    ``before_<column>`` and ``after_<column>`` are what a write replaces and writes, both NULL where nothing is written;
+    only taking a load back blanks a value (before, but no after). ``kept`` lists what differs and stays as it is in
+    Passportal. ``releases`` is the record of Passportal that loses this record's marker, because a person took the two
+    apart; ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. ``by_person``: only a person's finish
+    may load it, whatever the settings allow.
     """
     return {
         "bms_id": "BIGINT",
@@ -82,6 +89,9 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "operation": "VARCHAR",
         "reason": "VARCHAR",
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
+        "releases": "VARCHAR",
+        "replaces": "BIGINT",
+        "by_person": "BOOLEAN",
         **{f"before_{each}": "VARCHAR" for each in entity.columns},
         **{f"after_{each}": "VARCHAR" for each in entity.columns},
     }
@@ -90,7 +100,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
 def changes_sql(entity: Entity) -> str:
     """SQL over ``sync.planned_<entity> o``: the fields to write, as a list of field, before and after."""
     each_field = ", ".join(
-        f"CASE WHEN o.after_{each} IS NOT NULL THEN"
+        f"CASE WHEN o.before_{each} IS NOT NULL OR o.after_{each} IS NOT NULL THEN"
         f" {{'field': '{each}', 'before': o.before_{each}, 'after': o.after_{each}}} END"
         for each in entity.columns
     )
@@ -101,7 +111,8 @@ def _operations_view() -> str:
     """SQL for ``sync.operations``: the current plan of all entities, with the changes of each record as a list."""
     selects = " UNION ALL ".join(
         f"SELECT '{each.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name, o.disposition,"
-        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept FROM sync.planned_{each.name} o"
+        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.releases, o.by_person"
+        f" FROM sync.planned_{each.name} o"
         for each in ENTITIES
     )
     return f"CREATE OR REPLACE VIEW sync.operations AS {selects}"

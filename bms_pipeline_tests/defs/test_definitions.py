@@ -111,7 +111,7 @@ def test_jobs_run_in_one_process_and_show_their_scope(definitions: dg.Definition
         assert definitions.resolve_job_def(name).executor_def.name == "in_process"
     assert definitions.resolve_job_def("initial_sync").run_config == {
         "resources": {
-            "scope": {"config": {"clients": [], "create_unmatched": False, "full_sweep": True}},
+            "scope": {"config": {"clients": [], "full_sweep": True}},
             "approval": {"config": {"plan_hash": ""}},
         }
     }

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from bms_pipeline import sync
-from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.running import Home, running_home
 
 Changes = dict[str, dict[str, list[int]]]
@@ -92,7 +91,7 @@ def test_what_is_gone_from_bms_is_reported_and_stays_in_passportal(
 
 
 def test_after_such_a_day_the_next_sync_plans_nothing(home: Home, changes: Changes) -> None:
-    assert sync.prepare(home.settings, scope=Scope(create_unmatched=True), full=True).operations == 0
+    assert sync.prepare(home.settings, create_unmatched_by="a person", full=True).operations == 0
 
 
 def test_an_incremental_sync_asks_for_little_and_finds_what_a_full_one_finds(home: Home, changes: Changes) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bms_pipeline import sync
-from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sandbox.tenant import Size
 from bms_pipeline_tests.running import Home, running_home
 
@@ -19,8 +18,8 @@ WORLDS: list[tuple[Size, int]] = [*(("small", seed) for seed in range(1, 11)), (
 @pytest.mark.parametrize(("size", "seed"), WORLDS)
 def test_matches_are_the_truth_and_nothing_is_created_twice(tmp_path: Path, size: Size, seed: int) -> None:
     with running_home(tmp_path, size, seed) as home:
-        plan = sync.prepare(home.settings, scope=Scope(create_unmatched=True))
-        sync.approve(sync.open_warehouse(home.settings), plan.hash)
+        plan = sync.prepare(home.settings, create_unmatched_by="a person")
+        home.approve(plan.hash)
         results = sync.finish(home.settings)
         truth: dict[str, dict[str, Any]] = json.loads((home.sandbox.folder / "truth.json").read_text())["entities"]
         for entity, expected in truth.items():

@@ -61,7 +61,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Everything is ready: the plan is approved and not loaded."""
     with opened_world(tmp_path_factory.mktemp("prepared")) as world:
         plan = fill(world).plan(CREATE_ALL)
-        sync.approve(world.warehouse, plan.hash)
+        world.approve(plan.hash)
     return world
 
 

@@ -32,7 +32,7 @@ def approved(loaded: World, tmp_path: Path) -> Iterator[World]:
         world.contacts = [contact(n, 1, "Person", str(n), jobTitle="b" if n < 3 else "a") for n in (1, 2, 3)]
         plan = world.plan()
         assert plan.operations == 2
-        sync.approve(world.warehouse, plan.hash)
+        world.approve(plan.hash)
         yield world
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bms_pipeline.entities import CLIENTS, USERS, Entity
 from bms_pipeline_tests.building import (
-    Decision,
+    Decided,
     Row,
     World,
     account,
@@ -59,7 +59,7 @@ def decide(home: Path, entity: Entity, cases: Mapping[str, Case]) -> dict[str, l
     }
 
 
-def _described(number: int, found: Decision) -> str:
+def _described(number: int, found: Decided) -> str:
     """The decision as ``Case.expected`` has it."""
     matched_to = f" {found.passportal_id.removeprefix(f'{number}.')}" if found.passportal_id else ""
     return f"{found.disposition}{matched_to}: {found.reason}"

@@ -10,7 +10,17 @@ import pytest
 
 from bms_pipeline.entities import ENTITIES, EntityName
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline_tests.building import World, account, asset, contact, employee, in_passportal, location, opened_world
+from bms_pipeline_tests.building import (
+    CREATE_ALL,
+    World,
+    account,
+    asset,
+    contact,
+    employee,
+    in_passportal,
+    location,
+    opened_world,
+)
 
 EARLY, LATE = 10, 20
 """BMS ids of what was first seen before and after the first finish."""
@@ -45,13 +55,14 @@ class Tenant:
     finished_at: str
 
     def be(self, state: str) -> Scope:
-        """Have the settings of ``state``; what its runs look at."""
+        """Have the settings and decisions of ``state``; what its runs look at."""
         self.world.query("DELETE FROM sync.settings")
+        self.world.query("DELETE FROM sync.creations")
         if state.startswith("afterwards"):
             self.world.set("initial_sync_finished_at", self.finished_at)
         if "all toggles" in state:
             self.world.set("auto_create", {each.name: state.endswith("on") for each in ENTITIES})
-        return Scope(create_unmatched="create unmatched" in state)
+        return CREATE_ALL if "create unmatched" in state else Scope()
 
 
 @pytest.fixture(scope="module")

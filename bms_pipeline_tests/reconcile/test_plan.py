@@ -128,7 +128,7 @@ def test_before_the_first_finish_a_plan_waits_for_a_person_who_names_its_hash(wo
     assert f"bms-pipeline finish {plan.hash[:12]}" in str(refusal.value)
     assert world.titles("contact") == []
     assert not plan.approved
-    assert sync.approve(world.warehouse, plan.hash[:8].upper()).approved
+    assert world.approve(plan.hash[:8].upper()).approved
     world.load()
     assert world.titles("contact") == ["Ann Lee"]
 
@@ -138,7 +138,7 @@ def test_another_hash_is_refused_and_nothing_is_approved(world: World, wrong: st
     plan = small(world).plan()
     named = {"short": plan.hash[:7], "the hash plus": f"{plan.hash}0"}.get(wrong, wrong)
     with pytest.raises(PlanError, match=f"that is {plan.hash[:12]}"):
-        sync.approve(world.warehouse, named)
+        world.approve(named)
     assert not sync.current_plan(world.warehouse).approved
 
 
@@ -149,14 +149,14 @@ def test_a_plan_is_loaded_once(world: World) -> None:
 
 
 def test_without_a_plan_there_is_nothing_to_approve_or_load(world: World) -> None:
-    for verb in (lambda: sync.approve(world.warehouse, "0" * 8), world.load):
+    for verb in (lambda: world.approve("0" * 8), world.load):
         with pytest.raises(PlanError, match="no plan yet"):
             verb()
 
 
 def test_the_word_for_one_plan_is_none_for_the_next(world: World) -> None:
     plan = small(world).plan()
-    sync.approve(world.warehouse, plan.hash)
+    world.approve(plan.hash)
     world.contacts.append(contact(2, 1, "Bob", "Ray"))
     world.plan()
     with pytest.raises(PlanError, match="waits for a person"):
@@ -185,7 +185,7 @@ def test_a_plan_is_stale_once_its_inputs_changed_and_says_which(world: World) ->
     sync.snapshot(world.settings, world.warehouse, world.passportal, CLIENTS)
     world.set("update_share", 0.5)
     assert sync.current_plan(world.warehouse).stale
-    for verb in (lambda: sync.approve(world.warehouse, plan.hash), world.load):
+    for verb in (lambda: world.approve(plan.hash), world.load):
         with pytest.raises(PlanStale, match=r"bms\.contacts, passportal\.clients, settings changed"):
             verb()
 
@@ -212,7 +212,7 @@ def test_a_breaker_opens_over_the_share_and_a_person_who_names_the_hash_closes_i
         after_finish.load()
     assert f"bms-pipeline finish {plan.hash[:12]}" in str(refusal.value)
     assert sync.current_plan(after_finish.warehouse).hash == plan.hash, "the plan is kept"
-    sync.approve(after_finish.warehouse, plan.hash)
+    after_finish.approve(plan.hash)
     assert after_finish.load()["contacts"]["updated"] == 13
 
 
@@ -245,7 +245,7 @@ def test_after_the_first_finish_a_create_outside_the_rules_needs_a_person(after_
     with pytest.raises(PlanError):
         after_finish.load()
     assert after_finish.titles("user") == before
-    sync.approve(after_finish.warehouse, plan.hash)
+    after_finish.approve(plan.hash)
     assert after_finish.load()["users"]["created"] == 10
 
 
@@ -273,7 +273,7 @@ def test_every_record_counts_under_one_outcome_before_and_after_the_load(world: 
         "assets": {"created": 2, "blocked": 1},
     }
     before = sync.count_results(world.warehouse)
-    sync.approve(world.warehouse, plan.hash)
+    world.approve(plan.hash)
     after = world.load()
     for entity, outcomes in expected.items():
         if outcomes:

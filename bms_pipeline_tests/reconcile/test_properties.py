@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, USERS, EntityName
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import (
-    Decision,
+    CREATE_ALL,
+    Decided,
     Row,
     World,
     account,
@@ -141,7 +142,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return (tmp_path_factory.mktemp("world") for _ in iter(int, 1))
 
 
-def decide(home: Path, given_records: Records) -> dict[EntityName, dict[int, Decision]]:
+def decide(home: Path, given_records: Records) -> dict[EntityName, dict[int, Decided]]:
     """Decide, and check what must hold whatever was decided."""
     with opened_world(home, entities=ENTITIES) as world:
         world.accounts, world.employees = given_records.accounts, given_records.employees
@@ -151,7 +152,7 @@ def decide(home: Path, given_records: Records) -> dict[EntityName, dict[int, Dec
             world.query("INSERT INTO sync.matches VALUES (?, ?, ?, 'before', now())", entity, bms_id, passportal_id)
         for entity, bms_id in given_records.excluded:
             world.exclude(entity, bms_id)
-        world.reconcile(Scope(create_unmatched=given_records.create_unmatched))
+        world.reconcile(CREATE_ALL if given_records.create_unmatched else Scope())
         decided = {each.name: world.decisions(each.name) for each in ENTITIES}
         assert_one_decision_each(world)
     assert_one_to_one(decided, given_records)
@@ -166,7 +167,7 @@ def assert_one_decision_each(world: World) -> None:
         assert found == read, each.name
 
 
-def assert_one_to_one(decided: dict[EntityName, dict[int, Decision]], given_records: Records) -> None:
+def assert_one_to_one(decided: dict[EntityName, dict[int, Decided]], given_records: Records) -> None:
     for entity, found in decided.items():
         matched = {n: each.passportal_id for n, each in found.items() if each.disposition == "matched"}
         # A match that is not in force now (its record is out of scope, say) still takes its Passportal record.
@@ -178,7 +179,7 @@ def assert_one_to_one(decided: dict[EntityName, dict[int, Decision]], given_reco
         assert all(each.passportal_id is None for each in found.values() if each.disposition != "matched")
 
 
-def assert_inside_its_client(decided: dict[EntityName, dict[int, Decision]], given_records: Records) -> None:
+def assert_inside_its_client(decided: dict[EntityName, dict[int, Decided]], given_records: Records) -> None:
     for entity, rows in (("contacts", given_records.contacts), ("assets", given_records.assets)):
         lies_in = {each["passportal_id"]: each["client_id"] for each in given_records.passportal[entity]}
         for row in rows:

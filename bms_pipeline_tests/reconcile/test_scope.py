@@ -9,8 +9,9 @@ import pytest
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import (
+    CREATE_ALL,
     VENDOR_TYPE,
-    Decision,
+    Decided,
     World,
     account,
     asset,
@@ -60,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def decided(world: World) -> dict[str, dict[int, Decision]]:
+def decided(world: World) -> dict[str, dict[int, Decided]]:
     """What was decided without any restriction: entity → BMS id → decision."""
     return {each.name: world.decisions(each.name) for each in ENTITIES}
 
@@ -78,7 +79,7 @@ def decided(world: World) -> dict[str, dict[int, Decision]]:
         (TWIN, "ambiguous", "several_in_bms"),
     ],
 )
-def test_an_account(decided: dict[str, dict[int, Decision]], bms_id: int, disposition: str, reason: str) -> None:
+def test_an_account(decided: dict[str, dict[int, Decided]], bms_id: int, disposition: str, reason: str) -> None:
     found = decided["clients"][bms_id]
     assert (found.disposition, found.reason) == (disposition, reason)
     assert (found.passportal_id is not None) == (disposition == "matched")
@@ -97,7 +98,7 @@ def test_an_account(decided: dict[str, dict[int, Decision]], bms_id: int, dispos
     ],
 )
 def test_a_contact_goes_where_its_client_goes(
-    decided: dict[str, dict[int, Decision]], account_id: int, disposition: str, reason: str
+    decided: dict[str, dict[int, Decided]], account_id: int, disposition: str, reason: str
 ) -> None:
     assert decided["contacts"][account_id] == (disposition, reason, None)
 
@@ -117,13 +118,13 @@ def test_a_contact_goes_where_its_client_goes(
     ],
 )
 def test_another_record(
-    decided: dict[str, dict[int, Decision]], entity: str, bms_id: int, disposition: str, reason: str
+    decided: dict[str, dict[int, Decided]], entity: str, bms_id: int, disposition: str, reason: str
 ) -> None:
     found = decided[entity][bms_id]
     assert (found.disposition, found.reason) == (disposition, reason)
 
 
-def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int, Decision]]) -> None:
+def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int, Decided]]) -> None:
     for each in ENTITIES:
         assert world.query(f"SELECT count(*), count(DISTINCT bms_id) FROM bms.{each.name}") == world.query(
             f"SELECT count(*), count(DISTINCT bms_id) FROM sync.reconciled_{each.name}"
@@ -135,7 +136,7 @@ def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int
 
 
 def test_only_the_chosen_clients_and_what_is_in_them_are_in_scope(
-    world: World, decided: dict[str, dict[int, Decision]]
+    world: World, decided: dict[str, dict[int, Decided]]
 ) -> None:
     inside = {"clients": {MATCHED}, "contacts": {MATCHED, 11}, "locations": {1, 2, 3}, "assets": {1, 2}}
     world.decide(Scope(clients=(MATCHED,)))
@@ -169,7 +170,7 @@ def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factor
 
 @pytest.mark.parametrize("entity", [each.name for each in ENTITIES])
 def test_an_entity_whose_sync_is_off_is_out_of_scope(
-    world: World, decided: dict[str, dict[int, Decision]], entity: str
+    world: World, decided: dict[str, dict[int, Decided]], entity: str
 ) -> None:
     world.set("sync", ON | {entity: False})
     world.decide()
@@ -203,5 +204,5 @@ def test_what_was_blocked_or_excluded_goes_on_by_itself_once_nothing_is_against_
         world.passportal_holds(clients=[in_passportal("C1", "Acme")])
         world.accounts.append(account(3, "Gamma"))
         world.query("DELETE FROM sync.exclusions")
-        world.reconcile(Scope(create_unmatched=True))
+        world.reconcile(CREATE_ALL)
         assert {found.disposition for found in world.decisions("contacts").values()} == {"to create"}

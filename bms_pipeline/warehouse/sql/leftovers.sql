@@ -1,4 +1,5 @@
 -- Which open records of {entity} did no rule match, and which free records of Passportal look like them?
+-- What a person took apart from a record no longer looks like it.
 CREATE OR REPLACE TEMP TABLE leftover AS
 WITH taken AS (
          SELECT passportal_id FROM pairs UNION ALL SELECT passportal_id FROM sync.matches WHERE entity = '{entity}'
@@ -22,9 +23,19 @@ WITH taken AS (
      compared AS (
          SELECT r.bms_id, r.client_id, {loose_bms} AS loose_key FROM remaining r
          WHERE EXISTS (FROM near WHERE near.client_id IS NOT DISTINCT FROM r.client_id)
+     ),
+     parted AS (
+         SELECT r.bms_id, count(*) FILTER (p.name_key = r.name_key) AS namesakes,
+                count(*) FILTER ({loose_passportal} = {loose_bms}) AS near_namesakes
+         FROM sync.partings t
+         JOIN remaining r ON r.bms_id = t.bms_id
+         JOIN free p ON p.passportal_id = t.passportal_id AND p.client_id IS NOT DISTINCT FROM r.client_id
+         WHERE t.entity = '{entity}'
+         GROUP BY ALL
      )
-SELECT r.bms_id, coalesce(n.free_namesakes, 0) AS free_namesakes, coalesce(t.bms_twins, 0) AS bms_twins,
-       coalesce(near.near_namesakes, 0) AS near_namesakes
+SELECT r.bms_id, coalesce(n.free_namesakes, 0) - coalesce(parted.namesakes, 0) AS free_namesakes,
+       coalesce(t.bms_twins, 0) AS bms_twins,
+       coalesce(near.near_namesakes, 0) - coalesce(parted.near_namesakes, 0) AS near_namesakes
 FROM remaining r
 LEFT JOIN namesakes n ON n.client_id IS NOT DISTINCT FROM r.client_id AND n.name_key = r.name_key
 LEFT JOIN twins t
@@ -32,3 +43,4 @@ LEFT JOIN twins t
    AND t.name_key = r.name_key
 LEFT JOIN compared c ON c.bms_id = r.bms_id
 LEFT JOIN near ON near.client_id IS NOT DISTINCT FROM c.client_id AND near.loose_key = c.loose_key
+LEFT JOIN parted ON parted.bms_id = r.bms_id

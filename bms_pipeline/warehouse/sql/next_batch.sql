@@ -2,7 +2,7 @@
 CREATE OR REPLACE TEMP TABLE batch AS
 WITH waiting AS (
          SELECT bms_id, account_id, operation FROM sync.planned_{entity} o
-         WHERE operation <> 'skip'
+         WHERE operation <> 'skip' AND (NOT by_person OR $by_person)
            AND NOT EXISTS (FROM sync.journal j WHERE j.plan_id = $plan_id AND j.entity = '{entity}' AND j.bms_id = o.bms_id)
      ),
      chosen AS MATERIALIZED (
@@ -12,7 +12,7 @@ WITH waiting AS (
          LIMIT $size
      )
 SELECT o.account_id, o.bms_id, o.operation, o.reason, coalesce(o.client_id, m.passportal_id) AS client_id,
-       o.passportal_id, {changes} AS changes,
+       o.passportal_id, {changes} AS changes, o.replaces, o.releases,
        {has_client} AND coalesce(o.client_id, m.passportal_id) IS NULL AS has_no_client
 FROM sync.planned_{entity} o
 JOIN chosen ON chosen.bms_id = o.bms_id

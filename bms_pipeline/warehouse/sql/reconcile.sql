@@ -1,37 +1,52 @@
 -- What is to become of each record, and why? The first case that holds decides.
 INSERT INTO {table} BY NAME
-SELECT r.bms_id, r.account_id, r.client_id,
-       p.passportal_id IS NOT NULL AS is_new_match,
+WITH considered AS (
+    SELECT r.*, p.passportal_id AS paired_with, p.reason AS paired_by,
+           r.linked_to IS NOT NULL AND r.linked_in IS NOT DISTINCT FROM r.client_id AS is_linked,
+           coalesce(l.free_namesakes, 0) AS free_namesakes, coalesce(l.near_namesakes, 0) AS near_namesakes,
+           coalesce(l.bms_twins, 0) > 1 AND {twins_wait} AS is_twin, coalesce(l.bms_twins, 0) AS bms_twins,
+           r.wanted AND (r.wanted_beside OR free_namesakes = 0 AND near_namesakes = 0 AND NOT is_twin) AS is_wanted
+    FROM record r
+    LEFT JOIN pairs p USING (bms_id)
+    LEFT JOIN leftover l USING (bms_id)
+)
+SELECT bms_id, account_id, client_id,
        CASE
-           WHEN r.out_of_scope IS NOT NULL THEN 'out of scope'
-           WHEN r.excluded THEN 'excluded'
-           WHEN r.blocked IS NOT NULL THEN 'blocked'
-           WHEN r.link_is_gone THEN 'unmatched'
-           WHEN r.linked_to IS NOT NULL AND r.linked_in IS NOT DISTINCT FROM r.client_id THEN 'matched'
-           WHEN p.passportal_id IS NOT NULL THEN 'matched'
-           WHEN r.name_key IS NULL THEN 'unmatched'
-           WHEN l.free_namesakes > 0 OR {twins_wait} THEN 'ambiguous'
-           WHEN l.near_namesakes > 0 THEN 'unmatched'
+           WHEN out_of_scope IS NOT NULL THEN 'out of scope'
+           WHEN excluded THEN 'excluded'
+           WHEN blocked IS NOT NULL THEN 'blocked'
+           WHEN link_is_gone THEN 'unmatched'
+           WHEN is_linked OR paired_with IS NOT NULL THEN 'matched'
+           WHEN name_key IS NULL THEN 'unmatched'
+           WHEN is_wanted THEN 'to create'
+           WHEN is_parted THEN 'unmatched'
+           WHEN free_namesakes > 0 OR is_twin THEN 'ambiguous'
+           WHEN near_namesakes > 0 THEN 'unmatched'
            WHEN {creatable} THEN 'to create'
            ELSE 'unmatched'
        END AS disposition,
        CASE
-           WHEN r.out_of_scope IS NOT NULL THEN r.out_of_scope
-           WHEN r.excluded THEN 'excluded_by_person'
-           WHEN r.blocked IS NOT NULL THEN r.blocked
-           WHEN r.link_is_gone THEN 'passportal_record_gone'
-           WHEN r.linked_to IS NOT NULL AND r.linked_in IS NOT DISTINCT FROM r.client_id THEN 'match'
-           WHEN p.passportal_id IS NOT NULL THEN p.reason
-           WHEN r.name_key IS NULL THEN 'no_name'
-           WHEN l.free_namesakes > 1 THEN 'several_in_passportal'
-           WHEN l.free_namesakes > 0 AND l.bms_twins > 1 OR {twins_wait} THEN 'several_in_bms'
-           WHEN l.free_namesakes > 0 THEN 'same_name_other_evidence'
-           WHEN l.near_namesakes > 0 THEN 'near_identical_name'
-           WHEN {creatable} AND r.linked_to IS NOT NULL THEN 'moved_to_this_client'
+           WHEN out_of_scope IS NOT NULL THEN out_of_scope
+           WHEN excluded THEN 'excluded_by_person'
+           WHEN blocked IS NOT NULL THEN blocked
+           WHEN link_is_gone THEN 'passportal_record_gone'
+           WHEN is_linked AND link_is_new THEN linked_by
+           WHEN is_linked THEN 'match'
+           WHEN paired_with IS NOT NULL THEN paired_by
+           WHEN name_key IS NULL THEN 'no_name'
+           WHEN is_wanted THEN 'created_by_person'
+           WHEN is_parted THEN 'unmatched_by_person'
+           WHEN free_namesakes > 1 THEN 'several_in_passportal'
+           WHEN free_namesakes > 0 AND bms_twins > 1 OR is_twin THEN 'several_in_bms'
+           WHEN free_namesakes > 0 THEN 'same_name_other_evidence'
+           WHEN near_namesakes > 0 THEN 'near_identical_name'
+           WHEN {creatable} AND linked_to IS NOT NULL THEN 'moved_to_this_client'
            WHEN {creatable} THEN 'not_in_passportal'
            ELSE 'waits_for_decision'
        END AS reason,
-       CASE WHEN disposition = 'matched' THEN coalesce(p.passportal_id, r.linked_to) END AS passportal_id
-FROM record r
-LEFT JOIN pairs p USING (bms_id)
-LEFT JOIN leftover l USING (bms_id)
+       disposition = 'matched' AND (NOT is_linked OR link_is_new) AS is_new_match,
+       CASE WHEN disposition = 'matched' THEN CASE WHEN is_linked THEN linked_to ELSE paired_with END END AS passportal_id,
+       -- What only a person's finish may load: their own decisions, and all that rests on one about its client.
+       disposition IN ('matched', 'to create')
+           AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')) AS by_person
+FROM considered

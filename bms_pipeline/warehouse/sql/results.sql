@@ -4,9 +4,11 @@ WITH outcome AS (
            CASE
                WHEN o.disposition = 'matched' AND o.operation = 'skip' THEN 'unchanged'
                WHEN o.operation = 'skip' THEN replace(o.disposition, ' ', '_')
-               WHEN j.outcome = 'done' THEN CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
                WHEN j.outcome = 'refused' THEN 'failed'
-               ELSE 'pending'
+               WHEN j.outcome IS DISTINCT FROM 'done' THEN 'pending'
+               -- It lost its marker, because a person took it apart from the record.
+               WHEN o.disposition NOT IN ('matched', 'to create') THEN replace(o.disposition, ' ', '_')
+               ELSE CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
            END AS outcome
     FROM sync.operations o
     LEFT JOIN sync.journal j

@@ -1,14 +1,22 @@
--- Which intents on {entity} without outcome took effect, going by the snapshot just taken?
-CREATE OR REPLACE TEMP TABLE loaded AS
+-- Which intents on {entity} without outcome took effect, going by the snapshot just taken? found_id is NULL for the others.
+-- A record of Passportal that was to lose its marker has lost it; any other bears the marker inside its client.
+CREATE OR REPLACE TEMP TABLE settled AS
 WITH unknown AS (
          SELECT * FROM sync.journal WHERE entity = $entity AND outcome IS NULL
      ),
-     borne AS (
+     effective AS (
          SELECT u.plan_id, u.bms_id, min(p.passportal_id) AS found_id
          FROM unknown u
-         JOIN passportal.{entity} p ON p.bms_id = u.bms_id AND p.client_id IS NOT DISTINCT FROM u.client_id
-         WHERE u.operation IN ('create', 'adopt')
-            OR len(list_filter(u.changes, lambda e: e."after" IS DISTINCT FROM {present})) = 0
+         JOIN passportal.{entity} p
+             ON p.bms_id = u.bms_id AND p.client_id IS NOT DISTINCT FROM u.client_id
+            AND p.passportal_id IS DISTINCT FROM u.releases
+         WHERE u.releases IS NULL OR u.releases IS DISTINCT FROM u.passportal_id
          GROUP BY ALL
+         HAVING any_value(u.operation) IN ('create', 'adopt') OR bool_or({holds_the_values})
+         UNION ALL
+         SELECT u.plan_id, u.bms_id, u.releases
+         FROM unknown u
+         LEFT JOIN passportal.{entity} p ON p.passportal_id = u.releases
+         WHERE u.releases = u.passportal_id AND p.bms_id IS DISTINCT FROM u.bms_id AND {holds_the_values}
      )
-SELECT u.*, b.found_id FROM unknown u JOIN borne b USING (plan_id, bms_id)
+SELECT u.*, e.found_id FROM unknown u LEFT JOIN effective e USING (plan_id, bms_id)

@@ -1,0 +1,324 @@
+"""The current plan to look at before it is approved: an overview, a spreadsheet of every change, a page to read.
+
+Read-only. The overview is what the command line and Dagster show; the files hold the plan record by record, for a
+person to check before a finish. What BMS and Passportal sent is hostile here: it meets a browser and a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+from markupsafe import Markup, escape
+
+from bms_pipeline.entities import BY_NAME, ENTITIES
+from bms_pipeline.errors import PipelineError
+from bms_pipeline.reconcile.plan import Plan, current_plan
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse
+
+Row = dict[str, Any]
+
+COUNTED: dict[str, str] = {
+    "to create": "operation = 'create'",
+    "to match": "operation = 'adopt'",
+    "to update": "operation = 'update'",
+    "excluded": "disposition = 'excluded'",
+    "needs a decision": "disposition IN ('unmatched', 'ambiguous')",
+    "blocked": "disposition = 'blocked'",
+    "out of scope": "disposition = 'out of scope'",
+    "unchanged": "disposition = 'matched' AND operation = 'skip'",
+    "conflicts": "kept IS NOT NULL",
+}
+"""What is counted → SQL over ``sync.operations``. All but the conflicts add up to the records read, save that a record
+which a person took apart and whose old counterpart is released counts as an update beside its disposition."""
+
+WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
+"""What there is to do or to decide about a client."""
+
+REASONS: dict[str, str] = {
+    "account_type": "its account is not of a type that is synced",
+    "bms_changed": "BMS changed since the last load",
+    "bms_wins": "this field is set to “BMS wins”",
+    "category": "its category is not among those that are synced",
+    "changed_since": "changed in Passportal since that load; left alone",
+    "client_ambiguous": "waits for its client, which has several candidates",
+    "client_blocked": "waits for its client, which is blocked",
+    "client_excluded": "its client is excluded",
+    "client_not_chosen": "not among the clients chosen in the settings",
+    "client_not_listed": "BMS does not list its client",
+    "client_out_of_scope": "its client is out of scope",
+    "client_unmatched": "waits for its client, which nobody decided about",
+    "created_by_person": "a person decided to create it",
+    "created_record_stays": "that load created it; nothing is ever deleted in Passportal",
+    "excluded_by_person": "a person excluded it",
+    "field_ownership": "the settings say which side owns this field",
+    "identical_name": "the same name on both sides",
+    "identical_name_and_email": "the same name and e-mail address on both sides",
+    "identical_serial": "the same serial number on both sides",
+    "inactive": "not active in BMS",
+    "match": "matched before",
+    "matched_by_marker": "Passportal's record bears its BMS id",
+    "matched_by_person": "a person matched the two",
+    "moved_to_this_client": "moved to this client in BMS; the record in the former client stays",
+    "near_identical_name": "Passportal has nearly the same name; a person has to tell whether it is the same",
+    "no_name": "has no name in BMS",
+    "not_in_passportal": "Passportal has no such record",
+    "not_selected": "not selected for this plan",
+    "passportal_record_gone": "the record that it was matched to is gone from Passportal",
+    "passportal_value_kept": "edited in Passportal since the last load; kept as it is",
+    "same_name_other_evidence": "Passportal has the name, but something else contradicts",
+    "several_in_bms": "several records in BMS share this name",
+    "several_in_passportal": "several records in Passportal fit",
+    "sync_is_off": "its sync is switched off",
+    "taken_back": "what that load wrote is taken back",
+    "unchanged": "both sides agree",
+    "unmatched_by_person": "a person took the two apart",
+    "waits_for_decision": "fits nothing in Passportal; waits for a person: match, create or exclude",
+}
+"""Reason code → why, in plain words."""
+
+LONGEST_SHOWN = 300
+"""So many characters of a value are shown on the page; nobody reads more, and a hostile one has a million."""
+
+_PLAIN = "operation = 'skip' AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL)"
+
+_EXAMPLES = """
+SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept FROM sync.operations
+WHERE operation <> 'skip' OR kept IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY entity, operation ORDER BY bms_id) <= $examples
+ORDER BY entity, operation, bms_id
+"""
+_REASON_COUNTS = """
+SELECT entity, disposition, operation, reason, count(*) AS records FROM sync.operations
+GROUP BY ALL ORDER BY entity, operation, records DESC, reason
+"""
+_OPERATIONS_BY_CLIENT = """
+SELECT account_id, count(*) AS records FROM to_show WHERE kind NOT IN ('decide', 'excluded') GROUP BY account_id
+"""
+
+
+def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
+    """The current plan: its hash, operations and reasons per entity, and some operations with before and after.
+
+    ``totals`` is entity → the counts of ``COUNTED``; ``clients`` the same for each client where anything is to be done
+    or decided, most first. What belongs to no client, as users do, is under the BMS id None. Raises ``PlanError`` where
+    there is no plan.
+    """
+    with warehouse.open() as connection:
+        return _overview(connection, current_plan(connection), examples)
+
+
+def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int:
+    """Write a row for each field that the plan writes or keeps, and one for each record without any; the rows written.
+
+    Without ``everything`` leaves out what is unchanged or out of scope. ``before`` and ``after`` are what a load
+    replaces and writes; a conflict has Passportal's value as ``kept_in_passportal`` and BMS's as ``not_written``.
+    Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
+    """
+    query = sql.read("plan_rows").format(
+        wanted="true" if everything else f"NOT ({_PLAIN})",
+        # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
+        first_heading="\N{BYTE ORDER MARK}entity",
+        client=_guarded("c.name"),
+        name=_guarded("line.name"),
+        passportal_id=_guarded("line.passportal_id"),
+        **{each: _guarded(f"change.{each}") for each in ("before", "after", "kept", "refused")},
+    )
+    with _made_whole(file) as unfinished, warehouse.open() as connection:
+        current_plan(connection)
+        options = "FORMAT csv, HEADER true, USE_TMP_FILE false"
+        row = connection.execute(f"COPY ({query}) TO {sql.quoted(str(unfinished))} ({options})").fetchone()
+    return int(row[0]) if row else 0
+
+
+def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> int:
+    """Write the plan as one page that needs nothing else, with up to ``most_records`` records; how many it shows.
+
+    Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
+    """
+    with warehouse.transaction() as connection:  # so that all of it is of one plan
+        content = _content(connection, most_records)
+    with _made_whole(file) as unfinished:
+        _template().stream(content).dump(str(unfinished), encoding="utf-8")
+    return int(content["records_shown"])
+
+
+def why(reason: str) -> str:
+    """``reason`` in plain words."""
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def visible(value: object) -> Markup:
+    """``value`` for the page: escaped, cut, and with a box for each character that would hide or reorder others."""
+    text = str(value)
+    shown = Markup(_NOT_ASCII.sub(_boxed, str(escape(text[:LONGEST_SHOWN]))))  # noqa: S704  # escaped before the boxes
+    if len(text) > LONGEST_SHOWN:
+        shown += Markup(' <span class="cut">… cut here, {} characters in all</span>').format(f"{len(text):,}")
+    return shown
+
+
+_NOT_ASCII = re.compile(r"[^ -~]")
+_HIDDEN_CATEGORIES = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+_BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+"""Letters and marks to Unicode, nothing at all to the eye."""
+
+
+def _boxed(found: re.Match[str]) -> str:
+    character = found.group()
+    if unicodedata.category(character) not in _HIDDEN_CATEGORIES and character not in _BLANK_LETTERS:
+        return character
+    name = unicodedata.name(character, "a control character")
+    return f'<span class="hidden" title="{name}">U+{ord(character):04X}</span>'
+
+
+def _guarded(column: str) -> str:
+    """SQL: ``column`` with an apostrophe before whatever a spreadsheet may take for a formula."""
+    text = f"replace({column}, chr(0), chr(65533))"
+    is_formula = rf"regexp_matches({column}, '^[\s\p{{Z}}\p{{Cc}}\p{{Cf}}]*[-=+@＝＋－＠]|^[ ]*[\t\r]')"
+    return f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"
+
+
+@contextlib.contextmanager
+def _made_whole(file: Path) -> Iterator[Path]:
+    """A new file beside ``file`` that only its owner may read, and that takes its place once it is complete."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
+        os.close(descriptor)
+        unfinished = Path(name)
+        try:
+            yield unfinished
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise PipelineError(
+            f"{file} cannot be written: {error.strerror or error}.", "Name a file in a folder that you may write to."
+        ) from error
+
+
+def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
+    return {
+        "hash": plan.hash,
+        "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
+        "operations": plan.operations,
+        "stale": plan.stale,
+        "loaded": plan.loaded,
+        "totals": _totals(connection),
+        "clients": _clients(connection),
+        "reasons": _rows(connection, _REASON_COUNTS),
+        "examples": _rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)}),
+    }
+
+
+def _counts() -> str:
+    return ", ".join(f'count(*) FILTER ({condition}) AS "{name}"' for name, condition in COUNTED.items())
+
+
+def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+    totals = {each.name: dict.fromkeys(COUNTED, 0) for each in ENTITIES}
+    for row in _rows(connection, f"SELECT entity, {_counts()} FROM sync.operations GROUP BY entity"):
+        totals[row.pop("entity")] = row
+    return totals
+
+
+def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    work = " + ".join(f'"{each}"' for each in WORK)
+    return _rows(
+        connection,
+        f"WITH counted AS (SELECT account_id, {_counts()} FROM sync.operations GROUP BY account_id)"
+        " SELECT counted.account_id AS bms_id,"
+        " CASE WHEN counted.account_id IS NULL THEN '(no client)' ELSE c.name END AS name,"
+        " counted.* EXCLUDE (account_id) FROM counted LEFT JOIN bms.clients c ON c.bms_id = counted.account_id"
+        f" WHERE {work} > 0 ORDER BY {work} DESC, blocked DESC, counted.account_id",
+    )
+
+
+def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[str, Any]:
+    """All that the page shows."""
+    plan = current_plan(connection)
+    shown = _overview(connection, plan, examples=1)
+    connection.execute(sql.read("records_to_show"))
+    planned = {row["account_id"]: row["records"] for row in _rows(connection, _OPERATIONS_BY_CLIENT)}
+    (in_all,) = connection.execute("SELECT count(*) FROM to_show").fetchone() or (0,)
+    records = _rows(connection, sql.read("fair_choice"), {"most": max(0, most_records)})
+    operations = _operations_by_client(records)
+    clients = [
+        client | {"records": operations.get(client["bms_id"], []), "planned": planned.get(client["bms_id"], 0)}
+        for client in shown["clients"]
+    ]
+    blocked_by = {client["bms_id"]: client["blocked"] for client in clients}
+    return {
+        "plan": plan,
+        "short_hash": plan.hash[:12],
+        "state": _state(plan),
+        "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
+        "clients": [client for client in clients if client["bms_id"] is not None],
+        "without_client": [client for client in clients if client["bms_id"] is None],
+        "undecided": _groups(shown["reasons"], records, blocked_by, "unmatched", "ambiguous"),
+        "excluded": _groups(shown["reasons"], records, blocked_by, "excluded"),
+        "records_shown": len(records),
+        "records_in_all": in_all,
+    }
+
+
+def _groups(reasons: list[Row], records: list[Row], blocked_by: dict[int, int], *dispositions: str) -> list[Row]:
+    """The records of these dispositions under what they have in common, those that most others wait for first."""
+    shown: dict[tuple[str, ...], list[Row]] = {}
+    for record in records:
+        waiting = blocked_by.get(record["account_id"], 0) if record["entity"] == "clients" else 0
+        shown.setdefault(_common(record), []).append(record | {"waiting": waiting})
+    groups: dict[tuple[str, ...], Row] = {}
+    for row in reasons:
+        if row["disposition"] in dispositions:
+            group = groups.setdefault(_common(row), row | {"records": 0})
+            group["records"] += row["records"]
+    for key, group in groups.items():
+        group["shown"] = sorted(shown.get(key, []), key=lambda record: -record["waiting"])
+    return sorted(groups.values(), key=lambda group: (list(BY_NAME).index(group["entity"]), -group["records"]))
+
+
+def _common(row: Row) -> tuple[str, ...]:
+    return row["entity"], row["disposition"], row["reason"]
+
+
+def _operations_by_client(records: list[Row]) -> dict[int | None, list[Row]]:
+    found: dict[int | None, list[Row]] = {}
+    for record in records:
+        if record["kind"] not in ("decide", "excluded"):
+            found.setdefault(record["account_id"], []).append(record)
+    return found
+
+
+def _state(plan: Plan) -> str:
+    if plan.loaded:
+        return "loaded"
+    if plan.stale:
+        return "stale"
+    return "approved" if plan.approved else "waiting"
+
+
+@cache
+def _template() -> jinja2.Template:
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters |= {"visible": visible, "why": why}
+    page.globals |= {"counted": tuple(COUNTED), "work": WORK}
+    page.globals |= {"labels": {each.name: each.labels for each in ENTITIES}}
+    page.globals |= {"singular": {each.name: each.singular for each in ENTITIES}}
+    return page.from_string(resources.files(__package__).joinpath("preview.html.j2").read_text(encoding="utf-8"))
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Row | None = None) -> list[Row]:
+    result = connection.execute(query, parameters)
+    columns = [each[0] for each in result.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,64 @@
+"""What a change of settings or decisions would change: dispositions before and after, on the stored records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+
+from bms_pipeline.entities import ENTITIES, Entity, EntityName
+from bms_pipeline.warehouse import sql
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Change:
+    """So many records of an entity would be decided otherwise; ``examples`` are some of them as ``id name``."""
+
+    entity: EntityName
+    was: str
+    becomes: str
+    records: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InScope:
+    """How many records of an entity the filters let in and keep out; ``kept_out_because`` is reason → records."""
+
+    entity: EntityName
+    records_in: int
+    records_out: int
+    kept_out_because: dict[str, int]
+
+
+def remember(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> None:
+    """Keep how the records of ``entities`` are decided now, as ``before_<entity>``."""
+    for entity in entities:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE before_{entity.name} AS FROM sync.reconciled_{entity.name}")
+
+
+def changes(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> list[Change]:
+    """How the records of ``entities`` are decided otherwise than they were when remembered."""
+    found: list[Change] = []
+    for entity in entities:
+        rows = connection.execute(
+            sql.read("changed_dispositions").format(entity=entity.name), {"examples": EXAMPLES}
+        ).fetchall()
+        found += [Change(entity.name, was, now, count, tuple(examples)) for was, now, count, examples in rows]
+    return found
+
+
+def in_scope(connection: duckdb.DuckDBPyConnection) -> list[InScope]:
+    """What the filters let in and keep out, as it is decided now."""
+    found = []
+    for entity in ENTITIES:
+        rows = connection.execute(
+            f"SELECT CASE WHEN disposition = 'out of scope' THEN reason END AS because, count(*)"
+            f" FROM sync.reconciled_{entity.name} GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        out = {because: records for because, records in rows if because is not None}
+        found.append(InScope(entity.name, sum(each[1] for each in rows) - sum(out.values()), sum(out.values()), out))
+    return found

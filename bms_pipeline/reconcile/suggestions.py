@@ -1,0 +1,391 @@
+"""Suggestions: for a BMS record that matched nothing, or several, the records of Passportal that it may be.
+
+For a person to decide; nothing here is ever applied by itself. Candidates are found by the trigrams of their names
+(TF-IDF, so that rare ones weigh more) and by sharing a rare value such as an e-mail, and are then ranked by how alike
+the names are and what the other fields say (``entities.Clue``). Importing this module takes a second: do it late.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, repeat
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz import fuzz, process
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sparse_dot_topn import sp_matmul_topn
+
+from bms_pipeline.entities import Clue, Entity
+from bms_pipeline.warehouse import names, sql
+
+Agreement = Literal["agrees", "near", "differs", "missing"]
+Positions = NDArray[np.int64]
+"""Positions of records within one side."""
+Numbers = NDArray[np.float64]
+
+CANDIDATES = 20
+"""So many are compared with each record; more bearers of one value than this do not make candidates of each other."""
+CHUNK = 5_000
+"""So many BMS records are compared at a time, which bounds the memory."""
+LEAST_SCORE = 0.05
+"""What scores less is no suggestion."""
+
+# The name alone: 20 bits for the whole way from nothing alike to identical, even odds at 0.72. Measured: of the best
+# candidates with names this alike about half are right (benchmarks/suggestions.py).
+BITS_OF_NAME, EVEN_NAME, MOST_OF_NAME, LEAST_OF_NAME = 20.0, 0.72, 5.0, -6.0
+BITS_WITHOUT_NAME = -5.0
+NEAR = 85.0
+"""Values at least this alike, out of 100, are near."""
+MARKER = "bms_id"
+MISSING, DIFFERS, NEARLY, AGREES = range(4)
+AGREEMENTS: tuple[Agreement, ...] = ("missing", "differs", "near", "agrees")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one field says: the values of both sides as stored, and whether they agree."""
+
+    field: str
+    agreement: Agreement
+    bms: str | None
+    passportal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One candidate for one BMS record; ``rank`` counts from 1, ``score`` is between 0 and 1.
+
+    ``evidence``: the name, then each field that says anything about identity, in the order of the entity's fields.
+    """
+
+    bms_id: int
+    rank: int
+    passportal_id: str
+    name: str
+    score: float
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One field of all records of one side; ``codes`` are equal where the keys are, on both sides, -1 for a blank.
+
+    ``rarity`` is 1 for a value that one record of its client bears and goes to 0 for one that all of them bear.
+    """
+
+    values: Sequence[str | None]
+    keys: Sequence[str | None]
+    likes: Sequence[str | None]
+    codes: Positions
+    rarity: Numbers
+    like_rarity: Numbers
+
+
+@dataclass(frozen=True)
+class _Side:
+    """All open records of one side: by client, those without a marker first, then by id."""
+
+    ids: Sequence[Any]
+    clients: Sequence[str | None]
+    markers: Sequence[int | None]
+    names: Sequence[str | None]
+    name_keys: Sequence[str]
+    loose: Sequence[str]
+    columns: dict[str, _Column]
+
+    @cached_property
+    def rank_of_id(self) -> Positions:
+        """For each record where it stands by its id alone."""
+        return np.argsort(np.argsort(np.array(self.ids)))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs to compare: positions on both sides, and the cosine of their names' trigrams."""
+
+    left: Positions
+    right: Positions
+    cosine: Numbers
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """How one field of each pair compares: an index into ``AGREEMENTS``, and for or against how many bits."""
+
+    agreement: NDArray[np.int8]
+    bits: Numbers
+
+
+def suggest(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int] | None = None, limit: int = 5
+) -> dict[int, list[Suggestion]]:
+    """BMS id → at most ``limit`` suggestions, best first, for each unmatched or ambiguous record of ``entity``.
+
+    Only for ``bms_ids``, if given; the answer for a record is the same whether it is asked for alone or with all. A
+    record without candidates has an empty list. Needs ``sync.reconciled_<entity>`` as reconcile left it. Changes
+    nothing.
+    """
+    clues = {each.name: each.clue for each in entity.fields if each.clue}
+    codes: dict[str, dict[str, int]] = {each: {} for each in clues}
+    waiting = _read(connection, entity, "bms", codes)
+    free = _read(connection, entity, "passportal", codes)
+    wanted = None if bms_ids is None else set(bms_ids)
+    chosen = np.array([n for n, each in enumerate(waiting.ids) if wanted is None or each in wanted], dtype=np.int64)
+    found: dict[int, list[Suggestion]] = {waiting.ids[each]: [] for each in chosen.tolist()}
+    if len(chosen) and free.ids:
+        finder = _Finder(waiting, free, clues)
+        for start in range(0, len(chosen), CHUNK):
+            pairs = finder.pairs(chosen[start : start + CHUNK])
+            for each in _ranked(waiting, free, pairs, clues, limit):
+                found[each.bms_id].append(each)
+    return found
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, schema: str, codes: dict[str, dict[str, int]]
+) -> _Side:
+    """The open records of one side; ``codes`` (field → key → code) is added to, so that both sides share it."""
+    clues = {each.name: each.clue for each in entity.fields if each.clue}
+    cursor = connection.execute(_side_sql(entity, schema, clues))
+    ids, clients, markers, name, name_keys, loose, records, *rest = list(zip(*cursor.fetchall(), strict=True)) or (
+        [()] * (7 + 5 * len(clues))
+    )
+    parts = iter(rest)
+    columns = {
+        field: _column(codes[field], records, next(parts), next(parts), next(parts), next(parts), next(parts))
+        for field in clues
+    }
+    return _Side(
+        ids, clients, markers, name, [each or "" for each in name_keys], [each or "" for each in loose], columns
+    )
+
+
+def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
+    is_bms = schema == "bms"
+    inside, client = ("account_id", "o.client_id") if is_bms else ("client_id", "k.inside")
+    return sql.read("suggestion_candidates").format(
+        table=f"{schema}.{entity.name}",
+        id="bms_id" if is_bms else "passportal_id",
+        inside=inside if entity.has_client else "NULL",
+        marker="NULL" if is_bms else "bms_id",
+        client=client if entity.has_client else "NULL",
+        is_there="missing_since IS NULL" if is_bms else "true",
+        keys="".join(
+            f", {field}, {c.key} AS key_{field}, {c.like or 'NULL'} AS like_{field}" for field, c in clues.items()
+        ),
+        bearers="".join(f"{_bearers(f'key_{each}')}{_bearers(f'like_{each}')}" for each in clues),
+        loose=f"coalesce({names.loose_key('k.name_key')}, k.name_key)",
+        columns="".join(
+            f", k.{each}, k.key_{each}, k.like_{each}, k.bearers_key_{each}, k.bearers_like_{each}" for each in clues
+        ),
+        open=(_WAITING if is_bms else _FREE).format(
+            entity=entity.name, has_place="k.inside IS NOT NULL" if entity.has_client else "true"
+        ),
+    )
+
+
+_WAITING = """JOIN sync.reconciled_{entity} o ON o.bms_id = k.id
+WHERE o.disposition IN ('unmatched', 'ambiguous')"""
+# A record with the marker of a BMS record is that one's.
+_FREE = """WHERE {has_place}
+  AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.passportal_id = k.id)
+  AND NOT EXISTS (FROM sync.reconciled_{entity} o WHERE o.disposition = 'matched' AND o.passportal_id = k.id)
+  AND (k.marker IS NULL OR EXISTS (FROM sync.reconciled_{entity} o
+       WHERE o.bms_id = k.marker AND o.disposition IN ('unmatched', 'ambiguous')))"""
+
+
+def _bearers(key: str) -> str:
+    return f", count(*) OVER (PARTITION BY inside, {key}) AS bearers_{key}"
+
+
+def _column(
+    codes: dict[str, int],
+    records: Sequence[int],
+    values: Sequence[str | None],
+    keys: Sequence[str | None],
+    likes: Sequence[str | None],
+    bearers: Sequence[int],
+    like_bearers: Sequence[int],
+) -> _Column:
+    coded = [-1 if each is None else codes.setdefault(each, len(codes)) for each in keys]
+    all_of_client = np.log1p(np.array(records, dtype=np.float64))
+    rarity = 1 - np.log(np.array(bearers, dtype=np.float64)) / all_of_client
+    like_rarity = 1 - np.log(np.array(like_bearers, dtype=np.float64)) / all_of_client
+    return _Column(values, keys, likes, np.array(coded, dtype=np.int64), rarity, like_rarity)
+
+
+class _Finder:
+    """Finds the pairs that are worth comparing: knows the trigrams of all names, and who bears which rare value."""
+
+    def __init__(self, waiting: _Side, free: _Side, clues: dict[str, Clue]) -> None:
+        self._waiting, self._free = waiting, free
+        # One vocabulary for all clients, so that a score means the same everywhere. The last name is nobody's: without
+        # any trigram there is no vocabulary.
+        vectors = TfidfVectorizer(analyzer=_trigrams, dtype=np.float32).fit_transform(
+            [*waiting.loose, *free.loose, "nobody"]
+        )
+        self._left, self._right = vectors[: len(waiting.ids)], vectors[len(waiting.ids) : -1]
+        self._of_client = _unmarked(free)
+        self._finding = {field: clue.tail for field, clue in clues.items() if clue.finds}
+        self._bearers = _bearers_of_values(free, self._finding)
+
+    def pairs(self, chosen: Positions) -> _Pairs:
+        """The candidates of these BMS records: each pair once, ordered by the positions on both sides."""
+        found = [self._sharing_a_value(chosen)]
+        for client, group in groupby(chosen.tolist(), key=self._waiting.clients.__getitem__):
+            found.append(
+                self._alike_in_name(np.array(list(group), dtype=np.int64), *self._of_client.get(client, (0, 0)))
+            )
+        width = len(self._free.ids)
+        left, right = np.divmod(np.unique(np.concatenate([left * width + right for left, right in found])), width)
+        cosine = self._left[left].multiply(self._right[right]).sum(axis=1)
+        return _Pairs(left, right, np.asarray(cosine, dtype=np.float64).ravel())
+
+    def _alike_in_name(self, left: Positions, start: int, end: int) -> tuple[Positions, Positions]:
+        """Each of ``left`` with the free records from ``start`` to ``end`` whose names are most alike."""
+        if end - start <= CANDIDATES:
+            return np.repeat(left, end - start), np.tile(np.arange(start, end), len(left))
+        best = sp_matmul_topn(self._left[left], self._right[start:end].T.tocsr(), top_n=CANDIDATES)
+        return np.repeat(left, np.diff(best.indptr)), best.indices.astype(np.int64) + start
+
+    def _sharing_a_value(self, chosen: Positions) -> tuple[Positions, Positions]:
+        """Each of ``chosen`` with the free records that bear a rare value of its own, or its marker."""
+        pairs: list[tuple[int, int]] = []
+        for left in chosen.tolist():
+            client = self._waiting.clients[left]
+            values = [
+                (field, _end(self._waiting.columns[field].keys[left], tail)) for field, tail in self._finding.items()
+            ]
+            for each in (*values, (MARKER, self._waiting.ids[left])):
+                bearers = self._bearers.get((client, *each), ())
+                if len(bearers) <= CANDIDATES:
+                    pairs += zip(repeat(left), bearers, strict=False)
+        both = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
+
+
+def _trigrams(name: str) -> list[str]:
+    """The trigrams within each word of ``name``, white space around it included: word order does not show."""
+    padded = f" {name} "
+    return [padded[n : n + 3] for n in range(len(padded) - 2) if padded[n + 1] != " "] if name else []
+
+
+def _end(key: str | None, length: int) -> str | None:
+    """The last ``length`` characters, all for 0."""
+    return key[-length:] if key else None
+
+
+def _unmarked(free: _Side) -> dict[str | None, tuple[int, int]]:
+    """Client → from where to where its records without a marker lie."""
+    lies: dict[str | None, tuple[int, int]] = {}
+    for position, (client, marker) in enumerate(zip(free.clients, free.markers, strict=True)):
+        if marker is None:
+            lies[client] = (lies.get(client, (position, 0))[0], position + 1)
+    return lies
+
+
+def _bearers_of_values(free: _Side, finding: dict[str, int]) -> dict[tuple[str | None, str, Any], list[int]]:
+    """Client, field and value → the free records that bear it; a marker counts as the value of a field ``MARKER``."""
+    bearers: dict[tuple[str | None, str, Any], list[int]] = defaultdict(list)
+    for position, (client, marker) in enumerate(zip(free.clients, free.markers, strict=True)):
+        if marker is not None:
+            bearers[client, MARKER, marker].append(position)
+            continue
+        for field, tail in finding.items():
+            value = _end(free.columns[field].keys[position], tail)
+            if value:
+                bearers[client, field, value].append(position)
+    return dict(bearers)
+
+
+def _ranked(waiting: _Side, free: _Side, pairs: _Pairs, clues: dict[str, Clue], limit: int) -> Iterator[Suggestion]:
+    """The best ``limit`` of each BMS record's pairs, in the order of their ranks."""
+    compared = {"name": _compare_names(waiting, free, pairs)}
+    compared |= {
+        field: _compare(waiting.columns[field], free.columns[field], clue, pairs) for field, clue in clues.items()
+    }
+    # Rounded, so that the order in which floating-point numbers were added decides nothing.
+    bits = np.round(np.sum([each.bits for each in compared.values()], axis=0), 6)
+    order = np.lexsort((free.rank_of_id[pairs.right], -bits, pairs.left))
+    order = order[bits[order] >= np.log2(LEAST_SCORE / (1 - LEAST_SCORE))]
+    grouped = pairs.left[order]
+    ranks = np.arange(len(order)) - np.searchsorted(grouped, grouped) + 1
+    best, rank = order[ranks <= limit], ranks[ranks <= limit].tolist()
+    left, right = pairs.left[best].tolist(), pairs.right[best].tolist()
+    values = {"name": (waiting.names, free.names)}
+    values |= {field: (waiting.columns[field].values, free.columns[field].values) for field in clues}
+    evidence = [
+        _evidence(field, each.agreement[best].tolist(), _of(values[field][0], left), _of(values[field][1], right))
+        for field, each in compared.items()
+    ]
+    scores = np.round(1 / (1 + 2 ** -bits[best]), 4).tolist()
+    names_found = [each or "" for each in _of(free.names, right)]
+    return map(
+        Suggestion, _of(waiting.ids, left), rank, _of(free.ids, right), names_found, scores, zip(*evidence, strict=True)
+    )
+
+
+def _of(values: Sequence[Any], positions: Sequence[int]) -> list[Any]:
+    return [values[each] for each in positions]
+
+
+def _evidence(
+    field: str, agreements: Sequence[int], bms: Sequence[str | None], passportal: Sequence[str | None]
+) -> Iterator[Evidence]:
+    return map(Evidence, repeat(field), _of(AGREEMENTS, agreements), bms, passportal)
+
+
+def _compare_names(waiting: _Side, free: _Side, pairs: _Pairs) -> _Compared:
+    """How alike the names are: with and without legal suffixes, accents, punctuation and word order, in four ways."""
+    left, right = pairs.left.tolist(), pairs.right.tolist()
+    loose = _of(waiting.loose, left), _of(free.loose, right)
+    written = _of(waiting.name_keys, left), _of(free.name_keys, right)
+    alike = (
+        pairs.cosine
+        + (_likeness(fuzz.ratio, *loose) + _likeness(fuzz.token_set_ratio, *loose) + _likeness(fuzz.ratio, *written))
+        / 100
+    )
+    bits = np.clip(BITS_OF_NAME * (alike / 4 - EVEN_NAME), LEAST_OF_NAME, MOST_OF_NAME)
+    blank = np.array([not (one and other) for one, other in zip(*written, strict=True)], dtype=bool)
+    identical = np.array([one == other for one, other in zip(*written, strict=True)], dtype=bool)
+    agreement = np.select([blank, identical, bits >= 0], [MISSING, AGREES, NEARLY], DIFFERS)
+    return _Compared(agreement.astype(np.int8), np.where(blank, BITS_WITHOUT_NAME, bits))
+
+
+def _likeness(scorer: Callable[..., float], one: Sequence[str | None], other: Sequence[str | None]) -> Numbers:
+    """How alike each text of ``one`` is to that of ``other`` in the same place, out of 100."""
+    return np.asarray(process.cpdist(one, other, scorer=scorer), dtype=np.float64)
+
+
+def _compare(one: _Column, other: _Column, clue: Clue, pairs: _Pairs) -> _Compared:
+    """What one field says about each pair. Agreeing counts for as much as the value is rare, a blank for nothing."""
+    left, right = one.codes[pairs.left], other.codes[pairs.right]
+    agreement = np.where(left == right, AGREES, DIFFERS)
+    agreement[(left < 0) | (right < 0)] = MISSING
+    if clue.tail:
+        apart = np.flatnonzero(agreement == DIFFERS)
+        keys = _of(one.keys, pairs.left[apart].tolist()), _of(other.keys, pairs.right[apart].tolist())
+        agreement[apart[[_ends_alike(*both, clue.tail) for both in zip(*keys, strict=True)]]] = AGREES
+    if clue.like:
+        apart = np.flatnonzero(agreement == DIFFERS)
+        likes = _of(one.likes, pairs.left[apart].tolist()), _of(other.likes, pairs.right[apart].tolist())
+        agreement[apart[_likeness(fuzz.ratio, *likes) >= NEAR]] = NEARLY
+    rarity = np.minimum(one.rarity[pairs.left], other.rarity[pairs.right])
+    like_rarity = np.minimum(one.like_rarity[pairs.left], other.like_rarity[pairs.right])
+    bits = np.select(
+        [agreement == AGREES, agreement == NEARLY, agreement == DIFFERS],
+        [clue.agrees * rarity, clue.agrees / 2 * like_rarity, -clue.differs],
+        0.0,
+    )
+    return _Compared(agreement.astype(np.int8), bits)
+
+
+def _ends_alike(one: str, other: str, tail: int) -> bool:
+    """Whether one is the end of the other, and as long as ``tail``."""
+    return min(len(one), len(other)) >= tail and (one.endswith(other) or other.endswith(one))

@@ -1,0 +1,167 @@
+"""What people do between a plan and its load: decide about records, change settings, take a load back.
+
+The command line, the Dagster jobs and the review pages are thin ways to call these. Each works on what is stored, reads
+neither service, and changes nothing in Passportal: that is left to a plan and its finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import duckdb
+
+from bms_pipeline.entities import ENTITIES, Entity, EntityName, with_clients
+from bms_pipeline.reconcile import comparison, decision_file, decisions, matching
+from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.sync_settings import Change, parse_changes, read_sync_settings, store_changes
+from bms_pipeline.reconcile.undo import check_undoable, fill_undo
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse, now
+
+if TYPE_CHECKING:
+    from bms_pipeline.reconcile.suggestions import Suggestion
+
+
+@dataclass(frozen=True)
+class ChangedSettings:
+    """What a change of settings came to: the settings, the records decided otherwise, and what is in scope then."""
+
+    settings: list[Change]
+    records: list[comparison.Change]
+    scope: list[comparison.InScope]
+
+
+def decide(warehouse: Warehouse, chosen: Sequence[Decision], by: str, *, tried: bool = False) -> Taken:
+    """Take decisions, all or none; ``tried`` only tells what they would change. Raises ``DecisionRefused``."""
+    with warehouse.trial() if tried else warehouse.transaction() as connection:
+        return decisions.decide(connection, chosen, by, now())
+
+
+def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[int]:
+    """The BMS ids of the records that a verb is meant for, as they are decided now."""
+    with warehouse.transaction() as connection:
+        _decide_anew(connection, with_clients([entity]))
+        return decisions.select(connection, entity, selection)
+
+
+def decide_all(
+    warehouse: Warehouse, verb: Literal["auto_match", "create_unmatched"], entities: Sequence[Entity], by: str
+) -> dict[EntityName, Taken]:
+    """Auto-match all, or create all that is unmatched, entity by entity; what that came to."""
+    taken: dict[EntityName, Taken] = {}
+    call = decisions.auto_match if verb == "auto_match" else decisions.create_unmatched
+    with warehouse.transaction() as connection:
+        for entity in with_clients(entities):
+            # One after the other: what is decided about clients settles what is inside them.
+            _decide_anew(connection, [entity])
+            if entity in entities:
+                taken[entity.name] = call(connection, entity, by, now(), Scope())
+    return taken
+
+
+def change_settings(
+    warehouse: Warehouse, wanted: Mapping[str, str], by: str, why: str = "", *, tried: bool = False
+) -> ChangedSettings:
+    """Change sync settings (name → text); ``tried`` only tells what that would change. Raises ``SettingsError``."""
+    with warehouse.trial() if tried else warehouse.transaction() as connection:
+        before = read_sync_settings(connection)
+        after, changes = parse_changes(before, wanted)
+        _decide_anew(connection, ENTITIES)
+        comparison.remember(connection, ENTITIES)
+        store_changes(connection, after, changes, by, why, now())
+        _decide_anew(connection, ENTITIES)
+        return ChangedSettings(changes, comparison.changes(connection, ENTITIES), comparison.in_scope(connection))
+
+
+def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
+    """Save a plan that takes back what the load of ``plan_id`` wrote; a person has to finish it like any other."""
+    with warehouse.transaction() as connection:
+        check_undoable(connection, plan_id)
+        _decide_anew(connection, ENTITIES)
+        fill_undo(connection, ENTITIES, plan_id)
+        return plans.save_plan(connection, ENTITIES, Scope(), now(), undoes=plan_id)
+
+
+def _decide_anew(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
+    settings = read_sync_settings(connection)
+    for entity in entities:
+        matching.reconcile(connection, entity, settings, Scope())
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """A record that waits for a decision, and whom it could be matched to, best first."""
+
+    bms_id: int
+    name: str | None
+    client: str | None
+    disposition: str
+    reason: str
+    fields: dict[str, str | None]
+    suggestions: list[Suggestion]
+
+
+def suggest(
+    warehouse: Warehouse,
+    entity: Entity,
+    bms_ids: Collection[int] | None = None,
+    dispositions: Collection[str] = ("unmatched", "ambiguous"),
+) -> dict[int, Suggested]:
+    """BMS id → the record and its suggestions, for those of ``bms_ids`` (default: all) with one of ``dispositions``."""
+    # Only here: what it imports takes a second to load, and no other verb needs it.
+    from bms_pipeline.reconcile import suggestions
+
+    with warehouse.transaction() as connection:
+        _decide_anew(connection, with_clients([entity]))
+        rows = connection.execute(
+            sql.read("records_to_decide").format(
+                entity=entity.name, columns=", ".join(f"b.{c}" for c in entity.columns)
+            ),
+            {"dispositions": list(dispositions), "ids": None if bms_ids is None else list(bms_ids)},
+        ).fetchall()
+        found = suggestions.suggest(connection, entity, bms_ids)
+    return {
+        bms_id: Suggested(
+            bms_id, name, client, disposition, reason, dict(zip(entity.columns, (name, *values), strict=True)),
+            found.get(bms_id, []),
+        )
+        for bms_id, client, disposition, reason, name, *values in rows
+    }  # fmt: skip
+
+
+def export_file(warehouse: Warehouse, entity: Entity, file: Path, dispositions: Collection[str]) -> int:
+    """Write the records with one of ``dispositions`` and their suggestions into a spreadsheet; how many there are."""
+    rows = (
+        decision_file.Row(
+            entity=entity.name,
+            bms_id=each.bms_id,
+            client=each.client,
+            name=each.name,
+            disposition=each.disposition,
+            reason=each.reason,
+            fields={column: each.fields[column] for column in entity.columns[1:]},
+            suggestions=[
+                decision_file.Suggested(one.passportal_id, one.name, one.score, _evidence(one))
+                for one in each.suggestions
+            ],
+        )
+        for each in suggest(warehouse, entity, dispositions=dispositions).values()
+    )
+    return decision_file.write(file, rows, entity.columns[1:])
+
+
+def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Taken:
+    """Take the decisions in a spreadsheet, all or none; ``tried`` only tells what they would change.
+
+    Raises ``DecisionFileInvalid`` or ``DecisionRefused``, each mistake with its line.
+    """
+    return decide(warehouse, decision_file.read(file), by, tried=tried)
+
+
+def _evidence(suggestion: Suggestion) -> str:
+    return ", ".join(f"{each.field} {each.agreement}" for each in suggestion.evidence if each.agreement != "missing")

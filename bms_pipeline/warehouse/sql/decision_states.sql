@@ -1,0 +1,20 @@
+-- How do the records of {entity} stand that people decide about, before anything is written?
+CREATE OR REPLACE TEMP TABLE stood_{entity} AS
+WITH marked AS (
+    SELECT p.bms_id, min(p.passportal_id) AS marked FROM passportal.{entity} p WHERE p.bms_id IS NOT NULL GROUP BY ALL
+)
+SELECT d.number, d.verb, d.bms_id, d.passportal_id AS wanted, d.beside, d.why,
+       w.disposition, w.reason, w.client_id, w.passportal_id AS partner,
+       m.passportal_id AS linked_to, m.reason AS linked_by,
+       EXISTS (FROM sync.exclusions e WHERE e.entity = '{entity}' AND e.bms_id = d.bms_id) AS is_excluded,
+       c.bms_id IS NOT NULL AS is_to_be_created, coalesce(c.beside, false) AS is_to_be_beside,
+       EXISTS (FROM sync.partings t WHERE t.entity = '{entity}' AND t.bms_id = d.bms_id) AS is_parted,
+       -- Whom an un-matching takes it apart from.
+       coalesce(m.passportal_id, w.passportal_id, marked.marked) AS apart_from,
+       coalesce(w.reason = 'passportal_record_gone', false) AS link_is_gone
+FROM decided d
+LEFT JOIN before_{entity} w ON w.bms_id = d.bms_id
+LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = d.bms_id
+LEFT JOIN (SELECT bms_id, bool_or(beside) AS beside FROM sync.creations WHERE entity = '{entity}' GROUP BY ALL) c ON c.bms_id = d.bms_id
+LEFT JOIN marked ON marked.bms_id = d.bms_id
+WHERE d.entity = '{entity}'

@@ -1,0 +1,8 @@
+-- Which operations on {entity} would a plan made now not have, or have otherwise than the saved one?
+SELECT bms_id, coalesce(now.name, was.name), was.operation, now.operation, now.reason,
+       list_filter([{changed}], lambda e: e IS NOT NULL)
+FROM saved_{entity} was
+FULL JOIN sync.planned_{entity} now USING (bms_id)
+WHERE (coalesce(was.operation, 'skip') <> 'skip' OR coalesce(now.operation, 'skip') <> 'skip')
+  AND NOT coalesce({same}, false)
+ORDER BY bms_id

@@ -1,0 +1,312 @@
+"""What people decide: what each verb does, what it refuses and why, and that nothing decided is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bms_pipeline import review
+from bms_pipeline.entities import BY_NAME, CLIENTS
+from bms_pipeline.errors import DecisionRefused
+from bms_pipeline.reconcile.decisions import Decision, Selection
+from bms_pipeline_tests.building import Decided, World, account, asset, contact, employee, in_passportal, opened_world
+
+ACME, BETA, NEAR, TWIN, OTHER_TWIN, NAMELESS = range(1, 7)
+
+
+def fill(world: World) -> None:
+    """Two clients that match, and others that wait; a contact and an asset in each."""
+    world.accounts = [
+        account(ACME, "Acme"),
+        account(BETA, "Beta"),
+        account(NEAR, "Gamma Ltd"),
+        account(TWIN, "Twin"),
+        account(OTHER_TWIN, "twin"),
+        account(NAMELESS, " "),
+    ]
+    world.employees = [employee(1, "Uma", "One")]
+    world.contacts = [contact(1, ACME, "Ann", "Lee"), contact(2, BETA, "Ann", "Lee"), contact(3, ACME, "Bob", "Ray")]
+    world.assets = [asset(1, ACME, "PC-1"), asset(2, NEAR, "PC-2")]
+    world.passportal_holds(
+        clients=[in_passportal("A", "ACME"), in_passportal("B", "Beta"), in_passportal("G", "Gamma Limited")],
+        contacts=[in_passportal("ann", "Ann Lee", "A"), in_passportal("robert", "Robert Ray", "A")],
+    )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home") as world:
+        fill(world)
+        world.reconcile()
+        yield world
+
+
+def refusal(world: World, *decisions: Decision) -> str:
+    """Why these are refused; nothing that lasts has changed."""
+    before = world.lasting()
+    with pytest.raises(DecisionRefused) as refused:
+        world.say(*decisions)
+    assert world.lasting() == before
+    return refused.value.message
+
+
+def test_a_match_by_a_person_is_loaded_by_the_next_finish_and_lasts(world: World) -> None:
+    world.match("contacts", 3, "robert")
+    assert world.decisions("contacts")[3] == Decided("matched", "matched_by_person", "robert")
+    world.plan()
+    assert world.operations("contacts")[3].operation == "adopt"
+    world.finish()
+    assert ("contacts", 3, "robert") in world.lasting()["matches"]
+    assert world.plan().operations == 0
+
+
+def test_an_unmatched_pair_stays_apart_and_loses_its_marker(world: World) -> None:
+    world.cycle()
+    world.unmatch("contacts", 1)
+    assert world.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
+    world.plan()
+    operation = world.operations("contacts")[1]
+    assert (operation.operation, operation.reason) == ("update", "unmatched_by_person")
+    world.finish()
+    assert [each.marker for each in world.content() if each.title == "Ann Lee" and each.client == "ACME"] == [None]
+    assert world.plan().operations == 0
+    assert world.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
+
+
+def test_what_was_taken_apart_can_be_created_matched_elsewhere_or_matched_again(tmp_path: Path) -> None:
+    for number, (verb, expected) in enumerate(
+        {
+            "create": [("Ann Lee", None), ("Ann Lee", "1"), ("Bob Ray", "3"), ("Robert Ray", None)],
+            "elsewhere": [("Ann Lee", None), ("Bob Ray", "3"), ("Robert Ray", "1")],
+            "again": [("Ann Lee", "1"), ("Bob Ray", "3"), ("Robert Ray", None)],
+        }.items()
+    ):
+        with opened_world(tmp_path / str(number)) as world:
+            fill(world)
+            world.cycle()
+            world.unmatch("contacts", 1)
+            if verb == "create":
+                world.create("contacts", 1)
+            else:
+                world.match("contacts", 1, "robert" if verb == "elsewhere" else "ann")
+            world.cycle()
+            inside = [
+                (each.title, each.marker)
+                for each in world.content()
+                if each.type == "contact" and each.client == "ACME"
+            ]
+            assert sorted(inside, key=str) == sorted(expected, key=str)
+            assert world.plan().operations == 0
+
+
+def test_excluding_keeps_the_match_and_including_brings_it_back(world: World) -> None:
+    world.cycle()
+    matches = world.lasting()["matches"]
+    world.exclude("clients", ACME)
+    world.plan()
+    assert world.decisions("clients")[ACME].disposition == "excluded"
+    assert world.decisions("contacts")[1] == Decided("blocked", "client_excluded")
+    world.cycle()
+    world.include("clients", ACME)
+    assert world.plan().operations == 0
+    assert world.lasting()["matches"] == matches
+
+
+def test_excluded_before_it_was_created_it_is_created_once_included(world: World) -> None:
+    world.create("clients", NEAR, beside=True)
+    world.exclude("clients", NEAR)
+    world.cycle(None)
+    assert "Gamma Ltd" not in world.titles("client")
+    world.include("clients", NEAR)
+    world.cycle(None)
+    assert world.titles("client").count("Gamma Ltd") == 1
+    assert world.lasting()["creations"] == [], "the word is kept"
+
+
+def test_include_as_create_and_as_match_in_one_go(world: World) -> None:
+    world.exclude("contacts", 3)
+    world.exclude("clients", BETA)
+    world.say(Decision("include", "contacts", 3), Decision("match", "contacts", 3, "robert"))
+    assert world.decisions("contacts")[3].passportal_id == "robert"
+    world.say(Decision("include", "clients", BETA), Decision("match", "clients", BETA, "B"))
+    assert world.decisions("clients")[BETA].passportal_id == "B"
+
+
+def test_a_decision_said_twice_is_one(world: World) -> None:
+    said = [
+        Decision("match", "contacts", 3, "robert"),
+        Decision("exclude", "assets", 1),
+        Decision("create", "clients", NEAR, beside=True),
+    ]
+    assert world.say(*said).taken == 3
+    before = world.lasting()
+    again = world.say(*said)
+    assert (again.taken, again.already) == (0, 3)
+    assert world.lasting() == before
+    assert world.query("SELECT count(*) FROM sync.decisions") == [(3,)]
+
+
+def test_the_ledger_tells_who_when_from_what_to_what_and_why(world: World) -> None:
+    review.decide(world.warehouse, [Decision("exclude", "clients", TWIN, why="a test account")], "Uma")
+    assert world.query("SELECT decided_by, verb, entity, bms_id, was, became, why FROM sync.decisions") == [
+        ("Uma", "exclude", "clients", TWIN, "ambiguous (several_in_bms)", "excluded", "a test account")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decision", "because"),
+    [
+        (Decision("match", "contacts", 99, "ann"), "BMS has listed no contact with this id"),
+        (Decision("match", "contacts", 3, "nobody"), "Passportal has no contact nobody"),
+        (
+            Decision("match", "contacts", 3, "ann"),
+            "ann is matched to contact 1 of BMS (identical_name); unmatch that first",
+        ),
+        (Decision("match", "contacts", 2, "robert"), "robert lies in client A, the record in B"),
+        (Decision("match", "contacts", 1, "robert"), "it is matched to ann (identical_name); unmatch it first"),
+        (Decision("match", "assets", 2, "x"), "its client 3 is neither matched nor to be created"),
+        (Decision("create", "assets", 2), "its client 3 is neither matched nor to be created"),
+        (Decision("create", "contacts", 1), "it is matched to ann (identical_name); unmatch it first"),
+        (Decision("create", "clients", NEAR), "Passportal has one of nearly its name"),
+        (Decision("create", "clients", TWIN), "BMS has another of its name"),
+        (Decision("create", "clients", NAMELESS), "it has no name"),
+        (Decision("unmatch", "contacts", 3), "it is not matched"),
+    ],
+    ids=str,
+)
+def test_what_would_break_a_rule_is_refused_with_the_reason(world: World, decision: Decision, because: str) -> None:
+    assert because in refusal(world, decision)
+
+
+def test_one_refused_decision_refuses_the_whole_batch(world: World) -> None:
+    told = refusal(world, Decision("exclude", "clients", TWIN), Decision("match", "contacts", 3, "nobody", line=7))
+    assert "1 of 2 decisions cannot be taken, so none was" in told
+    assert "line 7: match contact 3: Passportal has no contact nobody" in told
+
+
+def test_two_records_for_one_partner_are_refused_both(world: World) -> None:
+    world.exclude("clients", TWIN)
+    told = refusal(world, Decision("match", "clients", NEAR, "G"), Decision("match", "clients", OTHER_TWIN, "G"))
+    assert "is matched to client 3 of BMS" in told
+
+
+def test_contradictions_in_one_batch_are_refused(world: World) -> None:
+    assert "another decision in the same batch says exclude" in refusal(
+        world, Decision("exclude", "clients", TWIN), Decision("create", "clients", TWIN)
+    )
+
+
+def test_the_order_of_a_batch_means_nothing(tmp_path: Path) -> None:
+    said = [
+        Decision("match", "contacts", 3, "ann"),
+        Decision("unmatch", "contacts", 1),
+        Decision("create", "assets", 2),
+        Decision("create", "clients", NEAR, beside=True),
+        Decision("exclude", "clients", TWIN),
+        Decision("create", "clients", OTHER_TWIN),
+    ]
+    states = []
+    for number, order in enumerate((said, said[::-1], said[3:] + said[:3])):
+        with opened_world(tmp_path / str(number)) as world:
+            fill(world)
+            world.reconcile()
+            world.say(*order)
+            states.append((world.lasting(), world.decisions("clients"), world.decisions("contacts")))
+    assert states[0] == states[1] == states[2]
+
+
+def test_a_record_gone_from_bms_can_give_its_partner_to_another(world: World) -> None:
+    world.cycle()
+    world.contacts = [each for each in world.contacts if each["id"] != 1] + [contact(7, ACME, "Anna", "Lee")]
+    world.reconcile()
+    assert "ann is matched to contact 1 of BMS" in refusal(world, Decision("match", "contacts", 7, "ann"))
+    world.unmatch("contacts", 1)
+    world.match("contacts", 7, "ann")
+    world.cycle()
+    assert [(each.title, each.marker) for each in world.content() if each.marker == "7"] == [("Ann Lee", "7")]
+    assert world.plan().operations == 0
+
+
+def test_a_record_whose_partner_is_gone_is_created_again_when_a_person_says_so(world: World) -> None:
+    world.cycle()
+    world.edit_passportal("DELETE FROM records WHERE id = 'ann'")
+    world.reconcile()
+    assert world.decisions("contacts")[1].reason == "passportal_record_gone"
+    world.create("contacts", 1)
+    world.cycle(None)
+    assert world.titles("contact").count("Ann Lee") == 2, "one in each client"
+    assert world.plan().operations == 0
+
+
+def test_create_unmatched_leaves_alone_what_is_unsure(world: World) -> None:
+    world.accounts.append(account(8, "Delta"))
+    world.cycle()
+    assert world.titles("client") == ["ACME", "Beta", "Delta", "Gamma Limited"]
+
+
+def test_auto_match_makes_lasting_what_the_rules_found(world: World) -> None:
+    taken = review.decide_all(world.warehouse, "auto_match", [BY_NAME["clients"], BY_NAME["contacts"]], "a person")
+    assert {name: each.taken for name, each in taken.items()} == {"clients": 2, "contacts": 1}
+    world.edit_passportal("UPDATE records SET title = 'Renamed since' WHERE id = 'A'")
+    world.reconcile()
+    assert world.decisions("clients")[ACME] == Decided("matched", "identical_name", "A")
+
+
+def test_a_decision_about_one_record_tells_whom_else_it_concerns(world: World) -> None:
+    changes = world.exclude("clients", TWIN).changes
+    assert [(each.was, each.becomes, each.records, each.examples) for each in changes] == [
+        ("ambiguous (several_in_bms)", "excluded (excluded_by_person)", 1, ("4 Twin",)),
+        ("ambiguous (several_in_bms)", "unmatched (waits_for_decision)", 1, ("5 twin",)),
+    ]
+
+
+def test_tried_decisions_change_nothing(world: World) -> None:
+    before = world.lasting()
+    tried = review.decide(world.warehouse, [Decision("exclude", "clients", TWIN)], "a person", tried=True)
+    assert tried.taken == 1
+    assert world.lasting() == before
+    assert world.decisions("clients")[TWIN].disposition == "ambiguous"
+
+
+def test_a_verb_can_be_meant_for_a_selection(world: World) -> None:
+    def chosen(selection: Selection) -> list[int]:
+        return review.select(world.warehouse, CLIENTS, selection)
+
+    assert chosen(Selection(disposition="ambiguous")) == [TWIN, OTHER_TWIN]
+    assert chosen(Selection(reason="near_identical_name")) == [NEAR]
+    assert chosen(Selection(name="TWI", bms_ids=(TWIN, ACME))) == [TWIN]
+    assert review.select(world.warehouse, BY_NAME["contacts"], Selection(client=BETA)) == [2]
+
+
+def test_after_the_initial_sync_decisions_wait_for_a_finish_and_the_rest_goes_on(world: World) -> None:
+    world.cycle()
+    world.accounts.append(account(8, "Delta"))
+    world.contacts += [contact(8, 8, "Cleo", "Doe"), contact(9, ACME, "Dan", "Poe")]
+    world.reconcile()
+    world.create("clients", 8)
+    world.match("contacts", 3, "robert") if world.decisions("contacts")[3].disposition == "unmatched" else None
+    plan = world.plan()
+    assert plan.by_person == 2, "the client, and the contact inside it"
+    counts = world.load()
+    assert counts["contacts"]["created"] == 1
+    assert (counts["clients"]["pending"], counts["contacts"]["pending"]) == (1, 1)
+    assert "Delta" not in world.titles("client")
+    world.finish()
+    assert "Delta" in world.titles("client")
+    assert world.plan().operations == 0
+
+
+def test_children_of_a_client_that_a_person_matched_wait_with_it(world: World) -> None:
+    world.cycle()
+    world.passportal_holds(clients=[in_passportal("T", "The twins")])
+    world.contacts.append(contact(8, TWIN, "Cleo", "Doe"))
+    world.reconcile()
+    world.match("clients", TWIN, "T")
+    assert world.plan().by_person == 2
+    assert "Cleo Doe" not in world.titles("contact")
+    with pytest.raises(Exception, match="rests on people's decisions"):
+        world.load()
+    world.finish()
+    assert [each.client for each in world.content() if each.title == "Cleo Doe"] == ["The twins"]
