@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from bms_pipeline.defs import checks, extract, jobs, load, reconcile
+from bms_pipeline.defs import checks, decisions, extract, jobs, load, reconcile
 from bms_pipeline.defs.resources import Approval, Pipeline, ScopeOfRun
 
 
@@ -14,7 +14,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         assets=[*extract.ASSETS, *reconcile.ASSETS, *load.ASSETS],
         asset_checks=checks.CHECKS,
-        jobs=jobs.JOBS,
+        jobs=[*jobs.JOBS, *decisions.JOBS],
         resources={"pipeline": Pipeline(), "scope": ScopeOfRun(), "approval": Approval()},
         # One process for all steps: it shares the login, and a killed run leaves no step behind that still writes.
         executor=dg.in_process_executor,

@@ -50,12 +50,17 @@ def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[i
 
 
 def decide_all(
-    warehouse: Warehouse, verb: Literal["auto_match", "create_unmatched"], entities: Sequence[Entity], by: str
+    warehouse: Warehouse,
+    verb: Literal["auto_match", "create_unmatched"],
+    entities: Sequence[Entity],
+    by: str,
+    *,
+    tried: bool = False,
 ) -> dict[EntityName, Taken]:
-    """Auto-match all, or create all that is unmatched, entity by entity; what that came to."""
+    """Auto-match all, or create all that is unmatched, entity by entity; what that came to, or would if ``tried``."""
     taken: dict[EntityName, Taken] = {}
     call = decisions.auto_match if verb == "auto_match" else decisions.create_unmatched
-    with warehouse.transaction() as connection:
+    with warehouse.trial() if tried else warehouse.transaction() as connection:
         for entity in with_clients(entities):
             # One after the other: what is decided about clients settles what is inside them.
             _decide_anew(connection, [entity])

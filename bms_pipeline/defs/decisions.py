@@ -7,6 +7,7 @@ Everything that rests on a decision waits for that, so starting one of these job
 import hashlib
 import json
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +15,14 @@ import dagster as dg
 from pydantic import Field
 
 from bms_pipeline import reports, review
-from bms_pipeline.defs.metadata import Metadata, table
+from bms_pipeline.defs.metadata import table
 from bms_pipeline.defs.resources import Home, Pipeline
 from bms_pipeline.entities import BY_NAME, ENTITIES
-from bms_pipeline.errors import PlanStale
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
 
-EntityChoice = Literal["clients", "users", "locations", "contacts", "assets"]
+EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: ignore[misc]  # from the declaration
+"""The entities as the launchpad offers them."""
 
 
 class Said(dg.Config):
@@ -35,7 +36,7 @@ class Said(dg.Config):
 class AboutRecords(Said):
     """Which records a verb is meant for."""
 
-    entity: EntityChoice = Field(default="clients", description="Which kind of records.")
+    entity: EntityChoice = Field(default=EntityChoice("clients"), description="Which kind of records.")
     bms_ids: list[int] = Field(default=[], description="Their ids in BMS; empty: those that the filters choose.")
     disposition: str = Field(default="", description="Those with this disposition: unmatched, ambiguous, excluded ...")
     reason: str = Field(default="", description="Those with this reason code, as sync_plan shows it.")
@@ -55,19 +56,21 @@ class AboutRecords(Said):
             self.client or None,
             self.name or None,
         )
-        return review.select(home.warehouse, BY_NAME[self.entity], selection)
+        return review.select(home.warehouse, BY_NAME[self.entity.value], selection)
 
 
 class Creating(AboutRecords):
     """Which records are to be created."""
 
-    beside: bool = Field(default=False, description="Also where Passportal has one of the same or nearly the same name.")
+    beside: bool = Field(
+        default=False, description="Also where Passportal has one of the same or nearly the same name."
+    )
 
 
 class Matching(Said):
     """Which two records are the same."""
 
-    entity: EntityChoice = Field(default="clients", description="Which kind of records.")
+    entity: EntityChoice = Field(default=EntityChoice("clients"), description="Which kind of records.")
     bms_id: int = Field(description="The record's id in BMS.")
     passportal_id: str = Field(description="Its record in Passportal.")
 
@@ -82,7 +85,7 @@ class Including(Creating):
 class AllOf(Said):
     """Which entities a verb runs over."""
 
-    entities: list[EntityChoice] = Field(default=["clients", "users", "locations", "contacts", "assets"])
+    entities: list[str] = Field(default=list(BY_NAME), description="Which kinds of records.")
 
 
 class Importing(Said):
@@ -99,7 +102,7 @@ class Settings(Said):
     )
     confirm: str = Field(
         default="",
-        description="Empty: only show what would change, and the code that confirms it. Starting a job confirms nothing.",
+        description="Empty: only show what would change, and the code that confirms it.",
     )
 
 
@@ -109,27 +112,25 @@ class Undoing(dg.Config):
     plan_id: int = Field(description="The number of a loaded plan, see `bms-pipeline undo`.")
 
 
-def build_decision_job(verb: str, config: type[Any], describe: str, decide: Callable[[Home, Any], Taken]) -> dg.JobDefinition:
+def build_decision_job(
+    verb: str, config: type[Any], describe: str, decide: Callable[[Home, Any], Taken]
+) -> dg.JobDefinition:
     """The job of one verb: ``decide`` does it, the step's output tells what it changed."""
 
-    @dg.op(name=verb, description=describe, out=dg.Out(dict, description="How many decisions, and what they changed."))
+    @dg.op(name=f"decide_{verb}", description=describe)
     def op(context: dg.OpExecutionContext, config: config, pipeline: Pipeline) -> dg.Output[dict[str, int]]:  # type: ignore[valid-type]
         with pipeline.at_work() as home:
             taken = decide(home, config)
         context.log.info(f"{taken.taken:,} decided, {taken.already:,} held already.")
-        return dg.Output({"decided": taken.taken, "held already": taken.already}, metadata=_changed(taken))
+        counts = {"decided": taken.taken, "held already": taken.already}
+        return dg.Output(counts, metadata={**counts, "decided otherwise now": _table(taken.changes)})
 
     return _job(verb, op, describe)
 
 
 def _job(name: str, op: dg.OpDefinition, describe: str) -> dg.JobDefinition:
-    return dg.GraphDefinition(name=f"{name}_records" if name in BY_NAME else name, node_defs=[op]).to_job(
-        name=name, description=describe, executor_def=dg.in_process_executor
-    )
-
-
-def _changed(taken: Taken) -> Metadata:
-    return {"decided": taken.taken, "held already": taken.already, "decided otherwise now": _table(taken.changes)}
+    graph = dg.GraphDefinition(name=name, node_defs=[op], description=describe)
+    return graph.to_job(name=name, description=describe, executor_def=dg.in_process_executor)
 
 
 def _table(changes: list[comparison.Change]) -> dg.TableMetadataValue:
@@ -137,3 +138,116 @@ def _table(changes: list[comparison.Change]) -> dg.TableMetadataValue:
         ("entity", "was", "becomes", "records", "examples"),
         [(each.entity, each.was, each.becomes, each.records, "; ".join(each.examples)) for each in changes],
     )
+
+
+def _one_verb(verb: str) -> Callable[[Home, Any], Taken]:
+    def decide(home: Home, said: AboutRecords) -> Taken:
+        beside = isinstance(said, Creating) and said.beside
+        decisions = [
+            Decision(verb, said.entity.value, each, beside=beside and verb == "create", why=said.why)
+            for each in said.chosen(home)
+        ]
+        return review.decide(home.warehouse, decisions, said.by, tried=said.only_try)
+
+    return decide
+
+
+def _match(home: Home, said: Matching) -> Taken:
+    decision = Decision("match", said.entity.value, said.bms_id, said.passportal_id, why=said.why)
+    return review.decide(home.warehouse, [decision], said.by, tried=said.only_try)
+
+
+def _include(home: Home, said: Including) -> Taken:
+    chosen = said.chosen(home)
+    decisions = [Decision("include", said.entity.value, each, why=said.why) for each in chosen]
+    if said.create:
+        decisions += [Decision("create", said.entity.value, each, beside=said.beside, why=said.why) for each in chosen]
+    if said.match_to:
+        decisions += [Decision("match", said.entity.value, each, said.match_to, why=said.why) for each in chosen]
+    return review.decide(home.warehouse, decisions, said.by, tried=said.only_try)
+
+
+def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, Any], Taken]:
+    def decide(home: Home, said: AllOf) -> Taken:
+        unknown = set(said.entities) - set(BY_NAME)
+        if unknown:
+            raise dg.Failure(f"There is no entity {sorted(unknown)[0]!r}. Choose from {', '.join(BY_NAME)}.")
+        chosen = [each for each in ENTITIES if each.name in said.entities]
+        taken = review.decide_all(home.warehouse, verb, chosen, said.by, tried=said.only_try).values()
+        return Taken(
+            sum(each.taken for each in taken),
+            sum(each.already for each in taken),
+            [change for each in taken for change in each.changes],
+        )
+
+    return decide
+
+
+def _import(home: Home, said: Importing) -> Taken:
+    return review.import_file(home.warehouse, Path(said.file), said.by, tried=said.only_try)
+
+
+@dg.op
+def change_sync_settings(
+    context: dg.OpExecutionContext, config: Settings, pipeline: Pipeline
+) -> dg.Output[dict[str, Any]]:
+    """Show what a change of settings would change, or, confirmed by the code that this showed, store it."""
+    with pipeline.at_work() as home:
+        tried = review.change_settings(home.warehouse, config.changes, config.by, config.why, tried=True)
+        code = hashlib.sha256(json.dumps([repr(tried)]).encode()).hexdigest()[:12]
+        if config.confirm and config.confirm != code:
+            raise dg.Failure(
+                f"{config.confirm} does not confirm this change: its code is {code}.",
+                metadata={"decided otherwise": _table(tried.records)},
+                allow_retries=False,
+            )
+        if config.confirm:
+            review.change_settings(home.warehouse, config.changes, config.by, config.why)
+        shown = reports.sync_settings(home.warehouse)
+    if not config.confirm:
+        context.log.info(f"Nothing is stored. To store it, launch again with confirm: {code}.")
+    return dg.Output(
+        shown,
+        metadata={
+            "stored": bool(config.confirm),
+            "confirm": code,
+            "settings": table(
+                ("setting", "before", "after"), [(e.name, str(e.before), str(e.after)) for e in tried.settings]
+            ),
+            "in and out": table(
+                ("entity", "in", "out", "because"),
+                [(e.entity, e.records_in, e.records_out, str(e.kept_out_because)) for e in tried.scope],
+            ),
+            "decided otherwise": _table(tried.records),
+        },
+    )
+
+
+@dg.op
+def plan_undo(context: dg.OpExecutionContext, config: Undoing, pipeline: Pipeline) -> dg.Output[dict[str, Any]]:
+    """Save a plan that takes back what a load wrote. The job `finish` with its hash does it."""
+    with pipeline.at_work() as home:
+        plan = review.plan_undo(home.warehouse, config.plan_id)
+        shown = reports.undo(home.warehouse, plan)
+    context.log.info(f"Plan {plan.hash[:12]} takes back plan {config.plan_id}; launch `finish` with its hash.")
+    return dg.Output(shown, metadata={"plan hash": plan.hash, **shown})
+
+
+_FINISH = " Passportal changes only with the next finish."
+JOBS = (
+    build_decision_job("auto_match", AllOf, "Makes every match lasting that the rules found.", _all_of("auto_match")),
+    build_decision_job(
+        "create_unmatched",
+        AllOf,
+        "Decides that all that waits for nothing but a decision be created." + _FINISH,
+        _all_of("create_unmatched"),
+    ),
+    build_decision_job("match", Matching, "Decides that two records are the same." + _FINISH, _match),
+    build_decision_job("unmatch", AboutRecords, "Takes records apart." + _FINISH, _one_verb("unmatch")),
+    build_decision_job("create", Creating, "Decides that records be created." + _FINISH, _one_verb("create")),
+    build_decision_job("exclude", AboutRecords, "Leaves records out until they are included.", _one_verb("exclude")),
+    build_decision_job("include", Including, "Takes records back from the excluded ones." + _FINISH, _include),
+    build_decision_job("import_decisions", Importing, "Takes the decisions in a spreadsheet, all or none.", _import),
+    _job("change_settings", change_sync_settings, "Shows what a change of settings changes; stores it once confirmed."),
+    _job("undo", plan_undo, "Plans to take back what a load wrote." + _FINISH),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from bms_pipeline.defs.load import RESULT_KEY, loaded_key
+from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Approval, ScopeOfRun
 from bms_pipeline.entities import ENTITIES
 
@@ -31,6 +32,11 @@ JOBS = (
             "Reads what changed, plans, and loads what the settings allow, inside the breakers. What they do not"
             " allow waits for a person."
         ),
+    ),
+    dg.define_asset_job(
+        "plan",
+        selection=dg.AssetSelection.assets(*(reconciled_key(each.name) for each in ENTITIES), PLAN_KEY),
+        description="Plans anew after decisions or settings changed, from what was read last; reads neither service.",
     ),
     dg.define_asset_job(
         "finish",

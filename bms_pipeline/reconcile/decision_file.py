@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from lzma import LZMAError
 from pathlib import Path
@@ -107,6 +108,8 @@ Cell = str | _Unusable
 Value = str | int | float | None
 Place = TypeVar("Place", int, str)
 Line = tuple[int, Mapping[str, Cell]]
+
+_NO_CELLS: dict[str, Cell] = dict.fromkeys(READ_COLUMNS, "")
 
 
 def write(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> int:
@@ -207,9 +210,11 @@ def _columns(header: Mapping[Place, Cell], mistakes: _Mistakes) -> dict[str, Pla
 
 def _decisions(lines: Iterable[Line], mistakes: _Mistakes) -> Iterator[Decision]:
     for line, raw in lines:
-        if not _plain(raw.get("decision", "")):
+        if not raw.get("decision"):
             continue
-        cells = {column: _plain(raw.get(column, "")) for column in READ_COLUMNS}
+        cells = _NO_CELLS | {column: _plain(cell) for column, cell in raw.items()}
+        if not cells["decision"]:
+            continue
         if problems := _problems(cells):
             for each in problems:
                 mistakes.add(line, each)
@@ -239,49 +244,43 @@ def _decision(line: int, cells: Mapping[str, str]) -> Decision:
 
 def _problems(cells: Mapping[str, Cell]) -> list[str]:
     """What is wrong with one line that has a decision."""
-    problems = []
-    for column, is_valid in _IS_VALID.items():
-        cell = cells[column]
-        if isinstance(cell, _Unusable):
-            problems.append(f"{column} is {cell.what}")
-        elif not is_valid(cell):
-            problems.append(f"{column} {_shown(cell)} {_EXPECTED[column]}")
-    verb = cells["decision"]
+    bms_id, match_to = cells["bms_id"], cells["match_to"]
+    problems = [*_word_problems(cells["entity"], cells["decision"], cells["beside"], has_target=match_to != "")]
+    if isinstance(bms_id, _Unusable):
+        problems.append(f"bms_id is {bms_id.what}")
+    elif not _ID.fullmatch(bms_id) or not 1 <= int(bms_id) <= _LAST_ID:
+        problems.append(f"bms_id {_shown(bms_id)} is not a whole number from 1 to {_LAST_ID}")
+    if isinstance(match_to, _Unusable):
+        problems.append(f"match_to is {match_to.what}")
+    elif _SHORTENED_NUMBER.fullmatch(match_to):
+        problems.append(f"match_to {_shown(match_to)} was shortened by a spreadsheet; enter the whole id, as text")
+    return problems
+
+
+# Cached, as the same few words stand on every line.
+@lru_cache(maxsize=1024)
+def _word_problems(entity: Cell, verb: Cell, beside: Cell, *, has_target: bool) -> tuple[str, ...]:
+    problems = [
+        f"{column} is {cell.what}" if isinstance(cell, _Unusable) else f"{column} {_shown(cell)} is {expected}"
+        for column, cell, words, expected in (
+            ("entity", entity, BY_NAME, f"none of {', '.join(BY_NAME)}"),
+            ("decision", verb, VERBS, f"none of {', '.join(VERBS)}"),
+            ("beside", beside, _YES_OR_NO, "neither yes nor no"),
+        )
+        if isinstance(cell, _Unusable) or cell.lower() not in words
+    ]
     if isinstance(verb, str) and verb.lower() in VERBS:
-        problems += _misplaced(verb.lower(), cells["match_to"], cells["beside"])
-    return problems
+        problems += _misplaced(verb.lower(), beside, has_target=has_target)
+    return tuple(problems)
 
 
-def _is_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None and 1 <= int(text) <= _LAST_ID
-
-
-_IS_VALID: Mapping[str, Callable[[str], bool]] = {
-    "entity": lambda text: text.lower() in BY_NAME,
-    "bms_id": _is_id,
-    "decision": lambda text: text.lower() in VERBS,
-    "match_to": lambda text: _SHORTENED_NUMBER.fullmatch(text) is None,
-    "beside": lambda text: text.lower() in _YES_OR_NO,
-}
-_EXPECTED = {
-    "entity": f"is none of {', '.join(BY_NAME)}",
-    "bms_id": f"is not a whole number from 1 to {_LAST_ID}",
-    "decision": f"is none of {', '.join(VERBS)}",
-    "match_to": "was shortened by a spreadsheet; format the column as text, then enter the whole id",
-    "beside": "is neither yes nor no",
-}
-
-
-def _misplaced(verb: str, match_to: Cell, beside: Cell) -> list[str]:
-    if verb == "match":
-        problems = [] if match_to else ["match needs the Passportal id in the column match_to"]
-    elif isinstance(match_to, str) and match_to:
-        problems = [f"match_to {_shown(match_to)} goes only with match, and the decision is {verb}"]
-    else:
-        problems = []
+def _misplaced(verb: str, beside: Cell, *, has_target: bool) -> Iterator[str]:
+    if verb == "match" and not has_target:
+        yield "match needs the Passportal id in the column match_to"
+    if verb != "match" and has_target:
+        yield f"match_to goes only with match, and the decision is {verb}"
     if verb != "create" and isinstance(beside, str) and beside.lower() in _YES:
-        problems.append(f"beside goes only with create, and the decision is {verb}")
-    return problems
+        yield f"beside goes only with create, and the decision is {verb}"
 
 
 def _consistent(decisions: Iterable[Decision], mistakes: _Mistakes) -> list[Decision]:
