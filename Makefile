@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SIZE ?= typical
 SEED ?= 1
 
-.PHONY: help demo dev test lint bench lock clean
+.PHONY: help demo dev test soak lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,8 +27,11 @@ demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZ
 dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it
 	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline dev
 
-test: $(READY) ## the whole suite: 11 minutes on 2 cores, one of them busy
+test: $(READY) ## the quick suite, which has every kind of test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+soak: $(READY) ## the long runs: every kill point and seed, the typical tenant
+	@$(BIN)/python -m pytest -n 2 --dist load -m soak
 
 lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/ruff format --check .

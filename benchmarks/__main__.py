@@ -1,6 +1,6 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant`` runs one part; ``--records`` sets the sizes of the first.
+``python -m benchmarks landing|tenant|suggestions`` runs one part; ``--records`` sets the sizes of the first and last.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ out = Console(highlight=False)
 DLT_AT_MOST = 100_000
 """More records than this take dlt the better part of an hour; its ratio only grows with them."""
 
+SPLINK_AT_MOST = 10_000
+
 
 @contextmanager
 def served(count: int) -> Iterator[str]:
@@ -38,9 +40,9 @@ def served(count: int) -> Iterator[str]:
             process.terminate()
 
 
-def measure(way: str, url: str, folder: Path) -> dict[str, Any]:
+def measure(way: str, *arguments: object, ways: str = "ways_to_land") -> dict[str, Any]:
     """Run one way in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.ways_to_land", way, url, str(folder)]
+    command = [sys.executable, "-m", f"benchmarks.{ways}", way, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise SystemExit(f"{way} failed:\n{result.stderr}")
@@ -75,6 +77,35 @@ def landing(count: int) -> None:
     said("peak memory, MiB", ours["peak_mib"], "< 1024")
 
 
+def suggestions(kind: str, count: int) -> None:
+    """Find the true partners of ``count`` records, against the bare computation and against Splink."""
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name, "warehouse.duckdb")
+        measure("fill", kind, count, file, ways="suggestions")
+        names = ["ours", "bare", "splink"] if count <= SPLINK_AT_MOST else ["ours", "bare"]
+        ways = {way: measure(way, kind, count, file, ways="suggestions") for way in names}
+    table = Table(title=f"{count:,} {kind}, each with one true partner", title_justify="left")
+    for column in ("way", "seconds", "peak MiB", "top-1", "top-5"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    for way, measured in ways.items():
+        figures = [f"{measured[each]:.4f}" for each in ("top1", "top5")]
+        table.add_row(way, f"{measured['seconds']:.2f}", f"{measured['peak_mib']:.0f}", *figures)
+    out.print(table)
+    bands = Table(title="precision by score", title_justify="left")
+    for column in ("score of the first suggestion", "records", "is the partner"):
+        bands.add_column(column, justify="right")
+    for band, records, share in ways["ours"]["bands"]:
+        bands.add_row(band, f"{records:,}", f"{share:.3f}" if records else "")
+    out.print(bands)
+    ours, bare = ways["ours"], ways["bare"]
+    said("suggest ÷ bare trigrams and re-ranking of plain lists", ours["seconds"] / bare["seconds"], "≤ 2")
+    if "splink" in ways:
+        said("Splink ÷ suggest, seconds", ways["splink"]["seconds"] / ours["seconds"], "≥ 20")
+    for first, target in (("top1", 0.992), ("top5", 0.999)):
+        wanted = f"≥ {bare[first]:.4f}, the bare way's" + (f"; ≥ {target}" if kind == "companies" else "")
+        out.print(f"  {first}: [bold]{ours[first]:.4f}[/] (target {wanted})")
+
+
 def said(what: str, figure: float, target: str) -> None:
     """Print one figure beside its target."""
     out.print(f"  {what}: [bold]{figure:.2f}[/] (target {target})")
@@ -83,16 +114,20 @@ def said(what: str, figure: float, target: str) -> None:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("landing", "tenant", "all"), default="all")
-    parser.add_argument("--records", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("part", nargs="?", choices=("landing", "tenant", "suggestions", "all"), default="all")
+    parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
     options = parser.parse_args()
     if options.part in ("landing", "all"):
-        for count in options.records:
+        for count in options.records or [100_000, 1_000_000]:
             landing(count)
     if options.part in ("tenant", "all"):
         for what, figure, target in whole_tenant.measured(options.size):
             said(what, figure, target)
+    if options.part in ("suggestions", "all"):
+        for count in options.records or [10_000] if options.part == "suggestions" else [10_000]:
+            suggestions("companies", count)
+            suggestions("people", count // 2)
 
 
 if __name__ == "__main__":

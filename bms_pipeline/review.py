@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, with_clients
-from bms_pipeline.reconcile import comparison, decision_file, decisions, matching
+from bms_pipeline.reconcile import comparison, decisions, matching
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
 from bms_pipeline.reconcile.matching import Scope
@@ -141,6 +141,8 @@ def suggest(
 
 def export_file(warehouse: Warehouse, entity: Entity, file: Path, dispositions: Collection[str]) -> int:
     """Write the records with one of ``dispositions`` and their suggestions into a spreadsheet; how many there are."""
+    from bms_pipeline.reconcile import decision_file  # only here: the spreadsheet library takes a while to load
+
     rows = (
         decision_file.Row(
             entity=entity.name,
@@ -165,6 +167,8 @@ def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Ta
 
     Raises ``DecisionFileInvalid`` or ``DecisionRefused``, each mistake with its line.
     """
+    from bms_pipeline.reconcile import decision_file
+
     return decide(warehouse, decision_file.read(file), by, tried=tried)
 
 

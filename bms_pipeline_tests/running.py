@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
+import pytest
 
-from bms_pipeline import sync
+from bms_pipeline import cli, sync
+from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import Sandbox, running_sandbox
 from bms_pipeline.sandbox.tenant import Size
 from bms_pipeline.settings import Settings
 
 LIMITS = {"BMS_CALLS_PER_HOUR": "100000"}
+
+
+def quick_and_soak(quick: Iterable[Any], soak: Iterable[Any]) -> list[Any]:
+    """Values of a test's one parameter: ``quick`` for every run of the suite, and all of ``soak`` for ``make soak``."""
+    return [*quick, *(pytest.param(each, marks=pytest.mark.soak, id=f"soak {each}") for each in soak)]
 
 
 @dataclass
@@ -73,9 +84,33 @@ class Home:
         settings = self.settings
         sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, "a person")
 
+    def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run ``bms-pipeline`` with these arguments in this process: what it says and does is that of ``run``.
+
+        For what is not about processes, of which starting one takes longer than most verbs; it never sleeps between
+        two tries.
+        """
+        output, errors = io.StringIO(), io.StringIO()
+        impatient = partial(BmsClient, sleep=lambda _: None)
+        umask = os.umask(0o077)  # as the command line does, for good
+        try:
+            with (
+                mock.patch.dict(os.environ, {**self.environment, **env}, clear=True),
+                mock.patch.object(sys, "argv", ["bms-pipeline", *arguments]),
+                mock.patch.object(cli, "BmsClient", impatient),
+                mock.patch.object(sync, "BmsClient", impatient),
+                chdir(self.folder),
+                redirect_stdout(output),
+                redirect_stderr(errors),
+            ):
+                code = _exit_code()
+        finally:
+            os.umask(umask)
+        return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
     def status(self) -> dict[str, Any]:
         """What ``bms-pipeline status --json`` says."""
-        shown: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        shown: dict[str, Any] = json.loads(self.call("status", "--json").stdout)
         return shown
 
     def warehouse(self, query: str) -> list[tuple[Any, ...]]:
@@ -96,6 +131,17 @@ class Home:
             "passportal": self.passportal(f"SELECT type, {client}, title, details, marker FROM records r ORDER BY ALL"),
             "matches": self.warehouse("SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL"),
         }
+
+
+def _exit_code() -> int:
+    """Of the command line; an exception that it lets through is shown as the interpreter does it."""
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def _rows(file: Path, query: str) -> list[tuple[Any, ...]]:

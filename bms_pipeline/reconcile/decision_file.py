@@ -23,12 +23,13 @@ import struct
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from lzma import LZMAError
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar, cast
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
@@ -136,9 +137,9 @@ def read(file: Path) -> list[Decision]:
     reads = {".csv": _csv_lines, ".xlsx": _xlsx_lines}.get(file.suffix.lower())
     if reads is None:
         raise _wrong_suffix(file)
-    _refuse_unfit(file)
     mistakes = _Mistakes(file)
     try:
+        _refuse_unfit(file)
         decisions = _consistent(_decisions(reads(file, mistakes), mistakes), mistakes)
     except OSError as error:
         raise _refusal(file, f"cannot be read: {error.strerror or error}", "See that it can be opened.") from error
@@ -164,7 +165,8 @@ class _Mistakes:
         if not self._found:
             return
         count = len(self._found)
-        told = [f"line {line}: {what}" for line, what in sorted(self._found)[:MISTAKES_SHOWN]]
+        in_order = sorted(self._found, key=itemgetter(0))
+        told = [f"line {line}: {what}" for line, what in in_order[:MISTAKES_SHOWN]]
         if count > MISTAKES_SHOWN:
             told.append(f"and {count - MISTAKES_SHOWN} more")
         has = "1 mistake" if count == 1 else f"{count} mistakes"
@@ -177,7 +179,8 @@ def _refusal(file: Path, what: str, next_step: str) -> DecisionFileInvalid:
 
 
 def _wrong_suffix(file: Path) -> DecisionFileInvalid:
-    return _refusal(file, "is neither .csv nor .xlsx", "Use one of these two suffixes; XLSX keeps long ids intact.")
+    what = f"the suffix {_shown(file.suffix)} does not work"
+    return _refusal(file, f"is no decision file: {what}", "Use .csv or .xlsx (which keeps long ids intact).")
 
 
 def _refuse_unfit(file: Path) -> None:
@@ -244,7 +247,7 @@ def _decision(line: int, cells: Mapping[str, str]) -> Decision:
 
 def _problems(cells: Mapping[str, Cell]) -> list[str]:
     """What is wrong with one line that has a decision."""
-    bms_id, match_to = cells["bms_id"], cells["match_to"]
+    bms_id, match_to, why = cells["bms_id"], cells["match_to"], cells["why"]
     problems = [*_word_problems(cells["entity"], cells["decision"], cells["beside"], has_target=match_to != "")]
     if isinstance(bms_id, _Unusable):
         problems.append(f"bms_id is {bms_id.what}")
@@ -254,6 +257,8 @@ def _problems(cells: Mapping[str, Cell]) -> list[str]:
         problems.append(f"match_to is {match_to.what}")
     elif _SHORTENED_NUMBER.fullmatch(match_to):
         problems.append(f"match_to {_shown(match_to)} was shortened by a spreadsheet; enter the whole id, as text")
+    if isinstance(why, _Unusable):
+        problems.append(f"why is {why.what}")
     return problems
 
 
@@ -411,6 +416,7 @@ def _values(row: Row, field_names: Sequence[str]) -> list[Value]:
     values += [None] * len(PERSON_COLUMNS)
     for each in row.suggestions[:SUGGESTIONS]:
         values += [each.passportal_id, each.name, round(each.score, 3), each.evidence]
+    values += [None] * (4 * (SUGGESTIONS - len(row.suggestions)))
     return values
 
 
@@ -469,8 +475,10 @@ def _write_xlsx(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> 
             for row in rows:
                 count += 1
                 if count >= _SHEET_ROWS:
-                    raise _refusal(file, f"would need more than the {_SHEET_ROWS} lines of a sheet", "Write CSV.")
-                cells = zip(letters, _values(row, field_names), strict=False)
+                    raise DecisionFileInvalid(
+                        f"XLSX holds {_SHEET_ROWS} lines, and there are more", "Write CSV instead."
+                    )
+                cells = zip(letters, _values(row, field_names), strict=True)
                 sheet.write(_row_xml(count + 1, cells, text_style).encode())
             sheet.write(end + after)
         return count
@@ -493,12 +501,14 @@ def _save_empty_workbook(stream: io.BytesIO, header: Sequence[str]) -> int:
         sheet.data_validations.append(one_of)
     text_cell = WriteOnlyCell(sheet)
     text_cell.quotePrefix = True
+    # Asking for its number is what enters the style in the workbook.
+    text_style = text_cell.style_id
     titles = [WriteOnlyCell(sheet, value=name) for name in header]
     for title in titles:
         title.font = Font(bold=True)
     sheet.append(titles)
     workbook.save(stream)
-    return text_cell.style_id
+    return text_style
 
 
 def _width(column: str) -> int:
@@ -628,7 +638,7 @@ class _Sheet:
         is_plain = True
         for piece in pieces:
             rest += piece
-            is_plain = is_plain and b"<!" not in rest and b"<?" not in rest[1:]
+            is_plain = is_plain and b"<!" not in rest and b"<?" not in rest.removeprefix(b"<?xml ")
             # No tag is cut in two; where nothing ends, nothing is kept waiting either.
             end = (rest.rfind(b">") + 1 if is_plain else 0) or len(rest)
             is_plain = is_plain and rest[end - 1 : end] == b">"
@@ -637,20 +647,28 @@ class _Sheet:
         yield rest
 
     def _cell(self, cell: Element, namespace: str) -> Cell:
+        kind = cell.get("t", "n")
         if cell.find(f"{namespace}f") is not None:
             return _Unusable("a formula, not a value")
-        kind = cell.get("t", "n")
         if kind == "inlineStr":
             inline = cell.find(f"{namespace}is")
             return "" if inline is None else _text(inline)
-        text = cell.findtext(f"{namespace}v") or ""
+        text = cell.findtext(f"{namespace}v")
         if kind == "n" and text:
             return _number(text, is_date=int(cell.get("s", 0)) in self._date_styles)
-        if kind == "s":
-            return self._texts[int(text)]
-        if kind in ("d", "e"):
-            return _Unusable("a date, not a value" if kind == "d" else f"an error, {_shown(text)}")
-        return {"0": "false", "1": "true"}.get(text, text) if kind == "b" else _unescaped(text)
+        return self._other_value(kind, text) if text else ""
+
+    def _other_value(self, kind: str, text: str) -> Cell:
+        match kind:
+            case "s":
+                return self._texts[int(text)]
+            case "b":
+                return "true" if text == "1" else "false"
+            case "d":
+                return _Unusable("a date, not a value")
+            case "e":
+                return _Unusable(f"an error, {_shown(text)}")
+        return _unescaped(text)
 
 
 def _number(text: str, *, is_date: bool) -> Cell:
@@ -671,7 +689,7 @@ def _text(element: Element) -> str:
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+    return _storable(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)) if "_x" in text else text
 
 
 def _next_letters(letters: str) -> str:

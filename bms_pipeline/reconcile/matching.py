@@ -70,7 +70,7 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
         sync_off=str(not settings.sync[entity.name]).lower(),
         inactive="NOT b.is_active" if settings.active_only else "false",
         wrong_type=_wrong_type(settings) if entity.name == "clients" else "false",
-        wrong_category=_not_among(f"lower(b.{entity.category})", settings.asset_categories),
+        wrong_category=_not_among(entity.category and f"lower(b.{entity.category})", settings.asset_categories),
         not_chosen=_not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
         client="sync.reconciled_clients" if entity.has_client else "(SELECT * FROM sync.reconciled_clients LIMIT 0)",

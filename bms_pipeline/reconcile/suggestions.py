@@ -7,6 +7,7 @@ the names are and what the other fields say (``entities.Clue``). Importing this 
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ CANDIDATES = 20
 """So many are compared with each record; more bearers of one value than this do not make candidates of each other."""
 CHUNK = 5_000
 """So many BMS records are compared at a time, which bounds the memory."""
+CORES = os.cpu_count() or 1
 LEAST_SCORE = 0.05
 """What scores less is no suggestion."""
 
@@ -153,9 +155,9 @@ def _read(
     """The open records of one side; ``codes`` (field → key → code) is added to, so that both sides share it."""
     clues = {each.name: each.clue for each in entity.fields if each.clue}
     cursor = connection.execute(_side_sql(entity, schema, clues))
-    ids, clients, markers, name, name_keys, loose, records, *rest = list(zip(*cursor.fetchall(), strict=True)) or (
-        [()] * (7 + 5 * len(clues))
-    )
+    # Column by column: rows as tuples, by the hundred thousand, keep the garbage collector busy.
+    fetched: list[list[Any]] = [each.tolist() for each in cursor.fetchnumpy().values()]
+    ids, clients, markers, name, name_keys, loose, records, *rest = fetched
     parts = iter(rest)
     columns = {
         field: _column(codes[field], records, next(parts), next(parts), next(parts), next(parts), next(parts))
@@ -169,6 +171,8 @@ def _read(
 def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
     is_bms = schema == "bms"
     inside, client = ("account_id", "o.client_id") if is_bms else ("client_id", "k.inside")
+    counted = [f"key_{each}" for each in clues]
+    counted += [f"like_{field}" for field, clue in clues.items() if clue.like not in (None, clue.key)]
     return sql.read("suggestion_candidates").format(
         table=f"{schema}.{entity.name}",
         id="bms_id" if is_bms else "passportal_id",
@@ -179,10 +183,12 @@ def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
         keys="".join(
             f", {field}, {c.key} AS key_{field}, {c.like or 'NULL'} AS like_{field}" for field, c in clues.items()
         ),
-        bearers="".join(f"{_bearers(f'key_{each}')}{_bearers(f'like_{each}')}" for each in clues),
+        bearers="".join(f", count(*) OVER (PARTITION BY inside, {each}) AS bearers_{each}" for each in counted),
         loose=f"coalesce({names.loose_key('k.name_key')}, k.name_key)",
         columns="".join(
-            f", k.{each}, k.key_{each}, k.like_{each}, k.bearers_key_{each}, k.bearers_like_{each}" for each in clues
+            f", k.{each}, k.key_{each}, k.like_{each}, k.bearers_key_{each},"
+            f" {f'k.bearers_like_{each}' if f'like_{each}' in counted else f'k.bearers_key_{each} AS of_like_{each}'}"
+            for each in clues
         ),
         open=(_WAITING if is_bms else _FREE).format(
             entity=entity.name, has_place="k.inside IS NOT NULL" if entity.has_client else "true"
@@ -198,10 +204,6 @@ _FREE = """WHERE {has_place}
   AND NOT EXISTS (FROM sync.reconciled_{entity} o WHERE o.disposition = 'matched' AND o.passportal_id = k.id)
   AND (k.marker IS NULL OR EXISTS (FROM sync.reconciled_{entity} o
        WHERE o.bms_id = k.marker AND o.disposition IN ('unmatched', 'ambiguous')))"""
-
-
-def _bearers(key: str) -> str:
-    return f", count(*) OVER (PARTITION BY inside, {key}) AS bearers_{key}"
 
 
 def _column(
@@ -251,7 +253,9 @@ class _Finder:
         """Each of ``left`` with the free records from ``start`` to ``end`` whose names are most alike."""
         if end - start <= CANDIDATES:
             return np.repeat(left, end - start), np.tile(np.arange(start, end), len(left))
-        best = sp_matmul_topn(self._left[left], self._right[start:end].T.tocsr(), top_n=CANDIDATES)
+        # Threads take longer to start than a small client takes to multiply.
+        threads = CORES if end - start >= CHUNK else 1
+        best = sp_matmul_topn(self._left[left], self._right[start:end].T.tocsr(), top_n=CANDIDATES, n_threads=threads)
         return np.repeat(left, np.diff(best.indptr)), best.indices.astype(np.int64) + start
 
     def _sharing_a_value(self, chosen: Positions) -> tuple[Positions, Positions]:

@@ -7,11 +7,13 @@ takes a short cut for names in plain ASCII and calls ``fold_name`` for the rest.
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 
-BLANKS = "".join(chr(each) for each in range(sys.maxunicode + 1) if chr(each).isspace())
-"""Every character that counts as white space."""
+BLANKS = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""Every character that counts as white space; looking for them takes a tenth of a second at each start."""
 
 
 def fold_name(name: str) -> str | None:

@@ -51,7 +51,7 @@ def complaint(result: subprocess.CompletedProcess[str], *words: str) -> str:
 @pytest.mark.parametrize("status", ["401", "400", "200"])
 def test_a_wrong_password_is_told_apart_from_everything_else(home: Home, contents: None, status: str) -> None:
     home.sandbox.behave(wrong_password=status)
-    complaint(home.run("authenticate", BMS_PASSWORD=CANARY), "user name", "password", "BMS_PASSWORD")
+    complaint(home.call("authenticate", BMS_PASSWORD=CANARY), "user name", "password", "BMS_PASSWORD")
 
 
 def test_a_wrong_tenant_names_the_setting(home: Home, contents: None) -> None:
@@ -72,7 +72,7 @@ def test_a_wrong_tenant_names_the_setting(home: Home, contents: None) -> None:
 def test_a_wrong_address_or_setting_is_named(
     home: Home, contents: None, settings: dict[str, str], words: list[str]
 ) -> None:
-    complaint(home.run("authenticate", BMS_PASSWORD=CANARY, **settings), *words)
+    complaint(home.call("authenticate", BMS_PASSWORD=CANARY, **settings), *words)
 
 
 def test_a_self_signed_certificate_is_refused(home: Home, contents: None) -> None:
@@ -85,7 +85,7 @@ def test_a_self_signed_certificate_is_refused(home: Home, contents: None) -> Non
     with HTTPServer(host="localhost", ssl_context=context) as server:
         url = server.url_for("/")
         complaint(
-            home.run("authenticate", BMS_URL=url, BMS_API_URL=url, BMS_PASSWORD=CANARY), "certificate", "localhost"
+            home.call("authenticate", BMS_URL=url, BMS_API_URL=url, BMS_PASSWORD=CANARY), "certificate", "localhost"
         )
 
 
@@ -117,7 +117,7 @@ def test_a_faulty_answer_stops_the_run_before_anything_is_loaded(
 ) -> None:
     home.sandbox.behave(faults=[{"route": "contacts/summary", **fault}])
     try:
-        complaint(home.run("sync", "--create-unmatched", "--entity", "contacts", "--full"), *words)
+        complaint(home.call("sync", "--create-unmatched", "--entity", "contacts", "--full"), *words)
     finally:
         home.sandbox.behave(faults=[])
 
@@ -125,7 +125,7 @@ def test_a_faulty_answer_stops_the_run_before_anything_is_loaded(
 def test_after_all_these_faults_the_same_command_works(home: Home) -> None:
     result = home.run("sync", "--create-unmatched", "--full")
     assert result.returncode == 0, result.stderr
-    assert home.run("sync").returncode == 0
+    assert home.call("sync").returncode == 0
 
 
 def test_a_busy_database_names_its_holder(home: Home, contents: None) -> None:
@@ -141,7 +141,7 @@ def test_a_busy_database_names_its_holder(home: Home, contents: None) -> None:
         holder.kill()
         holder.wait()
         holder.stdout.close() if holder.stdout else None
-    assert home.run("status").returncode == 0
+    assert home.call("status").returncode == 0
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(home: Home) -> None:
@@ -156,13 +156,13 @@ def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(home: Home
     try:
         assert first.stderr is not None
         assert first.stderr.readline().startswith("extract")  # it holds the lock by now
-        complaint(home.run("sync"), f"process {first.pid}")
+        complaint(home.call("sync"), f"process {first.pid}")
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
         first.stderr.close() if first.stderr else None
         home.sandbox.behave(latency_seconds=0)
-    assert home.run("sync").returncode == 0  # the lock ended with its process
+    assert home.call("sync").returncode == 0  # the lock ended with its process
 
 
 def test_a_full_disk_is_told_and_the_next_run_continues(home: Home, tmp_path: Path) -> None:
@@ -175,15 +175,15 @@ def test_a_full_disk_is_told_and_the_next_run_continues(home: Home, tmp_path: Pa
         " from bms_pipeline.cli import main; main()",
     )
     complaint(small.run("sync", "--create-unmatched", wrapper=limited), "space", str(small.folder))
-    assert small.run("sync", "--create-unmatched").returncode == 0
+    assert small.call("sync", "--create-unmatched").returncode == 0
 
 
 def test_the_hourly_limit_stops_the_run_and_the_next_hour_continues(home: Home, tmp_path: Path) -> None:
     small = Home(tmp_path / "home", home.sandbox)
-    message = complaint(small.run("sync", "--create-unmatched", BMS_CALLS_PER_HOUR="4"), "4 of 4 calls", "Run again")
+    message = complaint(small.call("sync", "--create-unmatched", BMS_CALLS_PER_HOUR="4"), "4 of 4 calls", "Run again")
     assert "asset" in message
     home.sandbox.reset_calls()
-    result = small.run("sync", "--create-unmatched")
+    result = small.call("sync", "--create-unmatched")
     assert result.returncode == 0, result.stderr
     read = sum(calls for route, calls in home.sandbox.calls().items() if "hardwareasset" in route)
     assert read <= 8  # the pages that were read before were not read again
@@ -191,7 +191,7 @@ def test_the_hourly_limit_stops_the_run_and_the_next_hour_continues(home: Home, 
 
 def test_what_bms_sends_beyond_its_document_is_kept_and_told(home: Home) -> None:
     home.sandbox.behave(faults=[{"route": "contacts/summary", "kind": "unknown_field"}])
-    result = home.run("sync", "--full", "--create-unmatched")
+    result = home.call("sync", "--full", "--create-unmatched")
     home.sandbox.behave(faults=[])
     assert result.returncode == 0, result.stderr
     assert "contacts.newVendorField" in result.stdout
@@ -204,7 +204,7 @@ def test_a_record_that_no_database_would_take_is_set_aside_and_told(home: Home, 
     sync.prepare(home.settings, full=True)
     before = home.warehouse("SELECT count(*) FROM bms.contacts WHERE missing_since IS NULL")
     home.sandbox.behave(faults=[{"route": "contacts/summary", "kind": kind, "field": "jobTitle", "row": 3}])
-    result = home.run("sync", "--full", "--create-unmatched")
+    result = home.call("sync", "--full", "--create-unmatched")
     home.sandbox.behave(faults=[])
     assert result.returncode == 0, result.stderr
     assert "were set aside" in result.stdout, result.stdout

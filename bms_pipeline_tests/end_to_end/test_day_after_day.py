@@ -16,7 +16,7 @@ Changes = dict[str, dict[str, list[int]]]
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     with running_home(tmp_path_factory.mktemp("day_after_day"), seed=5) as home:
-        result = home.run("sync", "--create-unmatched")
+        result = home.call("sync", "--create-unmatched")
         assert result.returncode == 0, result.stderr
         yield home
 
@@ -29,7 +29,7 @@ def matched_before(home: Home) -> dict[tuple[str, int], str]:
 @pytest.fixture(scope="module")
 def changes(home: Home, matched_before: dict[tuple[str, int], str]) -> Changes:
     changed = home.sandbox.mutate(11)
-    result = home.run("sync", "--full", "--create-unmatched", "--json")
+    result = home.call("sync", "--full", "--create-unmatched", "--json")
     assert result.returncode == 0, result.stderr
     assert all(counts["failed"] == 0 for counts in json.loads(result.stdout)["entities"].values())
     return changed

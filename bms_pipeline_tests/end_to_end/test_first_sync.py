@@ -51,7 +51,7 @@ def test_a_plain_sync_before_the_first_finish_waits_for_a_person(home: Home) -> 
 
 
 def test_finishing_another_plan_is_refused(home: Home) -> None:
-    result = home.run("finish", "0123456789ab")
+    result = home.call("finish", "0123456789ab")
     assert result.returncode == 1
     assert "is not the current plan" in result.stderr
     assert "Traceback" not in result.stderr
@@ -70,7 +70,7 @@ def test_finish_loads_exactly_the_approved_plan(home: Home) -> None:
 
 def test_clients_and_users_that_match_nothing_wait_until_a_person_says_create(home: Home) -> None:
     waiting = home.status()["entities"]["clients"]["unmatched"]
-    result = home.run("sync", "--create-unmatched", "--json")
+    result = home.call("sync", "--create-unmatched", "--json")
     assert result.returncode == 0, result.stderr
     counts = json.loads(result.stdout)["entities"]["clients"]
     assert 0 < counts["created"] < waiting  # what is near-identical to a record of Passportal goes on waiting
@@ -78,9 +78,9 @@ def test_clients_and_users_that_match_nothing_wait_until_a_person_says_create(ho
 
 
 def test_the_next_sync_plans_nothing(home: Home) -> None:
-    result = home.run("sync", "--json")
+    result = home.call("sync", "--json")
     assert result.returncode == 0, result.stderr
-    assert home.run("preview", "--full").returncode == 0
+    assert home.call("preview", "--full").returncode == 0
     for counts in json.loads(result.stdout)["entities"].values():
         assert counts["created"] == counts["adopted"] == counts["updated"] == counts["failed"] == 0
 
@@ -99,14 +99,14 @@ def test_explain_tells_one_records_story(home: Home) -> None:
     assert story["in_bms"]["name"] == name
     assert story["match"]["passportal_id"] == story["in_passportal"]["passportal_id"]
     assert story["history"][0]["outcome"] == "done"
-    assert home.run("explain", "assets", "999999999").returncode == 1
+    assert home.call("explain", "assets", "999999999").returncode == 1
 
 
 def test_only_the_chosen_client_is_touched(tmp_path_factory: pytest.TempPathFactory) -> None:
     with running_home(tmp_path_factory.mktemp("one_client"), seed=2) as home:
         ((chosen, client_id),) = _a_matched_client(home)
         before = home.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL")
-        result = home.run("sync", "--create-unmatched", "--client", str(chosen), "--json")
+        result = home.call("sync", "--create-unmatched", "--client", str(chosen), "--json")
         assert result.returncode == 0, result.stderr
         status = json.loads(result.stdout)
         assert status["initial_sync_finished"] is False  # a trial run on one client ends nothing
@@ -118,7 +118,7 @@ def test_only_the_chosen_client_is_touched(tmp_path_factory: pytest.TempPathFact
 
 
 def _a_matched_client(home: Home) -> list[tuple[int, str]]:
-    home.run("preview", "--json")
+    home.call("preview", "--json")
     return home.warehouse(
         "SELECT c.bms_id, c.passportal_id FROM sync.reconciled_clients c JOIN sync.reconciled_assets a"
         " ON a.account_id = c.bms_id AND a.disposition = 'to create' WHERE c.disposition = 'matched'"

@@ -12,11 +12,13 @@ import pytest
 
 from bms_pipeline import sync
 from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline_tests.running import Home
+from bms_pipeline_tests.running import Home, quick_and_soak
 
 WRAPPER = ("-m", "bms_pipeline_tests.end_to_end.dying")
 COMMAND = ("sync", "--create-unmatched")
 POINTS = 10
+QUICK = (2, 5, 8, 10)
+"""While a page is saved; before a decision commits; before, and after, a part of the load commits."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbe
         yield Undisturbed(sandbox, home.state(), int(steps_file.read_text()))
 
 
-@pytest.mark.parametrize("point", range(1, POINTS + 1))
+@pytest.mark.parametrize("point", quick_and_soak(QUICK, range(1, POINTS + 1)))
 def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
     undisturbed: Undisturbed, tmp_path: Path, point: int
 ) -> None:
@@ -47,7 +49,7 @@ def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
     home = Home(tmp_path / "home", undisturbed.sandbox)
     killed = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT=str(step), **_import_path())
     assert killed.returncode == -signal.SIGKILL, f"step {step} of {undisturbed.steps}: {killed.stderr}"
-    again = home.run(*COMMAND)
+    again = home.call(*COMMAND)
     assert again.returncode == 0, f"step {step} of {undisturbed.steps}: {again.stderr}"
     assert home.state() == undisturbed.state
     assert home.warehouse("SELECT count(*) FROM sync.journal WHERE outcome IS NULL") == [(0,)]

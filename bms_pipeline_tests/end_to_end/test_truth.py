@@ -10,13 +10,24 @@ import pytest
 
 from bms_pipeline import sync
 from bms_pipeline.sandbox.tenant import Size
-from bms_pipeline_tests.running import Home, running_home
+from bms_pipeline_tests.running import Home, quick_and_soak, running_home
 
-WORLDS: list[tuple[Size, int]] = [*(("small", seed) for seed in range(1, 11)), ("typical", 1)]
+QUICK = (1, 2, 3)
+SOAK = range(1, 11)
 
 
-@pytest.mark.parametrize(("size", "seed"), WORLDS)
-def test_matches_are_the_truth_and_nothing_is_created_twice(tmp_path: Path, size: Size, seed: int) -> None:
+@pytest.mark.parametrize("seed", quick_and_soak(QUICK, SOAK))
+def test_matches_are_the_truth_and_nothing_is_created_twice(tmp_path: Path, seed: int) -> None:
+    check_against_the_truth(tmp_path, "small", seed)
+
+
+@pytest.mark.soak
+def test_the_same_holds_for_a_tenant_of_typical_size(tmp_path: Path) -> None:
+    check_against_the_truth(tmp_path, "typical", 1)
+
+
+def check_against_the_truth(tmp_path: Path, size: Size, seed: int) -> None:
+    """Sync such a tenant once, and compare what became of each record with the truth file."""
     with running_home(tmp_path, size, seed) as home:
         plan = sync.prepare(home.settings, create_unmatched_by="a person")
         home.approve(plan.hash)

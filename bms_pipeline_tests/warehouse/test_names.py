@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import duckdb
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bms_pipeline.warehouse.names import fold_name, loose_key, name_key
+from bms_pipeline.warehouse.names import BLANKS, fold_name, loose_key, name_key
 from bms_pipeline_tests.building import new_warehouse
 
 IDENTICAL = {
@@ -176,3 +177,7 @@ def test_a_name_of_which_nothing_is_left_is_near_to_nothing(connection: duckdb.D
 def test_order_and_a_legal_suffix_never_matter(connection: duckdb.DuckDBPyConnection, names: list[list[str]]) -> None:
     turned = [" ".join([*reversed(words), "Ltd"]) for words in names]
     assert loose(connection, [" ".join(words) for words in names]) == loose(connection, turned)
+
+
+def test_blanks_are_all_that_python_calls_white_space() -> None:
+    assert sorted(BLANKS) == [chr(each) for each in range(sys.maxunicode + 1) if chr(each).isspace()]
