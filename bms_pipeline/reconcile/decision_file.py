@@ -563,7 +563,8 @@ _BROKEN = (
 
 def _xlsx_lines(file: Path, mistakes: _Mistakes) -> Iterator[Line]:
     try:
-        with ZipFile(file) as archive:
+        # Opened here, as a ZipFile leaves its own file open while one of its parts is.
+        with file.open("rb") as stream, ZipFile(stream) as archive:
             unpacked = sum(each.file_size for each in archive.infolist())
             if unpacked > LARGEST_UNPACKED:
                 what = f"unpacks to {unpacked // 1024**2} MB, of at most {LARGEST_UNPACKED // 1024**2}"

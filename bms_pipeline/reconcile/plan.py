@@ -219,8 +219,9 @@ def _moved_sentence(
     entity: Entity, bms_id: int, name: str | None, was: str | None, now: str | None, why: str | None, changed: list[str]
 ) -> str:
     became = f"is {now} now" if now != was else f"changed in {', '.join(changed) or 'whom it concerns'}"
-    gone = "its record is no longer listed" if now is None else f"{became} ({why})"
-    return f"{entity.singular} {bms_id} {name or '(no name)'}: {was or 'nothing'} was planned, it {gone}"
+    found = "BMS no longer lists it" if now is None else f"it {became} ({why})"
+    planned = "nothing" if was in (None, "skip") else was
+    return f"{entity.singular} {bms_id} {name or '(no name)'}: {planned} was planned, {found}"
 
 
 def _is_begun(connection: duckdb.DuckDBPyConnection, plan: Plan) -> bool:

@@ -215,7 +215,7 @@ def test_xlsx_helps_the_person(tmp_path: Path) -> None:
     assert sheet.freeze_panes == "A2"
     assert all(cell.font.b for cell in sheet[1])
     assert sheet.auto_filter.ref == "A1:X1048576"
-    assert [each.sqref.coord for each in sheet.data_validations.dataValidation] == ["I2:I1048576", "K2:K1048576"]
+    assert [str(each.sqref) for each in sheet.data_validations.dataValidation] == ["I2:I1048576", "K2:K1048576"]
     assert sheet.data_validations.dataValidation[0].formula1 == f'"{",".join(VERBS)}"'
     assert sheet.column_dimensions["J"].number_format == "@", "a long id that is pasted stays a text"
     assert sheet.column_dimensions["D"].width == 32

@@ -240,6 +240,20 @@ def test_a_record_whose_partner_is_gone_is_created_again_when_a_person_says_so(w
     assert world.plan().operations == 0
 
 
+def test_a_record_that_moved_can_be_created_or_matched_in_its_new_client(world: World) -> None:
+    world.cycle()
+    world.passportal_holds(contacts=[in_passportal("bobby", "Bobby Ray", "B")])
+    world.contacts[0]["accountId"] = world.contacts[2]["accountId"] = BETA  # Ann, of whom Beta has one, and Bob
+    world.reconcile()
+    world.match("contacts", 3, "bobby")
+    world.create("contacts", 1, beside=True)
+    world.cycle()
+    markers = {(each.client, each.title): each.marker for each in world.content() if each.type == "contact"}
+    assert markers["Beta", "Bobby Ray"] == "3"
+    assert world.titles("contact").count("Ann Lee") == 3, "the old one stays, Beta's own, and this"
+    assert world.plan().operations == 0
+
+
 def test_create_unmatched_leaves_alone_what_is_unsure(world: World) -> None:
     world.accounts.append(account(8, "Delta"))
     world.cycle()

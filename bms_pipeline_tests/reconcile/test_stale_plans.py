@@ -34,9 +34,11 @@ CHANGES: dict[str, tuple[Change, str, str]] = {
     "BMS renames a client": (
         bms_renames, r"bms\.clients changed", r"client 2 Beta Limited Company: create was planned, it changed in name",
     ),
-    "BMS adds a contact": (bms_adds, r"bms\.contacts changed", r"contact 7 Cleo Doe: nothing was planned, it is create"),
+    "BMS adds a contact": (
+        bms_adds, r"bms\.contacts changed", r"contact 7 Cleo Doe: nothing was planned, it is create",
+    ),
     "BMS removes a contact": (
-        bms_removes, r"bms\.contacts changed", r"contact 2 Bob Ray: create was planned, it its record is no longer listed",
+        bms_removes, r"bms\.contacts changed", r"contact 2 Bob Ray: create was planned, BMS no longer lists it",
     ),
     "somebody creates it in Passportal": (
         lambda world: world.passportal_holds(contacts=[in_passportal("new", "bob ray", "A")]),

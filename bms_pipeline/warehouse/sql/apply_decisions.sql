@@ -9,11 +9,11 @@ WHERE verb = 'unmatch' AND apart_from IS NOT NULL
 DELETE FROM sync.creations WHERE entity = '{entity}' AND bms_id IN (SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch');
 
 DELETE FROM sync.matches WHERE entity = '{entity}' AND bms_id IN (
-    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb = 'create' AND link_is_gone
+    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void
 );
 
 DELETE FROM sync.loaded_{entity} WHERE bms_id IN (
-    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb = 'create' AND link_is_gone
+    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void
 );
 
 DELETE FROM sync.partings USING stood_{entity} s
@@ -31,7 +31,7 @@ DELETE FROM sync.creations WHERE entity = '{entity}' AND bms_id IN (
 
 INSERT INTO sync.creations
 SELECT '{entity}', bms_id, beside OR is_to_be_beside, $by, $now FROM stood_{entity}
-WHERE verb = 'create' AND (linked_to IS NULL OR link_is_gone);
+WHERE verb = 'create' AND (linked_to IS NULL OR link_is_void);
 
 INSERT INTO sync.exclusions
 SELECT '{entity}', bms_id, why, $by, $now FROM stood_{entity} WHERE verb = 'exclude' AND NOT is_excluded

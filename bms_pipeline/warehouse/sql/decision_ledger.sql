@@ -20,5 +20,5 @@ WHERE CASE verb
           WHEN 'include' THEN is_excluded
           WHEN 'unmatch' THEN apart_from IS NOT NULL
           WHEN 'match' THEN linked_to IS DISTINCT FROM wanted
-          ELSE NOT is_to_be_created AND (linked_to IS NULL OR link_is_gone) OR beside AND NOT is_to_be_beside AND linked_to IS NULL
+          ELSE (linked_to IS NULL OR link_is_void) AND (NOT is_to_be_created OR beside AND NOT is_to_be_beside)
       END

@@ -16,7 +16,7 @@ WITH holder AS (SELECT passportal_id, min(bms_id) AS held_by, count(*) AS holder
                     WHEN s.verb = 'create' THEN
                         CASE
                             WHEN r.disposition = 'to create' THEN NULL
-                            WHEN s.linked_by IN ('created_by_person', 'not_in_passportal', 'moved_to_this_client') THEN NULL
+                            WHEN r.disposition = 'matched' AND s.linked_by IN ('created_by_person', 'not_in_passportal', 'moved_to_this_client') THEN NULL
                             WHEN r.disposition = 'matched' THEN 'it is matched to ' || r.passportal_id || ' (' || r.reason || '); unmatch it first'
                             WHEN r.reason = 'no_name' THEN 'it has no name'
                             WHEN r.reason = 'several_in_bms' THEN 'BMS has another of its name (' || r.reason || '); exclude that one, or create this beside it (--beside)'

@@ -11,7 +11,8 @@ SELECT d.number, d.verb, d.bms_id, d.passportal_id AS wanted, d.beside, d.why,
        EXISTS (FROM sync.partings t WHERE t.entity = '{entity}' AND t.bms_id = d.bms_id) AS is_parted,
        -- Whom an un-matching takes it apart from.
        coalesce(m.passportal_id, w.passportal_id, marked.marked) AS apart_from,
-       coalesce(w.reason = 'passportal_record_gone', false) AS link_is_gone
+       -- It moved to another client, or its partner is gone: the link is saved and means nothing.
+       m.passportal_id IS NOT NULL AND coalesce(w.disposition IN ('unmatched', 'ambiguous', 'to create'), false) AS link_is_void
 FROM decided d
 LEFT JOIN before_{entity} w ON w.bms_id = d.bms_id
 LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = d.bms_id
