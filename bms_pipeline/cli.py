@@ -201,9 +201,9 @@ def explain(
     if as_json:
         print_json(story)
         return
-    for chapter in ("in_bms", "plan", "match", "in_passportal"):
+    for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
         _print_pairs(chapter.replace("_", " "), story[chapter])
-    for chapter in ("candidates", "history"):
+    for chapter in ("decisions", "suggestions", "candidates", "history"):
         for each in story[chapter]:
             _print_pairs(chapter, each)
 

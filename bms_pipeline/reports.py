@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.bms.budget import Budget
-from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
+from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
@@ -56,9 +56,10 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
 
 
 def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
-    """One record's story: what BMS says, what was decided and why, what was done to it and when.
+    """One record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
-    Raises ``PipelineError`` when BMS never listed the record.
+    ``candidates`` bear its name; ``suggestions`` are ranked, for a record that waits for a decision. Raises
+    ``PipelineError`` when BMS never listed the record.
     """
     if entity_name not in BY_NAME:
         raise PipelineError(f"There is no entity {entity_name!r}.", f"Choose one of {', '.join(BY_NAME)}.")
@@ -74,10 +75,21 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
             connection, "SELECT * EXCLUDE (entity, bms_id) FROM sync.matches WHERE entity = ? AND bms_id = ?", found
         )
         passportal_id = match["passportal_id"] if match else None
+        reconciled = _one(
+            connection, f"SELECT * EXCLUDE (bms_id) FROM sync.reconciled_{entity_name} WHERE bms_id = ?", [bms_id]
+        )
+        waits = reconciled is not None and reconciled["disposition"] in ("unmatched", "ambiguous")
         return {
             "entity": entity_name,
             "bms_id": bms_id,
             "in_bms": record,
+            "decided": reconciled,
+            "decisions": _all(
+                connection,
+                "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
+                " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
+                found,
+            ),
             "match": match,
             "in_passportal": _one(
                 connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
@@ -87,6 +99,7 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
                 "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?",
                 found,
             ),
+            "suggestions": _suggestions(connection, BY_NAME[entity_name], bms_id) if waits else [],
             "candidates": _all(connection, sql.read("namesakes").format(entity=entity_name), {"bms_id": bms_id}),
             "history": _all(
                 connection,
@@ -95,6 +108,21 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
                 {"entity": entity_name, "bms_id": bms_id},
             ),
         }
+
+
+def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[dict[str, Any]]:
+    # Only here: what it imports takes a second to load.
+    from bms_pipeline.reconcile.suggestions import suggest
+
+    return [
+        {
+            "passportal_id": each.passportal_id,
+            "name": each.name,
+            "score": round(each.score, 3),
+            "evidence": ", ".join(f"{one.field} {one.agreement}" for one in each.evidence),
+        }
+        for each in suggest(connection, entity, [bms_id]).get(bms_id, [])
+    ]
 
 
 def decisions(

@@ -250,6 +250,7 @@ def show_settings(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(shown)
         return
+    shown["account_types"] = shown["account_types"] or "those that BMS calls clients"
     print_table("Sync settings", ("setting", "value"), [(name, _worded(value)) for name, value in shown.items()])
     say("Change them with `bms-pipeline settings set NAME=VALUE ...`; add --try to see what that would change.")
 

@@ -62,6 +62,7 @@ PEOPLE = {
     "typo": (("Katherine", "Brzezinski"), "Katherine Brezzinski"),
     "short form": (("Alexander", "Lindqvist"), "Alex Lindqvist"),
     "accents": (("Zoë", "Núñez"), "Zoe Nunez"),
+    "script without spaces": (("東京電力", "株式会社"), "東京電力株式会社"),
 }
 
 
