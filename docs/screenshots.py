@@ -23,8 +23,10 @@ from pathlib import Path
 import requests
 from playwright.sync_api import Page, sync_playwright
 
+from bms_pipeline.preview import write_html
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import running_sandbox
+from bms_pipeline.warehouse.connection import Warehouse
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -59,11 +61,21 @@ def main() -> None:
                 "BMS_PIPELINE_HOME": str(home),
             }
             with _dagster(work / "dagster", settings) as url, _browser() as page:
-                _take(page, url)
+                _take(page, url, home)
 
 
-def _take(page: Page, url: str) -> None:
+def _take(page: Page, url: str, home: Path) -> None:
     run = _launch(page, url, "initial_sync")
+    _launch(page, url, "create_unmatched", "ops:\n  decide_create_unmatched:\n    config:\n      entities: [clients]\n")
+    page.goto(f"{url}/locations/bms_pipeline/jobs/include/playground")
+    page.locator(".CodeMirror").first.wait_for()
+    time.sleep(5)
+    _shoot(page, "launchpad")
+    _launch(page, url, "plan")
+    write_html(Warehouse(home / "warehouse.duckdb"), home / "plan.html")
+    page.goto((home / "plan.html").as_uri())
+    page.locator("details").first.evaluate("each => each.open = true")
+    _shoot(page, "preview")
     page.goto(f"{url}/assets/sync_plan")
     waits = page.get_by_text(re.compile(r"plan_hash: [0-9a-f]{12}")).first
     waits.wait_for()

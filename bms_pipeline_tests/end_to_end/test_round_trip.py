@@ -99,7 +99,8 @@ def twice(rows: list[Row]) -> list[Row]:
 
 WRONG: dict[str, tuple[Callable[[list[Row]], list[Row]], str]] = {
     "an id that BMS never listed": (
-        one({"bms_id": "987654321", "decision": "exclude"}), "line 2: exclude contact 987654321: BMS has listed no contact",
+        one({"bms_id": "987654321", "decision": "exclude"}),
+        "line 2: exclude contact 987654321: BMS has listed no contact",
     ),
     "no id at all": (one({"bms_id": "x", "decision": "exclude"}), "line 2:"),
     "two decisions for one record": (twice, "line 4:"),
