@@ -206,9 +206,11 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
         plan = current_plan(connection)
     except PlanError:
         return None
-    if plan.loaded or not plan.operations:
+    done = connection.execute("SELECT count(*) FROM sync.journal WHERE plan_id = ?", [plan.plan_id]).fetchone()
+    left = plan.operations - (int(done[0]) if done else 0)
+    if plan.loaded or not left:
         return None
-    return {"hash": plan.hash, "operations": plan.operations, "stale": plan.stale}
+    return {"hash": plan.hash, "operations": left, "stale": plan.stale}
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

@@ -62,11 +62,12 @@ EXCLUDED = "SELECT bms_id FROM sync.exclusions WHERE entity = 'users' ORDER BY 1
 MATCHED = "SELECT bms_id FROM sync.matches WHERE entity = 'clients' AND reason = 'identical_name' ORDER BY 1"
 
 
-def by_command_line(home: Home) -> Way:
-    """Every verb as a process of its own, as a person types it."""
+def by_command_line(home: Home, *, in_processes: bool) -> Way:
+    """Every verb as a person types it; ``in_processes``: each in one of its own."""
+    call = home.run if in_processes else home.call
 
     def run(*arguments: str, ends: int = 0) -> Any:
-        result = home.run(*arguments, "--json")
+        result = call(*arguments, "--json")
         assert result.returncode == ends, result.stderr
         return json.loads(result.stdout)
 
@@ -74,7 +75,7 @@ def by_command_line(home: Home) -> Way:
         entity, ids = said.get("entity", ""), [str(each) for each in said.get("bms_ids", ())]
         match verb:
             case "preview":
-                assert home.run("authenticate").returncode == 0
+                assert call("authenticate").returncode == 0
                 run("preview", ends=2)
             case "plan":
                 run("preview", "--saved", ends=2)
@@ -126,11 +127,13 @@ def by_jobs(home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.Monkey
     return do
 
 
-@pytest.mark.parametrize("size", ["small", pytest.param("typical", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "size", ["small", pytest.param("typical", marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+)
 def test_both_ways_end_in_the_same_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: Size) -> None:
     with running_sandbox(size, 3, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
         typed, launched = Home(tmp_path / "typed", sandbox), Home(tmp_path / "launched", sandbox)
-        walk(typed, by_command_line(typed))
+        walk(typed, by_command_line(typed, in_processes=size == "typical"))
         with dg.instance_for_test() as instance:
             walk(launched, by_jobs(launched, instance, monkeypatch))
         assert typed.state() == launched.state()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -163,11 +163,26 @@ class History(RuleBasedStateMachine):
             )
 
 
-TestAnyHistory = History.TestCase
-TestAnyHistory.settings = settings(
-    max_examples=int(os.environ.get("HISTORIES", "6")),
-    stateful_step_count=12,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
+def histories(count: int) -> settings:
+    """So many histories of at most twelve steps."""
+    return settings(
+        max_examples=count,
+        stateful_step_count=12,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+class TestSomeHistories(History.TestCase):
+    """A few, in every run of the suite."""
+
+    settings = histories(4)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+class TestManyHistories(History.TestCase):
+    """Many, by `make soak`."""
+
+    settings = histories(150)

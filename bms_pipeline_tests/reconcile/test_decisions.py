@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from bms_pipeline import review
 from bms_pipeline.entities import BY_NAME, CLIENTS
@@ -215,6 +217,48 @@ def test_the_order_of_a_batch_means_nothing(tmp_path: Path) -> None:
             world.say(*order)
             states.append((world.lasting(), world.decisions("clients"), world.decisions("contacts")))
     assert states[0] == states[1] == states[2]
+
+
+SAID = (
+    Decision("match", "contacts", 3, "robert"),
+    Decision("unmatch", "contacts", 1),
+    Decision("exclude", "contacts", 2),
+    Decision("exclude", "clients", TWIN),
+    Decision("create", "clients", OTHER_TWIN),  # refused for as long as its twin is not excluded
+    Decision("create", "clients", NEAR, beside=True),
+    Decision("create", "assets", 2),  # refused for as long as its client is not decided
+    Decision("match", "clients", BETA, "B"),
+)
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(st.data())
+def test_decisions_one_by_one_in_any_order_end_in_the_same_state(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(SAID), min_size=3, unique=True))
+    states = []
+    for order in (chosen, data.draw(st.permutations(chosen + chosen))):
+        with opened_world(tmp_path_factory.mktemp("order") / "home") as world:
+            fill(world)
+            world.reconcile()
+            waiting = list(order)
+            while waiting:  # what was refused is said again once another decision made it possible
+                refused = [each for each in waiting if not taken(world, each)]
+                if len(refused) == len(waiting):
+                    break
+                waiting = refused
+            states.append((world.lasting(), world.decisions("clients"), world.decisions("contacts")))
+    assert states[0] == states[1]
+
+
+def taken(world: World, decision: Decision) -> bool:
+    """Say it; whether it was taken."""
+    try:
+        world.say(decision)
+    except DecisionRefused:
+        return False
+    return True
 
 
 def test_a_record_gone_from_bms_can_give_its_partner_to_another(world: World) -> None:
