@@ -28,6 +28,8 @@ PLAN_COLUMNS = {
     "reason": "VARCHAR",
     "changes": "STRUCT(field, before, after)[]",
     "kept": "STRUCT(field, bms, passportal)[]",
+    "releases": "VARCHAR",
+    "by_person": "BOOLEAN",
 }
 
 

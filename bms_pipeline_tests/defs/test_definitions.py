@@ -107,12 +107,12 @@ def test_accounts_are_swept_once(definitions: dg.Definitions) -> None:
 
 
 def test_jobs_run_in_one_process_and_show_their_scope(definitions: dg.Definitions) -> None:
-    for name in ("initial_sync", "incremental_sync", "finish"):
+    for name in ("initial_sync", "incremental_sync", "plan", "finish", "match", "change_settings", "undo"):
         assert definitions.resolve_job_def(name).executor_def.name == "in_process"
     assert definitions.resolve_job_def("initial_sync").run_config == {
         "resources": {
             "scope": {"config": {"clients": [], "full_sweep": True}},
-            "approval": {"config": {"plan_hash": ""}},
+            "approval": {"config": {"plan_hash": "", "by": "somebody in Dagster"}},
         }
     }
 
