@@ -17,19 +17,18 @@ WITH taken AS (
          GROUP BY ALL
      ),
      remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE r.open_to_match),
-     near AS (
-         SELECT client_id, {loose_passportal} AS loose_key, count(*) AS near_namesakes FROM free p GROUP BY ALL
-     ),
-     compared AS (
-         SELECT r.bms_id, r.client_id, {loose_bms} AS loose_key FROM remaining r
+     spelt AS MATERIALIZED (SELECT passportal_id, client_id, name_key, {loose_passportal} AS loose_key FROM free p),
+     near AS (SELECT client_id, loose_key, count(*) AS near_namesakes FROM spelt GROUP BY ALL),
+     compared AS MATERIALIZED (
+         SELECT r.bms_id, r.client_id, r.name_key, {loose_bms} AS loose_key FROM remaining r
          WHERE EXISTS (FROM near WHERE near.client_id IS NOT DISTINCT FROM r.client_id)
      ),
      parted AS (
-         SELECT r.bms_id, count(*) FILTER (p.name_key = r.name_key) AS namesakes,
-                count(*) FILTER ({loose_passportal} = {loose_bms}) AS near_namesakes
+         SELECT c.bms_id, count(*) FILTER (p.name_key = c.name_key) AS namesakes,
+                count(*) FILTER (p.loose_key = c.loose_key) AS near_namesakes
          FROM sync.partings t
-         JOIN remaining r ON r.bms_id = t.bms_id
-         JOIN free p ON p.passportal_id = t.passportal_id AND p.client_id IS NOT DISTINCT FROM r.client_id
+         JOIN compared c ON c.bms_id = t.bms_id
+         JOIN spelt p ON p.passportal_id = t.passportal_id AND p.client_id IS NOT DISTINCT FROM c.client_id
          WHERE t.entity = '{entity}'
          GROUP BY ALL
      )
