@@ -29,7 +29,7 @@ def walk(home: Home, do: Way) -> None:
     # 10 and 15: match by hand what is near and not identical.
     for entity in ("users", "clients"):
         near = home.warehouse(NEAR.format(entity=entity))
-        for bms_id, passportal_id in near[:2]:
+        for bms_id, passportal_id in near[:1]:
             do("match", entity=entity, bms_id=bms_id, passportal_id=passportal_id)
         waiting = [row[0] for row in home.warehouse(WAITING.format(entity=entity))]
         # 11 and 16: exclude some, create the others; 12 and 17: one of the excluded is wanted after all.

@@ -231,7 +231,7 @@ SAID = (
 )
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@settings(derandomize=True, max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(st.data())
 def test_decisions_one_by_one_in_any_order_end_in_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -189,7 +189,7 @@ def assert_inside_its_client(decided: dict[EntityName, dict[int, Decided]], give
                 assert (client.disposition, client.passportal_id) == ("matched", lies_in[str(found.passportal_id)])
 
 
-@settings(derandomize=True, max_examples=6, deadline=None)
+@settings(derandomize=True, max_examples=4, deadline=None)
 @given(the_same_with_others())
 def test_neither_order_nor_unrelated_records_change_anybodys_decision(
     homes: Iterator[Path], worlds: tuple[Records, Records]

@@ -87,7 +87,7 @@ def test_a_toggle_switched_off_and_on_again_loses_nothing_and_doubles_nothing(wo
     world.cycle()
     world.unmatch("contacts", 1)
     before, content = world.lasting(), world.titles("contact")
-    for entity in ("clients", "contacts", "users"):
+    for entity in ("clients", "contacts"):
         change(world, **{f"sync__{entity}": "off"})
         world.cycle()
         change(world, **{f"sync__{entity}": "on"})
