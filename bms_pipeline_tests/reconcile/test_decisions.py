@@ -66,7 +66,8 @@ def test_a_match_by_a_person_is_loaded_by_the_next_finish_and_lasts(world: World
 
 def test_an_unmatched_pair_stays_apart_and_loses_its_marker(world: World) -> None:
     world.cycle()
-    world.unmatch("contacts", 1)
+    assert world.unmatch("contacts", 1).taken == 1
+    assert world.unmatch("contacts", 1).taken == 0, "said twice before it is loaded, it is one"
     assert world.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
     world.plan()
     operation = world.operations("contacts")[1]

@@ -18,7 +18,7 @@ FROM described
 WHERE CASE verb
           WHEN 'exclude' THEN NOT is_excluded
           WHEN 'include' THEN is_excluded
-          WHEN 'unmatch' THEN apart_from IS NOT NULL
+          WHEN 'unmatch' THEN apart_from IS NOT NULL AND NOT is_apart
           WHEN 'match' THEN linked_to IS DISTINCT FROM wanted
           ELSE (linked_to IS NULL OR link_is_void) AND (NOT is_to_be_created OR beside AND NOT is_to_be_beside)
       END

@@ -11,6 +11,11 @@ SELECT d.number, d.verb, d.bms_id, d.passportal_id AS wanted, d.beside, d.why,
        EXISTS (FROM sync.partings t WHERE t.entity = '{entity}' AND t.bms_id = d.bms_id) AS is_parted,
        -- Whom an un-matching takes it apart from.
        coalesce(m.passportal_id, w.passportal_id, marked.marked) AS apart_from,
+       EXISTS (
+           FROM sync.partings t
+           WHERE t.entity = '{entity}' AND t.bms_id = d.bms_id
+             AND t.passportal_id = coalesce(m.passportal_id, w.passportal_id, marked.marked)
+       ) AS is_apart,
        -- It moved to another client, or its partner is gone: the link is saved and means nothing.
        m.passportal_id IS NOT NULL AND coalesce(w.disposition IN ('unmatched', 'ambiguous', 'to create'), false) AS link_is_void
 FROM decided d
