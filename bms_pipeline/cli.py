@@ -130,7 +130,6 @@ def sync_command(
 def preview(
     entity: Entities = None,
     client: Clients = None,
-    create_unmatched: CreateUnmatched = False,
     full: Full = False,
     saved: Annotated[
         bool, typer.Option("--saved", help="Read neither service: the saved plan, or a new one if decisions changed.")

@@ -6,12 +6,8 @@ person to check before a finish. What BMS and Passportal sent is hostile here: i
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import tempfile
 import unicodedata
-from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,7 +18,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bms_pipeline.entities import BY_NAME, ENTITIES
-from bms_pipeline.errors import PipelineError
+from bms_pipeline.files import made_whole
 from bms_pipeline.reconcile.plan import Plan, current_plan
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse
@@ -135,7 +131,7 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
         passportal_id=_guarded("line.passportal_id"),
         **{each: _guarded(f"change.{each}") for each in ("before", "after", "kept", "refused")},
     )
-    with _made_whole(file) as unfinished, warehouse.open() as connection:
+    with made_whole(file) as unfinished, warehouse.open() as connection:
         current_plan(connection)
         options = "FORMAT csv, HEADER true, USE_TMP_FILE false"
         row = connection.execute(f"COPY ({query}) TO {sql.quoted(str(unfinished))} ({options})").fetchone()
@@ -149,7 +145,7 @@ def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> in
     """
     with warehouse.transaction() as connection:  # so that all of it is of one plan
         content = _content(connection, most_records)
-    with _made_whole(file) as unfinished:
+    with made_whole(file) as unfinished:
         _template().stream(content).dump(str(unfinished), encoding="utf-8")
     return int(content["records_shown"])
 
@@ -187,24 +183,6 @@ def _guarded(column: str) -> str:
     text = f"replace({column}, chr(0), chr(65533))"
     is_formula = rf"regexp_matches({column}, '^[\s\p{{Z}}\p{{Cc}}\p{{Cf}}]*[-=+@＝＋－＠]|^[ ]*[\t\r]')"
     return f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"
-
-
-@contextlib.contextmanager
-def _made_whole(file: Path) -> Iterator[Path]:
-    """A new file beside ``file`` that only its owner may read, and that takes its place once it is complete."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
-        os.close(descriptor)
-        unfinished = Path(name)
-        try:
-            yield unfinished
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise PipelineError(
-            f"{file} cannot be written: {error.strerror or error}.", "Name a file in a folder that you may write to."
-        ) from error
 
 
 def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:

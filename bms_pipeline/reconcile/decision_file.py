@@ -16,15 +16,12 @@ from __future__ import annotations
 import csv
 import html
 import io
-import os
 import posixpath
 import re
 import struct
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -44,6 +41,7 @@ from openpyxl.worksheet.datavalidation import DataValidation
 
 from bms_pipeline.entities import BY_NAME
 from bms_pipeline.errors import DecisionFileInvalid
+from bms_pipeline.files import made_whole
 from bms_pipeline.reconcile.decisions import VERBS, Decision
 
 SUGGESTIONS = 3
@@ -122,8 +120,8 @@ def write(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> int:
     writes = {".csv": _write_csv, ".xlsx": _write_xlsx}.get(file.suffix.lower())
     if writes is None:
         raise _wrong_suffix(file)
-    with _renamed_into_place(file) as temporary:
-        return writes(temporary, rows, field_names)
+    with made_whole(file) as unfinished:
+        return writes(unfinished, rows, field_names)
 
 
 def read(file: Path) -> list[Decision]:
@@ -422,22 +420,6 @@ def _values(row: Row, field_names: Sequence[str]) -> list[Value]:
 
 def _storable(text: str) -> str:
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text[:_LONGEST_TEXT])
-
-
-@contextmanager
-def _renamed_into_place(file: Path) -> Iterator[Path]:
-    # mkstemp makes files that only their owner may read.
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".decisions-", suffix=file.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 # ------------------------------------------------------------------------------------------------------ XLSX, writing
