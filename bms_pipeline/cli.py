@@ -23,12 +23,12 @@ from rich.table import Table
 
 from bms_pipeline import reports, review_cli, sync
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.entities import BY_NAME
+from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, SettingsError
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
-from bms_pipeline.terminal import AsJson, chosen, err, me, out, print_json, printable, progress
+from bms_pipeline.terminal import AsJson, err, me, out, print_json, printable, progress
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",

@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bms_pipeline.errors import SettingsError
+
 EntityName = str
 """One of ``clients``, ``users``, ``locations``, ``contacts``, ``assets``."""
 
@@ -423,6 +425,14 @@ ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSE
 """In the order they are loaded: clients before what lives inside them."""
 
 BY_NAME: dict[EntityName, Entity] = {each.name: each for each in ENTITIES}
+
+
+def chosen(names: Collection[str] | None) -> tuple[Entity, ...]:
+    """The entities with these names, in loading order; all where none is named. Raises ``SettingsError``."""
+    unknown = [each for each in names or () if each not in BY_NAME]
+    if unknown:
+        raise SettingsError(f"There is no entity {unknown[0]!r}.", f"Choose from {', '.join(BY_NAME)}.")
+    return tuple(each for each in ENTITIES if not names or each.name in names)
 
 
 def with_clients(entities: Collection[Entity]) -> list[Entity]:

@@ -21,7 +21,7 @@ from bms_pipeline.entities import BY_NAME, ENTITIES
 from bms_pipeline.files import made_whole
 from bms_pipeline.reconcile.plan import Plan, current_plan
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
 Row = dict[str, Any]
 
@@ -194,8 +194,8 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "loaded": plan.loaded,
         "totals": _totals(connection),
         "clients": _clients(connection),
-        "reasons": _rows(connection, _REASON_COUNTS),
-        "examples": _rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)}),
+        "reasons": named_rows(connection, _REASON_COUNTS),
+        "examples": named_rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)}),
     }
 
 
@@ -205,14 +205,14 @@ def _counts() -> str:
 
 def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
     totals = {each.name: dict.fromkeys(COUNTED, 0) for each in ENTITIES}
-    for row in _rows(connection, f"SELECT entity, {_counts()} FROM sync.operations GROUP BY entity"):
+    for row in named_rows(connection, f"SELECT entity, {_counts()} FROM sync.operations GROUP BY entity"):
         totals[row.pop("entity")] = row
     return totals
 
 
 def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     work = " + ".join(f'"{each}"' for each in WORK)
-    return _rows(
+    return named_rows(
         connection,
         f"WITH counted AS (SELECT account_id, {_counts()} FROM sync.operations GROUP BY account_id)"
         " SELECT counted.account_id AS bms_id,"
@@ -227,9 +227,9 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
     plan = current_plan(connection)
     shown = _overview(connection, plan, examples=1)
     connection.execute(sql.read("records_to_show"))
-    planned = {row["account_id"]: row["records"] for row in _rows(connection, _OPERATIONS_BY_CLIENT)}
+    planned = {row["account_id"]: row["records"] for row in named_rows(connection, _OPERATIONS_BY_CLIENT)}
     (in_all,) = connection.execute("SELECT count(*) FROM to_show").fetchone() or (0,)
-    records = _rows(connection, sql.read("fair_choice"), {"most": max(0, most_records)})
+    records = named_rows(connection, sql.read("fair_choice"), {"most": max(0, most_records)})
     operations = _operations_by_client(records)
     clients = [
         client | {"records": operations.get(client["bms_id"], []), "planned": planned.get(client["bms_id"], 0)}
@@ -294,9 +294,3 @@ def _template() -> jinja2.Template:
     page.globals |= {"labels": {each.name: each.labels for each in ENTITIES}}
     page.globals |= {"singular": {each.name: each.singular for each in ENTITIES}}
     return page.from_string(resources.files(__package__).joinpath("preview.html.j2").read_text(encoding="utf-8"))
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Row | None = None) -> list[Row]:
-    result = connection.execute(query, parameters)
-    columns = [each[0] for each in result.description or []]
-    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]

@@ -11,13 +11,13 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.bms.budget import Budget
-from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
 COUNTS = ("read", *OUTCOMES)
 
@@ -44,7 +44,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             counts[entity.name]["orphaned"] = _orphaned(connection, entity.name)
         finished = read_sync_settings(connection).initial_sync_finished
         plan = _pending_plan(connection)
-        warnings = [warning for row in _all(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
     budget = Budget(settings.budget_file, settings.bms_calls_per_hour)
     return {
         "initial_sync_finished": finished,
@@ -61,13 +61,12 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
     ``candidates`` bear its name; ``suggestions`` are ranked, for a record that waits for a decision. Raises
     ``PipelineError`` when BMS never listed the record.
     """
-    if entity_name not in BY_NAME:
-        raise PipelineError(f"There is no entity {entity_name!r}.", f"Choose one of {', '.join(BY_NAME)}.")
+    (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
         record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
         if record is None:
             raise PipelineError(
-                f"BMS has listed no {BY_NAME[entity_name].singular} with id {bms_id} so far.",
+                f"BMS has listed no {entity.singular} with id {bms_id} so far.",
                 f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
             )
         found = [entity_name, bms_id]
@@ -84,7 +83,7 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
             "bms_id": bms_id,
             "in_bms": record,
             "decided": reconciled,
-            "decisions": _all(
+            "decisions": named_rows(
                 connection,
                 "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
                 " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
@@ -99,9 +98,9 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
                 "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?",
                 found,
             ),
-            "suggestions": _suggestions(connection, BY_NAME[entity_name], bms_id) if waits else [],
-            "candidates": _all(connection, sql.read("namesakes").format(entity=entity_name), {"bms_id": bms_id}),
-            "history": _all(
+            "suggestions": _suggestions(connection, entity, bms_id) if waits else [],
+            "candidates": named_rows(connection, sql.read("namesakes").format(entity=entity_name), {"bms_id": bms_id}),
+            "history": named_rows(
                 connection,
                 "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = $entity AND bms_id = $bms_id"
                 " ORDER BY intent_at",
@@ -130,7 +129,7 @@ def decisions(
 ) -> list[dict[str, Any]]:
     """The ledger of decisions, newest first: who, when, which verb, from what to what, why."""
     with warehouse.open() as connection:
-        return _all(
+        return named_rows(
             connection,
             "FROM sync.decisions WHERE coalesce(entity = $entity, $entity IS NULL)"
             " AND coalesce(bms_id = $bms_id, $bms_id IS NULL) ORDER BY decided_at DESC, batch DESC, entity, bms_id"
@@ -148,13 +147,13 @@ def sync_settings(warehouse: Warehouse) -> dict[str, Any]:
 def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Who changed which setting when, newest first; ``before`` and ``after`` are JSON."""
     with warehouse.open() as connection:
-        return _all(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
+        return named_rows(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
 
 
 def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
     """The plans that loaded anything, newest first: number, hash, when, by whom, and what they did."""
     with warehouse.open() as connection:
-        return _all(
+        return named_rows(
             connection,
             "SELECT p.plan_id, p.hash[:12] AS hash, p.loaded_at, p.approved_by,"
             " count(*) FILTER (j.operation = 'create') AS created, count(*) FILTER (j.operation = 'adopt') AS adopted,"
@@ -168,7 +167,7 @@ def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
 def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
     """What a plan that takes back a load does, and what it leaves alone: created records, changed fields, gone ones."""
     with warehouse.open() as connection:
-        (row,) = _all(
+        (row,) = named_rows(
             connection,
             "SELECT count(*) FILTER (reason = 'created_record_stays') AS created,"
             " coalesce(sum(len(kept)), 0)::BIGINT AS kept,"
@@ -214,13 +213,5 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:
-    rows = _all(connection, query, parameters)
+    rows = named_rows(connection, query, parameters)
     return rows[0] if rows else None
-
-
-def _all(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | dict[str, Any]
-) -> list[dict[str, Any]]:
-    result = connection.execute(query, parameters)
-    columns = [each[0] for each in result.description or []]
-    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import duckdb
-
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, with_clients
-from bms_pipeline.reconcile import comparison, decisions, matching
+from bms_pipeline.reconcile import comparison, decisions
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
-from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import Change, parse_changes, read_sync_settings, store_changes
 from bms_pipeline.reconcile.undo import check_undoable, fill_undo
 from bms_pipeline.warehouse import sql
@@ -43,9 +41,8 @@ def decide(warehouse: Warehouse, chosen: Sequence[Decision], by: str, *, tried: 
 
 
 def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[int]:
-    """The BMS ids of the records that a verb is meant for, as they are decided now."""
-    with warehouse.transaction() as connection:
-        _decide_anew(connection, with_clients([entity]))
+    """The BMS ids of the records that a verb is meant for, as they are decided now. Raises ``DecisionError``."""
+    with warehouse.trial() as connection:  # a run that is under way must not find its records decided otherwise
         return decisions.select(connection, entity, selection)
 
 
@@ -63,7 +60,7 @@ def decide_all(
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         for entity in with_clients(entities):
             # One after the other: what is decided about clients settles what is inside them.
-            _decide_anew(connection, [entity])
+            reconcile_all(connection, [entity], Scope())
             if entity in entities:
                 taken[entity.name] = call(connection, entity, by, now(), Scope())
     return taken
@@ -76,10 +73,10 @@ def change_settings(
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         before = read_sync_settings(connection)
         after, changes = parse_changes(before, wanted)
-        _decide_anew(connection, ENTITIES)
+        reconcile_all(connection, ENTITIES, Scope())
         comparison.remember(connection, ENTITIES)
         store_changes(connection, after, changes, by, why, now())
-        _decide_anew(connection, ENTITIES)
+        reconcile_all(connection, ENTITIES, Scope())
         return ChangedSettings(changes, comparison.changes(connection, ENTITIES), comparison.in_scope(connection))
 
 
@@ -87,15 +84,9 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
     """Save a plan that takes back what the load of ``plan_id`` wrote; a person has to finish it like any other."""
     with warehouse.transaction() as connection:
         check_undoable(connection, plan_id)
-        _decide_anew(connection, ENTITIES)
+        reconcile_all(connection, ENTITIES, Scope())
         fill_undo(connection, ENTITIES, plan_id)
         return plans.save_plan(connection, ENTITIES, Scope(), now(), undoes=plan_id)
-
-
-def _decide_anew(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
-    settings = read_sync_settings(connection)
-    for entity in entities:
-        matching.reconcile(connection, entity, settings, Scope())
 
 
 @dataclass(frozen=True)
@@ -121,8 +112,8 @@ def suggest(
     # Only here: what it imports takes a second to load, and no other verb needs it.
     from bms_pipeline.reconcile import suggestions
 
-    with warehouse.transaction() as connection:
-        _decide_anew(connection, with_clients([entity]))
+    with warehouse.trial() as connection:
+        reconcile_all(connection, with_clients([entity]), Scope())
         rows = connection.execute(
             sql.read("records_to_decide").format(
                 entity=entity.name, columns=", ".join(f"b.{c}" for c in entity.columns)

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bms_pipeline import reports, review, sync
-from bms_pipeline.entities import BY_NAME, Entity
-from bms_pipeline.errors import DecisionError, SettingsError
+from bms_pipeline.entities import BY_NAME, Entity, chosen
+from bms_pipeline.errors import SettingsError
 from bms_pipeline.reconcile import comparison
-from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
+from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
 from bms_pipeline.settings import read_settings
-from bms_pipeline.terminal import AsJson, chosen, me, print_json, print_table, safe, say
+from bms_pipeline.terminal import AsJson, me, print_json, print_table, safe, say
 
 app = typer.Typer()
 settings_app = typer.Typer(help="The sync settings: toggles, filters, who owns a field. Without a verb: show them.")
@@ -24,12 +24,10 @@ EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help=f"One of {
 EntitiesArgument = Annotated[list[str] | None, typer.Argument(metavar="[ENTITY]...", help="Only these; default all.")]
 Id = Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")]
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids in BMS; or choose by the options below.")]
-Disposition = Annotated[
-    str | None, typer.Option(help="Those with this disposition: unmatched, ambiguous, excluded ...")
-]
-Reason = Annotated[str | None, typer.Option(help="Those with this reason code, as `preview` shows it.")]
-Client = Annotated[int | None, typer.Option(help="Those of this client, by its BMS account id.")]
-Name = Annotated[str | None, typer.Option(help="Those whose name contains this.")]
+Disposition = Annotated[str, typer.Option(help="Those with this disposition: unmatched, ambiguous, excluded ...")]
+Reason = Annotated[str, typer.Option(help="Those with this reason code, as `preview` shows it.")]
+Client = Annotated[int, typer.Option(help="Those of this client, by its BMS account id.")]
+Name = Annotated[str, typer.Option(help="Those whose name contains this.")]
 Why = Annotated[str, typer.Option(help="For the record.")]
 By = Annotated[str | None, typer.Option(help="Who decides, for the record; default: you.")]
 Try = Annotated[bool, typer.Option("--try", help="Show what it would change, and change nothing.")]
@@ -68,17 +66,17 @@ def match(
 def unmatch(
     entity: EntityArgument,
     bms_id: Ids = None,
-    disposition: Disposition = None,
-    reason: Reason = None,
-    client: Client = None,
-    name: Name = None,
+    disposition: Disposition = "",
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
     why: Why = "",
     by: By = None,
     tried: Try = False,
     as_json: AsJson = False,
 ) -> None:
     """Take records apart from what they are matched to. No rule matches the two again; both stay where they are."""
-    chosen_ids = _selected(entity, bms_id, Selection(None, disposition, reason, client, name))
+    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), disposition, reason, client, name))
     _decide([Decision("unmatch", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
 
 
@@ -87,17 +85,17 @@ def create(
     entity: EntityArgument,
     bms_id: Ids = None,
     beside: Beside = False,
-    disposition: Disposition = None,
-    reason: Reason = None,
-    client: Client = None,
-    name: Name = None,
+    disposition: Disposition = "",
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
     why: Why = "",
     by: By = None,
     tried: Try = False,
     as_json: AsJson = False,
 ) -> None:
     """Decide that records be created in Passportal. The next finish does it."""
-    chosen_ids = _selected(entity, bms_id, Selection(None, disposition, reason, client, name))
+    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), disposition, reason, client, name))
     _decide([Decision("create", entity, each, beside=beside, why=why) for each in chosen_ids], by, tried, as_json)
 
 
@@ -105,17 +103,17 @@ def create(
 def exclude(
     entity: EntityArgument,
     bms_id: Ids = None,
-    disposition: Disposition = None,
-    reason: Reason = None,
-    client: Client = None,
-    name: Name = None,
+    disposition: Disposition = "",
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
     why: Why = "",
     by: By = None,
     tried: Try = False,
     as_json: AsJson = False,
 ) -> None:
     """Leave records out of the sync until they are included again. Matches are kept for then."""
-    chosen_ids = _selected(entity, bms_id, Selection(None, disposition, reason, client, name))
+    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), disposition, reason, client, name))
     _decide([Decision("exclude", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
 
 
@@ -126,22 +124,19 @@ def include(
     as_create: Annotated[bool, typer.Option("--create", help="And decide that they be created.")] = False,
     as_match: Annotated[str | None, typer.Option("--match", metavar="PASSPORTAL_ID", help="And match it.")] = None,
     beside: Beside = False,
-    reason: Reason = None,
-    client: Client = None,
-    name: Name = None,
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
     why: Why = "",
     by: By = None,
     tried: Try = False,
     as_json: AsJson = False,
 ) -> None:
     """Take records back from the excluded ones: as they were, or at once as create or as match."""
-    chosen_ids = _selected(entity, bms_id, Selection(None, None if bms_id else "excluded", reason, client, name))
-    decided = [Decision("include", entity, each, why=why) for each in chosen_ids]
-    if as_create:
-        decided += [Decision("create", entity, each, beside=beside, why=why) for each in chosen_ids]
-    if as_match:
-        decided += [Decision("match", entity, each, as_match, why=why) for each in chosen_ids]
-    _decide(decided, by, tried, as_json)
+    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), "" if bms_id else "excluded", reason, client, name))
+    _decide(
+        including(entity, chosen_ids, create=as_create, beside=beside, match_to=as_match, why=why), by, tried, as_json
+    )
 
 
 @app.command(rich_help_panel="Decide")
@@ -312,29 +307,8 @@ def _entity(name: str) -> Entity:
     return entity
 
 
-def _selected(entity: str, bms_ids: list[int] | None, selection: Selection) -> list[int]:
-    """The records that a verb is meant for: those named, or those that the options choose."""
-    restricting = [each for each in (selection.disposition, selection.reason, selection.client, selection.name) if each]
-    if bms_ids and not restricting:
-        return list(bms_ids)
-    if not restricting:
-        raise DecisionError(
-            "No record was named.", "Give BMS ids, or choose by --disposition, --reason, --client or --name."
-        )
-    found = review.select(
-        sync.open_warehouse(read_settings()),
-        _entity(entity),
-        Selection(
-            tuple(bms_ids) if bms_ids else None,
-            selection.disposition,
-            selection.reason,
-            selection.client,
-            selection.name,
-        ),
-    )
-    if not found:
-        raise DecisionError("No record is like that.", "`bms-pipeline preview --saved` shows dispositions and reasons.")
-    return found
+def _selected(entity: str, selection: Selection) -> list[int]:
+    return review.select(sync.open_warehouse(read_settings()), _entity(entity), selection)
 
 
 def _all(

@@ -14,9 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bms_pipeline.entities import BY_NAME, ENTITIES, Entity
-from bms_pipeline.errors import SettingsError
-
 out = Console()
 err = Console(stderr=True)
 
@@ -26,14 +23,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 def me() -> str:
     """Who is at the keyboard, for the record of decisions."""
     return getpass.getuser()
-
-
-def chosen(names: Sequence[str] | None) -> tuple[Entity, ...]:
-    """The entities with these names, in their order; all where none is named. Raises ``SettingsError``."""
-    unknown = [each for each in names or () if each not in BY_NAME]
-    if unknown:
-        raise SettingsError(f"There is no entity {unknown[0]!r}.", f"Choose from {', '.join(BY_NAME)}.")
-    return tuple(each for each in ENTITIES if not names or each.name in names)
 
 
 def printable(text: str) -> str:

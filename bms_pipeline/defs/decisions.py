@@ -17,9 +17,9 @@ from pydantic import Field
 from bms_pipeline import reports, review
 from bms_pipeline.defs.metadata import table
 from bms_pipeline.defs.resources import Home, Pipeline
-from bms_pipeline.entities import BY_NAME, ENTITIES
+from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.reconcile import comparison
-from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
+from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
 
 EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: ignore[misc]  # from the declaration
 """The entities as the launchpad offers them."""
@@ -44,18 +44,8 @@ class AboutRecords(Said):
     name: str = Field(default="", description="Those whose name contains this.")
 
     def chosen(self, home: Home) -> list[int]:
-        """The BMS ids that are meant. Raises ``Failure`` when neither ids nor a filter are given."""
-        if not (self.bms_ids or self.disposition or self.reason or self.client or self.name):
-            raise dg.Failure("No record was named. Give bms_ids, or a disposition, reason, client or name.")
-        if self.bms_ids and not (self.disposition or self.reason or self.client or self.name):
-            return list(self.bms_ids)
-        selection = Selection(
-            tuple(self.bms_ids) or None,
-            self.disposition or None,
-            self.reason or None,
-            self.client or None,
-            self.name or None,
-        )
+        """The BMS ids that are meant. Raises ``DecisionError`` when neither ids nor a filter are given."""
+        selection = Selection(tuple(self.bms_ids), self.disposition, self.reason, self.client, self.name)
         return review.select(home.warehouse, BY_NAME[self.entity.value], selection)
 
 
@@ -94,7 +84,7 @@ class Importing(Said):
     file: str = Field(description="Its path: a filled export, .csv or .xlsx.")
 
 
-class Settings(Said):
+class ChangingSettings(Said):
     """Which settings change."""
 
     changes: dict[str, str] = Field(
@@ -158,22 +148,21 @@ def _match(home: Home, said: Matching) -> Taken:
 
 
 def _include(home: Home, said: Including) -> Taken:
-    chosen = said.chosen(home)
-    decisions = [Decision("include", said.entity.value, each, why=said.why) for each in chosen]
-    if said.create:
-        decisions += [Decision("create", said.entity.value, each, beside=said.beside, why=said.why) for each in chosen]
-    if said.match_to:
-        decisions += [Decision("match", said.entity.value, each, said.match_to, why=said.why) for each in chosen]
+    decisions = including(
+        said.entity.value,
+        said.chosen(home),
+        create=said.create,
+        beside=said.beside,
+        match_to=said.match_to,
+        why=said.why,
+    )
     return review.decide(home.warehouse, decisions, said.by, tried=said.only_try)
 
 
 def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, Any], Taken]:
     def decide(home: Home, said: AllOf) -> Taken:
-        unknown = set(said.entities) - set(BY_NAME)
-        if unknown:
-            raise dg.Failure(f"There is no entity {sorted(unknown)[0]!r}. Choose from {', '.join(BY_NAME)}.")
-        chosen = [each for each in ENTITIES if each.name in said.entities]
-        taken = review.decide_all(home.warehouse, verb, chosen, said.by, tried=said.only_try).values()
+        entities = chosen(said.entities)
+        taken = review.decide_all(home.warehouse, verb, entities, said.by, tried=said.only_try).values()
         return Taken(
             sum(each.taken for each in taken),
             sum(each.already for each in taken),
@@ -189,7 +178,7 @@ def _import(home: Home, said: Importing) -> Taken:
 
 @dg.op
 def change_sync_settings(
-    context: dg.OpExecutionContext, config: Settings, pipeline: Pipeline
+    context: dg.OpExecutionContext, config: ChangingSettings, pipeline: Pipeline
 ) -> dg.Output[dict[str, Any]]:
     """Show what a change of settings would change, or, confirmed by the code that this showed, store it."""
     with pipeline.at_work() as home:

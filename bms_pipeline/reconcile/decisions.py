@@ -16,11 +16,10 @@ from datetime import datetime
 
 import duckdb
 
-from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
-from bms_pipeline.errors import DecisionRefused
+from bms_pipeline.entities import BY_NAME, Entity, EntityName, with_clients
+from bms_pipeline.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile import comparison
-from bms_pipeline.reconcile.matching import Scope, reconcile
-from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.warehouse import names, sql
 from bms_pipeline.warehouse.landing import count_input
 
@@ -70,35 +69,65 @@ class Taken:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records of an entity a verb is meant for; what is not given does not restrict."""
+    """Which records of an entity a verb is meant for; what is left empty does not restrict.
 
-    bms_ids: tuple[int, ...] | None = None
-    disposition: str | None = None
-    reason: str | None = None
-    client: int | None = None
-    name: str | None = None
-    """Contained in the record's name, as matching understands names."""
+    ``client``: a BMS account id. ``name``: contained in the record's name, as matching understands names.
+    """
+
+    bms_ids: tuple[int, ...] = ()
+    disposition: str = ""
+    reason: str = ""
+    client: int = 0
+    name: str = ""
 
 
 def select(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection) -> list[int]:
-    """The BMS ids of the selected records as they were last decided, in order."""
-    where, values = ["true"], []
-    for condition, value in (
-        ("list_contains(?, r.bms_id)", None if selection.bms_ids is None else list(selection.bms_ids)),
-        ("r.disposition = ?", selection.disposition),
-        ("r.reason = ?", selection.reason),
-        ("r.account_id = ?", selection.client),
-        ("contains(b.name_key, ?)", names.fold_name(selection.name) if selection.name else None),
-    ):
-        if value is not None:
-            where.append(condition)
-            values.append(value)
+    """The BMS ids of the selected records as they are decided now, in order.
+
+    Ids that nothing else restricts are given back as they are: a wrong one is to be refused, not passed over. Raises
+    ``DecisionError`` when nothing is given, or no record is like that.
+    """
+    given = {
+        "r.disposition = ?": selection.disposition,
+        "r.reason = ?": selection.reason,
+        "r.account_id = ?": selection.client,
+        "contains(b.name_key, ?)": names.fold_name(selection.name),
+    }
+    restricting = {condition: value for condition, value in given.items() if value}
+    if not restricting:
+        if selection.bms_ids:
+            return list(selection.bms_ids)
+        raise DecisionError("No record was named.", "Give BMS ids, or a disposition, reason, client or name.")
+    reconcile_all(connection, with_clients([entity]), Scope())
+    if selection.bms_ids:
+        restricting["list_contains(?, r.bms_id)"] = list(selection.bms_ids)
     rows = connection.execute(
         f"SELECT r.bms_id FROM sync.reconciled_{entity.name} r JOIN bms.{entity.name} b ON b.bms_id = r.bms_id"
-        f" WHERE {' AND '.join(where)} ORDER BY r.bms_id",
-        values,
+        f" WHERE {' AND '.join(restricting)} ORDER BY r.bms_id",
+        list(restricting.values()),
     ).fetchall()
+    if not rows:
+        raise DecisionError("No record is like that.", "`bms-pipeline preview --saved` shows dispositions and reasons.")
     return [int(row[0]) for row in rows]
+
+
+def including(
+    entity: EntityName,
+    bms_ids: Iterable[int],
+    *,
+    create: bool = False,
+    beside: bool = False,
+    match_to: str | None = None,
+    why: str = "",
+) -> list[Decision]:
+    """The decisions that take records back from the excluded ones: as they were, or at once as create or as match."""
+    ids = list(bms_ids)
+    decisions = [Decision("include", entity, each, why=why) for each in ids]
+    if create:
+        decisions += [Decision("create", entity, each, beside=beside, why=why) for each in ids]
+    if match_to:
+        decisions += [Decision("match", entity, each, match_to, why=why) for each in ids]
+    return decisions
 
 
 def decide(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime) -> Taken:
@@ -106,7 +135,7 @@ def decide(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision],
 
     Raises ``DecisionRefused`` with one line for each decision that cannot be taken.
     """
-    _decide_anew(connection, _concerned(decisions), Scope())
+    reconcile_all(connection, _concerned(decisions), Scope())
     return _take(connection, decisions, by, now, Scope())
 
 
@@ -118,8 +147,10 @@ def create_unmatched(
     Ambiguous and near-identical ones, and those that a person took apart, still wait. The entity and its clients have
     been reconciled within ``scope``.
     """
-    waiting = select(connection, entity, Selection(disposition="unmatched", reason="waits_for_decision"))
-    return _take(connection, [Decision("create", entity.name, each) for each in waiting], by, now, scope)
+    rows = connection.execute(
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason = 'waits_for_decision' ORDER BY bms_id"
+    ).fetchall()
+    return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now, scope)
 
 
 def auto_match(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope) -> Taken:
@@ -146,7 +177,7 @@ def _take(
     for entity in entities:
         connection.execute(sql.read("decision_states").format(entity=entity.name))
         _apply(connection, entity, by, now)
-    _decide_anew(connection, entities, scope)
+    reconcile_all(connection, entities, scope)
     refused = [each for entity in entities for each in _refusals(connection, entity, decisions)]
     if refused:
         raise _refused(refused, len(decisions))
@@ -158,15 +189,7 @@ def _take(
 
 def _concerned(decisions: Iterable[Decision]) -> list[Entity]:
     """The entities to decide anew, in their order: those decided about, and the clients that they live in."""
-    chosen = {each.entity for each in decisions}
-    inside = any(BY_NAME[each].has_client for each in chosen)
-    return [each for each in ENTITIES if each.name in chosen or (inside and each.name == "clients")]
-
-
-def _decide_anew(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity], scope: Scope) -> None:
-    settings = read_sync_settings(connection)
-    for entity in entities:
-        reconcile(connection, entity, settings, scope)
+    return with_clients([BY_NAME[name] for name in {each.entity for each in decisions}])
 
 
 def _refusals(connection: duckdb.DuckDBPyConnection, entity: Entity, decisions: Sequence[Decision]) -> list[Refusal]:
@@ -208,9 +231,8 @@ def _write_down(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decis
 def _apply(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> None:
     """Write the decisions on ``entity`` into the tables that last; what was taken back goes first."""
     who = {"by": by, "now": now}
-    for statement in sql.read("apply_decisions").format(entity=entity.name).split(";\n"):
-        wanted = {name: value for name, value in who.items() if f"${name}" in statement}
-        connection.execute(statement, wanted)
+    for statement in connection.extract_statements(sql.read("apply_decisions").format(entity=entity.name)):
+        connection.execute(statement, {name: who[name] for name in statement.named_parameters})
 
 
 def _write_ledger(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], by: str, now: datetime) -> int:

@@ -14,7 +14,7 @@ import duckdb
 
 from bms_pipeline.entities import Entity, Rule
 from bms_pipeline.errors import RecordsUnexplained
-from bms_pipeline.reconcile.sync_settings import SyncSettings
+from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import names, sql
 
 
@@ -51,6 +51,13 @@ def reconcile(
     counts = dispositions(connection, entity)
     _check_all_explained(connection, entity, counts)
     return counts
+
+
+def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[Entity], scope: Scope) -> None:
+    """Reconcile ``entities``, which are in loading order, with the settings as they are stored."""
+    settings = read_sync_settings(connection)
+    for entity in entities:
+        reconcile(connection, entity, settings, scope)
 
 
 def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:

@@ -16,7 +16,7 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import BreakerOpen, PlanError, PlanStale, RecordsUnexplained
-from bms_pipeline.reconcile.matching import Scope, reconcile
+from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reconcile.undo import fill_undo
 from bms_pipeline.warehouse import sql
@@ -187,9 +187,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
     entities = planned_entities(plan)
     for entity in entities:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE saved_{entity.name} AS FROM sync.planned_{entity.name}")
-    settings = read_sync_settings(connection)
-    for entity in entities:
-        reconcile(connection, entity, settings, Scope(plan.clients))
+    reconcile_all(connection, entities, Scope(plan.clients))
     fill_plan(connection, entities) if plan.undoes is None else fill_undo(connection, entities, plan.undoes)
     moved: list[str] = []
     for entity in entities:

@@ -11,9 +11,10 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -166,6 +167,15 @@ def reported(file: Path) -> Iterator[None]:
             f"The database file {file} cannot be used. ({text})",
             "If it is damaged, move it away and run again: matches are found anew by the markers in Passportal.",
         ) from error
+
+
+def named_rows(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | Sequence[object] = ()
+) -> list[dict[str, Any]]:
+    """What ``query`` finds, each row as column → value."""
+    result = connection.execute(query, parameters)
+    columns = [each[0] for each in result.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
 def now() -> datetime:

@@ -70,9 +70,7 @@ def test_an_export_comes_back_filled_is_shown_and_then_applied(home: Home) -> No
     assert json.loads(again.stdout)["already"] == 2
 
 
-@pytest.mark.parametrize(
-    "verb", [["export", "users"], ["preview", "--saved", "--html"], ["preview", "--saved", "--csv"]]
-)
+@pytest.mark.parametrize("verb", ["export users", "preview --saved --html", "preview --saved --csv"])
 def test_a_file_that_cannot_be_written_is_told_in_one_message(home: Home, verb: str) -> None:
     result = home.call(*verb.split(), str(home.folder / "no" / "such" / "folder" / "file.csv"))
     assert result.returncode == 1

@@ -9,10 +9,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from bms_pipeline import review
+from bms_pipeline import review, sync
 from bms_pipeline.entities import BY_NAME, CLIENTS
-from bms_pipeline.errors import DecisionRefused
+from bms_pipeline.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile.decisions import Decision, Selection
+from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import Decided, World, account, asset, contact, employee, in_passportal, opened_world
 
 ACME, BETA, NEAR, TWIN, OTHER_TWIN, NAMELESS = range(1, 7)
@@ -337,6 +338,23 @@ def test_a_verb_can_be_meant_for_a_selection(world: World) -> None:
     assert chosen(Selection(reason="near_identical_name")) == [NEAR]
     assert chosen(Selection(name="TWI", bms_ids=(TWIN, ACME))) == [TWIN]
     assert review.select(world.warehouse, BY_NAME["contacts"], Selection(client=BETA)) == [2]
+
+
+def test_looking_leaves_a_run_that_is_under_way_alone(world: World) -> None:
+    """A run for one client decides, somebody looks at all of them, the run goes on to its plan."""
+    one_client = Scope(clients=(BETA,))
+    world.decide(one_client)
+    review.suggest(world.warehouse, BY_NAME["contacts"])
+    review.select(world.warehouse, BY_NAME["contacts"], Selection(disposition="to create", client=ACME))
+    assert sync.make_plan(world.warehouse, world.entities, one_client).clients == (BETA,)
+    assert world.operations("contacts")[1].reason == "not_selected"
+
+
+def test_nothing_named_or_nothing_found_is_told(world: World) -> None:
+    with pytest.raises(DecisionError, match="No record was named"):
+        review.select(world.warehouse, CLIENTS, Selection())
+    with pytest.raises(DecisionError, match="No record is like that"):
+        review.select(world.warehouse, CLIENTS, Selection(name="nobody is called that"))
 
 
 def test_after_the_initial_sync_decisions_wait_for_a_finish_and_the_rest_goes_on(world: World) -> None:
