@@ -1,7 +1,8 @@
 """The verbs of a person's review as jobs: one for each, with what it takes in the launchpad.
 
 They change what is decided, never Passportal: that is left to a plan, and to the job `finish` with the plan's hash.
-Everything that rests on a decision waits for that, so starting one of these jobs, by whomever, loads nothing.
+What a person matched, created or took apart waits for that. An included record is decided by the rules again, and after
+the initial sync the settings may let a scheduled run load it.
 """
 
 import hashlib
@@ -235,7 +236,7 @@ JOBS = (
     build_decision_job("unmatch", AboutRecords, "Takes records apart." + _FINISH, _one_verb("unmatch")),
     build_decision_job("create", Creating, "Decides that records be created." + _FINISH, _one_verb("create")),
     build_decision_job("exclude", AboutRecords, "Leaves records out until they are included.", _one_verb("exclude")),
-    build_decision_job("include", Including, "Takes records back from the excluded ones." + _FINISH, _include),
+    build_decision_job("include", Including, "Takes records back from the excluded ones.", _include),
     build_decision_job("import_decisions", Importing, "Takes the decisions in a spreadsheet, all or none.", _import),
     _job("change_settings", change_sync_settings, "Shows what a change of settings changes; stores it once confirmed."),
     _job("undo", plan_undo, "Plans to take back what a load wrote." + _FINISH),
