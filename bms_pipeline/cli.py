@@ -28,7 +28,7 @@ from bms_pipeline.errors import PipelineError, SettingsError
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
-from bms_pipeline.terminal import AsJson, err, me, out, print_json, printable, progress
+from bms_pipeline.terminal import AsJson, err, me, out, print_json, printable, progress, this_command
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -102,20 +102,23 @@ def sync_command(
     """
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings), progress() as bars:
-        plan = sync.prepare(
-            settings,
-            entities=chosen(entity),
-            scope=_scope(client),
-            full=full,
-            create_unmatched_by=me() if create_unmatched else None,
-            progress=bars,
-        )
-        if create_unmatched:
-            sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, me())
+    with sync.running(settings, this_command()), progress() as bars:
+        if entity or client or create_unmatched:
+            plan = sync.prepare(
+                settings,
+                entities=chosen(entity),
+                scope=_scope(client),
+                full=full,
+                create_unmatched_by=me() if create_unmatched else None,
+                progress=bars,
+            )
+            if create_unmatched:
+                sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, me())
+            if not sync.waits_for_person(sync.open_warehouse(settings)):
+                sync.finish(settings, progress=bars)
+        else:
+            plan = sync.incremental(settings, full=full, progress=bars)
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
-        if not waiting:
-            sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
     if waiting:
         err.print(
@@ -145,7 +148,7 @@ def preview(
     settings = read_settings()
     warehouse = sync.open_warehouse(settings)
     if not saved:
-        with sync.running(settings), progress() as bars:
+        with sync.running(settings, this_command()), progress() as bars:
             sync.prepare(
                 settings,
                 entities=chosen(entity),
@@ -154,7 +157,7 @@ def preview(
                 progress=bars,
             )
     elif sync.current_plan(warehouse).is_to_be_made_anew:
-        with sync.running(settings):
+        with sync.running(settings, this_command()):
             sync.plan_anew(warehouse)
         err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
     shown = overview(warehouse)
@@ -177,7 +180,7 @@ def finish(
     """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings), progress() as bars:
+    with sync.running(settings, this_command()), progress() as bars:
         sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, me())
         sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)

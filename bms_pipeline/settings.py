@@ -59,6 +59,11 @@ class Settings(BaseSettings):
         return self.bms_pipeline_home / "landing"
 
     @property
+    def published_file(self) -> Path:
+        """How things stood after the last run, for whoever must not open the database."""
+        return self.bms_pipeline_home / "published.json"
+
+    @property
     def budget_file(self) -> Path:
         """The calls of the last hour, shared by every process on the machine."""
         return self.bms_pipeline_home / "budget.sqlite"

@@ -38,21 +38,27 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         with pipeline.at_work() as home, pipeline.bms(home.settings) as client:
             started = time.monotonic()
+            planned = sync.planned_calls(home.warehouse, client, list_call, full=scope.full_sweep)
+            context.log.info(f"{list_call.name}: {planned}")
             extracted = sync.extract(
                 home.settings,
                 home.warehouse,
                 client,
                 list_call,
                 full=scope.full_sweep,
+                in_instalments=scope.only_what_is_new,
                 progress=LoggedProgress(context.log),
             )
             seconds = time.monotonic() - started
             left = client.budget.left(f"GET {list_call.path}")
             for entity in _entities(list_call):
+                swept = (
+                    {"sweep": "still being read", "next": extracted.why}
+                    if isinstance(extracted, sync.Unfinished)
+                    else _swept(context, home, entity, extracted)
+                )
                 yield dg.MaterializeResult(
-                    asset_key=bms_key(entity.name),
-                    metadata=_swept(context, home, entity, extracted)
-                    | {"seconds": seconds, "calls left this hour": left},
+                    asset_key=bms_key(entity.name), metadata=swept | {"seconds": seconds, "calls left this hour": left}
                 )
 
     return sweep

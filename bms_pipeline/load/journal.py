@@ -6,7 +6,7 @@ target (a fresh snapshot), never by guessing and never by sending again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,18 +28,25 @@ class Batch:
 
 
 def next_batch(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, size: int, *, by_person: bool
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    plan_id: int,
+    size: int,
+    *,
+    by_person: bool,
+    clients: Collection[int] | None = None,
 ) -> Batch | None:
     """The next operations of the plan that have no intent yet, client by client; None when all are done.
 
-    ``by_person``: also those that only a person's finish may load. Their intents are written; commit before calling the
-    target. A record whose client was not created is refused here.
+    ``by_person``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
+    account id. Their intents are written; commit before calling the target. A record whose client was not created is
+    refused here.
     """
     connection.execute(
         sql.read("next_batch").format(
             entity=entity.name, has_client=str(entity.has_client).lower(), changes=schema.changes_sql(entity)
         ),
-        {"plan_id": plan_id, "size": size, "by_person": by_person},
+        {"plan_id": plan_id, "size": size, "by_person": by_person, "clients": clients and list(clients)},
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
@@ -122,8 +129,13 @@ def settle_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, now: d
     return int(row[0]) if row else 0
 
 
-def remember_agreement(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Where both sides came to hold the same value without us, take that as the base of the next comparison."""
+def remember_agreement(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, clients: Collection[int] | None = None
+) -> None:
+    """Where both sides came to hold the same value without us, take that as the base of the next comparison.
+
+    ``clients``: only inside these, by BMS account id.
+    """
     columns = ", ".join(
         f"bms_{each} = CASE WHEN b.{each} = p.{each} THEN b.{each} ELSE bms_{each} END,"
         f" passportal_{each} = CASE WHEN b.{each} = p.{each} THEN p.{each} ELSE passportal_{each} END"
@@ -137,11 +149,13 @@ def remember_agreement(connection: duckdb.DuckDBPyConnection, entity: Entity) ->
     joined = (
         f"bms.{entity.name} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
         f" JOIN passportal.{entity.name} p ON p.passportal_id = m.passportal_id"
+        " AND ($clients IS NULL OR b.account_id IN (SELECT unnest($clients)))"
     )
     table = f"sync.loaded_{entity.name}"
     connection.execute(
         f"UPDATE {table} SET {columns} FROM {joined} WHERE {table}.bms_id = b.bms_id"
-        f" AND b.bms_id IN (SELECT l.bms_id FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing})"
+        f" AND b.bms_id IN (SELECT l.bms_id FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing})",
+        {"clients": clients and list(clients)},
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
-from bms_pipeline.warehouse import names, schema
+from bms_pipeline.warehouse import lease, names, schema
 
 WAIT_SECONDS = 60.0
 """How long a busy file is waited for: longer than any one transaction of ours at a million records."""
@@ -67,8 +67,12 @@ class Warehouse:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose statements become durable together at the end, or not at all."""
+        """A connection whose statements become durable together at the end, or not at all.
+
+        Raises ``RunLocked`` when another run took over since this process took the lease.
+        """
         with self.open() as connection, transaction(connection):
+            lease.check(connection, self.file)
             yield connection
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ from importlib import resources
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.warehouse import sql
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
@@ -146,7 +147,7 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
     existing: dict[str, set[str]] = {}
     for table, column in rows:
         existing.setdefault(table, set()).add(column)
-    is_current = "sync.operations" in existing
+    is_current = "sync.outcomes" in existing
     for entity in ENTITIES:
         for table, columns in tables(entity).items():
             is_current = is_current and existing.get(table, set()) >= columns.keys()
@@ -156,3 +157,4 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {columns[column]}")
     if not is_current:
         connection.execute(_operations_view())
+        connection.execute(sql.read("outcomes"))

@@ -24,6 +24,7 @@ bms_contacts          extract    -
 bms_locations         extract    -
 bms_users             extract    -
 loaded_assets         load       loaded_clients sync_plan
+loaded_by_client      load       loaded_clients
 loaded_clients        load       sync_plan
 loaded_contacts       load       loaded_clients sync_plan
 loaded_locations      load       loaded_clients sync_plan
@@ -33,11 +34,12 @@ passportal_clients    extract    -
 passportal_contacts   extract    -
 passportal_locations  extract    -
 passportal_users      extract    -
-reconciled_assets     reconcile  bms_assets passportal_assets reconciled_clients
-reconciled_clients    reconcile  bms_clients passportal_clients
-reconciled_contacts   reconcile  bms_contacts passportal_contacts reconciled_clients
-reconciled_locations  reconcile  bms_locations passportal_locations reconciled_clients
-reconciled_users      reconcile  bms_users passportal_users
+reconciled_assets     reconcile  bms_assets passportal_assets reconciled_clients sync_inputs
+reconciled_clients    reconcile  bms_clients passportal_clients sync_inputs
+reconciled_contacts   reconcile  bms_contacts passportal_contacts reconciled_clients sync_inputs
+reconciled_locations  reconcile  bms_locations passportal_locations reconciled_clients sync_inputs
+reconciled_users      reconcile  bms_users passportal_users sync_inputs
+sync_inputs           reconcile  bms_assets bms_clients bms_contacts bms_locations bms_users passportal_assets passportal_clients passportal_contacts passportal_locations passportal_users
 sync_plan             reconcile  reconciled_assets reconciled_clients reconciled_contacts reconciled_locations reconciled_users
 sync_result           load       loaded_assets loaded_clients loaded_contacts loaded_locations loaded_users
 """  # noqa: E501
@@ -111,7 +113,7 @@ def test_jobs_run_in_one_process_and_show_their_scope(definitions: dg.Definition
         assert definitions.resolve_job_def(name).executor_def.name == "in_process"
     assert definitions.resolve_job_def("initial_sync").run_config == {
         "resources": {
-            "scope": {"config": {"clients": [], "full_sweep": True}},
+            "scope": {"config": {"clients": [], "full_sweep": True, "only_what_is_new": False}},
             "approval": {"config": {"plan_hash": "", "by": "somebody in Dagster"}},
         }
     }
@@ -131,7 +133,10 @@ def test_the_declared_columns_are_the_tables_columns(tmp_path: Path) -> None:
             assert [row[0] for row in rows] == list(declared)
 
 
-def test_the_instance_sends_nothing_and_lets_one_run_at_a_time_in(tmp_path: Path) -> None:
+def test_the_instance_sends_nothing_and_lets_one_run_at_a_time_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert not instance.telemetry_enabled

@@ -1,0 +1,89 @@
+"""What starts by itself because something happened. Each tick fetches, lets ``ticks`` decide, and carries that out.
+
+No tick opens the warehouse: what a run left published, Dagster's own instance and a call or two to BMS have to do.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+import dagster as dg
+import msgspec
+
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.defs import ticks
+from bms_pipeline.defs.by_client import CLIENTS
+from bms_pipeline.defs.failures import told_to_the_operator
+from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
+from bms_pipeline.defs.schedules import WHY_TAG
+from bms_pipeline.entities import ListCall
+from bms_pipeline.errors import LoginRefused
+from bms_pipeline.published import Published, read_published
+from bms_pipeline.settings import Settings, read_settings
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+REFUSED_LOGIN_RESTS_SECONDS = 6 * 3600
+
+
+@dg.sensor(name="client_partitions", minimum_interval_seconds=30, default_status=RUNNING)
+def client_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Keeps the partitions of `loaded_by_client` in step with the linked clients."""
+    changes = ticks.partition_changes(_published(), context.instance.get_dynamic_partitions(str(CLIENTS.name)))
+    if not changes.new and not changes.gone:
+        return dg.SkipReason("The partitions are the linked clients.")
+    requests = [CLIENTS.build_add_request(changes.new)] if changes.new else []
+    gone = [CLIENTS.build_delete_request(changes.gone)] if changes.gone else []
+    return dg.SensorResult(dynamic_partitions_requests=[*requests, *gone])
+
+
+@dg.sensor(name="new_records", job=INCREMENTAL_SYNC, minimum_interval_seconds=600, default_status=RUNNING)
+def new_records(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Looks every ten minutes, with one call a list, whether BMS has new records that are created by themselves."""
+    published = _published()
+    watched = ticks.lists_to_watch(published)
+    if isinstance(watched, ticks.Skip) or published is None:
+        return dg.SkipReason(watched.why if isinstance(watched, ticks.Skip) else ticks.NEVER)
+    refused_at = float(context.cursor or 0)
+    if time.time() - refused_at < REFUSED_LOGIN_RESTS_SECONDS:
+        return dg.SkipReason(f"BMS refused the login at {datetime.fromtimestamp(refused_at):%H:%M}; tried again later.")
+    try:
+        pages, totals = _look(read_settings(), published, watched)
+    except LoginRefused as error:  # a few more wrong passwords lock the user out
+        context.update_cursor(str(time.time()))
+        return dg.SkipReason(str(error))
+    decided = ticks.new_records(published, pages, totals)
+    if isinstance(decided, ticks.Skip):
+        return dg.SkipReason(decided.why)
+    return dg.RunRequest(run_key=decided.key, run_config=scheduled(), tags={WHY_TAG: decided.why})
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    """What a tick reads of a record."""
+
+    id: int
+    created_on: str | None = None
+
+
+def _look(
+    settings: Settings, published: Published, watched: Sequence[ListCall]
+) -> tuple[dict[ListCall, list[ticks.Listed]], dict[ListCall, int | None]]:
+    """The first page of what changed in each list since the newest landed stamp; of a list without stamps its total."""
+    pages: dict[ListCall, list[ticks.Listed]] = {}
+    totals: dict[ListCall, int | None] = {}
+    with BmsClient(settings) as client:
+        for each in watched:
+            newest = published.lists[each.name].newest_modified_on
+            if not each.modified_since:
+                totals[each] = client.page(each, 1).total
+            elif newest:
+                rows = msgspec.json.decode(client.page(each, 1, {"ModifiedOnFrom": newest}).records, type=list[_Row])
+                pages[each] = [ticks.Listed(row.id, row.created_on) for row in rows]
+    return pages, totals
+
+
+def _published() -> Published | None:
+    with told_to_the_operator():
+        return read_published(read_settings().published_file)
+
+
+SENSORS = (client_partitions, new_records)
