@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
 
@@ -13,6 +14,8 @@ from bms_pipeline.warehouse import schema
 
 GROUP = "extract"
 POOL = "warehouse"
+FRESH = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3))
+"""Read every hour; told by Dagster's daemon when no run starts any more."""
 
 
 def bms_key(name: EntityName) -> str:
@@ -119,6 +122,7 @@ def _bms_spec(entity: Entity) -> dg.AssetSpec:
         },
         kinds={"json", "duckdb"},
         owners=OWNERS,
+        freshness_policy=FRESH,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import dagster as dg
 import msgspec
+from dagster._core.execution.plan.objects import StepFailureData
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.defs import ticks
@@ -18,6 +19,7 @@ from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
 from bms_pipeline.defs.schedules import WHY_TAG
 from bms_pipeline.entities import ListCall
 from bms_pipeline.errors import LoginRefused
+from bms_pipeline.notices import Notice, send
 from bms_pipeline.published import Published, read_published
 from bms_pipeline.settings import Settings, read_settings
 
@@ -57,6 +59,26 @@ def new_records(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipR
     return dg.RunRequest(run_key=decided.key, run_config=scheduled(), tags={WHY_TAG: decided.why})
 
 
+@dg.sensor(name="decisions_waiting", minimum_interval_seconds=300, default_status=RUNNING)
+def decisions_waiting(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Tells people once when more waits for their decision than they knew of (by webhook or e-mail, if one is set)."""
+    told = msgspec.json.decode(context.cursor, type=ticks.Waiting) if context.cursor else ticks.Waiting({}, 0)
+    text, known = ticks.decisions_waiting(_published(), told)
+    ways = _tell(Notice("Decisions wait", text)) if text else []
+    context.update_cursor(msgspec.json.encode(known).decode())
+    return dg.SkipReason(_told(text, ways) if text else "Nothing waits that people do not know of.")
+
+
+@dg.run_failure_sensor(name="run_failed", minimum_interval_seconds=30, default_status=RUNNING)
+def run_failed(context: dg.RunFailureSensorContext) -> dg.SkipReason:
+    """Tells people about each run that failed: a breaker that opened, a refused login, a process that died."""
+    failures = [each.step_failure_data for each in context.get_step_failure_events()]
+    run = context.dagster_run
+    text = "\n".join(_what_failed(each) for each in failures[:3]) or context.failure_event.message or "It failed."
+    ways = _tell(Notice(f"{run.job_name} failed", f"{text}\nRun {run.run_id} in Dagster."))
+    return dg.SkipReason(_told(text, ways))
+
+
 class _Row(msgspec.Struct, rename="camel"):
     """What a tick reads of a record."""
 
@@ -86,4 +108,21 @@ def _published() -> Published | None:
         return read_published(read_settings().published_file)
 
 
-SENSORS = (client_partitions, new_records)
+def _what_failed(failure: StepFailureData) -> str:
+    """What happened and what to do: without the lines between, which can name customers."""
+    told = failure.user_failure_data.description if failure.user_failure_data else None
+    first, *rest = (told or (failure.error.message if failure.error else "A step failed.")).strip().splitlines()
+    return "\n".join([first, *(each for each in rest if each.startswith("→"))])
+
+
+def _tell(notice: Notice) -> list[str]:
+    with told_to_the_operator():
+        return send(read_settings(), notice)
+
+
+def _told(text: str, ways: list[str]) -> str:
+    how = f"Told by {' and '.join(ways)}" if ways else "No notice is set (NOTICE_WEBHOOK_URL, NOTICE_EMAIL_TO)"
+    return f"{how}: {text}"
+
+
+SENSORS = (client_partitions, new_records, decisions_waiting, run_failed)

@@ -116,9 +116,9 @@ class Waiting:
 
 
 def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, Waiting]:
-    """What to tell people (nothing: an empty text), and what they have been told then.
+    """What to tell people (an empty text: nothing), and what they know of then.
 
-    They are told when more waits than they knew of, once; when it becomes less they know of less.
+    They are told when more waits than they knew of, once. When it becomes less they know of less.
     """
     if published is None:
         return "", told
