@@ -21,14 +21,25 @@ import typer.exceptions
 from rich.markup import escape
 from rich.table import Table
 
-from bms_pipeline import reports, review_cli, sync
+from bms_pipeline import notices, reports, review_cli, sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, SettingsError
+from bms_pipeline.notices import Notice
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
-from bms_pipeline.terminal import AsJson, err, me, out, print_json, printable, progress, this_command
+from bms_pipeline.terminal import (
+    AsJson,
+    err,
+    me,
+    out,
+    print_json,
+    print_table,
+    printable,
+    progress,
+    this_command,
+)  # fmt: skip
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -113,7 +124,7 @@ def sync_command(
                 progress=bars,
             )
             if create_unmatched:
-                sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, me())
+                sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
             if not sync.waits_for_person(sync.open_warehouse(settings)):
                 sync.finish(settings, progress=bars)
         else:
@@ -208,6 +219,40 @@ def explain(
     for chapter in ("decisions", "suggestions", "candidates", "history"):
         for each in story[chapter]:
             _print_pairs(chapter, each)
+
+
+@app.command()
+def orphans(
+    entity: Entities = None,
+    as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write them into this file.")] = None,
+) -> None:
+    """List what is gone from BMS and kept in Passportal, longest gone first. Nothing is ever deleted there."""
+    warehouse, entities = sync.open_warehouse(read_settings()), chosen(entity)
+    found = reports.orphans(warehouse, entities)
+    if as_json:
+        print_json(found)
+    elif found:
+        columns = ("entity", "bms_id", "name", "client", "passportal_id", "missing_since", "days")
+        rows = [tuple(str(each[name] if each[name] is not None else "") for name in columns) for each in found]
+        print_table("Gone from BMS and kept in Passportal", columns, rows, numbers=("bms_id", "days"))
+    else:
+        out.print("Nothing that is matched is gone from BMS.")
+    if csv is not None:
+        err.print(f"{reports.write_orphans(warehouse, csv, entities):,} records in {csv}", highlight=False)
+
+
+@app.command("notify-test")
+def notify_test() -> None:
+    """Send a test notice by every way that is set, and say which ways it went."""
+    notice = Notice("BMS pipeline: a test notice", "Somebody ran `bms-pipeline notify-test`. Nothing is wrong.")
+    ways = notices.send(read_settings(), notice)
+    if ways:
+        out.print(f"A test notice went by {' and '.join(ways)}.", highlight=False)
+    else:
+        out.print("No way is set, so nobody is told anything. Switch one on in the environment or in .env:")
+        out.print("  NOTICE_WEBHOOK_URL    [dim]Slack, Mattermost, Teams workflows[/]", highlight=False)
+        out.print("  NOTICE_EMAIL_TO       [dim]with NOTICE_EMAIL_FROM and NOTICE_SMTP_HOST[/]", highlight=False)
 
 
 @app.command()
@@ -322,10 +367,13 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
     out.print(table)
     for warning in shown["warnings"]:
         out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
-    orphaned = {entity: counts["orphaned"] for entity, counts in shown["entities"].items() if counts["orphaned"]}
+    orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
     if orphaned:
-        said = ", ".join(f"{count:,} {entity}" for entity, count in orphaned.items())
-        out.print(f"Gone from BMS and kept in Passportal: {said}.", highlight=False)
+        said = ", ".join(
+            f"{counts['orphaned']:,} {entity} (oldest: {counts['oldest_orphan_days']:,} days)"
+            for entity, counts in orphaned.items()
+        )
+        out.print(f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them.", highlight=False)
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
     _print_next(settings, shown)
@@ -339,7 +387,10 @@ def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
     plan = shown["plan"]
     if plan:
         stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
-        out.print(f"Plan {plan['hash'][:12]} waits with {plan['operations']:,} operations{stale}.", highlight=False)
+        held_back = f", {plan['held_back']:,} of them held back for a finish" if plan["held_back"] else ""
+        out.print(
+            f"Plan {plan['hash'][:12]} waits with {plan['operations']:,} operations{held_back}{stale}.", highlight=False
+        )
     for endpoint, calls in shown["budget"].items():
         if calls["used"]:
             out.print(f"[dim]calls this hour: {calls['used']:>5} of {calls['limit']} {endpoint}[/]", highlight=False)
@@ -383,6 +434,12 @@ def _print_overview(shown: dict[str, Any]) -> None:
             style=style,
         )
     out.print(table)
+    for each in shown["held_back"]:
+        out.print(
+            f"[yellow]Held back until a finish: {each['updates']:,} {each['entity']} of client {each['client_bms_id']}"
+            f" {escape(printable(each['client'] or ''))}, most of which would change at once.[/]",
+            highlight=False,
+        )
     if shown["examples"]:
         out.print("Some of them, field by field:", highlight=False)
     for each in shown["examples"]:

@@ -13,7 +13,7 @@
     │   │   ├── LoginRefused     wrong user name, password, tenant or MFA code
     │   │   └── AccessRefused    this user may not read this module
     │   └── BudgetExhausted      the hourly limit of calls is used up
-    ├── SweepIncomplete          a list could not be read to a provable end
+    ├── SweepIncomplete          a plan rests on a list that was not read to a provable end
     ├── LandingError             landed pages do not fit the declared fields; nothing was replaced
     ├── WarehouseError           the database file cannot be used
     │   ├── WarehouseBusy        another process holds it
@@ -21,10 +21,11 @@
     ├── PlanError                a plan cannot be made or loaded
     │   ├── PlanWaits            a person has to approve it first
     │   ├── PlanStale            its inputs changed since it was made
-    │   └── BreakerOpen          it would touch more than the set share of an entity
+    │   └── BreakerOpen          more than the set share of an entity would be updated, or is gone
     ├── DecisionError            decisions were not taken; nothing was applied
     │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
     │   └── DecisionFileInvalid  the file that holds them has mistakes, each told with its line
+    ├── NoticeError              people outside could not be told
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
     └── RunLocked                another run of this pipeline is at work in the same home folder
 
@@ -92,7 +93,7 @@ class BudgetExhausted(ServiceError):
 
 
 class SweepIncomplete(PipelineError):
-    """A list could not be read to a provable end."""
+    """A plan rests on a list that was not read to a provable end; nothing of it was loaded."""
 
 
 class LandingError(PipelineError):
@@ -124,7 +125,7 @@ class PlanStale(PlanError):
 
 
 class BreakerOpen(PlanError):
-    """The plan would touch more than the set share of an entity."""
+    """More than the set share of an entity would be updated, or is gone from BMS."""
 
 
 class DecisionError(PipelineError):
@@ -137,6 +138,10 @@ class DecisionRefused(DecisionError):
 
 class DecisionFileInvalid(DecisionError):
     """The file that holds them has mistakes, each told with its line."""
+
+
+class NoticeError(PipelineError):
+    """People outside could not be told; what the notice is about stands nevertheless."""
 
 
 class RecordsUnexplained(PipelineError):

@@ -23,6 +23,7 @@ import http.client
 import io
 import ipaddress
 import json
+import logging
 import random
 import socket
 import ssl
@@ -55,6 +56,8 @@ CONNECT_SECONDS = 10.0
 BODY_BYTES = 64 * 1024 * 1024
 """Largest body, compressed or not. A page of 100 BMS records is about 80 KB; ten records of 5 MB still fit."""
 WORTH_RETRYING = frozenset({429, 500, 502, 503, 504})
+# urllib3 logs each call's path and query at DEBUG, and a webhook's path is its secret.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -135,7 +138,7 @@ class Service:
         self._retries = retries or Retries()
         self._session = requests.Session()
         self._session.trust_env = False
-        adapter = _Transport(_tls_context(ca_file, name) if parts.scheme == "https" else None, connections)
+        adapter = _Transport(tls_context(ca_file, name) if parts.scheme == "https" else None, connections)
         self._session.mount(self.base_url, adapter)
         self._pool = adapter.pool_for(parts, private_host, name)
 
@@ -466,7 +469,7 @@ class _TlsConnection(_Connection, HTTPSConnection):
     """The same over TLS."""
 
 
-def _tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
     """TLS 1.2 or newer, host name checked, trusting certifi's authorities or the one CA in ``ca_file``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

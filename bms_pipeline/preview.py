@@ -108,8 +108,9 @@ def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
     """The current plan: its hash, operations and reasons per entity, and some operations with before and after.
 
     ``totals`` is entity → the counts of ``COUNTED``; ``clients`` the same for each client where anything is to be done
-    or decided, most first. What belongs to no client, as users do, is under the BMS id None. Raises ``PlanError`` where
-    there is no plan.
+    or decided, most first. What belongs to no client, as users do, is under the BMS id None. ``by_person`` counts the
+    operations that rest on people's decisions; ``held_back`` has a row (entity, client_bms_id, client, updates) for
+    each client that would change too much at once. Raises ``PlanError`` where there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, current_plan(connection), examples)
@@ -126,10 +127,10 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
         wanted="true" if everything else f"NOT ({_PLAIN})",
         # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
         first_heading="\N{BYTE ORDER MARK}entity",
-        client=_guarded("c.name"),
-        name=_guarded("line.name"),
-        passportal_id=_guarded("line.passportal_id"),
-        **{each: _guarded(f"change.{each}") for each in ("before", "after", "kept", "refused")},
+        client=sql.guarded("c.name"),
+        name=sql.guarded("line.name"),
+        passportal_id=sql.guarded("line.passportal_id"),
+        **{each: sql.guarded(f"change.{each}") for each in ("before", "after", "kept", "refused")},
     )
     with made_whole(file) as unfinished, warehouse.open() as connection:
         current_plan(connection)
@@ -178,13 +179,6 @@ def _boxed(found: re.Match[str]) -> str:
     return f'<span class="hidden" title="{name}">U+{ord(character):04X}</span>'
 
 
-def _guarded(column: str) -> str:
-    """SQL: ``column`` with an apostrophe before whatever a spreadsheet may take for a formula."""
-    text = f"replace({column}, chr(0), chr(65533))"
-    is_formula = rf"regexp_matches({column}, '^[\s\p{{Z}}\p{{Cc}}\p{{Cf}}]*[-=+@＝＋－＠]|^[ ]*[\t\r]')"
-    return f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"
-
-
 def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
     return {
         "hash": plan.hash,
@@ -192,6 +186,8 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "operations": plan.operations,
         "stale": plan.stale,
         "loaded": plan.loaded,
+        "by_person": plan.by_person,
+        "held_back": named_rows(connection, sql.read("held_back_clients")),
         "totals": _totals(connection),
         "clients": _clients(connection),
         "reasons": named_rows(connection, _REASON_COUNTS),
@@ -240,6 +236,7 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "plan": plan,
         "short_hash": plan.hash[:12],
         "state": _state(plan),
+        "held_back": shown["held_back"],
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
         "without_client": [client for client in clients if client["bms_id"] is None],

@@ -98,5 +98,6 @@ def _waiting_plan(connection: duckdb.DuckDBPyConnection, *, finished: bool) -> P
         return None
     if plan.loaded or not plan.operations:
         return None
-    waits = 0 if plan.approved else plan.by_person if finished and plan.undoes is None else plan.operations
+    by_rule = finished and plan.undoes is None
+    waits = 0 if plan.approved else plan.by_person + plan.held_back if by_rule else plan.operations
     return PublishedPlan(plan.hash, waits)

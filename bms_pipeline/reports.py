@@ -5,7 +5,8 @@ Read-only; plain dictionaries that the command line prints as tables or JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,11 +14,12 @@ import duckdb
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
+from bms_pipeline.files import made_whole
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.connection import Warehouse, named_rows
+from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
 
 COUNTS = ("read", *OUTCOMES)
 
@@ -25,15 +27,19 @@ _LAST_SWEEPS = """
 FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
 """
 
+_ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
+
 
 def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
-    """Where the sync stands, in the shape that DESIGN.md fixes, plus ``pending`` and ``orphaned`` for each entity.
+    """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
 
+    Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
+    ``held_back``: updates that wait for a finish, because most of a client would change at once.
     The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
     sentences about the last sweeps: what was not proved, not declared or not readable.
     """
     with warehouse.open() as connection:
-        counts: dict[EntityName, dict[str, int]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
+        counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
         rows = connection.execute(
             f"SELECT entity, {', '.join(COUNTS)} FROM sync.results"
             " QUALIFY row_number() OVER (PARTITION BY entity ORDER BY plan_id DESC) = 1"
@@ -41,7 +47,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         for entity, *numbers in rows:
             counts[entity] = dict(zip(COUNTS, numbers, strict=True))
         for entity in ENTITIES:
-            counts[entity.name]["orphaned"] = _orphaned(connection, entity.name)
+            counts[entity.name] |= _orphaned(connection, entity)
         finished = read_sync_settings(connection).initial_sync_finished
         plan = _pending_plan(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
@@ -164,6 +170,32 @@ def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
         )
 
 
+def orphans(warehouse: Warehouse, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:
+    """What is matched and gone from BMS, as a complete sweep proved, longest gone first; nothing of it is ever deleted.
+
+    Each has entity, bms_id, name, client, passportal_id, missing_since (UTC) and days, the whole days since then.
+    """
+    with warehouse.open() as connection:
+        return named_rows(connection, _ORPHANS.format(orphans=_orphans_sql(entities)), {"now": now()})
+
+
+def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] = ENTITIES) -> int:
+    """Write ``orphans`` as a spreadsheet into ``file``; the rows written.
+
+    Raises ``PipelineError`` where ``file`` cannot be written.
+    """
+    texts = ", ".join(f"{sql.guarded(each)} AS {each}" for each in ("name", "client", "passportal_id"))
+    found = _ORPHANS.format(orphans=_orphans_sql(entities))
+    # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
+    query = f'SELECT * REPLACE ({texts}) RENAME (entity AS "\N{BYTE ORDER MARK}entity") FROM ({found})'
+    with made_whole(file) as unfinished, warehouse.open() as connection:
+        row = connection.execute(
+            f"COPY ({query}) TO {sql.quoted(str(unfinished))} (FORMAT csv, HEADER true, USE_TMP_FILE false)",
+            {"now": now()},
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
     """What a plan that takes back a load does, and what it leaves alone: created records, changed fields, gone ones."""
     with warehouse.open() as connection:
@@ -190,14 +222,21 @@ def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: {sweep['set_aside']} unreadable records were set aside in {folder / 'quarantine.ndjson'}."
 
 
-def _orphaned(connection: duckdb.DuckDBPyConnection, entity: EntityName) -> int:
-    """Matches whose BMS record is gone, as a complete sweep proved."""
-    row = connection.execute(
-        f"SELECT count(*) FROM sync.matches m JOIN bms.{entity} b USING (bms_id)"
-        " WHERE m.entity = ? AND b.missing_since IS NOT NULL",
-        [entity],
-    ).fetchone()
-    return int(row[0]) if row else 0
+def _orphaned(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int | None]:
+    """How many matched records are gone from BMS, and for how many days the first of them."""
+    (row,) = named_rows(
+        connection,
+        f"SELECT count(*) AS orphaned, max(days) AS oldest_orphan_days FROM ({_orphans_sql([entity])})",
+        {"now": now()},
+    )
+    return row
+
+
+def _orphans_sql(entities: Sequence[Entity]) -> str:
+    """SQL for the orphans of ``entities``, as of ``$now``."""
+    return " UNION ALL ".join(
+        sql.read("orphans").format(entity=each.name, has_client=str(each.has_client).lower()) for each in entities
+    )
 
 
 def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
@@ -209,7 +248,8 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     left = plan.operations - (int(done[0]) if done else 0)
     if plan.loaded or not left:
         return None
-    return {"hash": plan.hash, "operations": left, "stale": plan.stale}
+    held_back = 0 if plan.approved else plan.held_back
+    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale}
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

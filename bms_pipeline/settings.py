@@ -1,7 +1,7 @@
 """Connections, paths and limits, from the environment or a ``.env`` file.
 
 What belongs here: what a deployment decides once. What people revisit (toggles, scope) lives in the warehouse.
-Secrets are held as ``SecretStr``: their repr is stars, and only the two clients ever read them.
+Secrets are held as ``SecretStr``: their repr is stars, and only what sends them reads them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,19 @@ class Settings(BaseSettings):
     passportal_url: str = ""
     passportal_key_id: str = ""
     passportal_secret: SecretStr = SecretStr("")
+
+    notice_webhook_url: SecretStr = Field(
+        SecretStr(""), description="Where notices are posted; the address is a secret"
+    )
+    notice_webhook_ca_file: Path | None = Field(None, description="One private CA certificate, for a webhook on-prem")
+    notice_webhook_private_host: str = Field("", description="Host of the webhook that may have a private address")
+    notice_email_to: str = Field("", description="Whom notices are mailed to; several separated by commas")
+    notice_email_from: str = ""
+    notice_smtp_host: str = ""
+    notice_smtp_port: int = Field(587, ge=1, le=65535)
+    notice_smtp_username: str = Field("", description="Empty: no log-in")
+    notice_smtp_password: SecretStr = SecretStr("")
+    notice_smtp_ca_file: Path | None = Field(None, description="One private CA certificate, for a mail server on-prem")
 
     bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
 

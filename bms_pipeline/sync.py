@@ -20,13 +20,21 @@ from bms_pipeline.bms.manifest import Manifest, prune
 from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
 from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, with_clients
-from bms_pipeline.errors import BudgetExhausted, PipelineError, PlanError, PlanWaits, SettingsError
+from bms_pipeline.errors import (
+    BudgetExhausted,
+    PipelineError,
+    PlanError,
+    PlanWaits,
+    SettingsError,
+    SweepIncomplete,
+)
 from bms_pipeline.load import apply, journal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.published import publish
 from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
@@ -266,6 +274,19 @@ def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash:
         return plans.approve(connection, plan_hash, by, now())
 
 
+def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by: str) -> plans.Plan:
+    """A person's word for whatever the current plan is, given before it was made.
+
+    So it holds inside the breakers only: raises ``SweepIncomplete`` or ``BreakerOpen``, the latter also where a part of
+    the plan is held back; then a person has to name the hash.
+    """
+    with warehouse.open() as connection:
+        plan = plans.current_plan(connection)
+        check_breakers(connection, plan, read_sync_settings(connection))
+    check_held_back(plan)
+    return approve(settings, warehouse, target, plan.hash, by)
+
+
 def current_plan(warehouse: Warehouse) -> plans.Plan:
     """The plan made last. Raises ``PlanError`` where none was ever made."""
     with warehouse.open() as connection:
@@ -274,13 +295,16 @@ def current_plan(warehouse: Warehouse) -> plans.Plan:
 
 def waits_for_person(warehouse: Warehouse) -> bool:
     """Whether the current plan would change something, and a person has to approve it first."""
+    return isinstance(why_not_loaded(warehouse), PlanWaits)
+
+
+def why_not_loaded(warehouse: Warehouse) -> PipelineError | None:
+    """Why nothing of the current plan may be loaded now: what ``finish`` would raise; None where it would load."""
     try:
         apply.check_approved(warehouse)
-    except PlanWaits:
-        return True
-    except PlanError:
-        pass
-    return False
+    except (PlanError, SweepIncomplete) as error:
+        return error
+    return None
 
 
 def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
@@ -382,6 +406,8 @@ def is_anything_new(warehouse: Warehouse) -> bool:
             return True
         if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
             return True
+        if not plan.operations:
+            return not plan.loaded  # a breaker is open, although nothing would be written
         row = connection.execute(sql.read("is_anything_to_load")).fetchone()
     return bool(row and row[0])
 

@@ -32,6 +32,7 @@ PLAN_COLUMNS = {
     "kept": "STRUCT(field, bms, passportal)[]",
     "releases": "VARCHAR",
     "by_person": "BOOLEAN",
+    "held_back": "BOOLEAN",
 }
 
 
@@ -154,6 +155,8 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         "next": dg.MetadataValue.md(what_next(plan, waits=sync.waits_for_person(home.warehouse))),
         "plan hash": plan.hash,
         "operations": plan.operations,
+        "held back": plan.held_back,
+        "rest on people's decisions": plan.by_person,
         "dagster/row_count": sum(by_operation.values()),
         **by_operation,
         "clients": "all" if plan.clients is None else ", ".join(map(str, plan.clients)),
@@ -174,6 +177,12 @@ def what_next(plan: Plan, *, waits: bool) -> str:
     if not plan.operations:
         return "Nothing to do: both sides agree."
     short = plan.hash[:12]
+    if plan.held_back and not plan.approved and not waits:
+        return (
+            f"Plan {short} may be loaded but for {plan.held_back:,} updates, held back because most of a client would"
+            f" change at once: launch the job [finish](/locations/bms_pipeline/jobs/finish/playground) with"
+            f" `plan_hash: {short}` once you have looked at them."
+        )
     if waits:
         return (
             f"**Plan {short} waits for a person.** Look at it here, then launch the job"

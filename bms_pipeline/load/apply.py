@@ -10,8 +10,9 @@ from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.reconcile.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 
 GROUP = 2
@@ -33,9 +34,9 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
     """The current plan, if it or a part of it may be loaded.
 
     Before the first finish a person has to approve a plan by its hash. Afterwards the settings are the standing
-    approval, inside the breakers, for all operations but those that rest on a person's decision; a plan of nothing
-    else, or one that takes back a load, waits. Raises ``PlanWaits``, ``PlanStale``, ``BreakerOpen``, or ``PlanError``
-    when it was loaded already.
+    approval, inside the breakers, for all operations but those that rest on a person's decision or are held back; a
+    plan of nothing else, or one that takes back a load, waits. Raises ``PlanWaits``, ``PlanStale``, ``BreakerOpen``,
+    ``SweepIncomplete``, or ``PlanError`` when it was loaded already.
     """
     with warehouse.transaction() as connection:
         plan = plans.current_plan(connection)
@@ -43,14 +44,17 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
         if plan.loaded:
             raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
         plans.check_not_stale(connection, plan)
-        why = "" if plan.approved or not plan.operations else _waits_because(plan, settings)
+        if plan.approved:
+            return plan
+        if settings.initial_sync_finished and plan.undoes is None:
+            check_breakers(connection, plan, settings)
+        why = _waits_because(plan, settings) if plan.operations else ""
         if why:
             raise PlanWaits(
                 f"Plan {plan.hash[:12]} waits for a person: {why}.",
                 f"Look at it with `bms-pipeline preview --saved`, then load it with"
                 f" `bms-pipeline finish {plan.hash[:12]}`.",
             )
-        plans.check_breakers(connection, plan, settings)
         return plan
 
 
@@ -59,7 +63,12 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
         return f"it takes back the load of plan {plan.undoes}"
     if not settings.initial_sync_finished:
         return "the initial sync is not finished yet"
-    return "all of it rests on people's decisions" if plan.by_person == plan.operations else ""
+    if plan.waiting < plan.operations:
+        return ""
+    if not plan.held_back:
+        return "all of it rests on people's decisions"
+    held_back = f"{plan.held_back:,} updates are held back because most of a client would change at once"
+    return held_back if not plan.by_person else f"{held_back}, and all else rests on people's decisions"
 
 
 def load_entity(
@@ -78,9 +87,10 @@ def load_entity(
     """
     with warehouse.open() as connection:
         row = connection.execute(
-            f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip' AND (NOT by_person OR $all)"
+            f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip'"
+            f" AND ($approved OR NOT {schema.WAITS_FOR_PERSON})"
             " AND ($clients IS NULL OR account_id IN (SELECT unnest($clients)))",
-            {"all": plan.approved, "clients": clients and list(clients)},
+            {"approved": plan.approved, "clients": clients and list(clients)},
         ).fetchone()
         total = int(row[0]) if row else 0
     done = refused = 0
@@ -92,7 +102,13 @@ def load_entity(
             journal.record_outcomes(connection, entity, plan.plan_id, found, why, now())
             batch = (
                 journal.next_batch(
-                    connection, entity, plan.plan_id, target.batch_size, by_person=plan.approved, clients=clients
+                    connection,
+                    entity,
+                    plan.plan_id,
+                    target.batch_size,
+                    now(),
+                    approved=plan.approved,
+                    clients=clients,
                 )
                 if total
                 else None
@@ -182,7 +198,7 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
     A plan of which a part still waits for a person stays open.
     """
     with warehouse.transaction() as connection:
-        if plan.by_person and not plan.approved:
+        if plan.waiting and not plan.approved:
             return plans.count_results(connection, now())
         ended = now()
         connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [ended, plan.plan_id])

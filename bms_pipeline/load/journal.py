@@ -32,28 +32,32 @@ def next_batch(
     entity: Entity,
     plan_id: int,
     size: int,
+    now: datetime,
     *,
-    by_person: bool,
+    approved: bool,
     clients: Collection[int] | None = None,
 ) -> Batch | None:
     """The next operations of the plan that have no intent yet, client by client; None when all are done.
 
-    ``by_person``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
+    ``approved``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
     account id. Their intents are written; commit before calling the target. A record whose client was not created is
     refused here.
     """
     connection.execute(
         sql.read("next_batch").format(
-            entity=entity.name, has_client=str(entity.has_client).lower(), changes=schema.changes_sql(entity)
+            entity=entity.name,
+            has_client=str(entity.has_client).lower(),
+            changes=schema.changes_sql(entity),
+            waits=schema.WAITS_FOR_PERSON,
         ),
-        {"plan_id": plan_id, "size": size, "by_person": by_person, "clients": clients and list(clients)},
+        {"plan_id": plan_id, "size": size, "approved": approved, "clients": clients and list(clients)},
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
-        " client_id, passportal_id, changes, releases, now() AS intent_at,"
-        " CASE WHEN has_no_client THEN 'refused' END AS outcome, CASE WHEN has_no_client THEN now() END AS outcome_at,"
+        " client_id, passportal_id, changes, releases, $now AS intent_at,"
+        " CASE WHEN has_no_client THEN 'refused' END AS outcome, CASE WHEN has_no_client THEN $now END AS outcome_at,"
         " CASE WHEN has_no_client THEN 'its client is not in Passportal' END AS detail FROM batch",
-        {"plan_id": plan_id, "entity": entity.name},
+        {"plan_id": plan_id, "entity": entity.name, "now": now},
     )
     rows = connection.execute("SELECT * FROM batch ORDER BY account_id, bms_id").fetchall()
     if not rows:

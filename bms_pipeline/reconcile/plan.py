@@ -15,7 +15,8 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
-from bms_pipeline.errors import BreakerOpen, PlanError, PlanStale, RecordsUnexplained
+from bms_pipeline.errors import PlanError, PlanStale, RecordsUnexplained
+from bms_pipeline.reconcile.breakers import hold_back
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reconcile.undo import fill_undo
@@ -30,17 +31,15 @@ OUTCOMES = (
 MOVED_SHOWN = 20
 """So many of the operations that moved are told one by one."""
 
-BREAKER_MINIMUM = 10
-"""Fewer updates than this never open a breaker: a share of three records says nothing."""
-
 
 @dataclass(frozen=True)
 class Plan:
     """A saved plan.
 
-    ``operations`` counts what it would change and ``by_person`` how many of these only a person's finish may load.
-    ``stale``: its inputs changed since, which need not change any operation (``what_moved`` tells). ``undoes``: the
-    plan whose load this one takes back.
+    ``operations`` counts what it would change. Of these only a person's finish may load ``by_person``, which rest on
+    people's decisions, and ``held_back``, updates of clients that would change too much at once. ``stale``: its inputs
+    changed since, which need not change any operation (``what_moved`` tells). ``undoes``: the plan whose load this one
+    takes back.
     """
 
     plan_id: int
@@ -53,7 +52,13 @@ class Plan:
     loaded: bool
     stale: bool
     by_person: int
+    held_back: int
     undoes: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many of its operations only a person's finish may load."""
+        return self.by_person + self.held_back
 
     @property
     def is_to_be_made_anew(self) -> bool:
@@ -77,6 +82,7 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity])
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     for entity in entities:
         connection.execute(_operations_sql(entity, settings))
+    hold_back(connection, entities, settings)
 
 
 def save_plan(
@@ -128,6 +134,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         loaded=row[6],
         stale=row[7] != _inputs(connection),
         by_person=_count(connection, "SELECT count(*) FROM sync.operations WHERE by_person"),
+        held_back=_count(connection, "SELECT count(*) FROM sync.operations WHERE held_back"),
         undoes=row[8],
     )
 
@@ -229,26 +236,6 @@ def _is_begun(connection: duckdb.DuckDBPyConnection, plan: Plan) -> bool:
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
-
-
-def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:
-    """After the initial sync, stop a plan that nobody approved and that would update too much.
-
-    Raises ``BreakerOpen`` naming the entity and the share; the plan is kept.
-    """
-    if not settings.initial_sync_finished or plan.approved:
-        return
-    rows = connection.execute(
-        "SELECT entity, count(*) FILTER (operation = 'update') AS updates, count(*) FILTER (disposition = 'matched')"
-        " FROM sync.operations GROUP BY entity ORDER BY entity"
-    ).fetchall()
-    for entity, updates, matched in rows:
-        if updates >= BREAKER_MINIMUM and updates > settings.update_share * matched:
-            raise BreakerOpen(
-                f"Plan {plan.hash[:12]} would update {updates} of {matched} matched {entity}, more than"
-                f" {settings.update_share:.0%}; nothing was loaded and the plan is kept.",
-                f"Look at it with `bms-pipeline preview`; to allow it: `bms-pipeline finish {plan.hash[:12]}`.",
-            )
 
 
 def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[EntityName, dict[str, int]]:

@@ -37,8 +37,9 @@ class SyncSettings:
     ``auto_create`` acts on records first seen after the initial sync. ``account_types`` (names), ``asset_categories``
     and ``clients`` (BMS account ids) are None for all; of the account types these are those that BMS calls clients.
     ``identical_names``: ``folded`` as matching understands it, or ``exact`` to the byte. ``ownership`` is
-    ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. ``update_share``: the share of
-    an entity's matched records above which a load after the initial sync stops.
+    ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. The breakers after
+    the initial sync are shares of an entity's matched records: a load stops above ``update_share`` (updated) or
+    ``gone_share`` (gone from BMS), and a client above ``client_update_share`` (of its own) is held back.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -50,6 +51,8 @@ class SyncSettings:
     identical_names: str = "folded"
     ownership: dict[str, str] = field(default_factory=dict)
     update_share: float = 0.20
+    gone_share: float = 0.20
+    client_update_share: float = 0.50
     initial_sync_finished_at: str | None = None
 
     @property
@@ -93,8 +96,8 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
     ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
-    ``update_share``. Raises ``SettingsError`` for a name or value that does not exist, and where auto-create would be
-    on for an entity whose sync is off.
+    ``update_share``, ``gone_share``, ``client_update_share`` (0 to 1). Raises ``SettingsError`` for a name or value
+    that does not exist, and where auto-create would be on for an entity whose sync is off.
     """
     after, changes = settings, []
     for name, text in wanted.items():
@@ -185,6 +188,8 @@ _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "clients": _account_ids,
     "identical_names": _one_of(*IDENTICAL_NAMES),
     "update_share": _share,
+    "gone_share": _share,
+    "client_update_share": _share,
 }
 _TOGGLES = ("sync", "auto_create")
 

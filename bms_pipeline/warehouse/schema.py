@@ -71,14 +71,19 @@ def reconciled_columns() -> dict[str, str]:
     }
 
 
+WAITS_FOR_PERSON = "(by_person OR coalesce(held_back, false))"
+"""SQL over ``sync.planned_<entity>``: whether only a person's finish may load the operation."""
+
+
 def planned_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``sync.planned_<entity>``: the current plan, a row for every record read.
 
     ``before_<column>`` and ``after_<column>`` are what a write replaces and writes, both NULL where nothing is written;
     only taking a load back blanks a value (before, but no after). ``kept`` lists what differs and stays as it is in
     Passportal. ``releases`` is the record of Passportal that loses this record's marker, because a person took the two
-    apart; ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. ``by_person``: only a person's finish
-    may load it, whatever the settings allow.
+    apart; ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish
+    may load, whatever the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or
+    ``held_back`` (an update in a client of which too large a share would change at once).
     """
     return {
         "bms_id": "BIGINT",
@@ -93,6 +98,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "releases": "VARCHAR",
         "replaces": "BIGINT",
         "by_person": "BOOLEAN",
+        "held_back": "BOOLEAN",
         **{f"before_{each}": "VARCHAR" for each in entity.columns},
         **{f"after_{each}": "VARCHAR" for each in entity.columns},
     }
@@ -112,7 +118,7 @@ def _operations_view() -> str:
     """SQL for ``sync.operations``: the current plan of all entities, with the changes of each record as a list."""
     selects = " UNION ALL ".join(
         f"SELECT '{each.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name, o.disposition,"
-        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.releases, o.by_person"
+        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.releases, o.by_person, o.held_back"
         f" FROM sync.planned_{each.name} o"
         for each in ENTITIES
     )

@@ -15,3 +15,10 @@ def read(name: str) -> str:
 def quoted(text: str) -> str:
     """``text`` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def guarded(column: str) -> str:
+    """SQL: ``column`` with an apostrophe before whatever a spreadsheet may take for a formula."""
+    text = f"replace({column}, chr(0), chr(65533))"
+    is_formula = rf"regexp_matches({column}, '^[\s\p{{Z}}\p{{Cc}}\p{{Cf}}]*[-=+@＝＋－＠]|^[ ]*[\t\r]')"
+    return f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"

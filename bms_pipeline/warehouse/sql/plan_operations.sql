@@ -24,6 +24,7 @@ SELECT r.bms_id, r.account_id, r.client_id, b.name, r.disposition,
        -- A person may give a record to another than the one whose marker it bears.
        CASE WHEN operation = 'adopt' AND p.bms_id <> r.bms_id THEN p.bms_id END AS replaces,
        operation <> 'skip' AND (r.by_person OR d.releases IS NOT NULL) AS by_person,
+       false AS held_back,
        CASE WHEN r.disposition = 'matched' AND ({anything_kept}) THEN list_filter([{kept}], lambda e: e IS NOT NULL) END AS kept,
        CASE
            WHEN operation = 'update' AND r.disposition <> 'matched' THEN 'unmatched_by_person'

@@ -10,6 +10,7 @@ SELECT r.bms_id, r.account_id, r.client_id, b.name, r.disposition,
        CASE WHEN j.did = 'adopt' AND operation = 'update' THEN j.found_id END AS releases,
        coalesce(j.found_id, r.passportal_id) AS passportal_id,
        operation <> 'skip' AS by_person,
+       false AS held_back,
        CASE WHEN j.did IN ('adopt', 'update') THEN nullif(list_filter([{kept}], lambda e: e IS NOT NULL), []) END AS kept,
        CASE
            WHEN operation <> 'skip' THEN $taken_back

@@ -1,0 +1,14 @@
+-- Which updates of {entity} wait for a person, because too large a share of what is matched in their client would change?
+UPDATE sync.planned_{entity} SET held_back = true
+WHERE operation = 'update' AND NOT by_person AND NOT list_contains($expected, reason)
+  AND account_id IN (
+    SELECT account_id
+    FROM (
+        SELECT account_id, count(*) AS matched,
+               count(*) FILTER (operation = 'update' AND NOT list_contains($expected, reason)) AS updates
+        FROM sync.planned_{entity}
+        WHERE disposition = 'matched'
+        GROUP BY account_id
+    )
+    WHERE updates >= $minimum AND updates > $share * matched
+)
