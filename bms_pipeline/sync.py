@@ -17,7 +17,10 @@ from typing import Protocol
 import duckdb
 import filelock
 
-from bms_pipeline.bms.client import BmsClient
+from bms_pipeline import details
+from bms_pipeline.bms import details as answers
+from bms_pipeline.bms.client import BmsClient, Identity
+from bms_pipeline.bms.details import Patience
 from bms_pipeline.bms.manifest import Manifest, prune
 from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
@@ -33,6 +36,7 @@ from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.details import LandedDetails
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -54,10 +58,11 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class Extracted:
-    """One list call's sweep and what its landing changed, by entity."""
+    """One list call's sweep and what its landing changed, by entity; ``details`` that were read since the last one."""
 
     manifest: Manifest
     landed: dict[EntityName, landing.Landed]
+    details: LandedDetails
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
@@ -81,9 +86,15 @@ def running(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
 
     Raises ``RunLocked`` naming the holder when another run is at work for longer than ``wait_seconds``.
     """
+    with _held(settings, "run", "Another run", wait_seconds):
+        yield
+
+
+@contextlib.contextmanager
+def _held(settings: Settings, name: str, who: str, wait_seconds: float = 0) -> Iterator[None]:
     settings.bms_pipeline_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    holder = settings.bms_pipeline_home / "run.pid"
-    lock = filelock.FileLock(settings.bms_pipeline_home / "run.lock", timeout=wait_seconds)
+    holder = settings.bms_pipeline_home / f"{name}.pid"
+    lock = filelock.FileLock(settings.bms_pipeline_home / f"{name}.lock", timeout=wait_seconds)
     try:
         with lock:
             holder.write_text(str(os.getpid()), encoding="utf-8")
@@ -91,7 +102,7 @@ def running(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
     except filelock.Timeout:
         pid = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
         raise RunLocked(
-            f"Another run (process {pid}) is at work in {settings.bms_pipeline_home}.",
+            f"{who} (process {pid}) is at work in {settings.bms_pipeline_home}.",
             "Let it finish, or stop it; what it has done is kept and the next run continues.",
         ) from None
 
@@ -108,6 +119,7 @@ def extract(
     """Sweep one list of BMS and land every entity that it holds.
 
     Incremental where the service can say what changed and a complete full sweep is not older than a day, else full.
+    Details that were read since the last sweep land behind it.
     """
     tenant = check_tenant(warehouse, client)
     watermark = None if full else _watermark(warehouse, list_call)
@@ -125,7 +137,7 @@ def extract(
     progress(f"land {list_call.name}", 0, None)
     landed = land(settings, warehouse, list_call, manifest)
     prune(settings.landing_folder / list_call.name)
-    return Extracted(manifest, landed)
+    return Extracted(manifest, landed, details.land(settings, warehouse, list_call))
 
 
 def land(
@@ -301,6 +313,45 @@ def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityNa
     return apply.close_plan(warehouse, plan)
 
 
+def read_details(
+    settings: Settings, *, most: int | None = None, patience: Patience | None = None, progress: Progress = _silent
+) -> details.DetailsRead:
+    """Read details of records that are in Passportal, ``most`` at most, as far as the hour's calls go.
+
+    Beside any other run: it holds no run lock, opens the warehouse once for a moment, and what it read lands with the
+    next sync. Raises ``RunLocked`` while another process reads details, and what ``bms.details.read`` raises.
+    """
+    patience = patience or Patience()
+    ((entity, call),) = details.DETAILED
+    folder = answers.folder_of(settings.landing_folder, entity)
+    with (
+        _held(settings, "details", "Another run that reads details"),
+        BmsClient(settings, clock=patience.clock, sleep=patience.sleep) as client,
+    ):
+        answers.finish(folder)
+        known = details.unlanded_ids(settings, entity)
+        with open_warehouse(settings).open() as connection:
+            tenant = _known_tenant(connection)
+            queue = details.waiting(connection, entity, known)
+        read = answers.Progress(0, 0)
+        wanted = queue[:most]
+        if wanted:
+            _check_same_tenant(client.identity(), tenant)
+            progress("details", 0, len(wanted))
+            read = answers.read(
+                client,
+                call,
+                wanted,
+                folder,
+                connections=settings.bms_connections,
+                patience=patience,
+                on_progress=lambda done: progress("details", done, len(wanted)),
+            )
+        left = len(queue) - read.read - read.problems
+        endpoint, budget = call.endpoint, client.budget
+        return details.DetailsRead(read.read, read.problems, left, budget.left(endpoint), budget.limit_of(endpoint))
+
+
 def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
     """The lists to sweep for ``entities``: clients always, because the others live inside them."""
     return list(dict.fromkeys(each.list_call for each in with_clients(entities)))
@@ -310,17 +361,27 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.identity()
     with warehouse.transaction() as connection:
-        row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
-        found = f"{identity.tenant_id} {identity.business_name}"
-        if row is None:
+        known = _known_tenant(connection)
+        found = _check_same_tenant(identity, known)
+        if known is None:
             connection.execute(
                 "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
             )
-        elif row[0].strip('"') != found:
-            raise SettingsError(
-                f"BMS answers as tenant {found}, and this home folder holds the records of {row[0]}.",
-                "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
-            )
+    return found
+
+
+def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
+    return row[0].strip('"') if row else None
+
+
+def _check_same_tenant(identity: Identity, known: str | None) -> str:
+    found = f"{identity.tenant_id} {identity.business_name}"
+    if known not in (None, found):
+        raise SettingsError(
+            f"BMS answers as tenant {found}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
+        )
     return found
 
 

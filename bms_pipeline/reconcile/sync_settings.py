@@ -38,7 +38,8 @@ class SyncSettings:
     and ``clients`` (BMS account ids) are None for all; of the account types these are those that BMS calls clients.
     ``identical_names``: ``folded`` as matching understands it, or ``exact`` to the byte. ``ownership`` is
     ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. ``update_share``: the share of
-    an entity's matched records above which a load after the initial sync stops.
+    an entity's matched records above which a load after the initial sync stops. ``details_max_age_days``: details
+    that were asked for longer ago are read again.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -50,6 +51,7 @@ class SyncSettings:
     identical_names: str = "folded"
     ownership: dict[str, str] = field(default_factory=dict)
     update_share: float = 0.20
+    details_max_age_days: int = 30
     initial_sync_finished_at: str | None = None
 
     @property
@@ -93,8 +95,8 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
     ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
-    ``update_share``. Raises ``SettingsError`` for a name or value that does not exist, and where auto-create would be
-    on for an entity whose sync is off.
+    ``update_share``, ``details_max_age_days``. Raises ``SettingsError`` for a name or value that does not exist, and
+    where auto-create would be on for an entity whose sync is off.
     """
     after, changes = settings, []
     for name, text in wanted.items():
@@ -178,6 +180,12 @@ def _share(name: str, text: str) -> float:
     return share
 
 
+def _days(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 3650):
+        raise SettingsError(f"{name} is a whole number of days from 1 to 3650, not {text!r}.")
+    return int(text)
+
+
 _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "account_types": _listed,
     "active_only": _on_or_off,
@@ -185,6 +193,7 @@ _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "clients": _account_ids,
     "identical_names": _one_of(*IDENTICAL_NAMES),
     "update_share": _share,
+    "details_max_age_days": _days,
 }
 _TOGGLES = ("sync", "auto_create")
 
