@@ -17,7 +17,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -180,8 +180,11 @@ class Budget:
 
     def _opened(self) -> sqlite3.Connection:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Created by us, because SQLite would make it readable by everyone; its side files inherit the mode.
-        os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
+        # Created by us, because SQLite would make it readable by everyone; its side files inherit the mode. Only then:
+        # to close a file ends every lock that this process holds on it, and without its lock SQLite takes a budget that
+        # is open elsewhere in this process for closed, and deletes its log with the counts (measured).
+        with suppress(FileExistsError):
+            os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file;

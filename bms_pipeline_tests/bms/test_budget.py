@@ -123,6 +123,27 @@ with ThreadPoolExecutor(4) as pool: print(sum(pool.map(take, range(400))))
     assert sum(int(run.stdout) for run in runs) == 500
 
 
+def test_one_process_may_open_it_twice_while_others_come_and_go(file: Path) -> None:
+    """SQLite's locks end when their process closes the file anywhere; then another process took the counts along."""
+    code = f"""
+import sys; from pathlib import Path; from bms_pipeline.bms.budget import Budget
+budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
+"""
+
+    def elsewhere() -> int:
+        run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+        return int(run.stdout)
+
+    first, second = Budget(file, 500), Budget(file, 500)
+    first.take(LIST)
+    second.close()
+    assert elsewhere() == 498
+    first.take(LIST)
+    assert first.left(LIST) == 497
+    first.close()
+    assert elsewhere() == 496
+
+
 def test_a_clock_set_back_frees_nothing(file: Path, clock: Clock) -> None:
     budget = Budget(file, 5, clock)
     for _ in range(5):
