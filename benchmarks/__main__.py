@@ -1,6 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|suggestions`` runs one part; ``--records`` sets the sizes of the first and last.
+``python -m benchmarks landing|tenant|suggestions|details`` runs one part; ``--records`` sets the sizes to land and to
+suggest for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import whole_tenant
+from benchmarks import details, whole_tenant
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -106,6 +107,18 @@ def suggestions(kind: str, count: int) -> None:
         out.print(f"  {first}: [bold]{ours[first]:.4f}[/] (target {wanted})")
 
 
+def read_details(assets: int, limit: int = 1500, kills: int = 10) -> None:
+    """Read all details inside the limit, on a virtual clock, interrupted by SIGKILL."""
+    found = details.measured(assets, limit, kills)
+    out.print(
+        f"{found.landed:,} of {found.assets:,} details read and landed in {found.runs} runs, {found.kills} of them"
+        f" killed; {found.in_passportal:,} assets completed in Passportal; took {found.seconds:.0f} s"
+    )
+    said(f"virtual hours at {limit:,} calls an hour", found.hours, f"≤ {34 * assets / 50_000:.1f}")
+    said(f"calls made ÷ necessary ({found.calls - found.assets} lost in flight)", found.calls / found.assets, "1.00")
+    said(f"hourly lists of all assets meanwhile disturbed, of {found.lists}", found.lists_disturbed, "0")
+
+
 def said(what: str, figure: float, target: str) -> None:
     """Print one figure beside its target."""
     out.print(f"  {what}: [bold]{figure:.2f}[/] (target {target})")
@@ -114,7 +127,9 @@ def said(what: str, figure: float, target: str) -> None:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("landing", "tenant", "suggestions", "all"), default="all")
+    parser.add_argument(
+        "part", nargs="?", choices=("landing", "tenant", "suggestions", "details", "all"), default="all"
+    )
     parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
     options = parser.parse_args()
@@ -128,6 +143,8 @@ def main() -> None:
         for count in options.records or [10_000] if options.part == "suggestions" else [10_000]:
             suggestions("companies", count)
             suggestions("people", count // 2)
+    if options.part in ("details", "all"):
+        read_details(50_000)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -51,6 +52,12 @@ app = typer.Typer(
 sandbox_app = typer.Typer(help="A stand-in for Kaseya BMS with a made-up tenant, to try everything on.")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(review_cli.app)
+
+_DETAILS_SAID = {
+    "unlanded": "more read and landing with the next sync",
+    "waiting": "waiting",
+    "problems": "with a problem (`explain` tells)",
+}
 
 Entities = Annotated[
     list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
@@ -195,6 +202,25 @@ def finish(
         sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, me())
         sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
+
+
+@app.command()
+def details(
+    most: Annotated[int | None, typer.Option(min=1, help="Read no more than so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read details of assets that are in Passportal, one call each, as far as this hour's calls go.
+
+    Runs beside everything else; what it reads lands with the next sync. Run it again later: it continues.
+    """
+    with progress() as bars:
+        done = sync.read_details(read_settings(), most=most, progress=bars)
+    if as_json:
+        print_json({**asdict(done), "finished": done.estimate})
+        return
+    noted = f" (and {done.problems:,} problems noted)" if done.problems else ""
+    out.print(f"Read the details of {done.read:,} assets{noted}; the next sync lands them.", highlight=False)
+    out.print(f"{done.waiting:,} are waiting: {done.estimate}.", highlight=False)
 
 
 @app.command()
@@ -374,9 +400,18 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
             for entity, counts in orphaned.items()
         )
         out.print(f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them.", highlight=False)
+    if shown["details"]["wanted"]:
+        out.print(_details_line(shown["details"]), highlight=False)
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
     _print_next(settings, shown)
+
+
+def _details_line(shown: dict[str, Any]) -> str:
+    parts = [f"{shown['read']:,} of {shown['wanted']:,} assets read"]
+    parts += [f"{shown[each]:,} {said}" for each, said in _DETAILS_SAID.items() if shown[each]]
+    since = f", oldest of {shown['oldest_read_at']:%Y-%m-%d}" if shown["oldest_read_at"] else ""
+    return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
 
 
 def _of(shown: dict[str, Any], outcome: str) -> list[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from bms_pipeline import details
 from bms_pipeline.entities import EntityName
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
@@ -40,6 +41,7 @@ class Published(msgspec.Struct, frozen=True):
 
     ``clients`` are the BMS ids of the clients that are linked, by id. ``waiting`` counts the records that wait for a
     decision, by entity; ``auto_create`` says for which entities new records are created by themselves.
+    ``details_waiting``: records whose details are to be read, those that were read and have not landed included.
     """
 
     at: str
@@ -49,6 +51,7 @@ class Published(msgspec.Struct, frozen=True):
     waiting: dict[EntityName, int]
     auto_create: dict[EntityName, bool]
     plan: PublishedPlan | None
+    details_waiting: int = 0
 
 
 def publish(settings: Settings, warehouse: Warehouse) -> None:
@@ -88,6 +91,7 @@ def _published(connection: duckdb.DuckDBPyConnection) -> Published:
         waiting=dict(connection.execute(sql.read("waiting_records")).fetchall()),
         auto_create={each: on and settings.sync[each] for each, on in settings.auto_create.items()},
         plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
+        details_waiting=sum(len(details.waiting(connection, entity, set())) for entity, _ in details.DETAILED),
     )
 
 

@@ -15,7 +15,10 @@ from typing import Protocol
 
 import duckdb
 
-from bms_pipeline.bms.client import BmsClient
+from bms_pipeline import details
+from bms_pipeline.bms import details as answers
+from bms_pipeline.bms.client import BmsClient, Identity
+from bms_pipeline.bms.details import Patience
 from bms_pipeline.bms.manifest import Manifest, prune
 from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
@@ -40,6 +43,7 @@ from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.details import LandedDetails
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -61,10 +65,11 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class Extracted:
-    """One list call's sweep and what its landing changed, by entity."""
+    """One list call's sweep and what its landing changed, by entity; ``details`` that were read since the last one."""
 
     manifest: Manifest
     landed: dict[EntityName, landing.Landed]
+    details: LandedDetails
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ def extract(
 
     Incremental where the service can say what changed and a complete full sweep is not older than a day, else full.
     ``in_instalments``: a list that needs more calls than the hour has left is no error, it goes on the next time.
+    Details that were read since the last sweep land behind it.
     """
     tenant = check_tenant(warehouse, client)
     watermark = None if full else _watermark(warehouse, list_call)
@@ -157,11 +163,12 @@ def extract(
     except BudgetExhausted as error:
         if not in_instalments:
             raise
+        details.land(settings, warehouse, list_call)
         return Unfinished(list_call, f"{error.message} {error.next_step}")
     progress(f"land {list_call.name}", 0, None)
     landed = land(settings, warehouse, list_call, manifest)
     prune(settings.landing_folder / list_call.name)
-    return Extracted(manifest, landed)
+    return Extracted(manifest, landed, details.land(settings, warehouse, list_call))
 
 
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
@@ -463,6 +470,45 @@ def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityNa
     return apply.close_plan(warehouse, plan)
 
 
+def read_details(
+    settings: Settings, *, most: int | None = None, patience: Patience | None = None, progress: Progress = _silent
+) -> details.DetailsRead:
+    """Read details of records that are in Passportal, ``most`` at most, as far as the hour's calls go.
+
+    Beside any other run: it holds no run lock, opens the warehouse once for a moment, and what it read lands with the
+    next sync. Raises ``RunLocked`` while another process reads details, and what ``bms.details.read`` raises.
+    """
+    patience = patience or Patience()
+    ((entity, call),) = details.DETAILED
+    folder = answers.folder_of(settings.landing_folder, entity)
+    with (
+        lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
+        BmsClient(settings, clock=patience.clock, sleep=patience.sleep) as client,
+    ):
+        answers.finish(folder)
+        known = details.unlanded_ids(settings, entity)
+        with open_warehouse(settings).open() as connection:
+            tenant = _known_tenant(connection)
+            queue = details.waiting(connection, entity, known)
+        read = answers.Progress(0, 0)
+        wanted = queue[:most]
+        if wanted:
+            _check_same_tenant(client.identity(), tenant)
+            progress("details", 0, len(wanted))
+            read = answers.read(
+                client,
+                call,
+                wanted,
+                folder,
+                connections=settings.bms_connections,
+                patience=patience,
+                on_progress=lambda done: progress("details", done, len(wanted)),
+            )
+        left = len(queue) - read.read - read.problems
+        endpoint, budget = call.endpoint, client.budget
+        return details.DetailsRead(read.read, read.problems, left, budget.left(endpoint), budget.limit_of(endpoint))
+
+
 def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
     """The lists to sweep for ``entities``: clients always, because the others live inside them."""
     return list(dict.fromkeys(each.list_call for each in with_clients(entities)))
@@ -472,17 +518,27 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.identity()
     with warehouse.transaction() as connection:
-        row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
-        found = f"{identity.tenant_id} {identity.business_name}"
-        if row is None:
+        known = _known_tenant(connection)
+        found = _check_same_tenant(identity, known)
+        if known is None:
             connection.execute(
                 "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
             )
-        elif row[0].strip('"') != found:
-            raise SettingsError(
-                f"BMS answers as tenant {found}, and this home folder holds the records of {row[0]}.",
-                "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
-            )
+    return found
+
+
+def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
+    return row[0].strip('"') if row else None
+
+
+def _check_same_tenant(identity: Identity, known: str | None) -> str:
+    found = f"{identity.tenant_id} {identity.business_name}"
+    if known not in (None, found):
+        raise SettingsError(
+            f"BMS answers as tenant {found}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
+        )
     return found
 
 

@@ -138,7 +138,8 @@ def remember_agreement(
 ) -> None:
     """Where both sides came to hold the same value without us, take that as the base of the next comparison.
 
-    ``clients``: only inside these, by BMS account id.
+    And where details were read for the first time: what both sides have of them now. ``clients``: only inside these,
+    by BMS account id.
     """
     columns = ", ".join(
         f"bms_{each} = CASE WHEN b.{each} = p.{each} THEN b.{each} ELSE bms_{each} END,"
@@ -161,6 +162,16 @@ def remember_agreement(
         f" AND b.bms_id IN (SELECT l.bms_id FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing})",
         {"clients": clients and list(clients)},
     )
+    if entity.details:
+        met = ", ".join(
+            f"bms_{each.name} = {_first_base(each.name)}, passportal_{each.name} = p.{each.name}"
+            for each in entity.detail_fields
+        )
+        connection.execute(
+            f"UPDATE {table} SET with_details = true, {met} FROM {joined} WHERE {table}.bms_id = b.bms_id"
+            f" AND b.details_read_at IS NOT NULL AND {table}.with_details IS NOT true",
+            {"clients": clients and list(clients)},
+        )
 
 
 def _settle(
@@ -262,28 +273,40 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     being one; what an adoption found is taken as it was, and so is what was taken back.
     """
     table = f"sync.loaded_{entity.name}"
+    details = [each.name for each in entity.detail_fields]
     connection.execute(
         sql.read("remember_values").format(
             entity=entity.name,
-            values=", ".join(_base_of(each) for each in entity.columns),
+            values=", ".join(_base_of(each, is_detail=each in details) for each in entity.columns)
+            + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
         )
     )
     connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
     connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
 
 
-def _base_of(column: str) -> str:
+def _base_of(column: str, *, is_detail: bool) -> str:
     """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
     after, taken_back = _after(column), _taken_back(column)
+    has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
+    first = _first_base(column) if is_detail else f"b.{column}"
     return (
         f"CASE WHEN {taken_back} THEN b.{column}"
         f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
-        f" WHEN l.operation = 'create' THEN p.{column} WHEN o.bms_id IS NOT NULL THEN o.bms_{column}"
-        f" ELSE b.{column} END AS bms_{column},"
+        f" WHEN l.operation = 'create' THEN p.{column} WHEN {has_old} THEN o.bms_{column}"
+        f" ELSE {first} END AS bms_{column},"
         f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
-        f" WHEN o.bms_id IS NOT NULL THEN o.passportal_{column}"
+        f" WHEN {has_old} THEN o.passportal_{column}"
         f" ELSE p.{column} END AS passportal_{column}"
     )
+
+
+def _first_base(column: str) -> str:
+    """SQL: what counts as BMS's base of a detail when both sides first meet in it.
+
+    Where Passportal has nothing it is nothing, so that the next plan fills it, whatever kept this one from it.
+    """
+    return f"CASE WHEN p.{column} IS NOT NULL THEN b.{column} END"
 
 
 def _after(column: str) -> str:

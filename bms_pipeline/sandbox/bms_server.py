@@ -77,17 +77,18 @@ def serve(
     port: int = 0,
     ready: Callable[[str], None] = lambda url: None,
     parent: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Serve ``tenant`` on the loopback address until SIGTERM or SIGINT, or until the process ``parent`` is gone.
 
-    ``ready`` is called with the address once calls are answered.
+    ``ready`` is called with the address once calls are answered. ``clock`` is what tokens and limits go by.
     """
     with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
         # Head and body of an answer are written apart; without this each answer waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            create_app(tenant, behaviour),
+            create_app(tenant, behaviour, clock),
             log_level="critical",
             access_log=False,
             lifespan="off",

@@ -79,7 +79,7 @@ def _source(entity: Entity, files: str) -> str:
 
 def _stage_sql(entity: Entity, folder: Path) -> str:
     values = [f"{names.value(entity.name_sql)} AS name"]
-    values += [f"{names.value(each.sql)} AS {each.name}" for each in entity.fields]
+    values += [f"{names.value(each.sql)} AS {each.name}" for each in entity.listed_fields]
     return sql.read("stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
@@ -180,13 +180,17 @@ def _replace(
 ) -> tuple[int, int, int, int]:
     """(read, added, changed, gone). Rows that did not change are not written; without ``set_aside`` nothing is gone."""
     table = f"bms.{entity.name}"
-    kept = [each for each in schema.bms_columns(entity) if each not in ("first_seen", "missing_since")]
+    # What a list does not say is carried over.
+    carried = list(schema.detail_columns(entity))
+    history = ("first_seen", "missing_since", "changed_at", *carried)
+    kept = [each for each in schema.bms_columns(entity) if each not in history]
     differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in kept)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f's.{each}' for each in kept)},"
         # A record that came into another client is new there.
         " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
-        " AS first_seen, b.bms_id IS NULL AS is_new"
+        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new"
+        f"{''.join(f', b.{each}' for each in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
         f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",
         {"now": now},
@@ -194,8 +198,8 @@ def _replace(
     added, changed = _row(connection, "SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM incoming")
     if changed:
         connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM incoming WHERE NOT is_new)")
-    columns = ", ".join(kept)
-    connection.execute(f"INSERT INTO {table} ({columns}, first_seen) SELECT {columns}, first_seen FROM incoming")
+    columns = ", ".join([*kept, "first_seen", "changed_at", *carried])
+    connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming")
     gone = 0
     if set_aside is not None:
         present = ", ".join(map(str, set_aside)) or "NULL"

@@ -15,7 +15,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
-    sweep no longer shows it.
+    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, NULL if it never did.
     """
     return {
         "bms_id": "BIGINT",
@@ -29,6 +29,24 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "json": "JSON",
         "first_seen": "TIMESTAMP",
         "missing_since": "TIMESTAMP",
+        "changed_at": "TIMESTAMP",
+        **detail_columns(entity),
+    }
+
+
+def detail_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of what only the detail call fills in ``bms.<entity>``; nothing where the entity has none.
+
+    ``details_asked_at``: when they were last asked for; ``details_read_at``: when they were last read well;
+    ``details_problem``: why the last call gave none, NULL if it did.
+    """
+    if entity.details is None:
+        return {}
+    return {
+        **{each.name: "VARCHAR" for each in entity.detail_fields},
+        "details_asked_at": "TIMESTAMP",
+        "details_read_at": "TIMESTAMP",
+        "details_problem": "VARCHAR",
     }
 
 
@@ -46,9 +64,13 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
 
 
 def loaded_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``sync.loaded_<entity>``: both sides' values as of the last load, for the next comparison."""
+    """Column → type of ``sync.loaded_<entity>``: both sides' values as of the last load, for the next comparison.
+
+    ``with_details``: the details had been read by then, so the values of their fields are ones to compare with.
+    """
     return {
         "bms_id": "BIGINT",
+        **({"with_details": "BOOLEAN"} if entity.details else {}),
         **{f"bms_{each}": "VARCHAR" for each in entity.columns},
         **{f"passportal_{each}": "VARCHAR" for each in entity.columns},
     }
