@@ -9,7 +9,8 @@ import dagster as dg
 from bms_pipeline import sync
 from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts
 from bms_pipeline.defs.resources import Home, LoggedProgress, Pipeline, ScopeOfRun
-from bms_pipeline.entities import ENTITIES, LIST_CALLS, Entity, EntityName, ListCall
+from bms_pipeline.details import DETAILED
+from bms_pipeline.entities import ENTITIES, LIST_CALLS, DetailCall, Entity, EntityName, ListCall
 from bms_pipeline.warehouse import schema
 
 GROUP = "extract"
@@ -26,6 +27,11 @@ def bms_key(name: EntityName) -> str:
 def passportal_key(name: EntityName) -> str:
     """The key of the Dagster asset that holds what Passportal has."""
     return f"passportal_{name}"
+
+
+def details_key(entity: Entity) -> str:
+    """The key of the Dagster asset that holds what BMS tells one record at a time."""
+    return f"bms_{entity.singular}_details"
 
 
 def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
@@ -98,6 +104,47 @@ def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
     return snapshot
 
 
+def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
+    """The details of ``entity``, read one call each beside everything else."""
+
+    @dg.asset(
+        name=details_key(entity),
+        group_name=GROUP,
+        description=(
+            f"The details of each {entity.singular} that is in Passportal, read in the background as far as the hour's"
+            " calls go: those never read first, then those whose listed row changed, then the oldest.\n\n"
+            + facts(
+                source=f"`GET {call.path}`, one call each",
+                table=f"`bms.{entity.name}`, with the next sync; until then `landing/{entity.singular}_details/`",
+                also="in no pool: no load waits for it",
+            )
+        ),
+        metadata={
+            "dagster/table_name": f"bms.{entity.name}",
+            "dagster/column_schema": column_schema({each.name: "VARCHAR" for each in entity.detail_fields}),
+        },
+        kinds={"json", "duckdb"},
+        owners=OWNERS,
+    )
+    def read_details(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+        with pipeline.looking() as home:
+            started = time.monotonic()
+            read = sync.read_details(home.settings, progress=LoggedProgress(context.log))
+            context.log.info(f"{read.read:,} details read, {read.waiting:,} wait: {read.estimate}.")
+            return dg.MaterializeResult(
+                metadata={
+                    "read": read.read,
+                    "problems": read.problems,
+                    "waiting": read.waiting,
+                    "calls left this hour": read.calls_left,
+                    "time to finish": read.estimate,
+                    "seconds": time.monotonic() - started,
+                }
+            )
+
+    return read_details
+
+
 def _entities(list_call: ListCall) -> list[Entity]:
     return [each for each in ENTITIES if each.list_call == list_call]
 
@@ -151,4 +198,5 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
 ASSETS = (
     *(build_sweep(each) for each in LIST_CALLS),
     *(build_snapshot(each) for each in ENTITIES),
+    *(build_details(entity, call) for entity, call in DETAILED),
 )

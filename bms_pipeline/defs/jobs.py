@@ -6,13 +6,16 @@ from typing import Any
 
 import dagster as dg
 
+from bms_pipeline.defs.extract import details_key
 from bms_pipeline.defs.load import BY_CLIENT_KEY, RESULT_KEY, loaded_key
 from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Approval, ScopeOfRun
+from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES
 
-WHOLE = dg.AssetSelection.all() - dg.AssetSelection.assets(BY_CLIENT_KEY)
-"""Everything but the clients one by one, which have runs of their own."""
+DETAILS = dg.AssetSelection.assets(*(details_key(entity) for entity, _ in DETAILED))
+WHOLE = dg.AssetSelection.all() - dg.AssetSelection.assets(BY_CLIENT_KEY) - DETAILS
+"""Everything but what has runs of its own: the clients one by one, and the details."""
 
 
 def scheduled(*, full_sweep: bool = False) -> dict[str, Any]:
@@ -32,7 +35,13 @@ INCREMENTAL_SYNC = dg.define_asset_job(
         " waits for a person. Ends early where nothing changed."
     ),
 )
+ASSET_DETAILS = dg.define_asset_job(
+    "asset_details",
+    selection=DETAILS,
+    description="Reads details of assets in the background, as far as the hour's calls go. The next sync loads them.",
+)
 JOBS = (
+    ASSET_DETAILS,
     dg.define_asset_job(
         "initial_sync",
         selection=WHOLE,

@@ -12,6 +12,13 @@ from bms_pipeline.settings import read_settings
 
 WHY_TAG = "bms_pipeline/why"
 """The tag of a run that says why it started."""
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 HOURLY = os.environ.get("BMS_PIPELINE_SYNC_CRON", "0 * * * *")
 NIGHTLY = os.environ.get("BMS_PIPELINE_FULL_SYNC_CRON", "30 2 * * *")
 TIME_ZONE = os.environ.get("BMS_PIPELINE_TIME_ZONE", "UTC")
@@ -31,7 +38,7 @@ def build_schedule(name: str, cron: str, describe: str, *, full_sweep: bool) -> 
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with told_to_the_operator():
             published = read_published(read_settings().published_file)
-        decided = ticks.scheduled_sync(published, syncs_at_work(context.instance))
+        decided = ticks.scheduled_sync(published, unfinished(context.instance, "incremental_sync", "initial_sync"))
         if isinstance(decided, ticks.Skip):
             return dg.SkipReason(decided.why)
         return dg.RunRequest(run_config=scheduled(full_sweep=full_sweep), tags={WHY_TAG: f"{decided.why} {name}"})
@@ -39,16 +46,10 @@ def build_schedule(name: str, cron: str, describe: str, *, full_sweep: bool) -> 
     return schedule
 
 
-def syncs_at_work(instance: dg.DagsterInstance) -> int:
-    """How many syncs are queued or running."""
-    unfinished = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, *IN_PROGRESS]
-    return sum(
-        instance.get_runs_count(dg.RunsFilter(job_name=each, statuses=unfinished))
-        for each in ("incremental_sync", "initial_sync")
-    )
+def unfinished(instance: dg.DagsterInstance, *jobs: str) -> int:
+    """How many runs of these jobs are queued or running."""
+    return sum(instance.get_runs_count(dg.RunsFilter(job_name=each, statuses=UNFINISHED)) for each in jobs)
 
-
-IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 SCHEDULES = (
     build_schedule(

@@ -3,6 +3,7 @@
 No tick opens the warehouse: what a run left published, Dagster's own instance and a call or two to BMS have to do.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,12 +12,15 @@ import dagster as dg
 import msgspec
 from dagster._core.execution.plan.objects import StepFailureData
 
+from bms_pipeline.bms import details
+from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.defs import ticks
 from bms_pipeline.defs.by_client import CLIENTS
 from bms_pipeline.defs.failures import told_to_the_operator
-from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
-from bms_pipeline.defs.schedules import WHY_TAG
+from bms_pipeline.defs.jobs import ASSET_DETAILS, INCREMENTAL_SYNC, scheduled
+from bms_pipeline.defs.schedules import WHY_TAG, unfinished
+from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ListCall
 from bms_pipeline.errors import LoginRefused
 from bms_pipeline.notices import Notice, send
@@ -57,6 +61,20 @@ def new_records(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipR
     if isinstance(decided, ticks.Skip):
         return dg.SkipReason(decided.why)
     return dg.RunRequest(run_key=decided.key, run_config=scheduled(), tags={WHY_TAG: decided.why})
+
+
+@dg.sensor(name="asset_details", job=ASSET_DETAILS, minimum_interval_seconds=30, default_status=RUNNING)
+def asset_details(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Reads details in the background, as long as some wait and the hour has calls left for them."""
+    settings = read_settings()
+    ((entity, call),) = DETAILED
+    with contextlib.closing(Budget.of(settings)) as budget:
+        left, limit = budget.left(call.endpoint), budget.limit_of(call.endpoint)
+    unlanded = details.unlanded(details.folder_of(settings.landing_folder, entity))
+    decided = ticks.details_due(_published(), unlanded, left, limit, unfinished(context.instance, ASSET_DETAILS.name))
+    if isinstance(decided, ticks.Skip):
+        return dg.SkipReason(decided.why)
+    return dg.RunRequest(tags={WHY_TAG: decided.why})
 
 
 @dg.sensor(name="decisions_waiting", minimum_interval_seconds=300, default_status=RUNNING)
@@ -125,4 +143,4 @@ def _told(text: str, ways: list[str]) -> str:
     return f"{how}: {text}"
 
 
-SENSORS = (client_partitions, new_records, decisions_waiting, run_failed)
+SENSORS = (client_partitions, new_records, asset_details, decisions_waiting, run_failed)

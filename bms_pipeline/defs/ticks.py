@@ -107,6 +107,22 @@ def new_records(
     return Launch(", ".join(told), key=hashlib.sha256(" ".join(sorted(seen)).encode()).hexdigest()[:24])
 
 
+def details_due(published: Published | None, unlanded: int, left: int, limit: int, at_work: int) -> Launch | Skip:
+    """Whether a run that reads details is worth its start.
+
+    ``unlanded``: details that were read and have not landed; ``left`` of ``limit`` calls are possible now; ``at_work``:
+    runs that read details already.
+    """
+    waiting = published.details_waiting - unlanded if published else 0
+    if waiting <= 0:
+        return Skip("No details wait to be read.")
+    if at_work:
+        return Skip("Details are being read.")
+    if left < min(waiting, limit // 6):
+        return Skip(f"{waiting:,} details wait; {left:,} of {limit:,} calls are left, too few for a run.")
+    return Launch(f"{waiting:,} details wait, {left:,} calls are left")
+
+
 @dataclass(frozen=True)
 class Waiting:
     """What was waiting for a person when somebody was last told: records by entity, and operations of a plan."""
