@@ -78,12 +78,13 @@ def load_entity(
     while True:
         # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
-            journal.record_outcomes(connection, entity, plan.plan_id, found, why, now())
-            batch = (
-                journal.next_batch(connection, entity, plan.plan_id, target.batch_size, by_person=plan.approved)
-                if total
-                else None
-            )
+            moment = now()
+            journal.record_outcomes(connection, entity, plan.plan_id, found, why, moment)
+            batch = None
+            if total:
+                batch = journal.next_batch(
+                    connection, entity, plan.plan_id, target.batch_size, by_person=plan.approved, now=moment
+                )
             if batch is None:
                 journal.remember_agreement(connection, entity)
         done += len(found)

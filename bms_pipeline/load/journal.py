@@ -28,7 +28,13 @@ class Batch:
 
 
 def next_batch(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, size: int, *, by_person: bool
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    plan_id: int,
+    size: int,
+    *,
+    by_person: bool,
+    now: datetime,
 ) -> Batch | None:
     """The next operations of the plan that have no intent yet, client by client; None when all are done.
 
@@ -43,10 +49,10 @@ def next_batch(
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
-        " client_id, passportal_id, changes, releases, now() AS intent_at,"
-        " CASE WHEN has_no_client THEN 'refused' END AS outcome, CASE WHEN has_no_client THEN now() END AS outcome_at,"
+        " client_id, passportal_id, changes, releases, $now AS intent_at,"
+        " CASE WHEN has_no_client THEN 'refused' END AS outcome, CASE WHEN has_no_client THEN $now END AS outcome_at,"
         " CASE WHEN has_no_client THEN 'its client is not in Passportal' END AS detail FROM batch",
-        {"plan_id": plan_id, "entity": entity.name},
+        {"plan_id": plan_id, "entity": entity.name, "now": now},
     )
     rows = connection.execute("SELECT * FROM batch ORDER BY account_id, bms_id").fetchall()
     if not rows:
