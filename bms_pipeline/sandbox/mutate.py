@@ -5,7 +5,7 @@ The truth of the tenant stays what it was when generated; what a mutation did is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Literal, TypeVar

@@ -53,7 +53,7 @@ class Sandbox:
         return calls
 
     def figures(self) -> dict[str, Any]:
-        """``most_in_an_hour`` and ``refused`` (calls by method and route template), and ``failed``: calls with a fault."""
+        """``most_in_an_hour`` and ``refused``: calls by method and route template; ``failed``: calls with a fault."""
         figures: dict[str, Any] = _steer("GET", self.url, "figures")
         return figures
 

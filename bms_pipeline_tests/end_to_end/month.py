@@ -3,14 +3,15 @@
 ``python -m bms_pipeline_tests.end_to_end.month --size typical --days 30 --seed 1`` prints the figures;
 ``month_truth`` says what must hold at the end.
 
-Each tick an hour passes in BMS, then one sync runs as the schedule starts it, up to a minute late. A sync that was
-killed or told an error is run again in the same tick, as Dagster's retries do. Once a day somebody edits a document in
-Passportal.
+Before each tick its hours pass in BMS, then one sync runs as the schedule starts it, up to a minute late. A sync that
+was killed or told an error is run again in the same tick, as Dagster's retries do. Once a day somebody edits a document
+in Passportal.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import statistics
 import tempfile
@@ -21,9 +22,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import get_args
 
 from bms_pipeline import sync
+from bms_pipeline.entities import ENTITIES
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.sandbox.process import running_sandbox
 from bms_pipeline.sandbox.tenant import SIZES, Size
@@ -34,6 +35,7 @@ from bms_pipeline_tests.running import Home
 
 START = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
 HOUR = 3600.0
+HOURS_A_DAY = 24
 CALLS_PER_HOUR = 1500
 KILLS_A_DAY = 2
 OUTAGE_HOURS = 6
@@ -49,6 +51,7 @@ class Figures:
 
     ticks: int = 0
     syncs: int = 0
+    waited: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     failed_ticks: int = 0
@@ -68,6 +71,11 @@ class Figures:
     tick_seconds: list[float] = field(default_factory=list)
     sync_seconds: list[float] = field(default_factory=list)
 
+    @property
+    def other_ticks_failed(self) -> int:
+        """Ticks outside of the outage in which no sync came to its end."""
+        return self.failed_ticks - self.outage_ticks_failed
+
     def rows(self) -> list[tuple[str, str]]:
         """As a table: what, and how much."""
 
@@ -84,7 +92,8 @@ class Figures:
             ("kills", f"{self.kills.total():,} ({listed(self.kills)})"),
             ("failing calls", f"{self.failing_calls:,}"),
             ("ticks of the outage, of these failed", f"{self.outage_ticks}, {self.outage_ticks_failed}"),
-            ("other ticks that failed", f"{self.failed_ticks - self.outage_ticks_failed}"),
+            ("other ticks that failed", f"{self.other_ticks_failed}"),
+            ("syncs that left all to a person", f"{self.waited}"),
             ("errors told", listed(self.errors)),
             ("mutations", listed(self.mutations)),
             ("edits in Passportal", f"{self.edits:,}"),
@@ -103,23 +112,27 @@ class Figures:
 class Month:
     """One month under way."""
 
-    def __init__(self, home: Home, ticks: Ticks, days: int, seed: int) -> None:
+    def __init__(self, home: Home, ticks: Ticks, *, days: int, ticks_a_day: int, seed: int, kept_open: bool) -> None:
         self.figures = Figures()
         self.moved: Counter[tuple[str, int]] = Counter()
         self.edits: dict[str, str] = {}
         self._home = home
         self._ticks = ticks
-        self._hours = days * 24
+        self._kept_open = kept_open
+        self._ticks_a_day = ticks_a_day
+        self._hours_a_tick = HOURS_A_DAY / ticks_a_day
         self._rng = Random(f"month/{seed}")
         self._moment = START
         self._kills_owed = 0
         self._steps: dict[str, int] = {}
         self._typical_seconds = 1.0
-        kill_hours = [day * 24 + each for day in range(days) for each in self._rng.sample(range(24), KILLS_A_DAY)]
-        self._kill_hours = set(kill_hours)
-        outage = self._rng.randrange(self._hours // 4, self._hours - 2 * OUTAGE_HOURS)
-        self._outage = range(outage, outage + OUTAGE_HOURS)
-        self._edit_hour = self._rng.randrange(24)
+        self._all_ticks = range(days * ticks_a_day)
+        day = range(ticks_a_day)
+        self._kills = {n * ticks_a_day + each for n in range(days) for each in self._rng.sample(day, KILLS_A_DAY)}
+        long = math.ceil(OUTAGE_HOURS / self._hours_a_tick)
+        begins = self._rng.randrange(len(self._all_ticks) // 4, len(self._all_ticks) - 2 * long)
+        self._outage = range(begins, begins + long)
+        self._edit_tick = self._rng.choice(day)
 
     @property
     def start_warehouse(self) -> Path:
@@ -128,18 +141,19 @@ class Month:
 
     def begin(self) -> None:
         """The initial sync, looked at and finished by a person; from then on everything new is created by rule."""
-        self._must(self._run("look"))
+        self._must(self._run("prepare"))
         shutil.copyfile(self._home.settings.warehouse_file, self.start_warehouse)
         with sync.open_warehouse(self._home.settings).transaction() as connection:
-            store_sync_setting(connection, "auto_create", dict.fromkeys(_entities(), True), now())
-        self._must(self._run("person"))
+            # Stored beside the plan, which it does not change before the first finish: that one is about all there is.
+            store_sync_setting(connection, "auto_create", {each.name: True for each in ENTITIES}, now())
+        self._must(self._run("finish"))
         self._home.sandbox.behave(failing_share=FAILING_SHARE, failing_seed=self._rng.randrange(2**31))
 
     def go_by(self) -> None:
         """Every tick."""
-        for hour in range(self._hours):
+        for tick in self._all_ticks:
             began = time.perf_counter()
-            self._tick(hour)
+            self._tick(tick)
             self.figures.tick_seconds.append(time.perf_counter() - began)
 
     def end(self) -> None:
@@ -149,40 +163,42 @@ class Month:
         self._moment += 25 * HOUR
         figures.done.update(self._must(self._run("scheduled")).done)
         self._moment += 2 * HOUR
-        figures.by_person = self._must(self._run("person")).operations
+        self._must(self._run("prepare"))
+        figures.by_person = self._must(self._run("finish")).operations
         self._moment += 2 * HOUR
         figures.left_at_the_end = self._must(self._run("look")).operations
         found = sandbox.figures()
         figures.failing_calls, figures.most_in_an_hour = found["failed"], found["most_in_an_hour"]
         figures.refused_calls = sum(found["refused"].values())
 
-    def _tick(self, hour: int) -> None:
+    def _tick(self, tick: int) -> None:
         figures = self.figures
         figures.ticks += 1
-        self._moment = START + (hour + 1) * HOUR + self._rng.uniform(0, 60)
-        self._change(hour)
-        in_outage = hour in self._outage
-        if in_outage or hour - 1 in self._outage:
+        self._moment = START + (tick + 1) * self._hours_a_tick * HOUR + self._rng.uniform(0, 60)
+        self._change(tick)
+        in_outage = tick in self._outage
+        if in_outage or tick - 1 in self._outage:
             self._home.sandbox.behave(failing_share=1 if in_outage else FAILING_SHARE)
-        self._kills_owed += hour in self._kill_hours
-        succeeded = self._sync_until_it_succeeds(hour)
+        self._kills_owed += tick in self._kills
+        succeeded = self._sync_until_it_succeeds(tick)
         figures.failed_ticks += not succeeded
         figures.outage_ticks += in_outage
         figures.outage_ticks_failed += in_outage and not succeeded
 
-    def _change(self, hour: int) -> None:
-        """An hour passes in BMS; once a day somebody edits a document in Passportal."""
-        for entity, changes in self._home.sandbox.mutate(self._rng.randrange(2**31), hours=1).items():
+    def _change(self, tick: int) -> None:
+        """Hours pass in BMS; once a day somebody edits a document in Passportal."""
+        seed = self._rng.randrange(2**31)
+        for entity, changes in self._home.sandbox.mutate(seed, self._hours_a_tick).items():
             for change, ids in changes.items():
                 self.figures.mutations[change] += len(ids)
                 if change == "moved":
                     self.moved.update((entity, each) for each in ids)
-        if hour % 24 == self._edit_hour:
+        if tick % self._ticks_a_day == self._edit_tick:
             self._edit()
 
     def _edit(self) -> None:
         """What a person does in Passportal's own pages: a job title, in a document that stays from now on as it is."""
-        text = f"Edited on {datetime.fromtimestamp(self._moment, UTC):%d %B}"
+        text = f"Edited on day {self.figures.edits + 1}"
         with closing(connect(self._home.settings.passportal_file)) as connection:
             documents = connection.execute("SELECT id FROM records WHERE type = 'contact' ORDER BY id").fetchall()
             document = self._rng.choice(documents)[0]
@@ -193,14 +209,14 @@ class Month:
         self.edits[document] = text
         self.figures.edits += 1
 
-    def _sync_until_it_succeeds(self, hour: int) -> bool:
+    def _sync_until_it_succeeds(self, tick: int) -> bool:
         """Whether the sync of this tick came to its end, by itself or run again."""
         for attempt in range(1 + RERUNS):
             death = self._death() if self._kills_owed and not attempt else None
             began = time.perf_counter()
             ended = self._run("scheduled", death)
             seconds = time.perf_counter() - began
-            self._note(hour, ended, death)
+            self._note(tick, ended, death)
             if ended.succeeded:
                 if not attempt:
                     self.figures.sync_seconds.append(seconds)
@@ -209,9 +225,10 @@ class Month:
             self._moment += max(60.0, seconds + 1)
         return False
 
-    def _note(self, hour: int, ended: Ended, death: Death | None) -> None:
+    def _note(self, tick: int, ended: Ended, death: Death | None) -> None:
         figures = self.figures
         figures.syncs += 1
+        figures.waited += ended.waits
         figures.done.update(ended.done)
         if ended.killed and death:
             figures.kills[death.kind] += 1
@@ -219,7 +236,7 @@ class Month:
         if ended.error:
             figures.errors[ended.error] += 1
         if ended.defect or (ended.error and ended.error not in EXPECTED_ERRORS) or (ended.killed and not death):
-            figures.defects.append(f"tick {hour}: {ended.defect or ended.message or 'killed'}")
+            figures.defects.append(f"tick {tick}: {ended.defect or ended.message or 'killed'}")
         for endpoint, used in ended.used.items():
             figures.most_counted[endpoint] = max(figures.most_counted[endpoint], used)
 
@@ -234,7 +251,8 @@ class Month:
         environment = self._home.environment.items()
         settings = {name.lower(): value for name, value in environment if name.startswith("BMS_")}
         self._home.sandbox.set_clock(self._moment)
-        return self._ticks.run(Order(verb, settings, self._moment, death))
+        kept_open = self._kept_open and self._home.settings.warehouse_file.exists()
+        return self._ticks.run(Order(verb, settings, self._moment, death, kept_open))
 
     def _must(self, ended: Ended) -> Ended:
         if not ended.succeeded:
@@ -242,14 +260,10 @@ class Month:
         return ended
 
 
-def _entities() -> list[str]:
-    from bms_pipeline.entities import ENTITIES
-
-    return [each.name for each in ENTITIES]
-
-
-def simulate(folder: Path, size: Size, days: int, seed: int) -> tuple[Figures, Truth]:
-    """Such a month in ``folder``: what happened, and what is true at its end."""
+def simulate(
+    folder: Path, size: Size, *, days: int, seed: int, ticks_a_day: int = HOURS_A_DAY, kept_open: bool = False
+) -> tuple[Figures, Truth]:
+    """Such a month in ``folder``: what happened, and what is true at its end (``kept_open``: see ``Order``)."""
     began = time.perf_counter()
     limits = {"BMS_CALLS_PER_HOUR": str(CALLS_PER_HOUR)}
     with (
@@ -257,7 +271,7 @@ def simulate(folder: Path, size: Size, days: int, seed: int) -> tuple[Figures, T
         running_ticks() as ticks,
     ):
         home = Home(folder / "home", sandbox, limits)
-        month = Month(home, ticks, days, seed)
+        month = Month(home, ticks, days=days, ticks_a_day=ticks_a_day, seed=seed, kept_open=kept_open)
         month.begin()
         month.go_by()
         month.end()
@@ -272,20 +286,30 @@ def simulate(folder: Path, size: Size, days: int, seed: int) -> tuple[Figures, T
     return month.figures, truth
 
 
+def report(figures: Figures, truth: Truth) -> str:
+    """The figures as a table, and what is wrong below it."""
+    lines = [f"{what:<42} {much}" for what, much in [*figures.rows(), *truth.rows()]]
+    return "\n".join([*lines, *figures.defects, *truth.problems()])
+
+
 def main() -> None:
     """Print the figures of a month."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=get_args(Size) or SIZES, default="typical")
+    parser.add_argument("--size", choices=SIZES, default="typical")
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ticks-a-day", type=int, default=HOURS_A_DAY)
     parser.add_argument("--folder", type=Path, help="keep everything there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        figures, truth = simulate(options.folder or Path(temporary), options.size, options.days, options.seed)
-    for what, much in [*figures.rows(), *truth.rows()]:
-        print(f"{what:<42} {much}")
-    for defect in [*figures.defects, *truth.problems()]:
-        print(defect)
+        figures, truth = simulate(
+            options.folder or Path(temporary),
+            options.size,
+            days=options.days,
+            seed=options.seed,
+            ticks_a_day=options.ticks_a_day,
+        )
+    print(report(figures, truth))
 
 
 if __name__ == "__main__":

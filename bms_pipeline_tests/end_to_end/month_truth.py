@@ -92,10 +92,10 @@ def compare(
             "SELECT type, client_id, marker, count(*) FROM held.records WHERE marker IS NOT NULL"
             " GROUP BY ALL HAVING count(*) > 1"
         ).fetchall()
-        many = "SELECT type, marker, count(*) FROM held.records WHERE marker IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
-        truth.duplicates += [
-            row for row in connection.execute(many).fetchall() if row[2] > 1 + moved.get((f"{row[0]}s", int(row[1])), 0)
-        ]
+        documents = connection.execute(
+            "SELECT type, marker, count(*) FROM held.records WHERE marker IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
+        ).fetchall()
+        truth.duplicates += [each for each in documents if each[2] > 1 + moved.get((f"{each[0]}s", int(each[1])), 0)]
         truth.edits_gone += connection.execute(
             "SELECT 'contacts', document, text FROM edit LEFT JOIN held.records ON id = document"
             " WHERE map_extract_value(details, 'Job Title') IS DISTINCT FROM text"
@@ -119,13 +119,12 @@ def _compare_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, truth
         return connection.execute(query.format(entity=entity.name, singular=entity.singular)).fetchall()
 
     read = "bms_id, account_id, account_type_id, is_active, modified_on, " + ", ".join(entity.columns)
-    truth.unlike_bms += found(_differences(f"SELECT '{{entity}}' AS entity, {read} FROM {{home}}.bms.{{entity}} WHERE missing_since IS NULL"))
-    truth.decided_otherwise += found(_differences(
-        "SELECT '{entity}' AS entity, bms_id, disposition, client_id, passportal_id FROM {home}.sync.reconciled_{entity}"
-    ))
+    listed = f"SELECT '{{entity}}', {read} FROM {{home}}.bms.{{entity}} WHERE missing_since IS NULL"
+    decided = "SELECT '{entity}', bms_id, disposition, client_id, passportal_id FROM {home}.sync.reconciled_{entity}"
+    truth.unlike_bms += found(_differences(listed))
+    truth.decided_otherwise += found(_differences(decided))
     for rule, query in _QUERIES.items():
-        rows = found(query)
-        getattr(truth, rule).extend(rows)
+        getattr(truth, rule).extend(found(query))
     for column in entity.columns:
         rows = found(_OTHER_VALUES.replace("{column}", column))
         truth.kept += sum(row[-1] for row in rows)
@@ -142,9 +141,7 @@ def _compare_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, truth
 def _differences(query: str) -> str:
     """SQL: what only one of the two homes has, with which."""
     month, fresh = (query.replace("{home}", home) for home in ("month", "fresh"))
-    return (
-        f"SELECT *, 'month' FROM (({month}) EXCEPT ({fresh})) UNION ALL SELECT *, 'fresh' FROM (({fresh}) EXCEPT ({month}))"
-    )
+    return f"SELECT *, 'month' FROM ({month} EXCEPT {fresh}) UNION ALL SELECT *, 'fresh' FROM ({fresh} EXCEPT {month})"
 
 
 _QUERIES = {

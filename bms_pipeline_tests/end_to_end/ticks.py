@@ -6,6 +6,7 @@ starts no thread, and forks a child for each order that it reads.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,9 +27,10 @@ from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.errors import PipelineError
 from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.end_to_end.dying import Steps
 
-Verb = Literal["scheduled", "person", "look"]
+Verb = Literal["scheduled", "prepare", "finish", "look"]
 
 
 class Death(msgspec.Struct):
@@ -40,12 +41,17 @@ class Death(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """One sync: its verb, the settings, the moment (seconds since the epoch) at which its clock starts."""
+    """One sync: its verb, the settings, the moment (seconds since the epoch) at which its clock starts.
+
+    ``kept_open``: the database files stay open while it runs, with one thread each. Opening them takes most of the time
+    of a sync of few records; what is committed is durable all the same, and a kill leaves more to be recovered.
+    """
 
     verb: Verb
     settings: dict[str, str]
     now: float
     death: Death | None = None
+    kept_open: bool = False
 
 
 class Ended(msgspec.Struct):
@@ -80,11 +86,18 @@ def scheduled_sync(settings: Settings) -> Ended:
         return Ended(operations=plan.operations, waits=waits, done={} if waits else _total(sync.finish(settings)))
 
 
-def persons_sync(settings: Settings) -> Ended:
-    """A person has everything created that waits for nothing but a decision, and finishes the plan."""
+def prepare(settings: Settings) -> Ended:
+    """A person has everything created that waits for nothing but a decision, and looks at the plan."""
     with sync.running(settings):
-        plan = sync.prepare(settings, create_unmatched_by="a person")
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, "a person")
+        return Ended(operations=sync.prepare(settings, create_unmatched_by="a person").operations)
+
+
+def finish(settings: Settings) -> Ended:
+    """A person finishes the plan."""
+    with sync.running(settings):
+        warehouse = sync.open_warehouse(settings)
+        plan = sync.current_plan(warehouse)
+        sync.approve(settings, warehouse, sync.open_target(settings), plan.hash, "a person")
         return Ended(operations=plan.operations, done=_total(sync.finish(settings)))
 
 
@@ -93,11 +106,13 @@ def look(settings: Settings) -> Ended:
     return Ended(operations=sync.prepare(settings, full=True).operations)
 
 
-VERBS = {"scheduled": scheduled_sync, "person": persons_sync, "look": look}
+VERBS = {"scheduled": scheduled_sync, "prepare": prepare, "finish": finish, "look": look}
 
 
 def _total(results: dict[Any, dict[str, int]]) -> dict[str, int]:
-    return {each: sum(counts[each] for counts in results.values()) for each in ("created", "adopted", "updated", "failed")}
+    return {
+        each: sum(counts[each] for counts in results.values()) for each in ("created", "adopted", "updated", "failed")
+    }
 
 
 def carry_out(order: Order) -> Ended:
@@ -105,9 +120,11 @@ def carry_out(order: Order) -> Ended:
     settings = Settings(_env_file=None, **order.settings)  # type: ignore[call-arg, arg-type]
     # Waiting between two tries would take hours of a month, and nothing here depends on it.
     sync.BmsClient = partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc, assignment]
-    with time_machine.travel(order.now, tick=True):
+    with time_machine.travel(order.now, tick=True), contextlib.ExitStack() as held:
         death = order.death if order.death and order.death.kind != "seconds" else None
         steps = Steps(int(death.at), death.kind) if death else Steps()  # type: ignore[arg-type]
+        for file in (settings.warehouse_file, settings.passportal_file) if order.kept_open else ():
+            held.enter_context(contextlib.closing(connect(file))).execute("SET threads = 1")
         try:
             ended = VERBS[order.verb](settings)
         except PipelineError as error:
@@ -155,7 +172,7 @@ class Ticks:
         return msgspec.json.decode(self._process.stdout.readline(), type=Ended)
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_ticks() -> Iterator[Ticks]:
     """The process that forks; it ends with the context."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -105,6 +106,23 @@ def test_days_follow_each_other_and_the_same_days_are_the_same() -> None:
             stamps.append(max(json.loads(row)["modifiedOn"] or "" for row in tenant.rows["contacts"]))
     assert one.rows == other.rows
     assert stamps[:3] == sorted(set(stamps[:3]))
+
+
+def test_the_hours_of_a_day_change_about_what_a_day_changes() -> None:
+    tenant = generate("small", 3)
+    happened: Counter[str] = Counter()
+    for hour in range(24):
+        for kind, ids in msgspec.to_builtins(mutate(tenant, hour, hours=1).entities["assets"]).items():
+            happened[kind] += len(ids)
+    # 4 of 400 of each kind a day; one in twenty such days has more than 7 or less than 1 of a kind.
+    assert all(1 <= happened[kind] <= 10 for kind in ("new", "renamed", "moved", "edited", "deactivated"))
+
+
+def test_a_tenant_never_runs_dry() -> None:
+    tenant = generate("small", 3)
+    for day in range(60):
+        mutate(tenant, day)
+    assert all(tenant.rows.values())
 
 
 def test_a_changed_location_need_not_change_its_account() -> None:
