@@ -5,7 +5,7 @@ The truth of the tenant stays what it was when generated; what a mutation did is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Literal, TypeVar
@@ -59,8 +59,13 @@ class Mutations(msgspec.Struct):
 class _Calendar:
     """Later and later moments, each used once, and words that no name had before."""
 
-    def __init__(self, newest: str) -> None:
-        self._now = max(datetime.fromisoformat(newest), EPOCH)
+    def __init__(self, newest: str, spent: int) -> None:
+        self._now = max(datetime.fromisoformat(newest), EPOCH + timedelta(seconds=spent))
+
+    @property
+    def spent(self) -> int:
+        """The latest moment that was used, in seconds."""
+        return int((self._now - EPOCH).total_seconds())
 
     def stamp(self) -> str:
         """The next moment."""
@@ -70,7 +75,7 @@ class _Calendar:
     def word(self) -> str:
         """A word from the next moment."""
         self.stamp()
-        number = int((self._now - EPOCH).total_seconds())
+        number = self.spent
         letters = ""
         while number:
             number, rest = divmod(number, len(_LETTERS))
@@ -104,8 +109,13 @@ class _Mutation:
         self.changes = {each.name: Changes() for each in ENTITIES}
         self._accounts = [msgspec.json.decode(row, type=Account) for row in tenant.rows["accounts"]]
         self._standings = {name: _standings(tenant.rows[name]) for name in ("contacts", "assets")}
-        self._calendar = _Calendar(self._newest_stamp())
-        self._newest_location_id = max(each.id for account in self._accounts for each in account.locations or [])
+        self._employees = [msgspec.json.decode(row, type=Employee) for row in tenant.rows["employees"]]
+        self._calendar = _Calendar(self._newest_stamp(), tenant.spent.get("stamp", 0))
+        self._note_ids("accounts", self._accounts)
+        self._note_ids("locations", [each for account in self._accounts for each in account.locations or []])
+        self._note_ids("employees", self._employees)
+        for name, standings in self._standings.items():
+            self._note_ids(name, standings)
         self._location_names: dict[int, str | None] = {}
         self._old_location_names: dict[tuple[int, str | None], str | None] = {}
         self._deleted_accounts: set[int] = set()
@@ -119,6 +129,16 @@ class _Mutation:
         self._change_employees()
         self._change_children("contacts", Contact, self._edit_contact, self._rename_contact, self._new_contact)
         self._change_children("assets", Asset, self._edit_asset, self._rename_asset, self._new_asset)
+        self._tenant.spent["stamp"] = self._calendar.spent
+
+    def _note_ids(self, kind: str, records: Iterable[Account | Location | Employee | _Standing]) -> None:
+        """Keep the highest id of each kind in mind beyond the life of its record: none is ever given twice."""
+        spent = self._tenant.spent
+        spent[kind] = max(spent.get(kind, 0), max((each.id for each in records), default=0))
+
+    def _new_id(self, kind: str) -> int:
+        self._tenant.spent[kind] += 1
+        return self._tenant.spent[kind]
 
     def _newest_stamp(self) -> str:
         found = [each.modified_on or "" for each in self._standings["contacts"]]
@@ -163,9 +183,8 @@ class _Mutation:
             for location in account.locations or []:
                 self.changes["locations"].note("deleted", location.id)
         self._accounts = [each for each in self._accounts if each.id not in self._deleted_accounts]
-        next_id = max(each.id for each in self._accounts + drawn["deleted"]) + 1
-        for account_id in range(next_id, next_id + len(drawn["edited"])):
-            self._new_account(account_id)
+        for _ in drawn["edited"]:
+            self._new_account(self._new_id("accounts"))
 
     def _edit_account(self, account: Account) -> None:
         """Another telephone number, which is that of its main location."""
@@ -231,8 +250,7 @@ class _Mutation:
             self._calendar.sign(account)
 
     def _new_location(self, *, is_main: bool) -> Location:
-        self._newest_location_id += 1
-        location_id = self._newest_location_id
+        location_id = self._new_id("locations")
         address = Address(id=location_id, address1="New Street 1", phone=self._phone(), is_main=True, is_billing=False)
         location = Location(
             id=location_id,
@@ -249,8 +267,7 @@ class _Mutation:
 
     def _change_employees(self) -> None:
         noted = self.changes["users"]
-        employees = [msgspec.json.decode(row, type=Employee) for row in self._tenant.rows["employees"]]
-        next_id = max(each.id for each in employees) + 1
+        employees = self._employees
         drawn = self._draw(
             [each for each in employees if each.is_active], "deleted", "deactivated", "renamed", "edited"
         )
@@ -264,7 +281,7 @@ class _Mutation:
         for employee in drawn["edited"]:
             employee.email_address = f"{self._calendar.word().lower()}@sandbox-msp.example"
         kept = [each for each in employees if each not in drawn["deleted"]]
-        for employee_id in range(next_id, next_id + len(drawn["edited"])):
+        for employee_id in [self._new_id("employees") for _ in drawn["edited"]]:
             word = self._calendar.word()
             kept.append(Employee(id=employee_id, first_name="Nova", last_name=word, username=word, is_active=True))
             noted.note("new", employee_id)
@@ -282,7 +299,6 @@ class _Mutation:
     ) -> None:
         rows, standings, noted = self._tenant.rows[entity], self._standings[entity], self.changes[entity]
         decoder = msgspec.json.Decoder(kind)
-        next_id = max(each.id for each in standings) + 1
         self._carry_along(entity, decoder)
         clients = self._clients()
         homes = {each.id for each in clients}
@@ -308,7 +324,7 @@ class _Mutation:
                 rows[position] = record.encode()
                 noted.note(change, record.id)
         self._delete(entity, drawn["deleted"])
-        for record_id in range(next_id, next_id + len(drawn["edited"])):
+        for record_id in [self._new_id(entity) for _ in drawn["edited"]]:
             record = make(record_id, self._rng.choice(clients))
             self._stamp_child(record)
             rows.append(record.encode())

@@ -118,11 +118,14 @@ def test_the_hours_of_a_day_change_about_what_a_day_changes() -> None:
     assert all(1 <= happened[kind] <= 10 for kind in ("new", "renamed", "moved", "edited", "deactivated"))
 
 
-def test_a_tenant_never_runs_dry() -> None:
+def test_a_tenant_never_runs_dry_and_gives_no_id_twice() -> None:
     tenant = generate("small", 3)
+    given: Counter[tuple[str, int]] = Counter()
     for day in range(60):
-        mutate(tenant, day)
+        for entity, changes in mutate(tenant, day).entities.items():
+            given.update((entity, each) for each in changes.new)
     assert all(tenant.rows.values())
+    assert set(given.values()) == {1}
 
 
 def test_a_changed_location_need_not_change_its_account() -> None:
