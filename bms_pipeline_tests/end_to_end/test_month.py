@@ -18,7 +18,7 @@ def test_a_day_of_kills_failing_calls_and_an_outage_leaves_nothing_wrong(tmp_pat
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(14_400)
 @pytest.mark.parametrize(("size", "days", "seed"), [("small", 4, 2), ("small", 4, 3), ("typical", 30, 1)])
 def test_a_month_leaves_nothing_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], size: Size, days: int, seed: int
