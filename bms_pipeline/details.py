@@ -95,7 +95,7 @@ def land(settings: Settings, warehouse: Warehouse, list_call: ListCall) -> Lande
         with warehouse.transaction() as connection:
             landed = stored.land(connection, entity, files)
             if landed.changed:
-                count_input(connection, f"bms.{entity.name}")
+                count_input(connection, f"bms.{entity.name}", now())
         for each in files:
             each.unlink(missing_ok=True)
     return landed

@@ -213,7 +213,7 @@ def _land(
         }
         for name, changes in landed.items():
             if changes.anything_changed:
-                landing.count_input(connection, f"bms.{name}")
+                landing.count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $unknown, $set_aside, $now",
@@ -240,8 +240,9 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     target.snapshot(entity, file)
     with warehouse.transaction() as connection:
-        count = landing.land_snapshot(connection, entity, file)
-        journal.settle_unknown(connection, entity, now())
+        landed_at = now()
+        count = landing.land_snapshot(connection, entity, file, landed_at)
+        journal.settle_unknown(connection, entity, landed_at)
     file.unlink()
     return count
 
@@ -546,7 +547,7 @@ def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
     rows = [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
     with warehouse.transaction() as connection:
         if landing.land_account_types(connection, rows):
-            landing.count_input(connection, "bms.account_types")
+            landing.count_input(connection, "bms.account_types", now())
 
 
 def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:

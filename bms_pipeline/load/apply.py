@@ -99,20 +99,19 @@ def load_entity(
     while True:
         # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
-            journal.record_outcomes(connection, entity, plan.plan_id, found, why, now())
-            batch = (
-                journal.next_batch(
+            moment = now()
+            journal.record_outcomes(connection, entity, plan.plan_id, found, why, moment)
+            batch = None
+            if total:
+                batch = journal.next_batch(
                     connection,
                     entity,
                     plan.plan_id,
                     target.batch_size,
-                    now(),
+                    moment,
                     approved=plan.approved,
                     clients=clients,
                 )
-                if total
-                else None
-            )
             if batch is None:
                 journal.remember_agreement(connection, entity, clients)
         done += len(found)

@@ -183,7 +183,7 @@ def _take(
         raise _refused(refused, len(decisions))
     taken = _write_ledger(connection, entities, by, now)
     if taken:
-        count_input(connection, "decisions")
+        count_input(connection, "decisions", now)
     return Taken(taken, len(decisions) - taken, comparison.changes(connection, entities))
 
 

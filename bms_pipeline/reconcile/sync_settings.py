@@ -81,7 +81,7 @@ def store_sync_setting(connection: duckdb.DuckDBPyConnection, name: str, value: 
     """Store one setting; a plan made before becomes stale."""
     connection.execute("DELETE FROM sync.settings WHERE name = ?", [name])
     connection.execute("INSERT INTO sync.settings VALUES (?, ?, ?)", [name, json.dumps(value), now])
-    count_input(connection, "settings")
+    count_input(connection, "settings", now)
 
 
 @dataclass(frozen=True)

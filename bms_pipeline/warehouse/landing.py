@@ -230,7 +230,7 @@ def land_account_types(
     return True
 
 
-def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path) -> int:
+def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
     """Replace ``passportal.<entity>`` by the Parquet ``file`` that the target left; the number of records.
 
     The file has ``passportal_id, client_id, bms_id, last_modified`` and the entity's columns.
@@ -255,18 +255,18 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     if differences:
         connection.execute(f"TRUNCATE {table}")
         connection.execute(f"INSERT INTO {table} ({selected}) SELECT {selected} FROM incoming")
-        count_input(connection, f"passportal.{entity.name}")
+        count_input(connection, f"passportal.{entity.name}", now)
     connection.execute("DROP TABLE incoming")
     return int(count)
 
 
-def count_input(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime) -> None:
     """Remember that an input of the plan changed."""
     connection.execute(
-        "MERGE INTO sync.inputs USING (SELECT ? AS name) AS changed USING (name)"
-        " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = now()"
-        " WHEN NOT MATCHED THEN INSERT VALUES (changed.name, 1, now())",
-        [name],
+        "MERGE INTO sync.inputs USING (SELECT $name AS name) AS changed USING (name)"
+        " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = $now"
+        " WHEN NOT MATCHED THEN INSERT VALUES (changed.name, 1, $now)",
+        {"name": name, "now": now},
     )
 
 

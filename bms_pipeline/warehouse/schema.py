@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from importlib import resources
 
 import duckdb
@@ -166,7 +167,10 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         number = re.match(r"(\d+)_.*\.sql$", file.name)
         if number and int(number.group(1)) not in applied:
             connection.execute(file.read_text(encoding="utf-8"))
-            connection.execute("INSERT INTO main.migrations VALUES (?, ?, now())", [int(number.group(1)), file.name])
+            connection.execute(
+                "INSERT INTO main.migrations VALUES (?, ?, ?)",
+                [int(number.group(1)), file.name, datetime.now(UTC).replace(tzinfo=None)],
+            )
     _add_declared_columns(connection)
 
 

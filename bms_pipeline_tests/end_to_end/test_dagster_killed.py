@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ class Dagster:
     def stop(self) -> None:
         """Kill all of it, and wait until it is gone."""
         for each in self.processes():
-            with psutil_gone():
+            with suppress(psutil.NoSuchProcess):
                 each.kill()
         if self.process is not None:
             self.process.wait(30)
@@ -97,14 +97,6 @@ class Dagster:
     def status(self, run: str) -> str:
         """The status of a run."""
         return next(str(each["status"]) for each in self.runs() if each["runId"] == run)
-
-
-@contextmanager
-def psutil_gone() -> Iterator[None]:
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        pass
 
 
 def until(happened: Callable[[], Any], what: str, seconds: float) -> None:
@@ -148,7 +140,7 @@ def test_a_minute_after_a_kill_and_a_restart_the_next_tick_works(dagster: Dagste
     killed = [each for each in dagster.processes() if VICTIMS[victim](" ".join(each.cmdline()))]
     assert killed, [each.cmdline() for each in dagster.processes()]
     for each in killed:
-        with psutil_gone():
+        with suppress(psutil.NoSuchProcess):
             os.kill(each.pid, signal.SIGKILL)
     dagster.home.sandbox.behave(latency_seconds=0)
     restarted = time.time()
@@ -161,9 +153,7 @@ def test_a_minute_after_a_kill_and_a_restart_the_next_tick_works(dagster: Dagste
 
     until(worked, f"a run that started by itself after the kill of the {victim} succeeded", 2 * MINUTE)
     seconds = time.time() - restarted
-    print(
-        f"\n{victim}: {len(killed)} processes killed; the next run that started by itself was over after {seconds:.0f} s"
-    )
+    print(f"\n{victim}: {len(killed)} processes killed; the next run by itself was over after {seconds:.0f} s")
     assert seconds <= MINUTE + 15, "the schedule ticks once a minute, and the run takes some seconds"
     until(lambda: dagster.status(run) in ("FAILURE", "SUCCESS"), "the killed run is known to be over", MINUTE)
     assert dagster.home.call("status").returncode == 0
