@@ -1,6 +1,6 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|suggestions|details`` runs one part; ``--records`` sets the sizes to land and to
+``python -m benchmarks landing|tenant|backfill|suggestions|details`` runs one part; ``--records`` sets the sizes to land and to
 suggest for.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import details, whole_tenant
+from benchmarks import backfill, details, whole_tenant
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -128,7 +128,7 @@ def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "part", nargs="?", choices=("landing", "tenant", "suggestions", "details", "all"), default="all"
+        "part", nargs="?", choices=("landing", "tenant", "backfill", "suggestions", "details", "all"), default="all"
     )
     parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
@@ -143,6 +143,10 @@ def main() -> None:
         for count in options.records or [10_000] if options.part == "suggestions" else [10_000]:
             suggestions("companies", count)
             suggestions("people", count // 2)
+    if options.part in ("backfill", "all"):
+        for size in ("typical", "large") if options.part == "all" else (options.size,):
+            for what, figure, target in backfill.measured(size):
+                said(what, figure, target)
     if options.part in ("details", "all"):
         read_details(50_000)
 
