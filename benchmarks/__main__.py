@@ -127,29 +127,47 @@ def said(what: str, figure: float, target: str) -> None:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "part", nargs="?", choices=("landing", "tenant", "backfill", "suggestions", "details", "all"), default="all"
-    )
+    parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
     options = parser.parse_args()
-    if options.part in ("landing", "all"):
-        for count in options.records or [100_000, 1_000_000]:
-            landing(count)
-    if options.part in ("tenant", "all"):
-        for what, figure, target in whole_tenant.measured(options.size):
-            said(what, figure, target)
-    if options.part in ("suggestions", "all"):
-        for count in options.records or [10_000] if options.part == "suggestions" else [10_000]:
-            suggestions("companies", count)
-            suggestions("people", count // 2)
-    if options.part in ("backfill", "all"):
-        for size in ("typical", "large") if options.part == "all" else (options.size,):
-            for what, figure, target in backfill.measured(size):
-                said(what, figure, target)
-    if options.part in ("details", "all"):
-        read_details(50_000)
+    for part in PARTS if options.part == "all" else (options.part,):
+        PARTS[part](options)
 
+
+def _landing(options: argparse.Namespace) -> None:
+    for count in options.records or [100_000, 1_000_000]:
+        landing(count)
+
+
+def _tenant(options: argparse.Namespace) -> None:
+    for what, figure, target in whole_tenant.measured(options.size):
+        said(what, figure, target)
+
+
+def _backfill(options: argparse.Namespace) -> None:
+    for size in ("typical", "large") if options.part == "all" else (options.size,):
+        for what, figure, target in backfill.measured(size):
+            said(what, figure, target)
+
+
+def _suggestions(options: argparse.Namespace) -> None:
+    for count in options.records if options.records and options.part == "suggestions" else [10_000]:
+        suggestions("companies", count)
+        suggestions("people", count // 2)
+
+
+def _details(options: argparse.Namespace) -> None:
+    read_details(50_000)
+
+
+PARTS = {
+    "landing": _landing,
+    "tenant": _tenant,
+    "backfill": _backfill,
+    "suggestions": _suggestions,
+    "details": _details,
+}
 
 if __name__ == "__main__":
     main()
