@@ -41,14 +41,15 @@ class Dagster:
     def start(self) -> float:
         """Start it and wait until it answers; the moment at which it was started."""
         started = time.time()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bms_pipeline.cli", "dev", "--port", str(self.port)],
-            env={**self.home.environment, "BMS_PIPELINE_SYNC_CRON": "* * * * *"},
-            cwd=self.home.folder,
-            stdout=(self.home.folder / "dev.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.home.folder / "dev.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bms_pipeline.cli", "dev", "--port", str(self.port)],
+                env={**self.home.environment, "BMS_PIPELINE_SYNC_CRON": "* * * * *"},
+                cwd=self.home.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         until(lambda: self.answers(), "the web server answers", 120)
         return started
 
