@@ -1,4 +1,4 @@
-"""The details of a whole tenant, for hours and days on a virtual clock, killed again and again: what the issue promises."""
+"""The details of a whole tenant, for a day and a half on a virtual clock, killed again and again."""
 
 from __future__ import annotations
 
