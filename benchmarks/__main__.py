@@ -116,7 +116,9 @@ def read_details(assets: int, limit: int = 1500, kills: int = 10) -> None:
     )
     said(f"virtual hours at {limit:,} calls an hour", found.hours, f"≤ {34 * assets / 50_000:.1f}")
     said(f"calls made ÷ necessary ({found.calls - found.assets} lost in flight)", found.calls / found.assets, "1.00")
-    said(f"hourly lists of all assets meanwhile disturbed, of {found.lists}", found.lists_disturbed, "0")
+    said(f"hourly lists of all assets meanwhile disturbed, of {found.lists}", len(found.disturbed), "0")
+    for why in found.disturbed:
+        out.print(f"    {why}")
 
 
 def said(what: str, figure: float, target: str) -> None:

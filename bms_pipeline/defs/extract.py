@@ -191,6 +191,7 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
         "calls necessary": manifest.calls_necessary,
         "unknown fields": len(landed.unknown_fields),
         "schema drift": ", ".join(landed.unknown_fields) or "none",
+        **({"details landed": extracted.details.read} if entity.details else {}),
         "next": dg.MetadataValue.md(f"[reconciled_{entity.name}](/assets/reconciled_{entity.name}) decides on them."),
     }
 

@@ -111,15 +111,21 @@ def test_from_then_on_bms_goes_ahead_as_with_any_field(later: dict[int, Operatio
 # What takes a world of its own
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def unread(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One asset, adopted with a manufacturer and without a model, before its details were read."""
-    with opened_world(tmp_path / "home", entities=(CLIENTS, ASSET_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("unread"), entities=(CLIENTS, ASSET_RECORDS)) as world:
         world.accounts, world.assets = [account(1, "Acme")], [asset(1, 1, "PC-1")]
         world.passportal_holds(
             clients=[in_passportal("C1", "Acme")], assets=[in_passportal("P1", "PC-1", "C1", manufacturer="HP")]
         )
         world.cycle()
+    return world
+
+
+@pytest.fixture
+def world(unread: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=unread) as world:
         yield world
 
 
@@ -141,14 +147,7 @@ def test_an_update_of_another_field_before_the_details_are_read_settles_nothing_
     assert (found.changes, found.kept) == ({"model": (None, "X1")}, {"manufacturer": ("Dell", "HP")})
 
 
-def test_dates_are_days(world: World) -> None:
-    world.answer_details(
-        {1: {"acquisitionDate": "2024-02-29T00:00:00", "warrantyExpirationDate": "0001-01-01T00:00:00"}}
-    )
-    world.plan()
-    assert world.operations("assets")[1].changes == {"purchase_date": (None, "2024-02-29")}
-
-
+@pytest.mark.soak
 def test_a_completed_detail_can_be_taken_back_and_is_not_written_again(world: World) -> None:
     world.answer_details({1: {"modelNumber": "X1"}})
     world.cycle()
@@ -172,14 +171,3 @@ def test_completing_all_records_opens_no_breaker_and_changing_them_does(world: W
     world.plan()
     with pytest.raises(BreakerOpen, match="update 20 of 20 matched assets"):
         world.load()
-
-
-def test_a_changed_row_keeps_its_details_and_wants_them_anew(world: World) -> None:
-    world.answer_details({1: {"modelNumber": "X1"}})
-    world.cycle()
-    assert world.query("SELECT changed_at FROM bms.assets") == [(None,)]
-    world.assets = [asset(1, 1, "PC-1", ipAddress="10.0.0.1")]
-    world.cycle()
-    assert world.query("SELECT model, primary_ip, changed_at > details_read_at FROM bms.assets") == [
-        ("X1", "10.0.0.1", True)
-    ]

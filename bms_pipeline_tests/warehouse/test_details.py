@@ -119,6 +119,23 @@ def test_a_problem_takes_nothing_away(world: World) -> None:
     assert now() - state["oldest_read_at"] < timedelta(minutes=5)
 
 
+def test_dates_land_as_days_and_the_zero_date_as_none(world: World) -> None:
+    dates = {"acquisitionDate": "2024-02-29T00:00:00", "warrantyExpirationDate": "0001-01-01T00:00:00"}
+    world.answer_details({1: dates, 2: {"acquisitionDate": "last spring"}})
+    land(world)
+    found = world.query("SELECT purchase_date, expiration_date FROM bms.assets WHERE bms_id < 3 ORDER BY bms_id")
+    assert found == [("2024-02-29", None), ("last spring", None)]
+
+
+def test_a_changed_row_keeps_its_details(world: World) -> None:
+    world.answer_details({1: {"modelNumber": "X1"}})
+    land(world)
+    world.assets[0] = asset(1, 1, "PC-1", ipAddress="10.0.0.1")
+    world.land()
+    found = world.query("SELECT model, primary_ip, changed_at > details_read_at FROM bms.assets WHERE bms_id < 3")
+    assert set(found) == {("X1", "10.0.0.1", True), (None, None, None)}
+
+
 def test_hostile_text_lands_as_it_is(world: World) -> None:
     odd = "'\"\x01\u202e<b>\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")
     world.answer_details({1: {"brand": odd}})
