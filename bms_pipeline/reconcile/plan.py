@@ -269,49 +269,48 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 
 
 def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
-    def changed_in_bms(column: str) -> str:
-        """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not."""
-        return (
-            f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN l.bms_id IS NULL"
-            f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
-            f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
-        )
-
-    def written(column: str) -> str:
-        match settings.owner(entity.name, column):
-            case "bms_wins":
-                return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
-            case "passportal_wins":
-                return "false"
-            case "fill_if_empty":
-                return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
-            case _:
-                return changed_in_bms(column)
-
-    def kept(column: str) -> str:
-        # Names that are identical as matching understands it need no mention.
-        differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
-        there = f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column}"
-        return f"({there} AND {differs} AND NOT {written(column)})"
+    columns = entity.columns
+    owners = {column: settings.owner(entity.name, column) for column in columns}
+    kept = {column: f"keeps_{column}" for column in columns}
 
     def value(column: str) -> str:
-        chosen = f"CASE WHEN operation = 'create' OR r.disposition = 'matched' AND {written(column)}"
-        return f"{chosen} THEN p.{column} END AS before_{column}, {chosen} THEN b.{column} END AS after_{column}"
+        chosen = f"CASE WHEN operation = 'create' OR is_matched AND writes_{column}"
+        return f"{chosen} THEN passportal_{column} END AS before_{column}, {chosen} THEN bms_{column} END AS after_{column}"
 
-    columns = entity.columns
     return sql.read("plan_operations").format(
         entity=entity.name,
-        values=", ".join(value(each) for each in columns),
+        compared=", ".join(_compared(column, owners[column]) for column in columns),
+        anything_written=" OR ".join(f"writes_{column}" for column in columns),
+        anything_kept=" OR ".join(kept.values()),
+        # What BMS changed and Passportal did not; where a side owns the field, that is not why it is written.
+        bms_changed=" OR ".join(f"writes_{each}" for each in columns if owners[each] == "last_edit") or "false",
         kept=", ".join(
-            f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': b.{each}, 'passportal': p.{each}}} END"
+            f"CASE WHEN {kept[each]} THEN {{'field': '{each}', 'bms': bms_{each}, 'passportal': passportal_{each}}} END"
             for each in columns
         ),
-        anything_written=" OR ".join(written(each) for each in columns),
-        bms_changed=" OR ".join(
-            changed_in_bms(each) for each in columns if settings.owner(entity.name, each) == "last_edit"
-        )
-        or "false",
-        anything_kept=" OR ".join(kept(each) for each in columns),
+        values=", ".join(value(each) for each in columns),
+    )
+
+
+def _compared(column: str, owner: str) -> str:
+    """SQL for both sides' values of a field and whether BMS's is written, or not written although it differs."""
+    bms, passportal = f"b.{column}", f"p.{column}"
+    differs = f"({bms} IS NOT NULL AND {bms} IS DISTINCT FROM {passportal})"
+    # BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
+    changed_in_bms = (
+        f"{differs} AND CASE WHEN l.bms_id IS NULL THEN {passportal} IS NULL ELSE {bms} IS DISTINCT FROM l.bms_{column}"
+        f" AND {passportal} IS NOT DISTINCT FROM l.passportal_{column} END"
+    )
+    written = {
+        "bms_wins": differs,
+        "passportal_wins": "false",
+        "fill_if_empty": f"{differs} AND {passportal} IS NULL",
+    }.get(owner, changed_in_bms)
+    # Names that are identical as matching understands it need no mention.
+    mentioned = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
+    return (
+        f"{bms} AS bms_{column}, {passportal} AS passportal_{column}, {written} AS writes_{column},"
+        f" {differs} AND {mentioned} AND NOT ({written}) AS keeps_{column}"
     )
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.warehouse import keys
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
@@ -23,8 +24,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "is_active": "BOOLEAN",
         "modified_on": "VARCHAR",
-        "name_key": "VARCHAR",
-        **dict.fromkeys(entity.keys, "VARCHAR"),
+        **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
         "json": "JSON",
         "first_seen": "TIMESTAMP",
         "missing_since": "TIMESTAMP",
@@ -39,8 +39,7 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "bms_id": "BIGINT",
         "last_modified": "VARCHAR",
-        "name_key": "VARCHAR",
-        **dict.fromkeys(entity.keys, "VARCHAR"),
+        **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
     }
 
 
@@ -139,6 +138,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(file.read_text(encoding="utf-8"))
             connection.execute("INSERT INTO main.migrations VALUES (?, ?, now())", [int(number.group(1)), file.name])
     _add_declared_columns(connection)
+    keys.bring_up_to_date(connection)
 
 
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
