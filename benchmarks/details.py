@@ -72,7 +72,7 @@ class VirtualClock:
 
 @dataclass
 class Figures:
-    """What it came to. ``hours`` are virtual, until the last detail was read; ``disturbed``: why a list is not whole."""
+    """What it came to. ``hours`` are virtual, to the last detail read; ``disturbed``: why a list is not whole."""
 
     assets: int
     hours: float = 0.0

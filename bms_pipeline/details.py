@@ -21,7 +21,7 @@ from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import details as stored
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.details import LandedDetails
-from bms_pipeline.warehouse.landing import count_input
+from bms_pipeline.warehouse.inputs import count_input
 
 DETAILED: tuple[tuple[Entity, DetailCall], ...] = tuple((each, each.details) for each in ENTITIES if each.details)
 """The entities that have a detail call, with it."""

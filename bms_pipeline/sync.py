@@ -44,6 +44,7 @@ from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.details import LandedDetails
+from bms_pipeline.warehouse.inputs import count_input
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -213,7 +214,7 @@ def _land(
         }
         for name, changes in landed.items():
             if changes.anything_changed:
-                landing.count_input(connection, f"bms.{name}", landed_at)
+                count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $unknown, $set_aside, $now",
@@ -547,7 +548,7 @@ def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
     rows = [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
     with warehouse.transaction() as connection:
         if landing.land_account_types(connection, rows):
-            landing.count_input(connection, "bms.account_types", now())
+            count_input(connection, "bms.account_types", now())
 
 
 def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:

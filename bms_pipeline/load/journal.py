@@ -15,7 +15,7 @@ import duckdb
 from bms_pipeline.entities import Entity
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.reconcile.undo import TAKEN_BACK
-from bms_pipeline.warehouse import names, schema, sql
+from bms_pipeline.warehouse import keys, schema, sql
 
 
 @dataclass(frozen=True)
@@ -206,20 +206,17 @@ def _bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: En
         f"CASE WHEN {_taken_back(each)} THEN {_after(each)} ELSE coalesce({_after(each)}, p.{each}) END AS {each}"
         for each in entity.columns
     )
-    columns = list(schema.passportal_columns(entity))
-    keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     connection.execute(
         f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
     )
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE written AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"
-        f" (SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
+        f"CREATE OR REPLACE TEMP TABLE written AS"
+        f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
         f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
-        f" p.last_modified FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id)"
+        f" p.last_modified FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
     )
     connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
-    selected = ", ".join(columns)
-    connection.execute(f"INSERT INTO {table} ({selected}) SELECT {selected} FROM written")
+    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'FROM written')}")
 
 
 def _remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:

@@ -16,7 +16,7 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.errors import SettingsError
-from bms_pipeline.warehouse.landing import count_input
+from bms_pipeline.warehouse.inputs import count_input
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;
 # contacts and locations have none there and are created while their sync is on.

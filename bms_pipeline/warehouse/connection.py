@@ -59,8 +59,7 @@ class Warehouse:
                 self._prepare()
             connection = connect(self.file, self._wait_seconds)
             try:
-                with contextlib.suppress(duckdb.CatalogException):  # another connection of this process made it
-                    connection.create_function("fold_name", names.fold_name_for_sql, ["VARCHAR"], "VARCHAR")
+                names.make_known(connection)
                 yield connection
             finally:
                 connection.close()

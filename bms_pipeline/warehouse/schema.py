@@ -9,7 +9,7 @@ from importlib import resources
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import keys, sql
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
@@ -25,8 +25,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "is_active": "BOOLEAN",
         "modified_on": "VARCHAR",
-        "name_key": "VARCHAR",
-        **dict.fromkeys(entity.keys, "VARCHAR"),
+        **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
         "json": "JSON",
         "first_seen": "TIMESTAMP",
         "missing_since": "TIMESTAMP",
@@ -59,8 +58,7 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "bms_id": "BIGINT",
         "last_modified": "VARCHAR",
-        "name_key": "VARCHAR",
-        **dict.fromkeys(entity.keys, "VARCHAR"),
+        **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
     }
 
 
@@ -163,15 +161,17 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the database to this version; does nothing where it is already there."""
     connection.execute("CREATE TABLE IF NOT EXISTS main.migrations (number BIGINT, name VARCHAR, applied_at TIMESTAMP)")
     applied = {row[0] for row in connection.execute("SELECT number FROM main.migrations").fetchall()}
+    now = datetime.now(UTC).replace(tzinfo=None)
     for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda each: each.name):
         number = re.match(r"(\d+)_.*\.sql$", file.name)
         if number and int(number.group(1)) not in applied:
             connection.execute(file.read_text(encoding="utf-8"))
             connection.execute(
                 "INSERT INTO main.migrations VALUES (?, ?, ?)",
-                [int(number.group(1)), file.name, datetime.now(UTC).replace(tzinfo=None)],
+                [int(number.group(1)), file.name, now],
             )
     _add_declared_columns(connection)
+    keys.bring_up_to_date(connection, now)
 
 
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
