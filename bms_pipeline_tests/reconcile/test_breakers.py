@@ -170,7 +170,8 @@ def incompletely(world: World) -> None:
     with world.warehouse.transaction() as connection:
         connection.execute(
             "INSERT INTO sync.sweeps BY NAME SELECT * REPLACE (false AS complete, 'drift' AS reason,"
-            " landed_at + INTERVAL 1 SECOND AS landed_at) FROM sync.sweeps WHERE list_call IN ('accounts', 'contacts')"
+            " landed_at + INTERVAL 1 MICROSECOND AS landed_at) FROM sync.sweeps"
+            " WHERE list_call IN ('accounts', 'contacts')"
             " QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1"
         )
 
