@@ -141,27 +141,31 @@ def remember_agreement(
     And where details were read for the first time: what both sides have of them now. ``clients``: only inside these,
     by BMS account id.
     """
-    columns = ", ".join(
-        f"bms_{each} = CASE WHEN b.{each} = p.{each} THEN b.{each} ELSE bms_{each} END,"
-        f" passportal_{each} = CASE WHEN b.{each} = p.{each} THEN p.{each} ELSE passportal_{each} END"
-        for each in entity.columns
-    )
-    agreeing = " OR ".join(
-        f"(b.{each} = p.{each} AND"
-        f" (l.bms_{each} IS DISTINCT FROM b.{each} OR l.passportal_{each} IS DISTINCT FROM p.{each}))"
-        for each in entity.columns
-    )
+    table = f"sync.loaded_{entity.name}"
     joined = (
         f"bms.{entity.name} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
         f" JOIN passportal.{entity.name} p ON p.passportal_id = m.passportal_id"
         " AND ($clients IS NULL OR b.account_id IN (SELECT unnest($clients)))"
     )
-    table = f"sync.loaded_{entity.name}"
-    connection.execute(
-        f"UPDATE {table} SET {columns} FROM {joined} WHERE {table}.bms_id = b.bms_id"
-        f" AND b.bms_id IN (SELECT l.bms_id FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing})",
-        {"clients": clients and list(clients)},
+    values = {"clients": clients and list(clients)}
+    agreeing = " OR ".join(
+        f"(b.{each} = p.{each} AND"
+        f" (l.bms_{each} IS DISTINCT FROM b.{each} OR l.passportal_{each} IS DISTINCT FROM p.{each}))"
+        for each in entity.columns
     )
+    # Found first, because they are few and the table is not.
+    agreed = ", ".join(f"CASE WHEN b.{each} = p.{each} THEN b.{each} END AS {each}" for each in entity.columns)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE agreed AS SELECT b.bms_id, {agreed}"
+        f" FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing}",
+        values,
+    )
+    columns = ", ".join(
+        f"{side}_{each} = coalesce(agreed.{each}, {side}_{each})"
+        for each in entity.columns
+        for side in ("bms", "passportal")
+    )
+    connection.execute(f"UPDATE {table} SET {columns} FROM agreed WHERE {table}.bms_id = agreed.bms_id")
     if entity.details:
         met = ", ".join(
             f"bms_{each.name} = {_first_base(each.name)}, passportal_{each.name} = p.{each.name}"
@@ -170,7 +174,7 @@ def remember_agreement(
         connection.execute(
             f"UPDATE {table} SET with_details = true, {met} FROM {joined} WHERE {table}.bms_id = b.bms_id"
             f" AND b.details_read_at IS NOT NULL AND {table}.with_details IS NOT true",
-            {"clients": clients and list(clients)},
+            values,
         )
 
 
