@@ -1,6 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|suggestions`` runs one part; ``--records`` sets the sizes of the first and last.
+``python -m benchmarks landing|tenant|backfill|suggestions|details`` runs one part; ``--records`` sets the sizes to land
+and to suggest for, ``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import whole_tenant
+from benchmarks import backfill, details, whole_tenant
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -106,6 +107,20 @@ def suggestions(kind: str, count: int) -> None:
         out.print(f"  {first}: [bold]{ours[first]:.4f}[/] (target {wanted})")
 
 
+def read_details(assets: int, limit: int = 1500, kills: int = 10) -> None:
+    """Read all details inside the limit, on a virtual clock, interrupted by SIGKILL."""
+    found = details.measured(assets, limit, kills)
+    out.print(
+        f"{found.landed:,} of {found.assets:,} details read and landed in {found.runs} runs, {found.kills} of them"
+        f" killed; {found.in_passportal:,} assets completed in Passportal; took {found.seconds:.0f} s"
+    )
+    said(f"virtual hours at {limit:,} calls an hour", found.hours, f"≤ {34 * assets / 50_000:.1f}")
+    said(f"calls made ÷ necessary ({found.calls - found.assets} lost in flight)", found.calls / found.assets, "1.00")
+    said(f"hourly lists of all assets meanwhile disturbed, of {found.lists}", len(found.disturbed), "0")
+    for why in found.disturbed:
+        out.print(f"    {why}")
+
+
 def said(what: str, figure: float, target: str) -> None:
     """Print one figure beside its target."""
     out.print(f"  {what}: [bold]{figure:.2f}[/] (target {target})")
@@ -114,21 +129,47 @@ def said(what: str, figure: float, target: str) -> None:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("landing", "tenant", "suggestions", "all"), default="all")
+    parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
     options = parser.parse_args()
-    if options.part in ("landing", "all"):
-        for count in options.records or [100_000, 1_000_000]:
-            landing(count)
-    if options.part in ("tenant", "all"):
-        for what, figure, target in whole_tenant.measured(options.size):
-            said(what, figure, target)
-    if options.part in ("suggestions", "all"):
-        for count in options.records or [10_000] if options.part == "suggestions" else [10_000]:
-            suggestions("companies", count)
-            suggestions("people", count // 2)
+    for part in PARTS if options.part == "all" else (options.part,):
+        PARTS[part](options)
 
+
+def _landing(options: argparse.Namespace) -> None:
+    for count in options.records or [100_000, 1_000_000]:
+        landing(count)
+
+
+def _tenant(options: argparse.Namespace) -> None:
+    for what, figure, target in whole_tenant.measured(options.size):
+        said(what, figure, target)
+
+
+def _backfill(options: argparse.Namespace) -> None:
+    for size in ("typical", "large") if options.part == "all" else (options.size,):
+        for what, figure, target in backfill.measured(size):
+            said(what, figure, target)
+
+
+def _suggestions(options: argparse.Namespace) -> None:
+    for count in options.records if options.records and options.part == "suggestions" else [10_000]:
+        suggestions("companies", count)
+        suggestions("people", count // 2)
+
+
+def _details(options: argparse.Namespace) -> None:
+    read_details(50_000)
+
+
+PARTS = {
+    "landing": _landing,
+    "tenant": _tenant,
+    "backfill": _backfill,
+    "suggestions": _suggestions,
+    "details": _details,
+}
 
 if __name__ == "__main__":
     main()

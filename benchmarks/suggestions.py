@@ -21,7 +21,7 @@ import duckdb
 
 from benchmarks.labelled_pairs import Labelled, Record, companies, people
 from bms_pipeline.entities import BY_NAME, Entity
-from bms_pipeline.warehouse import names
+from bms_pipeline.warehouse import keys, names
 from bms_pipeline.warehouse.connection import Warehouse
 
 KINDS: dict[str, tuple[Callable[[int], Labelled], Entity]] = {
@@ -63,11 +63,7 @@ def _insert(
     every_column = [{**dict.fromkeys(entity.columns), **each} for each in rows]
     connection.register("rows", pandas.DataFrame(every_column, dtype=object))
     texts = ", ".join(f"{each}::VARCHAR AS {each}" for each in entity.columns)
-    keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
-    connection.execute(
-        f"INSERT INTO {table} BY NAME SELECT *, {names.name_key('name')} AS name_key{keys}"
-        f" FROM (SELECT * REPLACE ({texts}) FROM rows)"
-    )
+    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, f'SELECT * REPLACE ({texts}) FROM rows')}")
     connection.unregister("rows")
 
 

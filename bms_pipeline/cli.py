@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,7 +30,17 @@ from bms_pipeline.notices import Notice
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
-from bms_pipeline.terminal import AsJson, err, me, out, print_json, print_table, printable, progress
+from bms_pipeline.terminal import (
+    AsJson,
+    err,
+    me,
+    out,
+    print_json,
+    print_table,
+    printable,
+    progress,
+    this_command,
+)  # fmt: skip
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -41,6 +52,12 @@ app = typer.Typer(
 sandbox_app = typer.Typer(help="A stand-in for Kaseya BMS with a made-up tenant, to try everything on.")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(review_cli.app)
+
+_DETAILS_SAID = {
+    "unlanded": "more read and landing with the next sync",
+    "waiting": "waiting",
+    "problems": "with a problem (`explain` tells)",
+}
 
 Entities = Annotated[
     list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
@@ -103,20 +120,23 @@ def sync_command(
     """
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings), progress() as bars:
-        plan = sync.prepare(
-            settings,
-            entities=chosen(entity),
-            scope=_scope(client),
-            full=full,
-            create_unmatched_by=me() if create_unmatched else None,
-            progress=bars,
-        )
-        if create_unmatched:
-            sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
+    with sync.running(settings, this_command()), progress() as bars:
+        if entity or client or create_unmatched:
+            plan = sync.prepare(
+                settings,
+                entities=chosen(entity),
+                scope=_scope(client),
+                full=full,
+                create_unmatched_by=me() if create_unmatched else None,
+                progress=bars,
+            )
+            if create_unmatched:
+                sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
+            if not sync.waits_for_person(sync.open_warehouse(settings)):
+                sync.finish(settings, progress=bars)
+        else:
+            plan = sync.incremental(settings, full=full, progress=bars)
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
-        if not waiting:
-            sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
     if waiting:
         err.print(
@@ -146,7 +166,7 @@ def preview(
     settings = read_settings()
     warehouse = sync.open_warehouse(settings)
     if not saved:
-        with sync.running(settings), progress() as bars:
+        with sync.running(settings, this_command()), progress() as bars:
             sync.prepare(
                 settings,
                 entities=chosen(entity),
@@ -155,7 +175,7 @@ def preview(
                 progress=bars,
             )
     elif sync.current_plan(warehouse).is_to_be_made_anew:
-        with sync.running(settings):
+        with sync.running(settings, this_command()):
             sync.plan_anew(warehouse)
         err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
     shown = overview(warehouse)
@@ -178,10 +198,29 @@ def finish(
     """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings), progress() as bars:
+    with sync.running(settings, this_command()), progress() as bars:
         sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, me())
         sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
+
+
+@app.command()
+def details(
+    most: Annotated[int | None, typer.Option(min=1, help="Read no more than so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read details of assets that are in Passportal, one call each, as far as this hour's calls go.
+
+    Runs beside everything else; what it reads lands with the next sync. Run it again later: it continues.
+    """
+    with progress() as bars:
+        done = sync.read_details(read_settings(), most=most, progress=bars)
+    if as_json:
+        print_json({**asdict(done), "finished": done.estimate})
+        return
+    noted = f" (and {done.problems:,} problems noted)" if done.problems else ""
+    out.print(f"Read the details of {done.read:,} assets{noted}; the next sync lands them.", highlight=False)
+    out.print(f"{done.waiting:,} are waiting: {done.estimate}.", highlight=False)
 
 
 @app.command()
@@ -361,9 +400,18 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
             for entity, counts in orphaned.items()
         )
         out.print(f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them.", highlight=False)
+    if shown["details"]["wanted"]:
+        out.print(_details_line(shown["details"]), highlight=False)
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
     _print_next(settings, shown)
+
+
+def _details_line(shown: dict[str, Any]) -> str:
+    parts = [f"{shown['read']:,} of {shown['wanted']:,} assets read"]
+    parts += [f"{shown[each]:,} {said}" for each, said in _DETAILS_SAID.items() if shown[each]]
+    since = f", oldest of {shown['oldest_read_at']:%Y-%m-%d}" if shown["oldest_read_at"] else ""
+    return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
 
 
 def _of(shown: dict[str, Any], outcome: str) -> list[int]:

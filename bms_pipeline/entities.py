@@ -44,6 +44,22 @@ LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
 
 
 @dataclass(frozen=True)
+class DetailCall:
+    """The call that gives more of one record than its list does, one call a record [S].
+
+    ``path`` has ``{id}`` where the record's id goes. ``wire`` maps each JSON key that is read to its type.
+    """
+
+    path: str
+    wire: Mapping[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """What the hourly limit counts by."""
+        return f"GET {self.path}"
+
+
+@dataclass(frozen=True)
 class Clue:
     """What a field says about two records being the same one; for suggestions only, nothing is matched by it.
 
@@ -67,13 +83,15 @@ class Field:
     """One value that is kept of a record, always text.
 
     ``sql`` computes it from the record's wire columns; ``label`` is its name in Passportal. ``clue``: what it says
-    about identity, None for nothing.
+    about identity, None for nothing. ``from_details``: ``sql`` is over what the detail call gives, so the value comes
+    later than the record.
     """
 
     name: str
     sql: str
     label: str
     clue: Clue | None = None
+    from_details: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,11 +135,22 @@ class Entity:
     modified_sql: str = "NULL::VARCHAR"
     account_sql: str = "accountId"
     account_type_sql: str = "NULL::BIGINT"
+    details: DetailCall | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that BMS and Passportal share, ``name`` first."""
         return ("name", *(each.name for each in self.fields))
+
+    @property
+    def listed_fields(self) -> tuple[Field, ...]:
+        """The fields that the list call gives."""
+        return tuple(each for each in self.fields if not each.from_details)
+
+    @property
+    def detail_fields(self) -> tuple[Field, ...]:
+        """The fields that the detail call gives."""
+        return tuple(each for each in self.fields if each.from_details)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -217,6 +246,14 @@ _ADDRESS: WireType = {
     "emailAddress": "VARCHAR",
     "isMain": "BOOLEAN",
 }
+
+
+def _date(column: str) -> str:
+    """SQL: the day of a moment as BMS writes it. .NET's zero, 0001-01-01, is no date [G]."""
+    day = f"nullif(left({column}, 10), '0001-01-01')"
+    return rf"CASE WHEN regexp_full_match({column}, '\d{{4}}-\d{{2}}-\d{{2}}T.*') THEN {day} ELSE {column} END"
+
+
 _MAIN_SITE = "coalesce(list_filter(locations, lambda e: e.isMain)[1], locations[1])"
 
 CLIENTS = Entity(
@@ -415,6 +452,36 @@ ASSET_RECORDS = Entity(
         Field("primary_ip", "ipAddress", "Primary IP", _code("primary_ip", 3, 0.3)),
         Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
         Field("assigned_user", "contactName", "Assigned User", _text("assigned_user", 3, 0.4)),
+        Field("manufacturer", "brand", "Manufacturer", from_details=True),
+        Field("model", "modelNumber", "Model", from_details=True),
+        Field("operating_system", "osInfo", "Operating System", from_details=True),
+        Field("platform", "osType", "Platform", from_details=True),
+        Field("mac_address", "macAddress", "MAC Address", from_details=True),
+        Field("default_gateway", "defaultGateway", "Default Gateway", from_details=True),
+        Field("asset_tag", "assetTag", "Asset Tag", from_details=True),
+        Field("status", "state", "Status", from_details=True),
+        Field("notes", "description", "Notes", from_details=True),
+        Field("purchase_date", _date("acquisitionDate"), "Purchase Date", from_details=True),
+        Field("expiration_date", _date("warrantyExpirationDate"), "Expiration Date", from_details=True),
+    ),
+    details=DetailCall(
+        "/v2/servicedesk/hardwareasset/{id}",
+        wire=dict.fromkeys(
+            (
+                "brand",
+                "modelNumber",
+                "osInfo",
+                "osType",
+                "macAddress",
+                "defaultGateway",
+                "assetTag",
+                "state",
+                "description",
+                "acquisitionDate",
+                "warrantyExpirationDate",
+            ),
+            "VARCHAR",
+        ),
     ),
     keys={"serial_key": SERIAL_KEY},
     category="type",

@@ -201,7 +201,7 @@ class Service:
             if before_send is not None:
                 before_send()
             result = self._try(call, tried)
-            passing = result.passing if isinstance(result, _Failure) else result.status in WORTH_RETRYING
+            passing = result.passing if isinstance(result, _Failure) else _is_passing(result)
             if not passing or tried == tries:
                 break
             retry_after = result.headers.get("Retry-After") if isinstance(result, Answer) else None
@@ -318,6 +318,15 @@ class Service:
             ),
             passing=False,
         )
+
+
+def _is_passing(answer: Answer) -> bool:
+    """Whether the service may answer otherwise when asked again.
+
+    A web page with status 200 is what a proxy or portal in trouble shows for a moment; if it stays, its reader says so.
+    """
+    is_page = answer.headers.get("Content-Type", "").startswith("text/html")
+    return answer.status in WORTH_RETRYING or (answer.status == 200 and is_page)
 
 
 def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResult:

@@ -45,6 +45,7 @@ WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
 REASONS: dict[str, str] = {
     "account_type": "its account is not of a type that is synced",
     "bms_changed": "BMS changed since the last load",
+    "details_completed": "Details read since fill what is empty",
     "bms_wins": "this field is set to “BMS wins”",
     "category": "its category is not among those that are synced",
     "changed_since": "changed in Passportal since that load; left alone",

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from bms_pipeline import details
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
@@ -36,7 +37,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
     ``held_back``: updates that wait for a finish, because most of a client would change at once.
     The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
-    sentences about the last sweeps: what was not proved, not declared or not readable.
+    sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
+    ``details.state``.
     """
     with warehouse.open() as connection:
         counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
@@ -51,12 +53,13 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         finished = read_sync_settings(connection).initial_sync_finished
         plan = _pending_plan(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
-    budget = Budget(settings.budget_file, settings.bms_calls_per_hour)
+    budget = Budget.of(settings)
     return {
         "initial_sync_finished": finished,
         "entities": counts,
         "plan": plan,
         "budget": budget.usage(),
+        "details": details.state(settings, warehouse, budget),
         "warnings": warnings,
     }
 

@@ -14,7 +14,7 @@ from bms_pipeline.errors import SettingsError
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
 from bms_pipeline.settings import read_settings
-from bms_pipeline.terminal import AsJson, me, print_json, print_table, safe, say
+from bms_pipeline.terminal import AsJson, me, print_json, print_table, safe, say, this_command
 
 app = typer.Typer()
 settings_app = typer.Typer(help="The sync settings: toggles, filters, who owns a field. Without a verb: show them.")
@@ -183,7 +183,7 @@ def import_file(
 ) -> None:
     """Check a spreadsheet of decisions as a whole and show what it changes; exit code 2 while that is not applied."""
     settings = read_settings()
-    with sync.running(settings):
+    with sync.running(settings, this_command()):
         taken = review.import_file(sync.open_warehouse(settings), file, by or me(), tried=not apply)
     _tell(taken, as_json, tried=not apply)
     if not apply and taken.taken:
@@ -221,7 +221,7 @@ def undo(
     if plan_id is None:
         _print_loads(reports.loads(sync.open_warehouse(settings)), as_json)
         return
-    with sync.running(settings):
+    with sync.running(settings, this_command()):
         plan = review.plan_undo(sync.open_warehouse(settings), plan_id)
     shown = reports.undo(sync.open_warehouse(settings), plan)
     if as_json:
@@ -263,7 +263,7 @@ def set_settings(
     if not all("=" in each for each in change):
         raise SettingsError("A change is NAME=VALUE, without blanks around the sign.", "e.g. auto_create.users=on")
     settings = read_settings()
-    with sync.running(settings):
+    with sync.running(settings, this_command()):
         changed = review.change_settings(sync.open_warehouse(settings), wanted, by or me(), why, tried=tried)
     if as_json:
         print_json(asdict(changed))
@@ -315,7 +315,7 @@ def _all(
     verb: Literal["auto_match", "create_unmatched"], names: list[str] | None, by: str | None, as_json: bool
 ) -> None:
     settings = read_settings()
-    with sync.running(settings):
+    with sync.running(settings, this_command()):
         taken = review.decide_all(sync.open_warehouse(settings), verb, chosen(names), by or me())
     if as_json:
         print_json({name: asdict(each) for name, each in taken.items()})
@@ -327,7 +327,7 @@ def _all(
 
 def _decide(decided: list[Decision], by: str | None, tried: bool, as_json: bool) -> None:
     settings = read_settings()
-    with sync.running(settings):
+    with sync.running(settings, this_command()):
         taken = review.decide(sync.open_warehouse(settings), decided, by or me(), tried=tried)
     _tell(taken, as_json, tried=tried)
 

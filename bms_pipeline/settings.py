@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     bms_ca_file: Path | None = Field(None, description="One private CA certificate, for an on-prem portal")
     bms_private_host: str = Field("", description="Host name that may have a private address (on-prem)")
     bms_calls_per_hour: int = Field(1500, ge=1, description="The vendor's limit per endpoint, never exceeded")
+    bms_details_calls_per_hour: int | None = Field(
+        None, ge=1, description="Fewer for details, where a tenant's limit turns out to be shared with their list [G]"
+    )
     bms_connections: int = Field(8, ge=1, le=32, description="Pages in flight at once")
 
     passportal_target: Literal["embedded", "documents_api"] = "embedded"
@@ -70,6 +73,11 @@ class Settings(BaseSettings):
     def landing_folder(self) -> Path:
         """Where sweeps leave their pages."""
         return self.bms_pipeline_home / "landing"
+
+    @property
+    def published_file(self) -> Path:
+        """How things stood after the last run, for whoever must not open the database."""
+        return self.bms_pipeline_home / "published.json"
 
     @property
     def budget_file(self) -> Path:

@@ -7,7 +7,6 @@ so each can be run again alone.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,25 +14,37 @@ from pathlib import Path
 from typing import Protocol
 
 import duckdb
-import filelock
 
-from bms_pipeline.bms.client import BmsClient
+from bms_pipeline import details
+from bms_pipeline.bms import details as answers
+from bms_pipeline.bms.client import BmsClient, Identity
+from bms_pipeline.bms.details import Patience
 from bms_pipeline.bms.manifest import Manifest, prune
 from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
 from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, with_clients
-from bms_pipeline.errors import PipelineError, PlanError, PlanWaits, RunLocked, SettingsError, SweepIncomplete
+from bms_pipeline.errors import (
+    BudgetExhausted,
+    PipelineError,
+    PlanError,
+    PlanWaits,
+    SettingsError,
+    SweepIncomplete,
+)
 from bms_pipeline.load import apply, journal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
+from bms_pipeline.published import publish
 from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import landing
+from bms_pipeline.warehouse import landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.details import LandedDetails
+from bms_pipeline.warehouse.inputs import count_input
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -55,10 +66,31 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class Extracted:
-    """One list call's sweep and what its landing changed, by entity."""
+    """One list call's sweep and what its landing changed, by entity; ``details`` that were read since the last one."""
 
     manifest: Manifest
     landed: dict[EntityName, landing.Landed]
+    details: LandedDetails
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A list that the hour's calls did not suffice for. ``why`` tells when it goes on; what was read is kept."""
+
+    list_call: ListCall
+    why: str
+
+
+@dataclass(frozen=True)
+class CallsPlanned:
+    """How many calls a sweep needs, going by the last one of its kind (None: there was none), and how many are left."""
+
+    needed: int | None
+    left: int
+
+    def __str__(self) -> str:
+        needed = f"needs about {self.needed:,} calls" if self.needed is not None else "was never read"
+        return f"{needed}, {self.left:,} are left in this hour"
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
@@ -77,24 +109,26 @@ def open_target(settings: Settings) -> Target:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
-    """Hold the home folder for one run at a time; the lock ends with the process, however it ends.
+def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[None]:
+    """Hold the home folder for one run at a time, and publish at the end how things stand.
 
-    Raises ``RunLocked`` naming the holder when another run is at work for longer than ``wait_seconds``.
+    ``what`` is at work, for whoever is kept waiting: a command, or a Dagster run with its id. Raises ``RunLocked``
+    naming the owner when another run is at work for longer than ``wait_seconds``.
     """
-    settings.bms_pipeline_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    holder = settings.bms_pipeline_home / "run.pid"
-    lock = filelock.FileLock(settings.bms_pipeline_home / "run.lock", timeout=wait_seconds)
-    try:
-        with lock:
-            holder.write_text(str(os.getpid()), encoding="utf-8")
+    warehouse = open_warehouse(settings)
+    with lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds):
+        with warehouse.transaction() as connection:
+            lease.take(connection, warehouse.file, what, now())
+        try:
             yield
-    except filelock.Timeout:
-        pid = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
-        raise RunLocked(
-            f"Another run (process {pid}) is at work in {settings.bms_pipeline_home}.",
-            "Let it finish, or stop it; what it has done is kept and the next run continues.",
-        ) from None
+        except BaseException:
+            with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
+                publish(settings, warehouse)
+            raise
+        else:
+            publish(settings, warehouse)
+        finally:
+            lease.give_back(warehouse.file)
 
 
 def extract(
@@ -104,29 +138,49 @@ def extract(
     list_call: ListCall,
     *,
     full: bool = False,
+    in_instalments: bool = False,
     progress: Progress = _silent,
-) -> Extracted:
+) -> Extracted | Unfinished:
     """Sweep one list of BMS and land every entity that it holds.
 
     Incremental where the service can say what changed and a complete full sweep is not older than a day, else full.
+    ``in_instalments``: a list that needs more calls than the hour has left is no error, it goes on the next time.
+    Details that were read since the last sweep land behind it.
     """
     tenant = check_tenant(warehouse, client)
     watermark = None if full else _watermark(warehouse, list_call)
     if list_call == ACCOUNTS:
         _land_account_types(warehouse, client)
-    manifest = sweep(
-        client,
-        list_call,
-        settings.landing_folder,
-        connections=settings.bms_connections,
-        modified_since=watermark,
-        tenant=tenant,
-        on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
-    )
+    try:
+        manifest = sweep(
+            client,
+            list_call,
+            settings.landing_folder,
+            connections=settings.bms_connections,
+            modified_since=watermark,
+            tenant=tenant,
+            on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
+        )
+    except BudgetExhausted as error:
+        if not in_instalments:
+            raise
+        details.land(settings, warehouse, list_call)
+        return Unfinished(list_call, f"{error.message} {error.next_step}")
     progress(f"land {list_call.name}", 0, None)
     landed = land(settings, warehouse, list_call, manifest)
     prune(settings.landing_folder / list_call.name)
-    return Extracted(manifest, landed)
+    return Extracted(manifest, landed, details.land(settings, warehouse, list_call))
+
+
+def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
+    """How many calls ``extract`` is about to need, and how many are left; asks BMS nothing."""
+    mode = "full" if full or _watermark(warehouse, list_call) is None else "incremental"
+    with warehouse.open() as connection:
+        row = connection.execute(
+            "SELECT arg_max(calls_made, landed_at) FROM sync.sweeps WHERE list_call = ? AND mode = ?",
+            [list_call.name, mode],
+        ).fetchone()
+    return CallsPlanned(row[0] if row else None, client.budget.left(f"GET {list_call.path}"))
 
 
 def land(
@@ -160,7 +214,7 @@ def _land(
         }
         for name, changes in landed.items():
             if changes.anything_changed:
-                landing.count_input(connection, f"bms.{name}")
+                count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $unknown, $set_aside, $now",
@@ -187,8 +241,9 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     target.snapshot(entity, file)
     with warehouse.transaction() as connection:
-        count = landing.land_snapshot(connection, entity, file)
-        journal.settle_unknown(connection, entity, now())
+        landed_at = now()
+        count = landing.land_snapshot(connection, entity, file, landed_at)
+        journal.settle_unknown(connection, entity, landed_at)
     file.unlink()
     return count
 
@@ -267,6 +322,31 @@ def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
         return plans.count_results(connection, now())
 
 
+def read(
+    settings: Settings,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    full: bool = False,
+    in_instalments: bool = False,
+    progress: Progress = _silent,
+) -> list[Unfinished]:
+    """Extract, land and snapshot: bring what is stored up to both services; the lists that are still being read."""
+    warehouse, target = open_warehouse(settings), open_target(settings)
+    unfinished: list[Unfinished] = []
+    with BmsClient(settings) as client:
+        for each in list_calls(entities):
+            progress(f"{each.name}: {planned_calls(warehouse, client, each, full=full)}", 0, None)
+            extracted = extract(
+                settings, warehouse, client, each, full=full, in_instalments=in_instalments, progress=progress
+            )
+            if isinstance(extracted, Unfinished):
+                unfinished.append(extracted)
+    for entity in with_clients(entities):
+        progress(f"snapshot {entity.name}", 0, None)
+        snapshot(settings, warehouse, target, entity)
+    return unfinished
+
+
 def prepare(
     settings: Settings,
     *,
@@ -280,14 +360,26 @@ def prepare(
 
     ``create_unmatched_by``: who decided that all that waits for nothing but a decision be created.
     """
+    read(settings, entities=entities, full=full, progress=progress)
+    return plan_anew(
+        open_warehouse(settings),
+        entities=entities,
+        scope=scope,
+        create_unmatched_by=create_unmatched_by,
+        progress=progress,
+    )
+
+
+def plan_anew(
+    warehouse: Warehouse,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    scope: Scope | None = None,
+    create_unmatched_by: str | None = None,
+    progress: Progress = _silent,
+) -> plans.Plan:
+    """Reconcile and plan from what is stored, reading neither service."""
     scope = scope or Scope()
-    warehouse, target = open_warehouse(settings), open_target(settings)
-    with BmsClient(settings) as client:
-        for list_call in list_calls(entities):
-            extract(settings, warehouse, client, list_call, full=full, progress=progress)
-    for entity in with_clients(entities):
-        progress(f"snapshot {entity.name}", 0, None)
-        snapshot(settings, warehouse, target, entity)
     for entity in with_clients(entities):
         progress(f"reconcile {entity.name}", 0, None)
         reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
@@ -295,12 +387,74 @@ def prepare(
     return make_plan(warehouse, entities, scope)
 
 
-def plan_anew(warehouse: Warehouse, *, entities: Sequence[Entity] = ENTITIES, scope: Scope | None = None) -> plans.Plan:
-    """The plan as it is after decisions or settings changed: from what is stored, reading neither service."""
-    scope = scope or Scope()
-    for entity in with_clients(entities):
-        reconcile(warehouse, entity, scope)
-    return make_plan(warehouse, entities, scope)
+def incremental(
+    settings: Settings, *, full: bool = False, in_instalments: bool = False, progress: Progress = _silent
+) -> plans.Plan:
+    """One whole sync: read what changed; where anything did, plan, and load what the settings allow.
+
+    The plan, of which what is left waits for a person; where nothing was new it is the one that was there already.
+    ``in_instalments``: a list that needs more calls than the hour has left goes on the next time and does not keep the
+    others waiting. Raises ``BreakerOpen`` and what the stages raise.
+    """
+    warehouse = open_warehouse(settings)
+    read(settings, full=full, in_instalments=in_instalments, progress=progress)
+    if not is_anything_new(warehouse):
+        return current_plan(warehouse)
+    plan = plan_anew(warehouse, progress=progress)
+    if not waits_for_person(warehouse):
+        finish(settings, progress=progress)
+    return plan
+
+
+def is_anything_new(warehouse: Warehouse) -> bool:
+    """Whether a plan of everything made now could differ from the current one, or something of that is not loaded."""
+    with warehouse.open() as connection:
+        try:
+            plan = plans.current_plan(connection)
+        except PlanError:
+            return True
+        if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
+            return True
+        if not plan.operations:
+            return not plan.loaded  # a breaker is open, although nothing would be written
+        row = connection.execute(sql.read("is_anything_to_load")).fetchone()
+    return bool(row and row[0])
+
+
+def changed_inputs(warehouse: Warehouse) -> list[str]:
+    """The inputs that changed since the current plan was made (``bms.clients``, ``settings``, ...)."""
+    with warehouse.open() as connection:
+        try:
+            return plans.moved_inputs(connection, plans.current_plan(connection))
+        except PlanError:
+            return []
+
+
+def import_clients(
+    settings: Settings, clients: Sequence[int], *, progress: Progress = _silent
+) -> Iterator[list[apply.ClientLoaded]]:
+    """Load what is inside ``clients`` (BMS account ids), a group of clients after the other, by the plan at work.
+
+    That is the approved one as long as it is not loaded whole (the initial bulk import). Afterwards it is one for
+    these clients alone, made from what was read from BMS last and a fresh look at Passportal, and what the settings
+    allow of it is loaded. Raises ``PlanWaits`` when a person has to approve it first.
+    """
+    warehouse, target = open_warehouse(settings), open_target(settings)
+    plan = current_plan(warehouse)
+    if plan.loaded or not plan.approved:
+        with warehouse.open() as connection:
+            finished = read_sync_settings(connection).initial_sync_finished
+        if not finished:
+            apply.check_approved(warehouse)  # the plan that waits is the one to approve
+        for entity in ENTITIES:
+            snapshot(settings, warehouse, target, entity)
+        plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
+    plan = apply.check_approved(warehouse)
+    yield from apply.load_clients(
+        warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
+    )
+    if not sum(each["pending"] for each in count_results(warehouse).values()):
+        apply.close_plan(warehouse, plan)
 
 
 def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
@@ -318,6 +472,45 @@ def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityNa
     return apply.close_plan(warehouse, plan)
 
 
+def read_details(
+    settings: Settings, *, most: int | None = None, patience: Patience | None = None, progress: Progress = _silent
+) -> details.DetailsRead:
+    """Read details of records that are in Passportal, ``most`` at most, as far as the hour's calls go.
+
+    Beside any other run: it holds no run lock, opens the warehouse once for a moment, and what it read lands with the
+    next sync. Raises ``RunLocked`` while another process reads details, and what ``bms.details.read`` raises.
+    """
+    patience = patience or Patience()
+    ((entity, call),) = details.DETAILED
+    folder = answers.folder_of(settings.landing_folder, entity)
+    with (
+        lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
+        BmsClient(settings, clock=patience.clock, sleep=patience.sleep) as client,
+    ):
+        answers.finish(folder)
+        known = details.unlanded_ids(settings, entity)
+        with open_warehouse(settings).open() as connection:
+            tenant = _known_tenant(connection)
+            queue = details.waiting(connection, entity, known)
+        read = answers.Progress(0, 0)
+        wanted = queue[:most]
+        if wanted:
+            _check_same_tenant(client.identity(), tenant)
+            progress("details", 0, len(wanted))
+            read = answers.read(
+                client,
+                call,
+                wanted,
+                folder,
+                connections=settings.bms_connections,
+                patience=patience,
+                on_progress=lambda done: progress("details", done, len(wanted)),
+            )
+        left = len(queue) - read.read - read.problems
+        endpoint, budget = call.endpoint, client.budget
+        return details.DetailsRead(read.read, read.problems, left, budget.left(endpoint), budget.limit_of(endpoint))
+
+
 def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
     """The lists to sweep for ``entities``: clients always, because the others live inside them."""
     return list(dict.fromkeys(each.list_call for each in with_clients(entities)))
@@ -327,17 +520,27 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.identity()
     with warehouse.transaction() as connection:
-        row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
-        found = f"{identity.tenant_id} {identity.business_name}"
-        if row is None:
+        known = _known_tenant(connection)
+        found = _check_same_tenant(identity, known)
+        if known is None:
             connection.execute(
                 "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
             )
-        elif row[0].strip('"') != found:
-            raise SettingsError(
-                f"BMS answers as tenant {found}, and this home folder holds the records of {row[0]}.",
-                "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
-            )
+    return found
+
+
+def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
+    return row[0].strip('"') if row else None
+
+
+def _check_same_tenant(identity: Identity, known: str | None) -> str:
+    found = f"{identity.tenant_id} {identity.business_name}"
+    if known not in (None, found):
+        raise SettingsError(
+            f"BMS answers as tenant {found}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
+        )
     return found
 
 
@@ -345,7 +548,7 @@ def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
     rows = [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
     with warehouse.transaction() as connection:
         if landing.land_account_types(connection, rows):
-            landing.count_input(connection, "bms.account_types")
+            count_input(connection, "bms.account_types", now())
 
 
 def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:

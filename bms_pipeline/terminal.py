@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -23,6 +24,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 def me() -> str:
     """Who is at the keyboard, for the record of decisions."""
     return getpass.getuser()
+
+
+def this_command() -> str:
+    """The command under way, for whoever is kept waiting by it: ``bms-pipeline sync``."""
+    return " ".join(["bms-pipeline", *sys.argv[1:2]])
 
 
 def printable(text: str) -> str:

@@ -22,10 +22,13 @@ import duckdb
 import zstandard
 
 from bms_pipeline import review, sync
+from bms_pipeline.bms import details, pages
 from bms_pipeline.bms.manifest import Manifest, Mode, QuarantinedRecord
 from bms_pipeline.bms.pages import page_name
+from bms_pipeline.details import land as land_details
 from bms_pipeline.entities import (
     ACCOUNTS,
+    ASSET_RECORDS,
     ASSETS,
     BY_NAME,
     CONTACTS,
@@ -287,7 +290,18 @@ class World:
                 touched="", complete=complete, quarantined=refused,
             )  # fmt: skip
             landed |= sync.land(self.settings, self.warehouse, list_call, manifest)
+            land_details(self.settings, self.warehouse, list_call)
         return landed
+
+    def answer_details(self, answers: Mapping[int, Row | str]) -> None:
+        """BMS was asked for details of assets: id → what it gave, or the problem as text; the next list lands them."""
+        folder = details.folder_of(self.settings.landing_folder, ASSET_RECORDS)
+        folder.mkdir(parents=True, exist_ok=True)
+        for bms_id, found in answers.items():
+            problem = found if isinstance(found, str) else None
+            detail = None if isinstance(found, str) else found
+            pages.append(folder, "read.part", details.Answer(bms_id, now().isoformat(), detail, problem))
+        details.finish(folder)
 
     def reconcile(self, scope: Scope | None = None, target: Target | None = None) -> None:
         """Land, snapshot and decide."""

@@ -80,7 +80,13 @@ def _take(page: Page, url: str, home: Path) -> None:
     waits = page.get_by_text(re.compile(r"plan_hash: [0-9a-f]{12}")).first
     waits.wait_for()
     plan_hash = waits.inner_text().removeprefix("plan_hash: ")
-    _launch(page, url, "finish", f"resources:\n  approval:\n    config:\n      plan_hash: {plan_hash}\n")
+    _launch(page, url, "finish_clients", f"resources:\n  approval:\n    config:\n      plan_hash: {plan_hash}\n")
+    _backfill(page, url)
+    _shoot(page, "backfill")
+
+    page.goto(f"{url}/automation")
+    _settle(page, "hourly_sync")
+    _shoot(page, "automation")
 
     groups = ",".join(f"global%40global%3A{each}" for each in ("extract", "reconcile", "load"))
     page.goto(f"{url}/asset-groups?expanded={groups}")
@@ -115,6 +121,22 @@ def _launch(page: Page, url: str, job: str, run_config: str = "") -> str:
     page.wait_for_url(re.compile(r"/runs/[0-9a-f-]{36}"), timeout=60_000)
     page.get_by_text("Success", exact=True).first.wait_for(timeout=RUN_SECONDS * 1000)
     return page.url.split("/runs/")[1][:36]
+
+
+def _backfill(page: Page, url: str) -> None:
+    """Materialize every client's partition as a person does, and wait until all of them are there."""
+    give_up = time.monotonic() + START_SECONDS
+    launch = page.get_by_role("button", name=re.compile("^launch", re.IGNORECASE))
+    while time.monotonic() < give_up:  # until the sensor has seen the clients
+        page.goto(f"{url}/assets/loaded_by_client?view=partitions")
+        page.get_by_role("button", name=re.compile("materialize", re.IGNORECASE)).first.click()
+        time.sleep(3)
+        if launch.last.is_enabled():
+            break
+    launch.last.click()
+    time.sleep(60)
+    page.goto(f"{url}/assets/loaded_by_client?view=partitions")
+    _settle(page, "Materialized")
 
 
 def _settle(page: Page, text: str) -> None:

@@ -3,11 +3,11 @@
 BMS allows 1,500 calls an hour and endpoint [D]. What counts as an endpoint is undocumented [G]: here it is method and
 route template (``GET /v2/crm/accounts/summary/{id}``), counted in a sliding hour.
 
-Calls are counted in whole minutes, and the minute that began an hour ago still counts in full: so at most one minute's
-calls are freed late and none early. A call is counted *before* it is sent, so a crash in between counts one too many
-and never one too few.
+Calls are counted in spans of five seconds, and the span that began an hour ago still counts in full: so each call is
+freed at most five seconds late and none early. A call is counted *before* it is sent, so a crash in between counts one
+too many and never one too few.
 
-Clocks: what was counted in a minute that has not come yet (the clock was set back) is taken to have happened now, so
+Clocks: what was counted in a span that has not come yet (the clock was set back) is taken to have happened now, so
 setting the clock back frees nothing. A clock set forward does free early; the service's own refusal is then the guard.
 """
 
@@ -16,36 +16,46 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import TypedDict
+from typing import Self, TypedDict
 
+from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import BudgetExhausted, StorageFull, WarehouseBusy, WarehouseError
+from bms_pipeline.settings import Settings
 
-MINUTES = 61
-"""Minutes that count: the running one and the sixty before it, which together cover any sliding hour."""
+SPAN_SECONDS = 5
+SPANS = 3600 // SPAN_SECONDS + 1
+"""Spans that count: the running one and those of the hour before it, which together cover any sliding hour."""
 BUSY_SECONDS = 10.0
 
 _CREATE = """
-CREATE TABLE IF NOT EXISTS calls (endpoint TEXT, minute INTEGER, n INTEGER, PRIMARY KEY (endpoint, minute))
+CREATE TABLE IF NOT EXISTS recent_calls (endpoint TEXT, span INTEGER, n INTEGER, PRIMARY KEY (endpoint, span))
 WITHOUT ROWID
 """
-# One statement, so that reading the sum and counting the call are one transaction. There is no upper bound on the
-# minute: calls counted under a clock that was ahead must not be forgotten.
-_TAKE = """
-INSERT INTO calls
-SELECT :endpoint, :now, 1
-WHERE (SELECT coalesce(sum(n), 0) FROM calls WHERE endpoint = :endpoint AND minute > :now - :minutes) < :limit
-ON CONFLICT (endpoint, minute) DO UPDATE SET n = n + 1
+_COUNTED_BY_MINUTE = "SELECT 1 FROM sqlite_master WHERE name = 'calls'"
+# An earlier version counted whole minutes. They count as called in their last span, so that none is freed early.
+_TAKE_OVER_MINUTES = f"""
+INSERT INTO recent_calls
+SELECT endpoint, minute * {60 // SPAN_SECONDS} + {60 // SPAN_SECONDS - 1}, n FROM calls WHERE true
+ON CONFLICT (endpoint, span) DO UPDATE SET n = n + excluded.n
 """
-_USED = "SELECT minute, n FROM calls WHERE endpoint = ? AND minute > ? ORDER BY minute"
-_ENDPOINTS = "SELECT DISTINCT endpoint FROM calls WHERE minute > ? ORDER BY endpoint"
+# One statement, so that reading the sum and counting the call are one transaction. There is no upper bound on the
+# span: calls counted under a clock that was ahead must not be forgotten.
+_TAKE = """
+INSERT INTO recent_calls
+SELECT :endpoint, :now, 1
+WHERE (SELECT coalesce(sum(n), 0) FROM recent_calls WHERE endpoint = :endpoint AND span > :now - :spans) < :limit
+ON CONFLICT (endpoint, span) DO UPDATE SET n = n + 1
+"""
+_USED = "SELECT span, n FROM recent_calls WHERE endpoint = ? AND span > ? ORDER BY span"
+_ENDPOINTS = "SELECT DISTINCT endpoint FROM recent_calls WHERE span > ? ORDER BY endpoint"
 _FUTURE_IS_NOW = """
-INSERT INTO calls SELECT endpoint, :now, sum(n) FROM calls WHERE minute > :now GROUP BY endpoint
-ON CONFLICT (endpoint, minute) DO UPDATE SET n = n + excluded.n
+INSERT INTO recent_calls SELECT endpoint, :now, sum(n) FROM recent_calls WHERE span > :now GROUP BY endpoint
+ON CONFLICT (endpoint, span) DO UPDATE SET n = n + excluded.n
 """
 
 
@@ -61,12 +71,21 @@ class Usage(TypedDict):
 class Budget:
     """Calls per endpoint and sliding hour, at most ``limit_per_hour``, counted in the SQLite file ``file``.
 
-    Safe to share between threads; processes share the file. ``clock`` gives seconds since the epoch.
+    ``limits``: endpoints that have another limit. Safe to share between threads; processes share the file. ``clock``
+    gives seconds since the epoch.
     Raises ``WarehouseError`` / ``WarehouseBusy`` / ``StorageFull`` when the file cannot be used.
     """
 
-    def __init__(self, file: Path, limit_per_hour: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        file: Path,
+        limit_per_hour: int,
+        clock: Callable[[], float] = time.time,
+        *,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         self.limit = limit_per_hour
+        self._limits = dict(limits or {})
         self._file = file
         self._clock = clock
         self._lock = Lock()
@@ -76,6 +95,13 @@ class Budget:
 
     def __repr__(self) -> str:
         return f"Budget({self.limit} an hour, {self._file})"
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Callable[[], float] = time.time) -> Self:
+        """The budget that every process with these settings shares."""
+        limit = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
+        limits = {each.details.endpoint: limit for each in ENTITIES if each.details is not None}
+        return cls(settings.budget_file, settings.bms_calls_per_hour, clock, limits=limits)
 
     def close(self) -> None:
         """Close the file."""
@@ -88,65 +114,88 @@ class Budget:
         Raises ``BudgetExhausted`` when the hour's calls are used up; then nothing is counted and nothing may be sent.
         """
         with self._lock, self._explained():
-            now = self._minute()
-            values = {"endpoint": endpoint, "now": now, "minutes": MINUTES, "limit": self.limit}
+            values = {"endpoint": endpoint, "now": self._span(), "spans": SPANS, "limit": self.limit_of(endpoint)}
             taken = self._connection.execute(_TAKE, values).rowcount == 1
         if not taken:
             usage = self._usage_of(endpoint)
             raise BudgetExhausted(
-                f"{usage['used']:,} of {self.limit:,} calls to {endpoint} are used in this hour. "
+                f"{usage['used']:,} of {usage['limit']:,} calls to {endpoint} are used in this hour. "
                 f"The next one is possible at {_clock_time(usage['free_at'])}.",
                 "Run again then; it continues where it stopped.",
             )
+
+    def limit_of(self, endpoint: str) -> int:
+        """Return the calls to ``endpoint`` that any hour may hold."""
+        return self._limits.get(endpoint, self.limit)
 
     def left(self, endpoint: str) -> int:
         """Return the calls to ``endpoint`` that are possible right now."""
         return self._usage_of(endpoint)["left"]
 
+    def wait(self, endpoint: str) -> float:
+        """Return the seconds until a call to ``endpoint`` is possible; 0 if one is now."""
+        free = self._free(endpoint, *self._counted(endpoint))
+        return 0.0 if free is None else max(0.0, free - self._clock())
+
     def usage(self) -> dict[str, Usage]:
         """Return the usage of every endpoint that was called in the last hour."""
         with self._lock, self._explained():
-            rows = self._connection.execute(_ENDPOINTS, (self._minute() - MINUTES,)).fetchall()
+            rows = self._connection.execute(_ENDPOINTS, (self._span() - SPANS,)).fetchall()
         return {endpoint: self._usage_of(endpoint) for (endpoint,) in rows}
 
     def _usage_of(self, endpoint: str) -> Usage:
-        with self._lock, self._explained():
-            buckets = self._connection.execute(_USED, (endpoint, self._minute() - MINUTES)).fetchall()
-        used = sum(n for _, n in buckets)
-        return Usage(used=used, left=max(0, self.limit - used), limit=self.limit, free_at=self._free_at(buckets, used))
+        counts, used = self._counted(endpoint)
+        limit, free = self.limit_of(endpoint), self._free(endpoint, counts, used)
+        free_at = None if free is None else datetime.fromtimestamp(free).astimezone().isoformat()
+        return Usage(used=used, left=max(0, limit - used), limit=limit, free_at=free_at)
 
-    def _free_at(self, buckets: list[tuple[int, int]], used: int) -> str | None:
-        """Return when enough of the oldest minutes have passed for one call more; ``None`` if one is possible now."""
-        for minute, n in buckets:
-            if used < self.limit:
+    def _counted(self, endpoint: str) -> tuple[list[tuple[int, int]], int]:
+        """Return the calls of each span that counts, oldest first, and their sum."""
+        with self._lock, self._explained():
+            counts = self._connection.execute(_USED, (endpoint, self._span() - SPANS)).fetchall()
+        return counts, sum(n for _, n in counts)
+
+    def _free(self, endpoint: str, counts: list[tuple[int, int]], used: int) -> float | None:
+        """Return when enough of the oldest spans have passed for one call more; ``None`` if one is possible now."""
+        limit = self.limit_of(endpoint)
+        for span, n in counts:
+            if used < limit:
                 return None
             used -= n
-            if used < self.limit:
-                return datetime.fromtimestamp((minute + MINUTES) * 60).astimezone().isoformat()
+            if used < limit:
+                return float((span + SPANS) * SPAN_SECONDS)
         return None
 
-    def _minute(self) -> int:
-        """Return the running minute; once a minute, forget the old ones and pull back those from a clock set back."""
-        now = int(self._clock() // 60)
+    def _span(self) -> int:
+        """Return the running span; once in each, forget the old ones and pull back those from a clock set back."""
+        now = int(self._clock() // SPAN_SECONDS)
         if now != self._tidied:
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:
-                if self._connection.execute("SELECT 1 FROM calls WHERE minute > ?", (now,)).fetchone():
+                if self._connection.execute("SELECT 1 FROM recent_calls WHERE span > ?", (now,)).fetchone():
                     self._connection.execute(_FUTURE_IS_NOW, {"now": now})
-                self._connection.execute("DELETE FROM calls WHERE minute > ? OR minute <= ?", (now, now - MINUTES))
+                self._connection.execute("DELETE FROM recent_calls WHERE span > ? OR span <= ?", (now, now - SPANS))
             self._tidied = now
         return now
 
     def _opened(self) -> sqlite3.Connection:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Created by us, because SQLite would make it readable by everyone; its side files inherit the mode.
-        os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
+        # Created by us, because SQLite would make it readable by everyone; its side files inherit the mode. Only then:
+        # to close a file ends every lock that this process holds on it, and without its lock SQLite takes a budget that
+        # is open elsewhere in this process for closed, and deletes its log with the counts (measured).
+        with suppress(FileExistsError):
+            os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file;
         # by the time the machine is up again, that is less than it takes to boot.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(_CREATE)
+        if connection.execute(_COUNTED_BY_MINUTE).fetchone():
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                connection.execute(_TAKE_OVER_MINUTES)
+                connection.execute("DELETE FROM calls")
         return connection
 
     @contextmanager

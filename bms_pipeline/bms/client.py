@@ -121,7 +121,7 @@ class BmsClient:
     ) -> None:
         self._settings = settings
         self._own_budget = budget is None
-        self.budget = budget or Budget(settings.budget_file, settings.bms_calls_per_hour, clock)
+        self.budget = budget or Budget.of(settings, clock)
         self._retries = Retries(sleep=sleep, clock=clock)
         self._deadline = deadline_seconds
         self._login = Login(settings, self.budget.take, clock=clock, sleep=sleep)

@@ -123,8 +123,8 @@ def _resumable(
     if not found:
         return None
     home, manifest = found[-1]
-    moments = [datetime.fromisoformat(manifest.touched).timestamp(), *(each.stat().st_mtime for each in home.iterdir())]
-    fresh = datetime.now(UTC) - datetime.fromtimestamp(max(moments), UTC) < timedelta(hours=RESUME_HOURS)
+    moments = [manifest.touched, *(str(line.get("at", "")) for line in pages.lines(home, pages.PROGRESS))]
+    fresh = datetime.now(UTC) - datetime.fromisoformat(max(moments)) < timedelta(hours=RESUME_HOURS)
     same = (manifest.modified_since, manifest.tenant) == (modified_since, tenant)
     if manifest.status == "finished" or not fresh or not same:
         return None

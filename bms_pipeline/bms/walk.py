@@ -16,7 +16,7 @@ import numpy
 
 from bms_pipeline.bms import pages
 from bms_pipeline.bms.client import PAGE_SIZE
-from bms_pipeline.bms.manifest import Manifest
+from bms_pipeline.bms.manifest import Manifest, now
 from bms_pipeline.bms.reading import OnProgress, Reader, Reading
 
 STRETCH = 25
@@ -42,13 +42,14 @@ class _Stretch(msgspec.Struct):
 
 
 class _Progress(msgspec.Struct):
-    """A line of ``progress.ndjson``: a finished stretch, and the counts at that moment."""
+    """A line of ``progress.ndjson``: a finished stretch, the counts at that moment, and when that was."""
 
     stretch: _Stretch
     total: int | None
     added: int
     removed: int
     calls: int
+    at: str = ""
 
 
 @dataclass
@@ -208,7 +209,7 @@ class Walk:
         reader = self._reader
         stretch = opened.closed(closing)
         self._stretches.append(stretch)
-        progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls)
+        progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls, now())
         pages.append(self._home, pages.PROGRESS, progress)
 
     def _ask_next(self, page: int) -> Future[Reading] | None:

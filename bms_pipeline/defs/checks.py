@@ -15,6 +15,9 @@ from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.reconcile.plan import OUTCOMES
 from bms_pipeline.warehouse import sql
 
+FULL_SWEEP_HOURS = 36
+"""One nightly full sweep may be missed, not two."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -34,16 +37,16 @@ class Question:
         return sql.read(self.statement).format(**self.values)
 
 
-def build_check(asset_key: str, name: str, question: Question) -> dg.AssetChecksDefinition:
-    """A check that fails, and stops what is below ``asset_key``, when ``question`` finds an offender."""
+def build_check(asset_key: str, name: str, question: Question, *, blocking: bool = True) -> dg.AssetChecksDefinition:
+    """A check that fails when ``question`` finds an offender, and stops what is below ``asset_key`` or only warns."""
 
-    @dg.asset_check(asset=asset_key, name=name, description=f"{question.means} {question.then}", blocking=True)
+    @dg.asset_check(asset=asset_key, name=name, description=f"{question.means} {question.then}", blocking=blocking)
     def check(pipeline: Pipeline) -> dg.AssetCheckResult:
         with pipeline.looking() as home, home.warehouse.open() as connection:
             offenders, shown = sample(connection, question.query)
         return dg.AssetCheckResult(
             passed=not offenders,
-            severity=dg.AssetCheckSeverity.ERROR,
+            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
             description=question.then if offenders else "",
             metadata={"offenders": offenders} | ({"sample": shown} if offenders else {}),
         )
@@ -112,12 +115,60 @@ def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetCheck
     )
 
 
+def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
+    """The list behind ``bms_<entity>`` was swept in full not long ago."""
+    return build_check(
+        bms_key(entity.name),
+        "full_sweep",
+        Question(
+            "check_full_sweep",
+            f"{entity.list_call.name.capitalize()} were swept in full within the last {FULL_SWEEP_HOURS} hours.",
+            "If not, nobody would notice what is gone from BMS: see why the nightly full sweeps do not end.",
+            {"list_call": entity.list_call.name, "hours": str(FULL_SWEEP_HOURS)},
+        ),
+        blocking=False,
+    )
+
+
+def failing() -> dg.AssetChecksDefinition:
+    """Passportal refused nothing."""
+    return build_check(
+        RESULT_KEY,
+        "failing",
+        Question(
+            "check_failing",
+            "Passportal refused no record of the plan.",
+            "If it did: the sample says why. Each is tried again with the next sync; what stays needs a person.",
+        ),
+        blocking=False,
+    )
+
+
+def match_rate() -> dg.AssetChecksDefinition:
+    """As many records are linked as usual."""
+    return build_check(
+        RESULT_KEY,
+        "match_rate",
+        Question(
+            "check_match_rate",
+            "As many of the records in scope are linked as on average in the week before, give or take five in 100.",
+            "If not: many new records wait for a decision, or something was renamed or unlinked at large. `sync_plan`"
+            " shows why they wait.",
+            {"days": "7", "fewest": "20", "drop": "0.05"},
+        ),
+        blocking=False,
+    )
+
+
 def _links(stage: str, entity: Entity, asset_key: str) -> list[dg.AssetChecksDefinition]:
     checks = [one_to_one(entity, stage, asset_key)]
     return [*checks, client_boundary(entity, stage, asset_key)] if entity.has_client else checks
 
 
+HEALTH = (*(full_sweep(each) for each in ENTITIES), failing(), match_rate())
+"""These warn and stop nothing."""
 CHECKS = (
+    *HEALTH,
     *(completeness(each) for each in ENTITIES),
     *(check for each in ENTITIES for check in _links("reconciled", each, reconciled_key(each.name))),
     conservation(PLAN_KEY),

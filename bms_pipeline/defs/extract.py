@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
 
 from bms_pipeline import sync
 from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts
 from bms_pipeline.defs.resources import Home, LoggedProgress, Pipeline, ScopeOfRun
-from bms_pipeline.entities import ENTITIES, LIST_CALLS, Entity, EntityName, ListCall
+from bms_pipeline.details import DETAILED
+from bms_pipeline.entities import ENTITIES, LIST_CALLS, DetailCall, Entity, EntityName, ListCall
 from bms_pipeline.warehouse import schema
 
 GROUP = "extract"
 POOL = "warehouse"
+FRESH = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3))
+"""Read every hour; told by Dagster's daemon when no run starts any more."""
 
 
 def bms_key(name: EntityName) -> str:
@@ -23,6 +27,11 @@ def bms_key(name: EntityName) -> str:
 def passportal_key(name: EntityName) -> str:
     """The key of the Dagster asset that holds what Passportal has."""
     return f"passportal_{name}"
+
+
+def details_key(entity: Entity) -> str:
+    """The key of the Dagster asset that holds what BMS tells one record at a time."""
+    return f"bms_{entity.singular}_details"
 
 
 def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
@@ -38,21 +47,27 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         with pipeline.at_work() as home, pipeline.bms(home.settings) as client:
             started = time.monotonic()
+            planned = sync.planned_calls(home.warehouse, client, list_call, full=scope.full_sweep)
+            context.log.info(f"{list_call.name}: {planned}")
             extracted = sync.extract(
                 home.settings,
                 home.warehouse,
                 client,
                 list_call,
                 full=scope.full_sweep,
+                in_instalments=scope.only_what_is_new,
                 progress=LoggedProgress(context.log),
             )
             seconds = time.monotonic() - started
             left = client.budget.left(f"GET {list_call.path}")
             for entity in _entities(list_call):
+                swept = (
+                    {"sweep": "still being read", "next": extracted.why}
+                    if isinstance(extracted, sync.Unfinished)
+                    else _swept(context, home, entity, extracted)
+                )
                 yield dg.MaterializeResult(
-                    asset_key=bms_key(entity.name),
-                    metadata=_swept(context, home, entity, extracted)
-                    | {"seconds": seconds, "calls left this hour": left},
+                    asset_key=bms_key(entity.name), metadata=swept | {"seconds": seconds, "calls left this hour": left}
                 )
 
     return sweep
@@ -89,6 +104,47 @@ def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
     return snapshot
 
 
+def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
+    """The details of ``entity``, read one call each beside everything else."""
+
+    @dg.asset(
+        name=details_key(entity),
+        group_name=GROUP,
+        description=(
+            f"The details of each {entity.singular} that is in Passportal, read in the background as far as the hour's"
+            " calls go: those never read first, then those whose listed row changed, then the oldest.\n\n"
+            + facts(
+                source=f"`GET {call.path}`, one call each",
+                table=f"`bms.{entity.name}`, with the next sync; until then `landing/{entity.singular}_details/`",
+                also="in no pool: no load waits for it",
+            )
+        ),
+        metadata={
+            "dagster/table_name": f"bms.{entity.name}",
+            "dagster/column_schema": column_schema({each.name: "VARCHAR" for each in entity.detail_fields}),
+        },
+        kinds={"json", "duckdb"},
+        owners=OWNERS,
+    )
+    def read_details(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
+        with pipeline.looking() as home:
+            started = time.monotonic()
+            read = sync.read_details(home.settings, progress=LoggedProgress(context.log))
+            context.log.info(f"{read.read:,} details read, {read.waiting:,} wait: {read.estimate}.")
+            return dg.MaterializeResult(
+                metadata={
+                    "read": read.read,
+                    "problems": read.problems,
+                    "waiting": read.waiting,
+                    "calls left this hour": read.calls_left,
+                    "time to finish": read.estimate,
+                    "seconds": time.monotonic() - started,
+                }
+            )
+
+    return read_details
+
+
 def _entities(list_call: ListCall) -> list[Entity]:
     return [each for each in ENTITIES if each.list_call == list_call]
 
@@ -113,6 +169,7 @@ def _bms_spec(entity: Entity) -> dg.AssetSpec:
         },
         kinds={"json", "duckdb"},
         owners=OWNERS,
+        freshness_policy=FRESH,
     )
 
 
@@ -134,6 +191,7 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
         "calls necessary": manifest.calls_necessary,
         "unknown fields": len(landed.unknown_fields),
         "schema drift": ", ".join(landed.unknown_fields) or "none",
+        **({"details landed": extracted.details.read} if entity.details else {}),
         "next": dg.MetadataValue.md(f"[reconciled_{entity.name}](/assets/reconciled_{entity.name}) decides on them."),
     }
 
@@ -141,4 +199,5 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
 ASSETS = (
     *(build_sweep(each) for each in LIST_CALLS),
     *(build_snapshot(each) for each in ENTITIES),
+    *(build_details(entity, call) for entity, call in DETAILED),
 )

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
-from bms_pipeline.defs.load import RESULT_KEY, loaded_key
+from bms_pipeline.defs.extract import details_key
+from bms_pipeline.defs.load import BY_CLIENT_KEY, RESULT_KEY, loaded_key
 from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Approval, ScopeOfRun
+from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES
 
+DETAILS = dg.AssetSelection.assets(*(details_key(entity) for entity, _ in DETAILED))
+WHOLE = dg.AssetSelection.all() - dg.AssetSelection.assets(BY_CLIENT_KEY) - DETAILS
+"""Everything but what has runs of its own: the clients one by one, and the details."""
+
+
+def scheduled(*, full_sweep: bool = False) -> dict[str, Any]:
+    """The configuration of a run that nobody watches."""
+    scope = ScopeOfRun(full_sweep=full_sweep, only_what_is_new=True)
+    return {
+        "resources": {"scope": {"config": scope.model_dump()}, "approval": {"config": Approval().model_dump()}},
+    }
+
+
+INCREMENTAL_SYNC = dg.define_asset_job(
+    "incremental_sync",
+    selection=WHOLE,
+    config=scheduled(),
+    description=(
+        "Reads what changed, plans, and loads what the settings allow, inside the breakers. What they do not allow"
+        " waits for a person. Ends early where nothing changed."
+    ),
+)
+ASSET_DETAILS = dg.define_asset_job(
+    "asset_details",
+    selection=DETAILS,
+    description="Reads details of assets in the background, as far as the hour's calls go. The next sync loads them.",
+)
 JOBS = (
+    ASSET_DETAILS,
     dg.define_asset_job(
         "initial_sync",
-        selection=dg.AssetSelection.all(),
+        selection=WHOLE,
         # Only here does the default differ from the resources' own, which the launchpad shows by itself.
         config={
             "resources": {
@@ -25,14 +57,7 @@ JOBS = (
             " then launch `finish` with its hash."
         ),
     ),
-    dg.define_asset_job(
-        "incremental_sync",
-        selection=dg.AssetSelection.all(),
-        description=(
-            "Reads what changed, plans, and loads what the settings allow, inside the breakers. What they do not"
-            " allow waits for a person."
-        ),
-    ),
+    INCREMENTAL_SYNC,
     dg.define_asset_job(
         "plan",
         selection=dg.AssetSelection.assets(*(reconciled_key(each.name) for each in ENTITIES), PLAN_KEY),
@@ -42,5 +67,14 @@ JOBS = (
         "finish",
         selection=dg.AssetSelection.assets(*(loaded_key(each.name) for each in ENTITIES), RESULT_KEY),
         description="Loads the saved plan that `plan_hash` names. The first time, this ends the initial sync.",
+    ),
+    dg.define_asset_job(
+        "finish_clients",
+        selection=dg.AssetSelection.assets(loaded_key("clients"), loaded_key("users")),
+        description=(
+            "Approves the saved plan that `plan_hash` names and loads its clients and users only. What is inside the"
+            f" clients then follows client by client: a backfill of `{BY_CLIENT_KEY}`, which ends the initial sync when"
+            " nothing of the plan is left."
+        ),
     ),
 )

@@ -17,6 +17,7 @@ from bms_pipeline.warehouse import schema
 
 GROUP = "load"
 RESULT_KEY = "sync_result"
+BY_CLIENT_KEY = "loaded_by_client"
 RESULT_COLUMNS = {
     "plan_id": "BIGINT",
     "entity": "VARCHAR",
@@ -117,7 +118,18 @@ def sync_result(
         if not at_hand.waits and not pending:
             results = apply.close_plan(home.warehouse, at_hand.plan)
         context.log.info(_state(at_hand, pending))
+        for each in apply.clients_changed(home.warehouse):
+            context.log_event(client_event(each))
         return dg.MaterializeResult(metadata=_closed(home, at_hand, results, pending))
+
+
+def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
+    """The event that tells one client as loaded, with the number of records inside it for each outcome."""
+    return dg.AssetMaterialization(
+        BY_CLIENT_KEY,
+        partition=str(loaded.client),
+        metadata={"dagster/row_count": sum(loaded.counts.values()), **loaded.counts},
+    )
 
 
 def _plan_at_hand(home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:

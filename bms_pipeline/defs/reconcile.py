@@ -1,7 +1,7 @@
 """Reconcile and plan: what is to become of every record, saved and shown before anything is loaded."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,6 +15,8 @@ from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.warehouse import schema
 
 GROUP = "reconcile"
+INPUTS_KEY = "sync_inputs"
+INPUTS_COLUMNS = {"name": "VARCHAR", "version": "BIGINT", "changed_at": "TIMESTAMP"}
 PLAN_KEY = "sync_plan"
 PLAN_COLUMNS = {
     "entity": "VARCHAR",
@@ -39,6 +41,35 @@ def reconciled_key(name: EntityName) -> str:
     return f"reconciled_{name}"
 
 
+@dg.asset(
+    name=INPUTS_KEY,
+    group_name=GROUP,
+    deps=[key(each.name) for each in ENTITIES for key in (bms_key, passportal_key)],
+    output_required=False,
+    description=(
+        "What changed since the last plan. In a scheduled run nothing below it runs where nothing did.\n\n"
+        + facts(
+            source="what the `bms_*` and `passportal_*` of the same run found, decisions, settings",
+            table="`sync.inputs`, a version for each input of a plan",
+        )
+    ),
+    metadata={"dagster/table_name": "sync.inputs", "dagster/column_schema": column_schema(INPUTS_COLUMNS)},
+    kinds={"sql", "duckdb"},
+    owners=OWNERS,
+    pool=POOL,
+)
+def sync_inputs(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Say what is new; say nothing, and so end the run, where that is wanted and nothing is."""
+    with pipeline.at_work() as home:
+        changed = sync.changed_inputs(home.warehouse)
+        if scope.only_what_is_new and not sync.is_anything_new(home.warehouse):
+            context.log.info("Nothing is new since the last plan: there is nothing to reconcile, to plan or to load.")
+            return
+        yield dg.MaterializeResult(metadata={"changed since the last plan": ", ".join(changed) or "nothing"})
+
+
 def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
     """What is to become of every record of ``entity``, and why."""
     inputs = [bms_key(entity.name), passportal_key(entity.name)]
@@ -46,7 +77,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
     @dg.asset(
         name=reconciled_key(entity.name),
         group_name=GROUP,
-        deps=[*inputs, reconciled_key("clients")] if entity.has_client else inputs,
+        deps=[*inputs, INPUTS_KEY, *([reconciled_key("clients")] if entity.has_client else [])],
         description=(
             f"One row for each {entity.singular} that BMS has now: its disposition and the reason.\n\n"
             + facts(
@@ -182,4 +213,4 @@ def _kept(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
     )
 
 
-ASSETS = (*(build_reconciled(each) for each in ENTITIES), sync_plan)
+ASSETS = (sync_inputs, *(build_reconciled(each) for each in ENTITIES), sync_plan)

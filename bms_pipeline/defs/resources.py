@@ -22,7 +22,7 @@ from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.warehouse.connection import Warehouse
 
 LOCK_WAIT_SECONDS = 900.0
-"""How long a step waits for a run on the command line: longer than a whole sync of a typical tenant."""
+"""How long a run waits for one on the command line: longer than a whole sync of a typical tenant."""
 LOG_EVERY_SECONDS = 10.0
 """How often a long step says how far it is: each line is an event in Dagster's own database."""
 
@@ -46,11 +46,25 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _client: BmsClient | None = PrivateAttr(default=None)
     _refusal: LoginRefused | SettingsError | None = PrivateAttr(default=None)
     _plan_id: int | None = PrivateAttr(default=None)
+    _what: str = PrivateAttr(default="A Dagster run")
+    _held: contextlib.ExitStack | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remember which run this is, for whoever is kept waiting by it."""
+        if context.run_id:
+            self._what = f"Dagster run {context.run_id[:8]}"
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Home]:
-        """Hold the home folder for one step that writes: nobody else plans or loads meanwhile."""
-        with self.looking() as home, sync.running(home.settings, wait_seconds=LOCK_WAIT_SECONDS):
+        """Hold the home folder, from the first step that writes to the end of the run.
+
+        Nobody else plans, decides or loads between two steps, so that the run loads the plan that it made.
+        """
+        with self.looking() as home:
+            if self._held is None:
+                held = contextlib.ExitStack()
+                held.enter_context(sync.running(home.settings, self._what, LOCK_WAIT_SECONDS))
+                self._held = held
             yield home
 
     @contextlib.contextmanager
@@ -88,7 +102,9 @@ class Pipeline(dg.ConfigurableResource[Any]):
         self._plan_id = plan.plan_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Close the connections of the run."""
+        """Let go of the home folder and close the connections of the run."""
+        if self._held is not None:
+            self._held.close()
         if self._client is not None:
             self._client.close()
 
@@ -102,6 +118,13 @@ class ScopeOfRun(dg.ConfigurableResource[Any]):
     full_sweep: bool = Field(
         default=False,
         description="Read every record of BMS, also where it can tell what changed. A daily full sweep happens anyway.",
+    )
+    only_what_is_new: bool = Field(
+        default=False,
+        description=(
+            "As the schedule does it: end early where nothing changed since the last plan, and read a list that needs"
+            " more calls than the hour has left in instalments, run after run."
+        ),
     )
 
     @property

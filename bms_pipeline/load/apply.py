@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
@@ -12,11 +12,14 @@ from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
-from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 
+GROUP = 2
+"""Batches to a group of clients: the smaller, the sooner a client is told as loaded, and the more statements."""
+
 Progress = Callable[[int, int], None]
-"""Called with the operations done and the operations there are."""
+"""Called with the operations (or clients) done and those that there are."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,15 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
 
 
 def load_entity(
-    warehouse: Warehouse, target: Target, entity: Entity, plan: plans.Plan, on_progress: Progress | None = None
+    warehouse: Warehouse,
+    target: Target,
+    entity: Entity,
+    plan: plans.Plan,
+    on_progress: Progress | None = None,
+    *,
+    clients: Collection[int] | None = None,
 ) -> Loaded:
-    """Apply the plan's operations on ``entity``. The plan has passed ``check_approved``.
+    """Apply the plan's operations on ``entity``; with ``clients`` those inside them. It has passed ``check_approved``.
 
     What only a person's finish may load is left alone until somebody approves the plan by its hash.
     When a call to the target fails, its operations stay unknown and the error is raised; the next run settles them.
@@ -79,8 +88,9 @@ def load_entity(
     with warehouse.open() as connection:
         row = connection.execute(
             f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip'"
-            f" AND ($approved OR NOT {schema.WAITS_FOR_PERSON})",
-            {"approved": plan.approved},
+            f" AND ($approved OR NOT {schema.WAITS_FOR_PERSON})"
+            " AND ($clients IS NULL OR account_id IN (SELECT unnest($clients)))",
+            {"approved": plan.approved, "clients": clients and list(clients)},
         ).fetchone()
         total = int(row[0]) if row else 0
     done = refused = 0
@@ -89,14 +99,21 @@ def load_entity(
     while True:
         # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
-            journal.record_outcomes(connection, entity, plan.plan_id, found, why, now())
-            batch = (
-                journal.next_batch(connection, entity, plan.plan_id, target.batch_size, now(), approved=plan.approved)
-                if total
-                else None
-            )
+            moment = now()
+            journal.record_outcomes(connection, entity, plan.plan_id, found, why, moment)
+            batch = None
+            if total:
+                batch = journal.next_batch(
+                    connection,
+                    entity,
+                    plan.plan_id,
+                    target.batch_size,
+                    moment,
+                    approved=plan.approved,
+                    clients=clients,
+                )
             if batch is None:
-                journal.remember_agreement(connection, entity)
+                journal.remember_agreement(connection, entity, clients)
         done += len(found)
         refused += len(why)
         if on_progress and total:
@@ -104,6 +121,74 @@ def load_entity(
         if batch is None:
             return Loaded(done, refused)
         found, why = _send(target, batch) if batch.writes else ({}, {})
+
+
+@dataclass(frozen=True)
+class ClientLoaded:
+    """What is inside one client as the plan left it: outcome → records. ``failed_because``: why one of them failed."""
+
+    client: int
+    counts: dict[str, int]
+    failed_because: str | None
+
+
+def load_clients(
+    warehouse: Warehouse,
+    target: Target,
+    plan: plans.Plan,
+    clients: Sequence[int],
+    on_progress: Progress | None = None,
+) -> Iterator[list[ClientLoaded]]:
+    """Apply the plan's operations inside ``clients`` (BMS account ids), some clients after the others.
+
+    Yields as soon as a group of them is loaded. The clients themselves have been loaded, and the plan has passed
+    ``check_approved``.
+    """
+    entities = [each for each in plans.planned_entities(plan) if each.has_client]
+    done = 0
+    for group in _groups(warehouse, clients, GROUP * target.batch_size):
+        for entity in entities:
+            load_entity(warehouse, target, entity, plan, clients=group)
+        done += len(group)
+        if on_progress:
+            on_progress(done, len(clients))
+        yield client_outcomes(warehouse, group)
+
+
+def _groups(warehouse: Warehouse, clients: Sequence[int], most: int) -> Iterator[list[int]]:
+    """``clients`` in order, in groups of about ``most`` operations: each group costs a few statements."""
+    with warehouse.open() as connection:
+        rows = connection.execute(sql.read("client_operations"), {"clients": list(clients)}).fetchall()
+    operations: dict[int, int] = dict(rows)
+    group: list[int] = []
+    size = 0
+    for client in clients:
+        group.append(client)
+        size += operations.get(client, 0)
+        if size >= most:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def clients_changed(warehouse: Warehouse) -> list[ClientLoaded]:
+    """The clients inside which the current plan changed anything, or tried to."""
+    with warehouse.open() as connection:
+        rows = connection.execute(sql.read("clients_changed")).fetchall()
+    return client_outcomes(warehouse, [row[0] for row in rows])
+
+
+def client_outcomes(warehouse: Warehouse, clients: Sequence[int]) -> list[ClientLoaded]:
+    """What is inside ``clients`` (BMS account ids), in that order, as the current plan left it."""
+    with warehouse.open() as connection:
+        rows = connection.execute(sql.read("client_outcomes"), {"clients": list(clients)}).fetchall()
+    found = {client: ClientLoaded(client, {}, None) for client in clients}
+    for client, outcome, records, because in rows:
+        found[client].counts[outcome] = records
+        if because:
+            found[client] = replace(found[client], failed_because=because)
+    return list(found.values())
 
 
 def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, int]]:

@@ -6,7 +6,7 @@ target (a fresh snapshot), never by guessing and never by sending again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,7 @@ import duckdb
 from bms_pipeline.entities import Entity
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.reconcile.undo import TAKEN_BACK
-from bms_pipeline.warehouse import names, schema, sql
+from bms_pipeline.warehouse import keys, schema, sql
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,20 @@ class Batch:
 
 
 def next_batch(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, size: int, now: datetime, *, approved: bool
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    plan_id: int,
+    size: int,
+    now: datetime,
+    *,
+    approved: bool,
+    clients: Collection[int] | None = None,
 ) -> Batch | None:
     """The next operations of the plan that have no intent yet, client by client; None when all are done.
 
-    ``approved``: also those that only a person's finish may load. Their intents are written; commit before calling the
-    target. A record whose client was not created is refused here.
+    ``approved``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
+    account id. Their intents are written; commit before calling the target. A record whose client was not created is
+    refused here.
     """
     connection.execute(
         sql.read("next_batch").format(
@@ -42,7 +50,7 @@ def next_batch(
             changes=schema.changes_sql(entity),
             waits=schema.WAITS_FOR_PERSON,
         ),
-        {"plan_id": plan_id, "size": size, "approved": approved},
+        {"plan_id": plan_id, "size": size, "approved": approved, "clients": clients and list(clients)},
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
@@ -125,8 +133,14 @@ def settle_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, now: d
     return int(row[0]) if row else 0
 
 
-def remember_agreement(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Where both sides came to hold the same value without us, take that as the base of the next comparison."""
+def remember_agreement(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, clients: Collection[int] | None = None
+) -> None:
+    """Where both sides came to hold the same value without us, take that as the base of the next comparison.
+
+    And where details were read for the first time: what both sides have of them now. ``clients``: only inside these,
+    by BMS account id.
+    """
     columns = ", ".join(
         f"bms_{each} = CASE WHEN b.{each} = p.{each} THEN b.{each} ELSE bms_{each} END,"
         f" passportal_{each} = CASE WHEN b.{each} = p.{each} THEN p.{each} ELSE passportal_{each} END"
@@ -140,12 +154,24 @@ def remember_agreement(connection: duckdb.DuckDBPyConnection, entity: Entity) ->
     joined = (
         f"bms.{entity.name} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
         f" JOIN passportal.{entity.name} p ON p.passportal_id = m.passportal_id"
+        " AND ($clients IS NULL OR b.account_id IN (SELECT unnest($clients)))"
     )
     table = f"sync.loaded_{entity.name}"
     connection.execute(
         f"UPDATE {table} SET {columns} FROM {joined} WHERE {table}.bms_id = b.bms_id"
-        f" AND b.bms_id IN (SELECT l.bms_id FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing})"
+        f" AND b.bms_id IN (SELECT l.bms_id FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing})",
+        {"clients": clients and list(clients)},
     )
+    if entity.details:
+        met = ", ".join(
+            f"bms_{each.name} = {_first_base(each.name)}, passportal_{each.name} = p.{each.name}"
+            for each in entity.detail_fields
+        )
+        connection.execute(
+            f"UPDATE {table} SET with_details = true, {met} FROM {joined} WHERE {table}.bms_id = b.bms_id"
+            f" AND b.details_read_at IS NOT NULL AND {table}.with_details IS NOT true",
+            {"clients": clients and list(clients)},
+        )
 
 
 def _settle(
@@ -180,20 +206,17 @@ def _bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: En
         f"CASE WHEN {_taken_back(each)} THEN {_after(each)} ELSE coalesce({_after(each)}, p.{each}) END AS {each}"
         for each in entity.columns
     )
-    columns = list(schema.passportal_columns(entity))
-    keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     connection.execute(
         f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
     )
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE written AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"
-        f" (SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
+        f"CREATE OR REPLACE TEMP TABLE written AS"
+        f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
         f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
-        f" p.last_modified FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id)"
+        f" p.last_modified FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
     )
     connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
-    selected = ", ".join(columns)
-    connection.execute(f"INSERT INTO {table} ({selected}) SELECT {selected} FROM written")
+    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'FROM written')}")
 
 
 def _remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
@@ -247,28 +270,40 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     being one; what an adoption found is taken as it was, and so is what was taken back.
     """
     table = f"sync.loaded_{entity.name}"
+    details = [each.name for each in entity.detail_fields]
     connection.execute(
         sql.read("remember_values").format(
             entity=entity.name,
-            values=", ".join(_base_of(each) for each in entity.columns),
+            values=", ".join(_base_of(each, is_detail=each in details) for each in entity.columns)
+            + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
         )
     )
     connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
     connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
 
 
-def _base_of(column: str) -> str:
+def _base_of(column: str, *, is_detail: bool) -> str:
     """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
     after, taken_back = _after(column), _taken_back(column)
+    has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
+    first = _first_base(column) if is_detail else f"b.{column}"
     return (
         f"CASE WHEN {taken_back} THEN b.{column}"
         f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
-        f" WHEN l.operation = 'create' THEN p.{column} WHEN o.bms_id IS NOT NULL THEN o.bms_{column}"
-        f" ELSE b.{column} END AS bms_{column},"
+        f" WHEN l.operation = 'create' THEN p.{column} WHEN {has_old} THEN o.bms_{column}"
+        f" ELSE {first} END AS bms_{column},"
         f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
-        f" WHEN o.bms_id IS NOT NULL THEN o.passportal_{column}"
+        f" WHEN {has_old} THEN o.passportal_{column}"
         f" ELSE p.{column} END AS passportal_{column}"
     )
+
+
+def _first_base(column: str) -> str:
+    """SQL: what counts as BMS's base of a detail when both sides first meet in it.
+
+    Where Passportal has nothing it is nothing, so that the next plan fills it, whatever kept this one from it.
+    """
+    return f"CASE WHEN p.{column} IS NOT NULL THEN b.{column} END"
 
 
 def _after(column: str) -> str:

@@ -21,7 +21,7 @@ from bms_pipeline.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.warehouse import names, sql
-from bms_pipeline.warehouse.landing import count_input
+from bms_pipeline.warehouse.inputs import count_input
 
 VERBS = ("match", "unmatch", "create", "exclude", "include")
 REFUSALS_TOLD = 20
@@ -183,7 +183,7 @@ def _take(
         raise _refused(refused, len(decisions))
     taken = _write_ledger(connection, entities, by, now)
     if taken:
-        count_input(connection, "decisions")
+        count_input(connection, "decisions", now)
     return Taken(taken, len(decisions) - taken, comparison.changes(connection, entities))
 
 

@@ -15,7 +15,7 @@ import duckdb
 from bms_pipeline.entities import Entity, Rule
 from bms_pipeline.errors import RecordsUnexplained
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
-from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse import keys, sql
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
     """SQL for the temp table ``record``: all records, what settles them before any matching, and their client."""
     return sql.read("records_in_scope").format(
         entity=entity.name,
-        keys="".join(f", b.{key}" for key in entity.keys),
+        keys="".join(f", b.{key}" for key in keys.key_columns(entity)),
         not_selected=_not_among("b.account_id", scope.clients) if entity.name != "users" else "false",
         sync_off=str(not settings.sync[entity.name]).lower(),
         inactive="NOT b.is_active" if settings.active_only else "false",
@@ -124,8 +124,6 @@ def _leftovers_sql(entity: Entity) -> str:
         has_client=str(entity.has_client).lower(),
         # Where a person decides about twins, all are counted; elsewhere only those that have a namesake in Passportal.
         every_twin=str(entity.decided_by_person).lower(),
-        loose_bms=names.loose_key("r.name_key"),
-        loose_passportal=names.loose_key("p.name_key"),
     )
 
 

@@ -256,10 +256,16 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 
 
 def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
+    details = [each.name for each in entity.detail_fields]
+
     def changed_in_bms(column: str) -> str:
-        """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not."""
+        """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
+
+        The two met in a detail when it was read, which may be long after the record was loaded.
+        """
+        never_met = "l.with_details IS NOT true" if column in details else "l.bms_id IS NULL"
         return (
-            f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN l.bms_id IS NULL"
+            f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
             f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
             f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
         )
@@ -275,30 +281,36 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
             case _:
                 return changed_in_bms(column)
 
-    def kept(column: str) -> str:
+    def differing(column: str) -> str:
         # Names that are identical as matching understands it need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
-        there = f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column}"
-        return f"({there} AND {differs} AND NOT {written(column)})"
+        return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs}"
+
+    def kept(column: str) -> str:
+        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"
 
     def value(column: str) -> str:
-        chosen = f"CASE WHEN operation = 'create' OR r.disposition = 'matched' AND {written(column)}"
-        return f"{chosen} THEN p.{column} END AS before_{column}, {chosen} THEN b.{column} END AS after_{column}"
+        chosen = f"CASE WHEN disposition = 'to create' OR writes_{column} THEN"
+        return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
 
     columns = entity.columns
+    owned_by_nobody = [each for each in columns if settings.owner(entity.name, each) == "last_edit"]
     return sql.read("plan_operations").format(
         entity=entity.name,
-        values=", ".join(value(each) for each in columns),
+        both_sides=", ".join(f"b.{each} AS bms_{each}, p.{each} AS passportal_{each}" for each in columns),
+        written=", ".join(f"r.disposition = 'matched' AND {written(each)} AS writes_{each}" for each in columns),
+        differing=", ".join(f"{differing(each)} AS differs_{each}" for each in columns),
+        anything_written=" OR ".join(f"writes_{each}" for each in columns),
+        anything_kept=" OR ".join(kept(each) for each in columns),
         kept=", ".join(
-            f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': b.{each}, 'passportal': p.{each}}} END"
+            f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': bms_{each}, 'passportal': passportal_{each}}} END"
             for each in columns
         ),
-        anything_written=" OR ".join(written(each) for each in columns),
-        bms_changed=" OR ".join(
-            changed_in_bms(each) for each in columns if settings.owner(entity.name, each) == "last_edit"
-        )
-        or "false",
-        anything_kept=" OR ".join(kept(each) for each in columns),
+        bms_changed=" OR ".join(f"writes_{each}" for each in owned_by_nobody) or "false",
+        more_than_completed=" OR ".join(
+            f"writes_{each}" + (f" AND passportal_{each} IS NOT NULL" if each in details else "") for each in columns
+        ),
+        values=", ".join(value(each) for each in columns),
     )
 
 

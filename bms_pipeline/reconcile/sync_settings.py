@@ -16,7 +16,7 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.errors import SettingsError
-from bms_pipeline.warehouse.landing import count_input
+from bms_pipeline.warehouse.inputs import count_input
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;
 # contacts and locations have none there and are created while their sync is on.
@@ -40,6 +40,7 @@ class SyncSettings:
     ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. The breakers after
     the initial sync are shares of an entity's matched records: a load stops above ``update_share`` (updated) or
     ``gone_share`` (gone from BMS), and a client above ``client_update_share`` (of its own) is held back.
+    ``details_max_age_days``: details that were asked for longer ago are read again.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -53,6 +54,7 @@ class SyncSettings:
     update_share: float = 0.20
     gone_share: float = 0.20
     client_update_share: float = 0.50
+    details_max_age_days: int = 30
     initial_sync_finished_at: str | None = None
 
     @property
@@ -79,7 +81,7 @@ def store_sync_setting(connection: duckdb.DuckDBPyConnection, name: str, value: 
     """Store one setting; a plan made before becomes stale."""
     connection.execute("DELETE FROM sync.settings WHERE name = ?", [name])
     connection.execute("INSERT INTO sync.settings VALUES (?, ?, ?)", [name, json.dumps(value), now])
-    count_input(connection, "settings")
+    count_input(connection, "settings", now)
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
     ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
-    ``update_share``, ``gone_share``, ``client_update_share`` (0 to 1). Raises ``SettingsError`` for a name or value
-    that does not exist, and where auto-create would be on for an entity whose sync is off.
+    ``update_share``, ``gone_share``, ``client_update_share`` (0 to 1), ``details_max_age_days``. Raises
+    ``SettingsError`` for a name or value that does not exist, and where auto-create would be on for an entity whose
+    sync is off.
     """
     after, changes = settings, []
     for name, text in wanted.items():
@@ -181,6 +184,12 @@ def _share(name: str, text: str) -> float:
     return share
 
 
+def _days(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 3650):
+        raise SettingsError(f"{name} is a whole number of days from 1 to 3650, not {text!r}.")
+    return int(text)
+
+
 _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "account_types": _listed,
     "active_only": _on_or_off,
@@ -190,6 +199,7 @@ _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "update_share": _share,
     "gone_share": _share,
     "client_update_share": _share,
+    "details_max_age_days": _days,
 }
 _TOGGLES = ("sync", "auto_create")
 

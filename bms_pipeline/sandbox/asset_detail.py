@@ -1,9 +1,10 @@
-"""The detail of an asset, which BMS gives one call at a time: made from its list row, always the same."""
+"""The detail of an asset, which BMS gives one call at a time: it follows from its list row, and changes with it."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from random import Random
+from zlib import crc32
 
 import msgspec
 
@@ -25,6 +26,13 @@ def asset_detail(row: bytes) -> AssetDetail:
     rng = Random(asset.id)
     brand_id = rng.randrange(len(_BRANDS))
     os_type, os_info, major, minor = rng.choice(_SYSTEMS)
+    # Of what lists are read for, so that a changed detail always shows in a changed row.
+    build = crc32(
+        repr((
+            asset.account_id, asset.asset_name, asset.category_name, asset.location_name, asset.serial_number,
+            asset.ip_address, asset.contact_name, asset.is_active,
+        )).encode()
+    )  # fmt: skip
     acquired = EPOCH - timedelta(days=rng.randrange(1, 2000))
     first, _, last = (asset.contact_name or "").rpartition(" ")
     total = rng.choice((238_000, 476_000, 953_000))
@@ -58,7 +66,7 @@ def asset_detail(row: bytes) -> AssetDetail:
         dhcp_enabled=rng.random() < 0.7,
         wins_enabled=False,
         os_type=os_type,
-        os_info=os_info,
+        os_info=f"{os_info} (build {build % 10**6:06d})",
         major_version=major,
         minor_version=minor,
         mac_address=":".join(f"{rng.randrange(256):02X}" for _ in range(6)),

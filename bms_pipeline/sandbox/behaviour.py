@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from random import Random
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -66,13 +67,19 @@ class Fault:
         return self.from_call <= call and (self.until_call is None or call <= self.until_call)
 
 
+PASSING = (*(Fault("", "status", status=each) for each in (500, 502, 503)), Fault("", "cut"), Fault("", "html"))
+"""How a call of a service fails that works when it is asked again."""
+
+
 @dataclass(frozen=True)
 class Behaviour:
     """The switches.
 
     ``wrong_password``: status of a refused login ("200" with ``success:false``). ``hourly_limit``: calls per route
     template and hour, none for no limit; ``retry_after``: what a 429 or 503 says about it. ``page_totals``: whether
-    lists that have ``totalRecords`` send it. ``tenant_id``: whose data it says it is. ``zoned_expiry``: whether token expiry times end in ``Z``.
+    lists that have ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
+    ``tenant_id``: whose data it says it is. ``failing_share``: the share of calls that fail in one of the ``PASSING``
+    ways, which ones by ``failing_seed``.
     """
 
     wrong_password: Literal["401", "400", "200"] = "401"  # noqa: S105  # a status
@@ -85,6 +92,8 @@ class Behaviour:
     tenant_id: int = 4711
     latency_seconds: float = 0
     faults: tuple[Fault, ...] = field(default=())
+    failing_share: float = 0
+    failing_seed: int = 0
 
     def changed(self, switches: dict[str, Any]) -> Behaviour:
         """The same behaviour with ``switches`` set; ``ValueError`` names one that does not exist or fit."""
@@ -106,14 +115,19 @@ class Behaviour:
 class FaultsDue:
     """Decides which fault strikes at a call, and remembers how often each has."""
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        self._faults = faults
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._faults = behaviour.faults
+        self._failing_share = behaviour.failing_share
+        self._failing_seed = behaviour.failing_seed
         self._struck: Counter[int] = Counter()
 
     def at(self, route: str, call: int) -> Fault | None:
-        """The first fault due at this call of this route."""
+        """The first fault due at this call of this route, else one by chance."""
         for number, fault in enumerate(self._faults):
             if fault.due(route, call) and (fault.times is None or self._struck[number] < fault.times):
                 self._struck[number] += 1
                 return fault
-        return None
+        if not self._failing_share:
+            return None
+        rng = Random(f"{self._failing_seed}/{route}/{call}")
+        return rng.choice(PASSING) if rng.random() < self._failing_share else None

@@ -15,6 +15,7 @@ from fastapi import FastAPI, HTTPException
 
 from bms_pipeline.sandbox.behaviour import Behaviour
 from bms_pipeline.sandbox.bms_service import ROUTES, BmsService
+from bms_pipeline.sandbox.clock import Clock
 from bms_pipeline.sandbox.tenant import Tenant
 
 PREFIXES = ("", "/api2")
@@ -23,9 +24,9 @@ _ORPHAN_CHECK_SECONDS = 0.5
 
 
 def create_app(tenant: Tenant, behaviour: Behaviour | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
-    """The application that answers for ``tenant``; ``clock`` is what tokens and limits go by."""
+    """The application that answers for ``tenant``; tokens, limits and dates go by ``clock`` until that is set."""
     app = FastAPI(title="BMS sandbox", docs_url=None, redoc_url=None, openapi_url=None)
-    service = BmsService(tenant, behaviour or Behaviour(), clock)
+    service = BmsService(tenant, behaviour or Behaviour(), Clock(clock))
     for route in ROUTES:
         for prefix in PREFIXES:
             # Every path parameter of this API is a record's id.
@@ -49,6 +50,18 @@ def _add_steering(app: FastAPI, service: BmsService) -> None:
         """Calls so far, by method and route template."""
         return dict(service.limit.calls)
 
+    @app.get("/sandbox/figures")
+    async def figures() -> dict[str, Any]:
+        """By method and route template: the most calls in any hour, and those refused for the limit; failed calls."""
+        limit = service.limit
+        return {"most_in_an_hour": dict(limit.most), "refused": dict(limit.refused), "failed": service.failed}
+
+    @app.post("/sandbox/clock")
+    async def set_clock(order: dict[str, float]) -> dict[str, float]:
+        """Set the clock to ``{"now": seconds since the epoch}``, from where it runs on."""
+        service.clock.set(order["now"])
+        return order
+
     @app.post("/sandbox/reset-calls")
     async def reset_calls() -> dict[str, int]:
         """Forget all calls, also those that count towards the limit."""
@@ -65,9 +78,9 @@ def _add_steering(app: FastAPI, service: BmsService) -> None:
         return service.behaviour.as_switches()
 
     @app.post("/sandbox/mutate")
-    async def mutate(order: dict[str, int]) -> Any:  # noqa: ANN401  # JSON
-        """Change the tenant by ``{"seed": n}``; what changed."""
-        return msgspec.to_builtins(service.mutate(order["seed"]))
+    async def mutate(order: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
+        """Change the tenant as a day does by ``{"seed": n}``, or so many ``"hours"``; what changed."""
+        return msgspec.to_builtins(service.mutate(order["seed"], order.get("hours", 24)))
 
 
 def serve(
@@ -77,19 +90,21 @@ def serve(
     port: int = 0,
     ready: Callable[[str], None] = lambda url: None,
     parent: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Serve ``tenant`` on the loopback address until SIGTERM or SIGINT, or until the process ``parent`` is gone.
 
-    ``ready`` is called with the address once calls are answered.
+    ``ready`` is called with the address once calls are answered. ``clock`` is what tokens and limits go by.
     """
     with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
         # Head and body of an answer are written apart; without this each answer waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            create_app(tenant, behaviour),
+            create_app(tenant, behaviour, clock),
             log_level="critical",
             access_log=False,
+            date_header=False,  # the service gives its own clock's
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

@@ -8,7 +8,6 @@ is silent (status of a wrong password, what an unknown id gives, how text filter
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -22,6 +21,7 @@ from starlette.responses import Response
 from bms_pipeline.sandbox import listing as by
 from bms_pipeline.sandbox.asset_detail import asset_detail
 from bms_pipeline.sandbox.behaviour import Behaviour, Fault, FaultsDue
+from bms_pipeline.sandbox.clock import Clock
 from bms_pipeline.sandbox.faults import EFFECTS, NO_EFFECT, Effect, Reply, envelope, refusal
 from bms_pipeline.sandbox.limit import HourlyLimit
 from bms_pipeline.sandbox.listing import BadQuery, Filter, Listing, Page
@@ -126,22 +126,23 @@ class VendorRoute:
 class BmsService:
     """Answers for one tenant."""
 
-    def __init__(self, tenant: Tenant, behaviour: Behaviour, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, tenant: Tenant, behaviour: Behaviour, clock: Clock) -> None:
         self.tenant = tenant
+        self.clock = clock
         self.limit = HourlyLimit(clock)
+        self.failed = 0
         self.listings = {name: Listing(rows, FILTERS[name]) for name, rows in tenant.rows.items()}
         self._sessions = Sessions(clock)
-        self._clock = clock
         self.behave(behaviour)
 
     def behave(self, behaviour: Behaviour) -> None:
         """From now on behave like this; faults start counting how often they struck."""
         self.behaviour = behaviour
-        self._faults = FaultsDue(behaviour.faults)
+        self._faults = FaultsDue(behaviour)
 
-    def mutate(self, seed: int) -> Mutations:
-        """A day passes in the tenant."""
-        mutations = mutate(self.tenant, seed)
+    def mutate(self, seed: int, hours: float = 24) -> Mutations:
+        """Hours pass in the tenant."""
+        mutations = mutate(self.tenant, seed, hours=hours)
         self.tenant.save_rows()
         for each in self.listings.values():
             each.changed()
@@ -149,6 +150,11 @@ class BmsService:
 
     def endpoint(self, route: VendorRoute) -> Callable[[Request], Awaitable[Response]]:
         """The handler of ``route``: counts, delays, limits, authorises, answers, and lets the due fault strike."""
+
+        async def dated(request: Request) -> Response:
+            response = await handle(request)
+            response.headers["date"] = formatdate(self.clock(), usegmt=True)
+            return response
 
         async def handle(request: Request) -> Response:
             behaviour = self.behaviour
@@ -159,13 +165,14 @@ class BmsService:
             call.fault = self._faults.at(route.template, number)
             if call.fault is None:
                 return self._reply(route, call, request).response()
+            self.failed += 1
             call.effect = EFFECTS[call.fault.kind]
             reply = self._reply(route, call, request)
             if call.fault.kind == "status" and call.fault.status in {429, 503}:
                 reply = Reply(reply.body, reply.status, self._retry_after(60))
             return call.effect.on_reply(reply, call.fault)
 
-        return handle
+        return dated
 
     def _reply(self, route: VendorRoute, call: Call, request: Request) -> Reply:
         wait = self.limit.wait(route.template, call.behaviour.hourly_limit)
@@ -185,7 +192,7 @@ class BmsService:
     def _retry_after(self, wait: float) -> dict[str, str]:
         texts = {
             "seconds": str(int(wait) + 1),
-            "date": formatdate(self._clock() + wait, usegmt=True),
+            "date": formatdate(self.clock() + wait, usegmt=True),
             "garbage": "in a while",
             "huge": "999999999999",
         }
@@ -214,7 +221,7 @@ class BmsService:
             user_id=1,
             full_name=user.replace(".", " ").title(),
             email_address=f"{user}@sandbox-msp.example",
-            time_stamp=iso(self._clock(), zoned=False),
+            time_stamp=iso(self.clock(), zoned=False),
             time_zone_value=-5.0,
             time_zone_name="Eastern Standard Time",
             olson_time_zone_name="America/New_York",

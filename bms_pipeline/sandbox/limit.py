@@ -9,12 +9,17 @@ WINDOW_SECONDS = 3600.0
 
 
 class HourlyLimit:
-    """Counts calls, and says how long to wait once a route has used up its hour."""
+    """Counts calls, and says how long to wait once a route has used up its hour.
+
+    By route: ``calls`` so far, the ``most`` that any hour had, and how many were ``refused``.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._recent: dict[str, deque[float]] = {}
         self.calls: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
 
     def count(self, route: str) -> int:
         """Count one more call of ``route``, allowed or not; its number."""
@@ -28,11 +33,13 @@ class HourlyLimit:
         while recent and recent[0] <= now - WINDOW_SECONDS:
             recent.popleft()
         if limit is not None and len(recent) >= limit:
+            self.refused[route] += 1
             return recent[0] + WINDOW_SECONDS - now if recent else WINDOW_SECONDS
         recent.append(now)
+        self.most[route] = max(self.most[route], len(recent))
         return 0.0
 
     def reset(self) -> None:
         """As if nothing had been called."""
-        self._recent.clear()
-        self.calls.clear()
+        for counts in (self._recent, self.calls, self.most, self.refused):
+            counts.clear()

@@ -1,4 +1,4 @@
-"""A day passes in BMS: records are added, renamed, moved, edited, deactivated and deleted, about 1 % of each.
+"""Hours pass in BMS: records are added, renamed, moved, edited, deactivated and deleted, about 1 % a day of each.
 
 The truth of the tenant stays what it was when generated; what a mutation did is in its summary.
 """
@@ -20,7 +20,8 @@ from bms_pipeline.sandbox.tenant import Tenant
 
 Change = Literal["new", "renamed", "moved", "edited", "deactivated", "deleted", "touched"]
 
-_SHARE = 0.01
+_SHARE_A_DAY = 0.01
+_HOURS_A_DAY = 24
 _CLIENT_TYPES = {each.id for each in ACCOUNT_TYPES if each.is_client}
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 
@@ -58,8 +59,13 @@ class Mutations(msgspec.Struct):
 class _Calendar:
     """Later and later moments, each used once, and words that no name had before."""
 
-    def __init__(self, newest: str) -> None:
-        self._now = max(datetime.fromisoformat(newest), EPOCH)
+    def __init__(self, newest: str, spent: int) -> None:
+        self._now = max(datetime.fromisoformat(newest), EPOCH + timedelta(seconds=spent))
+
+    @property
+    def spent(self) -> int:
+        """The latest moment that was used, in seconds."""
+        return int((self._now - EPOCH).total_seconds())
 
     def stamp(self) -> str:
         """The next moment."""
@@ -69,7 +75,7 @@ class _Calendar:
     def word(self) -> str:
         """A word from the next moment."""
         self.stamp()
-        number = int((self._now - EPOCH).total_seconds())
+        number = self.spent
         letters = ""
         while number:
             number, rest = divmod(number, len(_LETTERS))
@@ -83,17 +89,33 @@ class _Calendar:
         record.created_on = record.created_on or record.modified_on
 
 
-class _Day:
+class _Standing(msgspec.Struct, rename="camel", gc=False):
+    """What has to be known of every contact and asset to choose some; the chosen ones alone are decoded whole."""
+
+    id: int
+    account_id: int
+    is_active: bool
+    modified_on: str | None = None
+
+
+class _Mutation:
     """One mutation under way. Accounts and employees are few and decoded whole, contacts and assets row by row."""
 
-    def __init__(self, tenant: Tenant, seed: int, *, location_bumps_account: bool) -> None:
+    def __init__(self, tenant: Tenant, seed: int, days: float, *, location_bumps_account: bool) -> None:
         self._tenant = tenant
+        self._days = days
         self._rng = Random(f"mutate/{seed}")
         self._location_bumps_account = location_bumps_account
         self.changes = {each.name: Changes() for each in ENTITIES}
         self._accounts = [msgspec.json.decode(row, type=Account) for row in tenant.rows["accounts"]]
-        self._calendar = _Calendar(self._newest_stamp())
-        self._newest_location_id = max(each.id for account in self._accounts for each in account.locations or [])
+        self._standings = {name: _standings(tenant.rows[name]) for name in ("contacts", "assets")}
+        self._employees = [msgspec.json.decode(row, type=Employee) for row in tenant.rows["employees"]]
+        self._calendar = _Calendar(self._newest_stamp(), tenant.spent.get("stamp", 0))
+        self._note_ids("accounts", self._accounts)
+        self._note_ids("locations", [each for account in self._accounts for each in account.locations or []])
+        self._note_ids("employees", self._employees)
+        for name, standings in self._standings.items():
+            self._note_ids(name, standings)
         self._location_names: dict[int, str | None] = {}
         self._old_location_names: dict[tuple[int, str | None], str | None] = {}
         self._deleted_accounts: set[int] = set()
@@ -107,20 +129,35 @@ class _Day:
         self._change_employees()
         self._change_children("contacts", Contact, self._edit_contact, self._rename_contact, self._new_contact)
         self._change_children("assets", Asset, self._edit_asset, self._rename_asset, self._new_asset)
+        self._tenant.spent["stamp"] = self._calendar.spent
+
+    def _note_ids(self, kind: str, records: Iterable[Account | Location | Employee | _Standing]) -> None:
+        """Keep the highest id of each kind in mind beyond the life of its record: none is ever given twice."""
+        spent = self._tenant.spent
+        spent[kind] = max(spent.get(kind, 0), max((each.id for each in records), default=0))
+
+    def _new_id(self, kind: str) -> int:
+        self._tenant.spent[kind] += 1
+        return self._tenant.spent[kind]
 
     def _newest_stamp(self) -> str:
-        stamp = msgspec.defstruct("Stamp", [("modifiedOn", str | None, None)])
-        decode = msgspec.json.Decoder(stamp).decode
-        found = [decode(row).modifiedOn or "" for row in self._tenant.rows["contacts"]]  # type: ignore[attr-defined]
+        found = [each.modified_on or "" for each in self._standings["contacts"]]
         for account in self._accounts:
             found += [each.modified_on or "" for each in (account, *(account.locations or []))]
         return max(max(found, default=""), EPOCH.isoformat())
 
     def _draw(self, candidates: Sequence[T], *changes: Change) -> dict[Change, list[T]]:
-        """About 1 % of ``candidates`` for each change, at least one, none twice."""
-        count = max(1, round(len(candidates) * _SHARE))
-        drawn = self._rng.sample(candidates, min(len(candidates), count * len(changes)))
-        return {change: drawn[n :: len(changes)] for n, change in enumerate(changes)}
+        """About 1 % a day of ``candidates`` for each change, at least one a day, none twice.
+
+        What is not a whole number is left to chance; where too few are left to spare any, nothing happens.
+        """
+        expected = max(1, round(len(candidates) * _SHARE_A_DAY)) * self._days
+        if len(candidates) < 2 * len(changes):
+            return {change: [] for change in changes}
+        counts = {each: int(expected) + (self._rng.random() < expected % 1 if expected % 1 else 0) for each in changes}
+        wanted = [each for n in range(max(counts.values())) for each in changes if n < counts[each]]
+        drawn = self._rng.sample(candidates, min(len(candidates), len(wanted)))
+        return {change: [each for each, why in zip(drawn, wanted, strict=False) if why == change] for change in changes}
 
     def _clients(self) -> list[Account]:
         return [each for each in self._accounts if each.is_active and each.account_type_id in _CLIENT_TYPES]
@@ -146,9 +183,8 @@ class _Day:
             for location in account.locations or []:
                 self.changes["locations"].note("deleted", location.id)
         self._accounts = [each for each in self._accounts if each.id not in self._deleted_accounts]
-        next_id = max(each.id for each in self._accounts + drawn["deleted"]) + 1
-        for account_id in range(next_id, next_id + len(drawn["edited"])):
-            self._new_account(account_id)
+        for _ in drawn["edited"]:
+            self._new_account(self._new_id("accounts"))
 
     def _edit_account(self, account: Account) -> None:
         """Another telephone number, which is that of its main location."""
@@ -214,8 +250,7 @@ class _Day:
             self._calendar.sign(account)
 
     def _new_location(self, *, is_main: bool) -> Location:
-        self._newest_location_id += 1
-        location_id = self._newest_location_id
+        location_id = self._new_id("locations")
         address = Address(id=location_id, address1="New Street 1", phone=self._phone(), is_main=True, is_billing=False)
         location = Location(
             id=location_id,
@@ -232,8 +267,7 @@ class _Day:
 
     def _change_employees(self) -> None:
         noted = self.changes["users"]
-        employees = [msgspec.json.decode(row, type=Employee) for row in self._tenant.rows["employees"]]
-        next_id = max(each.id for each in employees) + 1
+        employees = self._employees
         drawn = self._draw(
             [each for each in employees if each.is_active], "deleted", "deactivated", "renamed", "edited"
         )
@@ -247,7 +281,7 @@ class _Day:
         for employee in drawn["edited"]:
             employee.email_address = f"{self._calendar.word().lower()}@sandbox-msp.example"
         kept = [each for each in employees if each not in drawn["deleted"]]
-        for employee_id in range(next_id, next_id + len(drawn["edited"])):
+        for employee_id in [self._new_id("employees") for _ in drawn["edited"]]:
             word = self._calendar.word()
             kept.append(Employee(id=employee_id, first_name="Nova", last_name=word, username=word, is_active=True))
             noted.note("new", employee_id)
@@ -263,13 +297,13 @@ class _Day:
         rename: Callable[[Child], None],
         make: Callable[[int, Account], Child],
     ) -> None:
-        rows, noted = self._tenant.rows[entity], self.changes[entity]
+        rows, standings, noted = self._tenant.rows[entity], self._standings[entity], self.changes[entity]
         decoder = msgspec.json.Decoder(kind)
-        next_id = max(_record_id(row) for row in rows) + 1
         self._carry_along(entity, decoder)
         clients = self._clients()
         homes = {each.id for each in clients}
-        drawn = self._draw(_active_in(rows, homes), "deleted", "deactivated", "moved", "renamed", "edited")
+        active = [n for n, each in enumerate(standings) if each.is_active and each.account_id in homes]
+        drawn = self._draw(active, "deleted", "deactivated", "moved", "renamed", "edited")
 
         def deactivate(record: Child) -> None:
             record.is_active = False
@@ -289,10 +323,8 @@ class _Day:
                 self._stamp_child(record)
                 rows[position] = record.encode()
                 noted.note(change, record.id)
-        for position in drawn["deleted"]:
-            noted.note("deleted", _record_id(rows[position]))
-        _remove(rows, drawn["deleted"])
-        for record_id in range(next_id, next_id + len(drawn["edited"])):
+        self._delete(entity, drawn["deleted"])
+        for record_id in [self._new_id(entity) for _ in drawn["edited"]]:
             record = make(record_id, self._rng.choice(clients))
             self._stamp_child(record)
             rows.append(record.encode())
@@ -300,20 +332,25 @@ class _Day:
 
     def _carry_along(self, entity: Literal["contacts", "assets"], decoder: msgspec.json.Decoder[Child]) -> None:
         """Remove what belonged to deleted accounts; show the new names of accounts and locations."""
-        rows, noted = self._tenant.rows[entity], self.changes[entity]
-        account_ids = _account_ids(rows)
-        gone = [position for position, each in enumerate(account_ids) if each in self._deleted_accounts]
+        rows, standings, noted = self._tenant.rows[entity], self._standings[entity], self.changes[entity]
         changed_homes = {*self._renamed_accounts, *(account_id for account_id, _ in self._old_location_names)}
-        for position, account_id in enumerate(account_ids):
-            if account_id in changed_homes:
+        for position, standing in enumerate(standings):
+            if standing.account_id in changed_homes:
                 record = decoder.decode(rows[position])
-                record.account_name = self._renamed_accounts.get(account_id, record.account_name)
+                record.account_name = self._renamed_accounts.get(standing.account_id, record.account_name)
                 if self._follow_location(record):
                     noted.note("touched", record.id)
                 rows[position] = record.encode()
-        for position in gone:
-            noted.note("deleted", _record_id(rows[position]))
-        _remove(rows, gone)
+        if self._deleted_accounts:
+            self._delete(entity, [n for n, each in enumerate(standings) if each.account_id in self._deleted_accounts])
+
+    def _delete(self, entity: Literal["contacts", "assets"], positions: Sequence[int]) -> None:
+        """Remove the records at ``positions``."""
+        rows, standings = self._tenant.rows[entity], self._standings[entity]
+        for position in positions:
+            self.changes[entity].note("deleted", standings[position].id)
+        for position in sorted(positions, reverse=True):  # from behind, so that the others stay where they are
+            del rows[position], standings[position]
 
     def _follow_location(self, record: Contact | Asset) -> bool:
         """Whether the name of the record's location had to follow."""
@@ -391,14 +428,14 @@ class _Day:
         return asset
 
 
-def mutate(tenant: Tenant, seed: int, *, location_bumps_account: bool = True) -> Mutations:
-    """Let a day pass in ``tenant``, in place; what happened.
+def mutate(tenant: Tenant, seed: int, *, hours: float = 24, location_bumps_account: bool = True) -> Mutations:
+    """Let ``hours`` pass in ``tenant``, in place; what happened.
 
     ``location_bumps_account``: whether a changed location is a change of its account. What BMS does is not known.
     """
-    day = _Day(tenant, seed, location_bumps_account=location_bumps_account)
-    day.pass_by()
-    return Mutations(seed, day.changes)
+    mutation = _Mutation(tenant, seed, hours / _HOURS_A_DAY, location_bumps_account=location_bumps_account)
+    mutation.pass_by()
+    return Mutations(seed, mutation.changes)
 
 
 def _main_location(account: Account) -> Location | None:
@@ -406,22 +443,6 @@ def _main_location(account: Account) -> Location | None:
     return next((each for each in locations if each.is_main), locations[0] if locations else None)
 
 
-def _record_id(row: bytes) -> int:
-    return int(row[6 : row.index(b",")])
-
-
-def _account_ids(rows: Sequence[bytes]) -> list[int]:
-    decode = msgspec.json.Decoder(msgspec.defstruct("Home", [("accountId", int)])).decode
-    return [decode(row).accountId for row in rows]  # type: ignore[attr-defined]
-
-
-def _active_in(rows: Sequence[bytes], homes: set[int]) -> list[int]:
-    """The positions of the active rows whose account is one of ``homes``."""
-    decode = msgspec.json.Decoder(msgspec.defstruct("Standing", [("accountId", int), ("isActive", bool)])).decode
-    found = enumerate(map(decode, rows))
-    return [position for position, each in found if each.isActive and each.accountId in homes]  # type: ignore[attr-defined]
-
-
-def _remove(rows: list[bytes], positions: Iterable[int]) -> None:
-    gone = set(positions)
-    rows[:] = [row for position, row in enumerate(rows) if position not in gone]
+def _standings(rows: Sequence[bytes]) -> list[_Standing]:
+    """Of all rows, decoded in one go: one by one takes most of a mutation's time."""
+    return msgspec.json.decode(b"[%b]" % b",".join(rows), type=list[_Standing])

@@ -39,23 +39,33 @@ class Sandbox:
         behaviour: dict[str, Any] = _steer("POST", self.url, "behaviour", switches)
         return behaviour
 
-    def mutate(self, seed: int) -> dict[str, dict[str, list[int]]]:
-        """Let a day pass; the ids that changed, by entity and kind of change."""
-        return mutate(self.url, seed)
+    def mutate(self, seed: int, hours: float = 24) -> dict[str, dict[str, list[int]]]:
+        """Let ``hours`` pass; the ids that changed, by entity and kind of change."""
+        return mutate(self.url, seed, hours)
+
+    def set_clock(self, moment: float) -> None:
+        """Let it be ``moment`` (seconds since the epoch), from where the sandbox's clock runs on."""
+        _steer("POST", self.url, "clock", {"now": moment})
 
     def calls(self) -> dict[str, int]:
         """Calls so far, by method and route template."""
         calls: dict[str, int] = _steer("GET", self.url, "calls")
         return calls
 
+    def figures(self) -> dict[str, Any]:
+        """``most_in_an_hour`` and ``refused``: calls by method and route template; ``failed``: calls with a fault."""
+        figures: dict[str, Any] = _steer("GET", self.url, "figures")
+        return figures
+
     def reset_calls(self) -> None:
         """Forget all calls, also those that count towards the hourly limit."""
         _steer("POST", self.url, "reset-calls")
 
 
-def mutate(url: str, seed: int) -> dict[str, dict[str, list[int]]]:
-    """Let a day pass in the sandbox at ``url``; the ids that changed, by entity and kind of change."""
-    changes: dict[str, dict[str, list[int]]] = _steer("POST", url, "mutate", {"seed": seed})["entities"]
+def mutate(url: str, seed: int, hours: float = 24) -> dict[str, dict[str, list[int]]]:
+    """Let ``hours`` pass in the sandbox at ``url``; the ids that changed, by entity and kind of change."""
+    order = {"seed": seed, "hours": hours}
+    changes: dict[str, dict[str, list[int]]] = _steer("POST", url, "mutate", order)["entities"]
     return changes
 
 

@@ -30,13 +30,18 @@ _EXTENTS = {
 
 @dataclass
 class Tenant:
-    """A whole tenant. ``rows`` are by list call (``accounts``, ...), ``passportal`` by entity (``clients``, ...)."""
+    """A whole tenant. ``rows`` are by list call (``accounts``, ...), ``passportal`` by entity (``clients``, ...).
+
+    ``spent``: what mutations have used up and must not give again once its record is deleted: the highest id of each
+    kind of record, and the latest moment.
+    """
 
     rows: dict[str, list[bytes]]
     account_types: list[bytes]
     passportal: dict[str, list[bytes]]
     truth: Truth
     folder: Path | None = field(default=None, compare=False)
+    spent: dict[str, int] = field(default_factory=dict, compare=False)
 
     def save(self, folder: Path) -> None:
         """Write the tenant to ``folder``; from then on it lives there."""
@@ -54,16 +59,19 @@ class Tenant:
         if self.folder is not None:
             for name, rows in self.rows.items():
                 _write_lines(self.folder / f"{name}.ndjson", rows)
+            _replace(self.folder / "spent.json", msgspec.json.encode(self.spent))
 
     @classmethod
     def load(cls, folder: Path) -> Tenant:
         """The tenant that was saved to ``folder``."""
+        spent = folder / "spent.json"
         return cls(
             rows={each.name: _read_lines(folder / f"{each.name}.ndjson") for each in LIST_CALLS},
             account_types=_read_lines(folder / "account_types.ndjson"),
             passportal={each.name: _read_lines(folder / "passportal" / f"{each.name}.ndjson") for each in ENTITIES},
             truth=msgspec.json.decode((folder / "truth.json").read_bytes(), type=Truth),
             folder=folder,
+            spent=msgspec.json.decode(spent.read_bytes()) if spent.exists() else {},
         )
 
 

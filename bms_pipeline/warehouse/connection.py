@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
-from bms_pipeline.warehouse import names, schema
+from bms_pipeline.warehouse import lease, names, schema
 
 WAIT_SECONDS = 60.0
 """How long a busy file is waited for: longer than any one transaction of ours at a million records."""
@@ -59,16 +59,19 @@ class Warehouse:
                 self._prepare()
             connection = connect(self.file, self._wait_seconds)
             try:
-                with contextlib.suppress(duckdb.CatalogException):  # another connection of this process made it
-                    connection.create_function("fold_name", names.fold_name_for_sql, ["VARCHAR"], "VARCHAR")
+                names.make_known(connection)
                 yield connection
             finally:
                 connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose statements become durable together at the end, or not at all."""
+        """A connection whose statements become durable together at the end, or not at all.
+
+        Raises ``RunLocked`` when another run took over since this process took the lease.
+        """
         with self.open() as connection, transaction(connection):
+            lease.check(connection, self.file)
             yield connection
 
     @contextlib.contextmanager

@@ -17,7 +17,8 @@ import duckdb
 
 from bms_pipeline.entities import Entity, WireType
 from bms_pipeline.errors import LandingError
-from bms_pipeline.warehouse import names, schema, sql
+from bms_pipeline.warehouse import keys, names, schema, sql
+from bms_pipeline.warehouse.inputs import count_input
 
 _JSON_TYPES = {
     "BIGINT": {"BIGINT", "UBIGINT"},
@@ -79,7 +80,7 @@ def _source(entity: Entity, files: str) -> str:
 
 def _stage_sql(entity: Entity, folder: Path) -> str:
     values = [f"{names.value(entity.name_sql)} AS name"]
-    values += [f"{names.value(each.sql)} AS {each.name}" for each in entity.fields]
+    values += [f"{names.value(each.sql)} AS {each.name}" for each in entity.listed_fields]
     return sql.read("stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
@@ -93,8 +94,6 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
         # The whole JSON is kept only where it holds more than the declared keys: kept for every record it costs more
         # time and space than all else together (docs/decisions.md).
         raw=f"CASE WHEN NOT list_has_all({sorted(documented_keys(entity))}, json_keys(raw)) THEN raw END",
-        name_key=names.name_key("name"),
-        keys="".join(f", {expression} AS {key}" for key, expression in entity.keys.items()),
     )
 
 
@@ -180,13 +179,17 @@ def _replace(
 ) -> tuple[int, int, int, int]:
     """(read, added, changed, gone). Rows that did not change are not written; without ``set_aside`` nothing is gone."""
     table = f"bms.{entity.name}"
-    kept = [each for each in schema.bms_columns(entity) if each not in ("first_seen", "missing_since")]
-    differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in kept)
+    # What a list does not say is carried over.
+    carried = schema.detail_columns(entity)
+    not_staged = {"first_seen", "missing_since", "changed_at", *carried, *keys.key_columns(entity)}
+    staged = [each for each in schema.bms_columns(entity) if each not in not_staged]
+    differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in staged)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f's.{each}' for each in kept)},"
+        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f's.{each}' for each in staged)},"
         # A record that came into another client is new there.
         " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
-        " AS first_seen, b.bms_id IS NULL AS is_new"
+        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new"
+        f"{''.join(f', b.{each}' for each in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
         f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",
         {"now": now},
@@ -194,8 +197,10 @@ def _replace(
     added, changed = _row(connection, "SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM incoming")
     if changed:
         connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM incoming WHERE NOT is_new)")
-    columns = ", ".join(kept)
-    connection.execute(f"INSERT INTO {table} ({columns}, first_seen) SELECT {columns}, first_seen FROM incoming")
+    if added or changed:
+        connection.execute(
+            f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'SELECT * EXCLUDE (is_new) FROM incoming')}"
+        )
     gone = 0
     if set_aside is not None:
         present = ", ".join(map(str, set_aside)) or "NULL"
@@ -226,44 +231,39 @@ def land_account_types(
     return True
 
 
-def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path) -> int:
+def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
     """Replace ``passportal.<entity>`` by the Parquet ``file`` that the target left; the number of records.
 
     The file has ``passportal_id, client_id, bms_id, last_modified`` and the entity's columns.
     """
-    columns = list(schema.passportal_columns(entity))
-    values = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
-    keys = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT *, {names.name_key('name')} AS name_key{keys} FROM"
-        f" (SELECT passportal_id, client_id, {values}, bms_id, last_modified"
-        f" FROM read_parquet({sql.quoted(str(file))}))"
-    )
     table = f"passportal.{entity.name}"
-    selected = ", ".join(columns)
-    (count,) = _row(connection, "SELECT count(*) FROM incoming")
-    (differences,) = _row(
-        connection,
-        f"SELECT count(*) FROM incoming i FULL JOIN {table} p USING (passportal_id)"
-        # When it was last modified says nothing that its values do not.
-        " WHERE " + " OR ".join(f"i.{each} IS DISTINCT FROM p.{each}" for each in columns if each != "last_modified"),
-    )
-    if differences:
-        connection.execute(f"TRUNCATE {table}")
-        connection.execute(f"INSERT INTO {table} ({selected}) SELECT {selected} FROM incoming")
-        count_input(connection, f"passportal.{entity.name}")
-    connection.execute("DROP TABLE incoming")
-    return int(count)
-
-
-def count_input(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Remember that an input of the plan changed."""
+    found = f"read_parquet({sql.quoted(str(file))})"
+    values = ["client_id", *entity.columns, "bms_id"]
+    # When it was last modified says nothing that its values do not.
+    says_other = f"p.passportal_id IS NULL OR {' OR '.join(f'i.{each} IS DISTINCT FROM p.{each}' for each in values)}"
+    kept = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
     connection.execute(
-        "MERGE INTO sync.inputs USING (SELECT ? AS name) AS changed USING (name)"
-        " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = now()"
-        " WHEN NOT MATCHED THEN INSERT VALUES (changed.name, 1, now())",
-        [name],
+        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT i.*, {says_other} AS says_other"
+        f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, last_modified FROM {found}) i"
+        f" LEFT JOIN {table} p USING (passportal_id)"
+        f" WHERE {says_other} OR i.last_modified IS DISTINCT FROM p.last_modified"
     )
+    replaced, changed = _row(connection, "SELECT count(*), count(*) FILTER (says_other) FROM incoming")
+    if replaced:
+        connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM incoming)")
+        connection.execute(
+            f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'SELECT * EXCLUDE (says_other) FROM incoming')}"
+        )
+    connection.execute("DROP TABLE incoming")
+    (count,) = _row(connection, f"SELECT count(*) FROM {found}")
+    (stored,) = _row(connection, f"SELECT count(*) FROM {table}")
+    if stored != count:
+        connection.execute(
+            f"DELETE FROM {table} WHERE NOT EXISTS (FROM {found} f WHERE f.passportal_id = {table}.passportal_id)"
+        )
+    if changed or stored != count:
+        count_input(connection, table, now)
+    return count
 
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:

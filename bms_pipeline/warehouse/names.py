@@ -7,7 +7,10 @@ takes a short cut for names in plain ASCII and calls ``fold_name`` for the rest.
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
+
+import duckdb
 
 BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -35,6 +38,12 @@ def name_key(name_sql: str) -> str:
 def fold_name_for_sql(name: str) -> str:
     """``fold_name`` as DuckDB can call it: a function there must not return NULL for a value."""
     return fold_name(name) or ""
+
+
+def make_known(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let SQL call ``fold_name``."""
+    with contextlib.suppress(duckdb.CatalogException):  # another connection of this process made it
+        connection.create_function("fold_name", fold_name_for_sql, ["VARCHAR"], "VARCHAR")
 
 
 def value(text_sql: str) -> str:

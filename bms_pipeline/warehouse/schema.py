@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from importlib import resources
 
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.warehouse import keys, sql
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
-    sweep no longer shows it.
+    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, NULL if it never did.
     """
     return {
         "bms_id": "BIGINT",
@@ -23,11 +25,28 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "is_active": "BOOLEAN",
         "modified_on": "VARCHAR",
-        "name_key": "VARCHAR",
-        **dict.fromkeys(entity.keys, "VARCHAR"),
+        **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
         "json": "JSON",
         "first_seen": "TIMESTAMP",
         "missing_since": "TIMESTAMP",
+        "changed_at": "TIMESTAMP",
+        **detail_columns(entity),
+    }
+
+
+def detail_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of what only the detail call fills in ``bms.<entity>``; nothing where the entity has none.
+
+    ``details_asked_at``: when they were last asked for; ``details_read_at``: when they were last read well;
+    ``details_problem``: why the last call gave none, NULL if it did.
+    """
+    if entity.details is None:
+        return {}
+    return {
+        **{each.name: "VARCHAR" for each in entity.detail_fields},
+        "details_asked_at": "TIMESTAMP",
+        "details_read_at": "TIMESTAMP",
+        "details_problem": "VARCHAR",
     }
 
 
@@ -39,15 +58,18 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "bms_id": "BIGINT",
         "last_modified": "VARCHAR",
-        "name_key": "VARCHAR",
-        **dict.fromkeys(entity.keys, "VARCHAR"),
+        **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
     }
 
 
 def loaded_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``sync.loaded_<entity>``: both sides' values as of the last load, for the next comparison."""
+    """Column → type of ``sync.loaded_<entity>``: both sides' values as of the last load, for the next comparison.
+
+    ``with_details``: the details had been read by then, so the values of their fields are ones to compare with.
+    """
     return {
         "bms_id": "BIGINT",
+        **({"with_details": "BOOLEAN"} if entity.details else {}),
         **{f"bms_{each}": "VARCHAR" for each in entity.columns},
         **{f"passportal_{each}": "VARCHAR" for each in entity.columns},
     }
@@ -139,12 +161,17 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the database to this version; does nothing where it is already there."""
     connection.execute("CREATE TABLE IF NOT EXISTS main.migrations (number BIGINT, name VARCHAR, applied_at TIMESTAMP)")
     applied = {row[0] for row in connection.execute("SELECT number FROM main.migrations").fetchall()}
+    now = datetime.now(UTC).replace(tzinfo=None)
     for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda each: each.name):
         number = re.match(r"(\d+)_.*\.sql$", file.name)
         if number and int(number.group(1)) not in applied:
             connection.execute(file.read_text(encoding="utf-8"))
-            connection.execute("INSERT INTO main.migrations VALUES (?, ?, now())", [int(number.group(1)), file.name])
+            connection.execute(
+                "INSERT INTO main.migrations VALUES (?, ?, ?)",
+                [int(number.group(1)), file.name, now],
+            )
     _add_declared_columns(connection)
+    keys.bring_up_to_date(connection, now)
 
 
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
@@ -152,7 +179,7 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
     existing: dict[str, set[str]] = {}
     for table, column in rows:
         existing.setdefault(table, set()).add(column)
-    is_current = "sync.operations" in existing
+    is_current = "sync.outcomes" in existing
     for entity in ENTITIES:
         for table, columns in tables(entity).items():
             is_current = is_current and existing.get(table, set()) >= columns.keys()
@@ -162,3 +189,4 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {columns[column]}")
     if not is_current:
         connection.execute(_operations_view())
+        connection.execute(sql.read("outcomes"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.entities import ASSET_RECORDS
 from bms_pipeline.errors import BudgetExhausted, WarehouseError
+from bms_pipeline.settings import Settings
 
 LIST = "GET /v2/crm/accounts/summary"
 START = 1_800_000_000.0
@@ -69,7 +73,7 @@ def test_a_sliding_hour_never_sees_more_than_the_limit(file: Path, clock: Clock)
             continue
         sent.append(clock.now)
     assert max(sum(moment - 3600 < each <= moment for each in sent) for moment in sent) == 60
-    assert len(sent) >= 230, "at most a minute of each hour is wasted"
+    assert len(sent) >= 239, "at most five seconds of each hour are wasted"
     budget.close()
 
 
@@ -83,10 +87,12 @@ def test_the_refusal_says_how_many_and_when(file: Path, clock: Clock) -> None:
     free_at = budget.usage()[LIST]["free_at"]
     assert free_at is not None
     free = datetime.fromisoformat(free_at).timestamp()
-    assert START + 3600 <= free <= START + 3660
+    assert START + 3600 <= free <= START + 3605
+    assert budget.wait(LIST) == free - clock.now
     assert f"{datetime.fromtimestamp(free):%H:%M}" in str(caught.value)
     assert "continues where it stopped" in caught.value.next_step
     clock.now = free
+    assert budget.wait(LIST) == 0
     budget.take(LIST)
     budget.close()
 
@@ -115,6 +121,27 @@ with ThreadPoolExecutor(4) as pool: print(sum(pool.map(take, range(400))))
     with ThreadPoolExecutor(2) as pool:
         runs = pool.map(lambda _: subprocess.run(command, capture_output=True, text=True, check=True), range(2))
     assert sum(int(run.stdout) for run in runs) == 500
+
+
+def test_one_process_may_open_it_twice_while_others_come_and_go(file: Path) -> None:
+    """SQLite's locks end when their process closes the file anywhere; then another process took the counts along."""
+    code = f"""
+import sys; from pathlib import Path; from bms_pipeline.bms.budget import Budget
+budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
+"""
+
+    def elsewhere() -> int:
+        run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+        return int(run.stdout)
+
+    first, second = Budget(file, 500), Budget(file, 500)
+    first.take(LIST)
+    second.close()
+    assert elsewhere() == 498
+    first.take(LIST)
+    assert first.left(LIST) == 497
+    first.close()
+    assert elsewhere() == 496
 
 
 def test_a_clock_set_back_frees_nothing(file: Path, clock: Clock) -> None:
@@ -169,3 +196,52 @@ def test_a_broken_file_is_named(file: Path) -> None:
     with pytest.raises(WarehouseError, match=r"budget\.sqlite") as caught:
         Budget(file, 5)
     assert "delete it" in caught.value.next_step
+
+
+def test_details_may_have_a_lower_limit_than_the_rest(tmp_path: Path) -> None:
+    """Where a tenant's limit turns out to be shared between a list and its details."""
+    assert ASSET_RECORDS.details is not None
+    details = ASSET_RECORDS.details.endpoint
+    for calls, limit in ((None, 10), (4, 4), (12, 10)):
+        settings = Settings(
+            _env_file=None, bms_pipeline_home=tmp_path, bms_calls_per_hour=10, bms_details_calls_per_hour=calls
+        )  # type: ignore[call-arg]
+        budget = Budget.of(settings)
+        assert (budget.left(details), budget.left(LIST)) == (limit, 10)
+        budget.close()
+
+
+def test_what_an_earlier_version_counted_by_the_minute_is_neither_lost_nor_freed_early(
+    file: Path, clock: Clock
+) -> None:
+    file.parent.mkdir()
+    with sqlite3.connect(file) as old:
+        old.execute("CREATE TABLE calls (endpoint TEXT, minute INTEGER, n INTEGER, PRIMARY KEY (endpoint, minute))")
+        old.executemany("INSERT INTO calls VALUES (?, ?, ?)", [(LIST, START // 60 - 10, 3), (LIST, START // 60, 2)])
+    old.close()
+    for _ in range(2):  # taken over once, however often the file is opened
+        budget = Budget(file, 10, clock)
+        assert budget.left(LIST) == 5
+        budget.close()
+    budget = Budget(file, 10, clock)
+    clock.now = START - 600 + 3600 + 59  # called in this minute, an hour ago, perhaps in its last second
+    assert budget.left(LIST) == 5
+    clock.now += 7
+    assert budget.left(LIST) == 8
+    clock.now = START + 3666
+    assert budget.left(LIST) == 10
+    budget.close()
+
+
+def test_taking_a_call_from_a_full_hour_costs_next_to_nothing(file: Path, clock: Clock) -> None:
+    budget = Budget(file, 10**6, clock)
+    for _ in range(720):
+        clock.now += 5
+        budget.take(LIST)
+    taken = []
+    for _ in range(200):
+        began = time.perf_counter()
+        budget.take(LIST)
+        taken.append(time.perf_counter() - began)
+    assert sorted(taken)[100] < 0.001
+    budget.close()

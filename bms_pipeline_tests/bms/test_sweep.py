@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 import duckdb
+import msgspec
 import pytest
 import time_machine
 import zstandard
@@ -372,6 +373,17 @@ def test_another_kind_of_sweep_is_begun_anew(change: str, tmp_path: Path) -> Non
             modified_since="2027-01-01T00:00:00" if change == "since" else None,
         )
     assert len(sweeps(tmp_path / "accounts")) == 2
+
+
+def test_a_sweep_stood_still_since_its_last_stretch_and_not_since_it_began(tmp_path: Path) -> None:
+    listing = Failing(list(range(1, 10_001)), at=80, error=ServiceUnreachable("gone"))
+    with pytest.raises(ServiceUnreachable):
+        sweep(listing, SOME, tmp_path)
+    ((home, manifest),) = sweeps(tmp_path / "accounts")
+    manifest.touched = "2026-01-01T00:00:00.000+00:00"  # as a run that was killed after many hours leaves it
+    (home / pages.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    sweep(listing, SOME, tmp_path)
+    assert len(sweeps(tmp_path / "accounts")) == 1
 
 
 class _Slowly(MovingList):

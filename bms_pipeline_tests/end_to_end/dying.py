@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
@@ -19,44 +21,49 @@ from bms_pipeline import cli
 from bms_pipeline.passportal import embedded
 from bms_pipeline.warehouse import connection
 
-DIE_AT = int(os.environ["DIE_AT"])
-_steps = 0
-
-
-def step() -> None:
-    """Count a step, and die at the chosen one."""
-    global _steps
-    _steps += 1
-    if _steps == DIE_AT:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
+Kind = Literal["file", "commit"]
 Transaction = Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[None]]
 
 
-def counting(transaction: Transaction) -> Transaction:
-    """``transaction`` with a step before and after its commit."""
+class Steps:
+    """The durable steps of this process, from now on. It dies at step ``die_at`` of ``kind``, or of either kind."""
 
-    @contextmanager
-    def counted(opened: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        with transaction(opened):
-            yield
-            step()
-        step()
+    def __init__(self, die_at: int = 0, kind: Kind | None = None) -> None:
+        self.taken: Counter[Kind] = Counter()
+        self._die_at = die_at
+        self._kind = kind
+        for module in (connection, embedded):
+            module.transaction = self._counting(module.transaction)  # type: ignore[attr-defined]
+        sys.addaudithook(lambda event, _: self._take("file") if event == "os.rename" else None)
 
-    return counted
+    def _take(self, kind: Kind) -> None:
+        """Count a step, and die at the chosen one."""
+        self.taken[kind] += 1
+        if self._die_at == (self.taken[self._kind] if self._kind else self.taken.total()):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _counting(self, transaction: Transaction) -> Transaction:
+        """``transaction`` with a step before and after its commit."""
+
+        @contextmanager
+        def counted(opened: duckdb.DuckDBPyConnection) -> Iterator[None]:
+            with transaction(opened):
+                yield
+                self._take("commit")
+            self._take("commit")
+
+        return counted
 
 
 def main() -> None:
     """Run ``bms-pipeline`` with the arguments of this process."""
-    for module in (connection, embedded):
-        module.transaction = counting(module.transaction)  # type: ignore[attr-defined]
-    sys.addaudithook(lambda event, _: step() if event == "os.rename" else None)
+    die_at = int(os.environ["DIE_AT"])
+    steps = Steps(die_at)
     try:
         cli.main()
     finally:
-        if not DIE_AT:
-            Path(os.environ["STEPS_FILE"]).write_text(str(_steps), encoding="utf-8")
+        if not die_at:
+            Path(os.environ["STEPS_FILE"]).write_text(str(steps.taken.total()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -106,6 +106,15 @@ def test_a_passing_fault_is_tried_again(status: int, pauses: Pauses) -> None:
     assert (answer.status, answer.tries, len(pauses)) == (200, 2, 1)
 
 
+def test_a_web_page_in_place_of_an_answer_is_asked_for_again_and_then_given_back(pauses: Pauses) -> None:
+    page = says(http_answer(b"<html>busy</html>", Content_Type="text/html; charset=utf-8"))
+    with raw_server(in_turn(page, says(http_answer(b"{}")))) as server:
+        assert (get(server, pauses).body, len(pauses)) == (b"{}", 1)
+    with raw_server(page) as server:
+        answer = get(server, pauses)
+    assert (answer.status, answer.body, len(server.requests)) == (200, b"<html>busy</html>", 4)
+
+
 def test_waits_grow_and_end(pauses: Pauses) -> None:
     with raw_server(says(http_answer(status=503))) as server, pytest.raises(ServiceUnreachable) as caught:
         get(server, pauses)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from bms_pipeline.sandbox.behaviour import FAULT_KINDS
+from bms_pipeline.sandbox.behaviour import FAULT_KINDS, PASSING, Behaviour, FaultsDue
 from bms_pipeline.sandbox.process import Sandbox, SandboxFailed
 from bms_pipeline_tests.sandbox.calling import logged_in
 
@@ -218,3 +219,25 @@ def test_latency_delays_each_answer(assets: Faulty, sandbox: Sandbox) -> None:
 def test_every_kind_of_fault_is_shown_here() -> None:
     source = Path(__file__).read_text("utf-8")
     assert [kind for kind in FAULT_KINDS if f'"{kind}"' not in source] == []
+
+
+def test_a_share_of_all_calls_fails_in_ways_that_pass_and_the_same_ones_by_the_same_seed(
+    assets: Faulty, sandbox: Sandbox
+) -> None:
+    def failing(seed: int, share: float) -> list[int]:
+        due = FaultsDue(Behaviour(failing_share=share, failing_seed=seed))
+        found = [(call, due.at("GET /v2/a", call)) for call in range(1, 2001)]
+        assert {(fault.kind, fault.status) for _, fault in found if fault} <= {(e.kind, e.status) for e in PASSING}
+        return [call for call, fault in found if fault]
+
+    assert 60 < len(failing(1, 0.05)) < 140
+    assert failing(1, 0.05) == failing(1, 0.05) != failing(2, 0.05)
+    assert failing(1, 0) == []
+    assert len(failing(1, 1)) == 2000
+    before = sandbox.figures()["failed"]
+    sandbox.behave(failing_share=1)
+    with suppress(requests.RequestException):  # one of the ways is to hang up
+        assets.get()
+    sandbox.behave(failing_share=0)
+    assets.get()
+    assert sandbox.figures()["failed"] == before + 1

@@ -165,6 +165,18 @@ def test_the_hourly_limit_slides_and_counts_each_route_alone_under_both_prefixes
     assert [bms.get(ACCOUNTS).status_code for _ in range(2)] == [200, 429]
 
 
+def test_the_busiest_hour_and_the_refused_calls_are_counted(small: Tenant) -> None:
+    bms = caller(small, hourly_limit=3)
+    for hour, calls in enumerate((2, 5, 1)):
+        bms.post("/sandbox/clock", json={"now": bms.clock.now + hour * 4000})
+        bms.log_in()
+        for _ in range(calls):
+            bms.get(ACCOUNTS)
+    figures = bms.get("/sandbox/figures").json()
+    assert figures["most_in_an_hour"][f"GET {ACCOUNTS}"] == 3
+    assert figures["refused"] == {f"GET {ACCOUNTS}": 2}
+
+
 def test_all_ids_of_a_route_share_its_limit(small: Tenant) -> None:
     bms = caller(small, hourly_limit=2)
     ids = [each["id"] for each in stored(small, "assets")[:3]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import pyotp
 import pytest
@@ -31,6 +32,15 @@ def test_the_form_may_be_urlencoded_or_multipart(bms: Caller, prefix: str) -> No
             "accessTokenExpireOn",
             "refreshTokenExpireOn",
         }
+
+
+def test_tokens_and_dates_go_by_the_clock_that_was_set(bms: Caller) -> None:
+    assert bms.get(WHO).status_code == 200
+    later = bms.clock.now + 901
+    bms.post("/sandbox/clock", json={"now": later})
+    answer = bms.get(WHO)
+    assert answer.status_code == 401
+    assert parsedate_to_datetime(answer.headers["date"]).timestamp() == int(later)
 
 
 def test_form_fields_bind_whatever_their_case(bms: Caller) -> None:

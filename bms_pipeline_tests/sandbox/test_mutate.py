@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -105,6 +106,26 @@ def test_days_follow_each_other_and_the_same_days_are_the_same() -> None:
             stamps.append(max(json.loads(row)["modifiedOn"] or "" for row in tenant.rows["contacts"]))
     assert one.rows == other.rows
     assert stamps[:3] == sorted(set(stamps[:3]))
+
+
+def test_the_hours_of_a_day_change_about_what_a_day_changes() -> None:
+    tenant = generate("small", 3)
+    happened: Counter[str] = Counter()
+    for hour in range(24):
+        for kind, ids in msgspec.to_builtins(mutate(tenant, hour, hours=1).entities["assets"]).items():
+            happened[kind] += len(ids)
+    # 4 of 400 of each kind a day; one in twenty such days has more than 7 or less than 1 of a kind.
+    assert all(1 <= happened[kind] <= 10 for kind in ("new", "renamed", "moved", "edited", "deactivated"))
+
+
+def test_a_tenant_never_runs_dry_and_gives_no_id_twice() -> None:
+    tenant = generate("small", 3)
+    given: Counter[tuple[str, int]] = Counter()
+    for day in range(60):
+        for entity, changes in mutate(tenant, day).entities.items():
+            given.update((entity, each) for each in changes.new)
+    assert all(tenant.rows.values())
+    assert set(given.values()) == {1}
 
 
 def test_a_changed_location_need_not_change_its_account() -> None:

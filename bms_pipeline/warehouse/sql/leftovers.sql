@@ -1,14 +1,18 @@
 -- Which open records of {entity} did no rule match, and which free records of Passportal look like them?
 -- What a person took apart from a record no longer looks like it.
 CREATE OR REPLACE TEMP TABLE leftover AS
-WITH taken AS (
+WITH remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE r.open_to_match AND r.is_free),
+     taken AS (
          SELECT passportal_id FROM pairs UNION ALL SELECT passportal_id FROM sync.matches WHERE entity = '{entity}'
      ),
-     free AS (
-         SELECT p.* FROM passportal.{entity} p ANTI JOIN taken USING (passportal_id)
+     free AS MATERIALIZED (
+         SELECT p.passportal_id, p.client_id, p.name_key, p.loose_key
+         FROM passportal.{entity} p ANTI JOIN taken USING (passportal_id)
          WHERE p.name_key IS NOT NULL AND p.bms_id IS NULL AND (p.client_id IS NOT NULL OR NOT {has_client})
+           AND EXISTS (FROM remaining r WHERE r.client_id IS NOT DISTINCT FROM p.client_id)
      ),
      namesakes AS (SELECT client_id, name_key, count(*) AS free_namesakes FROM free GROUP BY ALL),
+     near AS (SELECT client_id, loose_key, count(*) AS near_namesakes FROM free GROUP BY ALL),
      twins AS (
          SELECT client_id, parent_id, name_key, count(*) AS bms_twins
          FROM record r
@@ -16,19 +20,12 @@ WITH taken AS (
            AND ({every_twin} OR EXISTS (FROM namesakes n WHERE n.client_id = r.client_id AND n.name_key = r.name_key))
          GROUP BY ALL
      ),
-     remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE r.open_to_match),
-     spelt AS MATERIALIZED (SELECT passportal_id, client_id, name_key, {loose_passportal} AS loose_key FROM free p),
-     near AS (SELECT client_id, loose_key, count(*) AS near_namesakes FROM spelt GROUP BY ALL),
-     compared AS MATERIALIZED (
-         SELECT r.bms_id, r.client_id, r.name_key, {loose_bms} AS loose_key FROM remaining r
-         WHERE EXISTS (FROM near WHERE near.client_id IS NOT DISTINCT FROM r.client_id)
-     ),
      parted AS (
-         SELECT c.bms_id, count(*) FILTER (p.name_key = c.name_key) AS namesakes,
-                count(*) FILTER (p.loose_key = c.loose_key) AS near_namesakes
+         SELECT r.bms_id, count(*) FILTER (p.name_key = r.name_key) AS namesakes,
+                count(*) FILTER (p.loose_key = r.loose_key) AS near_namesakes
          FROM sync.partings t
-         JOIN compared c ON c.bms_id = t.bms_id
-         JOIN spelt p ON p.passportal_id = t.passportal_id AND p.client_id IS NOT DISTINCT FROM c.client_id
+         JOIN remaining r ON r.bms_id = t.bms_id
+         JOIN free p ON p.passportal_id = t.passportal_id AND p.client_id IS NOT DISTINCT FROM r.client_id
          WHERE t.entity = '{entity}'
          GROUP BY ALL
      )
@@ -40,6 +37,5 @@ LEFT JOIN namesakes n ON n.client_id IS NOT DISTINCT FROM r.client_id AND n.name
 LEFT JOIN twins t
     ON t.client_id IS NOT DISTINCT FROM r.client_id AND t.parent_id IS NOT DISTINCT FROM r.parent_id
    AND t.name_key = r.name_key
-LEFT JOIN compared c ON c.bms_id = r.bms_id
-LEFT JOIN near ON near.client_id IS NOT DISTINCT FROM c.client_id AND near.loose_key = c.loose_key
+LEFT JOIN near ON near.client_id IS NOT DISTINCT FROM r.client_id AND near.loose_key = r.loose_key
 LEFT JOIN parted ON parted.bms_id = r.bms_id

@@ -3,6 +3,7 @@ CREATE OR REPLACE TEMP TABLE batch AS
 WITH waiting AS (
          SELECT bms_id, account_id, operation FROM sync.planned_{entity} o
          WHERE operation <> 'skip' AND ($approved OR NOT {waits})
+           AND ($clients IS NULL OR account_id IN (SELECT unnest($clients)))
            AND NOT EXISTS (FROM sync.journal j WHERE j.plan_id = $plan_id AND j.entity = '{entity}' AND j.bms_id = o.bms_id)
      ),
      chosen AS MATERIALIZED (

@@ -15,7 +15,7 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
          FROM sync.partings t JOIN passportal.{entity} p ON p.passportal_id = t.passportal_id
          WHERE t.entity = '{entity}'
      )
-SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name, b.name_key, b.first_seen{keys},
+SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name, b.first_seen{keys},
        c.passportal_id AS client_id,
        m.linked_to, m.linked_in, coalesce(m.link_is_gone, false) AS link_is_gone, m.link_is_new, m.linked_by,
        CASE

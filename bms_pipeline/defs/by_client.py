@@ -1,0 +1,73 @@
+"""Load client by client: a partition for each linked client, for the initial bulk import and to import one again.
+
+One run loads a whole range of partitions, because starting a run takes seconds and a client takes milliseconds.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import dagster as dg
+
+from bms_pipeline import sync
+from bms_pipeline.defs.extract import POOL
+from bms_pipeline.defs.load import BY_CLIENT_KEY, GROUP, RESULT_COLUMNS, client_event, loaded_key
+from bms_pipeline.defs.metadata import OWNERS, column_schema, facts
+from bms_pipeline.defs.resources import LoggedProgress, Pipeline
+from bms_pipeline.load.apply import ClientLoaded
+
+CLIENTS = dg.DynamicPartitionsDefinition(name="clients")
+"""A partition is a client's BMS account id. The sensor ``client_partitions`` keeps them in step with the links."""
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)  # of backfill_policy
+
+    @dg.asset(
+        name=BY_CLIENT_KEY,
+        group_name=GROUP,
+        partitions_def=CLIENTS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        # Each client is told as soon as it is loaded, by an event of its own, and one that failed is not.
+        output_required=False,
+        deps=[loaded_key("clients")],
+        description=(
+            "The locations, contacts and assets inside each linked client, as loaded: a partition for each client.\n\n"
+            + facts(
+                first="after the job `finish_clients`: the initial bulk import, as a backfill of all partitions",
+                later="a client again: planned anew from what was read last, loaded as the settings allow",
+                table="`sync.outcomes` for the current plan; `sync.journal` for all",
+                scheduled="a sync that changed something inside a client tells it here too",
+            )
+        ),
+        metadata={"dagster/table_name": "sync.results", "dagster/column_schema": column_schema(RESULT_COLUMNS)},
+        kinds={"sql", "duckdb"},
+        owners=OWNERS,
+        pool=POOL,
+    )
+    def loaded_by_client(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.MaterializeResult[None]]:
+        """Load the clients of this run's partitions."""
+        failed: list[ClientLoaded] = []
+        clients = [int(each) for each in context.partition_keys]
+        with pipeline.at_work() as home:
+            for loaded in sync.import_clients(home.settings, clients, progress=LoggedProgress(context.log)):
+                for each in loaded:
+                    if each.failed_because:
+                        failed.append(each)
+                    else:
+                        context.log_event(client_event(each))
+        if failed:
+            raise _failure(failed)
+        yield from ()
+
+
+def _failure(failed: list[ClientLoaded]) -> dg.Failure:
+    """What to show when some clients could not be loaded whole."""
+    told = "\n".join(f"  client {each.client}: {each.failed_because}" for each in failed[:20])
+    more = f"\n  and {len(failed) - 20:,} more" if len(failed) > 20 else ""
+    return dg.Failure(
+        f"{len(failed):,} clients were not loaded whole; all others were.\n{told}{more}\n"
+        "→ Correct the cause, then materialize these partitions again.",
+        allow_retries=False,
+    )
+
+
+ASSETS = (loaded_by_client,)

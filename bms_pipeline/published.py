@@ -1,0 +1,107 @@
+"""How things stand, in a small file: what schedules and sensors decide by, because they must not open the warehouse.
+
+A tick has a minute, and a database that a run writes cannot be opened by anybody else. So whoever held the home folder
+for a run leaves this file behind, whole or not at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from bms_pipeline import details
+from bms_pipeline.entities import EntityName
+from bms_pipeline.errors import PipelineError, PlanError
+from bms_pipeline.files import made_whole
+from bms_pipeline.reconcile.plan import current_plan
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse, now
+
+
+class PublishedList(msgspec.Struct, frozen=True):
+    """One list of BMS: its records at the newest complete full sweep, and the newest stamp that is landed."""
+
+    records: int
+    newest_modified_on: str | None
+
+
+class PublishedPlan(msgspec.Struct, frozen=True):
+    """The current plan while something of it is left to load. ``waits``: operations that only a person may load."""
+
+    hash: str
+    waits: int
+
+
+class Published(msgspec.Struct, frozen=True):
+    """How things stood ``at`` (UTC).
+
+    ``clients`` are the BMS ids of the clients that are linked, by id. ``waiting`` counts the records that wait for a
+    decision, by entity; ``auto_create`` says for which entities new records are created by themselves.
+    ``details_waiting``: records whose details are to be read, those that were read and have not landed included.
+    """
+
+    at: str
+    initial_sync_finished: bool
+    clients: list[int]
+    lists: dict[str, PublishedList]
+    waiting: dict[EntityName, int]
+    auto_create: dict[EntityName, bool]
+    plan: PublishedPlan | None
+    details_waiting: int = 0
+
+
+def publish(settings: Settings, warehouse: Warehouse) -> None:
+    """Write the file from what the warehouse holds now. Raises ``WarehouseError`` or ``PipelineError``."""
+    with warehouse.open() as connection:
+        published = _published(connection)
+    with made_whole(settings.published_file) as file:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(published)))
+
+
+def read_published(file: Path) -> Published | None:
+    """What was published last; None where nothing ever was.
+
+    Raises ``PipelineError`` when the file cannot be read: that says nothing about what is in it.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Published)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise PipelineError(
+            f"{file} cannot be read: {error}.", "The next run writes it anew; start one, or see who may write there."
+        ) from error
+
+
+def _published(connection: duckdb.DuckDBPyConnection) -> Published:
+    settings = read_sync_settings(connection)
+    clients = connection.execute("SELECT bms_id FROM sync.matches WHERE entity = 'clients' ORDER BY bms_id").fetchall()
+    return Published(
+        at=now().isoformat(timespec="seconds"),
+        initial_sync_finished=settings.initial_sync_finished,
+        clients=[row[0] for row in clients],
+        lists={
+            name: PublishedList(records, newest)
+            for name, records, newest in connection.execute(sql.read("published_lists")).fetchall()
+        },
+        waiting=dict(connection.execute(sql.read("waiting_records")).fetchall()),
+        auto_create={each: on and settings.sync[each] for each, on in settings.auto_create.items()},
+        plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
+        details_waiting=sum(len(details.waiting(connection, entity, set())) for entity, _ in details.DETAILED),
+    )
+
+
+def _waiting_plan(connection: duckdb.DuckDBPyConnection, *, finished: bool) -> PublishedPlan | None:
+    try:
+        plan = current_plan(connection)
+    except PlanError:
+        return None
+    if plan.loaded or not plan.operations:
+        return None
+    by_rule = finished and plan.undoes is None
+    waits = 0 if plan.approved else plan.by_person + plan.held_back if by_rule else plan.operations
+    return PublishedPlan(plan.hash, waits)

@@ -1,0 +1,80 @@
+"""Details in the warehouse: which records want theirs read, landing what was read, and how far that is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bms_pipeline.entities import Entity
+from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse.connection import named_rows
+
+
+@dataclass(frozen=True)
+class LandedDetails:
+    """Records of which a landing took details, and a problem instead; whose values ``changed``.
+
+    ``dropped``: BMS lists them no more, or they were landed before.
+    """
+
+    read: int = 0
+    problems: int = 0
+    changed: int = 0
+    dropped: int = 0
+
+
+PROBLEM_AGE = timedelta(days=1)
+"""What gave no details is asked for again after so long, because the fault may have been the service's."""
+
+
+def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timedelta, now: datetime) -> list[int]:
+    """The ids of the linked records that want their details read, most urgent first.
+
+    Never asked for, then with a listed row that changed since, then asked for ``max_age`` ago or more, oldest first.
+    """
+    query = sql.read("details_wanted").format(entity=entity.name)
+    since = {"older_than": now - max_age, "problem_before": now - PROBLEM_AGE}
+    return [row[0] for row in connection.execute(query, since).fetchall()]
+
+
+def state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:
+    """Counts of linked records: ``wanted`` in all, ``read`` of them, with ``problems``; ``oldest_read_at``."""
+    (row,) = named_rows(connection, sql.read("details_state").format(entity=entity.name))
+    return row
+
+
+def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collection[Path]) -> LandedDetails:
+    """Take the answers in ``files`` (``bms.details``) into ``bms.<entity>``; landing them again changes nothing.
+
+    Of several answers about a record the newest counts. Call it inside a transaction.
+    """
+    if entity.details is None or not files:
+        return LandedDetails()
+    columns = [each.name for each in entity.detail_fields]
+    wire = ", ".join(f'"{key}" {kind}' for key, kind in entity.details.wire.items())
+    connection.execute(
+        sql.read("details_answered").format(
+            entity=entity.name,
+            files=", ".join(sql.quoted(str(each)) for each in files),
+            detail=sql.quoted(f"STRUCT({wire})"),
+            values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),
+            differs=" OR ".join(f"a.{each} IS DISTINCT FROM b.{each}" for each in columns),
+        )
+    )
+    taken = ", ".join(f"{each} = CASE WHEN a.good_at IS NULL THEN b.{each} ELSE a.{each} END" for each in columns)
+    connection.execute(
+        f"UPDATE bms.{entity.name} b SET details_asked_at = a.asked_at, details_problem = a.problem,"
+        f" details_read_at = coalesce(a.good_at, b.details_read_at), {taken}"
+        " FROM answered a WHERE b.bms_id = a.bms_id AND a.is_news"
+    )
+    row = connection.execute(
+        "SELECT count(*) FILTER (is_news AND problem IS NULL), count(*) FILTER (is_news AND problem IS NOT NULL),"
+        " count(*) FILTER (is_news AND changes), count(*) FILTER (NOT is_news) FROM answered"
+    ).fetchone()
+    connection.execute("DROP TABLE answered")
+    return LandedDetails(*row) if row else LandedDetails()

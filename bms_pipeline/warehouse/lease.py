@@ -1,0 +1,91 @@
+"""Who may write: one owner at a time, with an epoch that every one of its transactions checks.
+
+The lock file keeps a second run out for as long as the first one's process lives. The epoch is for the day on which it
+does not: somebody deleted the lock file, or the folder lies where locks are not shared. Whoever takes the lease next
+counts the epoch up, and the run before, should it still be alive, can commit nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import filelock
+
+from bms_pipeline.errors import RunLocked
+
+_held: dict[Path, int] = {}
+"""Database file → the epoch under which this process may write it."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds the lock: ``what`` is a command or a Dagster run, ``since`` a UTC time of day and date."""
+
+    what: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"{self.what} (process {self.pid}, since {self.since} UTC)"
+
+
+@contextlib.contextmanager
+def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold the lock ``<name>.lock`` in ``folder``; it ends with the process, however that ends.
+
+    Raises ``RunLocked`` naming the owner when somebody else holds it for longer than ``wait_seconds``.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    told = folder / f"{name}.owner.json"
+    owner = Owner(what, os.getpid(), f"{now:%Y-%m-%d %H:%M:%S}")
+    try:
+        with filelock.FileLock(folder / f"{name}.lock", timeout=wait_seconds):
+            told.write_text(json.dumps(owner.__dict__), encoding="utf-8")
+            yield
+    except filelock.Timeout:
+        raise RunLocked(
+            f"{_told(told)} is at work in {folder}.",
+            "Let it finish, or stop it; what it has done is kept and the next run continues.",
+        ) from None
+
+
+def take(connection: duckdb.DuckDBPyConnection, file: Path, owner: str, now: datetime) -> None:
+    """Count the epoch up: from now on every transaction of this process on ``file`` checks that it is still that."""
+    row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.lease").fetchone()
+    epoch = int(row[0]) if row else 1
+    connection.execute("DELETE FROM sync.lease")
+    connection.execute("INSERT INTO sync.lease VALUES (?, ?, ?)", [owner, epoch, now])
+    _held[file.absolute()] = epoch
+
+
+def give_back(file: Path) -> None:
+    """Let this process write ``file`` without a lease again."""
+    _held.pop(file.absolute(), None)
+
+
+def check(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Raises ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
+    epoch = _held.get(file.absolute())
+    if epoch is None:
+        return
+    row = connection.execute("SELECT owner, epoch, taken_at FROM sync.lease").fetchone()
+    if row is None or row[1] != epoch:
+        who = f"{row[0]} (since {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "Somebody"
+        raise RunLocked(
+            f"{who} took over while this run was at work on {file}; it writes nothing more.",
+            "Was a lock file deleted? What was done is kept. Run again when the other run is over.",
+        )
+
+
+def _told(file: Path) -> str:
+    try:
+        return str(Owner(**json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError):
+        return "Another run"

@@ -1,0 +1,16 @@
+-- Under which outcome does each record of the current plan count? detail says why a failed one was refused.
+CREATE OR REPLACE VIEW sync.outcomes AS
+SELECT o.entity, o.bms_id, o.account_id,
+       CASE
+           WHEN o.disposition = 'matched' AND o.operation = 'skip' THEN 'unchanged'
+           WHEN o.operation = 'skip' THEN replace(o.disposition, ' ', '_')
+           WHEN j.outcome = 'refused' THEN 'failed'
+           WHEN j.outcome IS DISTINCT FROM 'done' THEN 'pending'
+           -- It lost its marker, because a person took it apart from the record.
+           WHEN o.disposition NOT IN ('matched', 'to create') THEN replace(o.disposition, ' ', '_')
+           ELSE CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
+       END AS outcome,
+       o.operation <> 'skip' AS is_operation, o.by_person OR coalesce(o.held_back, false) AS waits_for_person, j.detail
+FROM sync.operations o
+LEFT JOIN sync.journal j
+    ON j.entity = o.entity AND j.bms_id = o.bms_id AND j.plan_id = (SELECT max(plan_id) FROM sync.plans)

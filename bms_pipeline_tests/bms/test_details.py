@@ -1,0 +1,197 @@
+"""Reading details: each is asked for once, what came is kept whatever happens, and one bad record stops nobody."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from werkzeug import Request, Response
+
+from bms_pipeline.bms import details, pages
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.bms.details import Answer, Patience
+from bms_pipeline.entities import DetailCall
+from bms_pipeline.errors import AccessRefused, AnswerUnreadable, PipelineError, ServiceUnreachable
+from bms_pipeline_tests.bms.conftest import FakeBms, answer, refusal, text
+
+CALL = DetailCall("/v2/servicedesk/hardwareasset/{id}", {"brand": "VARCHAR", "state": "VARCHAR"})
+Connect = Callable[..., BmsClient]
+Special = dict[int, Response | Callable[[], Response]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "landing" / "asset_details"
+
+
+def gives(bms: FakeBms, ids: range, special: Special | None = None) -> None:
+    """Every asset has a detail, but for ``special`` ones."""
+
+    def respond(bms_id: int) -> Callable[[Request], Response]:
+        found = (special or {}).get(bms_id, answer({"id": bms_id, "brand": f"B{bms_id}", "state": None, "more": [1]}))
+        return lambda _: found() if callable(found) and not isinstance(found, Response) else found
+
+    bms.before |= {CALL.path.format(id=each): respond(each) for each in ids}
+
+
+def read(
+    client: BmsClient, ids: range, folder: Path, bms: FakeBms, *, connections: int = 4, patience: float = 0
+) -> details.Progress:
+    """Read details on the test's clock."""
+
+    def sleep(seconds: float) -> None:
+        bms.now += seconds
+
+    waits = Patience(patience, lambda: bms.now, sleep)
+    return details.read(client, CALL, ids, folder, connections=connections, patience=waits)
+
+
+def answers(folder: Path) -> dict[int, Answer]:
+    """What the finished files hold, by id."""
+    found: dict[int, Answer] = {}
+    for file in details.finished(folder):
+        lines = zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()
+        found |= {each["bms_id"]: Answer(**each) for each in map(json.loads, lines)}
+    return found
+
+
+def test_each_is_asked_once_and_its_declared_values_are_kept(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    gives(bms, range(1, 31))
+    assert read(connect(), range(1, 31), folder, bms) == details.Progress(30, 0)
+    assert answers(folder)[7].detail == {"brand": "B7", "state": None}
+    assert bms.count("hardwareasset/7") == 1
+    assert details.unlanded(folder) == 30
+    assert not list(folder.glob("*.part"))
+
+
+def test_a_full_file_is_finished_and_another_begun(
+    bms: FakeBms, connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(details, "FULL", 4)
+    gives(bms, range(1, 11))
+    read(connect(), range(1, 11), folder, bms)
+    assert sorted(len(each) for each in details.finished(folder).values()) == [2, 4, 4]
+
+
+BAD = {
+    "it is gone": (refusal("The asset does not exist.", 404), "does not exist"),
+    "no success": (refusal("Internal id", 200), "Internal id"),
+    "a server error for this one": (text("", 500), "answered 500"),
+    "a value of another type": (answer({"id": 2, "brand": {"name": "Dell"}}), r"Expected `str \| null`, got `object`"),
+    "another record's": (answer({"id": 9, "brand": "Dell"}), "detail of record 9"),
+    "no object": (answer(["Dell"]), "not valid JSON"),
+    "not a number": (text('{"success": true, "result": {"id": 2, "brand": NaN}}'), "not valid JSON"),
+    "a lone surrogate": (text(r'{"success": true, "result": {"id": 2, "brand": "\ud800"}}'), "not valid JSON"),
+    "an endless number as id": (
+        text('{"success": true, "result": {"id": 1' + "0" * 5000 + "}}"),
+        "out of range|Expected",
+    ),
+    "a key twice": (text('{"success": true, "result": {"id": 2, "brand": "a", "brand": "b"}}'), "a key comes twice"),
+    "too deep": (text('{"success": true, "result": {"id": 2, "x": ' + "[" * 9999 + "]" * 9999 + "}}"), "JSON|deep"),
+    "too large": (answer({"id": 2, "x": "x" * (details.DETAIL_BYTES + 1)}), "larger than 1 MB"),
+}
+
+
+@pytest.mark.parametrize(("response", "why"), BAD.values(), ids=BAD)
+def test_what_is_wrong_with_one_record_is_noted_and_the_rest_goes_on(
+    bms: FakeBms, connect: Connect, folder: Path, response: Response, why: str
+) -> None:
+    gives(bms, range(1, 4), {2: response})
+    assert read(connect(), range(1, 4), folder, bms, connections=1) == details.Progress(2, 1)
+    found = answers(folder)[2]
+    assert found.detail is None
+    assert re.search(why, found.problem or "")
+
+
+def test_odd_but_harmless_text_is_kept_as_it_is(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    odd = "\x00\u202e<b>' \"\n" + "😀"
+    detail = json.dumps({"id": 1, "brand": odd}, indent=1)
+    gives(bms, range(1, 2), {1: text('\ufeff{"success": true,\n "result": \n' + detail + "}")})
+    read(connect(), range(1, 2), folder, bms)
+    assert answers(folder)[1].detail == {"brand": odd, "state": None}
+
+
+STOPS = {
+    "the right is missing": (refusal("no right", 403), AccessRefused),
+    "the service is down": (text("", 503), ServiceUnreachable),
+}
+
+
+@pytest.mark.parametrize(("response", "kind"), STOPS.values(), ids=STOPS)
+def test_what_concerns_all_stops_the_run_and_what_was_read_is_kept(
+    bms: FakeBms, connect: Connect, folder: Path, response: Response, kind: type[PipelineError]
+) -> None:
+    gives(bms, range(1, 100), dict.fromkeys(range(6, 100), response))
+    with pytest.raises(kind):
+        read(connect(), range(1, 100), folder, bms)
+    assert set(answers(folder)) == set(range(1, 6))
+    assert len({path for path, _, _ in bms.asked}) < 20
+
+
+def test_a_maintenance_page_is_no_fault_of_the_records(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    """Noted as their problem, it would keep them unread for a month."""
+    gives(bms, range(1, 100), dict.fromkeys(range(6, 100), text("<title>We are back soon</title>")))
+    with pytest.raises(AnswerUnreadable, match=r"2[0-9] details in a row could not be read.*We are back soon"):
+        read(connect(), range(1, 100), folder, bms)
+    assert set(answers(folder)) == set(range(1, 6))
+
+
+def test_records_that_bms_says_are_gone_are_noted_however_many(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    """Else the next run would begin with the same ones and never come further."""
+    gives(bms, range(1, 100), dict.fromkeys(range(1, 31), refusal("The asset does not exist.", 404)))
+    with pytest.raises(AnswerUnreadable, match="in a row"):
+        read(connect(), range(1, 100), folder, bms, connections=1)
+    assert read(connect(), range(21, 100), folder, bms, connections=1) == details.Progress(69, 10)
+    assert set(answers(folder)) == set(range(1, 100))
+
+
+def test_a_used_up_hour_is_a_clean_end_and_no_call_is_refused(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    gives(bms, range(1, 31))
+    client = connect(bms_details_calls_per_hour=12)
+    assert read(client, range(1, 31), folder, bms) == details.Progress(12, 0)
+    assert set(answers(folder)) == set(range(1, 13)), "the most urgent ones"
+    bms.now += 3605
+    assert read(client, range(13, 31), folder, bms) == details.Progress(12, 0)
+
+
+def test_a_call_that_becomes_free_soon_is_waited_for(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    gives(bms, range(1, 31))
+    client = connect(bms_details_calls_per_hour=12)
+    read(client, range(1, 7), folder, bms)
+    bms.now += 60
+    read(client, range(7, 13), folder, bms)
+    bms.now += 3480  # the first six are free in a minute, the others a minute later
+    assert read(client, range(13, 31), folder, bms, patience=120) == details.Progress(12, 0)
+
+
+def test_bms_says_that_its_hour_is_used_up_although_ours_is_not(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    gives(bms, range(1, 31), dict.fromkeys(range(5, 31), refusal("quota", 429)))
+    assert read(connect(), range(1, 31), folder, bms, connections=1, patience=120) == details.Progress(4, 0)
+    assert set(answers(folder)) == {1, 2, 3, 4}
+
+
+def test_what_a_killed_run_left_is_finished_without_its_cut_end(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for bms_id in (1, 2):
+        pages.append(folder, "killed.part", Answer(bms_id, "2026-01-01T00:00:00", {"brand": "Dell"}))
+    with (folder / "killed.part").open("ab") as file:
+        file.write(b'\n{"bms_id": 3, "read_a')
+    assert details.unlanded(folder) == 0
+    details.finish(folder)
+    assert details.unlanded(folder) == 2
+    assert set(answers(folder)) == {1, 2}
+    assert [each.name for each in folder.iterdir()] == ["killed.2.ndjson.zst"]
+
+
+def test_a_damaged_file_is_as_if_it_had_never_been_read(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    pages.append(folder, "whole.part", Answer(1, "2026-01-01T00:00:00", {"brand": "Dell"}))
+    details.finish(folder)
+    (folder / "empty.500.ndjson.zst").touch()
+    (folder / "cut.500.ndjson.zst").write_bytes((folder / "whole.1.ndjson.zst").read_bytes()[:-5])
+    assert list(details.finished(folder).values()) == [[1]]
+    assert details.unlanded(folder) == 1

@@ -1,0 +1,93 @@
+"""Dagster's instance as `dagster.yaml` sets it up: its event log, and how it knows a dead run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from bms_pipeline.defs.event_log import OPEN_AT_MOST, EventLog
+from bms_pipeline.defs.launcher import RunLauncher, is_alive
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    shutil.copyfile(ROOT / "dagster.yaml", tmp_path / "dagster.yaml")
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+@dg.asset
+def some() -> None:
+    """A Dagster asset like any other."""
+
+
+def _run(instance: dg.DagsterInstance) -> str:
+    return dg.materialize([some], instance=instance).run_id
+
+
+def test_the_event_log_is_the_default_one_kept_open(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    log = instance.event_log_storage
+    assert isinstance(log, EventLog)
+    runs = [_run(instance) for _ in range(OPEN_AT_MOST + 2)]
+    assert len(log._engines) == OPEN_AT_MOST
+    assert all(instance.get_run_stats(each).steps_succeeded == 1 for each in runs)
+    events = instance.get_latest_materialization_event(dg.AssetKey("some"))
+    assert events is not None
+    default = SqliteEventLogStorage(str(tmp_path / "history" / "runs"))
+    assert default.get_latest_materialization_events([dg.AssetKey("some")])[dg.AssetKey("some")] == events
+    default.dispose()
+
+
+def test_what_was_told_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
+    shutil.copyfile(ROOT / "dagster.yaml", tmp_path / "dagster.yaml")
+    code = (
+        "import os, signal, dagster as dg\n"
+        "@dg.asset\ndef some(context):\n"
+        "    for number in range(50):\n"
+        "        context.log_event(dg.AssetMaterialization('some', partition=str(number)))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "dg.materialize([some], instance=dg.DagsterInstance.get())\n"
+    )
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path)}
+    died = subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=60, capture_output=True)
+    assert died.returncode == -9
+    log = SqliteEventLogStorage(str(tmp_path / "history" / "runs"))
+    assert len(log.get_materialized_partitions(dg.AssetKey("some"))) == 50
+    log.dispose()
+
+
+def test_a_run_is_alive_as_long_as_its_process_is(instance: dg.DagsterInstance) -> None:
+    launcher = instance.run_launcher
+    assert isinstance(launcher, RunLauncher)
+    assert instance.run_monitoring_enabled
+    run = instance.create_run_for_job(
+        dg.define_asset_job("job").resolve(asset_graph=dg.Definitions([some]).resolve_asset_graph())
+    )
+    assert launcher.check_run_worker_health(run).status == WorkerStatus.UNKNOWN
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        instance.report_engine_event("Started process for run.", run, EngineEventData.in_process(process.pid))
+        assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
+        process.kill()
+        process.wait()
+        assert launcher.check_run_worker_health(run).status == WorkerStatus.FAILED
+
+
+def test_another_process_that_got_the_number_is_not_the_run() -> None:
+    began = psutil.Process().create_time()
+    assert is_alive(os.getpid(), time.time())
+    assert not is_alive(os.getpid(), began - 3600)

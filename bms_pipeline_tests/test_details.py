@@ -1,0 +1,40 @@
+"""The verb that reads details, where there is nothing to read: whom it waits for, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import filelock
+import pytest
+
+from bms_pipeline import reports, sync
+from bms_pipeline.details import DetailsRead
+from bms_pipeline.errors import RunLocked
+from bms_pipeline.settings import Settings
+from bms_pipeline_tests.building import new_warehouse
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path / "home")  # type: ignore[call-arg]
+    new_warehouse(settings.warehouse_file)
+    return settings
+
+
+def test_where_nothing_waits_nobody_is_called(settings: Settings) -> None:
+    assert not settings.bms_url
+    assert sync.read_details(settings) == DetailsRead(0, 0, 0, 1500, 1500)
+    shown = reports.status(settings, sync.open_warehouse(settings))["details"]
+    assert (shown["wanted"], shown["waiting"], shown["finished"]) == (0, 0, "nothing waits")
+
+
+def test_only_one_run_reads_details_and_it_waits_for_no_other(settings: Settings) -> None:
+    with sync.running(settings):
+        sync.read_details(settings)
+    (settings.bms_pipeline_home / "details.pid").write_text(str(os.getpid()))
+    with (
+        filelock.FileLock(settings.bms_pipeline_home / "details.lock"),
+        pytest.raises(RunLocked, match=rf"Another run that reads details \(process {os.getpid()}\)"),
+    ):
+        sync.read_details(settings)
