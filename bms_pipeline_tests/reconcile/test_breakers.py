@@ -114,7 +114,7 @@ def test_what_came_back_is_not_gone(world: World) -> None:
 
 
 @pytest.mark.soak
-def test_a_plan_for_some_clients_or_other_entities_or_an_undo_is_no_word_for_what_is_gone(world: World) -> None:
+def test_a_plan_for_some_clients_or_other_entities_is_no_word_for_what_is_gone(world: World) -> None:
     world.contacts = people()[:60]
     world.plan(Scope(clients=(1,)))
     stopped(world, BreakerOpen, "60 of 120")
