@@ -399,7 +399,8 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
             f"{counts['orphaned']:,} {entity} (oldest: {counts['oldest_orphan_days']:,} days)"
             for entity, counts in orphaned.items()
         )
-        out.print(f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them.", highlight=False)
+        text = f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them."
+        out.print(text, highlight=False, soft_wrap=True)
     if shown["details"]["wanted"]:
         out.print(_details_line(shown["details"]), highlight=False)
     if seconds is not None:

@@ -142,7 +142,7 @@ class Reader:
             return page, Reading(number, array("q", page.ids), page.rows, self.added, self.removed)
 
     def _save(self, page: Page) -> None:
-        if not page.rows:  # the end; its file would say nothing
+        if not page.rows and page.number > 1:  # the end; its file would say nothing
             return
         with self._lock:
             self._sequence += 1

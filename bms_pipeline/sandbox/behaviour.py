@@ -78,7 +78,8 @@ class Behaviour:
     ``wrong_password``: status of a refused login ("200" with ``success:false``). ``hourly_limit``: calls per route
     template and hour, none for no limit; ``retry_after``: what a 429 or 503 says about it. ``page_totals``: whether
     lists that have ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
-    ``failing_share``: the share of calls that fail in one of the ``PASSING`` ways, which ones by ``failing_seed``.
+    ``tenant_id``: whose data it says it is. ``failing_share``: the share of calls that fail in one of the ``PASSING``
+    ways, which ones by ``failing_seed``.
     """
 
     wrong_password: Literal["401", "400", "200"] = "401"  # noqa: S105  # a status
@@ -88,6 +89,7 @@ class Behaviour:
     retry_after: Literal["seconds", "date", "garbage", "huge"] | None = None
     pascal_case_envelope: bool = False
     page_totals: bool = True
+    tenant_id: int = 4711
     latency_seconds: float = 0
     faults: tuple[Fault, ...] = field(default=())
     failing_share: float = 0

@@ -225,7 +225,7 @@ class BmsService:
             time_zone_value=-5.0,
             time_zone_name="Eastern Standard Time",
             olson_time_zone_name="America/New_York",
-            tenant_id=4711,
+            tenant_id=call.behaviour.tenant_id,
             business_name=TENANT,
             new_ticketing_ui=True,
             is_user_system_admin=False,

@@ -5,6 +5,8 @@ After each fault the same command works again and continues where it stopped.
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import trustme
 from pytest_httpserver import HTTPServer
 
 from bms_pipeline import sync
-from bms_pipeline_tests.running import Home, running_home
+from bms_pipeline_tests.running import Home, quick_and_soak, running_home
 
 CANARY = "canary-7f3a91-secret"
 
@@ -209,3 +211,74 @@ def test_a_record_that_no_database_would_take_is_set_aside_and_told(home: Home, 
     assert result.returncode == 0, result.stderr
     assert "were set aside" in result.stdout, result.stdout
     assert home.warehouse("SELECT count(*) FROM bms.contacts WHERE missing_since IS NULL") == before
+
+
+# BMS is no longer what it was. The initial sync is finished, so nobody would look before a load.
+
+
+@pytest.fixture(scope="module")
+def finished(home: Home) -> Home:
+    """The home after its initial sync, also where this runs without the tests above."""
+    if not home.status()["initial_sync_finished"]:
+        assert home.call("sync", "--create-unmatched").returncode == 0
+    return home
+
+
+@pytest.fixture
+def plan_kept(finished: Home, home: Home, contents: None) -> Iterator[None]:
+    """Neither Passportal nor the current plan is touched."""
+    query = "SELECT arg_max(hash, plan_id), max(plan_id) FROM sync.plans"
+    before = home.warehouse(query)
+    yield
+    home.sandbox.behave(faults=[], tenant_id=4711)
+    assert home.warehouse(query) == before
+
+
+@pytest.mark.parametrize(
+    "route", quick_and_soak(["hardwareasset"], ["employees", "contacts/summary", "accounts/summary"])
+)
+def test_a_lost_permission_for_one_module_stops_before_any_write(home: Home, plan_kept: None, route: str) -> None:
+    home.sandbox.behave(faults=[{"route": route, "kind": "status", "status": 403}])
+    complaint(home.call("sync", "--full"), route.partition("/")[0].removeprefix("hardware"))
+
+
+def test_another_tenant_behind_the_same_address_stops_before_any_write(home: Home, plan_kept: None) -> None:
+    read = home.warehouse("SELECT count(*) FROM sync.sweeps")
+    home.sandbox.behave(tenant_id=4712)
+    complaint(home.call("sync", "--full"), "tenant 4712", "4711", "BMS_PIPELINE_HOME")
+    assert home.warehouse("SELECT count(*) FROM sync.sweeps") == read
+
+
+@pytest.mark.soak
+def test_a_halved_list_stops_until_a_person_finishes_the_plan_and_what_is_gone_is_listed_with_its_age(
+    finished: Home, home: Home, tmp_path: Path
+) -> None:
+    before = home.passportal("SELECT * FROM records ORDER BY ALL")
+    home.sandbox.behave(faults=[{"route": "contacts/summary", "kind": "shift", "amount": -110, "times": 1}])
+    said = complaint(
+        home.call("sync", "--full"), "matched contacts are gone from BMS since the last load, more than 20%"
+    )
+    home.sandbox.behave(faults=[])
+    complaint(home.call("sync", "--full", "--create-unmatched"), "matched contacts are gone")
+    assert home.passportal("SELECT * FROM records ORDER BY ALL") == before
+    plan_hash = re.findall(r"bms-pipeline finish (\w+)", said)[0]
+    assert home.warehouse("SELECT arg_max(hash, plan_id)[:12] FROM sync.plans") == [(plan_hash,)]
+    assert home.call("finish", plan_hash).returncode == 0
+    assert home.call("sync", "--full").returncode == 0
+    assert home.passportal("SELECT count(*) FROM records") == [(len(before),)]
+
+    orphans = json.loads(home.call("orphans", "--entity", "contacts", "--json").stdout)
+    counts = home.status()["entities"]["contacts"]
+    assert len(orphans) == counts["orphaned"] > 20
+    assert counts["oldest_orphan_days"] == 0
+    assert f"{len(orphans)} contacts (oldest: 0 days)" in home.call("status").stdout
+    written = home.call("orphans", "--entity", "contacts", "--csv", str(tmp_path / "orphans.csv"))
+    assert "Gone from BMS and kept in Passportal" in written.stdout
+    assert len((tmp_path / "orphans.csv").read_text().splitlines()) == len(orphans) + 1
+
+
+def test_an_emptied_list_stops_before_any_write(finished: Home, home: Home, contents: None) -> None:
+    home.sandbox.behave(faults=[{"route": "hardwareasset", "kind": "shift", "amount": -100_000, "times": 1}])
+    said = complaint(home.call("sync"), "matched assets are gone from BMS since the last load")
+    gone, matched = re.findall(r"([\d,]+) of ([\d,]+) matched assets", said)[0]
+    assert gone == matched
