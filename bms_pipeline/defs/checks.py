@@ -11,12 +11,15 @@ from bms_pipeline.defs.load import RESULT_KEY, loaded_key
 from bms_pipeline.defs.metadata import sample
 from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Pipeline
+from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.reconcile.plan import OUTCOMES
 from bms_pipeline.warehouse import sql
 
 FULL_SWEEP_HOURS = 36
 """One nightly full sweep may be missed, not two."""
+DETAILS_DAYS = 7
+"""Longer than 50,000 records take at the vendor's limit, by far."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,22 @@ def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
     )
 
 
+def details(entity: Entity) -> dg.AssetChecksDefinition:
+    """No record waits for its details for long."""
+    return build_check(
+        bms_key(entity.name),
+        "details",
+        Question(
+            "check_details",
+            f"No {entity.singular} is in Passportal for {DETAILS_DAYS} days without its details.",
+            "If some are: does the sensor `asset_details` run, and do its runs succeed? A very large tenant takes weeks"
+            " at the hourly limit; `bms-pipeline status` says how long.",
+            {"entity": entity.name, "days": str(DETAILS_DAYS)},
+        ),
+        blocking=False,
+    )
+
+
 def failing() -> dg.AssetChecksDefinition:
     """Passportal refused nothing."""
     return build_check(
@@ -165,7 +184,12 @@ def _links(stage: str, entity: Entity, asset_key: str) -> list[dg.AssetChecksDef
     return [*checks, client_boundary(entity, stage, asset_key)] if entity.has_client else checks
 
 
-HEALTH = (*(full_sweep(each) for each in ENTITIES), failing(), match_rate())
+HEALTH = (
+    *(full_sweep(each) for each in ENTITIES),
+    *(details(each) for each, _ in DETAILED),
+    failing(),
+    match_rate(),
+)
 """These warn and stop nothing."""
 CHECKS = (
     *HEALTH,

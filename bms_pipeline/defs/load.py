@@ -7,7 +7,7 @@ import dagster as dg
 
 from bms_pipeline import reports, sync
 from bms_pipeline.defs.extract import POOL
-from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts, sample, table
+from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, column_schema, count, facts, sample, table
 from bms_pipeline.defs.reconcile import PLAN_KEY, what_next
 from bms_pipeline.defs.resources import Approval, Home, LoggedProgress, Pipeline
 from bms_pipeline.entities import ENTITIES, Entity, EntityName
@@ -197,6 +197,13 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
             [
                 (name, *(counts[each] for each in ("read", *OUTCOMES)), status["entities"][name]["orphaned"])
                 for name, counts in results.items()
+            ],
+        ),
+        "gone from BMS": table(
+            ("entity", "bms_id", "name", "client", "passportal_id", "days"),
+            [
+                tuple(each[column] for column in ("entity", "bms_id", "name", "client", "passportal_id", "days"))
+                for each in reports.orphans(home.warehouse)[:SAMPLE]
             ],
         ),
         "calls this hour": table(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import dagster as dg
 import psutil
@@ -51,6 +52,19 @@ def test_the_event_log_is_the_default_one_kept_open(instance: dg.DagsterInstance
     default = SqliteEventLogStorage(str(tmp_path / "history" / "runs"))
     assert default.get_latest_materialization_events([dg.AssetKey("some")])[dg.AssetKey("some")] == events
     default.dispose()
+
+
+def test_a_page_that_follows_a_run_is_told_at_once(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run = _run(instance)
+    page = EventLog(str(tmp_path / "history" / "runs"))  # of another process
+    told: Queue[str] = Queue()
+    page.watch(run, page.get_records_for_run(run).cursor, lambda event, _: told.put(event.message))
+    try:
+        for message in ("first", "second"):
+            instance.report_engine_event(message, instance.get_run_by_id(run))
+            assert told.get(timeout=20) == message
+    finally:
+        page.dispose()
 
 
 def test_what_was_told_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
