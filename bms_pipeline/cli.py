@@ -72,6 +72,14 @@ CreateUnmatched = Annotated[
         help="Decide for all users and clients that match nothing: create them. Ambiguous ones still wait.",
     ),
 ]
+OnlyWhatIsNew = Annotated[
+    bool,
+    typer.Option(
+        "--only-what-is-new",
+        help="As Dagster's schedule does it: end early where nothing changed since the last plan, and read a list that"
+        " needs more calls than the hour has left in instalments. For cron.",
+    ),
+]
 Full = Annotated[bool, typer.Option("--full", help="Read every record, also where BMS can tell what changed.")]
 
 
@@ -111,6 +119,7 @@ def sync_command(
     client: Clients = None,
     create_unmatched: CreateUnmatched = False,
     full: Full = False,
+    only_what_is_new: OnlyWhatIsNew = False,
     as_json: AsJson = False,
 ) -> None:
     """Read BMS and Passportal, plan, and load what may be loaded.
@@ -118,10 +127,17 @@ def sync_command(
     Until the initial sync is finished a person has to approve the plan: with --create-unmatched, which decides for
     everything that waits, or with `bms-pipeline finish HASH` after a look at `bms-pipeline preview`.
     """
+    if only_what_is_new and (entity or client or create_unmatched):
+        raise SettingsError(
+            "--only-what-is-new is about all records and nobody's decision.",
+            "Leave out --entity, --client and --create-unmatched, or that one.",
+        )
     settings = read_settings()
     started = time.monotonic()
     with sync.running(settings, this_command()), progress() as bars:
-        if entity or client or create_unmatched:
+        if only_what_is_new:
+            plan = sync.incremental(settings, full=full, progress=bars)
+        else:
             plan = sync.prepare(
                 settings,
                 entities=chosen(entity),
@@ -134,8 +150,6 @@ def sync_command(
                 sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
             if not sync.waits_for_person(sync.open_warehouse(settings)):
                 sync.finish(settings, progress=bars)
-        else:
-            plan = sync.incremental(settings, full=full, progress=bars)
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
     _print_status(settings, as_json, time.monotonic() - started)
     if waiting:

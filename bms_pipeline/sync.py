@@ -387,17 +387,15 @@ def plan_anew(
     return make_plan(warehouse, entities, scope)
 
 
-def incremental(
-    settings: Settings, *, full: bool = False, in_instalments: bool = False, progress: Progress = _silent
-) -> plans.Plan:
-    """One whole sync: read what changed; where anything did, plan, and load what the settings allow.
+def incremental(settings: Settings, *, full: bool = False, progress: Progress = _silent) -> plans.Plan:
+    """One whole sync as the schedule does it: read what changed; where anything did, plan, and load what may be.
 
-    The plan, of which what is left waits for a person; where nothing was new it is the one that was there already.
-    ``in_instalments``: a list that needs more calls than the hour has left goes on the next time and does not keep the
-    others waiting. Raises ``BreakerOpen`` and what the stages raise.
+    The plan, of which what is left waits for a person; where nothing was new it is the one that was there already. A
+    list that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
+    ``BreakerOpen`` and what the stages raise.
     """
     warehouse = open_warehouse(settings)
-    read(settings, full=full, in_instalments=in_instalments, progress=progress)
+    read(settings, full=full, in_instalments=True, progress=progress)
     if not is_anything_new(warehouse):
         return current_plan(warehouse)
     plan = plan_anew(warehouse, progress=progress)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import filelock
 import pytest
 
 from bms_pipeline import reports, sync
 from bms_pipeline.details import DetailsRead
 from bms_pipeline.errors import RunLocked
 from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse import lease
+from bms_pipeline.warehouse.connection import now
 from bms_pipeline_tests.building import new_warehouse
 
 
@@ -32,9 +33,8 @@ def test_where_nothing_waits_nobody_is_called(settings: Settings) -> None:
 def test_only_one_run_reads_details_and_it_waits_for_no_other(settings: Settings) -> None:
     with sync.running(settings):
         sync.read_details(settings)
-    (settings.bms_pipeline_home / "details.pid").write_text(str(os.getpid()))
     with (
-        filelock.FileLock(settings.bms_pipeline_home / "details.lock"),
-        pytest.raises(RunLocked, match=rf"Another run that reads details \(process {os.getpid()}\)"),
+        lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
+        pytest.raises(RunLocked, match=rf"A run that reads details \(process {os.getpid()}, since"),
     ):
         sync.read_details(settings)

@@ -28,7 +28,7 @@ def test_status_before_anything_was_read_counts_nothing(home: Home) -> None:
     status = home.status()
     assert status["plan"] is None
     assert status["initial_sync_finished"] is False
-    assert {count for counts in status["entities"].values() for count in counts.values()} == {0}
+    assert {count or 0 for counts in status["entities"].values() for count in counts.values()} == {0}
 
 
 def test_preview_shows_changes_and_writes_nothing_to_passportal(home: Home) -> None:
@@ -83,6 +83,16 @@ def test_the_next_sync_plans_nothing(home: Home) -> None:
     assert home.call("preview", "--full").returncode == 0
     for counts in json.loads(result.stdout)["entities"].values():
         assert counts["created"] == counts["adopted"] == counts["updated"] == counts["failed"] == 0
+
+
+def test_a_sync_of_only_what_is_new_makes_no_plan_where_nothing_is(home: Home) -> None:
+    plans = home.warehouse("SELECT count(*) FROM sync.plans")
+    result = home.call("sync", "--only-what-is-new")
+    assert result.returncode == 0, result.stderr
+    assert home.warehouse("SELECT count(*) FROM sync.plans") == plans
+    refused = home.call("sync", "--only-what-is-new", "--create-unmatched")
+    assert refused.returncode == 1
+    assert "nobody's decision" in refused.stderr
 
 
 def test_every_record_read_is_accounted_for(home: Home) -> None:

@@ -83,7 +83,7 @@ def scheduled_sync(settings: Settings) -> Ended:
     warehouse = sync.open_warehouse(settings)
     with sync.running(settings):
         before = sync.current_plan(warehouse)
-        plan = sync.incremental(settings, in_instalments=True)
+        plan = sync.incremental(settings)
         if plan.plan_id == before.plan_id:
             return Ended()
         done = _total(sync.count_results(warehouse))
