@@ -29,13 +29,14 @@ def measured(size: Size) -> Iterator[Figure]:
             shutil.copytree(settings.bms_pipeline_home, home)
             # Once and alone, as `bms-pipeline dev` does it.
             _dagster(home, "instance", "info")
-        approval = json.dumps({"resources": {"approval": {"config": {"plan_hash": plan.hash}}}})
+        approval = Path(name, "approval.json")  # JSON is YAML
+        approval.write_text(json.dumps({"resources": {"approval": {"config": {"plan_hash": plan.hash}}}}))
         yield f"{size} tenant: operations of the plan", plan.operations, "none"
-        seconds = _timed(plain, "job", "execute", "-j", "finish", "--config-json", approval)
+        seconds = _timed(plain, "job", "execute", "-j", "finish", "-c", str(approval))
         yield f"{size} tenant: the plan in one plain run, seconds", seconds, "none"
 
         began = time.perf_counter()
-        _dagster(by_client, "job", "execute", "-j", "finish_clients", "--config-json", approval)
+        _dagster(by_client, "job", "execute", "-j", "finish_clients", "-c", str(approval))
         clients = _linked(by_client)
         _add_partitions(by_client, clients)
         span = f"{clients[0]}...{clients[-1]}"
