@@ -126,17 +126,21 @@ def _launch(page: Page, url: str, job: str, run_config: str = "") -> str:
 def _backfill(page: Page, url: str) -> None:
     """Materialize every client's partition as a person does, and wait until all of them are there."""
     give_up = time.monotonic() + START_SECONDS
-    launch = page.get_by_role("button", name=re.compile("^launch", re.IGNORECASE))
+    launch = page.get_by_role("button", name="Launch backfill")
     while time.monotonic() < give_up:  # until the sensor has seen the clients
         page.goto(f"{url}/assets/loaded_by_client?view=partitions")
         page.get_by_role("button", name=re.compile("materialize", re.IGNORECASE)).first.click()
+        page.get_by_role("button", name="All", exact=True).click()
         time.sleep(3)
-        if launch.last.is_enabled():
+        if launch.is_enabled():
             break
-    launch.last.click()
-    time.sleep(60)
-    page.goto(f"{url}/assets/loaded_by_client?view=partitions")
-    _settle(page, "Materialized")
+    launch.click()
+    give_up = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < give_up:
+        page.goto(f"{url}/assets/loaded_by_client?view=partitions")
+        _settle(page, "loaded_by_client")
+        if page.get_by_text("Missing (0)").count():
+            break
 
 
 def _settle(page: Page, text: str) -> None:
