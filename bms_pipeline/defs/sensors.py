@@ -5,8 +5,9 @@ No tick opens the warehouse: what a run left published, Dagster's own instance a
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import msgspec
@@ -97,13 +98,6 @@ def run_failed(context: dg.RunFailureSensorContext) -> dg.SkipReason:
     return dg.SkipReason(_told(text, ways))
 
 
-class _Row(msgspec.Struct, rename="camel"):
-    """What a tick reads of a record."""
-
-    id: int
-    created_on: str | None = None
-
-
 def _look(
     settings: Settings, published: Published, watched: Sequence[ListCall]
 ) -> tuple[dict[ListCall, list[ticks.Listed]], dict[ListCall, int | None]]:
@@ -116,9 +110,15 @@ def _look(
             if not each.modified_since:
                 totals[each] = client.page(each, 1).total
             elif newest:
-                rows = msgspec.json.decode(client.page(each, 1, {"ModifiedOnFrom": newest}).records, type=list[_Row])
-                pages[each] = [ticks.Listed(row.id, row.created_on) for row in rows]
+                page = client.page(each, 1, {"ModifiedOnFrom": newest})
+                rows = msgspec.json.decode(page.records, type=list[dict[str, Any]])
+                pages[each] = [ticks.Listed(*found) for found in zip(page.ids, map(_created_on, rows), strict=True)]
     return pages, totals
+
+
+def _created_on(record: Mapping[str, Any]) -> str | None:
+    """The stamp, whichever way the host spells its keys."""
+    return next((text for key, text in record.items() if key.lower() == "createdon" and isinstance(text, str)), None)
 
 
 def _published() -> Published | None:
