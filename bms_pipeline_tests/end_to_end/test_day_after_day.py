@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from bms_pipeline import sync
+from bms_pipeline.defs import sensors, ticks
+from bms_pipeline.entities import ACCOUNTS, CONTACTS
+from bms_pipeline.published import read_published
 from bms_pipeline_tests.running import Home, running_home
 
 Changes = dict[str, dict[str, list[int]]]
@@ -118,6 +121,23 @@ def test_an_edit_made_in_passportal_is_kept(home: Home, changes: Changes) -> Non
     assert sync.prepare(home.settings).operations == 0
     ((kept,),) = home.warehouse(f"SELECT kept FROM sync.planned_contacts WHERE bms_id = {bms_id}")
     assert [(each["field"], each["passportal"]) for each in kept] == [("job_title", "Edited by a person")]
+
+
+def test_a_quick_look_sees_new_records_and_only_those_that_no_sync_saw(home: Home, changes: Changes) -> None:
+    assert home.call("sync", "--create-unmatched").returncode == 0
+    published = read_published(home.settings.published_file)
+    assert published is not None
+    watched = ticks.lists_to_watch(published)
+    assert watched == [ACCOUNTS, CONTACTS]
+    home.sandbox.reset_calls()
+    assert ticks.new_records(published, *sensors._look(home.settings, published, watched)) == ticks.Skip(
+        "BMS has nothing new."
+    )
+    assert home.sandbox.calls()["GET /v2/crm/contacts/summary"] == 1
+    home.sandbox.mutate(13)
+    seen = ticks.new_records(published, *sensors._look(home.settings, published, watched))
+    assert isinstance(seen, ticks.Launch)
+    assert "new in contacts" in seen.why
 
 
 def _edit(home: Home, document: str, label: str, text: str) -> None:
