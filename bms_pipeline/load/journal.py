@@ -232,6 +232,7 @@ def _remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: dateti
         " AND t.passportal_id = s.found_id)"
     )
     _remember_partings(connection, entity, now)
+    _remember_left(connection, entity)
     _remember_matches(connection, entity, now)
     _remember_values(connection, entity)
 
@@ -249,6 +250,19 @@ def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, no
         " WHERE releases IS NOT NULL AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity"
         " AND t.bms_id = s.bms_id AND t.passportal_id = s.releases)",
         {"now": now},
+    )
+
+
+def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+    """What a record held in the document that it leaves for another one, in case that it comes back to it."""
+    left = f"sync.left_{entity.name}"
+    connection.execute(
+        f"DELETE FROM {left} b USING loaded l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
+    )
+    connection.execute(
+        f"INSERT INTO {left} BY NAME SELECT b.*, m.passportal_id FROM loaded l"
+        f" JOIN sync.loaded_{entity.name} b ON b.bms_id = l.bms_id"
+        f" JOIN sync.matches m ON m.entity = l.entity AND m.bms_id = l.bms_id AND m.passportal_id <> l.found_id"
     )
 
 

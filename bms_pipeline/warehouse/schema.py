@@ -75,6 +75,14 @@ def loaded_columns(entity: Entity) -> dict[str, str]:
     }
 
 
+def left_columns(entity: Entity) -> dict[str, str]:
+    """Column → type of ``sync.left_<entity>``: what ``sync.loaded_<entity>`` held of a document that its record left.
+
+    A record that comes back to its client is compared with that.
+    """
+    return {"passportal_id": "VARCHAR", **loaded_columns(entity)}
+
+
 def reconciled_columns() -> dict[str, str]:
     """Column → type of ``sync.reconciled_<entity>``: what is to become of each record, and why.
 
@@ -152,6 +160,7 @@ def tables(entity: Entity) -> dict[str, dict[str, str]]:
         f"bms.{entity.name}": bms_columns(entity),
         f"passportal.{entity.name}": passportal_columns(entity),
         f"sync.loaded_{entity.name}": loaded_columns(entity),
+        f"sync.left_{entity.name}": left_columns(entity),
         f"sync.reconciled_{entity.name}": reconciled_columns(),
         f"sync.planned_{entity.name}": planned_columns(entity),
     }

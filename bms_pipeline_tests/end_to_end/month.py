@@ -23,6 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+from rich.console import Console
+from rich.progress import track
+
 from bms_pipeline import sync
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
@@ -154,7 +157,7 @@ class Month:
 
     def go_by(self) -> None:
         """Every tick."""
-        for tick in self._all_ticks:
+        for tick in track(self._all_ticks, "Ticks", console=Console(stderr=True)):
             began = time.perf_counter()
             self._tick(tick)
             self.figures.tick_seconds.append(time.perf_counter() - began)
@@ -313,6 +316,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ticks-a-day", type=int, default=HOURS_A_DAY)
+    parser.add_argument("--kept-open", action="store_true", help="databases stay open in a tick: faster, else the same")
     parser.add_argument("--folder", type=Path, help="keep everything there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -322,6 +326,7 @@ def main() -> None:
             days=options.days,
             seed=options.seed,
             ticks_a_day=options.ticks_a_day,
+            kept_open=options.kept_open,
         )
     print(report(figures, truth))
 

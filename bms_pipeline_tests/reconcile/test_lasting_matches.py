@@ -184,7 +184,21 @@ def test_a_record_that_moved_away_and_back_is_the_one_it_was(world: World, back_
     world.cycle()
     world.contacts[0] = contact(1, 1, "Ann", back_as)
     world.cycle()
-    assert [(client, marker) for client, _, marker in people(world)] == [("Acme", "1"), ("Beta", "1"), ("Beta", "2")]
+    assert people(world) == [("Acme", f"Ann {back_as}", "1"), ("Beta", "Ann Lee", "1"), ("Beta", "Bob Ray", "2")]
+    assert_settled(world)
+
+
+def test_a_record_that_comes_back_finds_what_a_person_wrote_meanwhile_as_it_is(world: World) -> None:
+    """What BMS changed is written into the document it comes back to, and what a person changed there is kept."""
+    world.contacts[0] = contact(1, 1, "Ann", "Lee", jobTitle="Clerk")
+    world.cycle()
+    world.contacts[0] = contact(1, 2, "Ann", "Lee", jobTitle="Clerk")
+    world.cycle()
+    world.edit_passportal("UPDATE records SET details = map_concat(details, MAP {'Job Title': 'Head'}) WHERE id = 'P1'")
+    world.contacts[0] = contact(1, 1, "Ann", "Smith", jobTitle="Manager")
+    world.cycle()
+    document = next(each for each in world.content() if each.client == "Acme" and each.type == "contact")
+    assert (document.title, document.details["Job Title"]) == ("Ann Smith", "Head")
     assert_settled(world)
 
 

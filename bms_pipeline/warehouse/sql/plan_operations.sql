@@ -13,12 +13,17 @@ WITH released AS (
            AND NOT EXISTS (FROM sync.reconciled_{entity} o WHERE o.passportal_id = t.passportal_id)
          GROUP BY ALL
      ),
+     -- What both sides held when they last met: in the record's match, or in a document that it left and comes back to.
+     base AS (
+         SELECT NULL AS passportal_id, * FROM sync.loaded_{entity} UNION ALL BY NAME FROM sync.left_{entity}
+     ),
      met AS (
          SELECT r.*, p.bms_id AS marker, d.released_id, {both_sides}, {written}, {differing}
          FROM sync.reconciled_{entity} r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
-         LEFT JOIN sync.loaded_{entity} l ON l.bms_id = CASE WHEN NOT r.is_new_match THEN r.bms_id END
+         LEFT JOIN base l
+             ON l.bms_id = r.bms_id AND l.passportal_id IS NOT DISTINCT FROM CASE WHEN r.is_new_match THEN r.passportal_id END
          LEFT JOIN released d ON d.bms_id = r.bms_id
      ),
      decided AS (
