@@ -405,6 +405,13 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
         if outcome == "read":
             table.add_section()
     out.print(table)
+    _print_remarks(shown)
+    if seconds is not None:
+        out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
+    _print_next(settings, shown)
+
+
+def _print_remarks(shown: dict[str, Any]) -> None:
     for warning in shown["warnings"]:
         out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
     orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
@@ -417,9 +424,17 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
         out.print(text, highlight=False, soft_wrap=True)
     if shown["details"]["wanted"]:
         out.print(_details_line(shown["details"]), highlight=False)
-    if seconds is not None:
-        out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
-    _print_next(settings, shown)
+    if shown["hand_overs"]["waiting"]:
+        out.print(_hand_overs_line(shown["hand_overs"]), highlight=False, soft_wrap=True)
+
+
+def _hand_overs_line(shown: dict[str, Any]) -> str:
+    overdue = f", [yellow]{shown['overdue']:,} of them overdue[/]" if shown["overdue"] else ""
+    return (
+        f"{shown['waiting']:,} records wait for Passportal to list them{overdue}: import each file of"
+        f" {escape(os.path.relpath(shown['folder']))} once (Settings > Import / Export), then sync."
+        " `bms-pipeline hand-overs` lists them."
+    )
 
 
 def _details_line(shown: dict[str, Any]) -> str:

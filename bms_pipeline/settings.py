@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     passportal_key_id: str = ""
     passportal_secret: SecretStr = SecretStr("")
 
+    passportal_import_headers_clients: Path | None = Field(
+        None, description="Passportal's own file for importing clients, whose first line has the columns"
+    )
+    passportal_import_headers_users: Path | None = Field(None, description="The same for users")
+
     notice_webhook_url: SecretStr = Field(
         SecretStr(""), description="Where notices are posted; the address is a secret"
     )
@@ -68,6 +73,16 @@ class Settings(BaseSettings):
     def passportal_file(self) -> Path:
         """The embedded Passportal's own DuckDB file."""
         return self.bms_pipeline_home / "passportal.duckdb"
+
+    @property
+    def import_folder(self) -> Path:
+        """Where files lie that a person imports into Passportal."""
+        return self.bms_pipeline_home / "import_files"
+
+    def import_headers(self, entity: str) -> Path | None:
+        """The file whose first line has the columns of an import of ``entity``, where one is set."""
+        file: Path | None = getattr(self, f"passportal_import_headers_{entity}", None)
+        return file
 
     @property
     def landing_folder(self) -> Path:

@@ -7,8 +7,9 @@ so each can be run again alone.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,7 @@ from bms_pipeline.errors import (
     SweepIncomplete,
 )
 from bms_pipeline.load import apply, journal
+from bms_pipeline.load import hand_over as hand_overs
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.published import publish
@@ -39,7 +41,7 @@ from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
@@ -237,7 +239,17 @@ def _land(
 
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
-    """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records."""
+    """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records.
+
+    Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
+    this home folder holds the matches of another Passportal.
+    """
+    with warehouse.transaction() as connection:
+        _note_target(connection, target)
+        if entity.name not in target.can_write:
+            hand_overs.recover(connection, entity, settings.import_folder)
+    if entity.name not in target.can_list:
+        return 0
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     target.snapshot(entity, file)
     with warehouse.transaction() as connection:
@@ -246,6 +258,25 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
         journal.settle_unknown(connection, entity, landed_at)
     file.unlink()
     return count
+
+
+def _note_target(connection: duckdb.DuckDBPyConnection, target: Target) -> None:
+    """Remember which Passportal this home folder belongs to, and what can be done there."""
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'passportal'").fetchone()
+    if row and json.loads(row[0]) != target.name:
+        raise SettingsError(
+            f"This home folder belongs to the Passportal {json.loads(row[0])}, and PASSPORTAL_TARGET and PASSPORTAL_URL"
+            f" lead to {target.name}: its matches mean nothing there.",
+            "Use another BMS_PIPELINE_HOME for another Passportal.",
+        )
+    if not row:
+        stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
+        connection.execute(stored, [target.name, now()])
+    known = read_sync_settings(connection)
+    for name in ("can_write", "can_list"):
+        able = [each.name for each in ENTITIES if each.name in getattr(target, name)]
+        if able != getattr(known, name):
+            store_sync_setting(connection, name, able, now())
 
 
 def reconcile(
@@ -460,14 +491,27 @@ def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityNa
     warehouse, target = open_warehouse(settings), open_target(settings)
     plan = apply.check_approved(warehouse)
     for entity in plans.planned_entities(plan):
-        apply.load_entity(
-            warehouse,
-            target,
-            entity,
-            plan,
-            on_progress=lambda done, total, name=entity.name: progress(f"load {name}", done, total),  # type: ignore[misc]
-        )
+        load(settings, warehouse, target, entity, plan, progress)
     return apply.close_plan(warehouse, plan)
+
+
+def load(
+    settings: Settings,
+    warehouse: Warehouse,
+    target: Target,
+    entity: Entity,
+    plan: plans.Plan,
+    progress: Progress = _silent,
+) -> apply.Loaded:
+    """Apply the plan's operations on ``entity``; what the target cannot create is handed over for an import."""
+    handed_over = None
+    if entity.name not in target.can_write:
+        headers = settings.import_headers(entity.name)
+        handed_over = hand_overs.hand_over(warehouse, entity, plan, settings.import_folder, headers, now())
+    loaded = apply.load_entity(
+        warehouse, target, entity, plan, on_progress=lambda done, total: progress(f"load {entity.name}", done, total)
+    )
+    return replace(loaded, handed_over=handed_over)
 
 
 def read_details(
