@@ -77,6 +77,16 @@ class SandboxPassportal:
         """Where ``export_users`` leaves the users."""
         return self.folder / "users.csv"
 
+    def environment(self) -> dict[str, str]:
+        """The settings by which the pipeline reaches it; exports the users first."""
+        return {
+            "PASSPORTAL_TARGET": "documents_api",
+            "PASSPORTAL_URL": self.url,
+            "PASSPORTAL_KEY_ID": self.key_id,
+            "PASSPORTAL_SECRET": self.secret,
+            "PASSPORTAL_USERS_FILE": str(self.export_users()),
+        }
+
     def behave(self, **switches: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
         """Set switches of ``PassportalBehaviour``; all of them, as they are from now on."""
         behaviour: dict[str, Any] = _steer("POST", self.url, "behaviour", switches)
