@@ -7,6 +7,7 @@ so each can be run again alone.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,7 @@ from bms_pipeline.errors import (
     SweepIncomplete,
 )
 from bms_pipeline.load import apply, journal
+from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.published import publish
@@ -99,12 +101,9 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def open_target(settings: Settings) -> Target:
-    """The Passportal of these settings. Raises ``SettingsError`` for one that this version does not have."""
-    if settings.passportal_target != "embedded":
-        raise SettingsError(
-            f"PASSPORTAL_TARGET is {settings.passportal_target}, which this version cannot reach yet.",
-            "Leave it at `embedded`.",
-        )
+    """The Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+    if settings.passportal_target == "documents_api":
+        return DocumentsPassportal(settings)
     return EmbeddedPassportal(settings.passportal_file)
 
 
@@ -238,6 +237,7 @@ def _land(
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
     """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records."""
+    check_target(warehouse, target)
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     target.snapshot(entity, file)
     with warehouse.transaction() as connection:
@@ -438,6 +438,7 @@ def import_clients(
     allow of it is loaded. Raises ``PlanWaits`` when a person has to approve it first.
     """
     warehouse, target = open_warehouse(settings), open_target(settings)
+    check_target(warehouse, target)
     plan = current_plan(warehouse)
     if plan.loaded or not plan.approved:
         with warehouse.open() as connection:
@@ -458,6 +459,7 @@ def import_clients(
 def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
     """Load the current plan, if it may be; the count of records by outcome for each entity."""
     warehouse, target = open_warehouse(settings), open_target(settings)
+    check_target(warehouse, target)
     plan = apply.check_approved(warehouse)
     for entity in plans.planned_entities(plan):
         apply.load_entity(
@@ -527,9 +529,29 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     return found
 
 
+def check_target(warehouse: Warehouse, target: Target) -> None:
+    """Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records."""
+    with warehouse.open() as connection:
+        known = _known(connection, "passportal")
+    if known is None:
+        with warehouse.transaction() as connection:
+            connection.execute(
+                "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)", [target.name, now()]
+            )
+    elif known != target.name:
+        raise SettingsError(
+            f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and PASSPORTAL_URL.",
+        )
+
+
 def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
-    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
-    return row[0].strip('"') if row else None
+    return _known(connection, "bms_tenant")
+
+
+def _known(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = ?", [name]).fetchone()
+    return str(json.loads(row[0])) if row else None
 
 
 def _check_same_tenant(identity: Identity, known: str | None) -> str:

@@ -174,12 +174,12 @@ class DocumentsClient:
                 return None
             raise refused.error(what) from None
         found = _document_in(body)
-        if found is None:
-            raise _unreadable(f"{what} with JSON that holds no document")
+        if found is None or not isinstance(found.get("details") or {}, dict):
+            raise _unreadable(f"{what} with JSON that is no document whose fields have names")
         return Read(found, at)
 
     def create(self, body: object) -> None:
-        """POST a batch. Raises ``RequestRefused`` when it is refused; after any other error it may have taken effect."""
+        """POST a batch. Raises ``RequestRefused`` when it is refused; after another error it may have taken effect."""
         self._write(self._service.post_json, DOCUMENTS, body, "the new documents")
 
     def update(self, document_id: str | None, body: object) -> None:
@@ -366,7 +366,8 @@ def base_address(settings: Settings) -> str:
     text = settings.passportal_url.strip()
     if not text:
         raise SettingsError(
-            "PASSPORTAL_URL is not set.", "Set it to the address of your Passportal, https://us-clover.passportalmsp.com."
+            "PASSPORTAL_URL is not set.",
+            "Set it to the address of your Passportal, https://us-clover.passportalmsp.com.",
         )
     text = text if "://" in text else f"https://{text}"
     parts = checked_address(
@@ -391,9 +392,9 @@ def _opened(answer: Answer, what: str) -> Row:
     if 200 <= answer.status < 300 and is_success(said.get("success")):
         return said
     if answer.status >= 400 or ("success" in said and said["success"] is not None):
-        message, code = said.get("message"), str(said.get("code", ""))
+        message, code, status = said.get("message"), str(said.get("code", "")), said.get("status")
         raise _Refused(
-            answer.status,
+            status if answer.status < 400 and type(status) is int else answer.status,
             int(code) if code.isdecimal() and len(code) < 9 else None,
             printable(message, 300) if isinstance(message, str) else "",
             answer.headers.get("Retry-After"),
@@ -443,7 +444,9 @@ def _login_refused(why: str, code: int | None) -> LoginRefused:
     """The error for a refused key, telling apart what the service tells apart."""
     what = f"Passportal refused the key: {why.rstrip('. ') or 'it does not say why'}" + (f" ({code})." if code else ".")
     if code == HASH_WRONG:
-        return LoginRefused(what, "The secret is wrong. Set PASSPORTAL_SECRET, or make a new key in Settings > API Keys.")
+        return LoginRefused(
+            what, "The secret is wrong. Set PASSPORTAL_SECRET, or make a new key in Settings > API Keys."
+        )
     return LoginRefused(
         what,
         "Check PASSPORTAL_KEY_ID first: there is no such key, or it is not active. If it is right, PASSPORTAL_SECRET is"

@@ -7,7 +7,8 @@ Reading. ``details`` are elements under snake_case keys made from their labels, 
 value: {type, text}}``, a bare text or null [D]; or under positions ``"0", "1", ...`` [L]. Links are ``value: {text, id,
 type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key.
 
-Writing. A change is everything that was read, with our fields changed: the service drops what is left out [D].
+Writing. A change is everything that was read, with our fields changed: the service drops what is left out [D]. In the
+form of texts a link is sent as what it says, because that form has nothing else; as an element it goes back as it came.
 
 The marker, by which a document is found when our database is lost, is in one of three places: the row's ``customId``,
 the template's fields "ID" and "Integration Type", or a line of its own in "Notes".
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -182,8 +183,7 @@ def new_document(document: Document, dialect: Dialect) -> dict[str, Any]:
         item["customId"] = document.custom_id
     for label, text in document.values.items():
         if text:
-            key = document.keys.get(label, snake_case(label)) if dialect.values == "element" else label
-            item["details"][key] = _element(label, text) if dialect.values == "element" else text
+            item["details"] |= _new_element(label, text, document, dialect)
     return item
 
 
@@ -203,19 +203,33 @@ def merged(row: Mapping[str, Any], changed: Document, dialect: Dialect) -> dict[
     details: dict[str, Any] = {}
     for key, label, element in _elements(row.get("details"), labels_by_key):
         text = changed.values.get(label)
-        is_changed = label in changed.values and (text or "") != (before.values[label] or "")
-        if dialect.values == "element":
-            details[key] = _element(label, text, element) if is_changed else element
-        elif is_changed or _is_plain(element):
-            details[label] = (text if is_changed else before.values[label]) or ""
+        is_changed = (text or "") != (before.values[label] or "")
+        if dialect.values == "text":
+            details[label] = (text or "") if is_changed else before.values[label]
         else:
-            details[label] = element
+            details[key] = _element(label, text, element) if is_changed else element
     for label, text in changed.values.items():
         if label not in before.values and text:
-            key = changed.keys.get(label, snake_case(label)) if dialect.values == "element" else label
-            details[key] = _element(label, text) if dialect.values == "element" else text
+            details |= _new_element(label, text, changed, dialect)
     item["details"] = details
     return item
+
+
+def lost(before: Mapping[str, Any], after: Mapping[str, Any], ours: Collection[str]) -> list[str]:
+    """The labels, but for ``ours``, whose text or link was there ``before`` and is not ``after``."""
+    left = {label: element for _, label, element in _elements(after.get("details"), {})}
+    return [
+        label
+        for _, label, element in _elements(before.get("details"), {})
+        if label not in ours
+        and ((_text(element) and not _text(left.get(label))) or (_links(element) and not _links(left.get(label))))
+    ]
+
+
+def _new_element(label: str, text: str, document: Document, dialect: Dialect) -> dict[str, Any]:
+    if dialect.values == "text":
+        return {label: text}
+    return {document.keys.get(label, snake_case(label)): _element(label, text)}
 
 
 def _element(label: str, text: str | None, element: object = None) -> dict[str, Any]:
@@ -225,13 +239,9 @@ def _element(label: str, text: str | None, element: object = None) -> dict[str, 
     return {**kept, "value": {"type": "text", "text": text or ""}}
 
 
-def _is_plain(element: object) -> bool:
-    """Whether an element is nothing but a text: no link, and nothing that we do not know."""
-    if not isinstance(element, Mapping):
-        return element is None or isinstance(element, str)
-    value = element.get("value")
-    known = not isinstance(value, Mapping) or (set(value) <= {"type", "text"} and value.get("type") in (None, "text"))
-    return known and set(element) <= {"name", "description", "value"} and not isinstance(value, list | bool)
+def _links(element: object) -> bool:
+    value = element.get("value") if isinstance(element, Mapping) else None
+    return isinstance(value, Mapping) and value.get("id") is not None
 
 
 def _number(client_id: str | None) -> int | str | None:
@@ -271,8 +281,8 @@ def without_marker(notes: str | None) -> str:
 def marked(document: Document, marker: int | None, labels: Iterable[str], dialect: Dialect) -> Document:
     """``document`` bearing ``marker``, or none, in the place that the settings choose and no other.
 
-    ``labels``: the fields of its template. One without "ID" and "Integration Type" is marked in its notes, one
-    without notes either is not marked. A document that bears the marker already keeps it where it is.
+    ``labels``: the fields of its template. Where "ID" and "Integration Type" are missing or another system's, it is
+    marked in its notes; where those are missing too, not at all. A marker that it bears already stays where it is.
     """
     labels = set(labels)
     values = dict(document.values)
@@ -288,11 +298,16 @@ def marked(document: Document, marker: int | None, labels: Iterable[str], dialec
     if marker is not None:
         if dialect.marker == "custom_id":
             custom_id = f"{CUSTOM_ID}{marker}"
-        elif dialect.marker == "id_fields" and {ID_LABEL, KIND_LABEL} <= labels:
+        elif dialect.marker == "id_fields" and _has_room(values, labels):
             values |= {ID_LABEL: str(marker), KIND_LABEL: KIND}
         elif NOTES in labels:
             values[NOTES] = with_line(values.get(NOTES), marker)
     return replace(document, custom_id=custom_id, values=values)
+
+
+def _has_room(values: Mapping[str, str | None], labels: Collection[str]) -> bool:
+    """Whether a document can bear its marker in its fields: they are there, and no other system's."""
+    return {ID_LABEL, KIND_LABEL} <= set(labels) and not values.get(ID_LABEL) and not values.get(KIND_LABEL)
 
 
 def with_line(notes: str | None, marker: int) -> str:

@@ -82,7 +82,7 @@ class RememberedDocuments:
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with reported(self._file):
-            make_whole(self._file, lambda new: new.execute(_SCHEMA) and None)
+            make_whole(self._file, _fill)
             with contextlib.closing(connect(self._file)) as connection, transaction(connection):
                 yield connection
 
@@ -183,13 +183,9 @@ class RememberedDocuments:
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as connection:
-            connection.execute(
-                _SNAPSHOT.format(values=values, file=sql.quoted(str(file))), {"type": entity.singular}
-            )
+            connection.execute(_SNAPSHOT.format(values=values, file=sql.quoted(str(file))), {"type": entity.singular})
 
-    def _remember_fields(
-        self, connection: duckdb.DuckDBPyConnection, seen: Mapping[str, Mapping[str, str]]
-    ) -> None:
+    def _remember_fields(self, connection: duckdb.DuckDBPyConnection, seen: Mapping[str, Mapping[str, str]]) -> None:
         for template_id, keys in seen.items():
             connection.execute(
                 "INSERT INTO template_fields SELECT $template, label, key FROM"
@@ -197,6 +193,10 @@ class RememberedDocuments:
                 " (FROM template_fields f WHERE f.template_id = $template AND f.label = s.label)",
                 {"template": template_id, "labels": list(keys), "keys": list(keys.values())},
             )
+
+
+def _fill(new: duckdb.DuckDBPyConnection) -> None:
+    new.execute(_SCHEMA)
 
 
 def _labels(entity: Entity) -> str:
