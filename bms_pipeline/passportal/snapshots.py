@@ -7,11 +7,10 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import duckdb
-
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import SettingsError
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import connect
 
 USER_ID = "Passportal ID"
 _USER_COLUMNS = {"first_name": "First Name", "last_name": "Last Name", "email": "Email"}
@@ -23,7 +22,7 @@ def write(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) 
     texts = ("passportal_id", "client_id", *entity.columns)
     columns = ", ".join(f"unnest($c{number}::VARCHAR[]) AS {each}" for number, each in enumerate(texts))
     file.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(duckdb.connect()) as connection:
+    with contextlib.closing(connect(Path(":memory:"))) as connection:
         connection.execute(
             f"COPY (SELECT *, NULL::BIGINT AS bms_id, NULL::VARCHAR AS last_modified FROM (SELECT {columns}))"
             f" TO {sql.quoted(str(file))} (FORMAT parquet)",

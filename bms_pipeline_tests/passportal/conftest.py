@@ -6,6 +6,8 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,14 @@ from pydantic import SecretStr
 
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.documents_client import DocumentsClient
+from bms_pipeline.passportal.documents_memory import RememberedDocuments
 from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
 from bms_pipeline.sandbox.documents_api.security import KEY_ID, SECRET
 from bms_pipeline.sandbox.documents_api.server import create_app
 from bms_pipeline.sandbox.documents_api.store import Link, Record, Store
 from bms_pipeline.sandbox.documents_api.templates import TEMPLATES
 from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse.connection import connect
 
 START = 1_800_000_000
 ACME, BETA = 11, 12
@@ -104,6 +108,7 @@ class _Server:
     """One event loop for all stand-ins of a session: starting a thread and a loop for each would take longer."""
 
     def __init__(self) -> None:
+        self._serving: list[Future[None]] = []
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
@@ -119,17 +124,17 @@ class _Server:
             uvicorn.Config(app, log_level="critical", access_log=False, date_header=False, lifespan="off",
                            timeout_graceful_shutdown=1)
         )  # fmt: skip
-        serving = asyncio.run_coroutine_threadsafe(server._serve([listener]), self.loop)
+        self._serving.append(asyncio.run_coroutine_threadsafe(server._serve([listener]), self.loop))
 
         def stop() -> None:
-            server.should_exit = True
-            server.force_exit = True
-            serving.result(10)
-            listener.close()
+            """Let it end by itself: waiting for that takes a tenth of a second."""
+            server.should_exit = server.force_exit = True
 
         return service, stop
 
     def close(self) -> None:
+        for each in self._serving:
+            each.result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()
@@ -144,8 +149,13 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture
 def empty_service(server: _Server, tmp_path: Path) -> Iterator[Service]:
+    """Holds nothing. The pipeline's memory of it stays open, because opening it takes most of a call's time."""
     service, stop = server.serve(tmp_path)
-    yield service
+    file = service.settings().documents_file
+    RememberedDocuments(file).listed("asset")
+    with closing(connect(file)) as memory:
+        memory.execute("SET threads = 1")
+        yield service
     stop()
 
 
