@@ -337,7 +337,8 @@ class _Refused(Exception):
     """The service says no. Internal: becomes the error that fits the call."""
 
     def __init__(self, status: int, code: int | None, message: str, retry_after: str | None) -> None:
-        super().__init__(message)
+        super().__init__()
+        self.args = ()  # what a service says may quote what it was sent
         self.status = status
         self.code = code
         self.message = message

@@ -99,9 +99,7 @@ def test_a_document_sent_back_without_a_change_reads_as_the_same(row: dict[str, 
     )  # fmt: skip
 
 
-@given(
-    DIALECTS, st.dictionaries(st.sampled_from(OURS), TEXTS.filter(bool)), st.integers(1, 10**18 - 1), st.booleans()
-)
+@given(DIALECTS, st.dictionaries(st.sampled_from(OURS), TEXTS.filter(bool)), st.integers(1, 10**18 - 1), st.booleans())
 def test_a_new_document_reads_as_what_was_written_and_bears_its_marker(
     dialect: Dialect, values: dict[str, str], marker: int, positions: bool
 ) -> None:
