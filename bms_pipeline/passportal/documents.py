@@ -73,6 +73,7 @@ class DocumentsPassportal:
         self._client = DocumentsClient(settings, clock=clock, sleep=sleep)
         self._memory = RememberedDocuments(settings.documents_file)
         self._sleep = sleep
+        self._fields: dict[str, dict[str, str]] = {}  # by template
         self._keeps_fields = False
         self._keeps_custom_ids = False
 
@@ -123,24 +124,30 @@ class DocumentsPassportal:
 
     def _read(self, entity: Entity, ids: Sequence[str]) -> list[Document]:
         """Read these documents and remember them; those that are there."""
-        names: dict[str, dict[str, str]] = {}
+        if not ids:
+            return []
         found = []
         for read in self._at_once(self._client.document, ids):
             if read is not None:
-                document = self._decoded(entity, read, names)
+                document = self._decoded(entity, read)
                 found.append((document, _is_settled(document.last_modified, read.at)))
         self._memory.remember(entity, found)
+        self._fields.clear()
         return [each for each, _ in found]
 
-    def _decoded(self, entity: Entity, read: Read, names: dict[str, dict[str, str]] | None = None) -> Document:
-        """The document with its fields by their labels. ``names``: what bare elements are called, by template."""
-        template = encoding.decoded(read.document).template_id
-        names = {} if names is None else names
-        if template not in names:
-            seen = {key: label for label, key in self._memory.fields(template).items()}
-            ours = (*entity.labels.values(), encoding.NOTES, encoding.ID_LABEL, encoding.KIND_LABEL)
-            names[template] = {**seen, **encoding.keys_of(ours)}
-        return encoding.decoded(read.document, names[template])
+    def _decoded(self, entity: Entity, read: Read) -> Document:
+        """The document with its fields by their labels, also those that come without."""
+        seen = self._fields_of(encoding.decoded(read.document).template_id)
+        ours = (*entity.labels.values(), encoding.NOTES, encoding.ID_LABEL, encoding.KIND_LABEL)
+        return encoding.decoded(
+            read.document, {**{key: label for label, key in seen.items()}, **encoding.keys_of(ours)}
+        )
+
+    def _fields_of(self, template_id: str) -> dict[str, str]:
+        """Label → key of the fields that documents of this template were seen with."""
+        if template_id not in self._fields:
+            self._fields[template_id] = self._memory.fields(template_id)
+        return self._fields[template_id]
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
@@ -204,7 +211,7 @@ class DocumentsPassportal:
     def _new_documents(self, entity: Entity, writes: Sequence[Write]) -> list[_New]:
         """Raises ``SettingsError`` where the template lacks a field that has to be written."""
         template = self._template(entity)
-        keys = self._memory.fields(template.id)
+        keys = self._fields_of(template.id)
         made, lacking = [], set()
         for write in writes:
             title = write.values["name"] or ""
@@ -286,7 +293,7 @@ class DocumentsPassportal:
                 f"Set PASSPORTAL_TEMPLATES={kind}=ID"
                 + ("." if seen else f", or make one {kind} by hand in Passportal, from which the template is read."),
             )
-        if template.documents and not self._memory.fields(template.id):
+        if template.documents and not self._fields_of(template.id):
             listed = [each.document for each in self._memory.listed(kind).values() if each.readable]
             self._read(entity, [each.id for each in listed if each.template_id == template.id][-5:])
         return template
@@ -344,7 +351,7 @@ class DocumentsPassportal:
         change.refused = _why_not_changed(entity, write, before)
         if change.refused:
             return change
-        labels = {*before.values, *self._memory.fields(before.template_id)}
+        labels = {*before.values, *self._fields_of(before.template_id)}
         values = {
             entity.labels[column]: text
             for column, text in write.values.items()

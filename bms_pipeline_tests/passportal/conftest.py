@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,14 +149,20 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture
 def empty_service(server: _Server, tmp_path: Path) -> Iterator[Service]:
-    """Holds nothing. The pipeline's memory of it stays open, because opening it takes most of a call's time."""
+    """Holds nothing."""
     service, stop = server.serve(tmp_path)
-    file = service.settings().documents_file
-    RememberedDocuments(file).listed("asset")
-    with closing(connect(file)) as memory:
-        memory.execute("SET threads = 1")
+    with kept_open(service.settings()):
         yield service
     stop()
+
+
+@contextmanager
+def kept_open(settings: Settings) -> Iterator[None]:
+    """The pipeline's memory of a home folder, so that opening it once more takes no time."""
+    RememberedDocuments(settings.documents_file).listed("asset")
+    with closing(connect(settings.documents_file)) as memory:
+        memory.execute("SET threads = 1")
+        yield
 
 
 @pytest.fixture

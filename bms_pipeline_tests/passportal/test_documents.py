@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from bms_pipeline.errors import AnswerUnreadable, LoginRefused, PipelineError, S
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.target import Outcome, Write
 from bms_pipeline.sandbox.documents_api.store import Link
-from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service
+from bms_pipeline.warehouse.connection import connect
+from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service, kept_open
 
 POST, PUT, GET, LIST = (
     "POST /api/v2/documents",
@@ -55,14 +58,12 @@ READING = {
 
 
 def combinations() -> list[dict[str, Any]]:
-    """Every combination of what decides how documents are written; with each, the next of the other switches."""
-    found = []
-    for number, chosen in enumerate(itertools.product(*WRITING.values())):
-        others = {
-            name: values[(number // (1 + place)) % len(values)] for place, (name, values) in enumerate(READING.items())
-        }
-        found.append({**dict(zip(WRITING, chosen, strict=True)), **others})
-    return found
+    """Every combination of what decides how documents are written; with each, some choice of the others."""
+    chance = random.Random(1)
+    return [
+        {**dict(zip(WRITING, chosen, strict=True)), **{name: chance.choice(each) for name, each in READING.items()}}
+        for chosen in itertools.product(*WRITING.values())
+    ]
 
 
 def snapshot(target: DocumentsPassportal, folder: Path, entity: Entity) -> dict[str, dict[str, Any]]:
@@ -108,13 +109,13 @@ def test_create_find_change_and_snapshot_work_in_every_form(
         "clients": ["Acme & Söhne, 100% +", "Beta"], "users": [], "locations": ["HQ"], "contacts": ["Ann Lee"],
         "assets": ["PC-1"],
     }  # fmt: skip
-    created = {
-        ASSET_RECORDS: Write(7, str(ACME), values={"name": "PC-2", "serial_number": "SN-2", "notes": "Old.\nSlow."}),
-        CONTACT_RECORDS: person(7, email="bob@a.example"),
-        LOCATIONS: Write(7, str(BETA), values={"name": "Depot", "state": "Styria"}),
-    }
+    created = [
+        (ASSET_RECORDS, Write(7, str(ACME), values={"name": "PC-2", "serial_number": "SN-2", "notes": "Old.\nSlow."})),
+        (CONTACT_RECORDS, person(7, email="bob@a.example")),
+        (LOCATIONS, Write(7, str(BETA), values={"name": "Depot", "state": "Styria"})),
+    ]
     found = {}
-    for entity, write in created.items():
+    for entity, write in created:
         assert target.create(entity, [write]) == [Outcome(7, done=True)]
         found[entity.name] = target.find(entity, [write])[7]
     ann = [change(8, "102", email=(None, "ann@a.example"), last_name=("Lee", "Ray"), name=("Ann Lee", "Ann Ray"))]
@@ -138,18 +139,18 @@ def test_create_find_change_and_snapshot_work_in_every_form(
     assert service.store.records[102].values["Location"] == Link("HQ", 103, "location"), "a link stays one"
 
     service.now += 60
-    for memory in ("kept", "lost"):
-        if memory == "lost":
-            target = service.target(**forms, bms_pipeline_home=tmp_path / "another home")
-        after = {each.name: snapshot(target, tmp_path, each) for each in (*created, CLIENTS)}
-        pc, bob, depot = (after[name][found[name]] for name in ("assets", "contacts", "locations"))
-        assert (pc["name"], pc["notes"], pc["bms_id"], pc["client_id"]) == ("PC-2", "New.", 7, str(ACME)), memory
-        assert (bob["name"], bob["email"], bob["bms_id"]) == ("Bob Ray", "bob@a.example", 7), memory
-        assert (depot["name"], depot["state"], depot["bms_id"]) == ("Depot", "Styria", 7), memory
-        ann_now = after["contacts"]["102"]
-        assert (ann_now["name"], ann_now["email"], ann_now["location"], ann_now["bms_id"]) == (
-            "Ann Ray", "ann@a.example", "HQ", 8,
-        ), memory  # fmt: skip
+    changed = {"assets": ("PC-2", "New.", 7), "contacts": ("Bob Ray", None, 7), "locations": ("Depot", None, 7)}
+    forms["bms_pipeline_home"] = tmp_path / "another home"
+    with kept_open(service.settings(**forms)):
+        for memory in (target, service.target(**forms)):  # what is remembered, and with nothing remembered
+            after = {each.name: snapshot(memory, tmp_path, each) for each, _ in created}
+            shown = {name: rows[found[name]] for name, rows in after.items()}
+            assert {n: (each["name"], each.get("notes"), each["bms_id"]) for n, each in shown.items()} == changed
+            assert (shown["locations"]["state"], shown["contacts"]["email"]) == ("Styria", "bob@a.example")
+            ann_now = after["contacts"]["102"]
+            assert (ann_now["name"], ann_now["email"], ann_now["location"], ann_now["bms_id"]) == (
+                "Ann Ray", "ann@a.example", "HQ", 8,
+            )  # fmt: skip
 
 
 def test_a_bad_record_alone_is_refused_with_the_services_own_words(service: Service, tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_a_service_that_drops_what_it_is_sent_is_stopped_at_the_first_document(s
 def test_values_that_are_sent_in_the_wrong_form_are_refused_and_spoil_nothing(service: Service) -> None:
     service.behave(values="element")
     outcomes = service.target().update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
-    assert "must be an element" in refusals(outcomes)[7]
+    assert "(400)" in refusals(outcomes)[7]
     assert service.record(102)["details"]["Middle Name"] == "Q."
 
 
@@ -379,14 +380,14 @@ def test_several_templates_of_which_none_is_known_are_listed(
 ) -> None:
     monkeypatch.setattr("bms_pipeline.passportal.documents.DEFAULT_TEMPLATES", {"asset": "Thing"})
     service.hold(201, "asset", "Firewall", 113)
-    with pytest.raises(SettingsError, match=r"79 \(Generic Asset, 1 documents\); 113 \(Network Device, 1"):
+    with pytest.raises(SettingsError, match=r"113 \(Network Device, 1 documents\); 79 \(Generic Asset, 1"):
         service.target().create(ASSET_RECORDS, [Write(7, str(ACME), values={"name": "PC-2"})])
 
 
 def test_a_field_that_the_template_lacks_is_told_and_nothing_is_created(service: Service, tmp_path: Path) -> None:
     service.behave(missing_labels={"Contact": ["Mobile Phone", "Notes"]})
     target = service.target()
-    with pytest.raises(SettingsError, match="The template Contact .* has no field 'Mobile Phone', 'Notes'"):
+    with pytest.raises(SettingsError, match=r"The template Contact .* has no field 'Mobile Phone', 'Notes'"):
         target.create(CONTACT_RECORDS, [person(7, mobile_phone="1")])
     assert service.titles("contact") == ["Ann Lee"]
 
@@ -483,7 +484,7 @@ def test_the_memory_holds_no_more_of_a_document_than_is_synced(service: Service,
     service.edit(102, details={"Middle Name": "canary-unmapped", "Phone": "canary-mapped"})
     target = service.target()
     snapshot(target, tmp_path, CONTACT_RECORDS)
-    with duckdb.connect(str(service.settings().documents_file)) as memory:
+    with closing(connect(service.settings().documents_file)) as memory:
         kept = str([memory.execute(f"FROM {each}").fetchall() for each in ("listed", "details", "template_fields")])
     assert "canary-mapped" in kept
     assert "canary-unmapped" not in kept

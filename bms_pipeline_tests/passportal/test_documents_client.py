@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +296,7 @@ class Web:
 
 
 @pytest.fixture
-def web(httpserver: HTTPServer, tmp_path: Path) -> Iterator[Web]:
+def web(httpserver: HTTPServer, tmp_path: Path) -> Web:
     made = Web(httpserver.url_for("").rstrip("/"), Settings(_env_file=None, passportal_key_id="key"))  # type: ignore[call-arg]
     httpserver.expect_request(re.compile(".*")).respond_with_handler(made)
-    yield made
+    return made
