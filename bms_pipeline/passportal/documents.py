@@ -408,7 +408,8 @@ class DocumentsPassportal:
             if read is None:
                 missing = [encoding.NAME]
                 continue
-            if spoilt := encoding.lost(change.before, read.document, change.ours):
+            names = {key: label for label, key in change.after.keys.items()}
+            if spoilt := encoding.lost(change.before, read.document, change.ours, names):
                 change.error = _spoilt(change.after.id, spoilt)
                 return
             missing = _missing(change, self._decoded(entity, read))

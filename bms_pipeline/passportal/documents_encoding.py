@@ -215,12 +215,14 @@ def merged(row: Mapping[str, Any], changed: Document, dialect: Dialect) -> dict[
     return item
 
 
-def lost(before: Mapping[str, Any], after: Mapping[str, Any], ours: Collection[str]) -> list[str]:
+def lost(
+    before: Mapping[str, Any], after: Mapping[str, Any], ours: Collection[str], labels_by_key: Mapping[str, str]
+) -> list[str]:
     """The labels, but for ``ours``, whose text or link was there ``before`` and is not ``after``."""
-    left = {label: element for _, label, element in _elements(after.get("details"), {})}
+    left = {label: element for _, label, element in _elements(after.get("details"), labels_by_key)}
     return [
         label
-        for _, label, element in _elements(before.get("details"), {})
+        for _, label, element in _elements(before.get("details"), labels_by_key)
         if label not in ours
         and ((_text(element) and not _text(left.get(label))) or (_links(element) and not _links(left.get(label))))
     ]
