@@ -7,6 +7,9 @@ from typing import Literal
 
 from bms_pipeline.sandbox.behaviour import Fault, Switches
 
+FAULT_KINDS = frozenset({"status", "html", "truncated", "cut", "hang", "trickle", "empty_body", "redirect", "huge"})
+"""The faults of ``Fault`` that are not about lists and envelopes as BMS has them."""
+
 
 @dataclass(frozen=True)
 class PassportalBehaviour(Switches):
@@ -39,7 +42,7 @@ class PassportalBehaviour(Switches):
         ``missing_labels``: labels that templates lack, by the template's name.
     What goes wrong:
         ``latency_seconds``: before each answer. ``faults``, ``failing_share``, ``failing_seed``: as in ``Behaviour``;
-        of ``faults`` those that spoil an answer. A call that fails by "status" has no effect, any other has.
+        of ``faults`` those in ``FAULT_KINDS``. A call that fails by "status" has no effect, any other has.
         ``lose_answers``: the writes whose effect happens and whose answer is lost: a share of them, or their numbers
         (1 is the first since the switches were set). ``lose_calls``: the writes that are lost before any effect.
         ``lost_shows``: a lost write shows as a closed connection, or as a gateway's 502.
@@ -77,3 +80,8 @@ class PassportalBehaviour(Switches):
     lose_answers: float | tuple[int, ...] = 0
     lose_calls: float | tuple[int, ...] = 0
     lost_shows: Literal["nothing", "502"] = "nothing"
+
+    def __post_init__(self) -> None:
+        """Refuse a fault that could not show."""
+        if strange := sorted({each.kind for each in self.faults} - FAULT_KINDS):
+            raise ValueError(f"faults that only BMS has: {', '.join(strange)}")
