@@ -24,10 +24,12 @@ from bms_pipeline.entities import (
 )
 from bms_pipeline.errors import AnswerUnreadable, LoginRefused, PipelineError, ServiceError, SettingsError
 from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.passportal.documents_client import Read
 from bms_pipeline.passportal.target import Outcome, Write
 from bms_pipeline.sandbox.documents_api.store import Link
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service, kept_open
+from bms_pipeline_tests.passportal.test_embedded import HOSTILE
 from bms_pipeline_tests.running import quick_and_soak
 
 POST, PUT, GET, LIST = (
@@ -565,3 +567,49 @@ def test_a_refused_key_in_the_middle_of_a_load_refuses_no_record(service: Servic
 def test_settings_without_an_address_are_told_before_anything(tmp_path: Path, service: Service) -> None:
     with pytest.raises(PipelineError, match="PASSPORTAL_URL is not set"):
         service.target(passportal_url="")
+
+
+# Records as the embedded Passportal takes them
+
+
+def test_a_record_needs_a_title_and_a_client(service: Service) -> None:
+    writes = [Write(7, str(ACME)), person(8, ""), person(9, client=None), person(10)]
+    target = service.target()
+    assert refusals(target.create(CONTACT_RECORDS, writes)) == {
+        7: "a record needs a title",
+        8: "a record needs a title",
+        9: "Passportal has no client None",
+    }
+    assert target.find(CONTACT_RECORDS, writes[3:]).keys() == {10}
+
+
+@pytest.mark.parametrize("values", ["text", "element"])
+def test_any_text_comes_back_as_it_went_in(service: Service, tmp_path: Path, values: str) -> None:
+    service.behave(values=values)
+    target = service.target(passportal_values=values)
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    texts = [text for text in HOSTILE.values() if text.strip()]
+    created = [person(number, text, email=text) for number, text in enumerate(texts)]
+    assert refusals(target.create(CONTACT_RECORDS, created)) == {}
+    found = target.find(CONTACT_RECORDS, created)
+    changes = [change(n, found[n], phone=(None, text), email=(text, text)) for n, text in enumerate(texts)]
+    assert refusals(target.update(CONTACT_RECORDS, changes)) == {}
+    stored = snapshot(target, tmp_path, CONTACT_RECORDS)
+    for number, (case, text) in enumerate((case, text) for case, text in HOSTILE.items() if text.strip()):
+        row = stored[found[number]]
+        assert (row["name"], row["email"], row["phone"], row["bms_id"]) == (text, text, text, number), case
+
+
+def test_half_a_surrogate_pair_spoils_no_snapshot(service: Service, tmp_path: Path) -> None:
+    service.edit(102, details={"Phone": "1"})
+    target = service.target()
+    asked = target._client.document
+
+    def surrogate(document_id: str) -> Read | None:
+        read = asked(document_id)
+        if read is not None:
+            read.document["details"]["phone"]["value"]["text"] = "\ud800"
+        return read
+
+    target._client.document = surrogate  # type: ignore[method-assign]
+    assert snapshot(target, tmp_path, CONTACT_RECORDS)["102"]["phone"] == "?"

@@ -182,3 +182,13 @@ def test_two_elements_of_one_label_both_come_back() -> None:
     before = encoding.decoded(row)
     item = encoding.merged(row, replace(before, values={**before.values, "Phone": "2"}), Dialect(values="element"))
     assert [each["value"]["text"] for each in item["details"].values()] == ["2", "1"]
+
+
+def test_what_a_document_lost_is_told_by_label_and_what_we_changed_is_not() -> None:
+    """Also where an element comes bare one time and with its name the next."""
+    link = {"text": "HQ", "id": 1, "type": "location"}
+    before = {"phone": "1", "fax": "2", "location": {"name": "Location", "value": link}, "city": "Graz"}
+    after = {"phone": None, "fax": {"name": "Fax", "value": ""}, "location": {"name": "Location", "value": "HQ"}}
+    names = encoding.keys_of(["Phone", "Fax", "Location", "City"])
+    found = encoding.lost({"details": before}, {"details": after}, {"Phone"}, names)
+    assert found == ["Fax", "Location", "City"]
