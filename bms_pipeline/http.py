@@ -212,7 +212,10 @@ class Service:
         headers: Mapping[str, str] | None,
         before_send: Callable[[], None] | None,
     ) -> Answer:
-        body = json.dumps(payload).encode()  # in ASCII, which carries any text, also half a surrogate pair
+        try:
+            body = json.dumps(payload, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # half a surrogate pair, which is sent on as it was read
+            body = json.dumps(payload).encode()
         kind = {"Content-Type": "application/json"}
         return self._send(_Call(method, path, {**_HEADERS, **kind, **(headers or {})}, body), 1, before_send)
 
