@@ -346,6 +346,8 @@ def sandbox_run(
 
     The command finds all settings in its environment. Without a command the sandbox just serves until Ctrl-C.
     """
+    if target not in {"embedded", "documents_api"}:
+        raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
     home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
     with ExitStack() as stack:
         environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port))
@@ -423,11 +425,9 @@ def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
         settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
         fill_passportal(settings.passportal_file, home / "tenant")
         yield {"PASSPORTAL_TARGET": target}
-    elif target == "documents_api":
+    else:
         with running_passportal(home / "passportal", home / "tenant") as running:
             yield running.environment()
-    else:
-        raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
 
 
 def _scope(clients: Sequence[int] | None) -> Scope:

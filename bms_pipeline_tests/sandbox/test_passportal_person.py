@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,3 +230,31 @@ def test_the_command_line_plays_the_person(tmp_path: Path) -> None:
         assert (said.returncode, said.stdout.splitlines()[0]) == (0, "Imported clients-1.csv.")
         assert home.settle() == []
         assert home.passportal("SELECT id FROM records WHERE title = 'Acme'") == [("60000000",)]
+
+
+def run_sandbox(home: Path, target: str) -> subprocess.CompletedProcess[str]:
+    show = "import os, json; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('PASSPORTAL_')}))"
+    arguments = ["--size", "small", "--home", str(home), "--target", target, "--", sys.executable, "-c", show]
+    return subprocess.run(
+        [sys.executable, "-m", "bms_pipeline.cli", "sandbox", "run", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_command_finds_the_service_in_its_environment(tmp_path: Path) -> None:
+    given = json.loads(run_sandbox(tmp_path, "documents_api").stdout)
+    assert set(given) == {
+        "PASSPORTAL_TARGET", "PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET", "PASSPORTAL_USERS_FILE",
+    }  # fmt: skip
+    assert given["PASSPORTAL_TARGET"] == "documents_api"
+    assert "Passportal ID,Last Name" in Path(given["PASSPORTAL_USERS_FILE"]).read_text()
+    assert not (tmp_path / "passportal.duckdb").exists()
+
+
+def test_a_target_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    refused = run_sandbox(tmp_path, "cloud")
+    assert (refused.returncode, "There is no target 'cloud'" in refused.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
