@@ -158,9 +158,7 @@ class DocumentsClient:
 
     def clients(self) -> dict[str, str]:
         """Every client that the key sees: id → name."""
-        pages = self._pages(
-            lambda params, what: self._get(CLIENTS, params, what), {}, PAGE_SIZE, "the clients", key="id"
-        )
+        pages = self._pages(lambda params, what: self._get(CLIENTS, params, what), {}, PAGE_SIZE, "the clients")
         return {str(row["id"]): decoded_name(str(row.get("name") or "")) for page in pages for row in page}
 
     def document(self, document_id: str) -> Read | None:
@@ -204,7 +202,6 @@ class DocumentsClient:
         params: Mapping[str, str],
         page_size: int,
         of: str,
-        key: str = "id",
     ) -> Iterator[list[Row]]:
         before: list[Any] | None = None
         for number in range(1, LAST_PAGE + 1):
@@ -214,7 +211,7 @@ class DocumentsClient:
             except _Refused as refused:
                 raise refused.error(what) from None
             rows = _rows(body, what)
-            ids = [each[key] for each in rows]
+            ids = [each["id"] for each in rows]
             if ids and ids == before:
                 raise _unreadable(f"{what} with the page before it once more")
             before = ids
@@ -245,18 +242,20 @@ class DocumentsClient:
         Raises ``_Refused`` where the service says no.
         """
         token = self._signed_in(None)
-        for last in (False, True):
-            answer = send({"x-access-token": token})
-            try:
-                body = _opened(answer, what)
-            except _Refused as refused:
-                refused.message = self._redacted(refused.message, token)
-                if last or not (refused.status == 401 or refused.code == TOKEN_INVALID):
-                    raise
-                token = self._signed_in(token)
-            else:
-                return body, _service_time(answer, self._clock())
-        raise AssertionError("unreachable")
+        try:
+            return self._answered(send, token, what)
+        except _Refused as refused:
+            if refused.status != 401 and refused.code != TOKEN_INVALID:
+                raise
+        return self._answered(send, self._signed_in(token), what)
+
+    def _answered(self, send: Callable[[Mapping[str, str]], Answer], token: str, what: str) -> tuple[Row, float]:
+        answer = send({"x-access-token": token})
+        try:
+            return _opened(answer, what), _service_time(answer, self._clock())
+        except _Refused as refused:
+            refused.message = self._redacted(refused.message, token)
+            raise
 
     def _signed_in(self, rejected: str | None) -> str:
         """A token that should be valid and is not ``rejected``; only one thread signs in for all."""

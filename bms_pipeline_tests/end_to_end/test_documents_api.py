@@ -63,3 +63,27 @@ def test_whatever_answers_are_lost_one_more_run_leaves_nothing_unknown_and_nothi
         assert sync.prepare(home.settings).operations == 0
         assert home.warehouse("SELECT count(*) FROM sync.journal WHERE outcome IS NULL") == [(0,)]
         assert home.passportal(TWICE) == []
+
+
+def test_authenticate_tests_both_services_and_shows_no_secret(tmp_path: Path) -> None:
+    canary = "canary-s3cret-of-passportal"
+    with running_home(tmp_path, target="documents_api") as home:
+        right = home.call("authenticate")
+        assert home.service is not None
+        assert right.returncode == 0
+        assert f"Passportal answers at {home.service.url}\nwith 14 clients\n" in right.stdout
+        wrong = [
+            (home.call("authenticate", PASSPORTAL_SECRET=canary), "PASSPORTAL_SECRET"),
+            (home.call("authenticate", PASSPORTAL_KEY_ID="another"), "PASSPORTAL_KEY_ID"),
+            (home.call("authenticate", PASSPORTAL_URL=home.sandbox.url), "PASSPORTAL_URL"),
+            (home.call("authenticate", PASSPORTAL_EXPECTED_CLIENTS="No Such Client"), "No Such Client"),
+            (home.call("sync", PASSPORTAL_SECRET=canary), "PASSPORTAL_SECRET"),
+        ]
+        for result, named in wrong:
+            assert result.returncode == 1
+            assert named in result.stderr
+            assert "Next:" in result.stderr
+            assert canary not in result.stdout + result.stderr
+        files = [each for each in home.folder.rglob("*") if each.is_file()]
+        assert files
+        assert [each for each in files if canary.encode() in each.read_bytes()] == []
