@@ -34,6 +34,7 @@ from bms_pipeline.errors import (
 )
 from bms_pipeline.load import apply, journal
 from bms_pipeline.load import hand_over as hand_overs
+from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.published import publish
@@ -101,12 +102,9 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def open_target(settings: Settings) -> Target:
-    """The Passportal of these settings. Raises ``SettingsError`` for one that this version does not have."""
-    if settings.passportal_target != "embedded":
-        raise SettingsError(
-            f"PASSPORTAL_TARGET is {settings.passportal_target}, which this version cannot reach yet.",
-            "Leave it at `embedded`.",
-        )
+    """The Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+    if settings.passportal_target == "documents_api":
+        return DocumentsPassportal(settings)
     return EmbeddedPassportal(settings.passportal_file)
 
 
@@ -245,7 +243,7 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     this home folder holds the matches of another Passportal.
     """
     with warehouse.transaction() as connection:
-        _note_target(connection, target)
+        check_target(connection, target)
         if entity.name not in target.can_write:
             hand_overs.recover(connection, entity, settings.import_folder)
     if entity.name not in target.can_list:
@@ -258,25 +256,6 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
         journal.settle_unknown(connection, entity, landed_at)
     file.unlink()
     return count
-
-
-def _note_target(connection: duckdb.DuckDBPyConnection, target: Target) -> None:
-    """Remember which Passportal this home folder belongs to, and what can be done there."""
-    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'passportal'").fetchone()
-    if row and json.loads(row[0]) != target.name:
-        raise SettingsError(
-            f"This home folder belongs to the Passportal {json.loads(row[0])}, and PASSPORTAL_TARGET and PASSPORTAL_URL"
-            f" lead to {target.name}: its matches mean nothing there.",
-            "Use another BMS_PIPELINE_HOME for another Passportal.",
-        )
-    if not row:
-        stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
-        connection.execute(stored, [target.name, now()])
-    known = read_sync_settings(connection)
-    for name in ("can_write", "can_list"):
-        able = [each.name for each in ENTITIES if each.name in getattr(target, name)]
-        if able != getattr(known, name):
-            store_sync_setting(connection, name, able, now())
 
 
 def reconcile(
@@ -469,6 +448,8 @@ def import_clients(
     allow of it is loaded. Raises ``PlanWaits`` when a person has to approve it first.
     """
     warehouse, target = open_warehouse(settings), open_target(settings)
+    with warehouse.transaction() as connection:
+        check_target(connection, target)
     plan = current_plan(warehouse)
     if plan.loaded or not plan.approved:
         with warehouse.open() as connection:
@@ -489,6 +470,8 @@ def import_clients(
 def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
     """Load the current plan, if it may be; the count of records by outcome for each entity."""
     warehouse, target = open_warehouse(settings), open_target(settings)
+    with warehouse.transaction() as connection:
+        check_target(connection, target)
     plan = apply.check_approved(warehouse)
     for entity in plans.planned_entities(plan):
         load(settings, warehouse, target, entity, plan, progress)
@@ -571,9 +554,34 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     return found
 
 
+def check_target(connection: duckdb.DuckDBPyConnection, target: Target) -> None:
+    """Note which Passportal this home folder belongs to, and which entities can be written and listed there.
+
+    Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
+    """
+    known = _known(connection, "passportal")
+    if known not in (None, target.name):
+        raise SettingsError(
+            f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and PASSPORTAL_URL.",
+        )
+    if known is None:
+        stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
+        connection.execute(stored, [target.name, now()])
+    settings = read_sync_settings(connection)
+    for name in ("can_write", "can_list"):
+        able = [each.name for each in ENTITIES if each.name in getattr(target, name)]
+        if able != getattr(settings, name):
+            store_sync_setting(connection, name, able, now())
+
+
 def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
-    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
-    return row[0].strip('"') if row else None
+    return _known(connection, "bms_tenant")
+
+
+def _known(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = ?", [name]).fetchone()
+    return str(json.loads(row[0])) if row else None
 
 
 def _check_same_tenant(identity: Identity, known: str | None) -> str:
