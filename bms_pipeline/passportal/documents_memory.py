@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +75,16 @@ class Template:
 
 
 class RememberedDocuments:
-    """The memory in ``file``; made when first used, opened for a moment at a time."""
+    """The memory in ``file``; made when first used, opened for a moment and by one thread at a time."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        # A file that one thread closes while another opens it is refused by DuckDB.
+        self._one_at_a_time = threading.RLock()
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with reported(self._file):
+        with self._one_at_a_time, reported(self._file):
             make_whole(self._file, _fill)
             with contextlib.closing(connect(self._file)) as connection, transaction(connection):
                 yield connection
