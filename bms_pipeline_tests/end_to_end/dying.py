@@ -42,7 +42,7 @@ class Steps:
     def _take(self, kind: Kind) -> None:
         """Count a step, and die at the chosen one."""
         self.taken[kind] += 1
-        if self._die_at == (self.taken[self._kind] if self._kind else self.taken.total()):
+        if self._die_at and self._die_at == (self.taken[self._kind] if self._kind else self.taken.total()):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _counting(self, transaction: Transaction) -> Transaction:
