@@ -59,6 +59,8 @@ _DETAILS_SAID = {
     "problems": "with a problem (`explain` tells)",
 }
 
+CONSOLE_PORT = 3001
+
 Entities = Annotated[
     list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
 ]
@@ -72,6 +74,7 @@ CreateUnmatched = Annotated[
         help="Decide for all users and clients that match nothing: create them. Ambiguous ones still wait.",
     ),
 ]
+By = Annotated[str | None, typer.Option(help="Who approves, for the record; default: you.")]
 OnlyWhatIsNew = Annotated[
     bool,
     typer.Option(
@@ -134,7 +137,7 @@ def sync_command(
         )
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings, this_command()), progress() as bars:
+    with sync.running(settings, this_command()) as told, progress(told) as bars:
         if only_what_is_new:
             plan = sync.incremental(settings, full=full, progress=bars)
         else:
@@ -180,7 +183,7 @@ def preview(
     settings = read_settings()
     warehouse = sync.open_warehouse(settings)
     if not saved:
-        with sync.running(settings, this_command()), progress() as bars:
+        with sync.running(settings, this_command()) as told, progress(told) as bars:
             sync.prepare(
                 settings,
                 entities=chosen(entity),
@@ -189,8 +192,8 @@ def preview(
                 progress=bars,
             )
     elif sync.current_plan(warehouse).is_to_be_made_anew:
-        with sync.running(settings, this_command()):
-            sync.plan_anew(warehouse)
+        with sync.running(settings, this_command()) as told:
+            sync.plan_anew(warehouse, progress=told)
         err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
     shown = overview(warehouse)
     if as_json:
@@ -207,13 +210,15 @@ def preview(
 @app.command()
 def finish(
     plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings, this_command()), progress() as bars:
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, me())
+    with sync.running(settings, this_command()) as told, progress(told) as bars:
+        bars("approve", 0, None)
+        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, by or me())
         sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
 
@@ -296,10 +301,14 @@ def notify_test() -> None:
 
 
 @app.command()
-def dev(port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")] = 3000) -> None:
-    """Start Dagster's UI and daemon on this home folder, until Ctrl-C.
+def dev(
+    port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")] = 3000,
+    console_port: Annotated[int, typer.Option(help="Of the review pages, on 127.0.0.1.")] = CONSOLE_PORT,
+) -> None:
+    """Start Dagster's UI and daemon on this home folder, and the review pages beside them, until Ctrl-C.
 
-    It listens on 127.0.0.1 only: the UI has no login, and any page you open could reach a port that is open to others.
+    Dagster's UI listens on 127.0.0.1 only: it has no login, and any page you open could reach a port that is open to
+    others.
     """
     checkout = Path(__file__).parent.parent
     dagster_home = (read_settings().bms_pipeline_home / "dagster").absolute()
@@ -311,7 +320,32 @@ def dev(port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")
     subprocess.run([dagster, "instance", "info"], env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     out.print(f"Dagster's UI will be at http://127.0.0.1:{port}. Stop with Ctrl-C.", highlight=False)
     serve = [dagster, "dev", "-w", str(checkout / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    raise typer.Exit(subprocess.run(serve, env=environment, check=False).returncode)  # noqa: S603
+    pages = [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", str(console_port)]
+    beside = environment | {"DAGSTER_URL": f"http://127.0.0.1:{port}"}
+    with subprocess.Popen(pages, env=beside) as console_process:  # noqa: S603
+        try:
+            code = subprocess.run(serve, env=environment, check=False).returncode  # noqa: S603
+        finally:
+            console_process.terminate()
+    raise typer.Exit(code)
+
+
+@app.command()
+def console(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any free port.")] = CONSOLE_PORT,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Serve the review pages until Ctrl-C: set up, decide, look at the plan, finish, see how it went.
+
+    They listen on 127.0.0.1 only, for whoever has the address with its token, which is printed once.
+    """
+    # Only here: no other verb needs a web server.
+    from bms_pipeline.console.app import serve
+
+    def say_address(address: str) -> None:
+        print(f"The review pages are at {address}", flush=True)  # as it is: nothing may wrap or colour it
+
+    serve(read_settings(), port, say_address, show=show)
 
 
 Size = Annotated[str, typer.Option(help="small, typical (500 clients, 50,000 assets) or large (10,000 clients).")]

@@ -24,6 +24,7 @@
     │   └── BreakerOpen          more than the set share of an entity would be updated, or is gone
     ├── DecisionError            decisions were not taken; nothing was applied
     │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
+    │   ├── DecisionOvertaken    their records were decided otherwise since the person looked at them
     │   └── DecisionFileInvalid  the file that holds them has mistakes, each told with its line
     ├── NoticeError              people outside could not be told
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
@@ -134,6 +135,10 @@ class DecisionError(PipelineError):
 
 class DecisionRefused(DecisionError):
     """They would break a rule: one-to-one, the client boundary, a namesake beside."""
+
+
+class DecisionOvertaken(DecisionError):
+    """Their records were decided otherwise since the person looked at them."""
 
 
 class DecisionFileInvalid(DecisionError):

@@ -34,6 +34,7 @@ from bms_pipeline.errors import (
 from bms_pipeline.load import apply, journal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
+from bms_pipeline.progress import Told, told
 from bms_pipeline.published import publish
 from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
@@ -109,18 +110,22 @@ def open_target(settings: Settings) -> Target:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[None]:
+def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[Told]:
     """Hold the home folder for one run at a time, and publish at the end how things stand.
 
-    ``what`` is at work, for whoever is kept waiting: a command, or a Dagster run with its id. Raises ``RunLocked``
+    ``what`` is at work, for whoever is kept waiting: a command, or a Dagster run with its id. What the run tells the
+    ``Progress`` that is given, others see in ``settings.progress_file``. Raises ``RunLocked``
     naming the owner when another run is at work for longer than ``wait_seconds``.
     """
     warehouse = open_warehouse(settings)
-    with lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds):
+    with (
+        lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds),
+        told(settings.progress_file, what) as telling,
+    ):
         with warehouse.transaction() as connection:
             lease.take(connection, warehouse.file, what, now())
         try:
-            yield
+            yield telling
         except BaseException:
             with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
                 publish(settings, warehouse)
