@@ -165,6 +165,14 @@ def visible(value: object) -> Markup:
     return shown
 
 
+def plain(value: object) -> str:
+    """As ``visible``, for where a page takes nothing but text: a label that is read aloud."""
+    text = str(value)[:LONGEST_SHOWN]
+    return _NOT_ASCII.sub(
+        lambda found: f"[U+{ord(found.group()):04X}]" if _hides(found.group()) else found.group(), text
+    )
+
+
 def visible_lines(text: str) -> Markup:
     """As ``visible``, for a message of ours in several lines, which may quote what services sent; not cut."""
     shown = [_NOT_ASCII.sub(_boxed, str(escape(line))) for line in text.split("\n")]
@@ -177,9 +185,13 @@ _BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 """Letters and marks to Unicode, nothing at all to the eye."""
 
 
+def _hides(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES or character in _BLANK_LETTERS
+
+
 def _boxed(found: re.Match[str]) -> str:
     character = found.group()
-    if unicodedata.category(character) not in _HIDDEN_CATEGORIES and character not in _BLANK_LETTERS:
+    if not _hides(character):
         return character
     name = unicodedata.name(character, "a control character")
     return f'<span class="hidden" title="{name}">U+{ord(character):04X}</span>'
@@ -187,7 +199,7 @@ def _boxed(found: re.Match[str]) -> str:
 
 def add_words(pages: jinja2.Environment) -> None:
     """Give ``pages`` the filters and names that ``record.html.j2`` needs."""
-    pages.filters |= {"visible": visible, "visible_lines": visible_lines, "why": why}
+    pages.filters |= {"visible": visible, "visible_lines": visible_lines, "plain": plain, "why": why}
     pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
     pages.globals |= {"labels": {each.name: each.labels for each in ENTITIES}}
     pages.globals |= {"singular": {each.name: each.singular for each in ENTITIES}}

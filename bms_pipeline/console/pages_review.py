@@ -115,6 +115,7 @@ def show(request: Request, console: Here, name: str) -> Response:
         counts=console.dispositions()[entity.name],
         dispositions=DISPOSITIONS,
         verbs=VERBS,
+        bulk=[each for each in BULK if each in VERBS.get(listed.selection.disposition, BULK)],
         here=f"{request.url.path}{listed.address(page=listed.page if listed.page > 1 else '')}",
         client_name=_client_name(console, listed.selection.client),
     )
@@ -156,10 +157,16 @@ def pick(request: Request, console: Here, name: str, bms_id: int) -> Response:
     entity = entity_of(name)
     rows = console.rows(
         sql.read("records_listed").format(
-            entity=entity.name, stamp=STAMP, columns=_columns(entity), where="r.bms_id = ?", order="name", most=1, skipped=0,
+            entity=entity.name,
+            stamp=STAMP,
+            columns=_columns(entity),
+            where="r.bms_id = ?",
+            order="name",
+            most=1,
+            skipped=0,
         ),
         [bms_id],
-    )  # fmt: skip
+    )
     if not rows:
         raise NotFound(f"BMS lists no {entity.singular} {bms_id} now.", "Go back to the list.")
     searched = request.query_params.get("q", "")[:200]

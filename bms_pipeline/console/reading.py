@@ -7,6 +7,7 @@ free and has changed, the tables that changed are copied into a database of the 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import threading
 import time
@@ -32,7 +33,7 @@ WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.5
 BUSY_SHARE = 0.05
 """So much of the time at most goes into copying: while a run writes on and on, a large copy is made less often."""
-QUICK_SECONDS = 0.1
+QUICK_SECONDS = 0.25
 """A copy that takes no longer is made while a page is, so that the page is as of now."""
 
 _VERSION = (
@@ -188,6 +189,8 @@ class Reading:
             self._door.release()
 
     def _look(self) -> None:
+        # What ranks suggestions takes seconds to load, which whoever asks for the first ones would wait for.
+        importlib.import_module("bms_pipeline.reconcile.suggestions")
         while not self._ended.wait(LOOK_EVERY_SECONDS):
             if self.copy.rests or not self.copy.is_behind(self.warehouse) or not self._door.acquire(blocking=False):
                 continue

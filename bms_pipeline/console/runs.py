@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from bms_pipeline.errors import PipelineError, RunLocked
 from bms_pipeline.progress import Run, moment, read_run
@@ -19,10 +20,11 @@ ENDED_WELL = (0, 2)
 
 
 class Runs:
-    """Starts one run at a time, and knows of the run at work whoever started it."""
+    """Starts one run at a time, and knows of the run at work whoever started it. ``folder`` is where its `.env` is."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
+        self._folder = folder
         self._log = settings.bms_pipeline_home / "console_run.log"
         self._door = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,6 +45,7 @@ class Runs:
                     stdout=descriptor,
                     stderr=descriptor,
                     start_new_session=True,
+                    cwd=self._folder,
                     env={**os.environ, "BMS_PIPELINE_HOME": str(self._settings.bms_pipeline_home.absolute())},
                 )
             finally:
@@ -51,9 +54,9 @@ class Runs:
     def current(self) -> Run | None:
         """The run at work, or the last one."""
         told, process = read_run(self._settings.progress_file), self._process
+        code = process.poll() if process is not None else None
         if process is None or (told is not None and (told.pid == process.pid or told.started_at > self._started_at)):
             return told
-        code = process.poll()
         if code is None:
             return Run(self._what, process.pid, self._started_at, "starting")
         if code in ENDED_WELL:

@@ -42,7 +42,7 @@ class Console:
     def __post_init__(self) -> None:
         """Open the copy."""
         self.reading = Reading(self.started_with)
-        self.runs = Runs(self.started_with)
+        self.runs = Runs(self.started_with, self.env_file.absolute().parent)
         self.guard = Guard(self.port, self.refused)
 
     @property
@@ -167,7 +167,7 @@ def is_own(address: str) -> bool:
 def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
     """The whole number in ``text``, ``least`` where there is none; nothing outside of both."""
     digits = text.strip()
-    return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) < 20 else least
+    return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else least
 
 
 def _may_be_sent_again(error: PipelineError) -> bool:
