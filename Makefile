@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SIZE ?= typical
 SEED ?= 1
+TARGET ?= embedded
 
 .PHONY: help demo dev test soak lint bench lock clean
 .DEFAULT_GOAL := help
@@ -24,8 +25,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZE=small for a quick one
 	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline sync --create-unmatched
 
-dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it
-	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 -- $(BIN)/bms-pipeline dev
+dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it; TARGET=documents_api for Passportal's API
+	@$(BIN)/bms-pipeline sandbox run --size $(SIZE) --seed $(SEED) --calls-per-hour 15000 --target $(TARGET) -- $(BIN)/bms-pipeline dev
 
 test: $(READY) ## the quick suite, which has every kind of test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

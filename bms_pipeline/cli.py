@@ -27,6 +27,7 @@ from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, SettingsError
 from bms_pipeline.notices import Notice
+from bms_pipeline.passportal.documents_client import DocumentsClient
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
@@ -109,11 +110,17 @@ def main() -> NoReturn:
 
 @app.command()
 def authenticate() -> None:
-    """Log in to BMS and say who and where we are; changes nothing."""
-    with BmsClient(read_settings()) as client:
+    """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
+    settings = read_settings()
+    with BmsClient(settings) as client:
         identity = client.authenticate()
     out.print(f"BMS answers at [bold]{escape(identity.api_url)}[/]", highlight=False)
     out.print(f"as {escape(identity.full_name)} of {escape(identity.business_name)} (time zone {identity.time_zone})")
+    if settings.passportal_target == "documents_api":
+        with DocumentsClient(settings) as passportal:
+            access = passportal.check()
+        out.print(f"Passportal answers at [bold]{escape(access.url)}[/]", highlight=False)
+        out.print(f"with {access.clients:,} clients" + ("" if access.has_documents else " and no document yet"))
 
 
 @app.command("sync")
@@ -354,6 +361,9 @@ SandboxHome = Annotated[
     Path | None, typer.Option("--home", help="Where it lives; default .bms_pipeline/sandbox-SIZE-SEED.")
 ]
 CallsPerHour = Annotated[int, typer.Option(help="The limit per endpoint that the sandbox enforces.")]
+SandboxTarget = Annotated[
+    str, typer.Option("--target", help="embedded, or documents_api for a stand-in of Passportal's own API.")
+]
 
 
 @sandbox_app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -364,12 +374,18 @@ def sandbox_run(
     home: SandboxHome = None,
     calls_per_hour: CallsPerHour = 1500,
     port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
+    target: SandboxTarget = "embedded",
 ) -> None:
     """Run a command with the sandbox behind it: `bms-pipeline sandbox run -- bms-pipeline preview`.
 
     The command finds all settings in its environment. Without a command the sandbox just serves until Ctrl-C.
     """
-    with _sandbox(size, seed, home, calls_per_hour, port) as environment:
+    if target not in {"embedded", "documents_api"}:
+        raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
+    home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
+    with ExitStack() as stack:
+        environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port))
+        environment |= stack.enter_context(_sandbox_passportal(target, home))
         if context.args:
             raise typer.Exit(subprocess.run(context.args, env={**os.environ, **environment}, check=False).returncode)  # noqa: S603
         err.print("The sandbox serves until Ctrl-C. In another terminal:", highlight=False)
@@ -390,23 +406,39 @@ def sandbox_mutate(
     print_json(mutate(url, seed))
 
 
+@sandbox_app.command("import-files")
+def sandbox_import_files(
+    url: Annotated[str, typer.Option(envvar="PASSPORTAL_URL", help="The running sandbox Passportal.")],
+    users_file: Annotated[
+        Path, typer.Option(envvar="PASSPORTAL_USERS_FILE", help="Where the users are exported afterwards.")
+    ],
+) -> None:
+    """Do a person's part in a running sandbox: import each file of import_files/ once, then export the users."""
+    from bms_pipeline.sandbox.process import export_users, import_new_files
+
+    folder = read_settings().bms_pipeline_home / "import_files"
+    imported = import_new_files(url, folder)
+    export_users(url, users_file)
+    for file in imported:
+        out.print(f"Imported {file.name}.", highlight=False)
+    if not imported:
+        out.print(f"There is no new file in {os.path.relpath(folder)}.", highlight=False, soft_wrap=True)
+    out.print(f"Exported the users to {os.path.relpath(users_file)}.", highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def _sandbox(size: str, seed: int, home: Path | None, calls_per_hour: int, port: int) -> Iterator[dict[str, str]]:
-    """Start the sandbox, give Passportal its records on first use; the environment that reaches both."""
+def _sandbox(size: str, seed: int, home: Path, calls_per_hour: int, port: int) -> Iterator[dict[str, str]]:
+    """Start the sandbox BMS; the environment that reaches it."""
     # Imported here because nobody who syncs a real tenant should wait for, or run, any of it.
-    from bms_pipeline.sandbox.passportal import fill_passportal
     from bms_pipeline.sandbox.process import running_sandbox
     from bms_pipeline.sandbox.tenant import SIZES
 
     if size not in SIZES:
         raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
-    home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
-    settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
     with ExitStack() as stack:
         with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}) in {home}"):
             behaviour = {"hourly_limit": calls_per_hour}
             running = stack.enter_context(running_sandbox(size, seed, home / "tenant", behaviour, port=port))
-            fill_passportal(settings.passportal_file, home / "tenant")
         yield {
             "BMS_URL": running.url,
             "BMS_TENANT": running.login["tenant"],
@@ -414,8 +446,22 @@ def _sandbox(size: str, seed: int, home: Path | None, calls_per_hour: int, port:
             "BMS_PASSWORD": running.login["password"],
             "BMS_CALLS_PER_HOUR": str(calls_per_hour),
             "BMS_PIPELINE_HOME": str(home),
-            "PASSPORTAL_TARGET": "embedded",
         }
+
+
+@contextmanager
+def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
+    """Give a Passportal its records on first use, and start it if it is a service; the environment that reaches it."""
+    from bms_pipeline.sandbox.passportal import fill_passportal
+    from bms_pipeline.sandbox.process import running_passportal
+
+    if target == "embedded":
+        settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
+        fill_passportal(settings.passportal_file, home / "tenant")
+        yield {"PASSPORTAL_TARGET": target}
+    else:
+        with running_passportal(home / "passportal", home / "tenant") as running:
+            yield running.environment()
 
 
 def _scope(clients: Sequence[int] | None) -> Scope:
@@ -439,6 +485,13 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
         if outcome == "read":
             table.add_section()
     out.print(table)
+    _print_remarks(shown)
+    if seconds is not None:
+        out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
+    _print_next(settings, shown)
+
+
+def _print_remarks(shown: dict[str, Any]) -> None:
     for warning in shown["warnings"]:
         out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
     orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
@@ -451,9 +504,17 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
         out.print(text, highlight=False, soft_wrap=True)
     if shown["details"]["wanted"]:
         out.print(_details_line(shown["details"]), highlight=False)
-    if seconds is not None:
-        out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
-    _print_next(settings, shown)
+    if shown["hand_overs"]["waiting"]:
+        out.print(_hand_overs_line(shown["hand_overs"]), highlight=False, soft_wrap=True)
+
+
+def _hand_overs_line(shown: dict[str, Any]) -> str:
+    overdue = f", [yellow]{shown['overdue']:,} of them overdue[/]" if shown["overdue"] else ""
+    return (
+        f"{shown['waiting']:,} records wait for Passportal to list them{overdue}: import each file of"
+        f" {escape(os.path.relpath(shown['folder']))} once (Settings > Import / Export), then sync."
+        " `bms-pipeline hand-overs` lists them."
+    )
 
 
 def _details_line(shown: dict[str, Any]) -> str:

@@ -191,9 +191,33 @@ class Service:
         before_send: Callable[[], None] | None = None,
     ) -> Answer:
         """POST ``payload`` as JSON, once (as ``post_form``)."""
-        body = json.dumps(payload, ensure_ascii=False).encode()
+        return self._send_json("POST", path, payload, headers, before_send)
+
+    def put_json(
+        self,
+        path: str,
+        payload: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Answer:
+        """PUT ``payload`` as JSON, once (as ``post_form``)."""
+        return self._send_json("PUT", path, payload, headers, before_send)
+
+    def _send_json(
+        self,
+        method: str,
+        path: str,
+        payload: object,
+        headers: Mapping[str, str] | None,
+        before_send: Callable[[], None] | None,
+    ) -> Answer:
+        try:
+            body = json.dumps(payload, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # half a surrogate pair, which is sent on as it was read
+            body = json.dumps(payload).encode()
         kind = {"Content-Type": "application/json"}
-        return self._send(_Call("POST", path, {**_HEADERS, **kind, **(headers or {})}, body), 1, before_send)
+        return self._send(_Call(method, path, {**_HEADERS, **kind, **(headers or {})}, body), 1, before_send)
 
     def _send(self, call: _Call, tries: int, before_send: Callable[[], None] | None) -> Answer:
         """Return the answer to ``call``, tried up to ``tries`` times."""

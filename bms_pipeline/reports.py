@@ -16,6 +16,7 @@ from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
+from bms_pipeline.load import hand_over
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
@@ -38,7 +39,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     ``held_back``: updates that wait for a finish, because most of a client would change at once.
     The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
     sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
-    ``details.state``.
+    ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
     """
     with warehouse.open() as connection:
         counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
@@ -52,6 +53,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             counts[entity.name] |= _orphaned(connection, entity)
         finished = read_sync_settings(connection).initial_sync_finished
         plan = _pending_plan(connection)
+        handed_over = hand_over.waiting(connection, ENTITIES, now())
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
     budget = Budget.of(settings)
     return {
@@ -60,6 +62,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "plan": plan,
         "budget": budget.usage(),
         "details": details.state(settings, warehouse, budget),
+        "hand_overs": _hand_overs(settings, handed_over),
         "warnings": warnings,
     }
 
@@ -212,6 +215,18 @@ def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
             {"undone": plan.undoes},
         )
     return {"hash": plan.hash, "undoes": plan.undoes, "operations": plan.operations, **row}
+
+
+def hand_overs(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Every record that was handed over in a file, and how it stands; see ``load.hand_over.waiting``."""
+    with warehouse.open() as connection:
+        return hand_over.waiting(connection, ENTITIES, now())
+
+
+def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    waiting = [each for each in handed_over if each["state"] in ("handed over", "listed")]
+    overdue = sum(each["overdue"] for each in waiting)
+    return {"waiting": len(waiting), "overdue": overdue, "folder": str(settings.import_folder)}
 
 
 def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, with_clients
+from bms_pipeline.load import hand_over
 from bms_pipeline.reconcile import comparison, decisions
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.decisions import Decision, Seen, Selection, Taken, including
@@ -131,6 +132,12 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
         reconcile_all(connection, ENTITIES, Scope())
         fill_undo(connection, ENTITIES, plan_id)
         return plans.save_plan(connection, ENTITIES, Scope(), now(), undoes=plan_id)
+
+
+def hand_over_again(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
+    """Have records handed over anew, whose file was lost before its import. Raises ``DecisionRefused``."""
+    with warehouse.transaction() as connection:
+        hand_over.forget(connection, entity, bms_ids, by, now())
 
 
 @dataclass(frozen=True)

@@ -293,6 +293,34 @@ def settings_history(as_json: AsJson = False) -> None:
     )
 
 
+@app.command("hand-overs", rich_help_panel="Decide")
+def hand_overs(as_json: AsJson = False) -> None:
+    """List what went into files for an import, because Passportal's API cannot create it, and how each stands."""
+    settings = read_settings()
+    rows = reports.hand_overs(sync.open_warehouse(settings))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        row["state"] += " (overdue)" if row["overdue"] else ""
+        row["bms_id"] = str(row["bms_id"])
+    columns = ("entity", "bms_id", "name", "file", "handed_over_at", "state")
+    title = f"Handed over in files of {settings.import_folder}"
+    print_table(title, columns, [tuple(row[each] for each in columns) for row in rows], numbers=("bms_id",))
+
+
+@app.command("hand-over-again", rich_help_panel="Decide")
+def hand_over_again(entity: EntityArgument, bms_id: Ids, by: By = None) -> None:
+    """Let the next plan hand these records over in a new file, because theirs was lost before its import.
+
+    Refused for what Passportal lists already: an import never looks at what is there.
+    """
+    settings = read_settings()
+    with sync.running(settings, this_command()):
+        review.hand_over_again(sync.open_warehouse(settings), _entity(entity), list(bms_id or ()), by or me())
+    say("The next plan hands them over in a new file.")
+
+
 def _print_loads(loads: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(loads)

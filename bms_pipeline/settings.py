@@ -40,9 +40,32 @@ class Settings(BaseSettings):
     bms_connections: int = Field(8, ge=1, le=32, description="Pages in flight at once")
 
     passportal_target: Literal["embedded", "documents_api"] = "embedded"
-    passportal_url: str = ""
-    passportal_key_id: str = ""
-    passportal_secret: SecretStr = SecretStr("")
+    passportal_url: str = Field("", description="Where Passportal's API answers: scheme and host")
+    passportal_key_id: str = Field("", description="Access key ID (Settings > API Keys)")
+    passportal_secret: SecretStr = Field(SecretStr(""), description="Secret access key, which is shown once")
+    passportal_ca_file: Path | None = Field(None, description="One private CA certificate, behind a proxy of your own")
+    passportal_private_host: str = Field("", description="Host name that may have a private address")
+    passportal_connections: int = Field(4, ge=1, le=16, description="Calls in flight at once; no limit is documented")
+    passportal_expected_clients: str = Field(
+        "", description="Clients that the key must see, by name or id, separated by semicolons; for `authenticate`"
+    )
+    passportal_users_file: Path | None = Field(None, description="The users as exported from Passportal (CSV)")
+    passportal_templates: str = Field(
+        "", description="Which template new documents get, where it cannot be told: asset=79,contact=5000"
+    )
+    passportal_marker: Literal["notes", "id_fields", "custom_id"] = Field(
+        "notes", description="Where a document bears the id of its BMS record; all three are recognised when reading"
+    )
+    passportal_body: Literal["array", "object"] = Field(
+        "array", description="What a batch of documents is sent as [G]; the tenant's swagger page tells"
+    )
+    passportal_values: Literal["text", "element"] = Field("text", description="What a field's value is sent as [G]")
+    passportal_update: Literal["one", "batch"] = Field("one", description="Which call changes documents [G]")
+
+    passportal_import_headers_clients: Path | None = Field(
+        None, description="Passportal's own file for importing clients, whose first line has the columns"
+    )
+    passportal_import_headers_users: Path | None = Field(None, description="The same for users")
 
     notice_webhook_url: SecretStr = Field(
         SecretStr(""), description="Where notices are posted; the address is a secret"
@@ -74,6 +97,21 @@ class Settings(BaseSettings):
     def passportal_file(self) -> Path:
         """The embedded Passportal's own DuckDB file."""
         return self.bms_pipeline_home / "passportal.duckdb"
+
+    @property
+    def import_folder(self) -> Path:
+        """Where files lie that a person imports into Passportal."""
+        return self.bms_pipeline_home / "import_files"
+
+    def import_headers(self, entity: str) -> Path | None:
+        """The file whose first line has the columns of an import of ``entity``, where one is set."""
+        file: Path | None = getattr(self, f"passportal_import_headers_{entity}", None)
+        return file
+
+    @property
+    def documents_file(self) -> Path:
+        """What is remembered of Passportal's documents; losing it costs calls."""
+        return self.bms_pipeline_home / "documents.duckdb"
 
     @property
     def landing_folder(self) -> Path:

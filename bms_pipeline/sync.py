@@ -7,8 +7,9 @@ so each can be run again alone.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,8 @@ from bms_pipeline.errors import (
     SweepIncomplete,
 )
 from bms_pipeline.load import apply, journal
+from bms_pipeline.load import hand_over as hand_overs
+from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.progress import Told, told
@@ -40,7 +43,7 @@ from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
@@ -100,12 +103,9 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def open_target(settings: Settings) -> Target:
-    """The Passportal of these settings. Raises ``SettingsError`` for one that this version does not have."""
-    if settings.passportal_target != "embedded":
-        raise SettingsError(
-            f"PASSPORTAL_TARGET is {settings.passportal_target}, which this version cannot reach yet.",
-            "Leave it at `embedded`.",
-        )
+    """The Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+    if settings.passportal_target == "documents_api":
+        return DocumentsPassportal(settings)
     return EmbeddedPassportal(settings.passportal_file)
 
 
@@ -242,7 +242,17 @@ def _land(
 
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
-    """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records."""
+    """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records.
+
+    Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
+    this home folder holds the matches of another Passportal.
+    """
+    with warehouse.transaction() as connection:
+        check_target(connection, target)
+        if entity.name not in target.can_write:
+            hand_overs.recover(connection, entity, settings.import_folder)
+    if entity.name not in target.can_list:
+        return 0
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     target.snapshot(entity, file)
     with warehouse.transaction() as connection:
@@ -443,6 +453,8 @@ def import_clients(
     allow of it is loaded. Raises ``PlanWaits`` when a person has to approve it first.
     """
     warehouse, target = open_warehouse(settings), open_target(settings)
+    with warehouse.transaction() as connection:
+        check_target(connection, target)
     plan = current_plan(warehouse)
     if plan.loaded or not plan.approved:
         with warehouse.open() as connection:
@@ -463,16 +475,31 @@ def import_clients(
 def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
     """Load the current plan, if it may be; the count of records by outcome for each entity."""
     warehouse, target = open_warehouse(settings), open_target(settings)
+    with warehouse.transaction() as connection:
+        check_target(connection, target)
     plan = apply.check_approved(warehouse)
     for entity in plans.planned_entities(plan):
-        apply.load_entity(
-            warehouse,
-            target,
-            entity,
-            plan,
-            on_progress=lambda done, total, name=entity.name: progress(f"load {name}", done, total),  # type: ignore[misc]
-        )
+        load(settings, warehouse, target, entity, plan, progress)
     return apply.close_plan(warehouse, plan)
+
+
+def load(
+    settings: Settings,
+    warehouse: Warehouse,
+    target: Target,
+    entity: Entity,
+    plan: plans.Plan,
+    progress: Progress = _silent,
+) -> apply.Loaded:
+    """Apply the plan's operations on ``entity``; what the target cannot create is handed over for an import."""
+    handed_over = None
+    if entity.name not in target.can_write:
+        headers = settings.import_headers(entity.name)
+        handed_over = hand_overs.hand_over(warehouse, entity, plan, settings.import_folder, headers, now())
+    loaded = apply.load_entity(
+        warehouse, target, entity, plan, on_progress=lambda done, total: progress(f"load {entity.name}", done, total)
+    )
+    return replace(loaded, handed_over=handed_over)
 
 
 def read_details(
@@ -532,9 +559,34 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     return found
 
 
+def check_target(connection: duckdb.DuckDBPyConnection, target: Target) -> None:
+    """Note which Passportal this home folder belongs to, and which entities can be written and listed there.
+
+    Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
+    """
+    known = _known(connection, "passportal")
+    if known not in (None, target.name):
+        raise SettingsError(
+            f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and PASSPORTAL_URL.",
+        )
+    if known is None:
+        stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
+        connection.execute(stored, [target.name, now()])
+    settings = read_sync_settings(connection)
+    for name in ("can_write", "can_list"):
+        able = [each.name for each in ENTITIES if each.name in getattr(target, name)]
+        if able != getattr(settings, name):
+            store_sync_setting(connection, name, able, now())
+
+
 def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
-    row = connection.execute("SELECT value FROM sync.settings WHERE name = 'bms_tenant'").fetchone()
-    return row[0].strip('"') if row else None
+    return _known(connection, "bms_tenant")
+
+
+def _known(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = ?", [name]).fetchone()
+    return str(json.loads(row[0])) if row else None
 
 
 def _check_same_tenant(identity: Identity, known: str | None) -> str:

@@ -325,7 +325,7 @@ class World:
         """Load the current plan; the counts by outcome."""
         plan = apply.check_approved(self.warehouse)
         for entity in plans.planned_entities(plan):
-            apply.load_entity(self.warehouse, target or self.passportal, entity, plan)
+            sync.load(self.settings, self.warehouse, target or self.passportal, entity, plan)
         return apply.close_plan(self.warehouse, plan)
 
     def finish(self, target: Target | None = None) -> dict[EntityName, dict[str, int]]:

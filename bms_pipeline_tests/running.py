@@ -13,7 +13,7 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import duckdb
@@ -22,11 +22,25 @@ import pytest
 from bms_pipeline import cli, sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.sandbox.process import (
+    Sandbox,
+    SandboxPassportal,
+    import_new_files,
+    running_passportal,
+    running_sandbox,
+)
 from bms_pipeline.sandbox.tenant import Size
 from bms_pipeline.settings import Settings
 
 LIMITS = {"BMS_CALLS_PER_HOUR": "100000"}
+_OURS = ("BMS_", "PASSPORTAL_")
+_RECORDS = """
+CREATE TABLE records AS
+SELECT row_number() OVER () AS number, id, type, client_id, title, details::MAP(VARCHAR, VARCHAR) AS details, marker,
+       last_modified
+FROM (SELECT unnest(from_json($dump, '[{"id": "VARCHAR", "type": "VARCHAR", "client_id": "VARCHAR", "title": "VARCHAR",
+      "details": "JSON", "marker": "VARCHAR", "last_modified": "VARCHAR"}]'), recursive := true))
+"""
 
 
 def quick_and_soak(quick: Iterable[Any], soak: Iterable[Any]) -> list[Any]:
@@ -36,14 +50,18 @@ def quick_and_soak(quick: Iterable[Any], soak: Iterable[Any]) -> list[Any]:
 
 @dataclass
 class Home:
-    """One user's home folder with a sandbox behind it."""
+    """One user's home folder with a sandbox behind it.
+
+    ``service``: the stand-in for Passportal's own API; None where the target is the embedded one.
+    """
 
     folder: Path
     sandbox: Sandbox
     environment: dict[str, str] = field(default_factory=dict)
+    service: SandboxPassportal | None = None
 
     def __post_init__(self) -> None:
-        """Fill the embedded Passportal as the tenant has it."""
+        """Fill the embedded Passportal as the tenant has it; the stand-in for its API has filled itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
         login = self.sandbox.login
         self.environment = {
@@ -55,14 +73,16 @@ class Home:
             "BMS_PASSWORD": login["password"],
             "BMS_PIPELINE_HOME": str(self.folder),
             **LIMITS,
+            **(self.service.environment() if self.service else {}),
             **self.environment,
         }
-        fill_passportal(self.settings.passportal_file, self.sandbox.folder)
+        if self.service is None:
+            fill_passportal(self.settings.passportal_file, self.sandbox.folder)
 
     @property
     def settings(self) -> Settings:
         """The settings that this home's processes read from their environment."""
-        values = {name.lower(): value for name, value in self.environment.items() if name.startswith("BMS_")}
+        values = {name.lower(): value for name, value in self.environment.items() if name.startswith(_OURS)}
         return Settings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]
 
     def run(
@@ -118,8 +138,20 @@ class Home:
         return _rows(self.settings.warehouse_file, query)
 
     def passportal(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of the embedded Passportal."""
-        return _rows(self.settings.passportal_file, query)
+        """Rows of Passportal, whichever it is: of a table ``records`` as the embedded one has it."""
+        if self.service is None:
+            return _rows(self.settings.passportal_file, query)
+        with duckdb.connect() as connection:
+            connection.execute(_RECORDS, {"dump": json.dumps(self.service.records())})
+            return connection.execute(query).fetchall()
+
+    def settle(self) -> list[Path]:
+        """A person imports in Passportal what was handed over since, and exports the users anew; the files."""
+        if self.service is None:
+            return []
+        imported = import_new_files(self.service.url, self.folder / "import_files")
+        self.service.export_users()
+        return imported
 
     def state(self) -> dict[str, list[tuple[Any, ...]]]:
         """All that must be the same after any history that ends in the same place.
@@ -151,8 +183,26 @@ def _rows(file: Path, query: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def running_home(
-    folder: Path, size: Size = "small", seed: int = 1, behaviour: dict[str, Any] | None = None
+    folder: Path,
+    size: Size = "small",
+    seed: int = 1,
+    behaviour: dict[str, Any] | None = None,
+    *,
+    target: Literal["embedded", "documents_api"] = "embedded",
+    passportal: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Home]:
-    """A home folder with a sandbox of its own behind it."""
+    """A home folder with a sandbox of its own behind it.
+
+    ``passportal``: switches of the stand-in for Passportal's API; how it must be asked is also set for the pipeline.
+    """
     with running_sandbox(size, seed, folder / "tenant", {"hourly_limit": None, **(behaviour or {})}) as sandbox:
-        yield Home(folder / "home", sandbox)
+        if target == "embedded":
+            yield Home(folder / "home", sandbox, environment or {})
+            return
+        switches = passportal or {}
+        asked = {
+            f"PASSPORTAL_{name.upper()}": switches[name] for name in ("body", "values", "update") if name in switches
+        }
+        with running_passportal(folder / "passportal", sandbox.folder, switches) as service:
+            yield Home(folder / "home", sandbox, {**asked, **(environment or {})}, service)

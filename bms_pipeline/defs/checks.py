@@ -13,6 +13,7 @@ from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.load.hand_over import OVERDUE_DAYS, states_sql
 from bms_pipeline.reconcile.plan import OUTCOMES
 from bms_pipeline.warehouse import sql
 
@@ -163,6 +164,22 @@ def failing() -> dg.AssetChecksDefinition:
     )
 
 
+def hand_overs() -> dg.AssetChecksDefinition:
+    """What was handed over is imported within days."""
+    stood = states_sql(ENTITIES, "(now() AT TIME ZONE 'UTC')")
+    return build_check(
+        RESULT_KEY,
+        "hand_overs",
+        Question(
+            "check_hand_overs",
+            f"Passportal lists within {OVERDUE_DAYS} days what was handed over in a file for its import.",
+            "If not: import the file that the sample names, once, or see `bms-pipeline hand-overs`.",
+            {"stood": stood, "days": str(OVERDUE_DAYS)},
+        ),
+        blocking=False,
+    )
+
+
 def match_rate() -> dg.AssetChecksDefinition:
     """As many records are linked as usual."""
     return build_check(
@@ -188,6 +205,7 @@ HEALTH = (
     *(full_sweep(each) for each in ENTITIES),
     *(details(each) for each, _ in DETAILED),
     failing(),
+    hand_overs(),
     match_rate(),
 )
 """These warn and stop nothing."""

@@ -12,6 +12,7 @@ from bms_pipeline.defs.reconcile import PLAN_KEY, what_next
 from bms_pipeline.defs.resources import Approval, Home, Pipeline
 from bms_pipeline.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.load import apply
+from bms_pipeline.load.hand_over import HandedOver
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan
 from bms_pipeline.warehouse import schema
 
@@ -70,18 +71,13 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
                 return dg.MaterializeResult(metadata=_not_loaded(context, entity, at_hand))
             started = time.monotonic()
             progress = pipeline.progress(context.log)
-            done = apply.load_entity(
-                home.warehouse,
-                home.target,
-                entity,
-                at_hand.plan,
-                on_progress=lambda done, total: progress(f"load {entity.name}", done, total),
-            )
+            done = sync.load(home.settings, home.warehouse, home.target, entity, at_hand.plan, progress)
             return dg.MaterializeResult(
                 metadata={
                     "state": "loaded",
                     "operations done": done.done,
                     "operations refused": done.refused,
+                    **_handed_over(done.handed_over),
                     "seconds": time.monotonic() - started,
                     **_outcomes(home, entity, at_hand.plan),
                 }
@@ -151,6 +147,18 @@ def _not_loaded(context: dg.AssetExecutionContext, entity: Entity, at_hand: Plan
         "next": dg.MetadataValue.md(what_next(at_hand.plan, waits=True)),
         "plan hash": at_hand.plan.hash,
         "operations done": 0,
+    }
+
+
+def _handed_over(handed_over: HandedOver | None) -> Metadata:
+    if handed_over is None or handed_over.file is None:
+        return {}
+    return {
+        "handed over": handed_over.records,
+        "file to import": dg.MetadataValue.path(str(handed_over.file)),
+        "next": dg.MetadataValue.md(
+            "Import that file once in Passportal (Settings > Import / Export); the next sync adopts what it lists then."
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
 from bms_pipeline.load import journal
+from bms_pipeline.load.hand_over import HandedOver
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers
@@ -24,10 +25,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Loaded:
-    """Operations of one entity: how many were done, and how many the target refused."""
+    """Operations of one entity: how many were done, how many the target refused, and what went into a file instead."""
 
     done: int
     refused: int
+    handed_over: HandedOver | None = None
 
 
 def check_approved(warehouse: Warehouse) -> plans.Plan:
@@ -120,7 +122,7 @@ def load_entity(
             on_progress(done + refused, total)
         if batch is None:
             return Loaded(done, refused)
-        found, why = _send(target, batch) if batch.writes else ({}, {})
+        found, why = _send(target, batch)
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,11 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
 
 def _send(target: Target, batch: journal.Batch) -> tuple[dict[int, str], dict[int, str]]:
     """Send one batch; (bms_id → passportal_id of what was done, bms_id → why of what was refused)."""
+    if batch.entity.name not in target.can_write:
+        # What it cannot write it cannot mark: adopting such a record is a match of ours and no call.
+        return {each.bms_id: each.passportal_id for each in batch.writes if each.passportal_id}, {}
+    if not batch.writes:
+        return {}, {}
     call = target.create if batch.creates else target.update
     outcomes = call(batch.entity, batch.writes)
     refused = {each.bms_id: each.detail for each in outcomes if not each.done}

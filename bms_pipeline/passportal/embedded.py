@@ -50,7 +50,9 @@ WHERE records.id = released.id AND records.marker = released.marker AND records.
 class EmbeddedPassportal:
     """The target in ``file``; made when first used."""
 
-    can_create = frozenset(each.name for each in ENTITIES)
+    name = "embedded"
+    can_write = frozenset(each.name for each in ENTITIES)
+    can_list = can_write
     batch_size = 5000
 
     def __init__(self, file: Path) -> None:

@@ -50,8 +50,12 @@ class Target(Protocol):
     and ``find`` tells.
     """
 
-    can_create: frozenset[EntityName]
-    """The entities that this target can create; the public API can create documents only [D]."""
+    name: str
+    """Which Passportal this is, for people and to keep a home folder to one: ``documents_api https://host``."""
+    can_write: frozenset[EntityName]
+    """The entities whose records it creates and changes; the public API can write documents only [D]."""
+    can_list: frozenset[EntityName]
+    """The entities whose records it can list now; a snapshot of any other is empty."""
     batch_size: int
     """How many writes one call takes."""
 

@@ -386,12 +386,13 @@ def _write_csv(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> i
         writer.writerow(_header(field_names))
         count = 0
         for row in rows:
-            writer.writerow([_guarded(each) if isinstance(each, str) else each for each in _values(row, field_names)])
+            writer.writerow([guarded(each) if isinstance(each, str) else each for each in _values(row, field_names)])
             count += 1
         return count
 
 
-def _guarded(text: str) -> str:
+def guarded(text: str) -> str:
+    """``text`` for a cell of a CSV file, which no spreadsheet takes for a formula."""
     text = _storable(text)
     return f"'{text}" if _FORMULA_LIKE.match(text) else text
 
@@ -513,7 +514,7 @@ def _cell_xml(where: str, value: str | float, text_style: int) -> str:
             return f'<c r="{where}"><v>{value}</v></c>'
         value = str(value)
     if value.startswith("'"):
-        value = _guarded(value)
+        value = guarded(value)
     text = html.escape(_storable(value), quote=False)
     # XLSX writes a character as _xHHHH_: needed for CR, which XML would read back as LF.
     if "_x" in text or "\r" in text:

@@ -80,6 +80,8 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
         wrong_category=_not_among(entity.category and f"lower(b.{entity.category})", settings.asset_categories),
         not_chosen=_not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
+        not_listed=str(entity.name not in settings.can_list).lower(),
+        clients_handed_over=str("clients" not in settings.can_write).lower(),
         client="sync.reconciled_clients" if entity.has_client else "(SELECT * FROM sync.reconciled_clients LIMIT 0)",
     )
 

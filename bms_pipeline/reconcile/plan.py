@@ -257,6 +257,7 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 
 def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     details = [each.name for each in entity.detail_fields]
+    is_writable = entity.name in settings.can_write
 
     def changed_in_bms(column: str) -> str:
         """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
@@ -271,6 +272,8 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
         )
 
     def written(column: str) -> str:
+        if not is_writable:
+            return "false"
         match settings.owner(entity.name, column):
             case "bms_wins":
                 return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
@@ -284,13 +287,14 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     def differing(column: str) -> str:
         # Names that are identical as matching understands it need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
-        return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs}"
+        there = "true" if is_writable else f"p.{column} IS NOT NULL"
+        return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
         return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"
 
     def value(column: str) -> str:
-        chosen = f"CASE WHEN disposition = 'to create' OR writes_{column} THEN"
+        chosen = f"CASE WHEN operation = 'create' OR writes_{column} THEN"
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
 
     columns = entity.columns

@@ -40,7 +40,8 @@ class SyncSettings:
     ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. The breakers after
     the initial sync are shares of an entity's matched records: a load stops above ``update_share`` (updated) or
     ``gone_share`` (gone from BMS), and a client above ``client_update_share`` (of its own) is held back.
-    ``details_max_age_days``: details that were asked for longer ago are read again.
+    ``details_max_age_days``: details that were asked for longer ago are read again. ``can_write`` and ``can_list`` are
+    no person's choice: the entities that the Passportal behind this home can be written and listed.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -55,6 +56,8 @@ class SyncSettings:
     gone_share: float = 0.20
     client_update_share: float = 0.50
     details_max_age_days: int = 30
+    can_write: list[EntityName] = field(default_factory=lambda: [each.name for each in ENTITIES])
+    can_list: list[EntityName] = field(default_factory=lambda: [each.name for each in ENTITIES])
     initial_sync_finished_at: str | None = None
 
     @property

@@ -1,11 +1,15 @@
-"""How the stand-in for BMS behaves: every switch with its honest default, and the faults it can be told to show."""
+"""How the stand-in for BMS behaves: every switch with its honest default, and the faults it can be told to show.
+
+``Switches``, ``Fault`` and ``FaultsDue`` also serve the stand-in for Passportal.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import msgspec
 
@@ -72,7 +76,27 @@ PASSING = (*(Fault("", "status", status=each) for each in (500, 502, 503)), Faul
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Switches:
+    """What can be set of how a stand-in behaves; a dataclass of its own for each service."""
+
+    def changed(self, switches: dict[str, Any]) -> Self:
+        """The same behaviour with ``switches`` set; ``ValueError`` names one that does not exist or fit."""
+        known = self.as_switches()
+        if unknown := sorted(set(switches) - set(known)):
+            raise ValueError(f"unknown switches: {', '.join(unknown)}")
+        try:
+            return msgspec.convert({**known, **switches}, type(self))
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+
+    def as_switches(self) -> dict[str, Any]:
+        """The switches as JSON would carry them."""
+        switches: dict[str, Any] = msgspec.to_builtins(self)
+        return switches
+
+
+@dataclass(frozen=True)
+class Behaviour(Switches):
     """The switches.
 
     ``wrong_password``: status of a refused login ("200" with ``success:false``). ``hourly_limit``: calls per route
@@ -95,30 +119,14 @@ class Behaviour:
     failing_share: float = 0
     failing_seed: int = 0
 
-    def changed(self, switches: dict[str, Any]) -> Behaviour:
-        """The same behaviour with ``switches`` set; ``ValueError`` names one that does not exist or fit."""
-        known = self.as_switches()
-        if unknown := sorted(set(switches) - set(known)):
-            raise ValueError(f"unknown switches: {', '.join(unknown)}")
-        try:
-            return msgspec.convert({**known, **switches}, Behaviour)
-        except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from error
-
-    def as_switches(self) -> dict[str, Any]:
-        """The switches as JSON would carry them."""
-        switches = asdict(self)
-        switches["faults"] = list(switches["faults"])
-        return switches
-
 
 class FaultsDue:
     """Decides which fault strikes at a call, and remembers how often each has."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._faults = behaviour.faults
-        self._failing_share = behaviour.failing_share
-        self._failing_seed = behaviour.failing_seed
+    def __init__(self, faults: Sequence[Fault], failing_share: float, failing_seed: int) -> None:
+        self._faults = faults
+        self._failing_share = failing_share
+        self._failing_seed = failing_seed
         self._struck: Counter[int] = Counter()
 
     def at(self, route: str, call: int) -> Fault | None:

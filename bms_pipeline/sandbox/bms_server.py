@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from bms_pipeline.sandbox.behaviour import Behaviour
 from bms_pipeline.sandbox.bms_service import ROUTES, BmsService
 from bms_pipeline.sandbox.clock import Clock
+from bms_pipeline.sandbox.serving import serve_app
 from bms_pipeline.sandbox.tenant import Tenant
 
 PREFIXES = ("", "/api2")
 """The API host answers without, the web portal with."""
-_ORPHAN_CHECK_SECONDS = 0.5
 
 
 def create_app(tenant: Tenant, behaviour: Behaviour | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -92,33 +88,5 @@ def serve(
     parent: int | None = None,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Serve ``tenant`` on the loopback address until SIGTERM or SIGINT, or until the process ``parent`` is gone.
-
-    ``ready`` is called with the address once calls are answered. ``clock`` is what tokens and limits go by.
-    """
-    with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
-        # Head and body of an answer are written apart; without this each answer waits 40 ms for an acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_app(tenant, behaviour, clock),
-            log_level="critical",
-            access_log=False,
-            date_header=False,  # the service gives its own clock's
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_run(uvicorn.Server(config), listener, lambda: ready(url), parent))
-
-
-async def _run(server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None], parent: int | None) -> None:
-    serving = asyncio.create_task(server.serve([listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
-    ready()
-    while not serving.done():
-        if parent is not None and os.getppid() != parent:
-            server.should_exit = True
-        await asyncio.wait([serving], timeout=_ORPHAN_CHECK_SECONDS)
-    await serving
+    """Serve ``tenant`` as ``serve_app`` does. ``clock`` is what tokens and limits go by."""
+    serve_app(create_app(tenant, behaviour, clock), port=port, ready=ready, parent=parent)

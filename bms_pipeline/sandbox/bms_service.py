@@ -138,7 +138,7 @@ class BmsService:
     def behave(self, behaviour: Behaviour) -> None:
         """From now on behave like this; faults start counting how often they struck."""
         self.behaviour = behaviour
-        self._faults = FaultsDue(behaviour)
+        self._faults = FaultsDue(behaviour.faults, behaviour.failing_share, behaviour.failing_seed)
 
     def mutate(self, seed: int, hours: float = 24) -> Mutations:
         """Hours pass in the tenant."""

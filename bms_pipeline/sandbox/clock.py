@@ -1,4 +1,4 @@
-"""The clock that the stand-in for BMS goes by: the machine's, until it is set to another moment."""
+"""The clock that a stand-in goes by: the machine's, until it is set to another moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own: started, waited for, steered, and stopped by its id."""
+"""The stand-ins as processes of their own: started, waited for, steered, and stopped by its id."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,95 @@ class Sandbox:
         _steer("POST", self.url, "reset-calls")
 
 
+@dataclass(frozen=True)
+class SandboxPassportal:
+    """A running stand-in for Passportal, and the access key that it knows."""
+
+    url: str
+    folder: Path
+    pid: int
+    key_id: str
+    secret: str
+
+    @property
+    def users_file(self) -> Path:
+        """Where ``export_users`` leaves the users."""
+        return self.folder / "users.csv"
+
+    def environment(self) -> dict[str, str]:
+        """The settings by which the pipeline reaches it; exports the users first."""
+        return {
+            "PASSPORTAL_TARGET": "documents_api",
+            "PASSPORTAL_URL": self.url,
+            "PASSPORTAL_KEY_ID": self.key_id,
+            "PASSPORTAL_SECRET": self.secret,
+            "PASSPORTAL_USERS_FILE": str(self.export_users()),
+        }
+
+    def behave(self, **switches: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+        """Set switches of ``PassportalBehaviour``; all of them, as they are from now on."""
+        behaviour: dict[str, Any] = _steer("POST", self.url, "behaviour", switches)
+        return behaviour
+
+    def set_clock(self, moment: float) -> None:
+        """Let it be ``moment`` (seconds since the epoch), from where its clock runs on."""
+        _steer("POST", self.url, "clock", {"now": moment})
+
+    def calls(self) -> dict[str, int]:
+        """Calls so far, by method and route template."""
+        calls: dict[str, int] = _steer("GET", self.url, "calls")
+        return calls
+
+    def reset_calls(self) -> None:
+        """Forget all calls."""
+        _steer("POST", self.url, "reset-calls")
+
+    def records(self) -> list[dict[str, Any]]:
+        """All that Passportal shows, in the columns of the embedded store's table but its running number."""
+        records: list[dict[str, Any]] = _steer("GET", self.url, "records")
+        return records
+
+    def edit(self, record_id: str | int, **changes: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+        """Change a record as a person does: ``title``, ``description``, ``custom_id``, ``disabled``, ``details``."""
+        edited: dict[str, Any] = _steer("POST", self.url, "edit", {"id": str(record_id), **changes})
+        return edited
+
+    def import_file(self, entity: str, file: Path) -> int:
+        """Import a CSV of ``clients`` or ``users`` as a person does; how many records it made."""
+        return import_file(self.url, entity, file)
+
+    def export_users(self) -> Path:
+        """Export the users as a person does; the file."""
+        export_users(self.url, self.users_file)
+        return self.users_file
+
+
+def import_file(url: str, entity: str, file: Path) -> int:
+    """Import a CSV into the sandbox Passportal at ``url``; how many records it made, all of them new [D]."""
+    imported: int = _call("POST", url, f"import/{entity}", data=file.read_bytes()).json()["imported"]
+    return imported
+
+
+def import_new_files(url: str, folder: Path) -> list[Path]:
+    """Import the CSV files of ``folder`` that were not imported yet, as a person does who ticks them off; which ones.
+
+    Their names begin with the entity; the ticks are in the folder's file ``.imported``.
+    """
+    ticks = folder / ".imported"
+    ticked = ticks.read_text().splitlines() if ticks.exists() else []
+    new = [each for each in sorted(folder.glob("*.csv")) if each.name not in ticked]
+    for file in new:
+        import_file(url, file.name.partition("-")[0], file)
+        ticked.append(file.name)
+        ticks.write_text("".join(f"{name}\n" for name in ticked))
+    return new
+
+
+def export_users(url: str, file: Path) -> None:
+    """Export the users of the sandbox Passportal at ``url`` into ``file``."""
+    file.write_bytes(_call("GET", url, "users.csv").content)
+
+
 def mutate(url: str, seed: int, hours: float = 24) -> dict[str, dict[str, list[int]]]:
     """Let ``hours`` pass in the sandbox at ``url``; the ids that changed, by entity and kind of change."""
     order = {"seed": seed, "hours": hours}
@@ -70,18 +159,22 @@ def mutate(url: str, seed: int, hours: float = 24) -> dict[str, dict[str, list[i
 
 
 def _steer(method: str, url: str, verb: str, order: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  # JSON
+    return _call(method, url, verb, json=order).json()
+
+
+def _call(method: str, url: str, verb: str, **sent: Any) -> requests.Response:  # noqa: ANN401  # as requests takes it
     with requests.Session() as session:
         # No proxy setting of the environment may lead away from the loopback address.
         session.trust_env = False
         try:
-            answer = session.request(method, f"{url}/sandbox/{verb}", json=order, timeout=_STEERING_SECONDS)
+            answer = session.request(method, f"{url}/sandbox/{verb}", timeout=_STEERING_SECONDS, **sent)
         except requests.RequestException as error:
             raise SandboxFailed(
                 f"No sandbox answers at {url}: {error}", "Start one: bms-pipeline sandbox run"
             ) from error
     if not answer.ok:
         raise SandboxFailed(f"The sandbox refused {verb!r}: {answer.text}")
-    return answer.json()
+    return answer
 
 
 @contextmanager
@@ -98,21 +191,49 @@ def running_sandbox(
 
     Raises ``SandboxFailed`` with what it wrote when it is not ready after ``start_seconds``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    log_file = folder / "sandbox.log"
     command = [
-        sys.executable, "-m", "bms_pipeline.sandbox", "--size", size, "--seed", str(seed), "--folder", str(folder),
-        "--port", str(port), "--behaviour", json.dumps(behaviour or {}), "--exit-with-parent",
+        "bms_pipeline.sandbox", "--size", size, "--seed", str(seed), "--folder", str(folder),
+        "--port", str(port), "--behaviour", json.dumps(behaviour or {}),
     ]  # fmt: skip
+    with _serving(command, folder / "sandbox.log", start_seconds) as (pid, ready):
+        yield Sandbox(ready["url"], folder, pid, ready["login"], ready["mfa_login"])
+
+
+@contextmanager
+def running_passportal(
+    folder: Path,
+    tenant_folder: Path,
+    behaviour: dict[str, Any] | None = None,
+    *,
+    port: int = 0,
+    start_seconds: float = 180.0,
+) -> Iterator[SandboxPassportal]:
+    """A Passportal that lives in ``folder``, filled on first use from a saved tenant. Stopped on leaving.
+
+    Raises ``SandboxFailed`` with what it wrote when it is not ready after ``start_seconds``.
+    """
+    command = [
+        "bms_pipeline.sandbox.documents_api", "--tenant", str(tenant_folder), "--folder", str(folder),
+        "--port", str(port), "--behaviour", json.dumps(behaviour or {}),
+    ]  # fmt: skip
+    with _serving(command, folder / "sandbox.log", start_seconds) as (pid, ready):
+        yield SandboxPassportal(ready["url"], folder, pid, ready["key_id"], ready["secret"])
+
+
+@contextmanager
+def _serving(command: Sequence[str], log_file: Path, seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The id of a process that runs this module with these arguments, and what it printed when ready."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    arguments = [sys.executable, "-m", *command, "--exit-with-parent"]
     with (
         log_file.open("wb") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,  # noqa: S603
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,  # noqa: S603
     ):
         try:
-            ready = _ready_line(process, start_seconds)
+            ready = _ready_line(process, seconds)
             if ready is None:
                 raise SandboxFailed(f"The sandbox did not start: {log_file.read_text(errors='replace')[-2000:]}")
-            yield Sandbox(ready["url"], folder, process.pid, ready["login"], ready["mfa_login"])
+            yield process.pid, ready
         finally:
             _stop(process)
 

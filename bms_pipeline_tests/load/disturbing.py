@@ -23,7 +23,8 @@ class Passing:
     def __init__(self, inner: EmbeddedPassportal, batch_size: int = 1000) -> None:
         self.inner = inner
         self.batch_size = batch_size
-        self.can_create = inner.can_create
+        self.name = inner.name
+        self.can_write, self.can_list = inner.can_write, inner.can_list
         self.calls: list[tuple[str, str, tuple[int, ...]]] = []
         """(verb, entity, BMS ids)."""
 

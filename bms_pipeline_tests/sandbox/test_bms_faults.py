@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from bms_pipeline.sandbox.behaviour import FAULT_KINDS, PASSING, Behaviour, FaultsDue
+from bms_pipeline.sandbox.behaviour import FAULT_KINDS, PASSING, FaultsDue
 from bms_pipeline.sandbox.process import Sandbox, SandboxFailed
 from bms_pipeline_tests.sandbox.calling import logged_in
 
@@ -225,7 +225,7 @@ def test_a_share_of_all_calls_fails_in_ways_that_pass_and_the_same_ones_by_the_s
     assets: Faulty, sandbox: Sandbox
 ) -> None:
     def failing(seed: int, share: float) -> list[int]:
-        due = FaultsDue(Behaviour(failing_share=share, failing_seed=seed))
+        due = FaultsDue((), share, seed)
         found = [(call, due.at("GET /v2/a", call)) for call in range(1, 2001)]
         assert {(fault.kind, fault.status) for _, fault in found if fault} <= {(e.kind, e.status) for e in PASSING}
         return [call for call, fault in found if fault]

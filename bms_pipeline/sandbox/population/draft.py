@@ -21,7 +21,14 @@ EPOCH = datetime(2026, 1, 1)
 """The tenant's present: nothing in it is younger."""
 TENANT_NAME = "Sandbox MSP"
 
-_PASSPORTAL_PREFIXES = {"clients": "C", "users": "U", "locations": "L", "contacts": "P", "assets": "A"}
+_PASSPORTAL_IDS = {
+    "clients": 10_000_000,
+    "users": 20_000_000,
+    "locations": 30_000_000,
+    "contacts": 40_000_000,
+    "assets": 50_000_000,
+}
+"""Where the ids begin: numbers, as the real service has them, and no document has the id of another."""
 _ENCODER = msgspec.json.Encoder()
 
 T = TypeVar("T")
@@ -168,7 +175,7 @@ class Draft:
     def hold(self, entity: str, client_id: str | None, values: Mapping[str, str | None]) -> str:
         """Passportal has a record with these columns; its id."""
         self._ids[f"passportal {entity}"] += 1
-        passportal_id = f"{_PASSPORTAL_PREFIXES[entity]}{self._ids[f'passportal {entity}']}"
+        passportal_id = str(_PASSPORTAL_IDS[entity] + self._ids[f"passportal {entity}"])
         row: dict[str, str | None] = {"passportal_id": passportal_id, "client_id": client_id}
         for column in BY_NAME[entity].columns:
             row[column] = values.get(column)

@@ -3,6 +3,8 @@ CREATE OR REPLACE VIEW sync.outcomes AS
 SELECT o.entity, o.bms_id, o.account_id,
        CASE
            WHEN o.disposition = 'matched' AND o.operation = 'skip' THEN 'unchanged'
+           -- Handed over: neither matched nor excluded until Passportal lists it.
+           WHEN o.disposition = 'to create' AND (o.operation = 'skip' OR j.outcome = 'handed_over') THEN 'unmatched'
            WHEN o.operation = 'skip' THEN replace(o.disposition, ' ', '_')
            WHEN j.outcome = 'refused' THEN 'failed'
            WHEN j.outcome IS DISTINCT FROM 'done' THEN 'pending'

@@ -18,17 +18,21 @@ WITH released AS (
          SELECT NULL AS passportal_id, * FROM sync.loaded_{entity} UNION ALL BY NAME FROM sync.left_{entity}
      ),
      met AS (
-         SELECT r.*, p.bms_id AS marker, d.released_id, {both_sides}, {written}, {differing}
+         SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, {both_sides}, {written}, {differing}
          FROM sync.reconciled_{entity} r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
          LEFT JOIN base l
              ON l.bms_id = r.bms_id AND l.passportal_id IS NOT DISTINCT FROM CASE WHEN r.is_new_match THEN r.passportal_id END
          LEFT JOIN released d ON d.bms_id = r.bms_id
+         LEFT JOIN (
+             SELECT DISTINCT bms_id FROM sync.hand_overs WHERE entity = '{entity}' AND forgotten_at IS NULL
+         ) h ON h.bms_id = r.bms_id
      ),
      decided AS (
          SELECT *,
                 CASE
+                    WHEN disposition = 'to create' AND is_handed_over THEN 'skip'
                     WHEN disposition = 'to create' THEN 'create'
                     WHEN disposition = 'matched' AND is_new_match THEN 'adopt'
                     WHEN {anything_written} THEN 'update'
@@ -50,6 +54,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
            WHEN operation = 'update' AND NOT ({more_than_completed}) THEN 'details_completed'
            WHEN operation = 'update' AND ({bms_changed}) THEN 'bms_changed'
            WHEN operation = 'update' THEN 'field_ownership'
+           WHEN operation = 'skip' AND disposition = 'to create' THEN 'handed_over'
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'
            WHEN operation = 'skip' AND disposition = 'matched' THEN 'unchanged'
            ELSE reason

@@ -29,9 +29,11 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
        END AS out_of_scope,
        coalesce(e.is_excluded, false) AS excluded,
        CASE
+           WHEN {not_listed} THEN 'not_listed_in_passportal'
            WHEN NOT {has_client} THEN NULL
            WHEN c.bms_id IS NULL THEN 'client_not_listed'
            WHEN c.disposition NOT IN ('matched', 'to create') THEN 'client_' || replace(c.disposition, ' ', '_')
+           WHEN c.disposition = 'to create' AND {clients_handed_over} THEN 'client_not_in_passportal'
        END AS blocked,
        coalesce(c.by_person, false) AS client_by_person,
        w.bms_id IS NOT NULL AS wanted, coalesce(w.beside, false) AS wanted_beside,

@@ -1,0 +1,537 @@
+"""Passportal by its Documents API: what can be written there is written, what can be listed is listed.
+
+Clients and users are only ever read: no call creates or changes one [D]. What is created gets its id by looking for its
+marker, because no answer tells it [D]. What is changed is read, compared with what the plan saw, written whole and read
+again. After a write whose answer was lost nothing is sent again: it is looked for first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.errors import (
+    AnswerUnreadable,
+    LoginRefused,
+    RequestRefused,
+    ServiceError,
+    ServiceUnreachable,
+    SettingsError,
+)
+from bms_pipeline.passportal import documents_encoding as encoding
+from bms_pipeline.passportal import snapshots
+from bms_pipeline.passportal.documents_client import DocumentsClient, Read, Row, base_address
+from bms_pipeline.passportal.documents_encoding import Document
+from bms_pipeline.passportal.documents_memory import Listed, RememberedDocuments, Template
+from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.settings import Settings
+
+READ_AT_ONCE = 200
+"""Documents that are read between two commits: so many calls an interruption costs."""
+UNSETTLED_SECONDS = 2.0
+"""``last_modified`` has whole seconds, and a service has several clocks: what was changed so shortly before it was
+read may have been changed once more without another stamp."""
+LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
+"""Seconds to wait for what was written to show."""
+DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location": "Location"}
+"""What Passportal calls its own templates [L]; their ids differ by tenant."""
+
+_LOST = (ServiceUnreachable, AnswerUnreadable)
+_GONE = "the record is gone from Passportal"
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class DocumentsPassportal:
+    """The Passportal that the settings name. ``clock`` and ``sleep`` are for tests.
+
+    Raises ``SettingsError`` for settings that cannot be right, before any call.
+    """
+
+    can_write = frozenset(each.name for each in ENTITIES if each.has_client)
+    batch_size = 50
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = f"documents_api {base_address(settings)}"
+        self.can_list = self.can_write | {"clients"} | ({"users"} if settings.passportal_users_file else set())
+        self._users_file = settings.passportal_users_file
+        self._connections = settings.passportal_connections
+        self._chosen = _chosen_templates(settings.passportal_templates)
+        self._dialect = encoding.dialect_of(settings)
+        self._client = DocumentsClient(settings, clock=clock, sleep=sleep)
+        self._memory = RememberedDocuments(settings.documents_file)
+        self._sleep = sleep
+        self._fields: dict[str, dict[str, str]] = {}  # by template
+        self._keeps_fields = False
+        self._keeps_custom_ids = False
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    # Reading
+
+    def snapshot(self, entity: Entity, file: Path) -> None:
+        """See ``Target.snapshot``."""
+        if entity.name in self.can_write:
+            self._list_documents(entity)
+            self._read_details(entity)
+            self._memory.write_snapshot(entity, file)
+        elif entity.name == "clients":
+            rows = [{"passportal_id": id_, "name": name} for id_, name in self._client.clients().items()]
+            snapshots.write(entity, file, rows)
+        else:
+            snapshots.write(entity, file, snapshots.users_in(self._users_file) if self._users_file else [])
+
+    def _list_documents(self, entity: Entity) -> None:
+        """Remember which documents there are.
+
+        Read upwards and downwards: each alone misses some while others come and go. What is in neither and was known
+        is asked for before it counts as gone.
+        """
+        kind = entity.singular
+        rows: dict[str, Listed] = {}
+        for newest_first in (False, True):
+            for page in self._client.pages(kind, newest_first=newest_first):
+                rows |= {str(each["id"]): _listed(each) for each in page}
+        missing = {id_: known for id_, known in self._memory.listed(kind).items() if id_ not in rows}
+        for id_, read in zip(missing, self._at_once(self._client.document, missing), strict=True):
+            if read is not None:
+                rows[id_] = replace(missing[id_], document=self._as_listed(read, missing[id_].document))
+        self._memory.list_anew(kind, rows.values())
+
+    def _as_listed(self, read: Read, known: Document) -> Document:
+        found = encoding.decoded(read.document)
+        return replace(known, title=found.title or known.title, last_modified=found.last_modified)
+
+    def _read_details(self, entity: Entity) -> None:
+        """Read the documents that changed since they were read, or never were."""
+        unread = self._memory.unread(entity)
+        for first in range(0, len(unread), READ_AT_ONCE):
+            self._read(entity, unread[first : first + READ_AT_ONCE])
+
+    def _read(self, entity: Entity, ids: Sequence[str]) -> list[Document]:
+        """Read these documents and remember them; those that are there."""
+        if not ids:
+            return []
+        found = []
+        for read in self._at_once(self._client.document, ids):
+            if read is not None:
+                document = self._decoded(entity, read)
+                found.append((document, _is_settled(document.last_modified, read.at)))
+        self._memory.remember(entity, found)
+        self._fields.clear()
+        return [each for each, _ in found]
+
+    def _decoded(self, entity: Entity, read: Read) -> Document:
+        """The document with its fields by their labels, also those that come without."""
+        seen = self._fields_of(encoding.decoded(read.document).template_id)
+        ours = (*entity.labels.values(), encoding.NOTES, encoding.ID_LABEL, encoding.KIND_LABEL)
+        return encoding.decoded(
+            read.document, {**{key: label for label, key in seen.items()}, **encoding.keys_of(ours)}
+        )
+
+    def _fields_of(self, template_id: str) -> dict[str, str]:
+        """Label → key of the fields that documents of this template were seen with."""
+        if template_id not in self._fields:
+            self._fields[template_id] = self._memory.fields(template_id)
+        return self._fields[template_id]
+
+    def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
+        """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
+        found = self._look(entity, writes)
+        for seconds in LOOK_AGAIN_AFTER:
+            missing = [each for each in writes if each.bms_id not in found]
+            if not missing:
+                break
+            self._sleep(seconds)
+            found |= self._look(entity, missing)
+        return found
+
+    def _look(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
+        """Look for these markers: among the newest documents first, then client by client, the newest first."""
+        clients = {each.bms_id: each.client_id for each in writes}
+        found: dict[int, str] = {}
+        if not clients:
+            return found
+        newest = self._client.pages(entity.singular, newest_first=True, page_size=2 * self.batch_size)
+        self._take(entity, next(newest), clients, found)
+        for client_id in dict.fromkeys(clients.values()):
+            for page in self._client.pages(entity.singular, client_id=client_id, newest_first=True):
+                if all(id_ in found for id_, client in clients.items() if client == client_id):
+                    break
+                self._take(entity, page, clients, found)
+        return found
+
+    def _take(
+        self, entity: Entity, page: Iterable[Row], clients: Mapping[int, str | None], found: dict[int, str]
+    ) -> None:
+        """Note which of the documents bear a marker that is looked for; only those not read yet are read."""
+        rows = {each.id: each for each in map(encoding.decoded, page) if each.client_id in clients.values()}
+        known = self._memory.markers(entity.singular, list(rows))
+        markers = {id_: row.marker or known.get(id_, ("", None))[1] for id_, row in rows.items()}
+        unread = [
+            id_
+            for id_, row in rows.items()
+            if row.marker is None and (id_ not in known or known[id_][0] != row.last_modified)
+        ]
+        markers |= {each.id: each.marker for each in self._read(entity, unread)}
+        for id_, marker in markers.items():
+            if marker is not None and clients.get(marker, "") == rows[id_].client_id:
+                found.setdefault(marker, id_)
+
+    # Creating
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.create``."""
+        self._check_can_write(entity)
+        self._release(entity, writes)
+        refused = {each.bms_id: why for each in writes if (why := _why_not_new(each))}
+        wanted = [each for each in writes if each.bms_id not in refused]
+        items = self._new_documents(entity, wanted) if wanted else []
+        if items and self._dialect.marker == "custom_id" and not self._keeps_custom_ids:
+            refused |= self._post(entity, items[:1])
+            self._check_keeps_custom_id(entity, items[0])
+            items = items[1:]
+        refused |= self._post(entity, items)
+        return [Outcome(each.bms_id, each.bms_id not in refused, refused.get(each.bms_id, "")) for each in writes]
+
+    def _new_documents(self, entity: Entity, writes: Sequence[Write]) -> list[_New]:
+        """Raises ``SettingsError`` where the template lacks a field that has to be written."""
+        template = self._template(entity)
+        keys = self._fields_of(template.id)
+        made, lacking = [], set()
+        for write in writes:
+            title = write.values["name"] or ""
+            values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
+            lacking |= {label for label, text in values.items() if text and keys and label not in keys}
+            if encoding.NAME in keys:
+                values[encoding.NAME] = title
+            document = Document("", write.client_id, title, template.id, "", values=values, keys=keys)
+            document = encoding.marked(document, write.bms_id, keys or {encoding.NOTES}, self._dialect)
+            lacking |= {encoding.NOTES} if document.marker is None else set()
+            made.append(_New(write, encoding.new_document(document, self._dialect)))
+        if lacking:
+            raise SettingsError(
+                f"The template {template.name or template.id} of Passportal has no field"
+                f" {', '.join(map(repr, sorted(lacking)))}, which new {entity.name} need.",
+                "Add it to the template in Passportal, or name another template in PASSPORTAL_TEMPLATES"
+                f" ({entity.singular}=ID).",
+            )
+        return made
+
+    def _post(self, entity: Entity, new: Sequence[_New]) -> dict[int, str]:
+        """Create documents; BMS id → why it was refused.
+
+        Where the answer is lost and not all of them are found, the error is raised. Of a refused batch, what is there
+        is left alone, and the others are sent one by one so that only what is wrong is refused.
+        """
+        if not new:
+            return {}
+        writes = [each.write for each in new]
+        try:
+            self._client.create(encoding.batch([each.item for each in new], self._dialect))
+        except LoginRefused:
+            raise
+        except RequestRefused as refusal:
+            if len(new) == 1:
+                return {writes[0].bms_id: refusal.message}
+        except _LOST:
+            if len(self.find(entity, writes)) < len(new):
+                raise
+            return {}
+        else:
+            return {}
+        there = self._look(entity, writes)
+        refused: dict[int, str] = {}
+        for each in new:
+            if each.write.bms_id not in there:
+                refused |= self._post(entity, [each])
+        return refused
+
+    def _check_keeps_custom_id(self, entity: Entity, new: _New) -> None:
+        """Raises ``SettingsError`` where the service ignored the ``customId`` of the first new document."""
+        if self.find(entity, [new.write]):
+            self._keeps_custom_ids = True
+            return
+        for row in next(self._client.pages(entity.singular, client_id=new.write.client_id, newest_first=True)):
+            document = encoding.decoded(row)
+            if document.title == new.item["title"] and not document.custom_id:
+                raise _ignores_custom_id(document.id)
+
+    def _template(self, entity: Entity) -> Template:
+        """The template of new documents. Raises ``SettingsError`` where it cannot be told."""
+        kind = entity.singular
+        templates = self._memory.templates(kind)
+        if not templates:
+            self._list_documents(entity)
+            templates = self._memory.templates(kind)
+        if kind in self._chosen:
+            chosen = self._chosen[kind]
+            template = next((each for each in templates if each.id == chosen), Template(chosen, "", 0))
+        elif any(each.name == DEFAULT_TEMPLATES[kind] for each in templates):
+            template = next(each for each in templates if each.name == DEFAULT_TEMPLATES[kind])
+        elif len(templates) == 1:
+            template = templates[0]
+        else:
+            seen = "; ".join(f"{each.id} ({each.name}, {each.documents:,} documents)" for each in templates)
+            raise SettingsError(
+                f"Which template new {entity.name} get cannot be told: Passportal has"
+                f" {f'documents of the templates {seen}' if seen else f'no {kind} document yet'}.",
+                f"Set PASSPORTAL_TEMPLATES={kind}=ID"
+                + ("." if seen else f", or make one {kind} by hand in Passportal, from which the template is read."),
+            )
+        if template.documents and not self._fields_of(template.id):
+            listed = [each.document for each in self._memory.listed(kind).values() if each.readable]
+            self._read(entity, [each.id for each in listed if each.template_id == template.id][-5:])
+        return template
+
+    # Changing
+
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.update``."""
+        if entity.name not in self.can_write and not any(each.values or each.releases for each in writes):
+            return [Outcome(each.bms_id, done=True) for each in writes]
+        self._check_can_write(entity)
+        self._release(entity, [each for each in writes if each.releases != each.passportal_id])
+        outcomes: list[Outcome] = []
+        left = list(writes)
+        while left:
+            # Until one was seen to keep what it should, they go one by one: a wrong guess must not spoil many.
+            size = len(left) if self._keeps_fields else 1
+            outcomes += self._change(entity, left[:size])
+            left = left[size:]
+        return outcomes
+
+    def _release(self, entity: Entity, writes: Iterable[Write]) -> None:
+        """Take markers off the documents that are to lose theirs."""
+        released = [Write(each.bms_id, None, each.releases, releases=each.releases) for each in writes if each.releases]
+        for outcome in self._change(entity, released):
+            if not outcome.done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
+                raise ServiceError(
+                    f"The marker of BMS id {outcome.bms_id} could not be taken off: {outcome.detail}",
+                    "Nothing else of this batch was sent. Run again.",
+                )
+
+    def _change(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """Read, compare, write, read again; an error is raised when all that was sent has been looked at."""
+        changes = self._at_once(lambda each: self._prepared(entity, each), writes)
+        sent = [each for each in changes if each.item is not None]
+        if self._dialect.update == "batch":
+            self._put_batch(sent)
+        else:
+            for _ in self._at_once(self._put, sent):
+                pass
+        for _ in self._at_once(lambda each: self._verify(entity, each), sent):
+            pass
+        for each in sent:
+            if each.error is not None:
+                raise each.error
+        return [Outcome(each.write.bms_id, not each.refused, each.refused) for each in changes]
+
+    def _prepared(self, entity: Entity, write: Write) -> _Change:
+        change = _Change(write)
+        read = self._client.document(write.passportal_id) if write.passportal_id else None
+        if read is None:
+            change.refused = _GONE
+            return change
+        before = self._decoded(entity, read)
+        change.refused = _why_not_changed(entity, write, before)
+        if change.refused:
+            return change
+        labels = {*before.values, *self._fields_of(before.template_id)}
+        values = {
+            entity.labels[column]: text
+            for column, text in write.values.items()
+            if column != "name" and entity.labels[column] in labels
+        }
+        title = write.values.get("name") or before.title
+        if title != before.title and encoding.NAME in labels:
+            values[encoding.NAME] = title
+        after = encoding.with_values(before, title, values)
+        after = encoding.marked(after, write.marker, labels, self._dialect)
+        change.before, change.after = read.document, after
+        if after != before:
+            change.item = encoding.merged(read.document, after, self._dialect)
+            change.ours = {label for label in after.values if after.values[label] != before.values.get(label)}
+        return change
+
+    def _put(self, change: _Change) -> None:
+        try:
+            self._client.update(change.after.id, change.item)
+        except LoginRefused as error:
+            change.error = error
+        except RequestRefused as refusal:
+            change.refused = refusal.message
+        except ServiceError as error:
+            change.error = error
+
+    def _put_batch(self, changes: Sequence[_Change]) -> None:
+        """One call for all; where that is refused, one for each: only one may be wrong."""
+        if not changes:
+            return
+        try:
+            self._client.update(None, encoding.batch([each.item or {} for each in changes], self._dialect))
+        except LoginRefused:
+            raise
+        except RequestRefused as refusal:
+            if len(changes) == 1:
+                changes[0].refused = refusal.message
+                return
+            for each in changes:
+                self._put_batch([each])
+        except ServiceError as error:
+            for each in changes:
+                each.error = error
+
+    def _verify(self, entity: Entity, change: _Change) -> None:
+        """See whether the document is as it should be, whatever was answered to the write."""
+        if change.error is not None and not isinstance(change.error, _LOST):
+            return
+        missing: list[str] = []
+        for seconds in (0.0, *(() if change.refused or change.error else LOOK_AGAIN_AFTER)):
+            if seconds:
+                self._sleep(seconds)
+            read = self._client.document(change.after.id)
+            if read is None:
+                missing = [encoding.NAME]
+                continue
+            names = {key: label for label, key in change.after.keys.items()}
+            if spoilt := encoding.lost(change.before, read.document, change.ours, names):
+                change.error = _spoilt(change.after.id, spoilt)
+                return
+            missing = _missing(change, self._decoded(entity, read))
+            if not missing:
+                change.refused, change.error = "", None
+                self._keeps_fields = True
+                return
+        if missing == ["customId"] and not change.refused and not change.error:
+            change.error = _ignores_custom_id(change.after.id)
+        elif not change.refused and not change.error:
+            change.refused = f"Passportal accepted the change and does not show it: {', '.join(missing)}"
+
+    def _check_can_write(self, entity: Entity) -> None:
+        if entity.name not in self.can_write:
+            raise AssertionError(f"no call of the Documents API writes {entity.name}")
+
+    def _at_once(self, call: Callable[[_T], _R], each: Iterable[_T]) -> list[_R]:
+        """What ``call`` returns for each, in order, several at once; an error is raised when all have ended."""
+        with ThreadPoolExecutor(self._connections) as pool:
+            return list(pool.map(call, each))
+
+
+_OTHER_MARKER = "it bears the marker of BMS id"
+
+
+@dataclass(frozen=True)
+class _New:
+    """A document to create, as it is sent."""
+
+    write: Write
+    item: dict[str, Any]
+
+
+@dataclass
+class _Change:
+    """A write on its way: the document as it was read, as it shall be and as it is sent, and what came of it.
+
+    ``refused``: why it was, empty if it was not. ``item``: None where nothing has to be sent.
+    """
+
+    write: Write
+    before: Row = field(default_factory=dict)
+    after: Document = field(default_factory=lambda: Document("", None, "", "", ""))
+    item: dict[str, Any] | None = None
+    ours: set[str] = field(default_factory=set)
+    refused: str = ""
+    error: ServiceError | SettingsError | None = None
+
+
+def _listed(row: Row) -> Listed:
+    readable = row.get("accessible") is not False
+    return Listed(encoding.decoded(row), str(row.get("templateName") or ""), readable)
+
+
+def _is_settled(last_modified: str, read_at: float) -> bool:
+    """Whether a document read then shows every change of the second in which it was last modified."""
+    try:
+        modified = datetime.fromisoformat(last_modified)
+    except ValueError:
+        return False
+    modified = modified if modified.tzinfo else modified.replace(tzinfo=UTC)
+    return read_at - modified.timestamp() > UNSETTLED_SECONDS
+
+
+def _why_not_new(write: Write) -> str:
+    if not write.values.get("name"):
+        return "a record needs a title"
+    return "" if write.client_id else f"Passportal has no client {write.client_id}"
+
+
+def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
+    """Why a document may not be changed: it is another record's, or no longer what the plan saw. Empty if it may."""
+    if found.marker not in (None, write.bms_id, write.replaces):
+        return f"{_OTHER_MARKER} {found.marker}"
+    now = found.fields
+    labels = entity.labels
+    moved = [
+        labels[each]
+        for each, text in write.before.items()
+        if _plain(found.title if each == "name" else now.get(labels[each])) != _plain(text)
+    ]
+    return f"stale: changed meanwhile: {', '.join(moved)}" if moved else ""
+
+
+def _missing(change: _Change, found: Document) -> list[str]:
+    """What of a change a document does not show."""
+    after = change.after
+    missing = [each for each in sorted(change.ours) if _plain(found.values.get(each)) != _plain(after.values[each])]
+    missing += ["title"] if _plain(found.title) != _plain(after.title) else []
+    return missing + (["customId"] if found.custom_id != after.custom_id else [])
+
+
+def _plain(text: str | None) -> str:
+    """``text`` as a snapshot shows it: without blanks around it, a blank one as none, and any line end as one."""
+    return (text or "").replace("\r\n", "\n").strip()
+
+
+def _ignores_custom_id(document_id: str) -> SettingsError:
+    return SettingsError(
+        f"Passportal does not keep the customId that it is sent; document {document_id} bears no marker.",
+        "Set PASSPORTAL_MARKER=notes and sync again: the document is found by its name. Nothing is sent twice.",
+    )
+
+
+def _spoilt(document_id: str, labels: Sequence[str]) -> ServiceError:
+    return ServiceError(
+        f"Passportal dropped what was sent back to it: {', '.join(labels)} of document {document_id}.",
+        "Nothing else was written. Restore the document from its versions in Passportal, and compare PASSPORTAL_VALUES"
+        " with the tenant's swagger page.",
+    )
+
+
+def _chosen_templates(text: str) -> dict[str, str]:
+    """``asset=79,contact=5000`` as type → id. Raises ``SettingsError``."""
+    chosen: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        kind, _, template = (each.strip() for each in part.partition("="))
+        number = template.removeprefix("tpl-")
+        if kind not in DEFAULT_TEMPLATES or not (number.isascii() and number.isdigit()):
+            raise SettingsError(
+                f"PASSPORTAL_TEMPLATES has {part!r}, which names no template.",
+                f"Write it as asset=79,contact=5000; the types are {', '.join(DEFAULT_TEMPLATES)}.",
+            )
+        chosen[kind] = number
+    return chosen

@@ -1,0 +1,471 @@
+"""Talking to Passportal's Documents API v2: sign in, lists, one document, writes. Knows nothing of entities.
+
+Facts: an access key is exchanged for a token, which goes into ``x-access-token`` [D][C]; lists end with an empty or
+null page and have no total [C]; ``success`` is a boolean or a text [D]; a failure can come as HTTP 200 [C]. So only
+``success`` being true is success, and nothing that cannot be read is ever taken for "no documents".
+
+Reads are tried again where that may help. A write is sent once: whoever sent it looks whether it took effect. Only
+where the service says that it did nothing (a token that it does not accept any more, HTTP 429) is it sent again.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+from bms_pipeline.errors import (
+    AccessRefused,
+    AnswerUnreadable,
+    LoginRefused,
+    PipelineError,
+    RequestRefused,
+    ServiceUnreachable,
+    SettingsError,
+)
+from bms_pipeline.http import Answer, Retries, Service, checked_address, printable
+from bms_pipeline.passportal.documents_encoding import decoded_name
+from bms_pipeline.settings import Settings
+
+TOKEN = "/api/v2/auth/client_token"  # noqa: S105  # a path
+DOCUMENTS = "/api/v2/documents"
+OTHER_LIST = f"{DOCUMENTS}/all"
+"""Where documents are listed if not at ``DOCUMENTS`` [C][L]."""
+CLIENTS = f"{DOCUMENTS}/clients"
+PAGE_SIZE = 500
+"""Rows to ask for; a service that gives fewer is read on nevertheless."""
+LAST_PAGE = 9999
+"""The highest ``pageNum`` [D]."""
+MARGIN_SECONDS = 60.0
+"""A token is replaced this long before it expires (or a quarter of its life, if that is less)."""
+LONGEST_LIFE_SECONDS = 30 * 86400.0
+KEY_UNKNOWN, HASH_WRONG, TOKEN_INVALID = 1000, 1001, 1006
+"""Codes: key verification failed [D]; the hash does not verify [G], where that has a code of its own; no token [D]."""
+
+Row = dict[str, Any]
+"""A row of a list or a document, as it came."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A document as it came, and when the service sent it (its own clock, seconds since the epoch)."""
+
+    document: Row
+    at: float
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a key opens: the address, how many clients it sees, and whether there are documents."""
+
+    url: str
+    clients: int
+    has_documents: bool
+
+
+class DocumentsClient:
+    """A signed-in key of one Passportal; signs in on first use. Safe to share between ``connections`` threads.
+
+    Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused``, ``RequestRefused``,
+    ``AnswerUnreadable``, ``CertificateRefused``, ``RedirectRefused`` or ``ServiceUnreachable``. ``clock`` and ``sleep``
+    are for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        deadline_seconds: float = 60.0,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._retries = Retries(sleep=sleep, clock=clock)
+        self._service = Service(
+            base_address(settings),
+            name="Passportal",
+            ca_file=settings.passportal_ca_file,
+            private_host=settings.passportal_private_host,
+            connections=settings.passportal_connections,
+            deadline_seconds=deadline_seconds,
+            retries=self._retries,
+        )
+        self._lock = Lock()
+        self._token: _Token | None = None
+        self._list_path = DOCUMENTS
+
+    def __repr__(self) -> str:
+        return f"DocumentsClient({self._service.base_url})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._service.close()
+
+    def check(self) -> Access:
+        """Test the connection: sign in, and see what the key opens.
+
+        Raises ``LoginRefused`` for a wrong key or secret, ``AccessRefused`` where the key's user has no Documentation
+        Manager or sees no client, or not one of those that the settings expect.
+        """
+        try:
+            rows = next(self.pages(None, page_size=1))
+        except AccessRefused as refusal:
+            raise AccessRefused(
+                f"The key is right, and its user has no access to Documentation Manager. {refusal.message}",
+                "In Passportal, give the user that the key belongs to access to Documentation Manager.",
+            ) from None
+        clients = self.clients()
+        if not clients:
+            raise AccessRefused(
+                "The key is right, and its user has access to no client.",
+                "In Passportal, give the user that the key belongs to access to the clients that are to be synced.",
+            )
+        wanted = [each.strip() for each in self._settings.passportal_expected_clients.split(";") if each.strip()]
+        missing = [each for each in wanted if each not in clients and each not in clients.values()]
+        if missing:
+            raise AccessRefused(
+                f"The key is right, and its user has no access to {len(missing)} of the clients in"
+                f" PASSPORTAL_EXPECTED_CLIENTS: {printable('; '.join(missing), 300)}.",
+                "In Passportal, give the user access to them, or correct the setting.",
+            )
+        return Access(self._service.base_url, len(clients), bool(rows))
+
+    def pages(
+        self, kind: str | None, *, client_id: str | None = None, newest_first: bool = False, page_size: int = PAGE_SIZE
+    ) -> Iterator[list[Row]]:
+        """The documents of one type, page by page in the order of their ids; the last page is empty."""
+        params = {"orderBy": "id", "orderDir": "desc" if newest_first else "asc"}
+        params |= {"type": kind} if kind else {}
+        params |= {"clientId": client_id} if client_id else {}
+        return self._pages(self._documents_page, params, page_size, f"the {kind or 'document'}s")
+
+    def clients(self) -> dict[str, str]:
+        """Every client that the key sees: id → name."""
+        pages = self._pages(lambda params, what: self._get(CLIENTS, params, what), {}, PAGE_SIZE, "the clients")
+        return {str(row["id"]): decoded_name(str(row.get("name") or "")) for page in pages for row in page}
+
+    def document(self, document_id: str) -> Read | None:
+        """One document with its ``details``; None where there is none for this key (403 "not found.", 404 or 400)."""
+        what = f"document {document_id}"
+        try:
+            body, at = self._asked(lambda headers: self._read(f"{DOCUMENTS}/{document_id}", None, headers), what)
+        except _Refused as refused:
+            said = refused.message.lower()
+            if refused.status == 404 or "not found" in said or "invalid id" in said:
+                return None
+            raise refused.error(what) from None
+        found = _document_in(body)
+        if found is None or not isinstance(found.get("details") or {}, dict):
+            raise _unreadable(f"{what} with JSON that is no document whose fields have names")
+        return Read(found, at)
+
+    def create(self, body: object) -> None:
+        """POST a batch. Raises ``RequestRefused`` when it is refused; after another error it may have taken effect."""
+        self._write(self._service.post_json, DOCUMENTS, body, "the new documents")
+
+    def update(self, document_id: str | None, body: object) -> None:
+        """PUT one document, or a batch where ``document_id`` is None; raises as ``create``."""
+        path = f"{DOCUMENTS}/{document_id}" if document_id else DOCUMENTS
+        self._write(self._service.put_json, path, body, f"the change of document {document_id or 'batches'}")
+
+    def _write(self, send: Callable[..., Answer], path: str, body: object, what: str) -> None:
+        for tried in range(1, self._retries.tries + 1):
+            try:
+                self._asked(lambda headers: send(path, body, headers=headers), what)
+            except _Refused as refused:
+                if refused.status == 429 and tried < self._retries.tries:
+                    self._retries.sleep(self._retries.wait(tried, refused.retry_after))
+                    continue
+                raise refused.error(what) from None
+            return
+
+    def _pages(
+        self,
+        page: Callable[[Mapping[str, str], str], tuple[Row, float]],
+        params: Mapping[str, str],
+        page_size: int,
+        of: str,
+    ) -> Iterator[list[Row]]:
+        before: list[Any] | None = None
+        for number in range(1, LAST_PAGE + 1):
+            what = f"page {number} of {of}"
+            try:
+                body, _ = page({**params, "resultsPerPage": str(page_size), "pageNum": str(number)}, what)
+            except _Refused as refused:
+                raise refused.error(what) from None
+            rows = _rows(body, what)
+            ids = [each["id"] for each in rows]
+            if ids and ids == before:
+                raise _unreadable(f"{what} with the page before it once more")
+            before = ids
+            yield rows
+            if not rows:
+                return
+        raise _unreadable(f"{LAST_PAGE} pages of {of} and no end")
+
+    def _documents_page(self, params: Mapping[str, str], what: str) -> tuple[Row, float]:
+        try:
+            return self._get(self._list_path, params, what)
+        except _Refused as refused:
+            if refused.status not in {404, 405} or params["pageNum"] != "1" or self._list_path == OTHER_LIST:
+                raise
+        answer = self._get(OTHER_LIST, params, what)
+        self._list_path = OTHER_LIST
+        return answer
+
+    def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[Row, float]:
+        return self._asked(lambda headers: self._read(path, params, headers), what)
+
+    def _read(self, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str]) -> Answer:
+        return self._service.get(path, params=params, headers=headers, whole=_looks_whole)
+
+    def _asked(self, send: Callable[[Mapping[str, str]], Answer], what: str) -> tuple[Row, float]:
+        """The envelope of a successful answer and the service's time; signs in again once if the token is refused.
+
+        Raises ``_Refused`` where the service says no.
+        """
+        token = self._signed_in(None)
+        try:
+            return self._answered(send, token, what)
+        except _Refused as refused:
+            if refused.status != 401 and refused.code != TOKEN_INVALID:
+                raise
+        return self._answered(send, self._signed_in(token), what)
+
+    def _answered(self, send: Callable[[Mapping[str, str]], Answer], token: str, what: str) -> tuple[Row, float]:
+        answer = send({"x-access-token": token})
+        try:
+            return _opened(answer, what), _service_time(answer, self._clock())
+        except _Refused as refused:
+            refused.message = self._redacted(refused.message, token)
+            raise
+
+    def _signed_in(self, rejected: str | None) -> str:
+        """A token that should be valid and is not ``rejected``; only one thread signs in for all."""
+        with self._lock:
+            token = self._token
+            if token is None or token.text == rejected or self._clock() >= token.renew_at:
+                self._token = token = self._sign_in()
+            return token.text
+
+    def _sign_in(self) -> _Token:
+        """Exchange the key for a token; tried again where that may help, because it changes nothing."""
+        settings = self._settings
+        key, secret = settings.passportal_key_id.strip(), settings.passportal_secret.get_secret_value()
+        missing = [
+            name for name, value in (("PASSPORTAL_KEY_ID", key), ("PASSPORTAL_SECRET", secret)) if not value.strip()
+        ]
+        if missing:
+            raise SettingsError(f"{' and '.join(missing)} not set.", "Set it in the environment or in .env.")
+        if not all("!" <= each <= "~" for each in key):
+            raise SettingsError("PASSPORTAL_KEY_ID is no access key ID.", "Copy it anew from Settings > API Keys.")
+        content = secrets.token_hex(16)
+        headers = {"x-key": key, "x-hash": hmac.new(secret.encode(), content.encode(), hashlib.sha256).hexdigest()}
+        for tried in range(1, self._retries.tries + 1):
+            try:
+                answer = self._service.post_json(TOKEN, {"scope": "docs_api", "content": content}, headers=headers)
+            except ServiceUnreachable:
+                if tried == self._retries.tries:
+                    raise
+                self._retries.sleep(self._retries.wait(tried, None))
+            else:
+                break
+        try:
+            return self._token_in(answer)
+        except _Refused as refused:
+            why, code, status = self._redacted(refused.message, headers["x-hash"]), refused.code, refused.status
+        if status == 404 or (status != 401 and code is None and status != 200):
+            raise self._wrong_host(f"HTTP {status}")
+        raise _login_refused(why, code)
+
+    def _token_in(self, answer: Answer) -> _Token:
+        what = "the sign-in"
+        try:
+            body = _opened(answer, what)
+        except AnswerUnreadable as error:
+            raise self._wrong_host(error.message.partition(f"{what} with ")[2] or "something else") from None
+        text = body.get("access_token")
+        if not isinstance(text, str) or not text or not all("!" <= each <= "~" for each in text):
+            raise _unreadable(f"{what} and sent no usable token")
+        now = self._clock()
+        try:
+            life = float(body.get("expiry_time") or "") - _service_time(answer, now)  # Unix time, number or text
+        except (ValueError, TypeError, OverflowError):
+            life = 0.0
+        known = 0 < life < LONGEST_LIFE_SECONDS
+        return _Token(text, now + life - min(MARGIN_SECONDS, life / 4) if known else float("inf"))
+
+    def _wrong_host(self, found: str) -> AnswerUnreadable:
+        return AnswerUnreadable(
+            f"{self._service.base_url} answered the sign-in with {found.rstrip('.')}: it is not Passportal's API.",
+            "Check PASSPORTAL_URL: https://us-clover.passportalmsp.com (or ca, uk, de, au), or your own subdomain.",
+        )
+
+    def _redacted(self, message: str, *more: str) -> str:
+        for secret in (self._settings.passportal_secret.get_secret_value(), *more):
+            message = message.replace(secret, "***") if secret else message
+        return message
+
+
+@dataclass(frozen=True)
+class _Token:
+    """``renew_at``: seconds since the epoch by our clock; never where the expiry is not known."""
+
+    text: str = field(repr=False)
+    renew_at: float
+
+
+class _Refused(Exception):
+    """The service says no. Internal: becomes the error that fits the call."""
+
+    def __init__(self, status: int, code: int | None, message: str, retry_after: str | None) -> None:
+        super().__init__()
+        self.args = ()  # what a service says may quote what it was sent
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+    def error(self, what: str) -> PipelineError:
+        reason = self.message.rstrip(". ") or "no reason given"
+        number = f" ({self.code})" if self.code is not None else f" (HTTP {self.status})"
+        said = f"Passportal refused {what}: {reason}{number}."
+        if self.status == 429:
+            busy = ServiceUnreachable(said, "It is asked too much of. Run again later; it continues where it stopped.")
+            busy.status = 429
+            return busy
+        if self.status == 401 or self.code == TOKEN_INVALID:
+            return AccessRefused(said, "It refuses a token that it just gave. Check that the key is still active.")
+        if self.status == 403:
+            return AccessRefused(said, "In Passportal, give the user that the key belongs to access to it.")
+        return RequestRefused(said, "If the reason does not say what to do, compare with the tenant's swagger page.")
+
+
+def base_address(settings: Settings) -> str:
+    """Scheme and host of ``PASSPORTAL_URL``, which people copy with whatever page was open.
+
+    Raises ``SettingsError`` where it is no address that may be used.
+    """
+    text = settings.passportal_url.strip()
+    if not text:
+        raise SettingsError(
+            "PASSPORTAL_URL is not set.",
+            "Set it to the address of your Passportal, https://us-clover.passportalmsp.com.",
+        )
+    text = text if "://" in text else f"https://{text}"
+    parts = checked_address(
+        text.partition("?")[0].partition("#")[0], name="passportal", private_host=settings.passportal_private_host
+    )
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
+
+
+def is_success(value: object) -> bool:
+    """Whether ``success`` of an envelope says so: as a boolean or as a text [D]."""
+    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
+
+
+def _opened(answer: Answer, what: str) -> Row:
+    """The envelope of ``answer``. Raises ``_Refused`` when it says no, ``AnswerUnreadable`` when it says neither."""
+    try:
+        body = json.loads(answer.body, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        body = None
+    said = body if isinstance(body, dict) else {}
+    if 200 <= answer.status < 300 and is_success(said.get("success")):
+        return said
+    if answer.status >= 400 or ("success" in said and said["success"] is not None):
+        message, code, status = said.get("message"), str(said.get("code", "")), said.get("status")
+        raise _Refused(
+            status if answer.status < 400 and type(status) is int else answer.status,
+            int(code) if code.isdecimal() and len(code) < 9 else None,
+            printable(message, 300) if isinstance(message, str) else "",
+            answer.headers.get("Retry-After"),
+        )
+    raise _unreadable(f"{what} with {_kind(answer.body, is_json=body is not None)} instead of an answer of its API")
+
+
+def _kind(body: bytes, *, is_json: bool) -> str:
+    start = body[:2000].lstrip().lower()
+    if not start:
+        return "an empty body"
+    if start.startswith(b"<"):
+        return "an HTML page"
+    return "JSON that says neither success nor failure" if is_json else "something that is not valid JSON"
+
+
+def _unreadable(what: str) -> AnswerUnreadable:
+    return AnswerUnreadable(
+        f"Passportal answered {what}.",
+        "If it is a login or maintenance page, wait or check PASSPORTAL_URL; then run again: it continues where it"
+        " stopped.",
+    )
+
+
+def _rows(body: Row, what: str) -> list[Row]:
+    """The rows of a page; only an array, or a null that is there, is ever one without any [C]."""
+    rows = body.get("results", body)
+    if rows is None:
+        return []
+    if not isinstance(rows, list) or not all(isinstance(each, dict) and "id" in each for each in rows):
+        raise _unreadable(f"{what} with JSON that is no list of documents")
+    return rows
+
+
+def _document_in(body: Row) -> Row | None:
+    """The document in an envelope, whose place in it is unknown [G]: below one of these keys, or beside ``success``."""
+    for key in ("results", "result", "document", "data"):
+        found = body.get(key)
+        found = found[0] if isinstance(found, list) and len(found) == 1 else found
+        if isinstance(found, dict):
+            return found if "id" in found or "details" in found else None
+    found = {key: value for key, value in body.items() if key not in {"success", "message", "code", "status"}}
+    return found if "id" in found or "details" in found else None
+
+
+def _login_refused(why: str, code: int | None) -> LoginRefused:
+    """The error for a refused key, telling apart what the service tells apart."""
+    what = f"Passportal refused the key: {why.rstrip('. ') or 'it does not say why'}" + (f" ({code})." if code else ".")
+    if code == HASH_WRONG:
+        return LoginRefused(
+            what, "The secret is wrong. Set PASSPORTAL_SECRET, or make a new key in Settings > API Keys."
+        )
+    return LoginRefused(
+        what,
+        "Check PASSPORTAL_KEY_ID first: there is no such key, or it is not active. If it is right, PASSPORTAL_SECRET is"
+        " wrong: some tenants answer the same to both. Both come from Settings > API Keys.",
+    )
+
+
+def _service_time(answer: Answer, otherwise: float) -> float:
+    try:
+        return email.utils.parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (ValueError, TypeError):
+        return otherwise
+
+
+def _looks_whole(body: bytes) -> bool:
+    """Whether a JSON object that begins also ends; anything else is judged by its reader."""
+    start, end = body[:100].lstrip(b"\xef\xbb\xbf \t\r\n"), body[-100:].rstrip()
+    return not start.startswith(b"{") or end.endswith(b"}")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(text)

@@ -1,0 +1,75 @@
+"""Snapshots of records that are not documents: the rows that were read, and the users of an exported file."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from bms_pipeline.entities import Entity
+from bms_pipeline.errors import SettingsError
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import connect
+
+USER_ID = "Passportal ID"
+_USER_COLUMNS = {"first_name": "First Name", "last_name": "Last Name", "email": "Email"}
+
+
+def write(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) -> None:
+    """Write rows (column → text) to the Parquet ``file``; see ``Target.snapshot``. What a row lacks is NULL."""
+    found = list(rows)
+    texts = ("passportal_id", "client_id", *entity.columns)
+    columns = ", ".join(f"unnest($c{number}::VARCHAR[]) AS {each}" for number, each in enumerate(texts))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(connect(Path(":memory:"))) as connection:
+        connection.execute(
+            f"COPY (SELECT *, NULL::BIGINT AS bms_id, NULL::VARCHAR AS last_modified FROM (SELECT {columns}))"
+            f" TO {sql.quoted(str(file))} (FORMAT parquet)",
+            {f"c{number}": [each.get(column) for each in found] for number, column in enumerate(texts)},
+        )
+
+
+def users_in(file: Path) -> list[dict[str, str | None]]:
+    """The users of a CSV file that was exported from Passportal; its columns are told by their headers.
+
+    Raises ``SettingsError`` saying what is wrong where.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return _users(file, csv.reader(lines, strict=True))
+    except OSError as error:
+        raise _wrong(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise _wrong(file, f"is not UTF-8 text (byte {error.start:,})") from None
+    except csv.Error as error:
+        raise _wrong(file, f"is no CSV file: {error}") from None
+
+
+def _users(file: Path, lines: Iterable[list[str]]) -> list[dict[str, str | None]]:
+    reader = iter(lines)
+    header = [each.strip() for each in next(reader, [])]
+    missing = [each for each in (USER_ID, *_USER_COLUMNS.values()) if header.count(each) != 1]
+    if missing:
+        raise _wrong(file, f"has no column {', '.join(map(repr, missing))} in its first line, or has it twice")
+    users: dict[str, dict[str, str | None]] = {}
+    for number, cells in enumerate(reader, 2):
+        if not any(each.strip() for each in cells):
+            continue
+        if len(cells) != len(header):
+            raise _wrong(file, f"has {len(cells)} cells in row {number} instead of {len(header)}")
+        row = dict(zip(header, cells, strict=True))
+        user_id = row[USER_ID].strip()
+        if not user_id or user_id in users:
+            raise _wrong(file, f"has {'a user twice' if user_id else 'no Passportal ID'} in row {number}")
+        values: dict[str, str | None] = {column: row[name].strip() or None for column, name in _USER_COLUMNS.items()}
+        name = " ".join(each for each in (values["first_name"], values["last_name"]) if each)
+        users[user_id] = {"passportal_id": user_id, "name": name, **values}
+    return list(users.values())
+
+
+def _wrong(file: Path, what: str) -> SettingsError:
+    return SettingsError(
+        f"PASSPORTAL_USERS_FILE ({file}) {what}.",
+        "Export the users anew in Passportal (Settings > Import / Export) and name that file.",
+    )

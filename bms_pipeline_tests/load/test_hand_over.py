@@ -1,0 +1,333 @@
+"""A Passportal that creates no clients and no users: they go into files that a person imports, each record once."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bms_pipeline import reports, review, sync
+from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
+from bms_pipeline.errors import DecisionRefused, SettingsError
+from bms_pipeline.load import hand_over
+from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.warehouse.connection import connect, now
+from bms_pipeline_tests.building import (
+    CREATE_ALL,
+    World,
+    account,
+    asset,
+    contact,
+    employee,
+    in_passportal,
+    location,
+    opened_world,
+)  # fmt: skip
+from bms_pipeline_tests.load.disturbing import Passing
+
+DOCUMENTS = {"assets", "contacts", "locations"}
+
+
+class DocumentsOnly(Passing):
+    """Passportal as its API shows it: it writes documents, and lists no users unless told."""
+
+    def __init__(self, world: World, *, lists_users: bool = True) -> None:
+        super().__init__(world.passportal)
+        self.can_write = frozenset(DOCUMENTS)
+        self.can_list = frozenset(each.name for each in ENTITIES if lists_users or each.name != "users")
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.create``."""
+        assert entity.name in DOCUMENTS
+        return super().create(entity, writes)
+
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+        """See ``Target.update``."""
+        assert entity.name in DOCUMENTS
+        return super().update(entity, writes)
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Client Acme and user Ann are there; client Beta and user Bob are new, with something inside each client."""
+    with opened_world(tmp_path) as world:
+        world.accounts = [account(1, "Acme"), account(2, "Beta")]
+        world.employees = [employee(1, "Ann", "Lee"), employee(2, "Bob", "Ray", emailAddress="bob@msp.example")]
+        world.contacts = [contact(1, 1, "Cid", "One"), contact(2, 2, "Dot", "Two")]
+        world.assets = [asset(1, 1, "PC-1"), asset(2, 2, "PC-2")]
+        world.passportal_holds(clients=[in_passportal("C1", "ACME")], users=[in_passportal("U1", "Ann Lee")])
+        yield world
+
+
+def files(world: World) -> dict[str, list[list[str]]]:
+    """Entity → the rows of all its files, without their headings."""
+    found: dict[str, list[list[str]]] = {}
+    for file in sorted(world.settings.import_folder.glob("*.csv")):
+        rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
+        found.setdefault(file.name.partition("-")[0], []).extend(rows[1:])
+    return found
+
+
+def import_by_hand(world: World) -> None:
+    """A person imports every file and deletes it; Passportal gives ids and looks at nothing that is there."""
+    for file in sorted(world.settings.import_folder.glob("*.csv")):
+        number = len(world.content())
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        if file.name.startswith("clients"):
+            names = [each["Client Name"] for each in rows]
+        else:
+            names = [f"{each['First Name']} {each['Last Name']}" for each in rows]
+        entity = file.name.partition("-")[0]
+        world.passportal_holds(
+            **{entity: [in_passportal(f"imported-{number + n}", name) for n, name in enumerate(names)]}
+        )
+        file.unlink()
+
+
+def test_new_clients_and_users_go_into_a_file_and_the_next_sync_adopts_them(world: World) -> None:
+    target = DocumentsOnly(world)
+    counts = world.cycle(CREATE_ALL, target)
+    assert files(world) == {
+        "clients": [["", "Beta", "", ""]], "users": [["", "Ray", "Bob", "bob@msp.example", ""]],
+    }  # fmt: skip
+    assert (counts["clients"]["adopted"], counts["clients"]["unmatched"], counts["clients"]["pending"]) == (1, 1, 0)
+    assert world.decisions("contacts")[2] == ("blocked", "client_not_in_passportal", None)
+    assert world.titles("contact") == ["Cid One"], "what is inside Acme does not wait"
+
+    import_by_hand(world)
+    world.cycle(CREATE_ALL, target)
+    assert world.titles("client") == ["ACME", "Beta"]
+    assert world.titles("contact") == ["Cid One", "Dot Two"]
+    assert world.titles("asset") == ["PC-1", "PC-2"]
+    assert {each["state"] for each in reports.hand_overs(world.warehouse)} == {"adopted"}
+    assert world.plan(CREATE_ALL, target).operations == 0
+
+
+def test_while_an_import_is_waited_for_nothing_is_planned_or_handed_over_twice(world: World) -> None:
+    target = DocumentsOnly(world)
+    world.cycle(CREATE_ALL, target)
+    before = files(world)
+    for _ in range(2):
+        plan = world.plan(CREATE_ALL, target)
+        assert plan.operations == 0
+        assert world.operations("clients")[2][:2] == ("skip", "handed_over")
+        world.finish(target)
+    assert files(world) == before
+    assert not sync.is_anything_new(world.warehouse)
+
+
+def test_the_initial_sync_ends_although_an_import_is_waited_for(world: World) -> None:
+    world.cycle(CREATE_ALL, DocumentsOnly(world))
+    assert reports.status(world.settings, world.warehouse)["initial_sync_finished"]
+    assert reports.status(world.settings, world.warehouse)["hand_overs"] == {
+        "waiting": 2, "overdue": 0, "folder": str(world.settings.import_folder),
+    }  # fmt: skip
+
+
+def test_what_cannot_be_written_is_never_updated(world: World) -> None:
+    target = DocumentsOnly(world)
+    world.cycle(CREATE_ALL, target)
+    world.accounts[0] = account(1, "Acme International")
+    assert world.plan(CREATE_ALL, target).operations == 0
+    assert world.operations("clients")[1].kept == {"name": ("Acme International", "ACME")}
+
+
+def test_users_that_are_not_listed_are_left_alone(world: World) -> None:
+    """Any of them may be there already: handing it over would make it a second time."""
+    world.cycle(CREATE_ALL, DocumentsOnly(world, lists_users=False))
+    assert set(world.decisions("users").values()) == {("blocked", "not_listed_in_passportal", None)}
+    assert "users" not in files(world)
+
+
+def test_one_client_is_excluded_after_its_hand_over(world: World) -> None:
+    target = DocumentsOnly(world)
+    world.cycle(CREATE_ALL, target)
+    world.exclude("clients", 2)
+    assert world.plan(CREATE_ALL, target).operations == 0
+    assert [each["state"] for each in reports.hand_overs(world.warehouse) if each["entity"] == "clients"] == [
+        "excluded"
+    ]
+
+
+def test_a_name_that_looks_like_a_formula_is_none_in_the_file(world: World) -> None:
+    world.accounts = [account(2, '=HYPERLINK("http://evil.example")')]
+    phone = [location(1, "HQ", isMain=True, addresses=[{"phone": "+1 555 0100", "isMain": True}])]
+    world.accounts.append(account(3, "Gamma", *phone))
+    world.cycle(CREATE_ALL, DocumentsOnly(world))
+    assert files(world)["clients"] == [
+        ["", "'=HYPERLINK(\"http://evil.example\")", "", ""], ["", "Gamma", "+1 555 0100", ""],
+    ]  # fmt: skip
+
+
+# The tenant's own columns
+
+
+def test_the_columns_are_those_of_the_tenants_file(world: World, tmp_path: Path) -> None:
+    headers = tmp_path / "downloaded.csv"
+    headers.write_text("\ufeffEmail,Client Name,Account Manager,Phone\r\n", encoding="utf-8")
+    world.settings.passportal_import_headers_clients = headers
+    world.cycle(CREATE_ALL, DocumentsOnly(world))
+    assert files(world)["clients"] == [["", "Beta", "", ""]]
+    (file,) = world.settings.import_folder.glob("clients-*.csv")
+    assert file.read_text(encoding="utf-8").splitlines()[0] == "Email,Client Name,Account Manager,Phone"
+
+
+@pytest.mark.parametrize("content", ["Phone,Email\r\n", "", None], ids=["no name", "empty", "not there"])
+def test_columns_without_a_name_are_refused_before_anything_is_noted(
+    world: World, tmp_path: Path, content: str | None
+) -> None:
+    headers = tmp_path / "downloaded.csv"
+    if content is not None:
+        headers.write_text(content, encoding="utf-8")
+    world.settings.passportal_import_headers_clients = headers
+    with pytest.raises(SettingsError, match="PASSPORTAL_IMPORT_HEADERS_CLIENTS"):
+        world.cycle(CREATE_ALL, DocumentsOnly(world))
+    assert world.query("SELECT count(*) FROM sync.hand_overs") == [(0,)]
+
+
+# A file that was lost
+
+
+def test_what_was_lost_is_handed_over_anew_and_nothing_else(world: World) -> None:
+    target = DocumentsOnly(world)
+    world.cycle(CREATE_ALL, target)
+    for file in world.settings.import_folder.iterdir():
+        file.unlink()
+    review.hand_over_again(world.warehouse, CLIENTS, [2], "a person")
+    world.cycle(CREATE_ALL, target)
+    assert files(world) == {"clients": [["", "Beta", "", ""]]}
+
+
+def test_what_passportal_lists_is_not_handed_over_again(world: World) -> None:
+    target = DocumentsOnly(world)
+    world.cycle(CREATE_ALL, target)
+    import_by_hand(world)
+    world.reconcile(CREATE_ALL, target)
+    with pytest.raises(DecisionRefused, match="client 2 is listed"):
+        review.hand_over_again(world.warehouse, CLIENTS, [2], "a person")
+    with pytest.raises(DecisionRefused, match="client 1 is not handed over"):
+        review.hand_over_again(world.warehouse, CLIENTS, [1], "a person")
+
+
+def test_a_file_that_nobody_imports_is_overdue(world: World) -> None:
+    world.cycle(CREATE_ALL, DocumentsOnly(world))
+    with world.warehouse.open() as connection:
+        later = hand_over.waiting(connection, ENTITIES, now() + timedelta(days=hand_over.OVERDUE_DAYS + 1))
+    assert [each["overdue"] for each in later] == [True, True]
+
+
+# Crashes, and a database that is lost
+
+
+@pytest.mark.parametrize(
+    ("step", "before"), [("write_files", True), ("_told", True), ("_write_csv", True), ("_write_csv", False),
+                         ("write_files", False)],
+    ids=["noted", "no file begun", "ids beside it", "written and not in place", "marked as written"],
+)  # fmt: skip
+def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(world: World, step: str, before: bool) -> None:
+    target = DocumentsOnly(world)
+    world.approve(world.plan(CREATE_ALL, target).hash, target)
+    with dying(step, before=before), pytest.raises(Died):
+        world.load(target)
+    world.cycle(CREATE_ALL, target)
+    assert files(world) == {
+        "clients": [["", "Beta", "", ""]], "users": [["", "Ray", "Bob", "bob@msp.example", ""]],
+    }  # fmt: skip
+    assert world.query("SELECT count(*) FROM sync.hand_overs WHERE written_at IS NULL") == [(0,)]
+
+
+@contextlib.contextmanager
+def dying(step: str, *, before: bool) -> Iterator[None]:
+    """The process dies before, or right after, a step of a hand-over."""
+    go = getattr(hand_over, step)
+
+    def dies(*arguments: object) -> None:
+        if not before:
+            go(*arguments)
+        raise Died
+
+    with mock.patch.object(hand_over, step, dies):
+        yield
+
+
+def test_with_the_database_lost_nothing_is_created_or_handed_over_again(world: World, tmp_path: Path) -> None:
+    target = DocumentsOnly(world)
+    world.cycle(CREATE_ALL, target)
+    import_by_hand(world)
+    world.cycle(CREATE_ALL, target)
+    with rebuilt(world, tmp_path / "rebuilt") as again:
+        plan = again.plan(CREATE_ALL, DocumentsOnly(again))
+        assert {each.operation for entity in BY_NAME for each in again.operations(entity).values()} == {"adopt"}
+        again.finish(DocumentsOnly(again))
+        assert plan.operations == 8
+        assert again.content() == world.content()
+        assert again.plan(CREATE_ALL, DocumentsOnly(again)).operations == 0
+
+
+def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(world: World, tmp_path: Path) -> None:
+    world.cycle(CREATE_ALL, DocumentsOnly(world))
+    before = files(world)
+    with rebuilt(world, tmp_path / "rebuilt") as again:
+        again.cycle(CREATE_ALL, DocumentsOnly(again))
+        assert files(again) == before
+        assert {each["state"] for each in reports.hand_overs(again.warehouse)} == {"handed over"}
+
+
+@contextlib.contextmanager
+def rebuilt(world: World, folder: Path) -> Iterator[World]:
+    """The same tenant and Passportal, and its import files, with a database that knows nothing."""
+    lists = {each: getattr(world, each) for each in ("accounts", "employees", "contacts", "assets")}
+    with opened_world(folder, **lists) as again:
+        with closing(connect(world.settings.passportal_file)) as held:
+            rows = held.execute("FROM records").fetchall()
+        with closing(connect(again.settings.passportal_file)) as held:
+            held.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        shutil.copytree(world.settings.import_folder, again.settings.import_folder)
+        yield again
+
+
+# Any history
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.sampled_from(["sync", "crash", "import", "new client"]), max_size=8))
+def test_whatever_happens_no_client_is_there_twice(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    """Each record is in at most one file ever, and the imported ones are adopted."""
+    with opened_world(tmp_path_factory.mktemp("any"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+        target = DocumentsOnly(world)
+        world.accounts = [account(1, "Client 1")]
+        for step in [*steps, "sync", "import", "sync"]:
+            _STEPS[step](world, target)
+        names = world.titles("client")
+        assert sorted(names) == sorted({f"Client {each['id']}" for each in world.accounts})
+        assert world.plan(CREATE_ALL, target).operations == 0
+
+
+def _crash(world: World, target: DocumentsOnly) -> None:
+    plan = world.plan(CREATE_ALL, target)
+    world.approve(plan.hash, target)
+    with dying("_write_csv", before=True), contextlib.suppress(Died):
+        world.load(target)
+
+
+_STEPS: dict[str, Callable[[World, DocumentsOnly], object]] = {
+    "sync": lambda world, target: world.cycle(CREATE_ALL, target),
+    "crash": _crash,
+    "import": lambda world, _: import_by_hand(world),
+    "new client": lambda world, _: world.accounts.append(
+        account(len(world.accounts) + 1, f"Client {len(world.accounts) + 1}")
+    ),
+}

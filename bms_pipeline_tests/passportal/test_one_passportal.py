@@ -1,0 +1,33 @@
+"""A home folder keeps to one Passportal: the ids that it holds mean other records in any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bms_pipeline import sync
+from bms_pipeline.entities import CLIENTS
+from bms_pipeline.errors import SettingsError
+from bms_pipeline_tests.building import new_warehouse
+from bms_pipeline_tests.passportal.conftest import Service
+
+
+def test_a_home_folder_keeps_to_the_passportal_that_it_read_first(service: Service, tmp_path: Path) -> None:
+    settings = service.settings()
+    warehouse = new_warehouse(settings.warehouse_file)
+    for _ in range(2):
+        assert sync.snapshot(settings, warehouse, sync.open_target(settings), CLIENTS) == 2
+    service.calls()
+    for other in ({"passportal_target": "embedded"}, {"passportal_url": service.url.replace("127.0.0.1", "localhost")}):
+        another = service.settings(**other)
+        for verb in (
+            lambda another=another: sync.snapshot(another, warehouse, sync.open_target(another), CLIENTS),
+            lambda another=another: sync.finish(another),
+            lambda another=another: list(sync.import_clients(another, [1])),
+        ):
+            with pytest.raises(SettingsError) as error:
+                verb()
+            assert sync.open_target(another).name in error.value.message
+            assert f"documents_api {service.url}" in error.value.message
+    assert service.calls() == {}
