@@ -301,12 +301,19 @@ def hand_overs(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    for row in rows:
-        row["state"] += " (overdue)" if row["overdue"] else ""
-        row["bms_id"] = str(row["bms_id"])
-    columns = ("entity", "bms_id", "name", "file", "handed_over_at", "state")
-    title = f"Handed over in files of {settings.import_folder}"
-    print_table(title, columns, [tuple(row[each] for each in columns) for row in rows], numbers=("bms_id",))
+    columns = ("entity", "bms_id", "name", "file", "since (UTC)", "state")
+    shown = [
+        (
+            each["entity"],
+            str(each["bms_id"]),
+            each["name"],
+            each["file"],
+            f"{each['handed_over_at']:%Y-%m-%d %H:%M}",
+            f"{each['state']}{' (overdue)' if each['overdue'] else ''}",
+        )
+        for each in rows
+    ]
+    print_table(f"Handed over in files of {settings.import_folder}", columns, shown, numbers=("bms_id",))
 
 
 @app.command("hand-over-again", rich_help_panel="Decide")

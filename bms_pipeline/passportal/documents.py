@@ -86,9 +86,10 @@ class DocumentsPassportal:
     def snapshot(self, entity: Entity, file: Path) -> None:
         """See ``Target.snapshot``."""
         if entity.name in self.can_write:
-            self._list_documents(entity)
-            self._read_details(entity)
-            self._memory.write_snapshot(entity, file)
+            with self._memory.opened():
+                self._list_documents(entity)
+                self._read_details(entity)
+                self._memory.write_snapshot(entity, file)
         elif entity.name == "clients":
             rows = [{"passportal_id": id_, "name": name} for id_, name in self._client.clients().items()]
             snapshots.write(entity, file, rows)
@@ -151,14 +152,15 @@ class DocumentsPassportal:
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
-        found = self._look(entity, writes)
-        for seconds in LOOK_AGAIN_AFTER:
-            missing = [each for each in writes if each.bms_id not in found]
-            if not missing:
-                break
-            self._sleep(seconds)
-            found |= self._look(entity, missing)
-        return found
+        with self._memory.opened():
+            found = self._look(entity, writes)
+            for seconds in LOOK_AGAIN_AFTER:
+                missing = [each for each in writes if each.bms_id not in found]
+                if not missing:
+                    break
+                self._sleep(seconds)
+                found |= self._look(entity, missing)
+            return found
 
     def _look(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """Look for these markers: among the newest documents first, then client by client, the newest first."""
@@ -197,6 +199,10 @@ class DocumentsPassportal:
     def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
         """See ``Target.create``."""
         self._check_can_write(entity)
+        with self._memory.opened():
+            return self._create(entity, writes)
+
+    def _create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
         self._release(entity, writes)
         refused = {each.bms_id: why for each in writes if (why := _why_not_new(each))}
         wanted = [each for each in writes if each.bms_id not in refused]
@@ -305,6 +311,10 @@ class DocumentsPassportal:
         if entity.name not in self.can_write and not any(each.values or each.releases for each in writes):
             return [Outcome(each.bms_id, done=True) for each in writes]
         self._check_can_write(entity)
+        with self._memory.opened():
+            return self._update(entity, writes)
+
+    def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
         self._release(entity, [each for each in writes if each.releases != each.passportal_id])
         outcomes: list[Outcome] = []
         left = list(writes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,17 +75,33 @@ class Template:
 
 
 class RememberedDocuments:
-    """The memory in ``file``; made when first used, opened for a moment at a time."""
+    """The memory in ``file``; made when first used, and used inside ``opened`` by one thread at a time."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._one_at_a_time = threading.Lock()
+        self._opened: list[duckdb.DuckDBPyConnection] = []
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the file open, also over calls: nobody else uses it, only one run works in a home folder."""
+        if self._opened:
+            yield
+            return
+        with reported(self._file):
+            make_whole(self._file, _fill)
+            connection = connect(self._file)
+        self._opened.append(connection)
+        try:
+            yield
+        finally:
+            self._opened.clear()
+            connection.close()
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with reported(self._file):
-            make_whole(self._file, _fill)
-            with contextlib.closing(connect(self._file)) as connection, transaction(connection):
-                yield connection
+        with self.opened(), self._one_at_a_time, reported(self._file), transaction(self._opened[0]):
+            yield self._opened[0]
 
     def listed(self, kind: str) -> dict[str, Listed]:
         """The documents of a type as they were listed last, by id."""

@@ -1,7 +1,7 @@
 """Run the command line and die by SIGKILL at the n-th durable step (0: never, but say how many there were).
 
-A step is the moment before or after a file gets its final name, or a transaction of either database commits: the
-moments at which what a crash leaves behind changes.
+A step is the moment before or after a file gets its final name, a transaction of a database commits, or Passportal's
+API is told to write: the moments at which what a crash leaves behind changes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import duckdb
 
 from bms_pipeline import cli
 from bms_pipeline.passportal import embedded
+from bms_pipeline.passportal.documents_client import DocumentsClient
 from bms_pipeline.warehouse import connection
 
-Kind = Literal["file", "commit"]
+Kind = Literal["file", "commit", "call"]
 Transaction = Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[None]]
 
 
@@ -34,6 +35,8 @@ class Steps:
         self._kind = kind
         for module in (connection, embedded):
             module.transaction = self._counting(module.transaction)  # type: ignore[attr-defined]
+        for verb in ("create", "update"):
+            setattr(DocumentsClient, verb, self._counting_call(getattr(DocumentsClient, verb)))
         sys.addaudithook(lambda event, _: self._take("file") if event == "os.rename" else None)
 
     def _take(self, kind: Kind) -> None:
@@ -51,6 +54,16 @@ class Steps:
                 yield
                 self._take("commit")
             self._take("commit")
+
+        return counted
+
+    def _counting_call(self, call: Callable[..., None]) -> Callable[..., None]:
+        """``call`` with a step before and after it."""
+
+        def counted(*arguments: object) -> None:
+            self._take("call")
+            call(*arguments)
+            self._take("call")
 
         return counted
 

@@ -1,24 +1,155 @@
-"""A whole sync with Passportal behind its Documents API that loses answers: nothing twice, nothing left unknown."""
+"""The whole pipeline with Passportal behind its Documents API: truth, kills, lost answers, a lost database."""
 
 from __future__ import annotations
 
+import itertools
+import random
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bms_pipeline import sync
+from bms_pipeline import reports, sync
 from bms_pipeline.errors import ServiceError
-from bms_pipeline.reconcile.plan import Plan
-from bms_pipeline_tests.running import Home, running_home
+from bms_pipeline.sandbox.process import Sandbox, running_passportal, running_sandbox
+from bms_pipeline_tests.end_to_end.test_kill import COMMAND, WRAPPER, import_path
+from bms_pipeline_tests.end_to_end.test_truth import compare_with_the_truth
+from bms_pipeline_tests.running import Home, quick_and_soak, running_home
 
+SWITCHES: dict[str, tuple[Any, ...]] = {
+    "details_form": ("keys", "positions"),
+    "bare_values": (False, True),
+    "body": ("array", "object"),
+    "values": ("text", "element"),
+    "update": ("one", "batch"),
+    "marker": ("notes", "id_fields", "custom_id"),
+    "one_document": ("results", "flat"),
+    "success_text": (False, True),
+    "end_of_pages": ("empty", "null"),
+    "expiry_text": (False, True),
+    "encoded_names": (True, False),
+    "refused_with_200": (False, True),
+    "list_path": ("both", "all", "documents"),
+    "batch_refusal": ("whole", "partial"),
+    "page_cap": (1000, 7),
+    "listed_after": (0, 2),
+    "same_login_error": (False, True),
+}
+"""How the service may be, and where we bear the marker."""
 TWICE = "SELECT type, marker FROM records WHERE marker IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
+UNKNOWN = "SELECT count(*) FROM sync.journal WHERE outcome IS NULL"
 
 
-def load(home: Home, plan: Plan) -> None:
-    """A person approves the plan, and it is loaded."""
+def pairwise() -> list[dict[str, Any]]:
+    """Combinations in which every value of every switch meets every value of every other one."""
+    chance = random.Random(1)
+    left = {
+        ((one, a), (two, b))
+        for one, two in itertools.combinations(SWITCHES, 2)
+        for a, b in itertools.product(SWITCHES[one], SWITCHES[two])
+    }
+    chosen: list[dict[str, Any]] = []
+    while left:
+        tried = [{name: chance.choice(values) for name, values in SWITCHES.items()} for _ in range(200)]
+        pairs = [set(itertools.combinations(each.items(), 2)) for each in tried]
+        best = max(range(len(tried)), key=lambda number: len(left & pairs[number]))
+        if left & pairs[best]:
+            chosen.append(tried[best])
+            left -= pairs[best]
+    return chosen
+
+
+PAIRWISE = pairwise()
+
+
+def split(switches: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``running_home`` for ``switches``: the service's own, and our setting for the marker."""
+    service = {name: value for name, value in switches.items() if name != "marker"}
+    marker = switches.get("marker", "notes")
+    if marker == "custom_id":
+        service["custom_id_writable"] = True
+    return {"target": "documents_api", "passportal": service, "environment": {"PASSPORTAL_MARKER": marker}}
+
+
+@pytest.mark.parametrize("number", quick_and_soak([1], range(len(PAIRWISE))))
+def test_matches_are_the_truth_also_when_the_database_is_lost(tmp_path: Path, number: int) -> None:
+    """Nothing is created twice, the second run plans nothing, and what is lost comes back by markers and names."""
+    print(f"switches {PAIRWISE[number]}")
+    with running_home(tmp_path, **split(PAIRWISE[number])) as home:
+        compare_with_the_truth(home)
+        assert home.passportal(TWICE) == []
+        lose_the_database(home)
+
+
+def lose_the_database(home: Home) -> None:
+    """With nothing but Passportal left the same is matched, nothing is written, and the plan after that is empty."""
+    links = "SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL"
+    matches, held = home.warehouse(links), home.state()["passportal"]
+    for file in (home.settings.warehouse_file, home.settings.documents_file):
+        file.unlink()
+    plan = sync.prepare(home.settings)
+    operations = home.warehouse("SELECT DISTINCT operation, len(changes) FROM sync.operations ORDER BY ALL")
+    assert operations == [("adopt", 0), ("skip", None)]
     home.approve(plan.hash)
     sync.finish(home.settings)
+    assert sync.prepare(home.settings).operations == 0
+    assert home.warehouse(links) == matches
+    assert home.state()["passportal"] == held
+    assert reports.status(home.settings, sync.open_warehouse(home.settings))["hand_overs"]["waiting"] == 0
+
+
+# Killed
+
+
+@pytest.fixture(scope="module")
+def bms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox("small", 3, tmp_path_factory.mktemp("bms"), {"hourly_limit": None}) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bms: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
+    """What runs without a kill end in, and how many steps the first of them has."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with running_passportal(folder / "passportal", bms.folder) as service:
+        home = Home(folder / "home", bms, service=service)
+        steps_file = folder / "steps"
+        result = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT="0", STEPS_FILE=str(steps_file), **import_path())
+        assert result.returncode == 0, result.stderr
+        finish_by_hand(home)
+        return home.state(), int(steps_file.read_text())
+
+
+def finish_by_hand(home: Home) -> None:
+    """A person imports what was handed over, and the next sync goes on inside the new clients."""
+    assert home.settle()
+    again = home.call("sync")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("point", range(1, 11))
+def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
+    bms: Sandbox, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, point: int
+) -> None:
+    state, steps = undisturbed
+    step = steps * point // 11
+    with running_passportal(tmp_path / "passportal", bms.folder) as service:
+        home = Home(tmp_path / "home", bms, service=service)
+        killed = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT=str(step), **import_path())
+        assert killed.returncode == -signal.SIGKILL, f"step {step} of {steps}: {killed.stderr}"
+        again = home.call(*COMMAND)
+        assert again.returncode == 0, f"step {step} of {steps}: {again.stderr}"
+        finish_by_hand(home)
+        assert home.state() == state
+        assert home.warehouse(UNKNOWN) == [(0,)]
+        assert home.passportal(TWICE) == []
+        assert sync.prepare(home.settings).operations == 0
+
+
+# Answers that are lost
 
 
 @pytest.mark.soak
@@ -26,14 +157,8 @@ def load(home: Home, plan: Plan) -> None:
     "switches",
     [
         {"lose_answers": 1.0},
-        {"lose_answers": 0.3, "lose_calls": 0.1, "lost_shows": "502"},
-        {
-            "lose_answers": 0.3,
-            "failing_share": 0.03,
-            "update": "batch",
-            "values": "element",
-            "batch_refusal": "partial",
-        },
+        {"lose_answers": 1.0, "lost_shows": "502", "update": "batch", "values": "element"},
+        {"lose_answers": 0.3, "lose_calls": 0.02, "batch_refusal": "partial"},
     ],
     ids=str,
 )
@@ -43,17 +168,19 @@ def test_whatever_answers_are_lost_one_more_run_leaves_nothing_unknown_and_nothi
     with running_home(tmp_path, target="documents_api", passportal=switches) as home:
         plan = sync.prepare(home.settings)
         assert plan.operations > 200
-        for _ in range(20):
-            try:
-                load(home, plan)
-                break
-            except ServiceError:
-                plan = sync.prepare(home.settings)
-        assert home.service is not None
-        home.service.behave(lose_answers=0, lose_calls=0, failing_share=0)
-        assert sync.prepare(home.settings).operations == 0
-        assert home.warehouse("SELECT count(*) FROM sync.journal WHERE outcome IS NULL") == [(0,)]
+        home.approve(plan.hash)
+        try:
+            sync.finish(home.settings)
+        except ServiceError as error:
+            print(f"the first run ended with: {error}")
+            assert home.service is not None
+            home.service.behave(lose_calls=0)
+            plan = sync.prepare(home.settings)
+            home.approve(plan.hash)
+            sync.finish(home.settings)
+        assert home.warehouse(UNKNOWN) == [(0,)]
         assert home.passportal(TWICE) == []
+        assert sync.prepare(home.settings).operations == 0
 
 
 def test_authenticate_tests_both_services_and_shows_no_secret(tmp_path: Path) -> None:
@@ -70,6 +197,8 @@ def test_authenticate_tests_both_services_and_shows_no_secret(tmp_path: Path) ->
             (home.call("authenticate", PASSPORTAL_EXPECTED_CLIENTS="No Such Client"), "No Such Client"),
             (home.call("sync", PASSPORTAL_SECRET=canary), "PASSPORTAL_SECRET"),
         ]
+        home.service.behave(documentation_manager=False)
+        wrong.append((home.call("authenticate"), "Documentation Manager"))
         for result, named in wrong:
             assert result.returncode == 1
             assert named in result.stderr

@@ -36,7 +36,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbe
     with running_sandbox("small", 3, folder / "tenant", {"hourly_limit": None}) as sandbox:
         home = Home(folder / "undisturbed", sandbox)
         steps_file = folder / "steps"
-        result = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT="0", STEPS_FILE=str(steps_file), **_import_path())
+        result = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT="0", STEPS_FILE=str(steps_file), **import_path())
         assert result.returncode == 0, result.stderr
         yield Undisturbed(sandbox, home.state(), int(steps_file.read_text()))
 
@@ -47,7 +47,7 @@ def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
 ) -> None:
     step = undisturbed.steps * point // (POINTS + 1)
     home = Home(tmp_path / "home", undisturbed.sandbox)
-    killed = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT=str(step), **_import_path())
+    killed = home.run(*COMMAND, wrapper=WRAPPER, DIE_AT=str(step), **import_path())
     assert killed.returncode == -signal.SIGKILL, f"step {step} of {undisturbed.steps}: {killed.stderr}"
     again = home.call(*COMMAND)
     assert again.returncode == 0, f"step {step} of {undisturbed.steps}: {again.stderr}"
@@ -56,5 +56,6 @@ def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
     assert sync.prepare(home.settings).operations == 0
 
 
-def _import_path() -> dict[str, str]:
+def import_path() -> dict[str, str]:
+    """The environment in which another process finds these tests."""
     return {"PYTHONPATH": str(Path(__file__).parents[2])}

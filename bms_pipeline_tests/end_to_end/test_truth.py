@@ -29,22 +29,31 @@ def test_the_same_holds_for_a_tenant_of_typical_size(tmp_path: Path) -> None:
 def check_against_the_truth(tmp_path: Path, size: Size, seed: int) -> None:
     """Sync such a tenant once, and compare what became of each record with the truth file."""
     with running_home(tmp_path, size, seed) as home:
-        plan = sync.prepare(home.settings, create_unmatched_by="a person")
-        home.approve(plan.hash)
+        compare_with_the_truth(home)
+
+
+def compare_with_the_truth(home: Home) -> None:
+    """Sync once, where Passportal's API cannot create something also once it is imported, and see what became of it."""
+    plan = sync.prepare(home.settings, create_unmatched_by="a person")
+    home.approve(plan.hash)
+    results = sync.finish(home.settings)
+    if home.settle():
+        sync.prepare(home.settings)
         results = sync.finish(home.settings)
-        truth: dict[str, dict[str, Any]] = json.loads((home.sandbox.folder / "truth.json").read_text())["entities"]
-        for entity, expected in truth.items():
-            _check_automatic_matches(home, entity, expected)
-            _check_who_waits(home, entity, expected)
-            _check_creates(home, entity, expected)
-            assert results[entity]["failed"] == results[entity]["pending"] == 0
-        assert sync.prepare(home.settings).operations == 0
+    truth: dict[str, dict[str, Any]] = json.loads((home.sandbox.folder / "truth.json").read_text())["entities"]
+    for entity, expected in truth.items():
+        _check_automatic_matches(home, entity, expected)
+        _check_who_waits(home, entity, expected)
+        _check_creates(home, entity, expected)
+        assert results[entity]["failed"] == results[entity]["pending"] == 0
+    assert sync.prepare(home.settings).operations == 0
 
 
 def _check_automatic_matches(home: Home, entity: str, expected: dict[str, Any]) -> None:
     """Precision 100 %, and recall 100 % of the pairs that bear identical names."""
     adopted = home.warehouse(
-        f"SELECT bms_id, passportal_id FROM sync.journal WHERE entity = '{entity}' AND operation = 'adopt'"
+        f"SELECT bms_id, passportal_id FROM sync.journal j WHERE entity = '{entity}' AND operation = 'adopt'"
+        " AND NOT EXISTS (FROM sync.hand_overs h WHERE h.entity = j.entity AND h.bms_id = j.bms_id)"
     )
     assert {str(bms_id): passportal_id for bms_id, passportal_id in adopted} == expected["identical"]
 
@@ -62,13 +71,13 @@ def _check_who_waits(home: Home, entity: str, expected: dict[str, Any]) -> None:
 
 def _check_creates(home: Home, entity: str, expected: dict[str, Any]) -> None:
     """Each record that Passportal lacked is there once, inside its own client, and no other was created."""
-    singular = entity.removesuffix("s")
-    created = home.passportal(
-        "SELECT marker::BIGINT, count(*) FROM records"
-        f" WHERE type = '{singular}' AND id LIKE '{singular}-%' GROUP BY ALL"
-    )
-    assert {bms_id for bms_id, _ in created} == set(expected["new"])
-    assert all(count == 1 for _, count in created)
+    before = (home.sandbox.folder / "passportal" / f"{entity}.ndjson").read_bytes().splitlines()
+    there_before = {json.loads(line)["passportal_id"] for line in before}
+    type_ = entity.removesuffix("s")
+    created = {id_ for (id_,) in home.passportal(f"SELECT id FROM records WHERE type = '{type_}'")} - there_before
+    matches = home.warehouse(f"SELECT passportal_id, bms_id FROM sync.matches WHERE entity = '{entity}'")
+    partners = dict(matches)
+    assert sorted(partners.get(each, 0) for each in created) == sorted(expected["new"])
     strays = home.warehouse(
         f"SELECT m.bms_id FROM sync.matches m JOIN passportal.{entity} p USING (passportal_id)"
         f" JOIN bms.{entity} b ON b.bms_id = m.bms_id"

@@ -52,6 +52,9 @@ def _record(entity: Entity, row: Row, sites: Mapping[tuple[str | None, str | Non
         entity.labels[column]: text for column, text in row.items() if column in entity.columns[1:] and text
     }
     record = Record(record_id, entity.singular, row["name"] or "", now, values)
+    if entity.name == "users":
+        # A user has no title of its own: an export gives these two, which together are the name.
+        values["First Name"], _, values["Last Name"] = record.title.rpartition(" ")
     if not entity.has_client:
         return record
     record.client_id = int(row["client_id"] or 0)
