@@ -69,14 +69,15 @@ class Steps:
 
 
 def main() -> None:
-    """Run ``bms-pipeline`` with the arguments of this process."""
-    die_at = int(os.environ["DIE_AT"])
-    steps = Steps(die_at)
+    """Run ``bms-pipeline`` with the arguments of this process; ``DIE_OF``: only steps of this kind count."""
+    die_at, kind = int(os.environ["DIE_AT"]), os.environ.get("DIE_OF")
+    steps = Steps(die_at, kind)  # type: ignore[arg-type]
     try:
         cli.main()
     finally:
         if not die_at:
-            Path(os.environ["STEPS_FILE"]).write_text(str(steps.taken.total()), encoding="utf-8")
+            taken = steps.taken[kind] if kind else steps.taken.total()  # type: ignore[index]
+            Path(os.environ["STEPS_FILE"]).write_text(str(taken), encoding="utf-8")
 
 
 if __name__ == "__main__":
