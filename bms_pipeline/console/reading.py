@@ -23,6 +23,7 @@ import psutil
 from bms_pipeline import sync
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import PipelineError, WarehouseBusy
+from bms_pipeline.progress import read_run
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse.connection import Warehouse, now, reported, transaction
 
@@ -161,7 +162,7 @@ class Reading:
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Renew the copy where that is due and can be done now; a busy warehouse is left alone."""
-        due = at_once or self.copy.is_quick
+        due = at_once or self.copy.is_quick or not self._is_run_at_work
         if due and self.copy.is_behind(self.warehouse) and self._door.acquire(blocking=at_once):
             try:
                 with contextlib.suppress(WarehouseBusy):
@@ -188,11 +189,18 @@ class Reading:
         finally:
             self._door.release()
 
+    @property
+    def _is_run_at_work(self) -> bool:
+        run = read_run(self._settings.progress_file)
+        return run is not None and run.at_work
+
     def _look(self) -> None:
         # What ranks suggestions takes seconds to load, which whoever asks for the first ones would wait for.
         importlib.import_module("bms_pipeline.reconcile.suggestions")
         while not self._ended.wait(LOOK_EVERY_SECONDS):
-            if self.copy.rests or not self.copy.is_behind(self.warehouse) or not self._door.acquire(blocking=False):
+            if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_at_work):
+                continue
+            if not self._door.acquire(blocking=False):
                 continue
             try:
                 with contextlib.suppress(PipelineError):  # a broken database is told to whoever decides

@@ -83,7 +83,7 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
             for each in [each[6:]]
         ]
         alex.get(f"/review/clients/{near[0]}/match")
-        best = [each for each in alex.page.text.split('value="match:')[1:]][0].split('"')[0].split(":")[1]
+        best = alex.page.text.split('value="match:')[1].split('"')[0].split(":")[1]
         alex.send("/review/clients/decide", act=f"match:{near[0]}:{best}")
         alex.get("/review/clients?disposition=ambiguous")
         alex.send("/review/clients/decide", act="exclude", of="all", why="twins")
