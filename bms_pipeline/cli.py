@@ -23,11 +23,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bms_pipeline import notices, reports, review_cli, sync
-from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, SettingsError
 from bms_pipeline.notices import Notice
-from bms_pipeline.passportal.documents_client import DocumentsClient
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
@@ -111,16 +109,13 @@ def main() -> NoReturn:
 @app.command()
 def authenticate() -> None:
     """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
-    settings = read_settings()
-    with BmsClient(settings) as client:
-        identity = client.authenticate()
-    out.print(f"BMS answers at [bold]{escape(identity.api_url)}[/]", highlight=False)
-    out.print(f"as {escape(identity.full_name)} of {escape(identity.business_name)} (time zone {identity.time_zone})")
-    if settings.passportal_target == "documents_api":
-        with DocumentsClient(settings) as passportal:
-            access = passportal.check()
-        out.print(f"Passportal answers at [bold]{escape(access.url)}[/]", highlight=False)
-        out.print(f"with {access.clients:,} clients" + ("" if access.has_documents else " and no document yet"))
+    found = sync.authenticate(read_settings())
+    bms, passportal = found.bms, found.passportal
+    out.print(f"BMS answers at [bold]{escape(bms.api_url)}[/]", highlight=False)
+    out.print(f"as {escape(bms.full_name)} of {escape(bms.business_name)} (time zone {bms.time_zone})")
+    if passportal:
+        out.print(f"Passportal answers at [bold]{escape(passportal.url)}[/]", highlight=False)
+        out.print(f"with {passportal.clients:,} clients" + ("" if passportal.has_documents else " and no document yet"))
 
 
 @app.command("sync")

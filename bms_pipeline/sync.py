@@ -35,6 +35,7 @@ from bms_pipeline.errors import (
 from bms_pipeline.load import apply, journal
 from bms_pipeline.load import hand_over as hand_overs
 from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.passportal.documents_client import Access, DocumentsClient
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.progress import Told, told
@@ -100,6 +101,24 @@ class CallsPlanned:
 def open_warehouse(settings: Settings) -> Warehouse:
     """The warehouse of these settings."""
     return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
+
+
+@dataclass(frozen=True)
+class Authenticated:
+    """Who and where we are: in BMS, and in Passportal where that is a service (else None)."""
+
+    bms: Identity
+    passportal: Access | None
+
+
+def authenticate(settings: Settings) -> Authenticated:
+    """Log in to both services; changes nothing. Raises what their clients do: each says which setting to look at."""
+    with BmsClient(settings) as client:
+        identity = client.authenticate()
+    if settings.passportal_target == "embedded":
+        return Authenticated(identity, None)
+    with DocumentsClient(settings) as passportal:
+        return Authenticated(identity, passportal.check())
 
 
 def open_target(settings: Settings) -> Target:

@@ -119,6 +119,33 @@ def orphans(request: Request, console: Here) -> Response:
     )
 
 
+@router.get("/hand-overs")
+def hand_overs(request: Request, console: Here) -> Response:
+    """What went into files for an import into Passportal, oldest first, and how each record stands."""
+    found = reports.hand_overs(console.reading.copy)
+    pages = max(1, -(-len(found) // PER_PAGE))
+    page = min(number_in(request.query_params.get("page", ""), 1), pages)
+    shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
+    return console.page(
+        request,
+        "hand_overs.html.j2",
+        records=shown,
+        number_of_records=len(found),
+        folder=console.settings.import_folder,
+        this_page=page,
+        pages=pages,
+    )
+
+
+@router.post("/hand-overs/again")
+def hand_over_again(request: Request, console: Here, form: Sent) -> Response:
+    """Let the next plan hand a record over in a new file, because its file was lost before the import."""
+    entity, bms_id = entity_of(form.get("entity")), number_in(form.get("bms_id"))
+    with console.reading.writing(request.state.name) as warehouse:
+        review.hand_over_again(warehouse, entity, [bms_id], request.state.name)
+    return see(request, "/hand-overs", f"The next plan hands {entity.singular} {bms_id} over in a new file.")
+
+
 @router.get("/records/{name}/{bms_id:int}")
 def explain(request: Request, console: Here, name: str, bms_id: int) -> Response:
     """One record's story: what BMS says, what was decided and why, and what was done to it."""

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import SecretStr
 from starlette.responses import RedirectResponse
 
-from bms_pipeline import reports, review
-from bms_pipeline.bms.client import BmsClient, Identity
+from bms_pipeline import reports, review, sync
 from bms_pipeline.console.security import Form, cleaned_name
 from bms_pipeline.console.shell import Console, console_of, form_of, see
 from bms_pipeline.entities import ENTITIES
@@ -38,8 +37,17 @@ PASSPORTAL_FIELDS = {
     "PASSPORTAL_URL": "Passportal's address",
     "PASSPORTAL_KEY_ID": "API key id",
     "PASSPORTAL_SECRET": "API secret",
+    "PASSPORTAL_USERS_FILE": "File with the users as exported from Passportal (CSV)",
+    "PASSPORTAL_MARKER": "Where a document bears the id of its BMS record",
 }
-TARGETS = {"embedded": "embedded store (a DuckDB file)", "documents_api": "Passportal's Documents API"}
+CHOICES = {
+    "PASSPORTAL_TARGET": {"embedded": "embedded store (a DuckDB file)", "documents_api": "Passportal's Documents API"},
+    "PASSPORTAL_MARKER": {
+        "notes": "last line of Notes",
+        "id_fields": "fields ID and Integration Type",
+        "custom_id": "customId",
+    },
+}
 FIELDS = BMS_FIELDS | PASSPORTAL_FIELDS
 TOGGLES = ("sync", "auto_create")
 
@@ -110,14 +118,14 @@ def store_toggles(request: Request, console: Here, form: Sent) -> Response:
 
 @router.post("/setup/authenticate")
 def authenticate(request: Request, console: Here) -> Response:
-    """Log in to BMS and say who and where we are; changes nothing."""
-    identity = _within(AUTHENTICATE_SECONDS, console.settings)
-    return see(
-        request,
-        "/setup",
-        f"BMS answers at {identity.api_url} as {identity.full_name} of {identity.business_name}"
-        f" (time zone {identity.time_zone}).",
-    )
+    """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
+    found = _within(AUTHENTICATE_SECONDS, console.settings)
+    bms, passportal = found.bms, found.passportal
+    told = [f"BMS answers at {bms.api_url} as {bms.full_name} of {bms.business_name} (time zone {bms.time_zone})."]
+    if passportal:
+        documents = "documents" if passportal.has_documents else "no document yet"
+        told.append(f"Passportal answers at {passportal.url} with {passportal.clients:,} clients and {documents}.")
+    return see(request, "/setup#authenticate", *told)
 
 
 @router.post("/setup/read")
@@ -144,7 +152,7 @@ def _page(
         values={name: _shown(settings, name) for name in FIELDS if not _is_secret(name)} | (typed or {}),
         secrets={name: bool(_shown(settings, name)) for name in FIELDS if _is_secret(name)},
         fixed={name for name in FIELDS if set_by_environment(name)},
-        targets=TARGETS,
+        choices=CHOICES,
         toggles=reports.sync_settings(console.reading.copy),
         error=error,
     )
@@ -153,26 +161,21 @@ def _page(
 def _shown(settings: Settings, name: str) -> str:
     """The value of a setting for the page; of a secret, stars or nothing."""
     value = getattr(settings, name.lower())
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def _is_secret(name: str) -> bool:
     return Settings.model_fields[name.lower()].annotation is SecretStr
 
 
-def _within(seconds: float, settings: Settings) -> Identity:
-    """Who BMS says we are. Raises ``ServiceUnreachable`` when it has not said so in time."""
-
-    def ask() -> Identity:
-        with BmsClient(settings) as client:
-            return client.authenticate()
-
+def _within(seconds: float, settings: Settings) -> sync.Authenticated:
+    """Who the services say we are. Raises ``ServiceUnreachable`` when they have not said so in time."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="authenticate")
     try:
-        return pool.submit(ask).result(timeout=seconds)
+        return pool.submit(sync.authenticate, settings).result(timeout=seconds)
     except TimeoutError:
         raise ServiceUnreachable(
-            f"BMS has not answered for {seconds:.0f} s.", "See whether the portal opens in a browser, then try again."
+            f"There was no answer for {seconds:.0f} s.", "See whether the portal opens in a browser, then try again."
         ) from None
     finally:
         pool.shutdown(wait=False)

@@ -54,8 +54,8 @@ COPIED: dict[str, tuple[str, str]] = {
     **{
         f"sync.{each}": ("*", _ALL_ROWS)
         for each in (
-            "creations", "decisions", "exclusions", "inputs", "matches", "partings", "plans", "results", "settings",
-            "settings_history", "sweeps",
+            "creations", "decisions", "exclusions", "hand_overs", "inputs", "matches", "partings", "plans", "results",
+            "settings", "settings_history", "sweeps",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),
@@ -162,13 +162,18 @@ class Reading:
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Renew the copy where that is due and can be done now; a busy warehouse is left alone."""
-        due = at_once or self.copy.is_quick or not self._is_run_at_work
-        if due and self.copy.is_behind(self.warehouse) and self._door.acquire(blocking=at_once):
-            try:
+        is_free = at_once or not self._is_run_at_work
+        if not (is_free or self.copy.is_quick) or not self.copy.is_behind(self.warehouse):
+            return
+        # Who looks after a run has ended wants to see what it did, also while that is being copied.
+        if not self._door.acquire(timeout=WAIT_SECONDS if is_free else 0):
+            return
+        try:
+            if self.copy.is_behind(self.warehouse):
                 with contextlib.suppress(WarehouseBusy):
                     self.copy.renew(self.warehouse if at_once else self._free_or_not_at_all)
-            finally:
-                self._door.release()
+        finally:
+            self._door.release()
 
     @contextlib.contextmanager
     def writing(self, by: str) -> Iterator[Warehouse]:

@@ -50,6 +50,7 @@ class Runs:
                 )
             finally:
                 os.close(descriptor)
+            threading.Thread(target=self._process.wait, name="run", daemon=True).start()  # nobody else would bury it
 
     def current(self) -> Run | None:
         """The run at work, or the last one."""

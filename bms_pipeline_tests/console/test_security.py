@@ -13,11 +13,21 @@ from bms_pipeline.console.shell import Console
 from bms_pipeline_tests.building import World, opened_world
 from bms_pipeline_tests.console.serving import Person, served
 
-PAGES = ("/", "/setup", "/review/users", "/review/clients", "/preview", "/runs", "/orphans", "/records/clients/10")
+PAGES = (
+    "/",
+    "/setup",
+    "/review/users",
+    "/review/clients",
+    "/preview",
+    "/runs",
+    "/orphans",
+    "/hand-overs",
+    "/records/clients/10",
+)
 CHANGING = (
     "/name", "/setup/connection", "/setup/toggles", "/setup/authenticate", "/setup/read", "/review/clients/decide",
     "/review/clients/auto-match", "/review/clients/create-unmatched", "/preview/make", "/preview/finish", "/runs/sync",
-    "/runs/undo",
+    "/runs/undo", "/hand-overs/again",
 )  # fmt: skip
 
 
