@@ -155,3 +155,11 @@ class RecordsUnexplained(PipelineError):
 
 class RunLocked(PipelineError):
     """Another run of this pipeline is at work in the same home folder."""
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """What people are told of any error: message and next step."""
+    if isinstance(error, PipelineError):
+        return error.message, error.next_step
+    # Not its text: only our own errors are known to hold no secret.
+    return f"It stopped with {type(error).__name__}.", "What was done is kept; run the same again to continue."

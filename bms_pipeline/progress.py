@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from bms_pipeline import errors
 from bms_pipeline.errors import PipelineError
 from bms_pipeline.files import made_whole
 
@@ -78,12 +79,8 @@ class Told:
         if self._written_at is None:
             return
         self._run.ended_at = moment()
-        if isinstance(error, PipelineError):
-            self._run.message, self._run.next_step = error.message, error.next_step
-        elif error is not None:
-            # Not its text: only our own errors are known to hold no secret.
-            self._run.message = f"It stopped with {type(error).__name__}."
-            self._run.next_step = "What was done is kept; run the same again to continue."
+        if error is not None:
+            self._run.message, self._run.next_step = errors.told(error)
         self._write()
 
     def _write(self) -> None:

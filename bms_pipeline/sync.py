@@ -16,7 +16,7 @@ from typing import Protocol
 
 import duckdb
 
-from bms_pipeline import details
+from bms_pipeline import details, errors
 from bms_pipeline.bms import details as answers
 from bms_pipeline.bms.client import BmsClient, Identity
 from bms_pipeline.bms.details import Patience
@@ -145,14 +145,20 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
             lease.take(connection, warehouse.file, what, now())
         try:
             yield telling
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
-                publish(settings, warehouse)
+                _end(settings, warehouse, errors.told(error)[0])
             raise
         else:
-            publish(settings, warehouse)
+            _end(settings, warehouse)
         finally:
             lease.give_back(warehouse.file)
+
+
+def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
+    with warehouse.open() as connection:
+        lease.end(connection, warehouse.file, now(), failed_because)
+    publish(settings, warehouse)
 
 
 def extract(

@@ -117,7 +117,6 @@ class Home:
             with (
                 mock.patch.dict(os.environ, {**self.environment, **env}, clear=True),
                 mock.patch.object(sys, "argv", ["bms-pipeline", *arguments]),
-                mock.patch.object(cli, "BmsClient", impatient),
                 mock.patch.object(sync, "BmsClient", impatient),
                 chdir(self.folder),
                 redirect_stdout(output),

@@ -11,7 +11,6 @@ from bms_pipeline.console.charts import Chart, chart
 from bms_pipeline.console.security import Form
 from bms_pipeline.console.shell import PER_PAGE, Console, console_of, entity_of, form_of, is_own, number_in, see
 from bms_pipeline.entities import ENTITIES
-from bms_pipeline.progress import Run
 from bms_pipeline.warehouse import sql
 
 router = APIRouter()
@@ -38,6 +37,7 @@ OUTCOMES_OF = {
     "out of scope": ("out_of_scope",),
 }
 LOADS = 50
+RUNS = 30
 POINTS = 60
 """A chart shows so many plans, the last ones."""
 
@@ -71,16 +71,18 @@ def overview(request: Request, console: Here) -> Response:
 
 @router.get("/runs")
 def runs(request: Request, console: Here) -> Response:
-    """The run at work and how far it is, or how the last one ended; all loads, each of which can be taken back."""
-    then = request.query_params.get("then", "")
+    """The run at work and how far it is, or how the last one ended; the last runs; loads, which can be taken back."""
+    then, run = request.query_params.get("then", ""), console.runs.current()
+    history = reports.runs(console.reading.copy, RUNS)
     return console.page(
         request,
         "runs.html.j2",
+        history=[each | {"dagster": _dagster_run(console, each["what"])} for each in history],
         loads=reports.loads(console.reading.copy, LOADS),
         then=then if is_own(then) else "",
         paused="paused" in request.query_params,
         dagster=_dagster(console),
-        dagster_run=_dagster_run(console, console.runs.current()),
+        dagster_run=_dagster_run(console, run.what if run else ""),
     )
 
 
@@ -180,7 +182,7 @@ def _dagster(console: Console) -> str | None:
     return url if url.startswith(("http://", "https://")) else None
 
 
-def _dagster_run(console: Console, run: Run | None) -> str | None:
+def _dagster_run(console: Console, what: str) -> str | None:
     """Where Dagster shows a run of its own."""
-    url, (_, is_run, run_id) = _dagster(console), (run.what if run else "").partition("Dagster run ")
+    url, (_, is_run, run_id) = _dagster(console), what.partition("Dagster run ")
     return f"{url}/runs/{run_id}" if url and is_run and run_id.replace("-", "").isalnum() else None

@@ -24,6 +24,7 @@ from bms_pipeline import sync
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import PipelineError, WarehouseBusy
 from bms_pipeline.progress import read_run
+from bms_pipeline.reports import IN_THE_CONSOLE
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse.connection import Warehouse, now, reported, transaction
 
@@ -31,6 +32,8 @@ Found = TypeVar("Found")
 
 WAIT_SECONDS = 3.0
 """How long somebody who decides is kept waiting before the page says that the decision has to wait."""
+IN_VAIN_SECONDS = 10.0
+"""A warehouse that was waited for in vain is not waited for again for so long: somebody just has it open."""
 LOOK_EVERY_SECONDS = 0.5
 BUSY_SHARE = 0.05
 """So much of the time at most goes into copying: while a run writes on and on, a large copy is made less often."""
@@ -55,7 +58,7 @@ COPIED: dict[str, tuple[str, str]] = {
         f"sync.{each}": ("*", _ALL_ROWS)
         for each in (
             "creations", "decisions", "exclusions", "hand_overs", "inputs", "matches", "partings", "plans", "results",
-            "settings", "settings_history", "sweeps",
+            "runs", "settings", "settings_history", "sweeps",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),
@@ -140,6 +143,7 @@ class Reading:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._door = threading.Lock()  # two databases of one process must not both open the file
+        self._waits_again_at = 0.0
         self._ended = threading.Event()
         self._looking = threading.Thread(target=self._look, name="read copy", daemon=True)
         self.warehouse = Warehouse(settings.warehouse_file, WAIT_SECONDS)
@@ -161,17 +165,22 @@ class Reading:
             self.copy.close()
 
     def refresh(self, *, at_once: bool = False) -> None:
-        """Renew the copy where that is due and can be done now; a busy warehouse is left alone."""
-        is_free = at_once or not self._is_run_at_work
-        if not (is_free or self.copy.is_quick) or not self.copy.is_behind(self.warehouse):
+        """Renew the copy where that is due and can be done now; a run at work is not waited for.
+
+        Who looks after a run has ended wants to see what it did, so whatever else has the warehouse open (the command
+        that prints how it went, a copy being made) is waited for, unless it was in vain a moment ago.
+        """
+        waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_at_work)
+        if not (waits or self.copy.is_quick) or not self.copy.is_behind(self.warehouse):
             return
-        # Who looks after a run has ended wants to see what it did, also while that is being copied.
-        if not self._door.acquire(timeout=WAIT_SECONDS if is_free else 0):
+        if not self._door.acquire(timeout=WAIT_SECONDS if waits else 0):
             return
         try:
             if self.copy.is_behind(self.warehouse):
-                with contextlib.suppress(WarehouseBusy):
-                    self.copy.renew(self.warehouse if at_once else self._free_or_not_at_all)
+                self.copy.renew(self.warehouse if waits else self._free_or_not_at_all)
+        except WarehouseBusy:
+            if waits:
+                self._waits_again_at = time.monotonic() + IN_VAIN_SECONDS
         finally:
             self._door.release()
 
@@ -187,7 +196,7 @@ class Reading:
                 "Try again in a moment.",
             )
         try:
-            with sync.running(self._settings, f"{by} in the review console", WAIT_SECONDS):
+            with sync.running(self._settings, f"{by}{IN_THE_CONSOLE}", WAIT_SECONDS):
                 yield self.warehouse
             with contextlib.suppress(WarehouseBusy):
                 self.copy.renew(self.warehouse)

@@ -50,6 +50,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _what: str = PrivateAttr(default="A Dagster run")
     _held: contextlib.ExitStack | None = PrivateAttr(default=None)
     _told: Told | None = PrivateAttr(default=None)
+    _failed: BaseException | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Remember which run this is, for whoever is kept waiting by it."""
@@ -67,7 +68,11 @@ class Pipeline(dg.ConfigurableResource[Any]):
                 held = contextlib.ExitStack()
                 self._told = held.enter_context(sync.running(home.settings, self._what, LOCK_WAIT_SECONDS))
                 self._held = held
-            yield home
+            try:
+                yield home
+            except BaseException as error:
+                self._failed = error
+                raise
 
     def progress(self, log: dg.DagsterLogManager) -> LoggedProgress:
         """What a stage tells how far it is: the run's log, and whoever looks on while this run is at work."""
@@ -110,7 +115,8 @@ class Pipeline(dg.ConfigurableResource[Any]):
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Let go of the home folder and close the connections of the run."""
         if self._held is not None:
-            self._held.close()
+            failed = self._failed  # the run ends as failed also for those who look on
+            self._held.__exit__(failed and type(failed), failed, failed and failed.__traceback__)
         if self._client is not None:
             self._client.close()
 

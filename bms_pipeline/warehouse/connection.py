@@ -21,6 +21,9 @@ import duckdb
 from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
 from bms_pipeline.warehouse import lease, names, schema, sql
 
+_IN_USE = ("lock", "Unique file handle conflict")
+"""What DuckDB says of a file that another process has open, or another database of this process."""
+
 WAIT_SECONDS = 60.0
 """How long a busy file is waited for: longer than any one transaction of ours at a million records."""
 
@@ -148,14 +151,14 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
 def _patiently(
     attempt: Callable[[], duckdb.DuckDBPyConnection], file: Path, wait_seconds: float
 ) -> duckdb.DuckDBPyConnection:
-    """What ``attempt`` to get at ``file`` gives, tried again while another process holds the file."""
+    """What ``attempt`` to get at ``file`` gives, tried again while another process, or a database of ours, holds it."""
     give_up = time.monotonic() + wait_seconds
     pause = 0.02
     while True:
         try:
             return attempt()
-        except duckdb.IOException as error:
-            if "lock" not in str(error):
+        except (duckdb.IOException, duckdb.BinderException) as error:
+            if not any(each in str(error) for each in _IN_USE):
                 raise
             if time.monotonic() + pause > give_up:
                 raise _busy(file, str(error), wait_seconds) from None

@@ -7,20 +7,31 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import reports
+from bms_pipeline import reports, sync
 from bms_pipeline.console.shell import Console
+from bms_pipeline.entities import EntityName
+from bms_pipeline.errors import PlanError
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.console.serving import Person
 
+
+def told(warehouse: Warehouse, name: EntityName, bms_id: int) -> dict[str, Any]:
+    """A record's story without the raw answer of BMS, which no page shows and which is not copied."""
+    story = reports.explain(warehouse, name, bms_id)
+    story["in_bms"].pop("json", None)
+    return story
+
+
 REPORTS: dict[str, Callable[[Warehouse], Any]] = {
+    "runs": lambda warehouse: reports.runs(warehouse, 50),
     "loads": lambda warehouse: reports.loads(warehouse, 50),
     "orphans": reports.orphans,
     "hand_overs": reports.hand_overs,
     "settings": reports.sync_settings,
     "settings_history": reports.settings_history,
     "explain": lambda warehouse: [
-        reports.explain(warehouse, name, bms_id) for name, bms_id in (("clients", 10), ("contacts", 100), ("users", 1))
+        told(warehouse, name, bms_id) for name, bms_id in (("clients", 10), ("contacts", 100), ("users", 1))
     ],
 }
 
@@ -53,3 +64,23 @@ def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Perso
     assert world.query("SELECT bms_id, forgotten_by FROM sync.hand_overs") == [(11, "Alex")]
     alex.get("/hand-overs")
     assert "Nothing was handed over so far." in alex.text
+
+
+def test_the_last_runs_are_listed_with_how_they_ended_and_single_decisions_are_not(
+    console: Console, alex: Person, world: World
+) -> None:
+    with sync.running(world.settings, "bms-pipeline sync"):
+        pass
+    with pytest.raises(ZeroDivisionError), sync.running(world.settings, "Dagster run 0a-1b"):
+        1 / 0  # noqa: B018
+    with pytest.raises(PlanError), sync.running(world.settings, "bms-pipeline finish"):
+        raise PlanError("There is no plan.\nAt all.")
+    alex.get("/review/clients")
+    alex.send("/review/clients/decide", act="exclude:11")
+    alex.get("/runs")
+    shown = alex.text.partition("The last runs")[2].partition("Loads")[0]
+    told = ["There is no plan.", "Dagster run 0a-1b", "It stopped with ZeroDivisionError.", "bms-pipeline sync"]
+    assert [shown.index(each) for each in told] == sorted(shown.index(each) for each in told)
+    assert shown.count("did not succeed") == 2
+    assert "as it should" in shown
+    assert "Alex" not in shown

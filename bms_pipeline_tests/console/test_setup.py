@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from bms_pipeline import sync
 from bms_pipeline.console import pages_setup
 from bms_pipeline.console.shell import Console
 from bms_pipeline.settings import read_settings
@@ -127,8 +128,8 @@ def test_a_service_that_does_not_answer_is_waited_for_with_a_bound(
 ) -> None:
     answer = threading.Event()
     monkeypatch.setattr(pages_setup, "AUTHENTICATE_SECONDS", 0.1)
-    monkeypatch.setattr(pages_setup, "BmsClient", lambda _: answer.wait(20))
+    monkeypatch.setattr(sync, "authenticate", lambda _: answer.wait(20))
     alex.get("/setup")
     alex.send("/setup/authenticate")
     answer.set()
-    assert "BMS has not answered for 0 s." in alex.text
+    assert "There was no answer for 0 s." in alex.text

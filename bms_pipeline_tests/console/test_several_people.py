@@ -76,7 +76,7 @@ def test_what_a_run_decided_otherwise_is_not_decided_about_unseen(alex: Person, 
 def test_while_a_run_holds_the_home_pages_are_there_and_a_decision_waits_with_its_form_kept(
     alex: Person, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 1.0)
     alex.get("/review/clients")
     with sync.running(world.settings, "bms-pipeline sync") as told:
         told("load contacts", 3, 10)
