@@ -1,1 +1,0 @@
-"""The review console in Debian's Chromium."""
