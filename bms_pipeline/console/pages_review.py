@@ -97,6 +97,7 @@ def show(request: Request, console: Here, name: str) -> Response:
     """One page of a list: search, filter, sort, and what may be done about each record."""
     entity, listed = entity_of(name), Listed.of(request)
     found = _found(console, entity, listed.selection)
+    of_all = Selection(disposition=listed.selection.disposition)
     records = sum(each["records"] for each in found)
     pages = max(1, -(-records // PER_PAGE))
     shown = _shown(console, entity, listed, min(listed.page, pages))
@@ -109,9 +110,8 @@ def show(request: Request, console: Here, name: str) -> Response:
         pages=pages,
         shown=shown,
         details=_details(entity),
-        seen=_seen(console, entity, found),
-        batch=_batch(console),
-        reasons=_found(console, entity, Selection(disposition=listed.selection.disposition)),
+        seen=_seen(console, found),
+        reasons=found if listed.selection == of_all else _found(console, entity, of_all),
         counts=console.dispositions()[entity.name],
         dispositions=DISPOSITIONS,
         verbs=VERBS,
@@ -231,7 +231,7 @@ def _found(console: Console, entity: Entity, selection: Selection) -> list[dict[
     return console.rows(query, list(selection.restricting.values()))
 
 
-def _seen(console: Console, entity: Entity, found: list[dict[str, Any]]) -> Seen:
+def _seen(console: Console, found: list[dict[str, Any]]) -> Seen:
     """What a form on all that was found carries."""
     stamp = reduce(xor, (each["stamp"] for each in found), 0)
     return Seen(sum(each["records"] for each in found), stamp, _batch(console))

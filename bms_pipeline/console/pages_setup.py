@@ -125,7 +125,7 @@ def authenticate(request: Request, console: Here) -> Response:
     if passportal:
         documents = "documents" if passportal.has_documents else "no document yet"
         told.append(f"Passportal answers at {passportal.url} with {passportal.clients:,} clients and {documents}.")
-    return see(request, "/setup#authenticate", *told)
+    return see(request, "/setup", *told)
 
 
 @router.post("/setup/read")
