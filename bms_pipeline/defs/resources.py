@@ -115,8 +115,8 @@ class Pipeline(dg.ConfigurableResource[Any]):
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Let go of the home folder and close the connections of the run."""
         if self._held is not None:
-            failed = self._failed  # the run ends as failed also for those who look on
-            self._held.__exit__(failed and type(failed), failed, failed and failed.__traceback__)
+            error = self._failed  # the run ends as failed also for those who look on
+            self._held.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
         if self._client is not None:
             self._client.close()
 
