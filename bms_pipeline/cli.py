@@ -23,11 +23,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bms_pipeline import notices, reports, review_cli, sync
-from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, SettingsError
 from bms_pipeline.notices import Notice
-from bms_pipeline.passportal.documents_client import DocumentsClient
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.settings import Settings, read_settings
@@ -60,6 +58,8 @@ _DETAILS_SAID = {
     "problems": "with a problem (`explain` tells)",
 }
 
+CONSOLE_PORT = 3001
+
 Entities = Annotated[
     list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
 ]
@@ -73,6 +73,7 @@ CreateUnmatched = Annotated[
         help="Decide for all users and clients that match nothing: create them. Ambiguous ones still wait.",
     ),
 ]
+By = Annotated[str | None, typer.Option(help="Who approves, for the record; default: you.")]
 OnlyWhatIsNew = Annotated[
     bool,
     typer.Option(
@@ -108,16 +109,13 @@ def main() -> NoReturn:
 @app.command()
 def authenticate() -> None:
     """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
-    settings = read_settings()
-    with BmsClient(settings) as client:
-        identity = client.authenticate()
-    out.print(f"BMS answers at [bold]{escape(identity.api_url)}[/]", highlight=False)
-    out.print(f"as {escape(identity.full_name)} of {escape(identity.business_name)} (time zone {identity.time_zone})")
-    if settings.passportal_target == "documents_api":
-        with DocumentsClient(settings) as passportal:
-            access = passportal.check()
-        out.print(f"Passportal answers at [bold]{escape(access.url)}[/]", highlight=False)
-        out.print(f"with {access.clients:,} clients" + ("" if access.has_documents else " and no document yet"))
+    found = sync.authenticate(read_settings())
+    bms, passportal = found.bms, found.passportal
+    out.print(f"BMS answers at [bold]{escape(bms.api_url)}[/]", highlight=False)
+    out.print(f"as {escape(bms.full_name)} of {escape(bms.business_name)} (time zone {bms.time_zone})")
+    if passportal:
+        out.print(f"Passportal answers at [bold]{escape(passportal.url)}[/]", highlight=False)
+        out.print(f"with {passportal.clients:,} clients" + ("" if passportal.has_documents else " and no document yet"))
 
 
 @app.command("sync")
@@ -141,7 +139,7 @@ def sync_command(
         )
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings, this_command()), progress() as bars:
+    with sync.running(settings, this_command()) as told, progress(told) as bars:
         if only_what_is_new:
             plan = sync.incremental(settings, full=full, progress=bars)
         else:
@@ -187,7 +185,7 @@ def preview(
     settings = read_settings()
     warehouse = sync.open_warehouse(settings)
     if not saved:
-        with sync.running(settings, this_command()), progress() as bars:
+        with sync.running(settings, this_command()) as told, progress(told) as bars:
             sync.prepare(
                 settings,
                 entities=chosen(entity),
@@ -196,8 +194,8 @@ def preview(
                 progress=bars,
             )
     elif sync.current_plan(warehouse).is_to_be_made_anew:
-        with sync.running(settings, this_command()):
-            sync.plan_anew(warehouse)
+        with sync.running(settings, this_command()) as told:
+            sync.plan_anew(warehouse, progress=told)
         err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
     shown = overview(warehouse)
     if as_json:
@@ -214,13 +212,15 @@ def preview(
 @app.command()
 def finish(
     plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings, this_command()), progress() as bars:
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, me())
+    with sync.running(settings, this_command()) as told, progress(told) as bars:
+        bars("approve", 0, None)
+        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, by or me())
         sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
 
@@ -303,10 +303,14 @@ def notify_test() -> None:
 
 
 @app.command()
-def dev(port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")] = 3000) -> None:
-    """Start Dagster's UI and daemon on this home folder, until Ctrl-C.
+def dev(
+    port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")] = 3000,
+    console_port: Annotated[int, typer.Option(help="Of the review pages, on 127.0.0.1.")] = CONSOLE_PORT,
+) -> None:
+    """Start Dagster's UI and daemon on this home folder, and the review pages beside them, until Ctrl-C.
 
-    It listens on 127.0.0.1 only: the UI has no login, and any page you open could reach a port that is open to others.
+    Dagster's UI listens on 127.0.0.1 only: it has no login, and any page you open could reach a port that is open to
+    others.
     """
     checkout = Path(__file__).parent.parent
     dagster_home = (read_settings().bms_pipeline_home / "dagster").absolute()
@@ -318,7 +322,32 @@ def dev(port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")
     subprocess.run([dagster, "instance", "info"], env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     out.print(f"Dagster's UI will be at http://127.0.0.1:{port}. Stop with Ctrl-C.", highlight=False)
     serve = [dagster, "dev", "-w", str(checkout / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    raise typer.Exit(subprocess.run(serve, env=environment, check=False).returncode)  # noqa: S603
+    pages = [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", str(console_port)]
+    beside = environment | {"DAGSTER_URL": f"http://127.0.0.1:{port}"}
+    with subprocess.Popen(pages, env=beside) as console_process:  # noqa: S603
+        try:
+            code = subprocess.run(serve, env=environment, check=False).returncode  # noqa: S603
+        finally:
+            console_process.terminate()
+    raise typer.Exit(code)
+
+
+@app.command()
+def console(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any free port.")] = CONSOLE_PORT,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Serve the review pages until Ctrl-C: set up, decide, look at the plan, finish, see how it went.
+
+    They listen on 127.0.0.1 only, for whoever has the address with its token, which is printed once.
+    """
+    # Only here: no other verb needs a web server.
+    from bms_pipeline.console.app import serve
+
+    def say_address(address: str) -> None:
+        print(f"The review pages are at {address}", flush=True)  # as it is: nothing may wrap or colour it
+
+    serve(read_settings(), port, say_address, show=show)
 
 
 Size = Annotated[str, typer.Option(help="small, typical (500 clients, 50,000 assets) or large (10,000 clients).")]

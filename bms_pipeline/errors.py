@@ -24,6 +24,7 @@
     │   └── BreakerOpen          more than the set share of an entity would be updated, or is gone
     ├── DecisionError            decisions were not taken; nothing was applied
     │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
+    │   ├── DecisionOvertaken    their records were decided otherwise since the person looked at them
     │   └── DecisionFileInvalid  the file that holds them has mistakes, each told with its line
     ├── NoticeError              people outside could not be told
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
@@ -136,6 +137,10 @@ class DecisionRefused(DecisionError):
     """They would break a rule: one-to-one, the client boundary, a namesake beside."""
 
 
+class DecisionOvertaken(DecisionError):
+    """Their records were decided otherwise since the person looked at them."""
+
+
 class DecisionFileInvalid(DecisionError):
     """The file that holds them has mistakes, each told with its line."""
 
@@ -150,3 +155,11 @@ class RecordsUnexplained(PipelineError):
 
 class RunLocked(PipelineError):
     """Another run of this pipeline is at work in the same home folder."""
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """What people are told of any error: message and next step."""
+    if isinstance(error, PipelineError):
+        return error.message, error.next_step
+    # Not its text: only our own errors are known to hold no secret.
+    return f"It stopped with {type(error).__name__}.", "What was done is kept; run the same again to continue."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -170,18 +169,44 @@ def visible(value: object) -> Markup:
     return shown
 
 
+def plain(value: object) -> str:
+    """As ``visible``, for where a page takes nothing but text: a label that is read aloud."""
+    text = str(value)[:LONGEST_SHOWN]
+    return _NOT_ASCII.sub(
+        lambda found: f"[U+{ord(found.group()):04X}]" if _hides(found.group()) else found.group(), text
+    )
+
+
+def visible_lines(text: str) -> Markup:
+    """As ``visible``, for a message of ours in several lines, which may quote what services sent; not cut."""
+    shown = [_NOT_ASCII.sub(_boxed, str(escape(line))) for line in text.split("\n")]
+    return Markup("\n".join(shown))  # noqa: S704  # escaped before the boxes
+
+
 _NOT_ASCII = re.compile(r"[^ -~]")
 _HIDDEN_CATEGORIES = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 _BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 """Letters and marks to Unicode, nothing at all to the eye."""
 
 
+def _hides(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES or character in _BLANK_LETTERS
+
+
 def _boxed(found: re.Match[str]) -> str:
     character = found.group()
-    if unicodedata.category(character) not in _HIDDEN_CATEGORIES and character not in _BLANK_LETTERS:
+    if not _hides(character):
         return character
     name = unicodedata.name(character, "a control character")
     return f'<span class="hidden" title="{name}">U+{ord(character):04X}</span>'
+
+
+def add_words(pages: jinja2.Environment) -> None:
+    """Give ``pages`` the filters and names that ``record.html.j2`` needs."""
+    pages.filters |= {"visible": visible, "visible_lines": visible_lines, "plain": plain, "why": why}
+    pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
+    pages.globals |= {"labels": {each.name: each.labels for each in ENTITIES}}
+    pages.globals |= {"singular": {each.name: each.singular for each in ENTITIES}}
 
 
 def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
@@ -290,9 +315,12 @@ def _state(plan: Plan) -> str:
 
 @cache
 def _template() -> jinja2.Template:
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"visible": visible, "why": why}
-    page.globals |= {"counted": tuple(COUNTED), "work": WORK}
-    page.globals |= {"labels": {each.name: each.labels for each in ENTITIES}}
-    page.globals |= {"singular": {each.name: each.singular for each in ENTITIES}}
-    return page.from_string(resources.files(__package__).joinpath("preview.html.j2").read_text(encoding="utf-8"))
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    add_words(page)
+    return page.get_template("preview.html.j2")

@@ -31,6 +31,9 @@ FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY land
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
+IN_THE_CONSOLE = " in the review console"
+"""How a run ends its name that is one decision of somebody."""
+
 
 def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
@@ -160,6 +163,21 @@ def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Who changed which setting when, newest first; ``before`` and ``after`` are JSON."""
     with warehouse.open() as connection:
         return named_rows(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
+
+
+def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
+    """The runs that held the home folder, newest first, without people's single decisions in the review console.
+
+    Each has what (a command or a Dagster run), started_at, ended_at (UTC; None while it is at work, or was killed),
+    is_last (no run began after it), and failed_because, None where it did what it should.
+    """
+    with warehouse.open() as connection:
+        return named_rows(
+            connection,
+            "SELECT what, started_at, ended_at, failed_because, epoch = (SELECT max(epoch) FROM sync.runs) AS is_last"
+            " FROM sync.runs WHERE NOT ends_with(what, $console) ORDER BY epoch DESC LIMIT $last",
+            {"last": last, "console": IN_THE_CONSOLE},
+        )
 
 
 def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:

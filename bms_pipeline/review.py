@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import duckdb
+
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, with_clients
 from bms_pipeline.load import hand_over
 from bms_pipeline.reconcile import comparison, decisions
 from bms_pipeline.reconcile import plan as plans
-from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
+from bms_pipeline.reconcile.decisions import Decision, Seen, Selection, Taken, including
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import Change, parse_changes, read_sync_settings, store_changes
 from bms_pipeline.reconcile.undo import check_undoable, fill_undo
@@ -45,6 +47,48 @@ def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[i
     """The BMS ids of the records that a verb is meant for, as they are decided now. Raises ``DecisionError``."""
     with warehouse.trial() as connection:  # a run that is under way must not find its records decided otherwise
         return decisions.select(connection, entity, selection)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One verb for several records: one of ``decisions.VERBS``, or ``include`` with what becomes of them at once.
+
+    ``passportal_id``: whom ``match`` links to; for a record that is excluded it is included by that. ``beside`` and
+    ``why`` as in ``Decision``.
+    """
+
+    verb: str
+    passportal_id: str | None = None
+    beside: bool = False
+    why: str = ""
+
+
+def decide_seen(
+    warehouse: Warehouse, entity: Entity, selection: Selection, verdict: Verdict, seen: Seen, by: str
+) -> Taken:
+    """Take one verdict about all selected records, if they stand as the person saw them.
+
+    An excluded record that is to be matched or created is included with it. Raises ``DecisionOvertaken`` where somebody
+    decided otherwise meanwhile, and what ``decide`` raises.
+    """
+    with warehouse.transaction() as connection:
+        decisions.check_seen(connection, entity, selection, seen)
+        ids = decisions.select(connection, entity, selection)
+        return decisions.decide(connection, _decisions(connection, entity, ids, verdict), by, now())
+
+
+def _decisions(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, ids: Sequence[int], verdict: Verdict
+) -> list[Decision]:
+    decided = [
+        Decision(verdict.verb, entity.name, each, verdict.passportal_id, beside=verdict.beside, why=verdict.why)
+        for each in ids
+    ]
+    if verdict.verb in ("match", "create"):
+        rows = connection.execute("SELECT bms_id FROM sync.exclusions WHERE entity = ?", [entity.name]).fetchall()
+        excluded = {row[0] for row in rows}
+        decided += including(entity.name, [each for each in ids if each in excluded], why=verdict.why)
+    return decided
 
 
 def decide_all(
@@ -116,18 +160,26 @@ def suggest(
     dispositions: Collection[str] = ("unmatched", "ambiguous"),
 ) -> dict[int, Suggested]:
     """BMS id → the record and its suggestions, for those of ``bms_ids`` (default: all) with one of ``dispositions``."""
+    with warehouse.trial() as connection:
+        reconcile_all(connection, with_clients([entity]), Scope())
+        return suggested(connection, entity, bms_ids, dispositions)
+
+
+def suggested(
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    bms_ids: Collection[int] | None = None,
+    dispositions: Collection[str] = ("unmatched", "ambiguous"),
+) -> dict[int, Suggested]:
+    """As ``suggest``, for the records as they were decided last."""
     # Only here: what it imports takes a second to load, and no other verb needs it.
     from bms_pipeline.reconcile import suggestions
 
-    with warehouse.trial() as connection:
-        reconcile_all(connection, with_clients([entity]), Scope())
-        rows = connection.execute(
-            sql.read("records_to_decide").format(
-                entity=entity.name, columns=", ".join(f"b.{c}" for c in entity.columns)
-            ),
-            {"dispositions": list(dispositions), "ids": None if bms_ids is None else list(bms_ids)},
-        ).fetchall()
-        found = suggestions.suggest(connection, entity, bms_ids)
+    rows = connection.execute(
+        sql.read("records_to_decide").format(entity=entity.name, columns=", ".join(f"b.{c}" for c in entity.columns)),
+        {"dispositions": list(dispositions), "ids": None if bms_ids is None else list(bms_ids)},
+    ).fetchall()
+    found = suggestions.suggest(connection, entity, bms_ids)
     return {
         bms_id: Suggested(
             bms_id, name, client, disposition, reason, dict(zip(entity.columns, (name, *values), strict=True)),

@@ -6,7 +6,10 @@ Secrets are held as ``SecretStr``: their repr is stars, and only what sends them
 
 from __future__ import annotations
 
+import os
+import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bms_pipeline.errors import SettingsError
+from bms_pipeline.files import made_whole
 
 
 class Settings(BaseSettings):
@@ -78,6 +82,8 @@ class Settings(BaseSettings):
 
     bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
 
+    dagster_url: str = Field("", description="Where Dagster's UI is, for the review console's links")
+
     bms_pipeline_wait_seconds: float = Field(
         60, ge=0, description="How long a database held by another run is waited for"
     )
@@ -118,6 +124,11 @@ class Settings(BaseSettings):
         return self.bms_pipeline_home / "published.json"
 
     @property
+    def progress_file(self) -> Path:
+        """How far the run at work is, and how the last one ended."""
+        return self.bms_pipeline_home / "progress.json"
+
+    @property
     def budget_file(self) -> Path:
         """The calls of the last hour, shared by every process on the machine."""
         return self.bms_pipeline_home / "budget.sqlite"
@@ -143,3 +154,37 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
         raise SettingsError(
             f"A setting does not fit. {problems}.", "Correct it in the environment or in .env."
         ) from None
+
+
+def store_settings(env_file: Path, changes: Mapping[str, str]) -> None:
+    """Write settings (NAME → text, empty to forget it) into ``env_file``, which only its owner may read then.
+
+    Every other line stays as it is. Raises ``SettingsError`` naming the variable where the file would no longer be
+    readable as settings, and ``PipelineError`` where it cannot be written; then nothing has changed.
+    """
+    broken = [name for name, text in changes.items() if re.search(r"[\x00-\x1f\x7f\u2028\u2029]", text)]
+    if broken:
+        raise SettingsError(f"{broken[0]} holds a line break or a control character.", "Enter it again, by hand.")
+    lines = env_file.read_text(encoding="utf-8").splitlines() if env_file.is_file() else []
+    kept = [line for line in lines if _name_in(line) not in changes]
+    written = [f"{name}={_quoted(text)}" for name, text in changes.items() if text]
+    with made_whole(env_file) as file:
+        file.write_text("".join(f"{line}\n" for line in (*kept, *written)), encoding="utf-8")
+        read_settings(file)
+
+
+def set_by_environment(name: str) -> bool:
+    """Whether the environment says what NAME is, so that a ``.env`` changes nothing about it."""
+    return any(each.upper() == name.upper() for each in os.environ)
+
+
+def _name_in(line: str) -> str | None:
+    """Which setting a line of a ``.env`` sets."""
+    found = re.match(r"\s*(?:export\s+)?['\"]?([A-Za-z_][A-Za-z0-9_]*)['\"]?\s*(?:=|$)", line)
+    return found.group(1).upper() if found else None
+
+
+def _quoted(text: str) -> str:
+    """``text`` as a ``.env`` holds it, so that nothing in it is special."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import duckdb
 
-from bms_pipeline import details
+from bms_pipeline import details, errors
 from bms_pipeline.bms import details as answers
 from bms_pipeline.bms.client import BmsClient, Identity
 from bms_pipeline.bms.details import Patience
@@ -35,8 +35,10 @@ from bms_pipeline.errors import (
 from bms_pipeline.load import apply, journal
 from bms_pipeline.load import hand_over as hand_overs
 from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.passportal.documents_client import Access, DocumentsClient
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
+from bms_pipeline.progress import Told, told
 from bms_pipeline.published import publish
 from bms_pipeline.reconcile import decisions, matching
 from bms_pipeline.reconcile import plan as plans
@@ -101,6 +103,24 @@ def open_warehouse(settings: Settings) -> Warehouse:
     return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
 
 
+@dataclass(frozen=True)
+class Authenticated:
+    """Who and where we are: in BMS, and in Passportal where that is a service (else None)."""
+
+    bms: Identity
+    passportal: Access | None
+
+
+def authenticate(settings: Settings) -> Authenticated:
+    """Log in to both services; changes nothing. Raises what their clients do: each says which setting to look at."""
+    with BmsClient(settings) as client:
+        identity = client.authenticate()
+    if settings.passportal_target == "embedded":
+        return Authenticated(identity, None)
+    with DocumentsClient(settings) as passportal:
+        return Authenticated(identity, passportal.check())
+
+
 def open_target(settings: Settings) -> Target:
     """The Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
     if settings.passportal_target == "documents_api":
@@ -109,26 +129,36 @@ def open_target(settings: Settings) -> Target:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[None]:
+def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[Told]:
     """Hold the home folder for one run at a time, and publish at the end how things stand.
 
-    ``what`` is at work, for whoever is kept waiting: a command, or a Dagster run with its id. Raises ``RunLocked``
+    ``what`` is at work, for whoever is kept waiting: a command, or a Dagster run with its id. What the run tells the
+    ``Progress`` that is given, others see in ``settings.progress_file``. Raises ``RunLocked``
     naming the owner when another run is at work for longer than ``wait_seconds``.
     """
     warehouse = open_warehouse(settings)
-    with lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds):
+    with (
+        lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds),
+        told(settings.progress_file, what) as telling,
+    ):
         with warehouse.transaction() as connection:
             lease.take(connection, warehouse.file, what, now())
         try:
-            yield
-        except BaseException:
+            yield telling
+        except BaseException as error:
             with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
-                publish(settings, warehouse)
+                _end(settings, warehouse, errors.told(error)[0])
             raise
         else:
-            publish(settings, warehouse)
+            _end(settings, warehouse)
         finally:
             lease.give_back(warehouse.file)
+
+
+def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
+    with warehouse.open() as connection:
+        lease.end(connection, warehouse.file, now(), failed_because)
+    publish(settings, warehouse)
 
 
 def extract(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -67,14 +67,17 @@ def print_table(
 
 
 class Bars:
-    """Progress on standard error: bars on a terminal, a line for each stage elsewhere."""
+    """Progress on standard error: bars on a terminal, a line for each stage elsewhere. ``beside`` is told the same."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Progress, beside: Callable[[str, int, int | None], None] | None = None) -> None:
         self._bars = bars
+        self._beside = beside
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """See ``sync.Progress``."""
+        if self._beside is not None:
+            self._beside(stage, done, total)
         if stage not in self._tasks:
             for task in self._tasks.values():
                 self._bars.update(task, visible=not self._bars.tasks[task].finished)
@@ -86,8 +89,8 @@ class Bars:
 
 
 @contextmanager
-def progress() -> Iterator[Bars]:
-    """The progress display, for as long as something takes."""
+def progress(beside: Callable[[str, int, int | None], None] | None = None) -> Iterator[Bars]:
+    """The progress display, for as long as something takes; ``beside`` is told the same."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:20}"),
@@ -96,4 +99,4 @@ def progress() -> Iterator[Bars]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
-        yield Bars(bars)
+        yield Bars(bars, beside)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from bms_pipeline.entities import BY_NAME, CLIENTS, ENTITIES
 from bms_pipeline.errors import PipelineError, PlanError
@@ -28,12 +28,8 @@ from bms_pipeline_tests.building import (
     location,
     opened_world,
 )
+from bms_pipeline_tests.chromium import chromium
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 MARKUP = "</td></table><script>alert('x')</script><img src=https://evil.example/x onerror=alert(1)>\"'&amp;"
 OVERRIDE = "\N{RIGHT-TO-LEFT OVERRIDE}fdp.exe\N{POP DIRECTIONAL FORMATTING}"
 HOSTILE = f"{MARKUP}{OVERRIDE}\N{ZERO WIDTH SPACE}{{{{ 7 * 7 }}}}\x00\n"
@@ -341,10 +337,8 @@ def test_every_reason_has_words(world: World, hostile: World) -> None:
 
 @pytest.fixture(scope="module")
 def browser_page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as browser:
         yield browser.new_page()
-        browser.close()
 
 
 def test_in_a_browser_nothing_overflows_and_all_is_reached_by_keyboard(

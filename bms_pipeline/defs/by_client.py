@@ -12,7 +12,7 @@ from bms_pipeline import sync
 from bms_pipeline.defs.extract import POOL
 from bms_pipeline.defs.load import BY_CLIENT_KEY, GROUP, RESULT_COLUMNS, client_event, loaded_key
 from bms_pipeline.defs.metadata import OWNERS, column_schema, facts
-from bms_pipeline.defs.resources import LoggedProgress, Pipeline
+from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.load.apply import ClientLoaded
 
 CLIENTS = dg.DynamicPartitionsDefinition(name="clients")
@@ -48,7 +48,7 @@ with warnings.catch_warnings():
         failed: list[ClientLoaded] = []
         clients = [int(each) for each in context.partition_keys]
         with pipeline.at_work() as home:
-            for loaded in sync.import_clients(home.settings, clients, progress=LoggedProgress(context.log)):
+            for loaded in sync.import_clients(home.settings, clients, progress=pipeline.progress(context.log)):
                 for each in loaded:
                     if each.failed_because:
                         failed.append(each)

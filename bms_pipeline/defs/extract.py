@@ -8,7 +8,7 @@ import dagster as dg
 
 from bms_pipeline import sync
 from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts
-from bms_pipeline.defs.resources import Home, LoggedProgress, Pipeline, ScopeOfRun
+from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES, LIST_CALLS, DetailCall, Entity, EntityName, ListCall
 from bms_pipeline.warehouse import schema
@@ -56,7 +56,7 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
                 list_call,
                 full=scope.full_sweep,
                 in_instalments=scope.only_what_is_new,
-                progress=LoggedProgress(context.log),
+                progress=pipeline.progress(context.log),
             )
             seconds = time.monotonic() - started
             left = client.budget.left(f"GET {list_call.path}")
@@ -129,7 +129,7 @@ def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
     def read_details(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
         with pipeline.looking() as home:
             started = time.monotonic()
-            read = sync.read_details(home.settings, progress=LoggedProgress(context.log))
+            read = sync.read_details(home.settings, progress=pipeline.progress(context.log))
             context.log.info(f"{read.read:,} details read, {read.waiting:,} wait: {read.estimate}.")
             return dg.MaterializeResult(
                 metadata={

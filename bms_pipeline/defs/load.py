@@ -9,7 +9,7 @@ from bms_pipeline import reports, sync
 from bms_pipeline.defs.extract import POOL
 from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, column_schema, count, facts, sample, table
 from bms_pipeline.defs.reconcile import PLAN_KEY, what_next
-from bms_pipeline.defs.resources import Approval, Home, LoggedProgress, Pipeline
+from bms_pipeline.defs.resources import Approval, Home, Pipeline
 from bms_pipeline.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.load import apply
 from bms_pipeline.load.hand_over import HandedOver
@@ -70,7 +70,7 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
             if at_hand.waits or entity.name not in at_hand.plan.entities:
                 return dg.MaterializeResult(metadata=_not_loaded(context, entity, at_hand))
             started = time.monotonic()
-            progress = LoggedProgress(context.log)
+            progress = pipeline.progress(context.log)
             done = sync.load(home.settings, home.warehouse, home.target, entity, at_hand.plan, progress)
             return dg.MaterializeResult(
                 metadata={

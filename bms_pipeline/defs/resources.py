@@ -16,6 +16,7 @@ from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.errors import LoginRefused, PlanStale, SettingsError
 from bms_pipeline.passportal.target import Target
+from bms_pipeline.progress import Told
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.settings import Settings, read_settings
@@ -48,11 +49,13 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _plan_id: int | None = PrivateAttr(default=None)
     _what: str = PrivateAttr(default="A Dagster run")
     _held: contextlib.ExitStack | None = PrivateAttr(default=None)
+    _told: Told | None = PrivateAttr(default=None)
+    _failed: BaseException | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Remember which run this is, for whoever is kept waiting by it."""
         if context.run_id:
-            self._what = f"Dagster run {context.run_id[:8]}"
+            self._what = f"Dagster run {context.run_id}"
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Home]:
@@ -63,9 +66,17 @@ class Pipeline(dg.ConfigurableResource[Any]):
         with self.looking() as home:
             if self._held is None:
                 held = contextlib.ExitStack()
-                held.enter_context(sync.running(home.settings, self._what, LOCK_WAIT_SECONDS))
+                self._told = held.enter_context(sync.running(home.settings, self._what, LOCK_WAIT_SECONDS))
                 self._held = held
-            yield home
+            try:
+                yield home
+            except BaseException as error:
+                self._failed = error
+                raise
+
+    def progress(self, log: dg.DagsterLogManager) -> LoggedProgress:
+        """What a stage tells how far it is: the run's log, and whoever looks on while this run is at work."""
+        return LoggedProgress(log, self._told)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Home]:
@@ -104,7 +115,8 @@ class Pipeline(dg.ConfigurableResource[Any]):
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Let go of the home folder and close the connections of the run."""
         if self._held is not None:
-            self._held.close()
+            error = self._failed  # the run ends as failed also for those who look on
+            self._held.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
         if self._client is not None:
             self._client.close()
 
@@ -144,14 +156,17 @@ class Approval(dg.ConfigurableResource[Any]):
 
 
 class LoggedProgress:
-    """Writes a stage's progress to the run's log, now and then."""
+    """Writes a stage's progress to the run's log, now and then; ``beside`` is told the same."""
 
-    def __init__(self, log: dg.DagsterLogManager) -> None:
+    def __init__(self, log: dg.DagsterLogManager, beside: Told | None = None) -> None:
         self._log = log
+        self._beside = beside
         self._told_at = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """See ``sync.Progress``."""
+        if self._beside is not None:
+            self._beside(stage, done, total)
         if time.monotonic() - self._told_at >= LOG_EVERY_SECONDS:
             self._told_at = time.monotonic()
             self._log.info(f"{stage}: {done:,} of {total:,}" if total else f"{stage}: {done:,}")

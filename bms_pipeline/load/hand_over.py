@@ -24,7 +24,6 @@ import duckdb
 from bms_pipeline.entities import Entity, EntityName
 from bms_pipeline.errors import DecisionRefused, SettingsError
 from bms_pipeline.files import made_whole
-from bms_pipeline.reconcile.decision_file import guarded
 from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
@@ -224,4 +223,6 @@ def _write_csv(file: Path, records: list[dict[str, str | None]], columns: Mappin
 
 def _cell(text: str) -> str:
     """``text``, which no spreadsheet takes for a formula. A phone number may begin with its plus: it is imported so."""
+    from bms_pipeline.reconcile.decision_file import guarded  # only here: its spreadsheet library takes a while to load
+
     return text if _PHONE_NUMBER.fullmatch(text) else guarded(text)

@@ -17,7 +17,7 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.entities import BY_NAME, Entity, EntityName, with_clients
-from bms_pipeline.errors import DecisionError, DecisionRefused
+from bms_pipeline.errors import DecisionError, DecisionOvertaken, DecisionRefused
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.warehouse import names, sql
@@ -80,6 +80,65 @@ class Selection:
     client: int = 0
     name: str = ""
 
+    @property
+    def restricting(self) -> dict[str, object]:
+        """Condition over ``sync.reconciled_<entity> r`` and ``bms.<entity> b``, with one ``?``, → its value."""
+        given: dict[str, object] = {
+            "r.disposition = ?": self.disposition,
+            "r.reason = ?": self.reason,
+            "r.account_id = ?": self.client,
+            "contains(b.name_key, ?)": names.fold_name(self.name),
+            "list_contains(?::BIGINT[], r.bms_id)": list(self.bms_ids),
+        }
+        return {condition: value for condition, value in given.items() if value}
+
+    @property
+    def where(self) -> str:
+        """All of ``restricting``, for a WHERE; ``true`` where nothing restricts."""
+        return " AND ".join(self.restricting) or "true"
+
+
+STAMP = "hash(r.bms_id, r.disposition, r.reason, r.passportal_id)"
+"""SQL over ``sync.reconciled_<entity> r``: how the record stands, as a number."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a person was looking at while deciding: so many records, and all their ``STAMP`` in one (bit_xor).
+
+    ``batch``: the ledger's newest then.
+    """
+
+    records: int
+    stamp: int
+    batch: int
+
+
+def check_seen(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection, seen: Seen) -> None:
+    """Raises ``DecisionOvertaken``, telling who decided what, unless the records stand as the person saw them.
+
+    Looks at how they were decided last: reconcile anew only after it.
+    """
+    row = connection.execute(
+        f"SELECT count(*), coalesce(bit_xor({STAMP}), 0) FROM sync.reconciled_{entity.name} r"
+        f" JOIN bms.{entity.name} b ON b.bms_id = r.bms_id WHERE {selection.where}",
+        list(selection.restricting.values()),
+    ).fetchone()
+    if row == (seen.records, seen.stamp):
+        return
+    rows = connection.execute(
+        sql.read("decided_since").format(entity=entity.name),
+        {"entity": entity.name, "batch": seen.batch, "ids": list(selection.bms_ids) or None, "most": REFUSALS_TOLD},
+    ).fetchall()
+    told = "".join(
+        f"\n  {entity.singular} {bms_id} {name or '(no name)'}: {verb} by {by} at {at:%H:%M:%S} UTC, now {became}"
+        for bms_id, name, verb, by, at, became in rows
+    )
+    by_whom = f"was decided otherwise meanwhile:{told}" if told else "stands otherwise since a run decided about it."
+    raise DecisionOvertaken(
+        f"Nothing was done, because what you were looking at {by_whom}", "Look at it as it is now, then decide."
+    )
+
 
 def select(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection) -> list[int]:
     """The BMS ids of the selected records as they are decided now, in order.
@@ -87,24 +146,15 @@ def select(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Sel
     Ids that nothing else restricts are given back as they are: a wrong one is to be refused, not passed over. Raises
     ``DecisionError`` when nothing is given, or no record is like that.
     """
-    given = {
-        "r.disposition = ?": selection.disposition,
-        "r.reason = ?": selection.reason,
-        "r.account_id = ?": selection.client,
-        "contains(b.name_key, ?)": names.fold_name(selection.name),
-    }
-    restricting = {condition: value for condition, value in given.items() if value}
-    if not restricting:
+    if not replace(selection, bms_ids=()).restricting:
         if selection.bms_ids:
             return list(selection.bms_ids)
         raise DecisionError("No record was named.", "Give BMS ids, or a disposition, reason, client or name.")
     reconcile_all(connection, with_clients([entity]), Scope())
-    if selection.bms_ids:
-        restricting["list_contains(?, r.bms_id)"] = list(selection.bms_ids)
     rows = connection.execute(
         f"SELECT r.bms_id FROM sync.reconciled_{entity.name} r JOIN bms.{entity.name} b ON b.bms_id = r.bms_id"
-        f" WHERE {' AND '.join(restricting)} ORDER BY r.bms_id",
-        list(restricting.values()),
+        f" WHERE {selection.where} ORDER BY r.bms_id",
+        list(selection.restricting.values()),
     ).fetchall()
     if not rows:
         raise DecisionError("No record is like that.", "`bms-pipeline preview --saved` shows dispositions and reasons.")

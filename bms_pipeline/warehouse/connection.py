@@ -19,7 +19,10 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
-from bms_pipeline.warehouse import lease, names, schema
+from bms_pipeline.warehouse import lease, names, schema, sql
+
+_IN_USE = ("lock", "Unique file handle conflict")
+"""What DuckDB says of a file that another process has open, or another database of this process."""
 
 WAIT_SECONDS = 60.0
 """How long a busy file is waited for: longer than any one transaction of ours at a million records."""
@@ -75,6 +78,25 @@ class Warehouse:
             yield connection
 
     @contextlib.contextmanager
+    def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Let ``connection``, which is open on another database, read this one, where unqualified names then lead."""
+        with reported(self.file):
+            if not self._prepared:
+                self._prepare()
+            (home,) = connection.execute("SELECT current_database()").fetchone() or ("memory",)
+            _patiently(
+                lambda: connection.execute(f"ATTACH {sql.quoted(str(self.file))} AS warehouse (READ_ONLY)"),
+                self.file,
+                self._wait_seconds,
+            )
+            try:
+                connection.execute("USE warehouse")
+                yield
+            finally:
+                connection.execute(f'USE "{home}"')
+                connection.execute("DETACH warehouse")
+
+    @contextlib.contextmanager
     def trial(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection whose statements are all undone at the end: to see what something would change."""
         with self.open() as connection:
@@ -115,19 +137,31 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
 
     Raises ``WarehouseBusy`` naming the holder.
     """
-    give_up = time.monotonic() + wait_seconds
-    pause = 0.02
-    while True:
+
+    def opened() -> duckdb.DuckDBPyConnection:
         umask = os.umask(0o077)
         try:
             return duckdb.connect(str(file), config=dict(_CONFIG))
-        except duckdb.IOException as error:
-            if "lock" not in str(error):
+        finally:
+            os.umask(umask)
+
+    return _patiently(opened, file, wait_seconds)
+
+
+def _patiently(
+    attempt: Callable[[], duckdb.DuckDBPyConnection], file: Path, wait_seconds: float
+) -> duckdb.DuckDBPyConnection:
+    """What ``attempt`` to get at ``file`` gives, tried again while another process, or a database of ours, holds it."""
+    give_up = time.monotonic() + wait_seconds
+    pause = 0.02
+    while True:
+        try:
+            return attempt()
+        except (duckdb.IOException, duckdb.BinderException) as error:
+            if not any(each in str(error) for each in _IN_USE):
                 raise
             if time.monotonic() + pause > give_up:
                 raise _busy(file, str(error), wait_seconds) from None
-        finally:
-            os.umask(umask)
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
         pause = min(pause * 1.5, 0.5)
 

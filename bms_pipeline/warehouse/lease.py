@@ -56,13 +56,20 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
         ) from None
 
 
-def take(connection: duckdb.DuckDBPyConnection, file: Path, owner: str, now: datetime) -> None:
+def take(connection: duckdb.DuckDBPyConnection, file: Path, what: str, now: datetime) -> None:
     """Count the epoch up: from now on every transaction of this process on ``file`` checks that it is still that."""
-    row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.lease").fetchone()
+    row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.runs").fetchone()
     epoch = int(row[0]) if row else 1
-    connection.execute("DELETE FROM sync.lease")
-    connection.execute("INSERT INTO sync.lease VALUES (?, ?, ?)", [owner, epoch, now])
+    connection.execute("INSERT INTO sync.runs VALUES (?, ?, ?, NULL, NULL)", [epoch, what, now])
     _held[file.absolute()] = epoch
+
+
+def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed_because: str | None = None) -> None:
+    """Write down that this process's run on ``file`` is over, and why it failed if it did."""
+    connection.execute(
+        "UPDATE sync.runs SET ended_at = ?, failed_because = ? WHERE epoch = ?",
+        [now, failed_because, _held[file.absolute()]],
+    )
 
 
 def give_back(file: Path) -> None:
@@ -75,7 +82,7 @@ def check(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     epoch = _held.get(file.absolute())
     if epoch is None:
         return
-    row = connection.execute("SELECT owner, epoch, taken_at FROM sync.lease").fetchone()
+    row = connection.execute("SELECT what, epoch, started_at FROM sync.runs ORDER BY epoch DESC LIMIT 1").fetchone()
     if row is None or row[1] != epoch:
         who = f"{row[0]} (since {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "Somebody"
         raise RunLocked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import Sandbox, running_sandbox
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline_tests.running import kept_open
 
 ENTITIES = ("clients", "users", "locations", "contacts", "assets")
 CANARIES = {
@@ -85,12 +87,13 @@ class Pipeline:
         resources: dict[str, Any] = {"approval": {"config": {"plan_hash": plan_hash}}}
         if scope:
             resources["scope"] = {"config": scope}
-        result = self.definitions.resolve_job_def(job).execute_in_process(
-            run_config=QUIET | ({} if chosen else {"resources": resources}),
-            instance=self.instance,
-            asset_selection=chosen,
-            raise_on_error=False,
-        )
+        with self.kept_open():
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config=QUIET | ({} if chosen else {"resources": resources}),
+                instance=self.instance,
+                asset_selection=chosen,
+                raise_on_error=False,
+            )
         return Run(result)
 
     def import_clients(self, clients: Sequence[int]) -> Run:
@@ -99,10 +102,15 @@ class Pipeline:
         self.instance.add_dynamic_partitions("clients", keys)
         tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
         job = self.definitions.resolve_implicit_global_asset_job_def()
-        result = job.get_subset(asset_selection={dg.AssetKey("loaded_by_client")}).execute_in_process(
-            QUIET, instance=self.instance, tags=tags, raise_on_error=False
-        )
+        with self.kept_open():
+            result = job.get_subset(asset_selection={dg.AssetKey("loaded_by_client")}).execute_in_process(
+                QUIET, instance=self.instance, tags=tags, raise_on_error=False
+            )
         return Run(result)
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """See ``running.kept_open``."""
+        return kept_open(Settings(_env_file=None, bms_pipeline_home=self.home))  # type: ignore[call-arg]
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the warehouse."""

@@ -11,6 +11,7 @@ from bms_pipeline_tests.end_to_end.month import CALLS_PER_HOUR, KILLS_A_DAY, Fig
 from bms_pipeline_tests.end_to_end.month_truth import Truth
 
 
+@pytest.mark.soak
 def test_a_day_of_kills_failing_calls_and_an_outage_leaves_nothing_wrong(tmp_path: Path) -> None:
     figures, truth = simulate(tmp_path, "small", days=1, seed=1, ticks_a_day=4, kept_open=True)
     check(figures, truth, days=1)

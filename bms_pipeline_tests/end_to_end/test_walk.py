@@ -127,9 +127,8 @@ def by_jobs(home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.Monkey
     return do
 
 
-@pytest.mark.parametrize(
-    "size", ["small", pytest.param("typical", marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("size", ["small", pytest.param("typical", marks=pytest.mark.timeout(1800))])
 def test_both_ways_end_in_the_same_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: Size) -> None:
     with running_sandbox(size, 3, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
         typed, launched = Home(tmp_path / "typed", sandbox), Home(tmp_path / "launched", sandbox)

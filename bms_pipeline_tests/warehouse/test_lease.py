@@ -63,7 +63,10 @@ def test_a_run_that_was_replaced_commits_nothing_more(settings: Settings) -> Non
             connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 2)")
     with warehouse.open() as connection:
         assert connection.execute("SELECT bms_id FROM sync.exclusions").fetchall() == [(1,)]
-        assert connection.execute("SELECT owner, epoch FROM sync.lease").fetchall() == [("the second run", 2)]
+        assert connection.execute("SELECT what, epoch, failed_because FROM sync.runs ORDER BY epoch").fetchall() == [
+            ("the first run", 1, None),
+            ("the second run", 2, None),
+        ]
 
 
 def test_who_holds_no_lease_is_not_checked(tmp_path: Path) -> None:

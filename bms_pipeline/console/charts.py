@@ -1,0 +1,53 @@
+"""Counts over time as lines, drawn on the server: a few numbers that a page puts into an SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+WIDTH, HEIGHT = 240, 64
+EDGE = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """One count over time. ``points`` is for a ``polyline``; ``first`` and ``last`` are its values at both ends."""
+
+    name: str
+    points: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Some lines in one picture of ``WIDTH`` by ``HEIGHT``; none where there is nothing to compare."""
+
+    lines: tuple[Line, ...]
+    most: int
+    since: datetime | None
+    until: datetime | None
+
+
+def chart(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart:
+    """``names`` of ``rows``, which are in order and have ``counted_at``, as lines; what is always 0 is left out."""
+    if len(rows) < 2:
+        return Chart((), 0, None, None)
+    most = max(max(int(row[name]) for name in names) for row in rows)
+    return Chart(
+        tuple(_line(name, [int(row[name]) for row in rows], most) for name in names if any(row[name] for row in rows)),
+        most,
+        rows[0]["counted_at"],
+        rows[-1]["counted_at"],
+    )
+
+
+def _line(name: str, values: Sequence[int], most: int) -> Line:
+    across, up = WIDTH - 2 * EDGE, HEIGHT - 2 * EDGE
+    points = " ".join(
+        f"{EDGE + across * n / (len(values) - 1):.1f},{EDGE + up * (1 - value / most):.1f}"
+        for n, value in enumerate(values)
+    )
+    return Line(name, points, values[0], values[-1])

@@ -1,0 +1,185 @@
+"""Set-up: who decides, the connection to both services, what is synced, and whether BMS lets us in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import SecretStr
+from starlette.responses import RedirectResponse
+
+from bms_pipeline import reports, review, sync
+from bms_pipeline.console.security import Form, cleaned_name
+from bms_pipeline.console.shell import Console, console_of, form_of, see
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.errors import ServiceUnreachable, SettingsError
+from bms_pipeline.settings import Settings, set_by_environment, store_settings
+from bms_pipeline.terminal import me
+
+router = APIRouter()
+
+Here = Annotated[Console, Depends(console_of)]
+Sent = Annotated[Form, Depends(form_of)]
+
+AUTHENTICATE_SECONDS = 30.0
+LONGEST_VALUE = 2_000
+
+BMS_FIELDS = {
+    "BMS_URL": "Portal URL (cloud) or FQDN (on-prem)",
+    "BMS_TENANT": "Tenant: the company name under My Settings in BMS",
+    "BMS_USERNAME": "User name",
+    "BMS_PASSWORD": "Password",
+    "BMS_MFA_SECRET": "MFA seed, only for a user with MFA: the authenticator's secret, not a code",
+}
+PASSPORTAL_FIELDS = {
+    "PASSPORTAL_TARGET": "Target",
+    "PASSPORTAL_URL": "Passportal's address",
+    "PASSPORTAL_KEY_ID": "API key id",
+    "PASSPORTAL_SECRET": "API secret",
+    "PASSPORTAL_USERS_FILE": "File with the users as exported from Passportal (CSV)",
+    "PASSPORTAL_MARKER": "Where a document bears the id of its BMS record",
+}
+CHOICES = {
+    "PASSPORTAL_TARGET": {"embedded": "embedded store (a DuckDB file)", "documents_api": "Passportal's Documents API"},
+    "PASSPORTAL_MARKER": {
+        "notes": "last line of Notes",
+        "id_fields": "fields ID and Integration Type",
+        "custom_id": "customId",
+    },
+}
+FIELDS = BMS_FIELDS | PASSPORTAL_FIELDS
+TOGGLES = ("sync", "auto_create")
+
+
+@router.get("/name")
+def ask_name(request: Request, console: Here) -> Response:
+    """Who decides in this browser."""
+    return console.page(request, "name.html.j2", suggested=request.state.name or me(), missing=False)
+
+
+@router.post("/name")
+def keep_name(request: Request, console: Here, form: Sent) -> Response:
+    """Remember who decides in this browser."""
+    name = cleaned_name(form.get("name"))
+    if not name:
+        return console.page(request, "name.html.j2", code=422, suggested="", missing=True)
+    response = RedirectResponse("/", status_code=303)
+    console.guard.remember_name(response, name)
+    return response
+
+
+@router.get("/setup")
+def show(request: Request, console: Here) -> Response:
+    """The connection, the toggles, Authenticate."""
+    return _page(request, console)
+
+
+@router.post("/setup/connection")
+def store_connection(request: Request, console: Here, form: Sent) -> Response:
+    """Write the connection's settings; a secret that is left empty stays what it is."""
+    changes = {}
+    for name in FIELDS:
+        text = form.get(name)
+        text = text if _is_secret(name) else text.strip()
+        if len(text) > LONGEST_VALUE:
+            raise SettingsError(f"{name} is too long.", f"At most {LONGEST_VALUE:,} characters.")
+        if name in form and not set_by_environment(name) and (text or not _is_secret(name)):
+            changes[name] = text
+        if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name):
+            changes[name] = ""
+    try:
+        store_settings(console.env_file, changes)
+    except SettingsError as error:
+        typed = {name: form.get(name) for name in FIELDS if not _is_secret(name)}
+        return _page(request, console, code=422, error=error, typed=typed)
+    return see(request, "/setup", "The connection is stored.")
+
+
+@router.post("/setup/toggles")
+def store_toggles(request: Request, console: Here, form: Sent) -> Response:
+    """Change what is synced and what is created by itself: what was switched on this page, and nothing else."""
+    wanted = {}
+    for kind in TOGGLES:
+        for entity in ENTITIES:
+            name = f"{kind}.{entity.name}"
+            shown, is_on = form.get(f"was.{name}"), "on" if name in form else "off"
+            is_available = kind == "sync" or f"sync.{entity.name}" in form
+            if shown in ("on", "off") and shown != is_on and is_available:
+                wanted[name] = is_on
+    if not wanted:
+        return see(request, "/setup", "These toggles are so already.")
+    with console.reading.writing(request.state.name) as warehouse:
+        changed = review.change_settings(warehouse, wanted, request.state.name)
+    told = [f"{each.name}: {_worded(each.before)} → {_worded(each.after)}" for each in changed.settings]
+    records = [f"{each.records:,} {each.entity}: {each.was} → {each.becomes}" for each in changed.records]
+    return see(request, "/setup", *told, *records)
+
+
+@router.post("/setup/authenticate")
+def authenticate(request: Request, console: Here) -> Response:
+    """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
+    found = _within(AUTHENTICATE_SECONDS, console.settings)
+    bms, passportal = found.bms, found.passportal
+    told = [f"BMS answers at {bms.api_url} as {bms.full_name} of {bms.business_name} (time zone {bms.time_zone})."]
+    if passportal:
+        documents = "documents" if passportal.has_documents else "no document yet"
+        told.append(f"Passportal answers at {passportal.url} with {passportal.clients:,} clients and {documents}.")
+    return see(request, "/setup", *told)
+
+
+@router.post("/setup/read")
+def read(request: Request, console: Here) -> Response:
+    """Read both sides, as a run of its own: what the lists of users and clients show afterwards."""
+    console.runs.start("preview")
+    return see(request, "/runs?then=/review/users")
+
+
+def _page(
+    request: Request,
+    console: Console,
+    *,
+    code: int = 200,
+    error: SettingsError | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    settings = console.settings
+    return console.page(
+        request,
+        "setup.html.j2",
+        code=code,
+        groups={"Kaseya BMS": BMS_FIELDS, "Passportal": PASSPORTAL_FIELDS},
+        values={name: _shown(settings, name) for name in FIELDS if not _is_secret(name)} | (typed or {}),
+        secrets={name: bool(_shown(settings, name)) for name in FIELDS if _is_secret(name)},
+        fixed={name for name in FIELDS if set_by_environment(name)},
+        choices=CHOICES,
+        toggles=reports.sync_settings(console.reading.copy),
+        error=error,
+    )
+
+
+def _shown(settings: Settings, name: str) -> str:
+    """The value of a setting for the page; of a secret, stars or nothing."""
+    value = getattr(settings, name.lower())
+    return "" if value is None else str(value)
+
+
+def _is_secret(name: str) -> bool:
+    return Settings.model_fields[name.lower()].annotation is SecretStr
+
+
+def _within(seconds: float, settings: Settings) -> sync.Authenticated:
+    """Who the services say we are. Raises ``ServiceUnreachable`` when they have not said so in time."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="authenticate")
+    try:
+        return pool.submit(sync.authenticate, settings).result(timeout=seconds)
+    except TimeoutError:
+        raise ServiceUnreachable(
+            f"There was no answer for {seconds:.0f} s.", "See whether the portal opens in a browser, then try again."
+        ) from None
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _worded(value: object) -> str:
+    return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)

@@ -1,0 +1,251 @@
+"""What the pages read: a copy of the warehouse that is always there, and the way to the warehouse for decisions.
+
+DuckDB lets one process in, and a run may be in for long. So nobody who only looks opens the warehouse: whenever it is
+free and has changed, the tables that changed are copied into a database of the console's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import psutil
+
+from bms_pipeline import sync
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.errors import PipelineError, WarehouseBusy
+from bms_pipeline.progress import read_run
+from bms_pipeline.reports import IN_THE_CONSOLE
+from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse.connection import Warehouse, now, reported, transaction
+
+Found = TypeVar("Found")
+
+WAIT_SECONDS = 3.0
+"""How long somebody who decides is kept waiting before the page says that the decision has to wait."""
+IN_VAIN_SECONDS = 10.0
+"""A warehouse that was waited for in vain is not waited for again for so long: somebody just has it open."""
+LOOK_EVERY_SECONDS = 0.5
+BUSY_SHARE = 0.05
+"""So much of the time at most goes into copying: while a run writes on and on, a large copy is made less often."""
+QUICK_SECONDS = 0.25
+"""A copy that takes no longer is made while a page is, so that the page is as of now."""
+
+_VERSION = (
+    "SELECT (SELECT count(*) FROM {table}) || ' ' || coalesce((SELECT max(version) FROM sync.inputs"
+    " WHERE name = '{table}'), 0)"
+)
+_ALL_ROWS = "SELECT count(*) || ' ' || coalesce(bit_xor(hash(each)), 0) FROM {table} each"
+_PLAN = "SELECT coalesce(max(plan_id), 0)::VARCHAR FROM sync.plans"
+_JOURNAL = "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(outcome_at)) FROM {table}"
+
+COPIED: dict[str, tuple[str, str]] = {
+    **{f"bms.{each.name}": ("* EXCLUDE (json)", _VERSION) for each in ENTITIES},
+    **{f"passportal.{each.name}": ("*", _VERSION) for each in ENTITIES},
+    **{f"sync.reconciled_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
+    **{f"sync.planned_{each.name}": ("*", _PLAN) for each in ENTITIES},
+    "sync.journal": ("*", _JOURNAL),
+    **{
+        f"sync.{each}": ("*", _ALL_ROWS)
+        for each in (
+            "creations", "decisions", "exclusions", "hand_overs", "inputs", "matches", "partings", "plans", "results",
+            "runs", "settings", "settings_history", "sweeps",
+        )
+    },
+    "bms.account_types": ("*", _ALL_ROWS),
+}  # fmt: skip
+"""Table → what is copied of it, and SQL for a text that differs when it has to be copied again."""
+
+
+class ReadCopy(Warehouse):
+    """The warehouse as it was ``as_of``: for everything that only reads, never waited for.
+
+    ``generation`` counts up whenever its content changes.
+    """
+
+    def __init__(self, file: Path) -> None:
+        file.unlink(missing_ok=True)
+        super().__init__(file)
+        self._held = contextlib.ExitStack()
+        self._connection = self._held.enter_context(super().open())
+        self._keys: dict[str, str] = {}
+        self._stamp: object = None
+        self._cost = 0.0
+        self._renewed_at = 0.0
+        self._kept: dict[str, tuple[int, Any]] = {}
+        self.generation = 0
+        self.as_of: datetime | None = None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """See ``Warehouse.open``; it takes no time, and any number of threads may."""
+        with reported(self.file), closing(self._connection.cursor()) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Remove it."""
+        self._held.close()
+        self.file.unlink(missing_ok=True)
+
+    def is_behind(self, warehouse: Warehouse) -> bool:
+        """Whether the warehouse changed since it was copied."""
+        return self._stamp != _stamp(warehouse)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether making the copy anew takes so little that a page may wait for it."""
+        return self.as_of is not None and self._cost <= QUICK_SECONDS
+
+    @property
+    def rests(self) -> bool:
+        """Whether it was made so lately that copying again would take too much of the time."""
+        return time.monotonic() < self._renewed_at + self._cost / BUSY_SHARE
+
+    def renew(self, warehouse: Warehouse) -> None:
+        """Copy what changed. Raises ``WarehouseBusy``. For one thread at a time."""
+        stamp, began = _stamp(warehouse), time.monotonic()
+        with self.open() as connection, warehouse.attached_to(connection), transaction(connection):
+            changed = {table: key for table, key in _keys(connection).items() if self._keys.get(table) != key}
+            for table in changed:
+                what = COPIED[table][0]
+                connection.execute(f"CREATE OR REPLACE TABLE {self._name}.{table} AS SELECT {what} FROM {table}")
+        self._keys |= changed
+        self._stamp, self.as_of = stamp, now()
+        self.generation += bool(changed)
+        self._renewed_at = time.monotonic()
+        self._cost = self._renewed_at - began
+
+    def kept(self, name: str, ask: Callable[[], Found]) -> Found:
+        """What ``ask`` answers, asked once for each state of the copy."""
+        generation = self.generation
+        if self._kept.get(name, (-1, None))[0] != generation:
+            self._kept[name] = generation, ask()
+        answer: Found = self._kept[name][1]
+        return answer
+
+    @property
+    def _name(self) -> str:
+        return f'"{self.file.stem}"'
+
+
+class Reading:
+    """The two of them: pages read ``copy``; ``writing`` is the way to the warehouse."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._door = threading.Lock()  # two databases of one process must not both open the file
+        self._waits_again_at = 0.0
+        self._ended = threading.Event()
+        self._looking = threading.Thread(target=self._look, name="read copy", daemon=True)
+        self.warehouse = Warehouse(settings.warehouse_file, WAIT_SECONDS)
+        self._free_or_not_at_all = Warehouse(settings.warehouse_file, 0)
+        settings.bms_pipeline_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.copy = ReadCopy(_own_file(settings.bms_pipeline_home))
+
+    def start(self) -> None:
+        """Make the copy, and follow the warehouse from now on."""
+        self.refresh(at_once=True)
+        self._looking.start()
+
+    def close(self) -> None:
+        """Follow it no more, and remove the copy."""
+        self._ended.set()
+        if self._looking.is_alive():
+            self._looking.join()
+        with self._door:
+            self.copy.close()
+
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Renew the copy where that is due and can be done now; a run at work is not waited for.
+
+        Who looks after a run has ended wants to see what it did, so whatever else has the warehouse open (the command
+        that prints how it went, a copy being made) is waited for, unless it was in vain a moment ago.
+        """
+        waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_at_work)
+        if not (waits or self.copy.is_quick) or not self.copy.is_behind(self.warehouse):
+            return
+        if not self._door.acquire(timeout=WAIT_SECONDS if waits else 0):
+            return
+        try:
+            if self.copy.is_behind(self.warehouse):
+                self.copy.renew(self.warehouse if waits else self._free_or_not_at_all)
+        except WarehouseBusy:
+            if waits:
+                self._waits_again_at = time.monotonic() + IN_VAIN_SECONDS
+        finally:
+            self._door.release()
+
+    @contextlib.contextmanager
+    def writing(self, by: str) -> Iterator[Warehouse]:
+        """The warehouse for a decision of ``by``, as a run of its own; afterwards the copy holds the decision.
+
+        Raises ``RunLocked`` or ``WarehouseBusy`` where a run is at work for longer than a person wants to wait.
+        """
+        if not self._door.acquire(timeout=WAIT_SECONDS):
+            raise WarehouseBusy(
+                "The console is copying what a run wrote, or another person's decision is being taken.",
+                "Try again in a moment.",
+            )
+        try:
+            with sync.running(self._settings, f"{by}{IN_THE_CONSOLE}", WAIT_SECONDS):
+                yield self.warehouse
+            with contextlib.suppress(WarehouseBusy):
+                self.copy.renew(self.warehouse)
+        finally:
+            self._door.release()
+
+    @property
+    def _is_run_at_work(self) -> bool:
+        run = read_run(self._settings.progress_file)
+        return run is not None and run.at_work
+
+    def _look(self) -> None:
+        # What ranks suggestions takes seconds to load, which whoever asks for the first ones would wait for.
+        importlib.import_module("bms_pipeline.reconcile.suggestions")
+        while not self._ended.wait(LOOK_EVERY_SECONDS):
+            if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_at_work):
+                continue
+            if not self._door.acquire(blocking=False):
+                continue
+            try:
+                with contextlib.suppress(PipelineError):  # a broken database is told to whoever decides
+                    self.copy.renew(self._free_or_not_at_all)
+            finally:
+                self._door.release()
+
+
+def _own_file(folder: Path) -> Path:
+    """Where this process keeps its copy; those that killed ones left behind are removed."""
+    for each in folder.glob("console_*.duckdb*"):
+        if not psutil.pid_exists(int(each.name.split("_")[1].split(".")[0])):
+            each.unlink(missing_ok=True)
+    return folder / f"console_{os.getpid()}.duckdb"
+
+
+def _stamp(warehouse: Warehouse) -> object:
+    """What changes whenever the file does."""
+    found = []
+    for file in (warehouse.file, warehouse.file.with_name(f"{warehouse.file.name}.wal")):
+        try:
+            stat = file.stat()
+        except FileNotFoundError:
+            continue
+        found.append((file.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
+
+
+def _keys(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Table → the text that says which state of it the attached warehouse holds."""
+    return {
+        table: str((connection.execute(key.format(table=table)).fetchone() or ("",))[0])
+        for table, (_, key) in COPIED.items()
+    }

@@ -1,0 +1,186 @@
+"""What every page shares: the console's state, the frame around a page, and how errors are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.responses import RedirectResponse
+
+from bms_pipeline import preview
+from bms_pipeline.console.reading import Reading
+from bms_pipeline.console.runs import Runs
+from bms_pipeline.console.security import Form, Guard, Session
+from bms_pipeline.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.errors import DecisionError, PipelineError, PlanError, RunLocked, WarehouseBusy
+from bms_pipeline.settings import Settings, read_settings
+from bms_pipeline.warehouse.connection import named_rows
+
+PER_PAGE = 50
+
+_COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity} GROUP BY ALL"
+
+
+class NotFound(PipelineError):
+    """The console has no such page."""
+
+
+@dataclass
+class Console:
+    """One running console; ``env_file`` is where set-up writes, ``started_with`` the settings that do not change."""
+
+    started_with: Settings
+    env_file: Path
+    port: int
+
+    def __post_init__(self) -> None:
+        """Open the copy."""
+        self.reading = Reading(self.started_with)
+        self.runs = Runs(self.started_with, self.env_file.absolute().parent)
+        self.guard = Guard(self.port, self.refused)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they are now, in this console's home folder."""
+        home = {"bms_pipeline_home": self.started_with.bms_pipeline_home}
+        return read_settings(self.env_file).model_copy(update=home)
+
+    @property
+    def address(self) -> str:
+        """What to open, with the token."""
+        return f"http://127.0.0.1:{self.port}/enter?token={self.guard.token}"
+
+    def page(self, request: Request, template: str, *, code: int = 200, **content: Any) -> Response:  # noqa: ANN401  # of any page
+        """``template`` filled with ``content``, in the frame."""
+        session: Session | None = getattr(request.state, "session", None)
+        told = session.told[:] if session else []
+        if session:
+            session.told.clear()
+        frame = {
+            "path": request.url.path,
+            "name": getattr(request.state, "name", ""),
+            "told": told,
+            "csrf": lambda action: self.guard.csrf(session, action) if session else "",
+            "entities": ENTITIES,
+            "waiting": self.waiting() if session else {},
+            "run": self.runs.current() if session else None,
+            "page_address": lambda page: "?" + urlencode({**request.query_params, "page": page}),
+            "as_of": self.reading.copy.as_of,
+            "is_behind": self.reading.copy.is_behind(self.reading.warehouse),
+        }
+        return HTMLResponse(self._templates.get_template(template).render(frame | content), status_code=code)
+
+    def waiting(self) -> dict[str, int]:
+        """Entity → the records that wait for a person."""
+        counts = self.dispositions()
+        return {name: each.get("unmatched", 0) + each.get("ambiguous", 0) for name, each in counts.items()}
+
+    def dispositions(self) -> dict[str, dict[str, int]]:
+        """Entity → disposition → records."""
+
+        def ask() -> dict[str, dict[str, int]]:
+            with self.reading.copy.open() as connection:
+                return {
+                    each.name: dict(connection.execute(_COUNTS.format(entity=each.name)).fetchall())
+                    for each in ENTITIES
+                }
+
+        return self.reading.copy.kept("dispositions", ask)
+
+    def rows(self, query: str, parameters: Any = ()) -> list[dict[str, Any]]:  # noqa: ANN401  # as DuckDB takes them
+        """What ``query`` finds in the copy."""
+        with self.reading.copy.open() as connection:
+            return named_rows(connection, query, parameters)
+
+    def refused(self, request: Request, status: int, message: str, next_step: str) -> Response:
+        """The page that says why there is no other."""
+        return self.page(
+            request, "error.html.j2", code=status, message=message, next_step=next_step, again=None, back=None
+        )
+
+    def failed(self, request: Request, error: PipelineError) -> Response:
+        """What went wrong as a page: for a form, with all that was in it, to send it again."""
+        form: Form | None = getattr(request.state, "form", None)
+        again = [each for each in form.fields if each[0] != "csrf"] if form and _may_be_sent_again(error) else None
+        return self.page(
+            request,
+            "error.html.j2",
+            code=_status(error),
+            message=error.message,
+            next_step=error.next_step,
+            again=again,
+            back=form.get("back") if form else None,
+        )
+
+    @cached_property
+    def _templates(self) -> jinja2.Environment:
+        pages = jinja2.Environment(
+            loader=jinja2.ChoiceLoader(
+                [jinja2.PackageLoader("bms_pipeline.console"), jinja2.PackageLoader("bms_pipeline", ".")]
+            ),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        preview.add_words(pages)
+        return pages
+
+
+def console_of(request: Request) -> Console:
+    """The console that a request came to, with its copy as new as it can be had at once."""
+    console: Console = request.app.state.console
+    console.reading.refresh()
+    return console
+
+
+def form_of(request: Request) -> Form:
+    """The form that a POST brought along; the guard has checked it."""
+    form: Form = request.state.form
+    return form
+
+
+def entity_of(name: str) -> Entity:
+    """The entity that an address names. Raises ``NotFound``."""
+    if name not in BY_NAME:
+        raise NotFound("There is no such list.", f"Choose from {', '.join(BY_NAME)}.")
+    return BY_NAME[name]
+
+
+def see(request: Request, address: str, *told: str) -> Response:
+    """Go on to ``address``, one of our own; the page there tells ``told``."""
+    request.state.session.told += told
+    return RedirectResponse(address if is_own(address) else "/", status_code=303)
+
+
+def is_own(address: str) -> bool:
+    """Whether an address that came with a form leads nowhere but to the console."""
+    return address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+
+
+def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
+    """The whole number in ``text``, ``least`` where there is none; nothing outside of both."""
+    digits = text.strip()
+    return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else least
+
+
+def _may_be_sent_again(error: PipelineError) -> bool:
+    return isinstance(error, RunLocked | WarehouseBusy)
+
+
+def _status(error: PipelineError) -> int:
+    match error:
+        case NotFound():
+            return 404
+        case RunLocked() | WarehouseBusy():
+            return 503
+        case DecisionError() | PlanError():
+            return 409
+        case _:
+            return 422

@@ -1,0 +1,1 @@
+"""The review console, from the page of whoever decides; real sockets, real processes."""

@@ -1,0 +1,86 @@
+"""The copy that pages read says what the warehouse says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bms_pipeline import reports, sync
+from bms_pipeline.console.shell import Console
+from bms_pipeline.entities import EntityName
+from bms_pipeline.errors import PlanError
+from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline_tests.building import World
+from bms_pipeline_tests.console.serving import Person
+
+
+def told(warehouse: Warehouse, name: EntityName, bms_id: int) -> dict[str, Any]:
+    """A record's story without the raw answer of BMS, which no page shows and which is not copied."""
+    story = reports.explain(warehouse, name, bms_id)
+    story["in_bms"].pop("json", None)
+    return story
+
+
+REPORTS: dict[str, Callable[[Warehouse], Any]] = {
+    "runs": lambda warehouse: reports.runs(warehouse, 50),
+    "loads": lambda warehouse: reports.loads(warehouse, 50),
+    "orphans": reports.orphans,
+    "hand_overs": reports.hand_overs,
+    "settings": reports.sync_settings,
+    "settings_history": reports.settings_history,
+    "explain": lambda warehouse: [
+        told(warehouse, name, bms_id) for name, bms_id in (("clients", 10), ("contacts", 100), ("users", 1))
+    ],
+}
+
+
+@pytest.fixture
+def borealis_handed_over(world: World) -> None:
+    """The client 11 waits in a file for its import."""
+    with world.warehouse.transaction() as connection:
+        connection.execute(
+            "INSERT INTO sync.hand_overs BY NAME SELECT 'clients' AS entity, 11 AS bms_id, 'Borealis' AS name,"
+            " 'clients_1.csv' AS file, now() AS handed_over_at, now() AS written_at"
+        )
+
+
+@pytest.mark.parametrize("report", REPORTS)
+@pytest.mark.usefixtures("borealis_handed_over")
+def test_a_report_on_the_copy_is_that_on_the_warehouse(console: Console, world: World, report: str) -> None:
+    console.reading.refresh(at_once=True)
+    assert REPORTS[report](console.reading.copy) == REPORTS[report](world.warehouse)
+
+
+@pytest.mark.usefixtures("borealis_handed_over")
+def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Person, world: World) -> None:
+    alex.get("/")
+    assert "1 record waits for an import into Passportal" in alex.text
+    alex.get("/hand-overs")
+    assert "clients Borealis 11 clients_1.csv" in alex.text
+    alex.send("/hand-overs/again")
+    assert "The next plan hands client 11 over in a new file." in alex.text
+    assert world.query("SELECT bms_id, forgotten_by FROM sync.hand_overs") == [(11, "Alex")]
+    alex.get("/hand-overs")
+    assert "Nothing was handed over so far." in alex.text
+
+
+def test_the_last_runs_are_listed_with_how_they_ended_and_single_decisions_are_not(
+    console: Console, alex: Person, world: World
+) -> None:
+    with sync.running(world.settings, "bms-pipeline sync"):
+        pass
+    with pytest.raises(ZeroDivisionError), sync.running(world.settings, "Dagster run 0a-1b"):
+        1 / 0  # noqa: B018
+    with pytest.raises(PlanError), sync.running(world.settings, "bms-pipeline finish"):
+        raise PlanError("There is no plan.\nAt all.")
+    alex.get("/review/clients")
+    alex.send("/review/clients/decide", act="exclude:11")
+    alex.get("/runs")
+    shown = alex.text.partition("The last runs")[2].partition("Loads")[0]
+    told = ["There is no plan.", "Dagster run 0a-1b", "It stopped with ZeroDivisionError.", "bms-pipeline sync"]
+    assert [shown.index(each) for each in told] == sorted(shown.index(each) for each in told)
+    assert shown.count("did not succeed") == 2
+    assert "as it should" in shown
+    assert "Alex" not in shown

@@ -1,0 +1,135 @@
+"""Set-up: what is stored and where, what is never shown, and what the toggles allow."""
+
+from __future__ import annotations
+
+import stat
+import threading
+
+import pytest
+
+from bms_pipeline import sync
+from bms_pipeline.console import pages_setup
+from bms_pipeline.console.shell import Console
+from bms_pipeline.settings import read_settings
+from bms_pipeline_tests.building import World
+from bms_pipeline_tests.console.serving import Person
+
+SECRET, SEED = "canary-pass-7f3a'\"\\ #$", "CANARYSEEDJBSWY3DP"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in pages_setup.FIELDS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_connection_is_written_for_its_owner_alone_and_other_lines_stay(console: Console, alex: Person) -> None:
+    console.env_file.write_text("# ours\nBMS_CALLS_PER_HOUR=900\nBMS_URL=https://old.example\n")
+    console.env_file.chmod(0o600)
+    alex.get("/setup")
+    alex.send(
+        "/setup/connection", BMS_URL="https://bms.example", BMS_TENANT="Us", BMS_USERNAME="api", BMS_PASSWORD=SECRET,
+        BMS_MFA_SECRET=SEED,
+    )  # fmt: skip
+    assert "The connection is stored." in alex.text
+    assert stat.S_IMODE(console.env_file.stat().st_mode) == 0o600
+    assert console.env_file.read_text().startswith("# ours\nBMS_CALLS_PER_HOUR=900\n")
+    stored = read_settings(console.env_file)
+    assert (stored.bms_url, stored.bms_tenant, stored.bms_calls_per_hour) == ("https://bms.example", "Us", 900)
+    assert stored.bms_password.get_secret_value() == SECRET
+
+
+def test_a_secret_is_never_sent_to_the_browser_and_stays_when_its_field_is_left_empty(
+    console: Console, alex: Person
+) -> None:
+    alex.get("/setup")
+    pages = [alex.send("/setup/connection", BMS_URL="https://bms.example", BMS_PASSWORD=SECRET, BMS_MFA_SECRET=SEED)]
+    pages += [alex.get(page) for page in ("/setup", "/", "/runs")]
+    alex.get("/setup")
+    pages.append(alex.send("/setup/connection", BMS_TENANT="Them"))
+    alex.get("/setup")
+    pages.append(alex.send("/setup/connection", PASSPORTAL_TARGET="nowhere", BMS_PASSWORD=SECRET))
+    for page in pages:
+        assert "canary-pass" not in page
+        assert SEED not in page
+    stored = read_settings(console.env_file)
+    assert stored.bms_password.get_secret_value() == SECRET
+    assert stored.bms_tenant == "Them"
+    assert "set Leave it empty to keep it." in " ".join(alex.text.split())
+
+
+def test_a_secret_is_forgotten_when_that_is_said(console: Console, alex: Person) -> None:
+    alex.get("/setup")
+    alex.send("/setup/connection", BMS_MFA_SECRET=SEED)
+    alex.get("/setup")
+    alex.send("/setup/connection", **{"forget.BMS_MFA_SECRET": "on"})
+    assert read_settings(console.env_file).bms_mfa_secret.get_secret_value() == ""
+
+
+def test_what_does_not_fit_is_told_at_its_field_and_nothing_is_stored(console: Console, alex: Person) -> None:
+    alex.get("/setup")
+    text = alex.send("/setup/connection", PASSPORTAL_TARGET="nowhere", BMS_TENANT="Typed")
+    assert alex.status == 422
+    assert "PASSPORTAL_TARGET" in alex.text
+    assert 'value="Typed"' in text
+    alex.get("/setup")
+    alex.send("/setup/connection", BMS_URL="https://x\nBMS_PASSWORD=other")
+    assert alex.status == 422
+    assert not console.env_file.exists()
+
+
+def test_what_the_environment_says_is_shown_and_cannot_be_changed_here(
+    console: Console, alex: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BMS_URL", "https://from.environment")
+    text = alex.get("/setup")
+    assert 'id="BMS_URL" name="BMS_URL" value="https://from.environment"' in text
+    assert "The environment says so; change it there." in alex.text
+    alex.send("/setup/connection", BMS_URL="https://other.example", BMS_TENANT="Us")
+    assert "BMS_URL" not in console.env_file.read_text()
+
+
+def test_auto_create_is_available_only_while_its_sync_is_on(alex: Person, world: World) -> None:
+    alex.get("/setup")
+    alex.send("/setup/toggles", **{"sync.users": None})
+    assert "sync.users: on → off" in alex.text
+    assert "2 users: unmatched (waits_for_decision) → out of scope (sync_is_off)" in alex.text
+    text = alex.get("/setup")
+    assert 'name="auto_create.users" disabled' in text
+    alex.send("/setup/toggles", **{"auto_create.users": "on"})  # by whoever takes the lock off the field
+    assert "These toggles are so already." in alex.text
+    alex.get("/setup")
+    alex.send("/setup/toggles", **{"sync.users": "on", "auto_create.users": "on"})
+    assert "auto_create.users: off → on" in alex.text
+
+
+def test_only_what_was_switched_on_this_page_is_changed(console: Console, alex: Person, world: World) -> None:
+    blake = Person(console, "Blake")
+    blake.get("/setup")
+    alex.get("/setup")
+    alex.send("/setup/toggles", **{"sync.contacts": None})
+    blake.send("/setup/toggles", **{"auto_create.clients": "on"})
+    assert "sync.contacts" not in blake.text.split("Set-up")[1].split("Kaseya")[0]
+    assert dict(world.query("SELECT name, changed_by FROM sync.settings_history")) == {
+        "sync.contacts": "Alex",
+        "auto_create.clients": "Blake",
+    }
+
+
+def test_authenticate_says_what_is_missing_in_the_verbs_own_words(alex: Person) -> None:
+    alex.get("/setup")
+    alex.send("/setup/authenticate")
+    assert alex.status == 422
+    assert "BMS_URL" in alex.text
+
+
+def test_a_service_that_does_not_answer_is_waited_for_with_a_bound(
+    alex: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(pages_setup, "AUTHENTICATE_SECONDS", 0.1)
+    monkeypatch.setattr(sync, "authenticate", lambda _: answer.wait(20))
+    alex.get("/setup")
+    alex.send("/setup/authenticate")
+    answer.set()
+    assert "There was no answer for 0 s." in alex.text

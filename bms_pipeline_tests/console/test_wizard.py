@@ -1,0 +1,194 @@
+"""The whole wizard by its forms, with runs in processes of their own, beside the same decisions by command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bms_pipeline import sync
+from bms_pipeline.console import pages_setup
+from bms_pipeline.progress import read_run
+from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline_tests.console.serving import Person, served
+from bms_pipeline_tests.running import Home
+
+RUN_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox("small", 1, tmp_path_factory.mktemp("tenant"), {"hourly_limit": None}) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in pages_setup.FIELDS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def until_ended(person: Person, page: str = "/runs") -> None:
+    """Look at the page of runs, as its script does, until the run is over."""
+    give_up = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < give_up:
+        if "data-renew" not in person.get(page).split("<main")[1].split(">", 1)[1].split("</h1>")[1][:60]:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(person.text)
+
+
+def connect(person: Person, sandbox: Sandbox) -> None:
+    """Fill in the first page of the wizard."""
+    login = sandbox.login
+    person.get("/setup")
+    person.send(
+        "/setup/connection", BMS_URL=sandbox.url, BMS_TENANT=login["tenant"], BMS_USERNAME=login["username"],
+        BMS_PASSWORD=login["password"],
+    )  # fmt: skip
+
+
+DECISIONS = "SELECT verb, entity, bms_id, passportal_id, was, became FROM sync.decisions ORDER BY ALL"
+
+
+def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_line(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    by_pages, by_command = Home(tmp_path / "pages", sandbox), Home(tmp_path / "command", sandbox)
+
+    with served(by_pages.settings) as console:
+        alex = Person(console)
+        connect(alex, sandbox)
+        alex.send("/setup/authenticate")
+        assert f"BMS answers at {sandbox.url}" in alex.text
+        alex.send("/setup/read")
+        until_ended(alex, "/runs?then=/review/users")
+        assert "bms-pipeline preview has ended" in alex.text
+        alex.get("/review/users")
+        alex.send("/review/users/auto-match")
+        alex.send("/review/users/create-unmatched")
+        alex.get("/review/clients")
+        alex.send("/review/clients/auto-match")
+        alex.get("/review/clients?disposition=unmatched&reason=near_identical_name&sort=id")
+        near = [
+            int(each)
+            for each in alex.form("/review/clients/decide")
+            if each.startswith("stamp.")
+            for each in [each[6:]]
+        ]
+        alex.get(f"/review/clients/{near[0]}/match")
+        best = alex.page.text.split('value="match:')[1].split('"')[0].split(":")[1]
+        alex.send("/review/clients/decide", act=f"match:{near[0]}:{best}")
+        alex.get("/review/clients?disposition=ambiguous")
+        alex.send("/review/clients/decide", act="exclude", of="all", why="twins")
+        alex.get("/review/clients")
+        alex.send("/review/clients/create-unmatched")
+        alex.send("/preview/make")
+        until_ended(alex)
+        alex.get("/preview")
+        assert "not approved" in alex.text
+        alex.send("/preview/finish")
+        until_ended(alex, "/runs?then=/")
+        assert "bms-pipeline finish has ended" in alex.text, alex.text
+        alex.get("/")
+        assert "Initial sync finished" in alex.text
+
+    by_command.run("preview")
+    for command in (
+        "auto-match users", "create-unmatched users", "auto-match clients", f"match clients {near[0]} {best}",
+        "exclude clients --disposition ambiguous --why twins", "create-unmatched clients", "preview --saved",
+    ):  # fmt: skip
+        assert by_command.run(*command.split()).returncode in (0, 2), command
+    plan = json.loads(by_command.run("preview", "--saved", "--json").stdout)
+    assert by_command.run("finish", plan["hash"]).returncode == 0
+
+    assert by_pages.state() == by_command.state()
+    assert by_pages.warehouse(DECISIONS) == by_command.warehouse(DECISIONS)
+    assert by_pages.warehouse("SELECT hash FROM sync.plans ORDER BY plan_id DESC LIMIT 1") == [(plan["hash"],)]
+    assert by_pages.warehouse("SELECT DISTINCT approved_by FROM sync.plans WHERE approved_by IS NOT NULL") == [
+        ("Alex",)
+    ]
+    assert by_pages.status()["entities"] == by_command.status()["entities"]
+    secret = sandbox.login["password"].encode()
+    leaked = [each for each in by_pages.folder.rglob("*") if each.is_file() and secret in each.read_bytes()]
+    assert [each.name for each in leaked] == [".env"]
+
+
+def test_a_plan_that_moved_is_refused_and_says_what_moved(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", sandbox)
+    home.run("preview")
+    with served(home.settings) as console:
+        alex, blake = Person(console), Person(console, "Blake")
+        connect(alex, sandbox)
+        alex.get("/preview")
+        blake.get("/review/clients?disposition=matched&sort=name")
+        blake.send("/review/clients/decide", act="exclude", of="all")
+        alex.send("/preview/finish")
+        until_ended(alex)
+        assert "bms-pipeline finish did not succeed." in alex.text
+        assert "is stale: decisions changed since it was made" in alex.text
+        assert "was planned, it is skip now (excluded_by_person)" in alex.text
+        blake.get("/preview")
+        assert "Since this plan was made, decisions changed." in blake.text
+        blake.send("/preview/make")
+        until_ended(blake)
+        alex.get("/preview")
+        alex.send("/preview/finish", hash="0" * 32)
+        assert "is not the current plan any more" in alex.text
+        assert alex.status == 409
+
+
+def test_progress_is_seen_of_whatever_run_and_so_is_one_that_was_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", sandbox)
+    with served(home.settings) as console:
+        alex = Person(console)
+        connect(alex, sandbox)
+        with sync.running(home.settings, "bms-pipeline sync") as told:
+            told("load contacts", 1200, 5000)
+            alex.get("/runs")
+            assert "bms-pipeline sync is at work" in alex.text
+            assert "load contacts: 1,200 of 5,000" in alex.text
+            assert '<progress aria-label="Progress of load contacts" value="1200" max="5000">' in alex.page.text
+            assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in alex.page.text
+            assert "http-equiv" not in alex.get("/runs?paused=1")
+            alex.send("/runs/sync")
+            assert "bms-pipeline sync is at work." in alex.text
+            assert alex.status == 503
+        sandbox.behave(latency_seconds=1.0)
+        alex.get("/runs")
+        alex.send("/runs/sync")
+        run = wait_for_run(home, "bms-pipeline sync", alex)
+        os.kill(run, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(run)] if psutil.pid_exists(run) else [], timeout=10)
+        until_ended(alex)
+        assert "was stopped in the middle" in alex.text
+        sandbox.behave(latency_seconds=0)
+
+
+def wait_for_run(home: Home, what: str, person: Person) -> int:
+    """The process of the run ``what`` as soon as it tells how far it is."""
+    give_up = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < give_up:
+        run = read_run(home.settings.progress_file)
+        if run and run.what == what and run.pid != os.getpid() and run.at_work:
+            return run.pid
+        time.sleep(0.02)
+    raise TimeoutError(person.get("/runs"))
+
+
+def test_a_load_is_taken_back_by_a_plan_that_somebody_finishes(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", sandbox)
+    assert home.run("sync", "--create-unmatched").returncode == 0
+    with served(home.settings) as console:
+        alex = Person(console)
+        alex.get("/runs")
+        alex.send("/runs/undo")
+        assert "takes back plan 1" in alex.text
+        assert "not approved" in alex.text
+        assert "Nothing is changed before somebody finishes it." in alex.text

@@ -1,0 +1,203 @@
+"""The whole wizard in a real browser, by mouse and by keyboard alone; what was decided there came true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from bms_pipeline.console import pages_setup
+from bms_pipeline.console.shell import Console
+from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.sandbox.tenant import Size
+from bms_pipeline_tests.building import World
+from bms_pipeline_tests.chromium import Keyboard, Mouse, chromium
+from bms_pipeline_tests.console.serving import served
+from bms_pipeline_tests.running import Home
+
+RUN_SECONDS = 240
+WAITING = """
+SELECT r.bms_id, b.name FROM sync.reconciled_{entity} r JOIN bms.{entity} b USING (bms_id)
+WHERE r.disposition = 'unmatched' AND {reason} AND b.name = regexp_replace(trim(b.name), '\\s+', ' ', 'g')
+  AND regexp_full_match(b.name, '[A-Za-z .&]+')
+ORDER BY bms_id
+"""
+NEAR, ALONE = "r.reason = 'near_identical_name'", "r.reason <> 'near_identical_name'"
+
+Person = Mouse | Keyboard
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        ("small", Keyboard),
+        pytest.param("small", Mouse, marks=pytest.mark.soak),
+        pytest.param("typical", Keyboard, marks=pytest.mark.soak),
+        pytest.param("typical", Mouse, marks=pytest.mark.soak),
+    ],
+)
+def test_the_wizard_from_an_empty_home_to_finish(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: Size, kind: type[Person]
+) -> None:
+    for name in pages_setup.FIELDS:
+        monkeypatch.delenv(name, raising=False)
+    with running_sandbox(size, 1, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
+        home = Home(tmp_path / "home", sandbox)
+        with served(home.settings) as console, browser.new_context(viewport={"width": 1400, "height": 900}) as context:
+            page = context.new_page()
+            page.goto(console.address)
+            person = kind(page)
+            set_up(person, sandbox)
+            decided = {entity: decide(person, console, entity) for entity in ("users", "clients")}
+            excluded = decide_about_many(person, console)
+            finish(person)
+        came_true(home, decided, excluded)
+        assert home.run("preview", "--json").returncode == 0, "a second plan does nothing"
+
+
+def set_up(person: Person, sandbox: Sandbox) -> None:
+    """Steps 1 to 8: who decides, the connection, Authenticate, and both sides read."""
+    person.type("Your name", "Robin")
+    person.press("Go on")
+    person.press("Set-up")
+    login, labels = sandbox.login, pages_setup.BMS_FIELDS
+    person.type(labels["BMS_URL"], sandbox.url)
+    person.type(labels["BMS_TENANT"], login["tenant"])
+    person.type(labels["BMS_USERNAME"], login["username"])
+    person.type(labels["BMS_PASSWORD"], login["password"])
+    person.press("Store the connection")
+    says(person.page, "The connection is stored.")
+    person.press("Authenticate")
+    says(person.page, f"BMS answers at {sandbox.url}")
+    person.press("Next: read BMS and Passportal, then User Sync")
+    go_on_after_the_run(person)
+
+
+def decide(person: Person, console: Console, entity: str) -> dict[str, Any]:
+    """Steps 9 to 11 and 14 to 16: Auto-Match All, one by one, Create Unmatched; verb → whom."""
+    heading = {"users": "User Sync", "clients": "Client Sync"}[entity]
+    assert person.page.get_by_role("heading", level=1).inner_text() == heading
+    person.press("Auto-Match All")
+    says(person.page, "matched by this")
+    near, alone = waiting(console, entity, NEAR)[0], waiting(console, entity, ALONE)
+    only(person, near["name"])
+    person.press(f"Match {near['name']}")
+    best = " ".join(person.page.locator("ol.suggestions button").first.inner_text().split())
+    person.press(best)
+    says(person.page, "1 decided")
+    for verb, record in zip(("Exclude", "Create"), alone, strict=False):
+        only(person, record["name"])
+        person.press(f"{verb} {record['name']}")
+        says(person.page, "1 decided")
+    person.press("Show all again")
+    person.press("Create Unmatched")
+    says(person.page, "to be created by this")
+    if entity == "users":
+        person.press("Next: Client Sync")
+    return {"match": (near["bms_id"], best.split()[-1]), "exclude": alone[0]["bms_id"], "create": alone[1]["bms_id"]}
+
+
+def decide_about_many(person: Person, console: Console) -> list[int]:
+    """Step 16 in bulk, and 17: all that are ambiguous are excluded, and one of them comes back; the others' ids."""
+    ambiguous = console.rows("SELECT bms_id, name FROM sync.reconciled_clients JOIN bms.clients USING (bms_id)"
+                             " WHERE disposition = 'ambiguous' ORDER BY bms_id")  # fmt: skip
+    before = console.dispositions()["clients"].get("excluded", 0)
+    person.press(f"Ambiguous {len(ambiguous)}")
+    person.choose("those that are ticked", f"all {len(ambiguous)} that are found")
+    person.type("Why", "twins")
+    person.press("Exclude")
+    says(person.page, f"{len(ambiguous)} decided")
+    person.press(f"Excluded Records {len(ambiguous) + before}")
+    back = ambiguous[0]["name"].strip()
+    only(person, back)
+    person.press(f"Include {back}")
+    says(person.page, "1 decided")
+    person.press("Show all again")
+    return [each["bms_id"] for each in ambiguous]
+
+
+def finish(person: Person) -> None:
+    """Steps 19 and 20: the plan, record by record, and exactly that is loaded."""
+    person.press("Next: Preview")
+    go_on_after_the_run(person)
+    says(person.page, "not approved")
+    person.press("to create")
+    assert person.page.locator("ol.records li").count() > 0
+    person.press("← Preview")
+    person.press("Finish: load exactly this plan")
+    go_on_after_the_run(person)
+    says(person.page, "Initial sync")
+    assert person.page.locator("dl.facts dd").first.inner_text() == "finished"
+
+
+def came_true(home: Home, decided: dict[str, Any], excluded: list[int]) -> None:
+    """Every decision is in the warehouse, under the name of who took it, and in Passportal."""
+    matches = {(entity, bms_id): str(found) for entity, bms_id, found in home.warehouse(
+        "SELECT entity, bms_id, passportal_id FROM sync.matches"
+    )}  # fmt: skip
+    left_out = home.warehouse("SELECT entity, bms_id FROM sync.exclusions")
+    for entity, verbs in decided.items():
+        matched, wanted = verbs["match"]
+        assert matches[entity, matched] == wanted
+        assert (entity, verbs["create"]) in matches
+        assert (entity, verbs["exclude"]) in left_out
+        assert (entity, verbs["exclude"]) not in matches
+    assert len([each for each in excluded if ("clients", each) in left_out]) == len(excluded) - 1
+    assert home.warehouse("SELECT DISTINCT decided_by FROM sync.decisions") == [("Robin",)]
+    assert home.warehouse("SELECT approved_by FROM sync.plans WHERE approved_by IS NOT NULL") == [("Robin",)]
+
+
+def waiting(console: Console, entity: str, reason: str) -> list[dict[str, Any]]:
+    """Who waits, of those whose names are easily typed."""
+    return console.rows(WAITING.format(entity=entity, reason=reason))
+
+
+def only(person: Person, name: str) -> None:
+    """Search for ``name``."""
+    person.type("Name contains", name)
+    person.press("Show")
+
+
+def go_on_after_the_run(person: Person) -> None:
+    """The page of runs renews itself; at the end there is a way on."""
+    person.page.get_by_role("link", name="Next", exact=True).wait_for(timeout=RUN_SECONDS * 1000)
+    assert person.page.locator(".alert").count() == 0, person.page.locator("main").inner_text()
+    person.press("Next")
+
+
+def says(page: Page, text: str) -> None:
+    """The page says ``text``."""
+    assert text in page.locator("main").inner_text(), page.locator("main").inner_text()[:2000]
+
+
+def test_without_scripts_everything_is_decided_and_looked_at_all_the_same(
+    browser: Browser, console: Console, world: World
+) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(console.address)
+        robin = Mouse(page)
+        robin.type("Your name", "Robin")
+        robin.press("Go on")
+        robin.press("Clients 3 waiting")
+        robin.tick("Tick Borealis")
+        robin.tick("Tick Zenith Corp")
+        robin.press("Exclude")
+        says(page, "2 decided")
+        robin.press("Set-up")
+        robin.tick("Auto-create new users")
+        robin.press("Store the toggles")
+        says(page, "auto_create.users: off → on")
+        robin.press("Preview")
+        says(page, "decisions, settings changed")
+    assert world.lasting()["exclusions"] == [("clients", 11), ("clients", 13)]

@@ -1,0 +1,133 @@
+"""Take the pictures of the review console in ``docs/images``: `python docs/console_pictures.py`.
+
+Starts the sandbox and `bms-pipeline console` in a temporary folder, goes the wizard's way in the browser, and stops
+everything it started. Needs the ``dev`` dependencies and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from bms_pipeline.sandbox.passportal import fill_passportal
+from bms_pipeline.sandbox.process import running_sandbox
+
+IMAGES = Path(__file__).parent / "images"
+CHROMIUM = "/usr/bin/chromium"
+DESK, PHONE = {"width": 1400, "height": 900}, {"width": 400, "height": 900}
+RUN_SECONDS = 600
+
+
+def main() -> None:
+    """Go the wizard's way and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="typical", choices=("small", "typical"))
+    size = parser.parse_args().size
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        with running_sandbox(size, 1, work / "tenant", {"hourly_limit": None}) as sandbox:
+            home = work / "home"
+            home.mkdir()
+            fill_passportal(home / "passportal.duckdb", work / "tenant")
+            login = sandbox.login
+            connection = {
+                "Portal URL": sandbox.url,
+                "Tenant": login["tenant"],
+                "User name": login["username"],
+                "Password": login["password"],
+            }
+            with _console(home) as address, _browser() as page:
+                page.goto(address)
+                _set_up(page, connection)
+                _review(page)
+                _load(page)
+
+
+def _set_up(page: Page, connection: dict[str, str]) -> None:
+    page.get_by_label("Your name").fill("Robin")
+    _press(page, "Go on")
+    page.get_by_role("link", name="Set-up", exact=True).first.click()
+    for label, text in connection.items():
+        page.get_by_label(label).first.fill(text)
+    _press(page, "Store the connection")
+    _press(page, "Authenticate")
+    _shoot(page, "setup")
+    _press(page, "Next: read BMS and Passportal, then User Sync")
+    _wait_for_the_run(page)
+    _press(page, "Auto-Match All")
+    _press(page, "Create Unmatched")
+    page.get_by_role("link", name="Next: Client Sync").click()
+
+
+def _review(page: Page) -> None:
+    _press(page, "Auto-Match All")
+    page.goto(page.url.split("?")[0])
+    _shoot(page, "clients")
+    page.set_viewport_size(PHONE)
+    _shoot(page, "narrow")
+    page.set_viewport_size(DESK)
+    page.locator("td.acts a.button").first.click()
+    _shoot(page, "match")
+    page.locator("ol.suggestions button").first.click()
+    _press(page, "Create Unmatched")
+
+
+def _load(page: Page) -> None:
+    _press(page, "Next: Preview")
+    _wait_for_the_run(page)
+    _shoot(page, "preview")
+    _press(page, "Finish: load exactly this plan")
+    page.locator("progress[max]:not([value='0'])").wait_for(timeout=RUN_SECONDS * 1000)
+    _shoot(page, "runs")
+    _wait_for_the_run(page)
+    _shoot(page, "overview")
+
+
+def _press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def _wait_for_the_run(page: Page) -> None:
+    following = page.get_by_role("link", name="Next", exact=True)
+    following.wait_for(timeout=RUN_SECONDS * 1000)
+    following.click()
+
+
+def _shoot(page: Page, name: str) -> None:
+    page.screenshot(path=IMAGES / f"console_{name}.png")
+
+
+@contextmanager
+def _console(home: Path) -> Iterator[str]:
+    """`bms-pipeline console` on ``home``; the address that it prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("BMS_", "PASSPORTAL_"))}
+    command = [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", "0"]
+    with subprocess.Popen(  # noqa: S603  # our own command
+        command, env={**environment, "BMS_PIPELINE_HOME": str(home)}, cwd=home, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            if process.stdout is None:
+                raise AssertionError("its output is a pipe")
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _browser() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        yield browser.new_page(viewport=DESK)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
