@@ -171,7 +171,8 @@ class Reading:
         that prints how it went, a copy being made) is waited for, unless it was in vain a moment ago.
         """
         waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_at_work)
-        if not (waits or self.copy.is_quick) or not self.copy.is_behind(self.warehouse):
+        is_due = waits or (self.copy.is_quick and not self.copy.rests)
+        if not is_due or not self.copy.is_behind(self.warehouse):
             return
         if not self._door.acquire(timeout=WAIT_SECONDS if waits else 0):
             return

@@ -36,16 +36,10 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    ("size", "kind"),
-    [
-        ("small", Keyboard),
-        pytest.param("small", Mouse, marks=pytest.mark.soak),
-        pytest.param("typical", Keyboard, marks=pytest.mark.soak),
-        pytest.param("typical", Mouse, marks=pytest.mark.soak),
-    ],
-)
+@pytest.mark.parametrize("size", ["small", "typical"])
+@pytest.mark.parametrize("kind", [Keyboard, Mouse])
 def test_the_wizard_from_an_empty_home_to_finish(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: Size, kind: type[Person]
 ) -> None:
@@ -201,3 +195,32 @@ def test_without_scripts_everything_is_decided_and_looked_at_all_the_same(
         robin.press("Preview")
         says(page, "decisions, settings changed")
     assert world.lasting()["exclusions"] == [("clients", 11), ("clients", 13)]
+
+
+def test_by_keyboard_alone_a_match_is_picked_the_rest_decided_and_the_plan_looked_at(
+    browser: Browser, console: Console, world: World
+) -> None:
+    """What the whole wizard by keyboard does at length (`make soak`), on a handful of records."""
+    with browser.new_context(viewport={"width": 1400, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(console.address)
+        robin = Keyboard(page)
+        robin.type("Your name", "Robin")
+        robin.press("Go on")
+        robin.press("Clients 3 waiting")
+        robin.press("Match Zenith Corp")
+        robin.press("Match with Zenith Corporation P4")
+        says(page, "1 decided")
+        robin.press("Ambiguous 1")
+        robin.choose("those that are ticked", "all 1 that are found")
+        robin.press("Exclude")
+        robin.press("Excluded Records 1")
+        robin.press("Include Twins")
+        robin.press("Unmatched 1")
+        robin.tick("Tick Borealis")
+        robin.press("Create")
+        robin.press("Preview")
+        says(page, "decisions changed")
+    assert world.lasting()["creations"] == [("clients", 11, False)]
+    assert ("clients", 13, "P4") in world.lasting()["matches"]
+    assert world.lasting()["exclusions"] == []

@@ -25,7 +25,7 @@ def test_no_secret_reaches_any_output_or_file(tmp_path: Path) -> None:
         real = sandbox.login["password"]
         outputs = [home.run(*command) for command in COMMANDS]
         assert outputs[1].returncode == 0, outputs[1].stderr
-        outputs += [home.run(*command, BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED) for command in COMMANDS]
+        outputs += [home.run(*command, BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED) for command in COMMANDS[:2]]
         sandbox.behave(faults=[{"route": "employees", "kind": "html"}])
         outputs.append(home.run("sync", "--full"))
         sandbox.behave(faults=[{"route": "authenticate", "kind": "status", "status": 500}])
