@@ -147,6 +147,7 @@ def came_true(home: Home, decided: dict[str, Any], excluded: list[int]) -> None:
         assert (entity, verbs["exclude"]) in left_out
         assert (entity, verbs["exclude"]) not in matches
     assert len([each for each in excluded if ("clients", each) in left_out]) == len(excluded) - 1
+    assert home.warehouse("SELECT count(*) FROM sync.decisions WHERE why = 'twins'") == [(len(excluded),)]
     assert home.warehouse("SELECT DISTINCT decided_by FROM sync.decisions") == [("Robin",)]
     assert home.warehouse("SELECT approved_by FROM sync.plans WHERE approved_by IS NOT NULL") == [("Robin",)]
 
