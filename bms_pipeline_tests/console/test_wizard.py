@@ -183,15 +183,3 @@ def wait_for_run(home: Home, what: str, person: Person) -> int:
             return run.pid
         time.sleep(0.02)
     raise TimeoutError(person.get("/runs"))
-
-
-def test_a_load_is_taken_back_by_a_plan_that_somebody_finishes(sandbox: Sandbox, tmp_path: Path) -> None:
-    home = Home(tmp_path / "home", sandbox)
-    assert home.run("sync", "--create-unmatched").returncode == 0
-    with served(home.settings) as console:
-        alex = Person(console)
-        alex.get("/runs")
-        alex.send("/runs/undo")
-        assert "takes back plan 1" in alex.text
-        assert "not approved" in alex.text
-        assert "Nothing is changed before somebody finishes it." in alex.text

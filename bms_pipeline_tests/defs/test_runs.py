@@ -297,6 +297,7 @@ def test_a_client_can_be_imported_again(finished: Pipeline, tmp_path: Path, monk
     assert f'"clients": [{client}]' in entities
 
 
+@pytest.mark.soak
 def test_a_scoped_plan_is_loaded_by_launching_the_job_again_with_its_hash(
     waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

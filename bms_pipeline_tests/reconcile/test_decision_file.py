@@ -666,6 +666,7 @@ def test_a_hundred_thousand_lines_of_csv(tmp_path: Path) -> None:
     assert [each.split(":")[0] for each in told] == ["line 7", "line 50000", "line 100001"]
 
 
+@pytest.mark.soak
 def test_a_hundred_thousand_lines_of_xlsx(tmp_path: Path) -> None:
     rows = (sheet_row(n, WRONG.get(n, "exclude"), f'<c r="D{n}"/>') for n in range(2, LINES + 2))
     file = sheet_file(tmp_path, f'<row r="1">{FIRST_ROW}</row>{"".join(rows)}')
