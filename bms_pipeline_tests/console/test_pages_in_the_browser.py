@@ -142,6 +142,7 @@ def test_a_run_at_work_a_decision_that_waits_and_one_overtaken_are_pages_like_al
             assert page.locator("progress").get_attribute("value") == "3"
             told("load contacts", 9, 10)
             page.locator("progress[value='9']").wait_for()  # nobody reloaded anything
+            assert "load contacts 9 of 10" in page.inner_text(".as-of")
             found += offends(page)
         page.locator("#live:not([data-renew])").wait_for()
         assert "has ended" in page.inner_text("#live")

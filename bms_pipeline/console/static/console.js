@@ -15,18 +15,21 @@ for (const toggle of document.querySelectorAll("[data-opens]")) {
   show();
 }
 
-const renew = async (live) => {
+const renew = async () => {
   try {
     const answer = await fetch(location.href);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("live");
     if (!fresh) { location.reload(); return; }
-    if (fresh.innerHTML !== live.innerHTML && !live.contains(document.activeElement)) live.replaceWith(document.adoptNode(fresh));
-    const now = document.getElementById("live");
-    if (fresh.dataset.renew) setTimeout(renew, Number(fresh.dataset.renew), now);
+    for (const part of [".as-of", "#live"]) {
+      const [shown, renewed] = [document.querySelector(part), page.querySelector(part)];
+      const isInUse = shown.contains(document.activeElement);
+      if (shown.innerHTML !== renewed.innerHTML && !isInUse) shown.replaceWith(document.adoptNode(renewed));
+    }
+    if (fresh.dataset.renew) setTimeout(renew, Number(fresh.dataset.renew));
   } catch {
-    setTimeout(renew, 5000, live);
+    setTimeout(renew, 5000);
   }
 };
 const live = document.querySelector("#live[data-renew]");
-if (live) setTimeout(renew, Number(live.dataset.renew), live);
+if (live) setTimeout(renew, Number(live.dataset.renew));
