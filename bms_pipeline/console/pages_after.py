@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from bms_pipeline import reports, review
 from bms_pipeline.console.charts import Chart, chart
 from bms_pipeline.console.security import Form
-from bms_pipeline.console.shell import PER_PAGE, Console, console_of, entity_of, form_of, is_own, number_in, see
+from bms_pipeline.console.shell import Console, console_of, entity_of, form_of, is_own, number_in, one_page, see
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.warehouse import sql
 
@@ -48,8 +48,7 @@ def overview(request: Request, console: Here) -> Response:
     copy, settings = console.reading.copy, console.settings
     counts = ", ".join(f'count(*) FILTER ({where}) AS "{name.replace(" ", "_")}"' for name, where in STANDINGS.items())
     clients = copy.kept("standings", lambda: console.rows(sql.read("client_standings").format(counted=counts)))
-    pages = max(1, -(-len(clients) // PER_PAGE))
-    page = min(number_in(request.query_params.get("page", ""), 1), pages)
+    shown, paging = one_page(request, clients)
     status = reports.status(settings, copy)
     return console.page(
         request,
@@ -58,10 +57,9 @@ def overview(request: Request, console: Here) -> Response:
         standings={name: _standing(counted) for name, counted in status["entities"].items()},
         kinds=tuple(OUTCOMES_OF),
         columns=tuple(STANDINGS),
-        clients=clients[(page - 1) * PER_PAGE : page * PER_PAGE],
+        clients=shown,
         number_of_clients=len(clients),
-        this_page=page,
-        pages=pages,
+        **paging,
         last_read=console.rows("SELECT max(landed_at) AS landed_at FROM sync.sweeps")[0]["landed_at"],
         loads=reports.loads(copy, 1),
         failing=console.rows(sql.read("check_failing") + " LIMIT 20"),
@@ -113,29 +111,18 @@ def undo(request: Request, console: Here, form: Sent) -> Response:
 def orphans(request: Request, console: Here) -> Response:
     """What is gone from BMS and kept in Passportal, longest gone first."""
     found = reports.orphans(console.reading.copy)
-    pages = max(1, -(-len(found) // PER_PAGE))
-    page = min(number_in(request.query_params.get("page", ""), 1), pages)
-    shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
-    return console.page(
-        request, "orphans.html.j2", records=shown, number_of_records=len(found), this_page=page, pages=pages
-    )
+    shown, paging = one_page(request, found)
+    return console.page(request, "orphans.html.j2", records=shown, number_of_records=len(found), **paging)
 
 
 @router.get("/hand-overs")
 def hand_overs(request: Request, console: Here) -> Response:
     """What went into files for an import into Passportal, oldest first, and how each record stands."""
     found = reports.hand_overs(console.reading.copy)
-    pages = max(1, -(-len(found) // PER_PAGE))
-    page = min(number_in(request.query_params.get("page", ""), 1), pages)
-    shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
+    shown, paging = one_page(request, found)
+    folder = console.settings.import_folder
     return console.page(
-        request,
-        "hand_overs.html.j2",
-        records=shown,
-        number_of_records=len(found),
-        folder=console.settings.import_folder,
-        this_page=page,
-        pages=pages,
+        request, "hand_overs.html.j2", records=shown, number_of_records=len(found), folder=folder, **paging
     )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from bms_pipeline import preview, sync
 from bms_pipeline.console.security import Form
-from bms_pipeline.console.shell import PER_PAGE, Console, console_of, form_of, number_in, see
+from bms_pipeline.console.shell import PER_PAGE, Console, console_of, form_of, number_in, one_page, see
 from bms_pipeline.entities import BY_NAME
 from bms_pipeline.errors import BreakerOpen, PipelineError, PlanError, PlanStale, SweepIncomplete
 from bms_pipeline.reconcile.breakers import check_breakers
@@ -32,19 +32,16 @@ def show(request: Request, console: Here) -> Response:
         return console.page(request, "no_plan.html.j2")
     copy = console.reading.copy
     overview = copy.kept("overview", lambda: preview.overview(copy, EXAMPLES))
-    page, clients = number_in(request.query_params.get("page", ""), 1), overview["clients"]
-    pages = max(1, -(-len(clients) // PER_PAGE))
-    page = min(page, pages)
+    shown, paging = one_page(request, overview["clients"])
     return console.page(
         request,
         "preview_page.html.j2",
         plan=plan,
         overview=overview,
         totals={name: counts for name, counts in overview["totals"].items() if name in plan.entities},
-        clients=clients[(page - 1) * PER_PAGE : page * PER_PAGE],
-        number_of_clients=len(clients),
-        this_page=page,
-        pages=pages,
+        clients=shown,
+        number_of_clients=len(overview["clients"]),
+        **paging,
         moved=sync.changed_inputs(copy) if plan.stale else [],
         stopped=copy.kept("breakers", lambda: _stopped(console, plan)),
         finished=_finished(console),

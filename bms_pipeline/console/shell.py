@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import jinja2
@@ -23,6 +24,7 @@ from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.warehouse.connection import named_rows
 
 PER_PAGE = 50
+Row = TypeVar("Row")
 
 _COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity} GROUP BY ALL"
 
@@ -157,6 +159,13 @@ def see(request: Request, address: str, *told: str) -> Response:
     """Go on to ``address``, one of our own; the page there tells ``told``."""
     request.state.session.told += told
     return RedirectResponse(address if is_own(address) else "/", status_code=303)
+
+
+def one_page(request: Request, rows: Sequence[Row]) -> tuple[Sequence[Row], dict[str, int]]:
+    """The rows of the page that the address asks for, and ``this_page`` of how many ``pages`` it is."""
+    pages = max(1, -(-len(rows) // PER_PAGE))
+    page = min(number_in(request.query_params.get("page", ""), 1), pages)
+    return rows[(page - 1) * PER_PAGE : page * PER_PAGE], {"this_page": page, "pages": pages}
 
 
 def is_own(address: str) -> bool:

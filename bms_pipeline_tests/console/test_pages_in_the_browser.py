@@ -58,7 +58,7 @@ def console(world: World) -> Iterator[Console]:
 
 
 def entered(context: BrowserContext, console: Console) -> Page:
-    """A page of somebody who said who they are; what it complains about is in ``context.complaints``."""
+    """A page of somebody who said who they are."""
     page = context.new_page()
     page.goto(console.address)
     robin = Mouse(page)
