@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import threading
 import time
@@ -27,6 +28,8 @@ from bms_pipeline.progress import read_run
 from bms_pipeline.reports import IN_THE_CONSOLE
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse.connection import Warehouse, now, reported, transaction
+
+_log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
@@ -213,15 +216,24 @@ class Reading:
         # What ranks suggestions takes seconds to load, which whoever asks for the first ones would wait for.
         importlib.import_module("bms_pipeline.reconcile.suggestions")
         while not self._ended.wait(LOOK_EVERY_SECONDS):
-            if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_at_work):
-                continue
-            if not self._door.acquire(blocking=False):
-                continue
             try:
-                with contextlib.suppress(PipelineError):  # a broken database is told to whoever decides
-                    self.copy.renew(self._free_or_not_at_all)
-            finally:
-                self._door.release()
+                self._follow()
+            except Exception:
+                # Whatever it was, the pages have to follow the warehouse again as soon as they can.
+                _log.exception("What the pages read could not be renewed; that is tried again.")
+                self._ended.wait(IN_VAIN_SECONDS)
+
+    def _follow(self) -> None:
+        """Renew the copy if there is anything new that can be had at once."""
+        if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_at_work):
+            return
+        if not self._door.acquire(blocking=False):
+            return
+        try:
+            with contextlib.suppress(PipelineError):  # a broken database is told to whoever decides
+                self.copy.renew(self._free_or_not_at_all)
+        finally:
+            self._door.release()
 
 
 def _own_file(folder: Path) -> Path:

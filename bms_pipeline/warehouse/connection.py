@@ -21,8 +21,9 @@ import duckdb
 from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
 from bms_pipeline.warehouse import lease, names, schema, sql
 
-_IN_USE = ("lock", "Unique file handle conflict")
-"""What DuckDB says of a file that another process has open, or another database of this process."""
+_IN_USE = ("lock", "Unique file handle conflict", "write-write conflict on create")
+"""What DuckDB says of a file that another process has open, another database of this process, or that another thread
+opens at this very moment."""
 
 WAIT_SECONDS = 60.0
 """How long a busy file is waited for: longer than any one transaction of ours at a million records."""
@@ -60,12 +61,8 @@ class Warehouse:
         with reported(self.file):
             if not self._prepared:
                 self._prepare()
-            connection = connect(self.file, self._wait_seconds)
-            try:
-                names.make_known(connection)
+            with contextlib.closing(connect(self.file, self._wait_seconds)) as connection:
                 yield connection
-            finally:
-                connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -133,17 +130,23 @@ def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) ->
 
 
 def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
-    """A hardened connection to ``file``, waiting up to ``wait_seconds`` while another process holds it.
+    """A hardened connection to ``file`` whose SQL knows ``fold_name``.
 
-    Raises ``WarehouseBusy`` naming the holder.
+    Waits up to ``wait_seconds`` while another process holds the file. Raises ``WarehouseBusy`` naming the holder.
     """
 
     def opened() -> duckdb.DuckDBPyConnection:
         umask = os.umask(0o077)
         try:
-            return duckdb.connect(str(file), config=dict(_CONFIG))
+            connection = duckdb.connect(str(file), config=dict(_CONFIG))
         finally:
             os.umask(umask)
+        try:
+            names.make_known(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     return _patiently(opened, file, wait_seconds)
 
@@ -157,7 +160,7 @@ def _patiently(
     while True:
         try:
             return attempt()
-        except (duckdb.IOException, duckdb.BinderException) as error:
+        except (duckdb.IOException, duckdb.BinderException, duckdb.TransactionException) as error:
             if not any(each in str(error) for each in _IN_USE):
                 raise
             if time.monotonic() + pause > give_up:

@@ -46,7 +46,6 @@ def bring_up_to_date(connection: duckdb.DuckDBPyConnection, now: datetime) -> No
     """Compute the stored keys anew where another version of this program made them. Needs the tables of ``schema``."""
     connection.execute("CREATE TABLE IF NOT EXISTS main.key_definitions (entity VARCHAR, definition VARCHAR)")
     stored = dict(connection.execute("SELECT entity, definition FROM main.key_definitions").fetchall())
-    names.make_known(connection)
     for entity in ENTITIES:
         defined = definition(entity)
         if stored.get(entity.name) != defined:

@@ -41,7 +41,7 @@ def fold_name_for_sql(name: str) -> str:
 
 
 def make_known(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let SQL call ``fold_name``."""
+    """Let SQL call ``fold_name``. Raises ``duckdb.TransactionException`` while another thread is doing that."""
     with contextlib.suppress(duckdb.CatalogException, duckdb.NotImplementedException):  # it is known already
         connection.create_function("fold_name", fold_name_for_sql, ["VARCHAR"], "VARCHAR")
 

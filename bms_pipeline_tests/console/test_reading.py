@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
 import pytest
 
-from bms_pipeline import reports, sync
+from bms_pipeline import reports, review, sync
+from bms_pipeline.console import reading
 from bms_pipeline.console.shell import Console
 from bms_pipeline.entities import EntityName
 from bms_pipeline.errors import PlanError
+from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.console.serving import Person
@@ -51,6 +55,29 @@ def borealis_handed_over(world: World) -> None:
 def test_a_report_on_the_copy_is_that_on_the_warehouse(console: Console, world: World, report: str) -> None:
     console.reading.refresh(at_once=True)
     assert REPORTS[report](console.reading.copy) == REPORTS[report](world.warehouse)
+
+
+def test_what_went_wrong_with_the_copy_once_does_not_stop_it(
+    console: Console, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = console.reading.copy
+    renew, tried, done = copy.renew, threading.Event(), threading.Event()
+
+    def failing_once(warehouse: Warehouse) -> None:
+        if not tried.is_set():
+            tried.set()
+            raise duckdb.InvalidInputException("Something nobody thought of.")
+        renew(warehouse)
+        done.set()
+
+    monkeypatch.setattr(reading, "IN_VAIN_SECONDS", 0.0)
+    monkeypatch.setattr(copy, "renew", failing_once)
+    review.decide(world.warehouse, [Decision("exclude", "clients", 11)], "Casey")
+    assert tried.wait(30)
+    assert done.wait(30)
+    with copy.open() as connection:
+        assert connection.execute("SELECT bms_id FROM sync.exclusions").fetchall() == [(11,)]
+    assert "Something nobody thought of." in caplog.text
 
 
 @pytest.mark.usefixtures("borealis_handed_over")

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,23 @@ def test_two_connections_of_one_process_do_not_disturb_each_other(file: Path) ->
 
 
 # All or nothing
+
+
+def test_threads_that_open_the_file_at_the_same_moment_all_get_in(file: Path) -> None:
+    threads, rounds = 8, 5
+    at_once = threading.Barrier(threads)
+
+    def folded() -> list[object]:
+        found = []
+        for _ in range(rounds):
+            at_once.wait(60)
+            with Warehouse(file).open() as connection:
+                found.append(connection.execute("SELECT fold_name(' Ä b ')").fetchone())
+        return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        each = [pool.submit(folded) for _ in range(threads)]
+    assert [one.result() for one in each] == [[("ä b",)] * rounds] * threads
 
 
 def test_an_exception_takes_everything_back(file: Path) -> None:
