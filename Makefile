@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH := $(VENV)/.bench
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+    --no-emit-options --strip-extras --allow-unsafe --no-header --upgrade-package duckdb==1.5.5
 SIZE ?= typical
 SEED ?= 1
 TARGET ?= embedded
@@ -17,9 +21,14 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Try: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "Setting up $(VENV) (once, a minute or two) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(INSTALL) -r requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --editable .
+	@touch $@
+
+$(BENCH): requirements-bench.lock $(READY)
+	@echo "Installing what the benchmarks compare with ..."
+	@$(INSTALL) -r requirements-bench.lock
 	@touch $@
 
 demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZE=small for a quick one
@@ -40,13 +49,12 @@ lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## speed and memory as ratios within one run
+bench: $(BENCH) ## speed and memory as ratios within one run
 	@$(BIN)/python -m benchmarks
 
-lock: ## resolve requirements.lock anew from pyproject.toml
-	@$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --no-emit-options --extra dev --strip-extras --allow-unsafe --no-header \
-	    --upgrade-package duckdb==1.5.5 -o requirements.lock pyproject.toml
+lock: ## resolve both locks anew from pyproject.toml
+	@$(LOCK) --extra dev -o requirements.lock pyproject.toml
+	@$(LOCK) --extra bench --constraint requirements.lock -o requirements-bench.lock pyproject.toml
 
 clean: ## remove the virtual environment and every sandbox
 	rm -rf $(VENV) .bms_pipeline/sandbox-*

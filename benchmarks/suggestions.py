@@ -58,13 +58,10 @@ def store(connection: duckdb.DuckDBPyConnection, entity: Entity, labelled: Label
 def _insert(
     connection: duckdb.DuckDBPyConnection, entity: Entity, table: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    import pandas
-
-    every_column = [{**dict.fromkeys(entity.columns), **each} for each in rows]
-    connection.register("rows", pandas.DataFrame(every_column, dtype=object))
-    texts = ", ".join(f"{each}::VARCHAR AS {each}" for each in entity.columns)
-    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, f'SELECT * REPLACE ({texts}) FROM rows')}")
-    connection.unregister("rows")
+    columns = dict.fromkeys([*(key for each in rows for key in each), *entity.columns])
+    structure = [{each: "BIGINT" if each in ("bms_id", "account_id") else "VARCHAR" for each in columns}]
+    records = f"SELECT unnest(from_json($rows, '{json.dumps(structure)}'), recursive := true)"
+    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, records)}", {"rows": json.dumps([*rows])})
 
 
 def ours(kind: str, count: int, file: Path) -> dict[str, Any]:

@@ -228,8 +228,9 @@ JUNK_SERIALS = (
 )
 _SERIAL = r"upper(regexp_replace(serial_number, '[^\p{L}\p{M}\p{N}]', '', 'g'))"
 SERIAL_KEY = (
-    f"CASE WHEN length({_SERIAL}) >= 4 AND {_SERIAL} NOT IN ({', '.join(repr(each) for each in JUNK_SERIALS)})"
-    f" AND NOT regexp_full_match({_SERIAL}, '0*|X*') THEN {_SERIAL} END"
+    # A list of one, so that what is inside is planned once and not once for each time it is named.
+    f"list_filter([{_SERIAL}], lambda serial: length(serial) >= 4 AND NOT regexp_full_match(serial, '0*|X*')"
+    f" AND serial NOT IN ({', '.join(repr(each) for each in JUNK_SERIALS)}))[1]"
 )
 
 _EMAIL = "lower(trim(email))"

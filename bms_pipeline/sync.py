@@ -158,7 +158,7 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
 def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
     with warehouse.open() as connection:
         lease.end(connection, warehouse.file, now(), failed_because)
-    publish(settings, warehouse)
+        publish(settings, warehouse)
 
 
 def extract(
@@ -420,11 +420,12 @@ def plan_anew(
 ) -> plans.Plan:
     """Reconcile and plan from what is stored, reading neither service."""
     scope = scope or Scope()
-    for entity in with_clients(entities):
-        progress(f"reconcile {entity.name}", 0, None)
-        reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
-    progress("plan", 0, None)
-    return make_plan(warehouse, entities, scope)
+    with warehouse.open():
+        for entity in with_clients(entities):
+            progress(f"reconcile {entity.name}", 0, None)
+            reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
+        progress("plan", 0, None)
+        return make_plan(warehouse, entities, scope)
 
 
 def incremental(settings: Settings, *, full: bool = False, progress: Progress = _silent) -> plans.Plan:

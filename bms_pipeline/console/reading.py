@@ -200,7 +200,7 @@ class Reading:
                 "Try again in a moment.",
             )
         try:
-            with sync.running(self._settings, f"{by}{IN_THE_CONSOLE}", WAIT_SECONDS):
+            with sync.running(self._settings, f"{by}{IN_THE_CONSOLE}", WAIT_SECONDS), self.warehouse.open():
                 yield self.warehouse
             with contextlib.suppress(WarehouseBusy):
                 self.copy.renew(self.warehouse)

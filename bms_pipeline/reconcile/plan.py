@@ -123,6 +123,9 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     if row is None:
         raise PlanError("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
+    by_person, held_back = connection.execute(
+        "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back) FROM sync.operations"
+    ).fetchone() or (0, 0)
     return Plan(
         plan_id=row[0],
         hash=row[1],
@@ -133,8 +136,8 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         approved=row[5],
         loaded=row[6],
         stale=row[7] != _inputs(connection),
-        by_person=_count(connection, "SELECT count(*) FROM sync.operations WHERE by_person"),
-        held_back=_count(connection, "SELECT count(*) FROM sync.operations WHERE held_back"),
+        by_person=by_person,
+        held_back=held_back,
         undoes=row[8],
     )
 

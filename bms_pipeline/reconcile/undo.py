@@ -47,28 +47,22 @@ def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
 
 def _undo_sql(entity: Entity) -> str:
-    def written(column: str, side: str) -> str:
-        return f"list_filter(j.changes, lambda e: e.field = '{column}')[1].\"{side}\""
+    def each_column(text: str) -> str:
+        return ", ".join(text.format(each) for each in entity.columns)
 
-    def touched(column: str) -> str:
-        before, after = written(column, "before"), written(column, "after")
-        return f"({written(column, 'field')} IS NOT NULL AND {after} IS DISTINCT FROM {before})"
-
-    def unchanged(column: str) -> str:
-        return f"{touched(column)} AND p.{column} IS NOT DISTINCT FROM {written(column, 'after')}"
-
-    columns = entity.columns
     return sql.read("undo_operations").format(
         entity=entity.name,
-        anything_put_back=" OR ".join(unchanged(each) for each in columns),
-        kept=", ".join(
-            f"CASE WHEN {touched(each)} AND p.{each} IS DISTINCT FROM {written(each, 'after')} THEN"
-            f" {{'field': '{each}', 'bms': {written(each, 'before')}, 'passportal': p.{each}}} END"
-            for each in columns
+        wrote=each_column("list_filter(j.changes, lambda e: e.field = '{0}')[1] AS wrote_{0}"),
+        has=each_column("p.{0} AS has_{0}"),
+        touched=each_column("wrote_{0}.after IS DISTINCT FROM wrote_{0}.before AS touched_{0}"),
+        unchanged=each_column("has_{0} IS NOT DISTINCT FROM wrote_{0}.after AS unchanged_{0}"),
+        anything_put_back=" OR ".join(f"touched_{each} AND unchanged_{each}" for each in entity.columns),
+        kept=each_column(
+            "CASE WHEN touched_{0} AND NOT unchanged_{0} THEN"
+            " {{'field': '{0}', 'bms': wrote_{0}.before, 'passportal': has_{0}}} END"
         ),
-        values=", ".join(
-            f"CASE WHEN operation <> 'skip' AND {unchanged(each)} THEN p.{each} END AS before_{each},"
-            f" CASE WHEN operation <> 'skip' AND {unchanged(each)} THEN {written(each, 'before')} END AS after_{each}"
-            for each in columns
+        values=each_column(
+            "CASE WHEN operation <> 'skip' AND touched_{0} AND unchanged_{0} THEN has_{0} END AS before_{0},"
+            " CASE WHEN operation <> 'skip' AND touched_{0} AND unchanged_{0} THEN wrote_{0}.before END AS after_{0}"
         ),
     )

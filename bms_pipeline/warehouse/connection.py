@@ -57,11 +57,19 @@ class Warehouse:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for one thread, closed at the end; each statement commits by itself."""
+        """A connection for one thread, closed at the end; each statement commits by itself.
+
+        Opening the file takes 50 ms and opening it once more in this process nothing, so who opens it several times in
+        a row does that inside an ``open`` of its own.
+        """
         with reported(self.file):
             if not self._prepared:
-                self._prepare()
+                make_whole(self.file, schema.migrate)
             with contextlib.closing(connect(self.file, self._wait_seconds)) as connection:
+                if not self._prepared:
+                    with transaction(connection):
+                        schema.migrate(connection)
+                    self._prepared = True
                 yield connection
 
     @contextlib.contextmanager
@@ -79,7 +87,8 @@ class Warehouse:
         """Let ``connection``, which is open on another database, read this one, where unqualified names then lead."""
         with reported(self.file):
             if not self._prepared:
-                self._prepare()
+                with self.open():
+                    pass
             (home,) = connection.execute("SELECT current_database()").fetchone() or ("memory",)
             _patiently(
                 lambda: connection.execute(f"ATTACH {sql.quoted(str(self.file))} AS warehouse (READ_ONLY)"),
@@ -103,13 +112,6 @@ class Warehouse:
             finally:
                 with contextlib.suppress(duckdb.Error):
                     connection.execute("ROLLBACK")
-
-    def _prepare(self) -> None:
-        """Create or migrate the file."""
-        make_whole(self.file, schema.migrate)
-        with contextlib.closing(connect(self.file, self._wait_seconds)) as connection, transaction(connection):
-            schema.migrate(connection)
-        self._prepared = True
 
 
 def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:

@@ -79,8 +79,7 @@ def _source(entity: Entity, files: str) -> str:
 
 
 def _stage_sql(entity: Entity, folder: Path) -> str:
-    values = [f"{names.value(entity.name_sql)} AS name"]
-    values += [f"{names.value(each.sql)} AS {each.name}" for each in entity.listed_fields]
+    columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
@@ -88,7 +87,8 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
         account_type=entity.account_type_sql,
-        columns=", ".join(values),
+        columns=", ".join(f"{said} AS {column}" for column, said in columns.items()),
+        values=", ".join(f"{names.value(column)} AS {column}" for column in columns),
         active=entity.active_sql,
         modified=entity.modified_sql,
         # The whole JSON is kept only where it holds more than the declared keys: kept for every record it costs more

@@ -38,11 +38,17 @@ def fill(world: World) -> None:
     )
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened_world(tmp_path / "home") as world:
+@pytest.fixture(scope="module")
+def reconciled(tmp_path_factory: pytest.TempPathFactory) -> World:
+    with opened_world(tmp_path_factory.mktemp("reconciled")) as world:
         fill(world)
         world.reconcile()
+    return world
+
+
+@pytest.fixture
+def world(reconciled: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=reconciled) as world:
         yield world
 
 

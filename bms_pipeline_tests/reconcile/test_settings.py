@@ -12,9 +12,9 @@ from bms_pipeline.errors import SettingsError
 from bms_pipeline_tests.building import World, account, asset, contact, employee, in_passportal, opened_world
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened_world(tmp_path / "home") as world:
+@pytest.fixture(scope="module")
+def reconciled(tmp_path_factory: pytest.TempPathFactory) -> World:
+    with opened_world(tmp_path_factory.mktemp("reconciled")) as world:
         world.accounts = [account(1, "Acme"), account(2, "Beta"), account(3, "Asleep") | {"isActive": False}]
         world.accounts.append(account(4, "A vendor") | {"accountTypeId": 2})
         world.employees = [employee(1, "Uma", "One")]
@@ -25,6 +25,12 @@ def world(tmp_path: Path) -> Iterator[World]:
             contacts=[in_passportal("ann", "Ann Lee", "A")],
         )
         world.reconcile()
+    return world
+
+
+@pytest.fixture
+def world(reconciled: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=reconciled) as world:
         yield world
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline import review, sync
+from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline.errors import PlanStale
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 
@@ -61,7 +62,7 @@ CHANGES: dict[str, tuple[Change, str, str]] = {
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with opened_world(tmp_path / "home") as world:
+    with opened_world(tmp_path / "home", entities=(CLIENTS, CONTACT_RECORDS)) as world:
         world.accounts = [account(1, "Acme"), account(2, "Beta")]
         world.contacts = [contact(1, 1, "Ann", "Lee", jobTitle="Clerk"), contact(2, 1, "Bob", "Ray")]
         world.passportal_holds(clients=[in_passportal("A", "Acme")], contacts=[in_passportal("ann", "Ann Lee", "A")])

@@ -12,10 +12,10 @@ from bms_pipeline.errors import PlanError, PlanWaits
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Loaded once: Ann was adopted and got a job title, Bob was created."""
-    with opened_world(tmp_path / "home") as world:
+    with opened_world(tmp_path_factory.mktemp("loaded")) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [contact(1, 1, "Ann", "Lee", jobTitle="Clerk"), contact(2, 1, "Bob", "Ray", jobTitle="Cook")]
         world.passportal_holds(
@@ -23,6 +23,12 @@ def world(tmp_path: Path) -> Iterator[World]:
             contacts=[in_passportal("ann", "Ann Lee", "A", mobile_phone="123")],
         )
         world.cycle()
+    return world
+
+
+@pytest.fixture
+def world(loaded: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=loaded) as world:
         yield world
 
 
