@@ -204,8 +204,8 @@ def extract(
 
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
     """How many calls ``extract`` is about to need, and how many are left; asks BMS nothing."""
-    mode = "full" if full or _watermark(warehouse, list_call) is None else "incremental"
     with warehouse.open() as connection:
+        mode = "full" if full or _watermark(warehouse, list_call) is None else "incremental"
         row = connection.execute(
             "SELECT arg_max(calls_made, landed_at) FROM sync.sweeps WHERE list_call = ? AND mode = ?",
             [list_call.name, mode],

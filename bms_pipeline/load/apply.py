@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import duckdb
+
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
 from bms_pipeline.load import journal
@@ -87,20 +89,15 @@ def load_entity(
     What only a person's finish may load is left alone until somebody approves the plan by its hash.
     When a call to the target fails, its operations stay unknown and the error is raised; the next run settles them.
     """
-    with warehouse.open() as connection:
-        row = connection.execute(
-            f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip'"
-            f" AND ($approved OR NOT {schema.WAITS_FOR_PERSON})"
-            " AND ($clients IS NULL OR account_id IN (SELECT unnest($clients)))",
-            {"approved": plan.approved, "clients": clients and list(clients)},
-        ).fetchone()
-        total = int(row[0]) if row else 0
+    total: int | None = None
     done = refused = 0
     found: dict[int, str] = {}
     why: dict[int, str] = {}
     while True:
         # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
+            if total is None:
+                total = _operations(connection, entity, plan, clients)
             moment = now()
             journal.record_outcomes(connection, entity, plan.plan_id, found, why, moment)
             batch = None
@@ -123,6 +120,18 @@ def load_entity(
         if batch is None:
             return Loaded(done, refused)
         found, why = _send(target, batch)
+
+
+def _operations(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, plan: plans.Plan, clients: Collection[int] | None
+) -> int:
+    row = connection.execute(
+        f"SELECT count(*) FROM sync.planned_{entity.name} WHERE operation <> 'skip'"
+        f" AND ($approved OR NOT {schema.WAITS_FOR_PERSON})"
+        " AND ($clients IS NULL OR account_id IN (SELECT unnest($clients)))",
+        {"approved": plan.approved, "clients": clients and list(clients)},
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 @dataclass(frozen=True)
