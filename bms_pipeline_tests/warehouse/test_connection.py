@@ -127,9 +127,6 @@ def test_two_connections_of_one_process_do_not_disturb_each_other(file: Path) ->
             assert connection.execute("SELECT fold_name('É')").fetchone() == ("é",)
 
 
-# All or nothing
-
-
 def test_threads_that_open_the_file_at_the_same_moment_all_get_in(file: Path) -> None:
     threads, rounds = 8, 5
     at_once = threading.Barrier(threads)
@@ -145,6 +142,9 @@ def test_threads_that_open_the_file_at_the_same_moment_all_get_in(file: Path) ->
     with ThreadPoolExecutor(threads) as pool:
         each = [pool.submit(folded) for _ in range(threads)]
     assert [one.result() for one in each] == [[("ä b",)] * rounds] * threads
+
+
+# All or nothing
 
 
 def test_an_exception_takes_everything_back(file: Path) -> None:
