@@ -197,14 +197,16 @@ def test_the_initial_sync_waits_for_a_person_then_loads_what_that_person_named(
     run = waiting[1]
     before = fresh.passportal()
     assert run.result.success
-    assert len(run.metadata) == 23
+    assert len(run.metadata) == 17
     plan_hash = run.metadata["sync_plan"]["plan hash"]
     planned = run.metadata["sync_plan"]["operations"]
     assert planned > 100
-    for name in ENTITIES:
-        assert run.metadata[f"loaded_{name}"]["state"] == "waits for a person"
-        assert plan_hash[:12] in run.metadata[f"loaded_{name}"]["next"]
-    assert run.metadata["sync_result"]["pending"] == planned
+    assert not {*(f"loaded_{name}" for name in ENTITIES), "sync_result"} & set(run.metadata), "nothing was loaded"
+    assert pipeline.passportal() == before
+
+    unnamed = pipeline.run("finish")
+    assert set(unnamed.failures) == {"loaded_clients", "loaded_users"}
+    assert f"launch the job `finish` with `plan_hash: {plan_hash[:12]}`" in unnamed.failures["loaded_clients"]
     assert pipeline.passportal() == before
 
     refused = pipeline.run("finish", plan_hash="0123456789ab")
@@ -219,6 +221,11 @@ def test_the_initial_sync_waits_for_a_person_then_loads_what_that_person_named(
     assert result["initial sync finished"]
     assert result["created"] + result["adopted"] == planned
     assert (result["pending"], result["failed"]) == (0, 0)
+    assert len(pipeline.passportal()) == len(before) + result["created"]
+
+    twice = pipeline.run("finish", plan_hash=plan_hash[:12])
+    assert twice.result.success, "a second press of the button"
+    assert "was loaded already, at" in twice.metadata["sync_result"]["state"]
     assert len(pipeline.passportal()) == len(before) + result["created"]
 
     again = pipeline.run("incremental_sync")

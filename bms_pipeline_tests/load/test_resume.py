@@ -1,5 +1,6 @@
-"""A load that was interrupted is taken up by the same command: it looks up what was under way, and ends as if nothing
-had happened. A write whose answer was lost is sent again only when its time has passed and it is not there.
+"""The same command takes up a load that was interrupted, looks up what was under way, and ends as if nothing happened.
+
+A write whose answer was lost is sent again only when its time has passed and it is not there.
 """
 
 from __future__ import annotations
