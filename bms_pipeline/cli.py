@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -152,7 +152,8 @@ def sync_command(
                 progress=bars,
             )
             if create_unmatched:
-                sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
+                with closing(sync.open_target(settings)) as target:
+                    sync.approve_unseen(settings, sync.open_warehouse(settings), target, me())
             if not sync.waits_for_person(sync.open_warehouse(settings)):
                 sync.finish(settings, progress=bars)
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
@@ -220,7 +221,8 @@ def finish(
     started = time.monotonic()
     with sync.running(settings, this_command()) as told, progress(told) as bars:
         bars("approve", 0, None)
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, by or me())
+        with closing(sync.open_target(settings)) as target:
+            sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, by or me())
         sync.finish(settings, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
 

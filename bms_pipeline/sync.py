@@ -371,9 +371,9 @@ def read(
     progress: Progress = _silent,
 ) -> list[Unfinished]:
     """Extract, land and snapshot: bring what is stored up to both services; the lists that are still being read."""
-    warehouse, target = open_warehouse(settings), open_target(settings)
+    warehouse = open_warehouse(settings)
     unfinished: list[Unfinished] = []
-    with BmsClient(settings) as client:
+    with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
         for each in list_calls(entities):
             progress(f"{each.name}: {planned_calls(warehouse, client, each, full=full)}", 0, None)
             extracted = extract(
@@ -381,9 +381,9 @@ def read(
             )
             if isinstance(extracted, Unfinished):
                 unfinished.append(extracted)
-    for entity in with_clients(entities):
-        progress(f"snapshot {entity.name}", 0, None)
-        snapshot(settings, warehouse, target, entity)
+        for entity in with_clients(entities):
+            progress(f"snapshot {entity.name}", 0, None)
+            snapshot(settings, warehouse, target, entity)
     return unfinished
 
 
@@ -478,35 +478,37 @@ def import_clients(
     these clients alone, made from what was read from BMS last and a fresh look at Passportal, and what the settings
     allow of it is loaded. Raises ``PlanWaits`` when a person has to approve it first.
     """
-    warehouse, target = open_warehouse(settings), open_target(settings)
-    with warehouse.transaction() as connection:
-        check_target(connection, target)
-    plan = current_plan(warehouse)
-    if plan.loaded or not plan.approved:
-        with warehouse.open() as connection:
-            finished = read_sync_settings(connection).initial_sync_finished
-        if not finished:
-            apply.check_approved(warehouse)  # the plan that waits is the one to approve
-        for entity in ENTITIES:
-            snapshot(settings, warehouse, target, entity)
-        plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
-    plan = apply.check_approved(warehouse)
-    yield from apply.load_clients(
-        warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
-    )
-    if not sum(each["pending"] for each in count_results(warehouse).values()):
-        apply.close_plan(warehouse, plan)
+    warehouse = open_warehouse(settings)
+    with contextlib.closing(open_target(settings)) as target:
+        with warehouse.transaction() as connection:
+            check_target(connection, target)
+        plan = current_plan(warehouse)
+        if plan.loaded or not plan.approved:
+            with warehouse.open() as connection:
+                finished = read_sync_settings(connection).initial_sync_finished
+            if not finished:
+                apply.check_approved(warehouse)  # the plan that waits is the one to approve
+            for entity in ENTITIES:
+                snapshot(settings, warehouse, target, entity)
+            plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
+        plan = apply.check_approved(warehouse)
+        yield from apply.load_clients(
+            warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
+        )
+        if not sum(each["pending"] for each in count_results(warehouse).values()):
+            apply.close_plan(warehouse, plan)
 
 
 def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
     """Load the current plan, if it may be; the count of records by outcome for each entity."""
-    warehouse, target = open_warehouse(settings), open_target(settings)
-    with warehouse.transaction() as connection:
-        check_target(connection, target)
-    plan = apply.check_approved(warehouse)
-    for entity in plans.planned_entities(plan):
-        load(settings, warehouse, target, entity, plan, progress)
-    return apply.close_plan(warehouse, plan)
+    warehouse = open_warehouse(settings)
+    with contextlib.closing(open_target(settings)) as target:
+        with warehouse.transaction() as connection:
+            check_target(connection, target)
+        plan = apply.check_approved(warehouse)
+        for entity in plans.planned_entities(plan):
+            load(settings, warehouse, target, entity, plan, progress)
+        return apply.close_plan(warehouse, plan)
 
 
 def load(

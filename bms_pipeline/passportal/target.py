@@ -59,6 +59,10 @@ class Target(Protocol):
     batch_size: int
     """How many writes one call takes."""
 
+    def close(self) -> None:
+        """Close every connection."""
+        ...
+
     def snapshot(self, entity: Entity, file: Path) -> None:
         """Write all records of ``entity`` to the Parquet ``file``.
 

@@ -135,8 +135,8 @@ def carry_out(order: Order) -> Ended:
             ended = Ended(error=type(error).__name__, message=str(error))
         except Exception:
             ended = Ended(defect=traceback.format_exc())
-        budget = Budget(settings.budget_file, settings.bms_calls_per_hour)
-        ended.used = {endpoint: usage["used"] for endpoint, usage in budget.usage().items()}
+        with contextlib.closing(Budget(settings.budget_file, settings.bms_calls_per_hour)) as budget:
+            ended.used = {endpoint: usage["used"] for endpoint, usage in budget.usage().items()}
         ended.steps = dict(steps.taken)
     return ended
 
