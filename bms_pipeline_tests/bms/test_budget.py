@@ -11,13 +11,18 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from threading import Barrier, Timer
+from typing import Any
 
 import pytest
 
+from bms_pipeline import details, reports
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import ASSET_RECORDS
 from bms_pipeline.errors import BudgetExhausted, WarehouseBusy, WarehouseError
+from bms_pipeline.http import Service
 from bms_pipeline.settings import Settings
+from bms_pipeline_tests.building import new_warehouse
 
 LIST = "GET /v2/crm/accounts/summary"
 START = 1_800_000_000.0
@@ -127,7 +132,9 @@ with ThreadPoolExecutor(4) as pool: print(sum(pool.map(take, range(400))))
 def test_one_process_may_open_it_twice_while_others_come_and_go(file: Path) -> None:
     """SQLite's locks end when their process closes the file anywhere; then another process took the counts along."""
     code = f"""
-import sys; from pathlib import Path; from bms_pipeline.bms.budget import Budget
+import sys; from pathlib import Path; from bms_pipeline import details, reports
+from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.client import BmsClient
 budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
 """
 
@@ -291,3 +298,61 @@ def test_a_file_that_stays_busy_is_not_waited_for_for_ever(file: Path, monkeypat
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(WarehouseBusy, match=r"budget\.sqlite"):
             Budget(file, 5)
+
+
+def is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return False
+    return True
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """Every connection that the test opens. Python reports one that nobody closes since 3.13 only."""
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noting)
+    return connections
+
+
+def test_a_file_that_cannot_be_used_is_not_left_open(file: Path, opened: list[sqlite3.Connection]) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(WarehouseError):
+        Budget(file, 5)
+    assert [is_open(connection) for connection in opened] == [False]
+
+
+def test_who_asks_for_the_state_of_things_leaves_nothing_open(
+    tmp_path: Path, opened: list[sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path)  # type: ignore[call-arg]
+    warehouse = new_warehouse(settings.warehouse_file)
+    assert reports.status(settings, warehouse)["budget"] == {}
+    monkeypatch.setattr(details, "state", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reports.status(settings, warehouse)
+    assert [is_open(connection) for connection in opened] == [False, False]
+
+
+def test_a_client_whose_connections_do_not_close_closes_the_budget_all_the_same(
+    tmp_path: Path, opened: list[sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        _env_file=None, bms_pipeline_home=tmp_path, bms_url="http://127.0.0.1:9", bms_tenant="T", bms_username="U",
+        bms_password="P",
+    )  # type: ignore[call-arg]  # fmt: skip
+    client = BmsClient(settings)
+    service = Service("http://127.0.0.1:9", name="BMS")
+    monkeypatch.setattr(client, "_found", service)
+    monkeypatch.setattr(service, "close", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), client:
+        pass
+    assert [is_open(connection) for connection in opened] == [False]

@@ -101,7 +101,8 @@ def finish(settings: Settings) -> Ended:
     with sync.running(settings):
         warehouse = sync.open_warehouse(settings)
         plan = sync.current_plan(warehouse)
-        sync.approve(settings, warehouse, sync.open_target(settings), plan.hash, "a person")
+        with contextlib.closing(sync.open_target(settings)) as target:
+            sync.approve(settings, warehouse, target, plan.hash, "a person")
         return Ended(operations=plan.operations, done=_total(sync.finish(settings)))
 
 
