@@ -35,6 +35,8 @@ $(READY): requirements.lock pyproject.toml $(AGAIN)
 	@$(INSTALL) -r requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --editable .
+	@# The lock is resolved on one version of Python. What only another version needs would be missing there.
+	@problems=$$($(BIN)/python -m pip check --disable-pip-version-check) || { echo "$$problems"; exit 1; }
 	@touch $@
 
 $(BENCH): requirements-bench.lock $(READY)
