@@ -11,19 +11,32 @@ SIZE ?= typical
 SEED ?= 1
 TARGET ?= embedded
 
-.PHONY: help demo dev test soak lint bench lock clean
+# The environment is made once, and `make test` goes on with it. `make PYTHON=python3.13 test` asks for an interpreter:
+# an environment of any other one is made again, and so is one whose interpreter was removed.
+WHICH := -c 'import sys; print(sys.version.split()[0], sys.base_prefix)'
+FOUND := $(shell $(BIN)/python $(WHICH) 2>/dev/null)
+ASKED := $(if $(filter file,$(origin PYTHON)),$(FOUND),$(shell $(PYTHON) $(WHICH) 2>/dev/null))
+ifeq ($(FOUND),)
+AGAIN := again
+else ifneq ($(FOUND),$(ASKED))
+AGAIN := again
+endif
+
+.PHONY: help demo dev test matrix soak lint bench lock clean again
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml $(AGAIN)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Try: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "Setting up $(VENV) (once, a minute or two) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(if $(AGAIN),--clear) $(VENV)
 	@$(INSTALL) -r requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --editable .
+	@# The lock is resolved on one version of Python. What only another version needs would be missing there.
+	@problems=$$($(BIN)/python -m pip check --disable-pip-version-check) || { echo "$$problems"; exit 1; }
 	@touch $@
 
 $(BENCH): requirements-bench.lock $(READY)
@@ -39,6 +52,9 @@ dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it;
 
 test: $(READY) ## the quick suite, which has every kind of test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+matrix: ## the quick suite on each Python from 3.11 to 3.14 that is found on PATH or in pyenv
+	@$(PYTHON) .ci/matrix.py
 
 soak: $(READY) ## the long runs: every kill point and seed, the typical tenant
 	@$(BIN)/python -m pytest -n 2 --dist load -m soak
@@ -56,5 +72,5 @@ lock: ## resolve both locks anew from pyproject.toml
 	@$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	@$(LOCK) --extra bench --constraint requirements.lock -o requirements-bench.lock pyproject.toml
 
-clean: ## remove the virtual environment and every sandbox
-	rm -rf $(VENV) .bms_pipeline/sandbox-*
+clean: ## remove the virtual environments and every sandbox
+	rm -rf $(VENV) .venv-3.* .bms_pipeline/sandbox-*

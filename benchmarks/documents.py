@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.whole_tenant import Figure
@@ -22,7 +22,8 @@ def measured(size: Size) -> Iterator[Figure]:
     with _running(size) as (settings, bms, passportal):
         began = time.perf_counter()
         plan = sync.prepare(settings)
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, "benchmark")
+        with closing(sync.open_target(settings)) as target:
+            sync.approve(settings, sync.open_warehouse(settings), target, plan.hash, "benchmark")
         sync.finish(settings)
         first = _calls(passportal)
         yield f"{size} tenant: operations of the first sync", plan.operations, "none"

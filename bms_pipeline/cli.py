@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -164,7 +164,8 @@ def sync_command(
                 progress=bars,
             )
             if create_unmatched:
-                sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
+                with closing(sync.open_target(settings)) as target:
+                    sync.approve_unseen(settings, sync.open_warehouse(settings), target, me())
             if not sync.waits_for_person(sync.open_warehouse(settings)):
                 sync.finish(settings, wait=not no_wait, progress=bars)
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
@@ -243,7 +244,8 @@ def finish(
         return
     with sync.running(settings, this_command()) as told, progress(told) as bars:
         bars("approve", 0, None)
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, by or me())
+        with closing(sync.open_target(settings)) as target:
+            sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, by or me())
         sync.finish(settings, wait=not no_wait, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
     _exit_with_2_unless_done(settings)

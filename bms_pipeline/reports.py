@@ -6,6 +6,7 @@ Read-only; plain dictionaries that the command line prints as tables or JSON.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,14 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
-    budget = Budget.of(settings)
+    with closing(Budget.of(settings)) as budget:
+        calls, asset_details = budget.usage(), details.state(settings, warehouse, budget)
     return {
         "initial_sync_finished": finished,
         "entities": counts,
         "plan": plan,
-        "budget": budget.usage(),
-        "details": details.state(settings, warehouse, budget),
+        "budget": calls,
+        "details": asset_details,
         "hand_overs": _hand_overs(settings, handed_over),
         "unknown": unknown,
         "duplicates": twice,

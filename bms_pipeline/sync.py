@@ -399,9 +399,9 @@ def read(
     progress: Progress = _silent,
 ) -> list[Unfinished]:
     """Extract, land and snapshot: bring what is stored up to both services; the lists that are still being read."""
-    warehouse, target = open_warehouse(settings), open_target(settings)
+    warehouse = open_warehouse(settings)
     unfinished: list[Unfinished] = []
-    with BmsClient(settings) as client:
+    with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
         for each in list_calls(entities):
             progress(f"{each.name}: {planned_calls(warehouse, client, each, full=full)}", 0, None)
             extracted = extract(
@@ -409,9 +409,9 @@ def read(
             )
             if isinstance(extracted, Unfinished):
                 unfinished.append(extracted)
-    for entity in with_clients(entities):
-        progress(f"snapshot {entity.name}", 0, None)
-        snapshot(settings, warehouse, target, entity)
+        for entity in with_clients(entities):
+            progress(f"snapshot {entity.name}", 0, None)
+            snapshot(settings, warehouse, target, entity)
     return unfinished
 
 
@@ -510,24 +510,25 @@ def import_clients(
     allow of it is loaded. Writes whose answer was lost stay unknown: call it again when their time has passed. Raises
     ``PlanWaits`` when a person has to approve it first.
     """
-    warehouse, target = open_warehouse(settings), open_target(settings)
-    with warehouse.transaction() as connection:
-        check_target(connection, target)
-    settle(settings, warehouse, target, progress)
-    plan = current_plan(warehouse)
-    if plan.loaded or not plan.approved:
-        with warehouse.open() as connection:
-            finished = read_sync_settings(connection).initial_sync_finished
-        if not finished:
-            apply.check_approved(warehouse)  # the plan that waits is the one to approve
-        for entity in ENTITIES:
-            snapshot(settings, warehouse, target, entity)
-        plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
-    plan = apply.check_approved(warehouse)
-    yield from apply.load_clients(
-        warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
-    )
-    apply.close_plan(warehouse, plan)
+    warehouse = open_warehouse(settings)
+    with contextlib.closing(open_target(settings)) as target:
+        with warehouse.transaction() as connection:
+            check_target(connection, target)
+        settle(settings, warehouse, target, progress)
+        plan = current_plan(warehouse)
+        if plan.loaded or not plan.approved:
+            with warehouse.open() as connection:
+                finished = read_sync_settings(connection).initial_sync_finished
+            if not finished:
+                apply.check_approved(warehouse)  # the plan that waits is the one to approve
+            for entity in ENTITIES:
+                snapshot(settings, warehouse, target, entity)
+            plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
+        plan = apply.check_approved(warehouse)
+        yield from apply.load_clients(
+            warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
+        )
+        apply.close_plan(warehouse, plan)
 
 
 @dataclass(frozen=True)
@@ -549,22 +550,23 @@ def finish(settings: Settings, *, wait: bool = True, progress: Progress = _silen
     What an interrupted load left unknown is settled first, by reading Passportal. Everything that can be sent is sent;
     then, with ``wait``, the rest of the time is waited for within which an unknown write may still take effect.
     """
-    warehouse, target = open_warehouse(settings), open_target(settings)
-    with warehouse.transaction() as connection:
-        check_target(connection, target)
-    settle(settings, warehouse, target, progress)
-    plan = current_plan(warehouse)
-    if not plan.loaded:
-        plan = apply.check_approved(warehouse)
-    for attempt in range(LOOKS_FOR_UNKNOWN + 1):
-        if not plan.loaded:
-            for entity in plans.planned_entities(plan):
-                load(settings, warehouse, target, entity, plan, progress)
-        finished = close(warehouse, plan)
-        if not finished.unknown or not wait or attempt == LOOKS_FOR_UNKNOWN:
-            break
-        _wait(finished.unknown, target.unknown_seconds, progress)
+    warehouse = open_warehouse(settings)
+    with contextlib.closing(open_target(settings)) as target:
+        with warehouse.transaction() as connection:
+            check_target(connection, target)
         settle(settings, warehouse, target, progress)
+        plan = current_plan(warehouse)
+        if not plan.loaded:
+            plan = apply.check_approved(warehouse)
+        for attempt in range(LOOKS_FOR_UNKNOWN + 1):
+            if not plan.loaded:
+                for entity in plans.planned_entities(plan):
+                    load(settings, warehouse, target, entity, plan, progress)
+            finished = close(warehouse, plan)
+            if not finished.unknown or not wait or attempt == LOOKS_FOR_UNKNOWN:
+                break
+            _wait(finished.unknown, target.unknown_seconds, progress)
+            settle(settings, warehouse, target, progress)
     return finished
 
 

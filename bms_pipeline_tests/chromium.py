@@ -16,6 +16,7 @@ ARGUMENTS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 MOST_PRESSES = 600
+PATIENCE_SECONDS = 120
 FOCUSED = """() => {
   const it = document.activeElement;
   if (!it || it === document.body) return null;
@@ -46,6 +47,10 @@ class Mouse:
 
     page: Page
 
+    def __post_init__(self) -> None:
+        """Wait for a page as long as it takes: nobody measures how fast it comes."""
+        self.page.set_default_timeout(PATIENCE_SECONDS * 1000)
+
     def press(self, name: str) -> None:
         """Press the first button or link of this name, and wait for the page that it leads to."""
         exactly = re.compile(rf"^\s*{re.escape(name)}\s*$".replace(r"\ ", r"\s+"))
@@ -71,6 +76,10 @@ class Keyboard:
     """Somebody who has nothing but keys. Whatever the focus comes to has to be in sight, with a ring around it."""
 
     page: Page
+
+    def __post_init__(self) -> None:
+        """See ``Mouse``."""
+        self.page.set_default_timeout(PATIENCE_SECONDS * 1000)
 
     def press(self, name: str) -> None:
         """See ``Mouse``."""

@@ -116,7 +116,8 @@ class Home:
     def approve(self, plan_hash: str) -> None:
         """A person approves the current plan by its hash."""
         settings = self.settings
-        sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, "a person")
+        with closing(sync.open_target(settings)) as target:
+            sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, "a person")
 
     def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run ``bms-pipeline`` with these arguments in this process: what it says and does is that of ``run``.

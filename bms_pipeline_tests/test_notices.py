@@ -27,6 +27,7 @@ from werkzeug import Response
 from bms_pipeline.errors import NoticeError
 from bms_pipeline.notices import Notice, send
 from bms_pipeline.settings import Settings
+from bms_pipeline_tests.http.raw_server import RawServer, nobody_listening, raw_server
 from bms_pipeline_tests.running import quick_and_soak
 
 PATH = "/services/canary-path-51d0"
@@ -114,11 +115,11 @@ def mailing(server: MailServer, **values: object) -> Settings:
     )
 
 
-def posting(server: HTTPServer, url: str = f"{PATH}?{QUERY}") -> Settings:
+def posting(server: HTTPServer | RawServer, url: str = f"{PATH}?{QUERY}") -> Settings:
     return settings(notice_webhook_url=f"http://127.0.0.1:{server.port}{url}")
 
 
-def refused(setting: Settings, *words: str, deadline_seconds: float = 10) -> NoticeError:
+def refused(setting: Settings, *words: str, deadline_seconds: float = 60) -> NoticeError:
     """The error of a notice that did not go, which holds no secret, also not by its context."""
     with pytest.raises(NoticeError) as caught:
         send(setting, NOTICE, deadline_seconds=deadline_seconds)
@@ -171,13 +172,10 @@ def test_a_redirect_is_not_followed(httpserver: HTTPServer) -> None:
     refused(posting(httpserver), "redirects to https://elsewhere.example", "not followed")
 
 
-def test_a_webhook_that_answers_too_late_is_not_waited_for(httpserver: HTTPServer) -> None:
-    late = threading.Event()
-    httpserver.expect_request(PATH).respond_with_handler(lambda _: Response(str(late.wait(10))))
-    started = time.monotonic()
-    refused(posting(httpserver), "no whole answer within 0.3 seconds", deadline_seconds=0.3)
-    assert time.monotonic() - started < 5
-    late.set()
+def test_a_webhook_that_answers_too_late_is_not_waited_for() -> None:
+    """On a server of its own: the others share one, and what it answers late it would note in another test's log."""
+    with raw_server(lambda _, server: bool(server.released.wait()) and None) as server:
+        refused(posting(server), "no whole answer within 0.3 seconds", deadline_seconds=0.3)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +206,10 @@ def test_an_e_mail_goes_to_all_who_are_named() -> None:
     assert mail["Message-ID"].endswith("@msp.example>")
     assert mail["Date"]
     assert mail.get_content().splitlines() == [*NOTICE.text.splitlines(), NOTICE.link]
-    assert [each for each in server.heard if each.startswith("rcpt")] == [
-        "rcpt TO:<ops@msp.example>",
-        "rcpt TO:<night@msp.example>",
+    # A verb may be written in any case, and Python's versions differ.
+    assert [line.lower() for line in server.heard if line.lower().startswith("rcpt")] == [
+        "rcpt to:<ops@msp.example>",
+        "rcpt to:<night@msp.example>",
     ]
 
 
@@ -282,17 +281,16 @@ def test_a_mail_server_that_refuses_is_told_by_its_code(answers: dict[str, str],
 
 @pytest.mark.parametrize("where", ["greeting", "EHLO"])
 def test_a_mail_server_that_never_comes_to_an_end_is_not_waited_for(where: str) -> None:
-    started = time.monotonic()
     with mail_server(**{where: "trickle"}) as server:
         refused(mailing(server), "no whole answer within 0.3 seconds", deadline_seconds=0.3)
-    assert time.monotonic() - started < 5
 
 
 def test_a_mail_server_that_is_not_there_or_half_set_is_told() -> None:
+    with nobody_listening() as port:
+        gone = mailing(MailServer(port, {}, None))
+        refused(gone, "127.0.0.1", "no connection")
     with mail_server() as server:
-        gone = mailing(server)
         refused(mailing(server, notice_smtp_host=""), "NOTICE_EMAIL_TO is set, NOTICE_SMTP_HOST is not")
-    refused(gone, "127.0.0.1", "no connection")
 
 
 # Both

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -186,16 +186,10 @@ class Budget:
         with suppress(FileExistsError):
             os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file;
-        # by the time the machine is up again, that is less than it takes to boot.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(_CREATE)
-        if connection.execute(_COUNTED_BY_MINUTE).fetchone():
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                connection.execute(_TAKE_OVER_MINUTES)
-                connection.execute("DELETE FROM calls")
+        with ExitStack() as opened:
+            opened.callback(connection.close)
+            _prepare(connection)
+            opened.pop_all()  # whoever has the budget closes it
         return connection
 
     @contextmanager
@@ -222,6 +216,38 @@ class Budget:
             f"The budget file {self._file} cannot be used: {why}.",
             "Make its folder writable. If the file is broken, delete it; wait an hour so that no limit is exceeded.",
         )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the table, and take over what an earlier version counted."""
+    _keep_a_log(connection)
+    # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file;
+    # by the time the machine is up again, that is less than it takes to boot.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(_CREATE)
+    if connection.execute(_COUNTED_BY_MINUTE).fetchone():
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            connection.execute(_TAKE_OVER_MINUTES)
+            connection.execute("DELETE FROM calls")
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Set the file's journal mode, which stays.
+
+    SQLite waits for no lock here: of two processes that open a new file at once, it turns one away immediately.
+    """
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _clock_time(moment: str | None) -> str:

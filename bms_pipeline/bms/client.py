@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
@@ -143,10 +144,11 @@ class BmsClient:
 
     def close(self) -> None:
         """Close every connection, and the budget file unless it was given."""
-        if self._found is not None:
-            self._found.close()
-        if self._own_budget:
-            self.budget.close()
+        with ExitStack() as at_the_end:
+            if self._own_budget:
+                at_the_end.callback(self.budget.close)
+            if self._found is not None:
+                self._found.close()
 
     def authenticate(self) -> Identity:
         """Test the connection: find the API, sign in, and say who is signed in where."""
@@ -311,6 +313,9 @@ class BmsClient:
                 ) as error:
                     service.close()
                     errors.append(error)
+                except BaseException:
+                    service.close()
+                    raise
                 else:
                     return service
             if not any(isinstance(each, ServiceUnreachable) for each in errors):

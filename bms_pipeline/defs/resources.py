@@ -125,6 +125,8 @@ class Pipeline(dg.ConfigurableResource[Any]):
             self._held.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
         if self._client is not None:
             self._client.close()
+        if self._home is not None:
+            self._home.target.close()
 
 
 class ScopeOfRun(dg.ConfigurableResource[Any]):

@@ -60,6 +60,9 @@ class EmbeddedPassportal:
     def __init__(self, file: Path) -> None:
         self._file = file
 
+    def close(self) -> None:
+        """Do nothing: no call leaves the file open."""
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with reported(self._file):

@@ -63,6 +63,10 @@ class Target(Protocol):
     unknown_seconds: float
     """How long after a call left its write may still take effect; 0 where an answer or none settles it at once."""
 
+    def close(self) -> None:
+        """Close every connection."""
+        ...
+
     def snapshot(self, entity: Entity, file: Path) -> None:
         """Write all records of ``entity`` to the Parquet ``file``.
 

@@ -6,17 +6,23 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from threading import Barrier, Timer
+from typing import Any
 
 import pytest
 
+from bms_pipeline import details, reports
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import ASSET_RECORDS
-from bms_pipeline.errors import BudgetExhausted, WarehouseError
+from bms_pipeline.errors import BudgetExhausted, WarehouseBusy, WarehouseError
+from bms_pipeline.http import Service
 from bms_pipeline.settings import Settings
+from bms_pipeline_tests.building import new_warehouse
 
 LIST = "GET /v2/crm/accounts/summary"
 START = 1_800_000_000.0
@@ -126,7 +132,9 @@ with ThreadPoolExecutor(4) as pool: print(sum(pool.map(take, range(400))))
 def test_one_process_may_open_it_twice_while_others_come_and_go(file: Path) -> None:
     """SQLite's locks end when their process closes the file anywhere; then another process took the counts along."""
     code = f"""
-import sys; from pathlib import Path; from bms_pipeline.bms.budget import Budget
+import sys; from pathlib import Path; from bms_pipeline import details, reports
+from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.client import BmsClient
 budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
 """
 
@@ -215,10 +223,9 @@ def test_what_an_earlier_version_counted_by_the_minute_is_neither_lost_nor_freed
     file: Path, clock: Clock
 ) -> None:
     file.parent.mkdir()
-    with sqlite3.connect(file) as old:
+    with closing(sqlite3.connect(file)) as old, old:
         old.execute("CREATE TABLE calls (endpoint TEXT, minute INTEGER, n INTEGER, PRIMARY KEY (endpoint, minute))")
         old.executemany("INSERT INTO calls VALUES (?, ?, ?)", [(LIST, START // 60 - 10, 3), (LIST, START // 60, 2)])
-    old.close()
     for _ in range(2):  # taken over once, however often the file is opened
         budget = Budget(file, 10, clock)
         assert budget.left(LIST) == 5
@@ -233,15 +240,119 @@ def test_what_an_earlier_version_counted_by_the_minute_is_neither_lost_nor_freed
     budget.close()
 
 
-def test_taking_a_call_from_a_full_hour_costs_next_to_nothing(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 10**6, clock)
-    for _ in range(720):
-        clock.now += 5
+def steps_of_a_call(file: Path, clock: Clock, endpoints: list[str]) -> int:
+    """Steps of SQLite's virtual machine for a call to ``LIST`` where each of ``endpoints`` was called all hour long.
+
+    They are the same on every machine and under any load.
+    """
+    steps: list[None] = []
+    with closing(Budget(file, 10**6, clock)) as budget:
+        for _ in range(720):
+            clock.now += 5
+            for endpoint in endpoints:
+                budget.take(endpoint)
+        budget._connection.set_progress_handler(lambda: steps.append(None), 1)
         budget.take(LIST)
-    taken = []
-    for _ in range(200):
-        began = time.perf_counter()
-        budget.take(LIST)
-        taken.append(time.perf_counter() - began)
-    assert sorted(taken)[100] < 0.001
-    budget.close()
+        budget._connection.set_progress_handler(None, 1)
+    return len(steps)
+
+
+def test_a_call_looks_at_an_hour_of_its_own_endpoint_and_at_no_other(file: Path, clock: Clock) -> None:
+    alone = steps_of_a_call(file, clock, [LIST])
+    among_others = steps_of_a_call(file.with_name("others"), clock, [LIST, *"abcde"])
+    assert among_others <= alone + 10, "where the endpoint's hour ends, the next one's begins"
+    assert alone < 20 * 720, "some steps for each span of the hour"
+
+
+def test_a_new_file_may_be_opened_by_several_at_once(file: Path) -> None:
+    """SQLite itself turns one of two away at once. Each round is a new file, opened by four threads together."""
+    together = Barrier(4)
+
+    def open_and_take(round_: int) -> None:
+        together.wait()
+        with closing(Budget(file.with_name(f"{round_}.sqlite"), 4)) as budget:
+            budget.take(LIST)
+
+    for round_ in range(25):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(open_and_take, [round_] * 4))
+        with closing(Budget(file.with_name(f"{round_}.sqlite"), 4)) as budget:
+            assert budget.left(LIST) == 0
+
+
+def test_a_new_file_that_another_process_is_writing_to_is_waited_for(file: Path) -> None:
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = Timer(0.2, lambda: other.execute("COMMIT"))
+        release.start()
+        with closing(Budget(file, 5)) as budget:
+            assert budget.left(LIST) == 5
+        release.join()
+
+
+def test_a_file_that_stays_busy_is_not_waited_for_for_ever(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bms_pipeline.bms.budget.BUSY_SECONDS", 0.1)
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(WarehouseBusy, match=r"budget\.sqlite"):
+            Budget(file, 5)
+
+
+def is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return False
+    return True
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """Every connection that the test opens. Python reports one that nobody closes since 3.13 only."""
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noting)
+    return connections
+
+
+def test_a_file_that_cannot_be_used_is_not_left_open(file: Path, opened: list[sqlite3.Connection]) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(WarehouseError):
+        Budget(file, 5)
+    assert [is_open(connection) for connection in opened] == [False]
+
+
+def test_who_asks_for_the_state_of_things_leaves_nothing_open(
+    tmp_path: Path, opened: list[sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path)  # type: ignore[call-arg]
+    warehouse = new_warehouse(settings.warehouse_file)
+    assert reports.status(settings, warehouse)["budget"] == {}
+    monkeypatch.setattr(details, "state", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reports.status(settings, warehouse)
+    assert [is_open(connection) for connection in opened] == [False, False]
+
+
+def test_a_client_whose_connections_do_not_close_closes_the_budget_all_the_same(
+    tmp_path: Path, opened: list[sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        _env_file=None, bms_pipeline_home=tmp_path, bms_url="http://127.0.0.1:9", bms_tenant="T", bms_username="U",
+        bms_password="P",
+    )  # type: ignore[call-arg]  # fmt: skip
+    client = BmsClient(settings)
+    service = Service("http://127.0.0.1:9", name="BMS")
+    monkeypatch.setattr(client, "_found", service)
+    monkeypatch.setattr(service, "close", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), client:
+        pass
+    assert [is_open(connection) for connection in opened] == [False]

@@ -10,10 +10,12 @@ import random
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
+from threading import Barrier, BrokenBarrierError, Lock, Semaphore
+from unittest import mock
 
 import duckdb
 import msgspec
@@ -163,23 +165,27 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_several_pages_are_on_their_way_at_once(tmp_path: Path) -> None:
-    class Slow(MovingList):
-        """Counts who is inside."""
+    class Together(MovingList):
+        """Answers no page before four are asked for; notes how many were."""
 
         inside = 0
         most = 0
         gate = Lock()
+        four = Barrier(4)
 
         def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
             with self.gate:
                 self.inside += 1
                 self.most = max(self.most, self.inside)
-            time.sleep(0.005)
+            if len(self.asked) >= 2:  # page 1 and the end of the first stretch come alone
+                with suppress(BrokenBarrierError):
+                    self.four.wait(30)
+                self.four.abort()  # seen once, that is enough
             with self.gate:
                 self.inside -= 1
             return super().page(list_call, number, filters)
 
-    listing = Slow(list(range(5000)))
+    listing = Together(list(range(5000)))
     sweep(listing, SOME, tmp_path, connections=4)
     assert listing.most == 4
 
@@ -386,32 +392,72 @@ def test_a_sweep_stood_still_since_its_last_stretch_and_not_since_it_began(tmp_p
     assert len(sweeps(tmp_path / "accounts")) == 1
 
 
-class _Slowly(MovingList):
-    """Takes a moment for each page, so that a kill finds it at work."""
-
-    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
-        time.sleep(0.002)
-        return super().page(list_call, number, filters)
+MOMENTS = ["asked", "half written", "written", "in place", "noted"]
+"""Where a kill finds a sweep: a page is asked for, half in its file, wholly, under its name; a line is half noted."""
 
 
-def _sweep_slowly(landing: Path) -> None:
-    sweep(_Slowly(list(range(1, 10_001))), UNCOUNTED, landing, connections=3)
+def _sweep_and_die(landing: Path, moment: str, at: int) -> None:
+    """Sweep, and die by SIGKILL at the ``at``-th ``moment``, with other pages on their way."""
+    left = Semaphore(at - 1)
+    write, replace_, append = Path.write_bytes, Path.replace, pages.append
+
+    def happens(now: str) -> bool:
+        return now == moment and not left.acquire(blocking=False)
+
+    def die_if(now: str) -> None:
+        if happens(now):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Dying(MovingList):
+        def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
+            die_if("asked")
+            return super().page(list_call, number, filters)
+
+    def written(file: Path, content: bytes) -> int:
+        if happens("half written"):
+            write(file, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        count = write(file, content)
+        die_if("written")
+        return count
+
+    def placed(file: Path, name: Path) -> Path:
+        found = replace_(file, name)
+        die_if("in place")
+        return found
+
+    def noted(folder: Path, name: str, line: object) -> None:
+        if happens("noted"):
+            with (folder / name).open("ab") as lines:
+                lines.write(b'\n{"stretch":')
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(folder, name, line)
+
+    with (
+        mock.patch.object(Path, "write_bytes", written),
+        mock.patch.object(Path, "replace", placed),
+        mock.patch.object(pages, "append", noted),
+    ):
+        sweep(Dying(list(range(1, 10_001))), UNCOUNTED, landing, connections=3)
 
 
-def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
-    choose = random.Random(7)
+@pytest.mark.parametrize("seed", quick_and_soak([0], range(1, 30)))
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_any_moment_it_goes_on(moment: str, seed: int, tmp_path: Path) -> None:
+    """Each process kills itself: the n-th page or line decides when, and never how fast the machine is."""
+    choose = random.Random(f"{moment} {seed}")
     spawn = multiprocessing.get_context("fork")
     for _ in range(6):
-        process = spawn.Process(target=_sweep_slowly, args=(tmp_path,))
+        at = 1 if moment == "noted" else choose.randint(1, 16)  # together fewer than the list has, so that none ends
+        process = spawn.Process(target=_sweep_and_die, args=(tmp_path, moment, at))
         process.start()
-        time.sleep(choose.uniform(0.02, 0.12))
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
         process.join()
+        assert process.exitcode == -signal.SIGKILL
+        process.close()
     manifest = sweep(MovingList(list(range(1, 10_001))), UNCOUNTED, tmp_path, connections=3)
     assert manifest.complete
     assert landed_ids(home_of(tmp_path, manifest)) == set(range(1, 10_001))
-    assert len(sweeps(tmp_path / "assets")) <= 2, "one, or a second where one had finished before the kill"
+    assert len(sweeps(tmp_path / "assets")) == 1, "it is the one that was begun first"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,39 +130,35 @@ def test_after_all_these_faults_the_same_command_works(home: Home) -> None:
 
 
 def test_a_busy_database_names_its_holder(home: Home, contents: None) -> None:
-    hold = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(120)"
-    holder = subprocess.Popen(
+    hold = "import duckdb, signal, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); signal.pause()"
+    with subprocess.Popen(
         [sys.executable, "-c", hold, str(home.settings.warehouse_file)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline().strip() == "held"
-        complaint(home.run("status", BMS_PIPELINE_WAIT_SECONDS="1"), str(holder.pid), "warehouse.duckdb")
-    finally:
-        holder.kill()
-        holder.wait()
-        holder.stdout.close() if holder.stdout else None
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline().strip() == "held"
+            complaint(home.run("status", BMS_PIPELINE_WAIT_SECONDS="1"), str(holder.pid), "warehouse.duckdb")
+        finally:
+            holder.kill()
     assert home.call("status").returncode == 0
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(home: Home) -> None:
-    home.sandbox.behave(latency_seconds=0.5)
-    first = subprocess.Popen(
+    home.sandbox.behave(faults=[{"route": "crm/accounts", "kind": "hang"}])  # the first does not come to its end
+    with subprocess.Popen(
         [sys.executable, "-m", "bms_pipeline.cli", "preview", "--full"],
         env=home.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert first.stderr is not None
-        assert first.stderr.readline().startswith("accounts: needs about")  # it holds the lock by now
-        complaint(home.call("sync"), f"process {first.pid}")
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        first.stderr.close() if first.stderr else None
-        home.sandbox.behave(latency_seconds=0)
+    ) as first:
+        try:
+            assert first.stderr is not None
+            assert first.stderr.readline().startswith("accounts: needs about")  # it holds the lock by now
+            complaint(home.call("sync"), f"process {first.pid}")
+        finally:
+            first.kill()
+            home.sandbox.behave(faults=[])
     assert home.call("sync").returncode == 0  # the lock ended with its process
 
 

@@ -101,7 +101,8 @@ def finish(settings: Settings) -> Ended:
     with sync.running(settings):
         warehouse = sync.open_warehouse(settings)
         plan = sync.current_plan(warehouse)
-        sync.approve(settings, warehouse, sync.open_target(settings), plan.hash, "a person")
+        with contextlib.closing(sync.open_target(settings)) as target:
+            sync.approve(settings, warehouse, target, plan.hash, "a person")
         return Ended(operations=plan.operations, done=_total(sync.finish(settings)))
 
 
@@ -135,8 +136,8 @@ def carry_out(order: Order) -> Ended:
             ended = Ended(error=type(error).__name__, message=str(error))
         except Exception:
             ended = Ended(defect=traceback.format_exc())
-        budget = Budget(settings.budget_file, settings.bms_calls_per_hour)
-        ended.used = {endpoint: usage["used"] for endpoint, usage in budget.usage().items()}
+        with contextlib.closing(Budget(settings.budget_file, settings.bms_calls_per_hour)) as budget:
+            ended.used = {endpoint: usage["used"] for endpoint, usage in budget.usage().items()}
         ended.steps = dict(steps.taken)
     return ended
 

@@ -52,9 +52,17 @@ def raw_server(handler: Handler) -> Iterator[RawServer]:
         finally:
             server.released.set()
             listener.shutdown(socket.SHUT_RDWR)
-            acceptor.join(10)
+            acceptor.join(60)
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
+
+
+@contextmanager
+def nobody_listening() -> Iterator[int]:
+    """A port that refuses every connection, and that nobody else can get meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 def says(*pieces: bytes) -> Handler:

@@ -302,7 +302,7 @@ def rebuilt(world: World, folder: Path) -> Iterator[World]:
 # Any history
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.sampled_from(["sync", "crash", "import", "new client"]), max_size=8))
 def test_whatever_happens_no_client_is_there_twice(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Each record is in at most one file ever, and the imported ones are adopted."""

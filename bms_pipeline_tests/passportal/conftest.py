@@ -86,7 +86,7 @@ class Service:
         self.steer("POST", "edit", {"id": str(record_id), **changes})
 
     def steer(self, method: str, verb: str, order: Any = None) -> Any:
-        answer = requests.request(method, f"{self.url}/sandbox/{verb}", json=order, timeout=10)
+        answer = requests.request(method, f"{self.url}/sandbox/{verb}", json=order, timeout=60)
         assert answer.ok, answer.text
         return answer.json()
 
@@ -134,9 +134,9 @@ class _Server:
 
     def close(self) -> None:
         for each in self._serving:
-            each.result(10)
+            each.result(60)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self.loop.close()
 
 

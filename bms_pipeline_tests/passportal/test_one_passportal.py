@@ -8,9 +8,24 @@ import pytest
 
 from bms_pipeline import sync
 from bms_pipeline.entities import CLIENTS
-from bms_pipeline.errors import SettingsError
+from bms_pipeline.errors import PipelineError, SettingsError
+from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline_tests.building import new_warehouse
 from bms_pipeline_tests.passportal.conftest import Service
+
+
+def test_who_opens_passportal_closes_it_whatever_happens(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = service.settings()
+    new_warehouse(settings.warehouse_file)
+    closed: list[DocumentsPassportal] = []
+    monkeypatch.setattr(DocumentsPassportal, "close", lambda target: closed.append(target))
+    monkeypatch.setattr(sync, "BmsClient", lambda _: 1 / 0)
+    for verb in (sync.finish, lambda _: list(sync.import_clients(settings, [1])), sync.read):
+        with pytest.raises((PipelineError, ZeroDivisionError)):
+            verb(settings)
+    assert len(closed) == 3
 
 
 def test_a_home_folder_keeps_to_the_passportal_that_it_read_first(service: Service, tmp_path: Path) -> None:

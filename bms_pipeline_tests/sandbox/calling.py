@@ -78,6 +78,6 @@ def logged_in(sandbox: Sandbox) -> Iterator[requests.Session]:
     """A session with a token, over a socket."""
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.post(f"{sandbox.url}/v2/security/authenticate", data=LOGIN, timeout=10)
+        answer = session.post(f"{sandbox.url}/v2/security/authenticate", data=LOGIN, timeout=60)
         session.headers["Authorization"] = f"Bearer {answer.json()['result']['accessToken']}"
         yield session

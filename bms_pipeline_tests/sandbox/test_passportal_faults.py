@@ -35,7 +35,7 @@ def signed_in(passportal: SandboxPassportal) -> Iterator[requests.Session]:
         session.trust_env = False
         headers = {"x-key": KEY, "x-hash": signed("text")}
         body = {"scope": "docs_api", "content": "text"}
-        answer = session.post(passportal.url + TOKEN, json=body, headers=headers, timeout=10)
+        answer = session.post(passportal.url + TOKEN, json=body, headers=headers, timeout=60)
         session.headers["x-access-token"] = answer.json()["access_token"]
         yield session
 
@@ -44,7 +44,7 @@ def create(passportal: SandboxPassportal, session: requests.Session, title: str)
     """What became of creating a document, as whoever sent it sees it."""
     document = {"templateUid": "tpl-79", "clientId": 10000001, "title": title}
     try:
-        answer = session.post(passportal.url + DOCUMENTS, json=[document], timeout=10)
+        answer = session.post(passportal.url + DOCUMENTS, json=[document], timeout=60)
     except requests.RequestException:
         return "no answer"
     return str(answer.status_code)
@@ -76,7 +76,7 @@ def test_a_share_of_writes_is_lost_and_reads_never_are(passportal: SandboxPasspo
     passportal.behave(lose_answers=0.3, lose_calls=0.3)
     with signed_in(passportal) as session:
         outcomes = [create(passportal, session, f"share {number}") for number in range(60)]
-        reads = [session.get(passportal.url + DOCUMENTS, timeout=10).status_code for _ in range(20)]
+        reads = [session.get(passportal.url + DOCUMENTS, timeout=60).status_code for _ in range(20)]
     known = outcomes.count("200")
     assert 10 < known < 50
     assert known < len(created(passportal, "share")) < 60
@@ -91,7 +91,7 @@ def test_updates_are_lost_too(passportal: SandboxPassportal) -> None:
         (document_id,) = (each["id"] for each in passportal.records() if each["title"] == "to be updated")
         passportal.behave(lose_answers=[1])
         with pytest.raises(requests.ConnectionError):
-            session.put(f"{passportal.url}{DOCUMENTS}/{document_id}", json=body, timeout=10)
+            session.put(f"{passportal.url}{DOCUMENTS}/{document_id}", json=body, timeout=60)
     assert created(passportal, "lost update") == ["lost update"]
 
 
@@ -116,7 +116,7 @@ def test_a_share_of_all_calls_fails(passportal: SandboxPassportal) -> None:
         statuses = set()
         for _ in range(30):
             try:
-                answer = session.get(passportal.url + DOCUMENTS, timeout=10)
+                answer = session.get(passportal.url + DOCUMENTS, timeout=60)
                 statuses.add(answer.headers["content-type"] if answer.ok else str(answer.status_code))
             except requests.RequestException:
                 statuses.add("cut")
@@ -128,9 +128,9 @@ def test_answers_can_take_their_time(passportal: SandboxPassportal) -> None:
     with signed_in(passportal) as session:
         passportal.behave(latency_seconds=0.3)
         with pytest.raises(requests.ReadTimeout):
-            session.get(passportal.url + DOCUMENTS, timeout=0.1)
+            session.get(passportal.url + DOCUMENTS, timeout=(60, 0.1))
         passportal.behave(latency_seconds=0)
-        assert session.get(passportal.url + DOCUMENTS, timeout=10).ok
+        assert session.get(passportal.url + DOCUMENTS, timeout=60).ok
 
 
 @pytest.mark.parametrize(
@@ -152,5 +152,5 @@ def test_a_fault_that_spoils_lists_of_bms_is_refused(passportal: SandboxPassport
 def test_calls_are_counted_by_route_template(passportal: SandboxPassportal) -> None:
     with signed_in(passportal) as session:
         for document_id in (50000001, 50000002):
-            session.get(f"{passportal.url}{DOCUMENTS}/{document_id}", timeout=10)
+            session.get(f"{passportal.url}{DOCUMENTS}/{document_id}", timeout=60)
     assert passportal.calls() == {"POST /api/v2/auth/client_token": 1, "GET /api/v2/documents/{id}": 2}

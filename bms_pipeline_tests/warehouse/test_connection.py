@@ -110,13 +110,14 @@ def test_a_busy_file_is_waited_for_and_then_reported_with_its_holder(file: Path)
         begun = time.monotonic()
         with pytest.raises(WarehouseBusy) as refusal, Warehouse(file, wait_seconds=0.3).open():
             pass
-        assert 0.2 < time.monotonic() - begun < 5
+        assert time.monotonic() - begun > 0.2
+        assert holder.poll() is None, "it was not waited for until it ended"
         assert f"process {holder.pid};" in str(refusal.value)
         assert str(file) in str(refusal.value)
         assert "→ Let the other run finish" in str(refusal.value)
 
         threading.Timer(0.3, release, [holder]).start()
-        with Warehouse(file, wait_seconds=30).open() as connection:
+        with Warehouse(file, wait_seconds=120).open() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -134,7 +135,7 @@ def test_threads_that_open_the_file_at_the_same_moment_all_get_in(file: Path) ->
     def folded() -> list[object]:
         found = []
         for _ in range(rounds):
-            at_once.wait(60)
+            at_once.wait()
             with Warehouse(file).open() as connection:
                 found.append(connection.execute("SELECT fold_name(' Ä b ')").fetchone())
         return found

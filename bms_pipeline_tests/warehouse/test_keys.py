@@ -25,7 +25,7 @@ DAYS = st.lists(st.lists(st.tuples(st.integers(1, 4), NAMES, SERIALS, EMAILS), m
 
 
 @given(days=DAYS)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 def test_after_any_landings_the_stored_keys_are_those_of_the_stored_values(
     days: list[list[tuple[int, str, str | None, str | None]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
