@@ -15,6 +15,7 @@ from bms_pipeline import details
 from bms_pipeline.entities import EntityName
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
+from bms_pipeline.reconcile import standings
 from bms_pipeline.reconcile.plan import current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
@@ -55,9 +56,14 @@ class Published(msgspec.Struct, frozen=True):
 
 
 def publish(settings: Settings, warehouse: Warehouse) -> None:
-    """Write the file from what the warehouse holds now. Raises ``WarehouseError`` or ``PipelineError``."""
+    """Write the file from what the warehouse holds now, and keep the standings for plots over time.
+
+    Raises ``WarehouseError`` or ``PipelineError``.
+    """
     with warehouse.open() as connection:
-        published = _published(connection)
+        counted = standings.counts(connection)
+        standings.remember(connection, counted, now())
+        published = _published(connection, counted)
     with made_whole(settings.published_file) as file:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(published)))
 
@@ -77,7 +83,7 @@ def read_published(file: Path) -> Published | None:
         ) from error
 
 
-def _published(connection: duckdb.DuckDBPyConnection) -> Published:
+def _published(connection: duckdb.DuckDBPyConnection, counted: standings.Counts) -> Published:
     settings = read_sync_settings(connection)
     clients = connection.execute("SELECT bms_id FROM sync.matches WHERE entity = 'clients' ORDER BY bms_id").fetchall()
     return Published(
@@ -88,7 +94,7 @@ def _published(connection: duckdb.DuckDBPyConnection) -> Published:
             name: PublishedList(records, newest)
             for name, records, newest in connection.execute(sql.read("published_lists")).fetchall()
         },
-        waiting=dict(connection.execute(sql.read("waiting_records")).fetchall()),
+        waiting=standings.waiting(counted),
         auto_create={each: on and settings.sync[each] for each, on in settings.auto_create.items()},
         plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
         details_waiting=sum(len(details.waiting(connection, entity, set())) for entity, _ in details.DETAILED),

@@ -40,7 +40,7 @@ from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.progress import Told, told
 from bms_pipeline.published import publish
-from bms_pipeline.reconcile import decisions, matching
+from bms_pipeline.reconcile import decisions, matching, standings
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
@@ -157,6 +157,8 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
 
 def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
     with warehouse.open() as connection:
+        if standings.is_taken_apart(connection):
+            matching.reconcile_all(connection, ENTITIES)
         lease.end(connection, warehouse.file, now(), failed_because)
         publish(settings, warehouse)
 
@@ -293,10 +295,10 @@ def reconcile(
 ) -> dict[str, int]:
     """Decide what is to become of every record of ``entity``; the number of records for each disposition.
 
-    ``create_unmatched_by``: who decided that all that wait for nothing but a decision be created.
+    ``create_unmatched_by``: who decided that all inside ``scope`` that wait for nothing but a decision be created.
     """
     with warehouse.transaction() as connection:
-        counts = matching.reconcile(connection, entity, read_sync_settings(connection), scope)
+        counts = matching.reconcile(connection, entity, read_sync_settings(connection))
         if create_unmatched_by and counts.get("unmatched"):
             decisions.create_unmatched(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
