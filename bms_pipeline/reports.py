@@ -41,10 +41,11 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
 
     Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
-    ``held_back``: updates that wait for a finish, because most of a client would change at once.
-    The counts are the outcomes of the last sync, that is of the newest plan of everything, whether it was loaded or not:
-    what was read is the sum of the others. ``standings`` is how every record stands now (``reconcile.standings``),
-    whatever was planned or taken back since. ``warnings`` are
+    ``held_back``: updates that wait for a finish, because most of a client would change at once, and ``undoes``: the
+    plan whose load it takes back.
+    The counts are the outcomes of the last sync: of the newest plan of everything, whether it was loaded or not. What
+    was read is the sum of the others. ``standings`` is how every record stands now (``reconcile.standings``), whatever
+    was planned or taken back since. ``warnings`` are
     sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
     ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
     """
@@ -293,7 +294,7 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     if not left:
         return None
     held_back = 0 if plan.approved else plan.held_back
-    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale}
+    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale, "undoes": plan.undoes}
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

@@ -30,6 +30,8 @@ from bms_pipeline.errors import (
     PlanError,
     PlanWaits,
     SettingsError,
+    Stage,
+    StageMissing,
     SweepIncomplete,
 )
 from bms_pipeline.load import apply, journal
@@ -49,7 +51,7 @@ from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.details import LandedDetails
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import count_input, is_counted
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -303,6 +305,37 @@ def reconcile(
             decisions.create_unmatched(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
         return counts
+
+
+def check_stages(warehouse: Warehouse, stages: Sequence[tuple[Stage, Entity]]) -> None:
+    """Raise ``StageMissing`` where one of ``stages`` never ran in this home folder: nothing follows from it."""
+    with warehouse.open() as connection:
+        missing = [(stage, entity.name) for stage, entity in stages if not _has_run(connection, stage, entity)]
+    if missing:
+        listed = ", ".join(f"{stage} {name}" for stage, name in missing)
+        raise StageMissing(
+            f"This rests on what never ran in this home folder: {listed}.",
+            "Run `bms-pipeline preview`, which reads both services.",
+            missing,
+        )
+
+
+def _has_run(connection: duckdb.DuckDBPyConnection, stage: Stage, entity: Entity) -> bool:
+    match stage:
+        case Stage.BMS:
+            found = connection.execute(
+                "FROM sync.sweeps WHERE list_call = ? LIMIT 1", [entity.list_call.name]
+            ).fetchone()
+            return found is not None
+        case Stage.PASSPORTAL:
+            is_listed = entity.name in read_sync_settings(connection).can_list
+            return not is_listed or is_counted(connection, f"passportal.{entity.name}")
+        case Stage.RECONCILED:
+            stored, decided = connection.execute(
+                f"SELECT (SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL),"
+                f" (SELECT count(*) FROM sync.reconciled_{entity.name})"
+            ).fetchone() or (0, 0)
+            return not stored or bool(decided)
 
 
 def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:

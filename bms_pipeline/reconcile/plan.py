@@ -15,7 +15,7 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
-from bms_pipeline.errors import PlanError, PlanStale, RecordsUnexplained
+from bms_pipeline.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
 from bms_pipeline.reconcile.breakers import hold_back
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
@@ -76,7 +76,7 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
 
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
-    """Replace the operations by those for ``entities``, which have been reconciled; nothing is done outside ``scope``."""
+    """Replace the operations by those for ``entities``, which have been reconciled; outside ``scope`` none is done."""
     settings = read_sync_settings(connection)
     for entity in ENTITIES:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
@@ -121,7 +121,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
     ).fetchone()
     if row is None:
-        raise PlanError("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
+        raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
     by_person, held_back = connection.execute(
         "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back) FROM sync.operations"
@@ -149,9 +149,9 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now:
     """
     plan = current_plan(connection)
     if len(plan_hash) < 8 or not plan.hash.startswith(plan_hash.lower()):
-        raise PlanStale(
+        raise PlanNotCurrent(
             f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
-            "Look at the current plan with `bms-pipeline preview`, then approve it by its hash.",
+            "Look at the current plan with `bms-pipeline preview --saved`, then approve it by its hash.",
         )
     check_not_stale(connection, plan)
     connection.execute(
@@ -316,7 +316,9 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         entity=entity.name,
         left_out=scope.left_out(entity),
         both_sides=", ".join(f"b.{each} AS bms_{each}, p.{each} AS passportal_{each}" for each in columns),
-        written=", ".join(f"r.disposition = 'matched' AND {writes(entity, settings, each)} AS writes_{each}" for each in columns),
+        written=", ".join(
+            f"r.disposition = 'matched' AND {writes(entity, settings, each)} AS writes_{each}" for each in columns
+        ),
         differing=", ".join(f"{differing(each)} AS differs_{each}" for each in columns),
         anything_written=" OR ".join(f"writes_{each}" for each in columns),
         anything_kept=" OR ".join(kept(each) for each in columns),

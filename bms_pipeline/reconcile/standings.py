@@ -62,6 +62,9 @@ MEANS: dict[Standing, str] = {
 WAITS_FOR_PERSON = (Standing.UNMATCHED, Standing.AMBIGUOUS)
 TO_LOAD = (Standing.DIFFERS, Standing.TO_MATCH, Standing.TO_CREATE)
 
+RARE = (Standing.TO_PLAN, Standing.HANDED_OVER, Standing.REFUSED, Standing.UNKNOWN)
+"""Standings that a table leaves out while no record has them."""
+
 Counts = dict[EntityName, dict[Standing, int]]
 """Entity → standing → records; every entity and every standing is there."""
 
@@ -81,7 +84,9 @@ def by_client(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     Clients come first where something is refused, then those where most waits for a person.
     """
     counted = ", ".join(f"count(*) FILTER (s.standing = '{each}') AS \"{each}\"" for each in Standing)
-    first = f'"{Standing.REFUSED}" DESC, "{Standing.UNMATCHED}" + "{Standing.AMBIGUOUS}" DESC, "{Standing.BLOCKED}" DESC'
+    first = (
+        f'"{Standing.REFUSED}" DESC, "{Standing.UNMATCHED}" + "{Standing.AMBIGUOUS}" DESC, "{Standing.BLOCKED}" DESC'
+    )
     query = sql.read("client_standings").format(counted=counted, first=first, standings=all_records(connection))
     return named_rows(connection, query)
 
@@ -186,9 +191,7 @@ def _client_created_first(connection: duckdb.DuckDBPyConnection, account_id: int
     return Client(client["bms_id"], client["name"], Standing.TO_CREATE)
 
 
-def _to_be_loaded(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int
-) -> tuple[NextStep, str | None]:
+def _to_be_loaded(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> tuple[NextStep, str | None]:
     """Who moves on a record that a load is to write: a new plan, a person's finish, or the next sync by itself."""
     try:
         plan = current_plan(connection)
@@ -236,6 +239,12 @@ def _one(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> 
     return rows[0] if rows else None
 
 
+def refused(connection: duckdb.DuckDBPyConnection, most: int) -> list[dict[str, Any]]:
+    """Up to ``most`` records whose last operation Passportal refused: entity, bms_id, and why as ``detail``."""
+    query = f"SELECT entity, bms_id, detail FROM ({all_records(connection)}) WHERE standing = '{Standing.REFUSED}'"
+    return named_rows(connection, f"{query} ORDER BY ALL LIMIT {most}")
+
+
 def all_records(connection: duckdb.DuckDBPyConnection) -> str:
     """SQL for every record and its standing: entity, bms_id, account_id, name, standing, reason, detail."""
     return _records_sql(connection, ENTITIES)
@@ -258,7 +267,8 @@ def history(connection: duckdb.DuckDBPyConnection, entity: EntityName, last: int
     each_standing = ", ".join(f"coalesce(counts['{each}'], 0) AS \"{each}\"" for each in Standing)
     rows = named_rows(
         connection,
-        f"SELECT counted_at, {each_standing} FROM sync.standing_counts WHERE entity = ? ORDER BY counted_at DESC LIMIT ?",
+        f"SELECT counted_at, {each_standing} FROM sync.standing_counts WHERE entity = ?"
+        " ORDER BY counted_at DESC LIMIT ?",
         [entity, last],
     )
     return rows[::-1]
