@@ -188,6 +188,10 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
         waiting = f"; {undecided:,} records wait for a decision in the console" if undecided else ""
         return f"Nothing to load{waiting}."
     short = plan.hash[: links.SHORT]
+    if plan.loaded:
+        return f"Plan {short} is loaded."
+    if plan.approved:
+        return f"Plan {short} is approved and not loaded whole: launch the job {links.finish_link(plan.hash)}."
     if plan.held_back and not plan.approved and not waits:
         return (
             f"Plan {short} may be loaded but for {plan.held_back:,} updates, held back because most of a client would"

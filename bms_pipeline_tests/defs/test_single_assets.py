@@ -56,10 +56,10 @@ def home(
     finished: Pipeline,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Pipeline]:
+) -> Pipeline:
     """A copy of the home that the parameter names."""
     kinds = {"empty": fresh, "planned": waiting[0], "loaded": finished}
-    yield copied(kinds[request.param], tmp_path / "home", monkeypatch)
+    return copied(kinds[request.param], tmp_path / "home", monkeypatch)
 
 
 def alone(pipeline: Pipeline, *keys: str) -> Run:
