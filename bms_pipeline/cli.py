@@ -617,6 +617,8 @@ def _print_what_waits(shown: dict[str, Any]) -> None:
     short = shown["hash"][:12]
     if shown["loaded"]:
         text = f"Plan {short} is loaded."
+        if shown["refused"]:
+            text += f" Passportal refused {shown['refused']:,} of its operations; `bms-pipeline status` counts them."
     elif not shown["operations"]:
         waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
         text = "There is nothing to load" + (f"; {waiting:,} records wait for a decision." if waiting else ".")

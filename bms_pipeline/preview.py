@@ -139,9 +139,10 @@ def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
 
     ``totals`` is entity → the counts of ``COUNTED``; ``clients`` the same for each client where anything is to be done
     or decided, most first. What belongs to no client, as users do, is under the BMS id None. ``by_person`` counts the
-    operations that rest on people's decisions; ``left`` those that are not loaded; ``held_back`` has a row (entity,
-    client_bms_id, client, updates) for each client that would change too much at once. ``state`` is a ``PlanState``,
-    ``undoes`` the plan whose load it takes back. Raises ``PlanError`` where there is no plan.
+    operations that rest on people's decisions; ``left`` those that are not loaded, ``refused`` those that Passportal
+    refused; ``held_back`` has a row (entity, client_bms_id, client, updates) for each client that would change too much
+    at once. ``state`` is a ``PlanState``, ``undoes`` the plan whose load it takes back. Raises ``PlanError`` where
+    there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, current_plan(connection), examples)
@@ -237,7 +238,9 @@ def add_words(pages: jinja2.Environment) -> None:
 
 
 def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
-    (left,) = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone() or (0,)
+    left, refused = connection.execute(
+        "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
+    ).fetchone() or (0, 0)
     return {
         "hash": plan.hash,
         "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
@@ -246,6 +249,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "loaded": plan.loaded,
         "state": _state(plan, left),
         "left": left,
+        "refused": refused,
         "undoes": plan.undoes,
         "by_person": plan.by_person,
         "held_back": named_rows(connection, sql.read("held_back_clients")),
@@ -298,6 +302,7 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "short_hash": plan.hash[:12],
         "state": shown["state"],
         "left": shown["left"],
+        "refused": shown["refused"],
         "waiting": sum(each["needs a decision"] + each["blocked"] for each in shown["totals"].values()),
         "held_back": shown["held_back"],
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},

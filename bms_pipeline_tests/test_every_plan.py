@@ -211,12 +211,14 @@ class Made:
             cli.main()
         return subprocess.CompletedProcess(arguments, int(end.value.code or 0), output.getvalue(), errors.getvalue())
 
-    def check(self, text: str) -> None:
+    def check(self, text: str, about: str = "") -> None:
         """Raise ``AssertionError`` where ``text`` comforts without reason, or does not say which plan waits."""
         if self.kind.left:
             assert not [each for each in COMFORT if each in text], text
         if self.kind.waits:
             assert self.hash[:12] in text, text
+        if about == "a plan" and self.kind.made is is_refused:
+            assert "refused 1 of" in text, text
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -290,7 +292,7 @@ def test_the_terminal_shows_the_plan(made: Made) -> None:
         return
     assert shown.returncode == (2 if made.kind.left else 0), shown.stderr
     assert made.kind.state in shown.stdout.replace("\n", " ")
-    made.check(shown.stdout)
+    made.check(shown.stdout, about="a plan")
 
 
 def test_the_files_and_the_json_hold_the_same_plan(made: Made, tmp_path: Path) -> None:
@@ -306,7 +308,7 @@ def test_the_files_and_the_json_hold_the_same_plan(made: Made, tmp_path: Path) -
         assert len({(each["entity"], each["bms_id"]) for each in rows if each["operation"] != "skip"}) == planned
         page = (tmp_path / "plan.html").read_text(encoding="utf-8")
         assert made.kind.state in page
-        made.check(page)
+        made.check(page, about="a plan")
 
 
 def test_dagster_shows_what_is_next(made: Made) -> None:
@@ -351,7 +353,7 @@ def test_the_pages_of_the_console_show_it(made: Made) -> None:
             assert "Traceback" not in alex.text
         alex.get("/preview")
         assert made.kind.state in alex.text
-        made.check(alex.text)
+        made.check(alex.text, about="a plan")
         alex.get("/")
         made.check(alex.text)
         assert ("nothing waits" in alex.text) == (not made.kind.left)
