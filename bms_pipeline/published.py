@@ -61,6 +61,7 @@ def publish(settings: Settings, warehouse: Warehouse) -> None:
     Raises ``WarehouseError`` or ``PipelineError``.
     """
     with warehouse.open() as connection:
+        standings.compare(connection)
         counted = standings.counts(connection)
         standings.remember(connection, counted, now())
         published = _published(connection, counted)

@@ -262,6 +262,13 @@ def _carrying_a_marker(world: World) -> int:
     return int(found)
 
 
+def test_what_was_compared_before_counts_as_what_is_compared_now(made: Made) -> None:
+    with made.world.warehouse.trial() as connection:
+        before = standings.counts(connection)
+        assert connection.execute("DELETE FROM sync.differing_as_of").fetchone() == (5,)
+        assert standings.counts(connection) == before
+
+
 def test_status_says_what_waits_and_its_counts_add_up(made: Made) -> None:
     shown = made.call("status")
     assert (shown.returncode, "Traceback" in shown.stderr) == (0, False)
@@ -356,7 +363,7 @@ def test_the_pages_of_the_console_show_it(made: Made) -> None:
         made.check(alex.text, about="a plan")
         alex.get("/")
         made.check(alex.text)
-        assert ("nothing waits" in alex.text) == (not made.kind.left)
+        assert ("no plan waits" in alex.text) == (not made.kind.left)
 
 
 def test_where_there_is_no_plan_everything_says_so(tmp_path: Path) -> None:

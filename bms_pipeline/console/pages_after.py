@@ -27,13 +27,14 @@ COLUMNS: dict[str, tuple[Standing, ...]] = {
     "to plan": (Standing.TO_PLAN,),
     "blocked": (Standing.BLOCKED,),
     "handed over": (Standing.HANDED_OVER,),
-    "failing": (Standing.REFUSED, Standing.UNKNOWN),
+    "failing": (Standing.REFUSED,),
+    "unknown": (Standing.UNKNOWN,),
     "excluded": (Standing.EXCLUDED,),
     "out of scope": (Standing.OUT_OF_SCOPE,),
     "gone from BMS": (Standing.GONE,),
 }
 """What the overview counts together → the standings that it adds up. Every standing is in exactly one of them."""
-ONLY_WHERE_ANY = ("to plan", "handed over")
+ONLY_WHERE_ANY = ("to plan", "handed over", "unknown")
 """Columns that are left out while they are empty."""
 CHARTED = ("in sync", "waiting", "blocked", "excluded", "failing")
 FAILING = 20

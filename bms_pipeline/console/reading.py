@@ -66,7 +66,8 @@ COPIED: dict[str, tuple[str, str]] = {
     **{
         f"sync.{each}": ("*", _ALL_ROWS)
         for each in (
-            "creations", "decisions", "exclusions", "hand_overs", "inputs", "matches", "partings", "plans", "results",
+            "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "matches",
+            "partings", "plans", "results",
             "runs", "settings", "settings_history", "standing_counts", "sweeps",
         )
     },

@@ -250,6 +250,22 @@ def all_records(connection: duckdb.DuckDBPyConnection) -> str:
     return _records_sql(connection, ENTITIES)
 
 
+def compare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Compare the fields of what changed on either side, and keep which records differ, for every count until then.
+
+    What is interrupted here is compared by whoever counts next.
+    """
+    settings = read_sync_settings(connection)
+    for entity in ENTITIES:
+        state, found = _state(connection, entity), [entity.name]
+        if connection.execute("FROM sync.differing_as_of WHERE entity = ? AND state = ?", [*found, state]).fetchone():
+            continue
+        connection.execute("DELETE FROM sync.differing_as_of WHERE entity = ?", found)
+        connection.execute("DELETE FROM sync.differing WHERE entity = ?", found)
+        connection.execute(sql.read("differing").format(entity=entity.name, differs=_differs(entity, settings)))
+        connection.execute("INSERT INTO sync.differing_as_of VALUES (?, ?)", [*found, state])
+
+
 def remember(connection: duckdb.DuckDBPyConnection, counted: Counts, now: datetime) -> None:
     """Keep ``counted`` for plots over time, where it is not what was kept last."""
     for entity, by_standing in counted.items():
@@ -290,18 +306,31 @@ _NO_CLIENTS = "SELECT NULL::BIGINT AS bms_id, NULL AS passportal_id, NULL AS sta
 def _records_sql(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> str:
     """SQL for the records of ``entities``; the clients come first, because they decide about what is inside them."""
     settings = read_sync_settings(connection)
-    clients = _entity_sql(BY_NAME["clients"], settings)
+    clients = _entity_sql(connection, BY_NAME["clients"], settings)
     parts = [
-        "FROM client_now" if each.name == "clients" else f"FROM ({_entity_sql(each, settings)})" for each in entities
+        "FROM client_now" if each.name == "clients" else f"FROM ({_entity_sql(connection, each, settings)})"
+        for each in entities
     ]
     return f"WITH client_now AS MATERIALIZED ({clients}) {' UNION ALL BY NAME '.join(parts)}"
 
 
-def _entity_sql(entity: Entity, settings: SyncSettings) -> str:
+def _entity_sql(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> str:
+    as_of = connection.execute("SELECT state FROM sync.differing_as_of WHERE entity = ?", [entity.name]).fetchone()
+    is_compared = as_of is not None and as_of[0] == _state(connection, entity)
+    known = f"EXISTS (FROM sync.differing d WHERE d.entity = '{entity.name}' AND d.bms_id = b.bms_id)"
     return sql.read("standings").format(
         entity=entity.name,
         has_client=str(entity.has_client).lower(),
         can_write=str(entity.name in settings.can_write).lower(),
         clients="FROM client_now" if entity.has_client else _NO_CLIENTS,
-        differs=" OR ".join(writes(entity, settings, column) for column in entity.columns),
+        differs=known if is_compared else _differs(entity, settings),
     )
+
+
+def _differs(entity: Entity, settings: SyncSettings) -> str:
+    return " OR ".join(writes(entity, settings, column) for column in entity.columns)
+
+
+def _state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> str:
+    row = connection.execute(sql.read("differing_state").format(entity=entity.name)).fetchone()
+    return str(row[0]) if row else ""
