@@ -650,7 +650,7 @@ _NEXT_STEPS: dict[NextStep, str] = {
 
 
 def _print_standing(story: dict[str, Any]) -> None:
-    """How a record stands, why, what waits for whom, and the next step."""
+    """Print how a record stands, why, what it waits for, and the next step."""
     stands = story["standing"]
     if stands is None:
         out.print("It is gone from BMS and was never matched.", highlight=False)

@@ -49,7 +49,7 @@ from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input, is_counted
 
@@ -160,7 +160,8 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
 def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
     with warehouse.open() as connection:
         if standings.is_taken_apart(connection):
-            matching.reconcile_all(connection, ENTITIES)
+            with transaction(connection):
+                matching.reconcile_all(connection, ENTITIES)
         lease.end(connection, warehouse.file, now(), failed_because)
         publish(settings, warehouse)
 

@@ -41,7 +41,7 @@ FAILING = 20
 LOADS = 50
 RUNS = 30
 POINTS = 60
-"""A chart shows so many counts, the last ones."""
+"""A chart shows the last counts, up to this many."""
 
 
 @router.get("/")

@@ -110,7 +110,7 @@ class NextStep(StrEnum):
 class Story:
     """How one record stands, why, what it waits for, and what moves it on.
 
-    ``detail`` is what Passportal said when it refused. ``waits_for`` is the client that keeps it waiting, and
+    ``detail`` is Passportal's reason for a refusal. ``waits_for`` is the client that keeps it waiting, and
     ``next_step`` is then what moves that client on. ``plan_hash`` is the plan to finish, for ``NextStep.FINISH``.
     ``blocks``: of a client, entity → the records inside it that wait for it.
     """
@@ -121,12 +121,12 @@ class Story:
     detail: str | None
     next_step: NextStep
     plan_hash: str | None = None
-    waits_for: Client | None = None
+    waits_for: ClientWaitedFor | None = None
     blocks: dict[EntityName, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Client:
+class ClientWaitedFor:
     """A client that a record waits for; ``name`` and ``standing`` are None where BMS does not list it."""
 
     bms_id: int
@@ -171,24 +171,24 @@ def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) ->
 
 def _client_waited_for(
     connection: duckdb.DuckDBPyConnection, account_id: int | None
-) -> tuple[Client | None, NextStep, str | None]:
+) -> tuple[ClientWaitedFor | None, NextStep, str | None]:
     """The client that keeps a record waiting, and what moves that client on."""
     if account_id is None:
         return None, NextStep.LOOK_IN_BMS, None
     client, stands = _one(connection, BY_NAME["clients"], account_id), story(connection, BY_NAME["clients"], account_id)
     if client is None or stands is None:
-        return Client(account_id, None, None), NextStep.LOOK_IN_BMS, None
+        return ClientWaitedFor(account_id, None, None), NextStep.LOOK_IN_BMS, None
     if stands.standing is Standing.GONE:
-        return Client(account_id, client["name"], stands.standing), NextStep.LOOK_IN_BMS, None
-    return Client(account_id, client["name"], stands.standing), stands.next_step, stands.plan_hash
+        return ClientWaitedFor(account_id, client["name"], stands.standing), NextStep.LOOK_IN_BMS, None
+    return ClientWaitedFor(account_id, client["name"], stands.standing), stands.next_step, stands.plan_hash
 
 
-def _client_created_first(connection: duckdb.DuckDBPyConnection, account_id: int | None) -> Client | None:
+def _client_created_first(connection: duckdb.DuckDBPyConnection, account_id: int | None) -> ClientWaitedFor | None:
     """The client of a record, where it has to be created before the record."""
     client = _one(connection, BY_NAME["clients"], account_id) if account_id is not None else None
     if client is None or client["standing"] != Standing.TO_CREATE:
         return None
-    return Client(client["bms_id"], client["name"], Standing.TO_CREATE)
+    return ClientWaitedFor(client["bms_id"], client["name"], Standing.TO_CREATE)
 
 
 def _to_be_loaded(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> tuple[NextStep, str | None]:
@@ -253,7 +253,7 @@ def all_records(connection: duckdb.DuckDBPyConnection) -> str:
 def compare(connection: duckdb.DuckDBPyConnection) -> None:
     """Compare the fields of what changed on either side, and keep which records differ, for every count until then.
 
-    What is interrupted here is compared by whoever counts next.
+    After an interruption the next count compares them itself.
     """
     settings = read_sync_settings(connection)
     for entity in ENTITIES:

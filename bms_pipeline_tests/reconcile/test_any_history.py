@@ -138,7 +138,7 @@ class History(RuleBasedStateMachine):
         assert len(self.world.content()) >= len(before)
 
     def standings_are_what_a_plan_made_now_says(self) -> None:
-        """Rule 14: counted from matches and records, they come to the same as planning everything anew."""
+        """Rule 14: counted from matches and records, they come to the same as a plan made now."""
         with self.world.warehouse.open() as connection:
             rows = connection.execute(
                 "SELECT o.entity, o.bms_id, s.standing, o.disposition, o.operation"

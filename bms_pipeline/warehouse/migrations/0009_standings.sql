@@ -2,7 +2,7 @@
 CREATE TABLE sync.standing_counts (entity VARCHAR, counted_at TIMESTAMP, counts MAP(VARCHAR, BIGINT));
 
 -- Which records differ, as of which state of both sides: comparing all fields is most of the work of a count. Where the
--- state is another one by now, whoever counts compares them itself.
+-- state is another one by now, the next count compares them itself.
 CREATE TABLE sync.differing (entity VARCHAR, bms_id BIGINT);
 CREATE TABLE sync.differing_as_of (entity VARCHAR, state VARCHAR);
 
