@@ -28,8 +28,10 @@ from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
 from bms_pipeline.load import journal
 from bms_pipeline.notices import Notice
-from bms_pipeline.preview import overview, write_csv, write_html
+from bms_pipeline.preview import overview, why, write_csv, write_html
+from bms_pipeline.reconcile import standings
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.standings import NextStep, Standing
 from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.terminal import (
     AsJson,
@@ -272,7 +274,7 @@ def details(
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show how every record read was accounted for, the plan that waits, and the calls left this hour."""
+    """Show how the records stand, what the last sync did, the plan that waits, and the calls left this hour."""
     _print_status(read_settings(), as_json, None)
 
 
@@ -287,6 +289,7 @@ def explain(
     if as_json:
         print_json(story)
         return
+    _print_standing(story)
     for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
         _print_pairs(chapter.replace("_", " "), story[chapter])
     for chapter in ("decisions", "suggestions", "candidates", "history"):
@@ -494,21 +497,12 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
     if as_json:
         print_json(shown)
         return
-    table = Table(title="Records by outcome", title_justify="left")
-    table.add_column("")
-    for entity in shown["entities"]:
-        table.add_column(entity, justify="right")
-    for outcome in reports.COUNTS:
-        if outcome == "pending" and not any(_of(shown, outcome)):
-            continue
-        numbers = [f"{number:,}" if number else "·" for number in _of(shown, outcome)]
-        table.add_row(outcome.replace("_", " "), *numbers, style="bold" if outcome == "read" else "")
-        if outcome == "read":
-            table.add_section()
-    out.print(table)
+    rare = (*standings.RARE, "pending")
+    _print_counts("The last sync, by outcome. Read is the sum of the others", shown["entities"], reports.COUNTS, rare)
+    _print_counts("How the records stand now", shown["standings"], tuple(Standing), rare)
     _print_remarks(shown)
     if seconds is not None:
-        out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
+        out.print(f"Took {seconds:.1f} s.", highlight=False)
     _print_next(settings, shown)
 
 
@@ -540,6 +534,24 @@ def _exit_with_2_unless_done(settings: Settings) -> None:
     else:
         return
     raise typer.Exit(2)
+
+
+def _print_counts(
+    title: str, counts: dict[str, dict[str, int]], names: Sequence[str], only_where_any: Sequence[str]
+) -> None:
+    """A table with a column for each entity; a row of ``only_where_any`` is left out while it is empty."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for entity in counts:
+        table.add_column(entity, justify="right")
+    for name in names:
+        numbers = [counted[name] for counted in counts.values()]
+        if name in only_where_any and not any(numbers):
+            continue
+        is_sum = name == "read"
+        shown = [f"{number:,}" if number else "·" for number in numbers]
+        table.add_row(name.replace("_", " "), *shown, style="bold" if is_sum else "", end_section=is_sum)
+    out.print(table)
 
 
 def _print_remarks(shown: dict[str, Any]) -> None:
@@ -593,17 +605,17 @@ def _details_line(shown: dict[str, Any]) -> str:
     return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
 
 
-def _of(shown: dict[str, Any], outcome: str) -> list[int]:
-    return [counts[outcome] for counts in shown["entities"].values()]
-
-
 def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
     plan = shown["plan"]
     if plan:
+        what = f"takes back plan {plan['undoes']} and waits" if plan["undoes"] is not None else "waits"
         stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
         held_back = f", {plan['held_back']:,} of them held back for a finish" if plan["held_back"] else ""
         out.print(
-            f"Plan {plan['hash'][:12]} waits with {plan['operations']:,} operations{held_back}{stale}.", highlight=False
+            f"Plan {plan['hash'][:12]} {what} with {plan['operations']:,} operations{held_back}{stale}. Load it with"
+            f" `bms-pipeline finish {plan['hash'][:12]}`.",
+            highlight=False,
+            soft_wrap=True,
         )
     for endpoint, calls in shown["budget"].items():
         if calls["used"]:
@@ -631,8 +643,7 @@ def _command(settings: Settings) -> str:
 
 
 def _print_overview(shown: dict[str, Any]) -> None:
-    state = "stale" if shown["stale"] else "loaded" if shown["loaded"] else "waiting"
-    table = Table(title=f"Plan {shown['hash'][:12]} ({state}): what happens to how many records, and why")
+    table = Table(title=f"Plan {shown['hash'][:12]} ({shown['state']}): what happens to how many records, and why")
     for column in ("entity", "disposition", "operation", "reason"):
         table.add_column(column)
     table.add_column("records", justify="right")
@@ -663,11 +674,77 @@ def _print_overview(shown: dict[str, Any]) -> None:
             highlight=False,
         )
         for change in each["changes"] or ():
-            before, after = printable(change["before"] or "—"), printable(change["after"])
-            out.print(f"      {change['field']}: {escape(before)} → {escape(after)}", highlight=False)
+            out.print(
+                f"      {change['field']}: {_value(change['before'])} → {_value(change['after'])}", highlight=False
+            )
+        if each["releases"] is not None:
+            out.print(f"      Passportal {_value(each['releases'])} loses its BMS id", highlight=False)
         for kept in each["kept"] or ():
-            values = f"Passportal keeps {printable(kept['passportal'] or '—')}, BMS has {printable(kept['bms'])}"
-            out.print(f"      [dim]{kept['field']}: {escape(values)}[/]", highlight=False)
+            there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
+            said = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
+            out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {said}[/]", highlight=False)
+    _print_what_waits(shown)
+
+
+def _print_what_waits(shown: dict[str, Any]) -> None:
+    """What becomes of the plan, so that nobody takes a plan with work left for a finished one."""
+    short = shown["hash"][:12]
+    if shown["loaded"]:
+        text = f"Plan {short} is loaded."
+        if shown["refused"]:
+            text += f" Passportal refused {shown['refused']:,} of its operations; `bms-pipeline status` counts them."
+    elif not shown["operations"]:
+        waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
+        text = "There is nothing to load" + (f"; {waiting:,} records wait for a decision." if waiting else ".")
+    else:
+        whole = "Load it" if shown["undoes"] is None else f"It takes back plan {shown['undoes']}; load it"
+        text = (
+            f"{shown['left']:,} of {shown['operations']:,} operations wait. {whole} with `bms-pipeline finish {short}`."
+        )
+    out.print(text, highlight=False, soft_wrap=True)
+
+
+def _value(value: str | None) -> str:
+    """A field's value, which one side may not have, for the terminal."""
+    return escape(printable(value)) if value is not None else "—"
+
+
+_NEXT_STEPS: dict[NextStep, str] = {
+    NextStep.NOTHING: "nothing is to be done",
+    NextStep.SYNC: "the next `bms-pipeline sync` does it",
+    NextStep.PLAN: "make a new plan with `bms-pipeline preview`",
+    NextStep.FINISH: "`bms-pipeline finish {plan}`, after a look at `bms-pipeline preview --saved`",
+    NextStep.DECIDE: "decide about it: `bms-pipeline suggest {record}`, then `match`, `create` or `exclude`",
+    NextStep.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
+    NextStep.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline hand-overs`",
+    NextStep.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
+    NextStep.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
+    NextStep.LOOK_IN_BMS: "see in BMS which account it belongs to",
+}
+
+
+def _print_standing(story: dict[str, Any]) -> None:
+    """Print how a record stands, why, what it waits for, and the next step."""
+    stands = story["standing"]
+    if stands is None:
+        out.print("It is gone from BMS and was never matched.", highlight=False)
+        return
+    client, record = stands["waits_for"], f"{story['entity']} {story['bms_id']}"
+    is_blocked = client is not None and stands["standing"] is Standing.BLOCKED
+    rows = {
+        "stands": f"{stands['standing']}: {stands['means']}",
+        "why": why(stands["reason"]),
+        "detail": stands["detail"],
+    }
+    if client is not None:
+        name = f"{client['name'] or '(no name)'}, {client['standing']}" if client["standing"] else "not listed by BMS"
+        rows["waits for"] = f"clients {client['bms_id']} {name}"
+    if stands["blocks"]:
+        rows["keeps waiting"] = ", ".join(f"{records:,} {entity}" for entity, records in stands["blocks"].items())
+    about = f"clients {client['bms_id']}" if is_blocked else record
+    plan = (stands["plan_hash"] or "")[:12]
+    rows["next"] = _NEXT_STEPS[stands["next_step"]].format(record=about, plan=plan)
+    _print_pairs("standing", rows)
 
 
 def _print_pairs(title: str, values: dict[str, Any] | None) -> None:

@@ -18,9 +18,12 @@
     ├── WarehouseError           the database file cannot be used
     │   ├── WarehouseBusy        another process holds it
     │   └── StorageFull          the disk is full
+    ├── StageMissing             a stage rests on another that never ran in this home folder
     ├── PlanError                a plan cannot be made or loaded
+    │   ├── PlanMissing          no plan was ever made
     │   ├── PlanWaits            a person has to approve it first
     │   ├── PlanStale            its inputs changed since it was made
+    │   │   └── PlanNotCurrent   another plan was made since
     │   └── BreakerOpen          more than the set share of an entity would be updated, or is gone
     ├── DecisionError            decisions were not taken; nothing was applied
     │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
@@ -34,6 +37,9 @@ Each carries what happened (with where: entity, id, page, file) and what to do n
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
 
 
 class PipelineError(Exception):
@@ -113,8 +119,28 @@ class StorageFull(WarehouseError):
     """The disk is full."""
 
 
+class Stage(StrEnum):
+    """A stage of one entity that others rest on."""
+
+    BMS = "bms"
+    PASSPORTAL = "passportal"
+    RECONCILED = "reconciled"
+
+
+class StageMissing(PipelineError):
+    """A stage rests on another that never ran in this home folder. ``missing``: those stages with their entities."""
+
+    def __init__(self, message: str, next_step: str, missing: Sequence[tuple[Stage, str]]) -> None:
+        super().__init__(message, next_step)
+        self.missing = tuple(missing)
+
+
 class PlanError(PipelineError):
     """A plan cannot be made or loaded."""
+
+
+class PlanMissing(PlanError):
+    """No plan was ever made."""
 
 
 class PlanWaits(PlanError):
@@ -123,6 +149,10 @@ class PlanWaits(PlanError):
 
 class PlanStale(PlanError):
     """The plan's inputs changed since it was made."""
+
+
+class PlanNotCurrent(PlanStale):
+    """Another plan was made since, or no plan has this hash."""
 
 
 class BreakerOpen(PlanError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,21 @@ COUNTED: dict[str, str] = {
 """What is counted → SQL over ``sync.operations``. All but the conflicts add up to the records read, save that a record
 which a person took apart and whose old counterpart is released counts as an update beside its disposition."""
 
+
+class PlanState(StrEnum):
+    """How far a plan is, as people read it.
+
+    ``STALE``: something that it rests on changed before any of it was loaded.
+    """
+
+    WAITING = "not approved"
+    APPROVED = "approved, not loaded"
+    PARTLY_LOADED = "partly loaded"
+    LOADED = "loaded"
+    STALE = "stale"
+    EMPTY = "nothing to load"
+
+
 WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
 """What there is to do or to decide about a client."""
 
@@ -54,6 +70,10 @@ REASONS: dict[str, str] = {
     "client_excluded": "its client is excluded",
     "client_not_in_passportal": "waits for its client, which is imported by hand and not listed in Passportal yet",
     "client_not_chosen": "not among the clients chosen in the settings",
+    "client_gone": "its client is gone from BMS",
+    "client_refused": "waits for its client, which Passportal refused",
+    "client_to_plan": "waits for its client, about which the next plan decides",
+    "client_unknown": "waits for its client, of which nobody knows yet whether it arrived",
     "client_not_listed": "BMS does not list its client",
     "client_out_of_scope": "its client is out of scope",
     "client_write_unknown": "waits for its client, for which a write to Passportal has no answer yet",
@@ -61,6 +81,7 @@ REASONS: dict[str, str] = {
     "created_by_person": "a person decided to create it",
     "created_record_stays": "that load created it; nothing is ever deleted in Passportal",
     "excluded_by_person": "a person excluded it",
+    "gone_from_bms": "a complete reading of BMS no longer shows it; it is kept in Passportal",
     "handed_over": "handed over in a file for the import into Passportal, which does not list it yet",
     "field_ownership": "the settings say which side owns this field",
     "identical_name": "the same name on both sides",
@@ -68,6 +89,7 @@ REASONS: dict[str, str] = {
     "identical_serial": "the same serial number on both sides",
     "inactive": "not active in BMS",
     "match": "matched before",
+    "bms_marker": "Passportal's record carries its BMS id",
     "matched_by_marker": "Passportal's record bears its BMS id",
     "matched_by_person": "a person matched the two",
     "moved_to_this_client": "moved to this client in BMS; the record in the former client stays",
@@ -75,9 +97,13 @@ REASONS: dict[str, str] = {
     "no_name": "has no name in BMS",
     "not_in_passportal": "Passportal has no such record",
     "not_listed_in_passportal": "Passportal's API does not list such records, so it may be there already",
+    "not_planned_yet": "read or unblocked since the last plan",
+    "not_written_yet": "BMS has values that Passportal lacks",
     "not_selected": "not selected for this plan",
+    "outcome_unknown": "its last operation was sent and nobody knows yet whether it arrived",
     "passportal_record_gone": "the record that it was matched to is gone from Passportal",
     "passportal_value_kept": "edited in Passportal since the last load; kept as it is",
+    "refused_by_passportal": "Passportal refused its last operation",
     "same_name_other_evidence": "Passportal has the name, but something else contradicts",
     "several_in_bms": "several records in BMS share this name",
     "several_in_passportal": "several records in Passportal fit",
@@ -97,7 +123,7 @@ LONGEST_SHOWN = 300
 _PLAIN = "operation = 'skip' AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL)"
 
 _EXAMPLES = """
-SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept FROM sync.operations
+SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept, releases FROM sync.operations
 WHERE operation <> 'skip' OR kept IS NOT NULL
 QUALIFY row_number() OVER (PARTITION BY entity, operation ORDER BY bms_id) <= $examples
 ORDER BY entity, operation, bms_id
@@ -116,8 +142,10 @@ def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
 
     ``totals`` is entity → the counts of ``COUNTED``; ``clients`` the same for each client where anything is to be done
     or decided, most first. What belongs to no client, as users do, is under the BMS id None. ``by_person`` counts the
-    operations that rest on people's decisions; ``held_back`` has a row (entity, client_bms_id, client, updates) for
-    each client that would change too much at once. Raises ``PlanError`` where there is no plan.
+    operations that rest on people's decisions; ``left`` those that are not loaded, ``refused`` those that Passportal
+    refused; ``held_back`` has a row (entity, client_bms_id, client, updates) for each client that would change too much
+    at once. ``state`` is a ``PlanState``, ``undoes`` the plan whose load it takes back. Raises ``PlanError`` where
+    there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, current_plan(connection), examples)
@@ -213,12 +241,19 @@ def add_words(pages: jinja2.Environment) -> None:
 
 
 def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
+    left, refused = connection.execute(
+        "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
+    ).fetchone() or (0, 0)
     return {
         "hash": plan.hash,
         "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
         "operations": plan.operations,
         "stale": plan.stale,
         "loaded": plan.loaded,
+        "state": _state(plan, left),
+        "left": left,
+        "refused": refused,
+        "undoes": plan.undoes,
         "by_person": plan.by_person,
         "held_back": named_rows(connection, sql.read("held_back_clients")),
         "totals": _totals(connection),
@@ -268,7 +303,10 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
     return {
         "plan": plan,
         "short_hash": plan.hash[:12],
-        "state": _state(plan),
+        "state": shown["state"],
+        "left": shown["left"],
+        "refused": shown["refused"],
+        "waiting": sum(each["needs a decision"] + each["blocked"] for each in shown["totals"].values()),
         "held_back": shown["held_back"],
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
@@ -308,12 +346,16 @@ def _operations_by_client(records: list[Row]) -> dict[int | None, list[Row]]:
     return found
 
 
-def _state(plan: Plan) -> str:
+def _state(plan: Plan, left: int) -> PlanState:
     if plan.loaded:
-        return "loaded"
+        return PlanState.LOADED
+    if left < plan.operations:
+        return PlanState.PARTLY_LOADED
     if plan.stale:
-        return "stale"
-    return "approved" if plan.approved else "waiting"
+        return PlanState.STALE
+    if not plan.operations:
+        return PlanState.EMPTY
+    return PlanState.APPROVED if plan.approved else PlanState.WAITING
 
 
 @cache

@@ -16,7 +16,7 @@ from bms_pipeline.entities import EntityName
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
 from bms_pipeline.load import journal
-from bms_pipeline.reconcile import duplicates
+from bms_pipeline.reconcile import duplicates, standings
 from bms_pipeline.reconcile.plan import current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
@@ -60,9 +60,15 @@ class Published(msgspec.Struct, frozen=True):
 
 
 def publish(settings: Settings, warehouse: Warehouse) -> None:
-    """Write the file from what the warehouse holds now. Raises ``WarehouseError`` or ``PipelineError``."""
+    """Write the file from what the warehouse holds now, and keep the standings for plots over time.
+
+    Raises ``WarehouseError`` or ``PipelineError``.
+    """
     with warehouse.open() as connection:
-        published = _published(connection)
+        standings.compare(connection)
+        counted = standings.counts(connection)
+        standings.remember(connection, counted, now())
+        published = _published(connection, counted)
     with made_whole(settings.published_file) as file:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(published)))
 
@@ -82,7 +88,7 @@ def read_published(file: Path) -> Published | None:
         ) from error
 
 
-def _published(connection: duckdb.DuckDBPyConnection) -> Published:
+def _published(connection: duckdb.DuckDBPyConnection, counted: standings.Counts) -> Published:
     settings = read_sync_settings(connection)
     clients = connection.execute("SELECT bms_id FROM sync.matches WHERE entity = 'clients' ORDER BY bms_id").fetchall()
     return Published(
@@ -93,7 +99,7 @@ def _published(connection: duckdb.DuckDBPyConnection) -> Published:
             name: PublishedList(records, newest)
             for name, records, newest in connection.execute(sql.read("published_lists")).fetchall()
         },
-        waiting=dict(connection.execute(sql.read("waiting_records")).fetchall()),
+        waiting=standings.waiting(counted),
         auto_create={each: on and settings.sync[each] for each, on in settings.auto_create.items()},
         plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
         unknown=sum(intent.writes for intent in journal.open_intents(connection)),

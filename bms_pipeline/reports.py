@@ -19,7 +19,7 @@ from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
 from bms_pipeline.load import hand_over, journal
-from bms_pipeline.reconcile import duplicates
+from bms_pipeline.reconcile import duplicates, standings
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
@@ -42,8 +42,11 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
 
     Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
-    ``held_back``: updates that wait for a finish, because most of a client would change at once.
-    The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
+    ``held_back``: updates that wait for a finish, because most of a client would change at once, and ``undoes``: the
+    plan whose load it takes back.
+    The counts are the outcomes of the last sync: of the newest plan of everything, whether it was loaded or not. What
+    was read is the sum of the others. ``standings`` is how every record stands now (``reconcile.standings``), whatever
+    was planned or taken back since. ``warnings`` are
     sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
     ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
     ``unknown``: writes whose answer was lost, each with entity, operation, writes, left_at and settles_at (UTC): when
@@ -52,15 +55,14 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """
     with warehouse.open() as connection:
         counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
-        rows = connection.execute(
-            f"SELECT entity, {', '.join(COUNTS)} FROM sync.results"
-            " QUALIFY row_number() OVER (PARTITION BY entity ORDER BY plan_id DESC) = 1"
-        ).fetchall()
+        columns = ", ".join(f"r.{each}" for each in COUNTS)
+        rows = connection.execute(sql.read("last_results").format(counts=columns)).fetchall()
         for entity, *numbers in rows:
             counts[entity] = dict(zip(COUNTS, numbers, strict=True))
         for entity in ENTITIES:
             counts[entity.name] |= _orphaned(connection, entity)
         finished = read_sync_settings(connection).initial_sync_finished
+        counted = standings.counts(connection)
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
@@ -71,6 +73,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     return {
         "initial_sync_finished": finished,
         "entities": counts,
+        "standings": counted,
         "plan": plan,
         "budget": calls,
         "details": asset_details,
@@ -84,6 +87,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
 def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
     """One record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
+    ``standing`` comes first: how it stands now, why, what it waits for and the next step (``standings.Story``).
     ``candidates`` bear its name; ``suggestions`` are ranked, for a record that waits for a decision. Raises
     ``PipelineError`` when BMS never listed the record.
     """
@@ -103,10 +107,12 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
         reconciled = _one(
             connection, f"SELECT * EXCLUDE (bms_id) FROM sync.reconciled_{entity_name} WHERE bms_id = ?", [bms_id]
         )
-        waits = reconciled is not None and reconciled["disposition"] in ("unmatched", "ambiguous")
+        stands = standings.story(connection, entity, bms_id)
+        waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
         return {
             "entity": entity_name,
             "bms_id": bms_id,
+            "standing": asdict(stands) if stands else None,
             "in_bms": record,
             "decided": reconciled,
             "decisions": named_rows(
@@ -302,14 +308,13 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
         plan = current_plan(connection)
     except PlanError:
         return None
-    done = connection.execute(
-        "SELECT count(*) FROM sync.journal WHERE plan_id = ? AND outcome <> 'not_sent'", [plan.plan_id]
-    ).fetchone()
-    left = plan.operations - (int(done[0]) if done else 0)
-    if plan.loaded or not left:
+    if plan.loaded or not plan.operations:
+        return None
+    (left,) = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone() or (0,)
+    if not left:
         return None
     held_back = 0 if plan.approved else plan.held_back
-    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale}
+    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale, "undoes": plan.undoes}
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

@@ -101,13 +101,16 @@ def decide_all(
 ) -> dict[EntityName, Taken]:
     """Auto-match all, or create all that is unmatched, entity by entity; what that came to, or would if ``tried``."""
     taken: dict[EntityName, Taken] = {}
-    call = decisions.auto_match if verb == "auto_match" else decisions.create_unmatched
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         for entity in with_clients(entities):
             # One after the other: what is decided about clients settles what is inside them.
-            reconcile_all(connection, [entity], Scope())
+            reconcile_all(connection, [entity])
             if entity in entities:
-                taken[entity.name] = call(connection, entity, by, now(), Scope())
+                taken[entity.name] = (
+                    decisions.auto_match(connection, entity, by, now())
+                    if verb == "auto_match"
+                    else decisions.create_unmatched(connection, entity, by, now(), Scope())
+                )
     return taken
 
 
@@ -118,10 +121,10 @@ def change_settings(
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         before = read_sync_settings(connection)
         after, changes = parse_changes(before, wanted)
-        reconcile_all(connection, ENTITIES, Scope())
+        reconcile_all(connection, ENTITIES)
         comparison.remember(connection, ENTITIES)
         store_changes(connection, after, changes, by, why, now())
-        reconcile_all(connection, ENTITIES, Scope())
+        reconcile_all(connection, ENTITIES)
         return ChangedSettings(changes, comparison.changes(connection, ENTITIES), comparison.in_scope(connection))
 
 
@@ -129,7 +132,7 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
     """Save a plan that takes back what the load of ``plan_id`` wrote; a person has to finish it like any other."""
     with warehouse.transaction() as connection:
         check_undoable(connection, plan_id)
-        reconcile_all(connection, ENTITIES, Scope())
+        reconcile_all(connection, ENTITIES)
         fill_undo(connection, ENTITIES, plan_id)
         return plans.save_plan(connection, ENTITIES, Scope(), now(), undoes=plan_id)
 
@@ -167,7 +170,7 @@ def suggest(
 ) -> dict[int, Suggested]:
     """BMS id → the record and its suggestions, for those of ``bms_ids`` (default: all) with one of ``dispositions``."""
     with warehouse.trial() as connection:
-        reconcile_all(connection, with_clients([entity]), Scope())
+        reconcile_all(connection, with_clients([entity]))
         return suggested(connection, entity, bms_ids, dispositions)
 
 

@@ -32,6 +32,8 @@ from bms_pipeline.errors import (
     PlanStale,
     PlanWaits,
     SettingsError,
+    Stage,
+    StageMissing,
     SweepIncomplete,
 )
 from bms_pipeline.load import apply, journal
@@ -42,16 +44,16 @@ from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target, Write
 from bms_pipeline.progress import Told, told
 from bms_pipeline.published import publish
-from bms_pipeline.reconcile import decisions, matching
+from bms_pipeline.reconcile import decisions, matching, standings
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing, lease, sql
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 from bms_pipeline.warehouse.details import LandedDetails
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import count_input, is_counted
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -161,6 +163,9 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
 
 def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
     with warehouse.open() as connection:
+        if standings.is_taken_apart(connection):
+            with transaction(connection):
+                matching.reconcile_all(connection, ENTITIES)
         lease.end(connection, warehouse.file, now(), failed_because)
         publish(settings, warehouse)
 
@@ -320,14 +325,45 @@ def reconcile(
 ) -> dict[str, int]:
     """Decide what is to become of every record of ``entity``; the number of records for each disposition.
 
-    ``create_unmatched_by``: who decided that all that wait for nothing but a decision be created.
+    ``create_unmatched_by``: who decided that all inside ``scope`` that wait for nothing but a decision be created.
     """
     with warehouse.transaction() as connection:
-        counts = matching.reconcile(connection, entity, read_sync_settings(connection), scope)
+        counts = matching.reconcile(connection, entity, read_sync_settings(connection))
         if create_unmatched_by and counts.get("unmatched"):
             decisions.create_unmatched(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
         return counts
+
+
+def check_stages(warehouse: Warehouse, stages: Sequence[tuple[Stage, Entity]]) -> None:
+    """Raise ``StageMissing`` where one of ``stages`` never ran in this home folder: nothing follows from it."""
+    with warehouse.open() as connection:
+        missing = [(stage, entity.name) for stage, entity in stages if not _has_run(connection, stage, entity)]
+    if missing:
+        listed = ", ".join(f"{stage} {name}" for stage, name in missing)
+        raise StageMissing(
+            f"This rests on what never ran in this home folder: {listed}.",
+            "Run `bms-pipeline preview`, which reads both services.",
+            missing,
+        )
+
+
+def _has_run(connection: duckdb.DuckDBPyConnection, stage: Stage, entity: Entity) -> bool:
+    match stage:
+        case Stage.BMS:
+            found = connection.execute(
+                "FROM sync.sweeps WHERE list_call = ? LIMIT 1", [entity.list_call.name]
+            ).fetchone()
+            return found is not None
+        case Stage.PASSPORTAL:
+            is_listed = entity.name in read_sync_settings(connection).can_list
+            return not is_listed or is_counted(connection, f"passportal.{entity.name}")
+        case Stage.RECONCILED:
+            stored, decided = connection.execute(
+                f"SELECT (SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL),"
+                f" (SELECT count(*) FROM sync.reconciled_{entity.name})"
+            ).fetchone() or (0, 0)
+            return not stored or bool(decided)
 
 
 def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:

@@ -252,7 +252,8 @@ def test_the_page_tells_what_became_of_the_plan(tmp_path: Path) -> None:
     with opened_world(tmp_path / "home", entities=(CLIENTS,)) as world:
         world.accounts = [account(1, "Acme")]
         world.plan()
-        assert "not approved" in said(world, file)
+        assert "nothing to load" in said(world, file)
+        assert "1 record waits for a decision" in said(world, file)
         world.plan(CREATE_ALL)
         world.finish()
         assert "This plan was loaded" in said(world, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,58 +12,60 @@ from bms_pipeline.console.charts import Chart, chart
 from bms_pipeline.console.security import Form
 from bms_pipeline.console.shell import Console, console_of, entity_of, form_of, is_own, number_in, one_page, see
 from bms_pipeline.entities import ENTITIES
-from bms_pipeline.warehouse import sql
+from bms_pipeline.reconcile import standings
+from bms_pipeline.reconcile.standings import Standing
 
 router = APIRouter()
 
 Here = Annotated[Console, Depends(console_of)]
 Sent = Annotated[Form, Depends(form_of)]
 
-STANDINGS: dict[str, str] = {
-    "in sync": "o.outcome IN ('created', 'adopted', 'updated', 'unchanged')",
-    "excluded": "o.outcome = 'excluded'",
-    "waiting": "o.outcome IN ('unmatched', 'ambiguous')",
-    "to load": "o.outcome = 'pending'",
-    "blocked": "o.outcome = 'blocked'",
-    "failing": "o.outcome = 'failed'",
+COLUMNS: dict[str, tuple[Standing, ...]] = {
+    "in sync": (Standing.IN_SYNC,),
+    "waiting": standings.WAITS_FOR_PERSON,
+    "to load": standings.TO_LOAD,
+    "to plan": (Standing.TO_PLAN,),
+    "blocked": (Standing.BLOCKED,),
+    "handed over": (Standing.HANDED_OVER,),
+    "failing": (Standing.REFUSED,),
+    "unknown": (Standing.UNKNOWN,),
+    "excluded": (Standing.EXCLUDED,),
+    "out of scope": (Standing.OUT_OF_SCOPE,),
+    "gone from BMS": (Standing.GONE,),
 }
-"""How a record stands → SQL over ``sync.outcomes o``; ``out of scope`` is left out."""
-OUTCOMES_OF = {
-    "in sync": ("created", "adopted", "updated", "unchanged"),
-    "excluded": ("excluded",),
-    "waiting": ("unmatched", "ambiguous"),
-    "to load": ("pending",),
-    "blocked": ("blocked",),
-    "failing": ("failed",),
-    "out of scope": ("out_of_scope",),
-}
+"""What the overview counts together → the standings that it adds up. Every standing is in exactly one of them."""
+ONLY_WHERE_ANY = ("to plan", "handed over", "unknown")
+"""Columns that are left out while they are empty."""
+CHARTED = ("in sync", "waiting", "blocked", "excluded", "failing")
+FAILING = 20
 LOADS = 50
 RUNS = 30
 POINTS = 60
-"""A chart shows so many plans, the last ones."""
+"""A chart shows the last counts, up to this many."""
 
 
 @router.get("/")
 def overview(request: Request, console: Here) -> Response:
     """How everything stands: per entity and per client, the last sync, orphans, details, calls left."""
     copy, settings = console.reading.copy, console.settings
-    counts = ", ".join(f'count(*) FILTER ({where}) AS "{name.replace(" ", "_")}"' for name, where in STANDINGS.items())
-    clients = copy.kept("standings", lambda: console.rows(sql.read("client_standings").format(counted=counts)))
+    clients = copy.kept("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
     status = reports.status(settings, copy)
+    stands = {name: _added_up(counted) for name, counted in status["standings"].items()}
+    columns = [each for each in COLUMNS if each not in ONLY_WHERE_ANY or any(row[each] for row in stands.values())]
     return console.page(
         request,
         "overview.html.j2",
         status=status,
-        standings={name: _standing(counted) for name, counted in status["entities"].items()},
-        kinds=tuple(OUTCOMES_OF),
-        columns=tuple(STANDINGS),
+        standings=stands,
+        columns=columns,
+        means={name: "; ".join(standings.MEANS[each] for each in added) for name, added in COLUMNS.items()},
         clients=shown,
         number_of_clients=len(clients),
         **paging,
         last_read=console.rows("SELECT max(landed_at) AS landed_at FROM sync.sweeps")[0]["landed_at"],
         loads=reports.loads(copy, 1),
-        failing=console.rows(sql.read("check_failing") + " LIMIT 20"),
+        failing=copy.kept("failing", lambda: _refused(console)),
         charts=copy.kept("charts", lambda: _charts(console)),
     )
 
@@ -165,24 +168,36 @@ def explain(request: Request, console: Here, name: str, bms_id: int) -> Response
     return console.page(request, "explain.html.j2", entity=entity, story=story)
 
 
-def _standing(counted: dict[str, Any]) -> dict[str, int]:
-    return {name: sum(counted[each] for each in outcomes) for name, outcomes in OUTCOMES_OF.items()}
+def _by_client(console: Console) -> list[dict[str, Any]]:
+    """What is inside each client, under the columns of the overview."""
+    with console.reading.copy.open() as connection:
+        rows = standings.by_client(connection)
+    return [{"bms_id": row["bms_id"], "name": row["name"], **_added_up(row)} for row in rows]
+
+
+def _refused(console: Console) -> list[dict[str, Any]]:
+    with console.reading.copy.open() as connection:
+        return standings.refused(connection, FAILING)
+
+
+def _added_up(counted: Mapping[Any, int]) -> dict[str, int]:
+    """Column of the overview → records, of a count by standing."""
+    return {name: sum(counted[each] for each in added) for name, added in COLUMNS.items()}
 
 
 def _charts(console: Console) -> dict[str, Chart]:
-    """Entity → its records over time, as the last plans counted them."""
-    sums = {name: " + ".join(OUTCOMES_OF[name]) for name in ("in sync", "waiting", "blocked", "excluded", "failing")}
-    columns = ", ".join(f'{total} AS "{name}"' for name, total in sums.items())
-    return {
-        each.name: chart(
-            console.rows(
-                f"SELECT counted_at, {columns} FROM sync.results WHERE entity = ? ORDER BY plan_id DESC LIMIT {POINTS}",
-                [each.name],
-            )[::-1],
-            tuple(sums),
-        )
-        for each in ENTITIES
-    }
+    """Entity → its records over time, as they stood when the last runs ended."""
+    with console.reading.copy.open() as connection:
+        return {
+            each.name: chart(
+                [
+                    {"counted_at": row["counted_at"], **_added_up(row)}
+                    for row in standings.history(connection, each.name, POINTS)
+                ],
+                CHARTED,
+            )
+            for each in ENTITIES
+        }
 
 
 def _dagster(console: Console) -> str | None:

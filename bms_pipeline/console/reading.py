@@ -49,6 +49,11 @@ _VERSION = (
 )
 _ALL_ROWS = "SELECT count(*) || ' ' || coalesce(bit_xor(hash(each)), 0) FROM {table} each"
 _PLAN = "SELECT coalesce(max(plan_id), 0)::VARCHAR FROM sync.plans"
+# What a load leaves in there without a line of the journal only matters to what a later plan finds.
+_LOADED = (
+    "SELECT concat_ws(' ', (SELECT count(*) FROM {table}), (SELECT concat_ws(' ', max(plan_id), max(loaded_at)) FROM"
+    " sync.plans), count(outcome), max(outcome_at)) FROM sync.journal"
+)
 _JOURNAL = "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(left_at), max(outcome_at)) FROM {table}"
 
 COPIED: dict[str, tuple[str, str]] = {
@@ -57,12 +62,14 @@ COPIED: dict[str, tuple[str, str]] = {
     **{f"sync.reconciled_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
     **{f"sync.planned_{each.name}": ("*", _PLAN) for each in ENTITIES},
     **{f"sync.left_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
+    **{f"sync.loaded_{each.name}": ("*", _LOADED) for each in ENTITIES},
     "sync.journal": ("*", _JOURNAL),
     **{
         f"sync.{each}": ("*", _ALL_ROWS)
         for each in (
-            "creations", "decisions", "exclusions", "hand_overs", "inputs", "matches", "partings", "plans", "results",
-            "runs", "settings", "settings_history", "sweeps",
+            "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "matches",
+            "partings", "plans", "results",
+            "runs", "settings", "settings_history", "standing_counts", "sweeps",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from bms_pipeline.defs.extract import bms_key
+from bms_pipeline.defs.extract import bms_key, details_key
 from bms_pipeline.defs.load import RESULT_KEY, loaded_key
 from bms_pipeline.defs.metadata import sample
 from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
@@ -144,7 +144,7 @@ def details(entity: Entity) -> dg.AssetChecksDefinition:
             "check_details",
             f"No {entity.singular} is in Passportal for {DETAILS_DAYS} days without its details.",
             "If some are: does the sensor `asset_details` run, and do its runs succeed? A very large tenant takes weeks"
-            " at the hourly limit; `bms-pipeline status` says how long.",
+            f" at the hourly limit; `time to finish` of `{details_key(entity)}` says how long.",
             {"entity": entity.name, "days": str(DETAILS_DAYS)},
         ),
         blocking=False,
@@ -204,7 +204,7 @@ def hand_overs() -> dg.AssetChecksDefinition:
         Question(
             "check_hand_overs",
             f"Passportal lists within {OVERDUE_DAYS} days what was handed over in a file for its import.",
-            "If not: import the file that the sample names, once, or see `bms-pipeline hand-overs`.",
+            "If not: import the file that the sample names, once. The console's page Hand-overs lists all of them.",
             {"stood": stood, "days": str(OVERDUE_DAYS)},
         ),
         blocking=False,

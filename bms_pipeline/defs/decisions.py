@@ -16,6 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from bms_pipeline import reports, review
+from bms_pipeline.defs import links
 from bms_pipeline.defs.metadata import table
 from bms_pipeline.defs.resources import Home, Pipeline
 from bms_pipeline.entities import BY_NAME, chosen
@@ -29,7 +30,7 @@ EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: i
 class Said(dg.Config):
     """Who decides, why, and whether it is only tried."""
 
-    by: str = Field(default="somebody in Dagster", description="Who decides, for the record.")
+    by: str = Field(default=links.BY, description="Who decides, for the record.")
     why: str = Field(default="", description="For the record.")
     only_try: bool = Field(default=False, description="Show what it would change, and change nothing.")
 
@@ -89,7 +90,8 @@ class ChangingSettings(Said):
     """Which settings change."""
 
     changes: dict[str, str] = Field(
-        default={}, description='Name to value as `bms-pipeline settings` has them, e.g. {"auto_create.users": "on"}.'
+        default={},
+        description='Name to value, as a run of this job without any lists them, e.g. {"auto_create.users": "on"}.',
     )
     confirm: str = Field(
         default="",
@@ -100,7 +102,7 @@ class ChangingSettings(Said):
 class Undoing(dg.Config):
     """Which load is taken back."""
 
-    plan_id: int = Field(description="The number of a loaded plan, see `bms-pipeline undo`.")
+    plan_id: int = Field(description="The number of a loaded plan, as the console's page Runs lists them.")
 
 
 def build_decision_job(
@@ -220,7 +222,8 @@ def plan_undo(context: dg.OpExecutionContext, config: Undoing, pipeline: Pipelin
         plan = review.plan_undo(home.warehouse, config.plan_id)
         shown = reports.undo(home.warehouse, plan)
     context.log.info(f"Plan {plan.hash[:12]} takes back plan {config.plan_id}; launch `finish` with its hash.")
-    return dg.Output(shown, metadata={"plan hash": plan.hash, **shown})
+    launch = dg.MetadataValue.md(f"Launch the job {links.finish_link(plan.hash)}.")
+    return dg.Output(shown, metadata={"next": launch, "plan hash": plan.hash, **shown})
 
 
 _FINISH = " Passportal changes only with the next finish."

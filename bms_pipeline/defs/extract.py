@@ -11,6 +11,7 @@ from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, f
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES, LIST_CALLS, DetailCall, Entity, EntityName, ListCall
+from bms_pipeline.errors import Stage
 from bms_pipeline.warehouse import schema
 
 GROUP = "extract"
@@ -41,6 +42,8 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
         name=f"sweep_{list_call.name}",
         specs=[_bms_spec(each) for each in _entities(list_call)],
         pool=POOL,
+        # A list is read and landed whole: whichever of its entities are selected, all of them are brought up to date.
+        can_subset=True,
     )
     def sweep(
         context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
@@ -66,9 +69,11 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
                     if isinstance(extracted, sync.Unfinished)
                     else _swept(context, home, entity, extracted)
                 )
-                yield dg.MaterializeResult(
-                    asset_key=bms_key(entity.name), metadata=swept | {"seconds": seconds, "calls left this hour": left}
-                )
+                metadata = swept | {"seconds": seconds, "calls left this hour": left}
+                if dg.AssetKey(bms_key(entity.name)) in context.selected_asset_keys:
+                    yield dg.MaterializeResult(asset_key=bms_key(entity.name), metadata=metadata)
+                else:
+                    context.log_event(dg.AssetMaterialization(bms_key(entity.name), metadata=metadata))
 
     return sweep
 
@@ -129,6 +134,7 @@ def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
     def read_details(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
         with pipeline.looking() as home:
             started = time.monotonic()
+            sync.check_stages(home.warehouse, [(Stage.BMS, entity), (Stage.PASSPORTAL, entity)])
             read = sync.read_details(home.settings, progress=pipeline.progress(context.log))
             context.log.info(f"{read.read:,} details read, {read.waiting:,} wait: {read.estimate}.")
             return dg.MaterializeResult(

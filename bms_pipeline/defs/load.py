@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 import dagster as dg
 
@@ -143,7 +142,7 @@ def _check_loaded(entity: Entity, finished: sync.Finished) -> None:
         short = finished.plan.hash[:12]
         raise dg.Failure(
             f"{finished.left[entity.name]:,} {entity.name} wait for their clients, which plan {short} has not loaded."
-            f"\n→ Materialize `{loaded_key('clients')}` first, then this again; or launch {_launchpad(short)}.",
+            f"\n→ Materialize `{loaded_key('clients')}` first, then this again; or launch the job `finish` with `plan_hash: {short}`.",
             allow_retries=False,
         )
 
@@ -193,7 +192,7 @@ def sync_result(
             raise still_unknown(finished)
         if left:
             raise dg.Failure(
-                f"{_state(at_hand, left)}\n→ Launch {_launchpad(at_hand.plan.hash[:12])}: it loads what is left.",
+                f"{_state(at_hand, left)}\n→ Launch the job `finish` with `plan_hash: {at_hand.plan.hash[:12]}`: it loads what is left.",
                 allow_retries=False,
             )
         yield dg.MaterializeResult(metadata=_closed(home, at_hand, finished.results, left))
@@ -211,8 +210,8 @@ def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
 def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:
     """The plan of this run, approved if a person named its hash, with what an earlier load left unknown looked up.
 
-    Raises ``PlanError`` when it must not be loaded, and ``Failure`` when it waits for a person and this run did not
-    make it: whoever launched the run wanted it loaded.
+    Raises ``PlanError`` when it must not be loaded, also when it waits for a person and this run did not make it:
+    whoever launched the run wanted it loaded.
     """
     if approval.plan_hash and (when := sync.loaded_at(home.warehouse, approval.plan_hash)):
         return PlanAtHand(replace(sync.current_plan(home.warehouse), loaded_at=when), waits=False)
@@ -221,28 +220,10 @@ def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipel
     sync.settle(home.settings, home.warehouse, home.target, pipeline.progress(context.log))
     plan = sync.current_plan(home.warehouse)
     waits = sync.waits_for_person(home.warehouse)
-    if waits and PLAN_KEY not in selected(context):
-        short = plan.hash[:12]
-        raise dg.Failure(
-            f"Plan {short} waits for a person, and this run names no plan; nothing was loaded."
-            f"\n→ Look at the asset `{PLAN_KEY}`, then launch {_launchpad(short)}.",
-            metadata={"next": dg.MetadataValue.url(launchpad(short))},
-            allow_retries=False,
-        )
-    if not waits and not plan.loaded:
+    if not plan.loaded and (not waits or PLAN_KEY not in selected(context)):
         plan = apply.check_approved(home.warehouse)
     pipeline.keep_to(plan)
     return PlanAtHand(plan, waits)
-
-
-def launchpad(plan_hash: str) -> str:
-    """The path in Dagster's pages at which the job ``finish`` is filled in with this plan."""
-    config = f"resources:\n  approval:\n    config:\n      plan_hash: '{plan_hash}'\n"
-    return f"/locations/bms_pipeline/jobs/finish/playground/setup?config={quote(config)}"
-
-
-def _launchpad(plan_hash: str) -> str:
-    return f"the job `finish` with `plan_hash: {plan_hash}`"
 
 
 def _handed_over(handed_over: HandedOver | None) -> Metadata:

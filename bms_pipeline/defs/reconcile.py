@@ -7,14 +7,18 @@ from typing import Any
 import dagster as dg
 
 from bms_pipeline import preview, reports, sync
+from bms_pipeline.defs import links
 from bms_pipeline.defs.extract import POOL, bms_key, passportal_key
 from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, changes, column_schema, facts, table
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.errors import Stage
 from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.warehouse import schema
 
 GROUP = "reconcile"
+READ = (Stage.BMS, Stage.PASSPORTAL)
+"""What has to be read of an entity before anything may be concluded about it."""
 INPUTS_KEY = "sync_inputs"
 INPUTS_COLUMNS = {"name": "VARCHAR", "version": "BIGINT", "changed_at": "TIMESTAMP"}
 PLAN_KEY = "sync_plan"
@@ -66,6 +70,7 @@ def sync_inputs(
     A plan that a person approved, and whose load was interrupted, is finished first: the next plan would replace it.
     """
     with pipeline.at_work() as home:
+        sync.check_stages(home.warehouse, [(stage, each) for each in ENTITIES for stage in READ])
         if sync.resume(home.settings, wait=False, progress=pipeline.progress(context.log)):
             context.log.info("An approved plan whose load was interrupted was taken up first.")
         changed = sync.changed_inputs(home.warehouse)
@@ -88,7 +93,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
             + facts(
                 source=", ".join(f"`{each}`" for each in inputs),
                 table=f"`sync.reconciled_{entity.name}`, replaced each time",
-                do=f"`bms-pipeline explain {entity.name} ID` tells one record's story",
+                do="the console's page of a record tells its story",
             )
         ),
         metadata={
@@ -102,6 +107,8 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
     def reconciled(pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
         with pipeline.at_work() as home:
             started = time.monotonic()
+            clients = [(Stage.RECONCILED, BY_NAME["clients"])] if entity.has_client else []
+            sync.check_stages(home.warehouse, [*((stage, entity) for stage in READ), *clients])
             counts = sync.reconcile(home.warehouse, entity, scope.value)
             return dg.MaterializeResult(
                 metadata={
@@ -109,7 +116,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
                     **counts,
                     "dispositions": table(("disposition", "records"), sorted(counts.items())),
                     "seconds": time.monotonic() - started,
-                    "next": dg.MetadataValue.md(f"[{PLAN_KEY}](/assets/{PLAN_KEY}) shows what will be done."),
+                    "next": dg.MetadataValue.md(f"{links.asset_link(PLAN_KEY)} shows what will be done."),
                 }
             )
 
@@ -125,7 +132,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
         + facts(
             source="the `reconciled_*` of the same run; run alone, of all entities",
             table="`sync.operations`, the plan itself `sync.plans`",
-            do="look at the operations below; load it with the job `finish` or `bms-pipeline finish HASH`",
+            do="look at the operations below; load it with the job `finish` and the hash, as `next` links to it",
         )
     ),
     metadata={"dagster/table_name": "sync.operations", "dagster/column_schema": column_schema(PLAN_COLUMNS)},
@@ -137,7 +144,9 @@ def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: Scop
     """Save what load would do as the current plan."""
     with pipeline.at_work() as home:
         started = time.monotonic()
-        plan = sync.make_plan(home.warehouse, _reconciled_in(context), scope.value)
+        entities = _reconciled_in(context)
+        sync.check_stages(home.warehouse, [(stage, each) for each in entities for stage in (*READ, Stage.RECONCILED)])
+        plan = sync.make_plan(home.warehouse, entities, scope.value)
         pipeline.keep_to(plan)
         return dg.MaterializeResult(metadata=_planned(home, plan) | {"seconds": time.monotonic() - started})
 
@@ -155,9 +164,10 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         name: sum(each["records"] for each in shown["reasons"] if each["operation"] == name)
         for name in ("create", "adopt", "update", "skip")
     }
+    undecided = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
     in_order = sorted(shown["reasons"], key=lambda each: list(BY_NAME).index(each["entity"]))
     return {
-        "next": dg.MetadataValue.md(what_next(plan, waits=sync.waits_for_person(home.warehouse))),
+        "next": dg.MetadataValue.md(what_next(plan, waits=sync.waits_for_person(home.warehouse), undecided=undecided)),
         "plan hash": plan.hash,
         "operations": plan.operations,
         "held back": plan.held_back,
@@ -177,24 +187,28 @@ def _planned(home: Home, plan: Plan) -> Metadata:
     }
 
 
-def what_next(plan: Plan, *, waits: bool) -> str:
-    """What the plan waits for, and how a person gives it."""
+def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
+    """What the plan waits for, and how a person gives it. ``undecided``: its records that wait for a decision."""
     if not plan.operations:
-        return "Nothing to do: both sides agree."
-    short = plan.hash[:12]
+        waiting = f"; {undecided:,} records wait for a decision in the console" if undecided else ""
+        return f"Nothing to load{waiting}."
+    short = plan.hash[: links.SHORT]
+    if plan.loaded:
+        return f"Plan {short} is loaded."
+    if plan.approved:
+        return f"Plan {short} is approved and not loaded whole: launch the job {links.finish_link(plan.hash)}."
     if plan.held_back and not plan.approved and not waits:
         return (
             f"Plan {short} may be loaded but for {plan.held_back:,} updates, held back because most of a client would"
-            f" change at once: launch the job [finish](/locations/bms_pipeline/jobs/finish/playground) with"
-            f" `plan_hash: {short}` once you have looked at them."
+            f" change at once: launch the job {links.finish_link(plan.hash)} once you have looked at them."
         )
     if waits:
+        what = f"takes back plan {plan.undoes} and waits" if plan.undoes is not None else "waits"
         return (
-            f"**Plan {short} waits for a person.** Look at it here, then launch the job"
-            f" [finish](/locations/bms_pipeline/jobs/finish/playground) with `plan_hash: {short}`,"
-            f" or run `bms-pipeline finish {short}`."
+            f"**Plan {short} {what} for a person.** Look at it here, then launch the job"
+            f" {links.finish_link(plan.hash)}."
         )
-    return f"Plan {short} may be loaded: see [sync_result](/assets/sync_result)."
+    return f"Plan {short} may be loaded: see {links.asset_link('sync_result')}."
 
 
 def _examples(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:

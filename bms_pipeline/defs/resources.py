@@ -14,7 +14,8 @@ from pydantic import Field, PrivateAttr
 from bms_pipeline import sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.defs.failures import told_to_the_operator
-from bms_pipeline.errors import LoginRefused, PlanStale, SettingsError
+from bms_pipeline.defs.links import BY
+from bms_pipeline.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.progress import Told
 from bms_pipeline.reconcile.matching import Scope
@@ -87,11 +88,18 @@ class Pipeline(dg.ConfigurableResource[Any]):
     @contextlib.contextmanager
     def looking(self) -> Iterator[Home]:
         """Use the home folder without holding it; errors become failures that say what to do."""
-        with told_to_the_operator():
+        with told_to_the_operator(self._current_plan):
             if self._home is None:
                 settings = read_settings()
                 self._home = Home(settings, sync.open_warehouse(settings), sync.open_target(settings))
             yield self._home
+
+    def _current_plan(self) -> str | None:
+        if self._home is None:
+            return None
+        with contextlib.suppress(PipelineError):
+            return sync.current_plan(self._home.warehouse).hash
+        return None
 
     @contextlib.contextmanager
     def bms(self, settings: Settings) -> Iterator[BmsClient]:
@@ -110,9 +118,9 @@ class Pipeline(dg.ConfigurableResource[Any]):
             raise
 
     def keep_to(self, plan: Plan) -> None:
-        """Raises ``PlanStale`` when an earlier step of this run worked with another plan."""
+        """Raises ``PlanNotCurrent`` when an earlier step of this run worked with another plan."""
         if self._plan_id not in (None, plan.plan_id):
-            raise PlanStale(
+            raise PlanNotCurrent(
                 f"Plan {plan.hash[:12]} replaced the plan of this run while it was at work.",
                 "What was loaded is kept. Run again: it goes on from there.",
             )
@@ -160,7 +168,7 @@ class Approval(dg.ConfigurableResource[Any]):
         default="",
         description="Load the plan with this hash (8 characters or more, see sync_plan), and refuse any other.",
     )
-    by: str = Field(default="somebody in Dagster", description="Who approves it, for the record.")
+    by: str = Field(default=BY, description="Who approves it, for the record.")
 
 
 class LoggedProgress:

@@ -150,7 +150,7 @@ def select(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Sel
         if selection.bms_ids:
             return list(selection.bms_ids)
         raise DecisionError("No record was named.", "Give BMS ids, or a disposition, reason, client or name.")
-    reconcile_all(connection, with_clients([entity]), Scope())
+    reconcile_all(connection, with_clients([entity]))
     rows = connection.execute(
         f"SELECT r.bms_id FROM sync.reconciled_{entity.name} r JOIN bms.{entity.name} b ON b.bms_id = r.bms_id"
         f" WHERE {selection.where} ORDER BY r.bms_id",
@@ -185,8 +185,8 @@ def decide(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision],
 
     Raises ``DecisionRefused`` with one line for each decision that cannot be taken.
     """
-    reconcile_all(connection, _concerned(decisions), Scope())
-    return _take(connection, decisions, by, now, Scope())
+    reconcile_all(connection, _concerned(decisions))
+    return _take(connection, decisions, by, now)
 
 
 def create_unmatched(
@@ -194,29 +194,25 @@ def create_unmatched(
 ) -> Taken:
     """Decide that every record that waits for nothing but a decision be created.
 
-    Ambiguous and near-identical ones, and those that a person took apart, still wait. The entity and its clients have
-    been reconciled within ``scope``.
+    Ambiguous and near-identical ones, and those that a person took apart, still wait; so does what is not inside
+    ``scope``. The entity and its clients have been reconciled.
     """
     rows = connection.execute(
-        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason = 'waits_for_decision' ORDER BY bms_id"
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason = 'waits_for_decision'"
+        f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
     ).fetchall()
-    return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now, scope)
+    return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now)
 
 
-def auto_match(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope) -> Taken:
-    """Make every match that the rules found a lasting one.
-
-    The entity and its clients have been reconciled within ``scope``.
-    """
+def auto_match(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> Taken:
+    """Save every match that the rules found. The entity and its clients have been reconciled."""
     rows = connection.execute(sql.read("unsaved_matches").format(entity=entity.name)).fetchall()
     found = [Decision("match", entity.name, bms_id, partner, why="auto-match") for bms_id, partner in rows]
-    return _take(connection, found, by, now, scope)
+    return _take(connection, found, by, now)
 
 
-def _take(
-    connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime, scope: Scope
-) -> Taken:
-    """Take ``decisions`` about records that have just been reconciled within ``scope``."""
+def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime) -> Taken:
+    """Take ``decisions`` about records that have just been reconciled."""
     if not decisions:
         return Taken(0, 0)
     decisions = list(dict.fromkeys(replace(each, why=each.why.strip()) for each in decisions))
@@ -227,7 +223,7 @@ def _take(
     for entity in entities:
         connection.execute(sql.read("decision_states").format(entity=entity.name))
         _apply(connection, entity, by, now)
-    reconcile_all(connection, entities, scope)
+    reconcile_all(connection, entities)
     refused = [each for entity in entities for each in _refusals(connection, entity, decisions)]
     if refused:
         raise _refused(refused, len(decisions))

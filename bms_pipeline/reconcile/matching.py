@@ -20,20 +20,22 @@ from bms_pipeline.warehouse import keys, sql
 
 @dataclass(frozen=True)
 class Scope:
-    """What one run looks at: ``clients`` are BMS account ids, None for all."""
+    """What one plan covers: ``clients`` are BMS account ids, None for all. Every record is reconciled all the same."""
 
     clients: tuple[int, ...] | None = None
 
+    def left_out(self, entity: Entity) -> str:
+        """SQL over a record with ``account_id``: whether the plan leaves it out."""
+        return not_among("account_id", self.clients) if entity.name != "users" else "false"
 
-def reconcile(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings, scope: Scope
-) -> dict[str, int]:
+
+def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> dict[str, int]:
     """Replace ``sync.reconciled_<entity>``; the number of records for each disposition.
 
     Clients have to be reconciled before what lives inside them. Raises ``RecordsUnexplained`` when the dispositions do
     not account for every record.
     """
-    connection.execute(_in_scope_sql(entity, settings, scope))
+    connection.execute(_in_scope_sql(entity, settings))
     connection.execute("CREATE OR REPLACE TEMP TABLE pairs (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)")
     connection.execute(sql.read("marked_pairs").format(entity=entity.name, has_client=str(entity.has_client).lower()))
     for rule in entity.rules:
@@ -53,11 +55,11 @@ def reconcile(
     return counts
 
 
-def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[Entity], scope: Scope) -> None:
+def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[Entity]) -> None:
     """Reconcile ``entities``, which are in loading order, with the settings as they are stored."""
     settings = read_sync_settings(connection)
     for entity in entities:
-        reconcile(connection, entity, settings, scope)
+        reconcile(connection, entity, settings)
 
 
 def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:
@@ -68,17 +70,16 @@ def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[
     return dict(rows)
 
 
-def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
+def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
     """SQL for the temp table ``record``: all records, what settles them before any matching, and their client."""
     return sql.read("records_in_scope").format(
         entity=entity.name,
         keys="".join(f", b.{key}" for key in keys.key_columns(entity)),
-        not_selected=_not_among("b.account_id", scope.clients) if entity.name != "users" else "false",
         sync_off=str(not settings.sync[entity.name]).lower(),
         inactive="NOT b.is_active" if settings.active_only else "false",
         wrong_type=_wrong_type(settings) if entity.name == "clients" else "false",
-        wrong_category=_not_among(entity.category and f"lower(b.{entity.category})", settings.asset_categories),
-        not_chosen=_not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
+        wrong_category=not_among(entity.category and f"lower(b.{entity.category})", settings.asset_categories),
+        not_chosen=not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
         not_listed=str(entity.name not in settings.can_list).lower(),
         clients_handed_over=str("clients" not in settings.can_write).lower(),
@@ -86,7 +87,7 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
     )
 
 
-def _not_among(value_sql: str | None, chosen: Collection[int | str] | None) -> str:
+def not_among(value_sql: str | None, chosen: Collection[int | str] | None) -> str:
     """SQL: whether the value is none of those chosen; where nothing was chosen, all are."""
     if chosen is None or value_sql is None:
         return "false"
@@ -98,7 +99,7 @@ def _wrong_type(settings: SyncSettings) -> str:
     """SQL: whether an account is of a type that is not synced; where none was chosen, those that BMS calls clients."""
     if settings.account_types is None:
         return "NOT coalesce(t.is_client, false)"
-    return _not_among("lower(t.name)", settings.account_types)
+    return not_among("lower(t.name)", settings.account_types)
 
 
 def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:

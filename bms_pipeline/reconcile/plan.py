@@ -15,7 +15,7 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
-from bms_pipeline.errors import PlanError, PlanStale, RecordsUnexplained
+from bms_pipeline.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
 from bms_pipeline.reconcile.breakers import hold_back
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
@@ -76,17 +76,17 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
     Raises ``RecordsUnexplained`` when it does not hold each record read exactly once.
     """
-    fill_plan(connection, entities)
+    fill_plan(connection, entities, scope)
     return save_plan(connection, entities, scope, now)
 
 
-def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
-    """Replace the operations by those for ``entities``, which have been reconciled."""
+def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
+    """Replace the operations by those for ``entities``, which have been reconciled; outside ``scope`` none is done."""
     settings = read_sync_settings(connection)
     for entity in ENTITIES:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     for entity in entities:
-        connection.execute(_operations_sql(entity, settings))
+        connection.execute(_operations_sql(entity, settings, scope))
     hold_back(connection, entities, settings)
 
 
@@ -126,7 +126,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
     ).fetchone()
     if row is None:
-        raise PlanError("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
+        raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
     by_person, held_back = connection.execute(
         "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back) FROM sync.operations"
@@ -164,9 +164,9 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now:
     """
     plan = current_plan(connection)
     if len(plan_hash) < 8 or not plan.hash.startswith(plan_hash.lower()):
-        raise PlanStale(
+        raise PlanNotCurrent(
             f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
-            "Look at the current plan with `bms-pipeline preview`, then approve it by its hash.",
+            "Look at the current plan with `bms-pipeline preview --saved`, then approve it by its hash.",
         )
     check_not_stale(connection, plan)
     connection.execute(
@@ -212,8 +212,11 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
     entities = planned_entities(plan)
     for entity in entities:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE saved_{entity.name} AS FROM sync.planned_{entity.name}")
-    reconcile_all(connection, entities, Scope(plan.clients))
-    fill_plan(connection, entities) if plan.undoes is None else fill_undo(connection, entities, plan.undoes)
+    reconcile_all(connection, entities)
+    if plan.undoes is None:
+        fill_plan(connection, entities, Scope(plan.clients))
+    else:
+        fill_undo(connection, entities, plan.undoes)
     moved: list[str] = []
     for entity in entities:
         rows = connection.execute(_moved_sql(entity)).fetchall()
@@ -273,34 +276,41 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
     return {each.name: results[each.name] for each in ENTITIES if each.name in results}
 
 
-def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
+def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
+    """SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
+
+    ``b`` and ``p`` are the record on both sides, ``l`` is what both held when they last met.
+    """
+    if entity.name not in settings.can_write:
+        return "false"
+    match settings.owner(entity.name, column):
+        case "bms_wins":
+            return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
+        case "passportal_wins":
+            return "false"
+        case "fill_if_empty":
+            return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
+        case _:
+            return _changed_in_bms(entity, column)
+
+
+def _changed_in_bms(entity: Entity, column: str) -> str:
+    """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
+
+    The two met in a detail when it was read, which may be long after the record was loaded.
+    """
+    is_detail = any(field.name == column for field in entity.detail_fields)
+    never_met = "l.with_details IS NOT true" if is_detail else "l.bms_id IS NULL"
+    return (
+        f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
+        f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
+        f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
+    )
+
+
+def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
     details = [each.name for each in entity.detail_fields]
     is_writable = entity.name in settings.can_write
-
-    def changed_in_bms(column: str) -> str:
-        """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
-
-        The two met in a detail when it was read, which may be long after the record was loaded.
-        """
-        never_met = "l.with_details IS NOT true" if column in details else "l.bms_id IS NULL"
-        return (
-            f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
-            f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
-            f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
-        )
-
-    def written(column: str) -> str:
-        if not is_writable:
-            return "false"
-        match settings.owner(entity.name, column):
-            case "bms_wins":
-                return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
-            case "passportal_wins":
-                return "false"
-            case "fill_if_empty":
-                return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
-            case _:
-                return changed_in_bms(column)
 
     def differing(column: str) -> str:
         # Names that are identical as matching understands it need no mention.
@@ -319,8 +329,11 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     owned_by_nobody = [each for each in columns if settings.owner(entity.name, each) == "last_edit"]
     return sql.read("plan_operations").format(
         entity=entity.name,
+        left_out=scope.left_out(entity),
         both_sides=", ".join(f"b.{each} AS bms_{each}, p.{each} AS passportal_{each}" for each in columns),
-        written=", ".join(f"r.disposition = 'matched' AND {written(each)} AS writes_{each}" for each in columns),
+        written=", ".join(
+            f"r.disposition = 'matched' AND {writes(entity, settings, each)} AS writes_{each}" for each in columns
+        ),
         differing=", ".join(f"{differing(each)} AS differs_{each}" for each in columns),
         anything_written=" OR ".join(f"writes_{each}" for each in columns),
         anything_kept=" OR ".join(kept(each) for each in columns),

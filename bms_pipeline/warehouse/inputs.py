@@ -15,3 +15,8 @@ def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime)
         " WHEN NOT MATCHED THEN INSERT VALUES (changed.name, 1, $now)",
         {"name": name, "now": now},
     )
+
+
+def is_counted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether the input was ever read or changed."""
+    return connection.execute("FROM sync.inputs WHERE name = ?", [name]).fetchone() is not None

@@ -18,7 +18,7 @@ import duckdb
 from bms_pipeline.entities import Entity, WireType
 from bms_pipeline.errors import LandingError
 from bms_pipeline.warehouse import keys, names, schema, sql
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import count_input, is_counted
 
 _JSON_TYPES = {
     "BIGINT": {"BIGINT", "UBIGINT"},
@@ -261,7 +261,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
         connection.execute(
             f"DELETE FROM {table} WHERE NOT EXISTS (FROM {found} f WHERE f.passportal_id = {table}.passportal_id)"
         )
-    if changed or stored != count:
+    if changed or stored != count or not is_counted(connection, table):
         count_input(connection, table, now)
     return count
 

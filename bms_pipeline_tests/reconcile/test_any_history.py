@@ -15,11 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bms_pipeline import review
 from bms_pipeline.entities import BY_NAME
 from bms_pipeline.errors import DecisionRefused, PlanWaits
+from bms_pipeline.reconcile import standings
 from bms_pipeline.reconcile.decisions import VERBS, Decision
+from bms_pipeline.reconcile.standings import Standing
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 
 NAMES = ("Acme", "ACME", "Acme Ltd", "Beta")
 PEOPLE = ("Ann", "Bob")
+STANDS = {"skip": Standing.IN_SYNC, "update": Standing.DIFFERS, "adopt": Standing.TO_MATCH}
+"""What the plan does to a matched record → how that record stands until it is loaded."""
 CLIENT_IDS, CONTACT_IDS = range(1, 4), range(1, 5)
 ENTITIES = (BY_NAME["clients"], BY_NAME["contacts"])
 entity_and_id = st.one_of(
@@ -111,6 +115,7 @@ class History(RuleBasedStateMachine):
         self.world.cycle(CREATE_ALL if all_of_it else None)
         self.nothing_was_lost(before)
         assert self.world.plan().operations == 0
+        self.standings_are_what_a_plan_made_now_says()
         self.unsynced = False
 
     @precondition(lambda self: self.unsynced)
@@ -118,6 +123,7 @@ class History(RuleBasedStateMachine):
     def the_schedule_syncs(self) -> None:
         before = {each.title: each for each in self.world.content()}
         self.world.plan()
+        self.standings_are_what_a_plan_made_now_says()
         try:
             counts = self.world.load()
         except PlanWaits:
@@ -130,6 +136,27 @@ class History(RuleBasedStateMachine):
     def nothing_was_lost(self, before: dict[str, Any]) -> None:
         """Rule 5: nothing is deleted in Passportal (a record may be renamed)."""
         assert len(self.world.content()) >= len(before)
+
+    def standings_are_what_a_plan_made_now_says(self) -> None:
+        """Rule 14: counted from matches and records, they come to the same as a plan made now."""
+        with self.world.warehouse.open() as connection:
+            rows = connection.execute(
+                "SELECT o.entity, o.bms_id, s.standing, o.disposition, o.operation"
+                f" FROM sync.operations o LEFT JOIN ({standings.all_records(connection)}) s USING (entity, bms_id)"
+            ).fetchall()
+        assert rows or not self.world.accounts
+        for entity, bms_id, standing, disposition, operation in rows:
+            expected = STANDS[operation] if disposition == "matched" else disposition
+            assert standing == expected, (entity, bms_id, standing, expected)
+
+    @invariant()
+    def every_record_has_one_standing(self) -> None:
+        """At every moment, also between a decision and the next plan."""
+        with self.world.warehouse.open() as connection:
+            counted = standings.counts(connection)
+        for entity, by_standing in counted.items():
+            ((read,),) = self.world.query(f"SELECT count(*) FROM bms.{entity} WHERE missing_since IS NULL")
+            assert sum(by_standing.values()) - by_standing[Standing.GONE] == read
 
     @invariant()
     def nothing_is_there_twice(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bms_pipeline import sync
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import (
@@ -135,22 +136,33 @@ def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int
 # Restricted to some clients, or some entities
 
 
-def test_only_the_chosen_clients_and_what_is_in_them_are_in_scope(
+def planned(world: World, scope: Scope) -> dict[str, dict[int, tuple[str, str]]]:
+    """What a plan of ``scope`` says: entity → BMS id → disposition and reason."""
+    sync.make_plan(world.warehouse, ENTITIES, scope)
+    found: dict[str, dict[int, tuple[str, str]]] = {each.name: {} for each in ENTITIES}
+    for entity, bms_id, *rest in world.query("SELECT entity, bms_id, disposition, reason FROM sync.operations"):
+        found[entity][bms_id] = (rest[0], rest[1])
+    return found
+
+
+def test_a_plan_covers_only_the_chosen_clients_and_what_is_in_them(
     world: World, decided: dict[str, dict[int, Decided]]
 ) -> None:
     inside = {"clients": {MATCHED}, "contacts": {MATCHED, 11}, "locations": {1, 2, 3}, "assets": {1, 2}}
-    world.decide(Scope(clients=(MATCHED,)))
+    whole = planned(world, Scope())
+    some = planned(world, Scope(clients=(MATCHED,)))
     for entity, bms_ids in inside.items():
-        for bms_id, found in world.decisions(entity).items():
-            expected = decided[entity][bms_id] if bms_id in bms_ids else ("out of scope", "not_selected", None)
+        for bms_id, found in some[entity].items():
+            expected = whole[entity][bms_id] if bms_id in bms_ids else ("out of scope", "not_selected")
             assert found == expected, (entity, bms_id)
-    assert world.decisions("users") == decided["users"], "users are in no client"
+    assert some["users"] == whole["users"], "users are in no client"
+    assert {name: world.decisions(name) for name in decided} == decided, "every record is reconciled all the same"
 
 
 def test_no_client_chosen_is_not_all_of_them(world: World) -> None:
-    world.decide(Scope(clients=()))
-    assert {each.reason for each in world.decisions("clients").values()} == {"not_selected"}
-    assert {each.reason for each in world.decisions("assets").values()} == {"not_selected"}
+    found = planned(world, Scope(clients=()))
+    assert set(found["clients"].values()) == {("out of scope", "not_selected")}
+    assert set(found["assets"].values()) == {("out of scope", "not_selected")}
 
 
 def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -162,10 +174,11 @@ def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factor
             clients=[in_passportal("C1", "Twin"), in_passportal("C3", "A"), in_passportal("C4", "B")],
             assets=[in_passportal("A1", "Old", "C3", serial_number="SN-0001")],
         )
-        for scope in (None, Scope(clients=(1, 3))):
-            world.reconcile(scope)
-            assert world.decisions("clients")[1] == ("ambiguous", "several_in_bms", None)
-            assert world.decisions("assets")[1] == ("to create", "not_in_passportal", None)
+        world.reconcile()
+        for scope in (Scope(), Scope(clients=(1, 3))):
+            found = planned(world, scope)
+            assert found["clients"][1] == ("ambiguous", "several_in_bms")
+            assert found["assets"][1] == ("to create", "not_in_passportal")
 
 
 @pytest.mark.parametrize("entity", [each.name for each in ENTITIES])

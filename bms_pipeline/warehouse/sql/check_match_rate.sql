@@ -3,6 +3,9 @@ WITH rate AS (
     SELECT entity, plan_id, counted_at, read - excluded - out_of_scope AS in_scope,
            (created + adopted + updated + unchanged) / nullif(read - excluded - out_of_scope, 0) AS linked
     FROM sync.results
+    JOIN sync.plans USING (plan_id)
+    -- An undo, or a plan for some clients, says nothing about all records.
+    WHERE undoes IS NULL AND (scope ->> '$.clients') IS NULL
 ),
 newest AS (SELECT * FROM rate QUALIFY row_number() OVER (PARTITION BY entity ORDER BY plan_id DESC) = 1)
 SELECT newest.entity, newest.in_scope, round(newest.linked, 3) AS linked, round(avg(rate.linked), 3) AS linked_before

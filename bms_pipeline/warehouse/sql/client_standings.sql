@@ -1,8 +1,8 @@
--- How many records of each client are in sync, excluded, waiting, blocked or failing, by the current plan?
-SELECT o.account_id AS bms_id, any_value(c.name) AS name, {counted}
-FROM sync.outcomes o
-LEFT JOIN bms.clients c ON c.bms_id = o.account_id
-WHERE o.account_id IS NOT NULL
-GROUP BY o.account_id
-HAVING count(*) FILTER (o.outcome <> 'out_of_scope') > 0
-ORDER BY failing DESC, waiting DESC, blocked DESC, o.account_id
+-- How many records inside each client have which standing, those clients first where something is refused or waits?
+SELECT s.account_id AS bms_id, any_value(c.name) AS name, {counted}
+FROM ({standings}) s
+LEFT JOIN bms.clients c ON c.bms_id = s.account_id
+WHERE s.account_id IS NOT NULL
+GROUP BY s.account_id
+HAVING count(*) FILTER (s.standing <> 'out of scope') > 0
+ORDER BY {first}, s.account_id

@@ -13,13 +13,21 @@ WITH released AS (
            AND NOT EXISTS (FROM sync.reconciled_{entity} o WHERE o.passportal_id = t.passportal_id)
          GROUP BY ALL
      ),
+     -- What the plan does not cover is as if it were out of scope, however it was reconciled.
+     chosen AS (
+         SELECT * FROM sync.reconciled_{entity} WHERE NOT {left_out}
+         UNION ALL BY NAME
+         SELECT bms_id, account_id, client_id, 'out of scope' AS disposition, 'not_selected' AS reason, false AS is_new_match,
+                false AS by_person
+         FROM sync.reconciled_{entity} WHERE {left_out}
+     ),
      -- What both sides held when they last met: in the record's match, or in a document that it left and comes back to.
      base AS (
          SELECT NULL AS passportal_id, * FROM sync.loaded_{entity} UNION ALL BY NAME FROM sync.left_{entity}
      ),
      met AS (
          SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, {both_sides}, {written}, {differing}
-         FROM sync.reconciled_{entity} r
+         FROM chosen r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
          LEFT JOIN base l

@@ -20,7 +20,6 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
        c.passportal_id AS client_id,
        m.linked_to, m.linked_in, coalesce(m.link_is_gone, false) AS link_is_gone, m.link_is_new, m.linked_by,
        CASE
-           WHEN {not_selected} THEN 'not_selected'
            WHEN {sync_off} THEN 'sync_is_off'
            WHEN {inactive} THEN 'inactive'
            WHEN {wrong_type} THEN 'account_type'

@@ -1,0 +1,201 @@
+"""Every Dagster asset by itself, on every kind of home: it works, or it says at once what to materialize first."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import dagster as dg
+import pytest
+import yaml
+
+from bms_pipeline import errors, sync
+from bms_pipeline.defs import links
+from bms_pipeline.defs.failures import WORDS, told_to_the_operator
+from bms_pipeline.errors import PipelineError, PlanWaits, StageMissing
+from bms_pipeline_tests.defs.test_runs import (  # the fixtures, too
+    ENTITIES,
+    QUIET,
+    Pipeline,
+    Run,
+    copied,
+    definitions,
+    environment,
+    finished,
+    fresh,
+    sandbox,
+    waiting,
+)
+from bms_pipeline_tests.running import quick_and_soak
+
+__all__ = ["definitions", "environment", "finished", "fresh", "sandbox", "waiting"]
+
+READS = [f"{side}_{each}" for side in ("bms", "passportal") for each in ENTITIES]
+RECONCILED = [f"reconciled_{each}" for each in ENTITIES]
+LOADS = [*(f"loaded_{each}" for each in ENTITIES), "sync_result", "loaded_by_client"]
+"""What these do by themselves depends on the plan; ``test_runs`` has it."""
+
+FIRST: dict[str, list[str]] = {
+    "bms_asset_details": ["bms_assets", "passportal_assets"],
+    "sync_inputs": READS,
+    "reconciled_clients": ["bms_clients", "passportal_clients"],
+    "reconciled_users": ["bms_users", "passportal_users"],
+    "sync_plan": READS,
+    **{f"reconciled_{each}": [f"bms_{each}", f"passportal_{each}"] for each in ("locations", "contacts", "assets")},
+}
+"""Dagster asset → what it names that has to come first, in a home where nothing ever ran."""
+
+
+@pytest.fixture
+def home(
+    request: pytest.FixtureRequest,
+    fresh: Pipeline,
+    waiting: tuple[Pipeline, Run],
+    finished: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Pipeline:
+    """A copy of the home that the parameter names."""
+    kinds = {"empty": fresh, "planned": waiting[0], "loaded": finished}
+    return copied(kinds[request.param], tmp_path / "home", monkeypatch)
+
+
+def alone(pipeline: Pipeline, *keys: str) -> Run:
+    """Materialize these Dagster assets and nothing else, without their checks, as their page does."""
+    job = pipeline.definitions.resolve_implicit_global_asset_job_def()
+    with pipeline.kept_open():
+        return Run(
+            job.get_subset(asset_selection={dg.AssetKey(each) for each in keys}).execute_in_process(
+                QUIET, instance=pipeline.instance, raise_on_error=False
+            )
+        )
+
+
+@pytest.mark.parametrize("home", quick_and_soak(["empty"], ["planned", "loaded"]), indirect=True)
+def test_every_list_of_either_side_can_be_read_alone_and_again(home: Pipeline) -> None:
+    for key in READS:
+        assert key in alone(home, key).metadata, key
+    assert set(READS) <= set(alone(home, *READS).metadata)
+
+
+@pytest.mark.parametrize("home", ["empty"], indirect=True)
+def test_a_list_that_holds_two_entities_brings_both_up_to_date(home: Pipeline) -> None:
+    run = alone(home, "bms_locations")
+    assert set(run.metadata) == {"bms_locations", "bms_clients"}, "one sweep lands both, and says so"
+    assert home.query("SELECT count(*) > 0 FROM bms.clients") == [(True,)]
+
+
+@pytest.mark.parametrize("key", FIRST)
+@pytest.mark.parametrize("home", ["empty"], indirect=True)
+def test_on_an_empty_home_a_stage_names_what_comes_first(home: Pipeline, key: str) -> None:
+    run = alone(home, key)
+    assert not run.result.success
+    assert run.metadata == {}
+    (told,) = run.failures.values()
+    assert all(f"`{each}`" in told for each in FIRST[key]), told
+    assert "Materialize " in told
+    assert "`initial_sync`" in told
+    assert "bms-pipeline" not in told
+    assert home.query("SELECT count(*) FROM sync.plans") == [(0,)], "no empty plan is left behind"
+
+
+@pytest.mark.parametrize("home", quick_and_soak(["loaded"], ["planned"]), indirect=True)
+def test_on_a_home_that_was_read_every_stage_runs_alone_and_again(home: Pipeline) -> None:
+    for key in ("sync_inputs", *RECONCILED, "sync_plan", "sync_plan", "bms_asset_details"):
+        run = alone(home, key)
+        assert run.result.success, (key, run.failures)
+        assert set(run.metadata) == {key}
+
+
+@pytest.mark.parametrize("home", ["empty"], indirect=True)
+def test_what_was_read_and_not_reconciled_is_not_planned(home: Pipeline) -> None:
+    alone(home, *READS)
+    (told,) = alone(home, "sync_plan").failures.values()
+    assert "Materialize `reconciled_" in told
+    (told,) = alone(home, "reconciled_contacts").failures.values()
+    assert "Materialize `reconciled_clients` first" in told
+    for key in ("reconciled_clients", "reconciled_contacts"):
+        assert alone(home, key).result.success
+
+
+@pytest.mark.parametrize("key", LOADS)
+@pytest.mark.parametrize("home", ["empty"], indirect=True)
+def test_on_an_empty_home_a_load_says_that_there_is_no_plan(home: Pipeline, key: str) -> None:
+    if key == "loaded_by_client":
+        pytest.skip("a run without partitions is refused in its own way")
+    (told,) = alone(home, key).failures.values()
+    assert "There is no plan yet" in told
+    assert "`initial_sync`" in told
+
+
+@pytest.mark.parametrize("job", ["plan", "finish", "asset_details"])
+@pytest.mark.parametrize("home", ["empty"], indirect=True)
+def test_on_an_empty_home_a_job_says_which_one_comes_first(home: Pipeline, job: str) -> None:
+    run = home.run(job) if job == "finish" else alone(home, *_selected(home, job))
+    assert not run.result.success
+    assert all("`initial_sync`" in told for told in run.failures.values())
+    assert "loaded_clients" not in run.metadata
+
+
+def _selected(pipeline: Pipeline, job: str) -> list[str]:
+    layer = pipeline.definitions.resolve_job_def(job).asset_layer
+    return [each.to_user_string() for each in layer.executable_asset_keys]
+
+
+@pytest.mark.parametrize("home", ["planned"], indirect=True)
+def test_the_plan_links_to_a_launchpad_that_names_it(home: Pipeline) -> None:
+    plan = alone(home, "sync_plan").metadata["sync_plan"]
+    assert links.finish_link(plan["plan hash"]) in plan["next"]
+    address = urlsplit(links.finish_launchpad(plan["plan hash"]))
+    assert address.path == "/locations/bms_pipeline/jobs/finish/playground/setup"
+    config = yaml.safe_load(parse_qs(address.query)["config"][0])
+    assert config["resources"]["approval"]["config"]["plan_hash"] == plan["plan hash"][:12]
+    problems = dg.validate_run_config(home.definitions.resolve_job_def("finish"), config)
+    assert problems["resources"]["approval"], "Dagster takes it as it is"
+
+
+def test_a_hash_of_nothing_but_digits_stays_a_text() -> None:
+    config = yaml.safe_load(parse_qs(urlsplit(links.finish_launchpad("123456789012")).query)["config"][0])
+    assert config["resources"]["approval"]["config"]["plan_hash"] == "123456789012"
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_whoever_reads_a_failure_in_dagster_reads_of_jobs(kind: type[PipelineError]) -> None:
+    error = kind("It happened.", "Run `bms-pipeline preview`.")
+    with pytest.raises(dg.Failure) as failure, told_to_the_operator(lambda: "0123456789abcdef"):
+        raise error
+    told, shown = str(failure.value.description), failure.value.metadata["next step"].value
+    assert told.startswith("It happened.\n→ ")
+    assert "bms-pipeline" not in told + str(shown)
+    assert "{" not in told + str(shown)
+    if kind is PlanWaits:
+        assert "`finish` with `plan_hash: 0123456789ab`" in told
+        assert links.finish_launchpad("0123456789abcdef") in str(shown)
+
+
+def test_no_failure_names_a_command_but_those_that_have_words_of_their_own() -> None:
+    """A new error whose next step is a command, raised where Dagster can meet it, needs words in ``failures``."""
+    assert {each.__name__ for each in _raised_with_a_command()} <= {
+        *(each.__name__ for each in WORDS),
+        StageMissing.__name__,
+        *WITHOUT_A_JOB,
+    }
+
+
+WITHOUT_A_JOB = {"NoticeError", "SettingsError", "DecisionError", "DecisionRefused", "PlanError"}
+"""Raised with a command that no job stands for, or one that a job's own description names."""
+
+
+def _raised_with_a_command() -> Iterator[type[PipelineError]]:
+    package = Path(sync.__file__).parent
+    shells = {package / each for each in ("cli.py", "review_cli.py", "terminal.py", "reports.py", "notices.py")}
+    for file in package.rglob("*.py"):
+        if file in shells or {"defs", "console", "sandbox"} & set(file.relative_to(package).parts):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+                texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+                if any("`bms-pipeline" in str(each) for each in texts):
+                    yield getattr(errors, node.exc.func.id)
