@@ -142,7 +142,8 @@ def _check_loaded(entity: Entity, finished: sync.Finished) -> None:
         short = finished.plan.hash[:12]
         raise dg.Failure(
             f"{finished.left[entity.name]:,} {entity.name} wait for their clients, which plan {short} has not loaded."
-            f"\n→ Materialize `{loaded_key('clients')}` first, then this again; or launch the job `finish` with `plan_hash: {short}`.",
+            f"\n→ Materialize `{loaded_key('clients')}` first, then this again."
+            f" Or launch the job `finish` with `plan_hash: {short}`.",
             allow_retries=False,
         )
 
@@ -192,7 +193,8 @@ def sync_result(
             raise still_unknown(finished)
         if left:
             raise dg.Failure(
-                f"{_state(at_hand, left)}\n→ Launch the job `finish` with `plan_hash: {at_hand.plan.hash[:12]}`: it loads what is left.",
+                f"{_state(at_hand, left)}"
+                f"\n→ Launch the job `finish` with `plan_hash: {at_hand.plan.hash[:12]}`: it loads what is left.",
                 allow_retries=False,
             )
         yield dg.MaterializeResult(metadata=_closed(home, at_hand, finished.results, left))

@@ -38,6 +38,9 @@ class Passing:
         self.calls.append((verb, entity.name, tuple(each.bms_id for each in writes)))
         return go()
 
+    def close(self) -> None:
+        """See ``Target.close``."""
+
     def last_write_at(self) -> datetime | None:
         """See ``Target.last_write_at``."""
         return None
