@@ -82,6 +82,14 @@ class Settings(BaseSettings):
 
     bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
 
+    bms_pipeline_trusted_proxy: bool = Field(
+        False,
+        description="A proxy with its own log-in stands in front of Dagster's pages, and nothing else reaches them",
+    )
+    bms_pipeline_hosts: str = Field(
+        "", description="With that proxy: the host names under which it is reached, separated by commas"
+    )
+
     dagster_url: str = Field("", description="Where Dagster's UI is, for the review console's links")
 
     bms_pipeline_wait_seconds: float = Field(

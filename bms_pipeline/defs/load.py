@@ -13,6 +13,7 @@ from bms_pipeline.defs.resources import Approval, Home, Pipeline
 from bms_pipeline.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.load import apply
 from bms_pipeline.load.hand_over import HandedOver
+from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan
 from bms_pipeline.warehouse import schema
 
@@ -131,11 +132,21 @@ def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
 def _plan_at_hand(home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:
     """The plan of this run, approved if a person named its hash. Raises ``PlanError`` when it must not be loaded."""
     if approval.plan_hash:
-        sync.approve(home.settings, home.warehouse, home.target, approval.plan_hash, approval.by)
+        _approve(home, pipeline, approval)
     waits = sync.waits_for_person(home.warehouse)
     plan = sync.current_plan(home.warehouse) if waits else apply.check_approved(home.warehouse)
     pipeline.keep_to(plan)
     return PlanAtHand(plan, waits)
+
+
+def _approve(home: Home, pipeline: Pipeline, approval: Approval) -> None:
+    """Take the launch as an approval of the plan that it names, unless that plan is approved already."""
+    plan = sync.current_plan(home.warehouse)
+    if plan.approved and plans.is_named(plan, approval.plan_hash):
+        return
+    instead = f"Or approve the plan first: `bms-pipeline approve {approval.plan_hash}`, then launch this again."
+    with pipeline.vouched(home, approval.by, instead) as by:
+        sync.approve(home.settings, home.warehouse, home.target, approval.plan_hash, by)
 
 
 def _not_loaded(context: dg.AssetExecutionContext, entity: Entity, at_hand: PlanAtHand) -> Metadata:
