@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from bms_pipeline.guard.door import Door, Visitor
 from bms_pipeline.guard.gate import VISITOR, Gate
 from bms_pipeline.guard.serving import serve
 from bms_pipeline.guard.store import Store
-from bms_pipeline.lifeline import following, stopped_by_signals
+from bms_pipeline.lifeline import Stopped, following, stopped_by_signals
 from bms_pipeline.settings import read_settings
 
 NAME = "dagster"
@@ -49,12 +49,12 @@ class Vouching:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def __call__(self, resolve: Callable[..., Any], root: object, info: Any, **arguments: Any) -> Any:  # noqa: ANN401  # graphene's
+    def resolve(self, go_on: Callable[..., Any], root: object, info: Any, **arguments: Any) -> Any:  # noqa: ANN401  # graphene's
         """Resolve one field."""
         if info.parent_type is info.schema.mutation_type:
             _remove_vouchers(arguments)
             self._vouch(info, arguments)
-        return resolve(root, info, **arguments)
+        return go_on(root, info, **arguments)
 
     def _vouch(self, info: Any, arguments: Mapping[str, Any]) -> None:  # noqa: ANN401  # graphene's
         visitor: Visitor = info.context.source.scope[VISITOR]
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--workspace", action="append", required=True)
     options = parser.parse_args()
     os.umask(0o077)
-    with following(), stopped_by_signals(), socket.socket(fileno=options.socket) as listener:
+    with following(), suppress(Stopped), stopped_by_signals(), socket.socket(fileno=options.socket) as listener:
         configure_loggers(log_level="INFO")
         logging.getLogger("dagster-webserver").setLevel(logging.INFO)
         _serve(listener, [str(Path(workspace).absolute()) for workspace in options.workspace])

@@ -39,6 +39,7 @@ class Store:
     """The folder ``guard`` of one home folder. Nothing is cached: a key that was replaced counts at once."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self._folder = home / "guard"
 
     def sign(self, purpose: str, text: str) -> str:

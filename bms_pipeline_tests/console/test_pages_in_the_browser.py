@@ -60,7 +60,7 @@ def console(world: World) -> Iterator[Console]:
 def entered(context: BrowserContext, console: Console) -> Page:
     """A page of somebody who said who they are."""
     page = context.new_page()
-    page.goto(console.address)
+    page.goto(console.new_address())
     robin = Mouse(page)
     robin.type("Your name", "Robin")
     robin.press("Go on")
