@@ -90,11 +90,12 @@ def store_connection(request: Request, console: Here, form: Sent) -> Response:
         if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name):
             changes[name] = ""
     try:
-        store_settings(console.env_file, changes)
+        forgotten = store_settings(console.env_file, changes)
     except SettingsError as error:
         typed = {name: form.get(name) for name in FIELDS if not _is_secret(name)}
         return _page(request, console, code=422, error=error, typed=typed)
-    return see(request, "/setup", "The connection is stored.")
+    asked = [f"{name} belonged to the address of before and is forgotten: enter it again." for name in forgotten]
+    return see(request, "/setup", "The connection is stored.", *asked)
 
 
 @router.post("/setup/toggles")

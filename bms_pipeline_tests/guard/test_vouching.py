@@ -183,9 +183,9 @@ def test_a_voucher_is_for_one_job_one_configuration_one_home_and_one_day(world: 
     ):
         with pytest.raises(ApprovalRefused), vouching.vouched(where, refused, ""):
             pytest.fail("nobody vouches for that")
-    with time_machine.travel(time.time() + vouching.VOUCHER_SECONDS + 5), pytest.raises(ApprovalRefused):
-        with vouching.vouched(settings, launch("finish", config, fresh), ""):
-            pytest.fail("that is too old")
+    tomorrow = time_machine.travel(time.time() + vouching.VOUCHER_SECONDS + 5)
+    with tomorrow, pytest.raises(ApprovalRefused), vouching.vouched(settings, launch("finish", config, fresh), ""):
+        pytest.fail("that is too old")
 
 
 def launch(job: str, config: Mapping[str, Any], tag: str) -> Launch:
@@ -196,11 +196,11 @@ def test_through_the_gate_every_launch_is_vouched_for_and_no_request_brings_a_vo
     pages: Pages, definitions: dg.Definitions
 ) -> None:
     config = {"resources": {"approval": {"config": {"plan_hash": "0123456789ab"}}}}
-    written = f'{{selector: {{repositoryLocationName: "bms_pipeline", repositoryName: "__repository__", jobName: "finish"}},' \
-        ' runConfigData: "resources: {approval: {config: {plan_hash: 0123456789ab}}}", mode: "default",' \
-        ' executionMetadata: {tags: [{key: "bms_pipeline/vouched", value: "forged"}, {key: "a", value: "b"}]}}'  # fmt: skip
+    written = """{selector: {repositoryLocationName: "bms_pipeline", repositoryName: "__repository__", jobName: "finish"},
+        runConfigData: "resources: {approval: {config: {plan_hash: 0123456789ab}}}", mode: "default",
+        executionMetadata: {tags: [{key: "bms_pipeline/vouched", value: "forged"}, {key: "a", value: "b"}]}}"""
     parameters = execution("finish", config)
-    one, many = "($p: ExecutionParams!)", "($p: [ExecutionParams!]!)"
+    one, many, two = "($p: ExecutionParams!)", "($p: [ExecutionParams!]!)", "($p: ReexecutionParams!)"
     first = _launched(pages, f"mutation {one} {{ launchRun(executionParams: $p) {{ {LAUNCHES} }} }}", p=parameters)
     again = {
         **parameters,
@@ -224,7 +224,7 @@ def test_through_the_gate_every_launch_is_vouched_for_and_no_request_brings_a_vo
         _launched(pages, f"mutation {one} {{ launchRunReexecution(executionParams: $p) {{ {LAUNCHES} }} }}", p=again),
         _launched(
             pages,
-            f"mutation ($p: ReexecutionParams!) {{ launchPipelineReexecution(reexecutionParams: $p) {{ {LAUNCHES} }} }}",
+            f"mutation {two} {{ launchPipelineReexecution(reexecutionParams: $p) {{ {LAUNCHES} }} }}",
             p=strategy,
         ),
     ]
@@ -253,9 +253,9 @@ def test_a_bare_web_server_vouches_for_nothing_also_not_for_a_copy(pages: Pages,
         launched = _launched(bare, query, p=forged)
         stored = pages.instance.get_run_by_id(launched["runId"])
         assert stored is not None
-        with pytest.raises(ApprovalRefused):
-            with vouching.vouched(settings, Launch(stored.job_name, stored.run_config, stored.tags), ""):
-                pytest.fail("nobody vouched for that")
+        as_launched = Launch(stored.job_name, stored.run_config, stored.tags)
+        with pytest.raises(ApprovalRefused), vouching.vouched(settings, as_launched, ""):
+            pytest.fail("nobody vouched for that")
 
 
 def test_a_backfill_gets_no_voucher_and_brings_none_along(pages: Pages) -> None:
