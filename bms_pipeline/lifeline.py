@@ -94,10 +94,11 @@ def following() -> Iterator[None]:
     descriptor = int(pipe.partition(":")[0])
     os.set_inheritable(descriptor, False)
     threading.Thread(target=_follow, args=[descriptor], name="follow the parent", daemon=True).start()
-    try:
-        yield
-    finally:
-        _end_session()
+    with stopped_by_signals():
+        try:
+            yield
+        finally:
+            _end_session()
 
 
 @contextlib.contextmanager

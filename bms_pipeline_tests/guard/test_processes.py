@@ -130,14 +130,12 @@ def test_sigterm_to_the_console_ends_the_run_that_it_started(started: Callable[.
     (port,) = free_ports(1)
     console = started("console", "--port", str(port))
     until(lambda: answers(port), "the console answers")
-    held = console.home / "held"
     # A service that takes the call and never answers: the run waits for it.
     with listen(0) as silent, requests.Session() as browser:
-        browser.headers |= {"Connection": "close", "Origin": f"http://127.0.0.1:{port}"}
-        (held.parent.parent / ".env").write_text(
-            f"BMS_URL=http://127.0.0.1:{silent.getsockname()[1]}\nBMS_TENANT=x\nBMS_USERNAME=x\n"
-        )
-        (held.parent.parent / ".env").chmod(0o600)
+        browser.headers.update({"Connection": "close", "Origin": f"http://127.0.0.1:{port}"})
+        settings = console.home.parent / ".env"
+        settings.write_text(f"BMS_URL=http://127.0.0.1:{silent.getsockname()[1]}\nBMS_TENANT=x\nBMS_USERNAME=x\n")
+        settings.chmod(0o600)
         browser.get(f"http://127.0.0.1:{port}/enter?code={Store(console.home).new_code()}", timeout=30)
         _send(browser, port, "/name", "/name", name="Alex")
         _send(browser, port, "/setup", "/setup/read")

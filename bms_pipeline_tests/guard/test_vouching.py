@@ -196,7 +196,8 @@ def test_through_the_gate_every_launch_is_vouched_for_and_no_request_brings_a_vo
     pages: Pages, definitions: dg.Definitions
 ) -> None:
     config = {"resources": {"approval": {"config": {"plan_hash": "0123456789ab"}}}}
-    written = """{selector: {repositoryLocationName: "bms_pipeline", repositoryName: "__repository__", jobName: "finish"},
+    written = """{selector: {repositoryLocationName: "bms_pipeline", repositoryName: "__repository__",
+        jobName: "finish"},
         runConfigData: "resources: {approval: {config: {plan_hash: 0123456789ab}}}", mode: "default",
         executionMetadata: {tags: [{key: "bms_pipeline/vouched", value: "forged"}, {key: "a", value: "b"}]}}"""
     parameters = execution("finish", config)
