@@ -68,7 +68,7 @@ class Gate:
         if connection.scope["type"] == "websocket":
             return
         is_post = connection.scope["method"] == "POST"
-        if connection.scope["query_string"] and (is_post or connection.scope["path"].rstrip("/") in self._calls):
+        if not is_post and connection.scope["query_string"] and connection.scope["path"].rstrip("/") in self._calls:
             raise Refused(405, "A question in the address is not answered here.", "Send it as JSON, by POST.")
         if not is_post:
             return

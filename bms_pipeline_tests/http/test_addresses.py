@@ -55,7 +55,7 @@ def test_a_user_name_in_an_address_is_refused_everywhere(setting: str) -> None:
 def test_a_host_that_looks_like_another_is_shown_as_the_network_knows_it(setting: str) -> None:
     with pytest.raises(SettingsError, match=r"xn--bs-8lc\.kaseya\.com") as refused:
         USERS[setting](f"https://{LOOK_ALIKE}")
-    assert str(refused.value).isascii()
+    assert LOOK_ALIKE not in str(refused.value)
     USERS[setting]("https://xn--bs-8lc.kaseya.com")
 
 
