@@ -188,7 +188,7 @@ def _console(settings: Settings) -> Iterator[tuple[Person, psutil.Process]]:
             if process.stdout is None:
                 raise AssertionError("its output is a pipe")
             address = process.stdout.readline().split()[-1]
-            code = Store(settings.bms_pipeline_home).new_code()
+            code = Store(settings.guard_folder).new_code()
             with requests.Session() as session:
                 person = Person(address, session)
                 session.get(f"{address}{ENTER}?code={code}", timeout=60)

@@ -353,7 +353,7 @@ def dev(
         urls = {
             name: f"http://127.0.0.1:{of.getsockname()[1]}" for name, of in (("dagster", pages), ("console", console))
         }
-        store = Store(settings.bms_pipeline_home)
+        store = Store(settings.guard_folder)
         for name, url in urls.items():
             stack.enter_context(store.serving(name, url))
         children: dict[str, Child] = {}
@@ -369,7 +369,7 @@ def dev(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        _offer_codes(lambda: _say_addresses(store, urls))
+        _offer_codes(lambda: _say_addresses(store, {url: name for name, url in urls.items()}))
         out.print("Stop with Ctrl-C.", highlight=False)
         while all(child.process.poll() is None for child in children.values()):
             time.sleep(0.3)
@@ -404,8 +404,8 @@ def dagster_ui(
     with listen(port, host) as pages:
         child = _pages(pages, [str(file) for file in workspace or [WORKSPACE]], environment)
         try:
-            urls = {"dagster": f"http://{host}:{pages.getsockname()[1]}"}
-            _offer_codes(lambda: _say_addresses(Store(settings.bms_pipeline_home), urls))
+            urls = {f"http://{host}:{pages.getsockname()[1]}": "dagster"}
+            _offer_codes(lambda: _say_addresses(Store(settings.guard_folder), urls))
             code = child.process.wait()
         finally:
             child.end()
@@ -430,7 +430,7 @@ def console(
     def started(console: Console) -> None:
         store = console.guard.door.store
         if socket_fd is None:
-            _offer_codes(lambda: _say_addresses(store, {"console": console.origin}))
+            _offer_codes(lambda: _say_addresses(store, {console.origin: "console"}))
         if show:  # by a file: an address on a command line is read by everybody
             webbrowser.open(store.redirecting_file(console.new_address()).absolute().as_uri())
 
@@ -446,11 +446,11 @@ def sign_in(
 
     A code opens one browser, once, within ten minutes; that browser is signed in to the console and Dagster for a day.
     """
-    store = Store(read_settings().bms_pipeline_home)
+    store = Store(read_settings().guard_folder)
     if end_all:
         store.end_all_sessions()
         err.print("Every browser is signed out.")
-    served = {pages.name: pages.address for pages in store.served()}
+    served = {pages.address: pages.name for pages in store.served()}
     if not served:
         raise PipelineError("Nothing serves pages on this home folder.", "Start `bms-pipeline dev` or `console` first.")
     _say_addresses(store, served, anywhere=True)
@@ -488,8 +488,11 @@ def _dagster_home(settings: Settings) -> Path:
 
 
 def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = False) -> None:
-    """Print where the pages are; with a code only on a terminal (or ``anywhere``), since other output becomes a log."""
-    for name, address in served.items():
+    """Print where the pages are (address → name).
+
+    With a code only on a terminal, or ``anywhere``: other output becomes a log.
+    """
+    for address, name in served.items():
         if anywhere or sys.stdout.isatty():
             print(f"{name:8} {address}{ENTER}?code={store.new_code()}", flush=True)
         else:

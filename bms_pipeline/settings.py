@@ -91,6 +91,9 @@ class Settings(BaseSettings):
 
     bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
 
+    bms_pipeline_guard: Path | None = Field(
+        None, description="Where log-ins and vouchers are kept; tenants that share Dagster's pages name the same folder"
+    )
     bms_pipeline_trusted_proxy: bool = Field(
         False,
         description="A proxy with its own log-in stands in front of Dagster's pages, and nothing else reaches them",
@@ -104,6 +107,11 @@ class Settings(BaseSettings):
     bms_pipeline_wait_seconds: float = Field(
         60, ge=0, description="How long a database held by another run is waited for"
     )
+
+    @property
+    def guard_folder(self) -> Path:
+        """Where the guard keeps its key: whoever can read it can sign in and approve."""
+        return self.bms_pipeline_guard or self.bms_pipeline_home / "guard"
 
     @property
     def warehouse_file(self) -> Path:

@@ -118,7 +118,7 @@ def _console(home: Path) -> Iterator[str]:
         try:
             if process.stdout is None:
                 raise AssertionError("its output is a pipe")
-            yield f"{process.stdout.readline().split()[-1]}{ENTER}?code={Store(home).new_code()}"
+            yield f"{process.stdout.readline().split()[-1]}{ENTER}?code={Store(home / 'guard').new_code()}"
         finally:
             process.terminate()
 

@@ -70,7 +70,7 @@ class Door:
         """The door of these settings; ``behind_proxy``: these pages may rely on the operator's own log-in."""
         hosts = [host.strip().lower() for host in settings.bms_pipeline_hosts.split(",") if host.strip()]
         proxy = behind_proxy and settings.bms_pipeline_trusted_proxy
-        return cls(Store(settings.bms_pipeline_home), port, hosts=hosts, proxy=proxy)
+        return cls(Store(settings.guard_folder), port, hosts=hosts, proxy=proxy)
 
     def check(self, connection: HTTPConnection) -> Visitor:
         """Who comes in with ``connection``. Raises ``Refused``."""

@@ -1,4 +1,4 @@
-"""What the guard keeps in the home folder: its key, one-time codes, used vouchers, and where pages are served.
+"""What the guard keeps in its folder: its key, one-time codes, used vouchers, and where pages are served.
 
 All of it is files that only their owner may read, so that any process of the same person shares them: the console,
 Dagster's pages, a run, and the command that prints a new code. A code is used up by removing its file, which one
@@ -36,11 +36,10 @@ class Served:
 
 
 class Store:
-    """The folder ``guard`` of one home folder. Nothing is cached: a key that was replaced counts at once."""
+    """``folder``, which only its owner may read. Nothing is cached: a key that was replaced counts at once."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._folder = home / "guard"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def sign(self, purpose: str, text: str) -> str:
         """Sign ``text`` for one purpose; nothing else that is signed here can pass for it."""
@@ -86,7 +85,7 @@ class Store:
     @contextlib.contextmanager
     def serving(self, name: str, address: str) -> Iterator[None]:
         """Let ``sign-in`` know that the pages ``name`` are at ``address``, for as long as they are."""
-        file = self._subfolder("served") / name
+        file = self._subfolder("served") / f"{name} {address.rpartition(':')[2]}"
         with made_whole(file) as unfinished:
             unfinished.write_text(address, encoding="utf-8")
         try:
@@ -97,7 +96,8 @@ class Store:
 
     def served(self) -> list[Served]:
         """The pages that are served, also those of a process that was killed."""
-        return [Served(file.name, _text(file)) for file in sorted(self._subfolder("served").iterdir())]
+        files = sorted(self._subfolder("served").glob("* *"))
+        return [Served(file.name.partition(" ")[0], _text(file)) for file in files]
 
     def redirecting_file(self, address: str) -> Path:
         """A file that leads a browser to ``address``: so the address is on no command line."""
@@ -110,11 +110,11 @@ class Store:
 
     def end_all_sessions(self) -> None:
         """Replace the key: every session, code and launch that waits ends."""
-        (self._folder / "key").unlink(missing_ok=True)
+        (self.folder / "key").unlink(missing_ok=True)
         _forget(self._subfolder("codes"), 0)
 
     def _key(self) -> bytes:
-        file = self._folder / "key"
+        file = self.folder / "key"
         for _ in range(10):
             try:
                 descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
@@ -141,9 +141,9 @@ class Store:
             unfinished.unlink()
 
     def _subfolder(self, name: str) -> Path:
-        folder = self._folder / name
+        folder = self.folder / name
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise PipelineError(

@@ -62,7 +62,7 @@ def vouched(settings: Settings, launch: Launch | None, instead: str) -> Iterator
     if settings.bms_pipeline_trusted_proxy:
         yield ""
         return
-    store = Store(settings.bms_pipeline_home)
+    store = Store(settings.guard_folder)
     voucher = _checked(store, launch, instead)
     with store.using_once(voucher.nonce):
         yield voucher.by

@@ -74,7 +74,7 @@ class Dagster:
         """GraphQL as the pages use it."""
         origin = f"http://127.0.0.1:{self.port}"
         if not self.cookies:
-            code = Store(self.home.settings.bms_pipeline_home).new_code()
+            code = Store(self.home.settings.guard_folder).new_code()
             self.cookies = dict(requests.get(f"{origin}{ENTER}?code={code}", timeout=30).cookies)
         answer = requests.post(
             f"{origin}/graphql",

@@ -104,7 +104,7 @@ def by_jobs(home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.Monkey
 
     def launch(job: str, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
         # As the gate in front of Dagster's pages launches it for somebody who signed in.
-        voucher = vouching.vouch(Store(home.settings.bms_pipeline_home), job, QUIET | config, "a person")
+        voucher = vouching.vouch(Store(home.settings.guard_folder), job, QUIET | config, "a person")
         result = definitions.resolve_job_def(job).execute_in_process(
             run_config=QUIET | config, instance=instance, tags={vouching.TAG: voucher}
         )

@@ -16,11 +16,16 @@ import psutil
 import pytest
 import requests
 
+from bms_pipeline import cli
+from bms_pipeline.guard import vouching
 from bms_pipeline.guard.serving import listen
 from bms_pipeline.guard.store import Store
+from bms_pipeline.guard.vouching import Launch
+from bms_pipeline.settings import Settings
 from bms_pipeline_tests.running import quick_and_soak
 
 ENDS = quick_and_soak([signal.SIGTERM, signal.SIGKILL], [signal.SIGHUP, signal.SIGINT])
+ROOT = Path(__file__).parents[2]
 CANARY = "canary-password-7c1f"
 
 
@@ -110,7 +115,7 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
     assert second.process.wait(60) == 1, "at once, before it starts anything"
     assert f"Port {ports[0]} of 127.0.0.1 cannot be listened on" in " ".join(second.log.read_text().split())
 
-    codes = [Store(dev.home).new_code()]
+    codes = [Store(dev.home / "guard").new_code()]
     key = (dev.home / "guard" / "key").read_bytes() if (dev.home / "guard" / "key").exists() else b"none yet"
     for process in processes:
         line = "\0".join(process.cmdline())
@@ -123,7 +128,7 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
     assert all(map(is_free, ports))
     assert "Traceback" not in dev.log.read_text()
     if end != signal.SIGKILL:
-        assert Store(dev.home).served() == []
+        assert Store(dev.home / "guard").served() == []
 
 
 def test_sigterm_to_the_console_ends_the_run_that_it_started(started: Callable[..., Started]) -> None:
@@ -136,7 +141,7 @@ def test_sigterm_to_the_console_ends_the_run_that_it_started(started: Callable[.
         settings = console.home.parent / ".env"
         settings.write_text(f"BMS_URL=http://127.0.0.1:{silent.getsockname()[1]}\nBMS_TENANT=x\nBMS_USERNAME=x\n")
         settings.chmod(0o600)
-        browser.get(f"http://127.0.0.1:{port}/enter?code={Store(console.home).new_code()}", timeout=30)
+        browser.get(f"http://127.0.0.1:{port}/enter?code={Store(console.home / 'guard').new_code()}", timeout=30)
         _send(browser, port, "/name", "/name", name="Alex")
         _send(browser, port, "/setup", "/setup/read")
         until(lambda: len(console.all()) == 2, "the run is at work")
@@ -226,3 +231,36 @@ def _is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_our_dagster_yaml_goes_where_there_is_none_and_an_exported_home_is_kept_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path / "home")  # type: ignore[call-arg]
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    home = cli._dagster_home(settings)
+    assert home == (tmp_path / "home" / "dagster").absolute()
+    assert (home / "dagster.yaml").read_bytes() == (ROOT / "dagster.yaml").read_bytes()
+    assert capsys.readouterr().err == ""
+
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    assert cli._dagster_home(settings) == home
+    assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n", "what a person wrote stays"
+    assert "differs from the shipped" in " ".join(capsys.readouterr().err.split())
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "exported"))
+    assert cli._dagster_home(settings) == tmp_path / "exported"
+
+
+def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> None:
+    both = {"bms_pipeline_guard": tmp_path / "guard"}
+    first, second = (
+        Settings(_env_file=None, bms_pipeline_home=tmp_path / name, **both)  # type: ignore[call-arg, arg-type]
+        for name in ("first", "second")
+    )
+    store = Store(first.guard_folder)
+    launch = Launch("finish", {}, {vouching.TAG: vouching.vouch(store, "finish", {}, "Alex")})
+    with vouching.vouched(second, launch, "") as by:
+        assert by == "Alex"
+    with store.serving("console", "http://127.0.0.1:1"), Store(second.guard_folder).serving("console", "http://x:2"):
+        assert len(store.served()) == 2

@@ -67,7 +67,7 @@ def deciding(job: str, **more: Any) -> dict[str, Any]:
 
 
 def voucher(world: World, job: str, config: Mapping[str, Any], by: str = "Alex") -> dict[str, str]:
-    store = Store(world.settings.bms_pipeline_home)
+    store = Store(world.settings.guard_folder)
     return {vouching.TAG: vouching.vouch(store, job, {**QUIET, **config}, by)}
 
 
@@ -164,7 +164,7 @@ def test_a_retry_goes_on_where_the_first_try_did_not_come_to_it(world: World, de
 
 
 def test_a_voucher_is_for_one_job_one_configuration_one_home_and_one_day(world: World, tmp_path: Path) -> None:
-    settings, store, config = world.settings, Store(world.settings.bms_pipeline_home), {"plan": "abc", "a": [1, {}]}
+    settings, store, config = world.settings, Store(world.settings.guard_folder), {"plan": "abc", "a": [1, {}]}
     tag = vouching.vouch(store, "finish", config, "Alex")
     with vouching.vouched(settings, launch("finish", {"a": [1, {}], "plan": "abc"}, tag), "") as by:
         assert by == "Alex"
@@ -229,7 +229,7 @@ def test_through_the_gate_every_launch_is_vouched_for_and_no_request_brings_a_vo
             p=strategy,
         ),
     ]
-    settings = Settings(_env_file=None, bms_pipeline_home=pages.store.home)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, bms_pipeline_guard=pages.store.folder)  # type: ignore[call-arg]
     seen = set()
     for launched in runs:
         tags = {tag["key"]: tag["value"] for tag in launched["tags"]}
@@ -245,7 +245,7 @@ def test_through_the_gate_every_launch_is_vouched_for_and_no_request_brings_a_vo
 def test_a_bare_web_server_vouches_for_nothing_also_not_for_a_copy(pages: Pages, bare: Pages) -> None:
     parameters = execution("finish", {"resources": {"approval": {"config": {"plan_hash": "0123456789ab"}}}})
     query = f"mutation ($p: ExecutionParams!) {{ launchRun(executionParams: $p) {{ {LAUNCHES} }} }}"
-    settings = Settings(_env_file=None, bms_pipeline_home=pages.store.home)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, bms_pipeline_guard=pages.store.folder)  # type: ignore[call-arg]
     vouched_for = _launched(pages, query, p=parameters)
     copied = [tag for tag in vouched_for["tags"] if tag["key"] == vouching.TAG]
     other = {"resources": {"approval": {"config": {"plan_hash": "ba9876543210"}}}}
