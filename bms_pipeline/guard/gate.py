@@ -91,6 +91,7 @@ def sign_in_page(error: Refused, *, used: bool = False, here: str = "") -> Respo
         )
     text = "".join(f"<p>{html.escape(part)}</p>" for part in parts if part)
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>'
+    head += '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
     page = f"{head}<main><h1>Sign in</h1>{text}{form}</main></html>\n"
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     return HTMLResponse(page, status_code=error.status, headers=headers)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bms_pipeline.bms.address import api_base_candidates
@@ -20,23 +20,23 @@ NOT_HERE = 0.5
 """Seconds: what is not refused at once is not there either."""
 
 
-def settings(**values: str) -> Settings:
+def made(**values: str) -> Settings:
     return Settings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]
 
 
 def webhook(address: str) -> None:
-    send(settings(notice_webhook_url=address), Notice("a", "b"), deadline_seconds=NOT_HERE)
+    send(made(notice_webhook_url=address), Notice("a", "b"), deadline_seconds=NOT_HERE)
 
 
 def mail(host: str) -> None:
-    values = settings(notice_email_to="a@b.example", notice_email_from="a@b.example", notice_smtp_host=host)
+    values = made(notice_email_to="a@b.example", notice_email_from="a@b.example", notice_smtp_host=host)
     send(values, Notice("a", "b"), deadline_seconds=NOT_HERE)
 
 
 USERS: dict[str, Callable[[str], object]] = {
     "BMS_URL": api_base_candidates,
     "BMS_API_URL": lambda address: api_base_candidates("", address),
-    "PASSPORTAL_URL": lambda address: base_address(settings(passportal_url=address)),
+    "PASSPORTAL_URL": lambda address: base_address(made(passportal_url=address)),
     "NOTICE_WEBHOOK_URL": webhook,
 }
 LOOK_ALIKE = "b\u043cs.kaseya.com"  # a Cyrillic letter
@@ -77,9 +77,10 @@ def test_a_mail_server_is_a_host_and_nothing_else(host: str) -> None:
 @pytest.mark.parametrize("rest", ["?tenant=1", "#top", "/path?x"])
 def test_passportals_address_has_no_query(rest: str) -> None:
     with pytest.raises(SettingsError, match="contains a query"):
-        base_address(settings(passportal_url=f"https://p.example{rest}"))
+        base_address(made(passportal_url=f"https://p.example{rest}"))
 
 
+@settings(deadline=None)  # the first one loads the authorities
 @given(st.text(max_size=30))
 def test_whatever_stands_there_is_an_address_or_a_setting_to_correct(host: str) -> None:
     with contextlib.suppress(SettingsError):
