@@ -467,7 +467,9 @@ def _pages(listener: socket.socket, workspaces: Sequence[str], environment: dict
 
 
 def _end(children: dict[str, Child]) -> None:
-    """End all at once, then wait for each."""
+    """End all at once, then wait for each; who asks a second time changes nothing."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     for child in children.values():
         child.ask_to_end()
     for child in children.values():

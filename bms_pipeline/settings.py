@@ -110,7 +110,7 @@ class Settings(BaseSettings):
 
     @property
     def guard_folder(self) -> Path:
-        """Where the guard keeps its key: whoever can read it can sign in and approve."""
+        """Where the guard keeps its key: who can read it can sign in and approve."""
         return self.bms_pipeline_guard or self.bms_pipeline_home / "guard"
 
     @property

@@ -41,7 +41,7 @@ Refuse = Callable[[Request, int, str, str], Response]
 
 @dataclass
 class Session:
-    """One browser that signed in; ``told`` is what the next page tells it, once."""
+    """One browser that signed in; ``told`` is what the next page shows it, once."""
 
     id: str
     told: list[str] = field(default_factory=list)

@@ -4,7 +4,7 @@ They change what is decided, never Passportal: that is left to a plan, and to th
 What a person matched, created or took apart waits for that. An included record is decided by the rules again, and after
 the initial sync the settings may let a scheduled run load it.
 
-They decide for whoever signed in to Dagster's pages. A launch that nobody vouches for only tries.
+They decide for people who signed in to Dagster's pages. A launch that nobody vouches for only tries.
 """
 
 import contextlib
@@ -126,9 +126,9 @@ def build_decision_job(
 
 @contextlib.contextmanager
 def _of_a_person(home: Home, pipeline: Pipeline, said: Any) -> Iterator[Any]:  # noqa: ANN401  # one of the configs
-    """Let decide whoever signed in: yields ``said`` with their name. What is only tried changes nothing.
+    """Let people decide who signed in: yields ``said`` with their name. A try changes nothing and needs no log-in.
 
-    But a file is read for whoever signed in only: what it holds shows in the errors.
+    But a file is read only for who signed in: its content shows in the errors.
     """
     if said.only_try and not isinstance(said, Importing):
         yield said

@@ -60,7 +60,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _failed: BaseException | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Remember which run this is, for whoever is kept waiting by it, and how it was launched."""
+        """Remember which run this is, for those who wait for it, and how it was launched."""
         if context.run_id:
             self._what = f"Dagster run {context.run_id}"
         if context.run is not None:
@@ -68,7 +68,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
 
     @contextlib.contextmanager
     def vouched(self, home: Home, by: str, instead: str) -> Iterator[str]:
-        """Do what only a person may do; yields who that is: ``by``, or whoever signed in and launched this run.
+        """Do what only a person may do; yields the name: ``by``, or of the person who signed in and launched this.
 
         Raises ``ApprovalRefused`` where anybody could have launched it; ``instead`` says what else the person can do.
         """

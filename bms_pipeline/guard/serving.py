@@ -1,4 +1,4 @@
-"""How pages are served: on a socket that is there before anything else starts, and with bounds for whoever connects.
+"""How pages are served: on a socket that is there before anything else starts, and with bounds.
 
 uvicorn waits for ever for the first line of a request. So a connection that asks nothing within some seconds is closed,
 and when too many are open the oldest that asks nothing makes room: idle connections keep nobody out.
@@ -20,9 +20,9 @@ from bms_pipeline.errors import PipelineError
 REQUEST_SECONDS = 10.0
 """How long the head of a request may take to arrive, and how long its body."""
 MOST_CONNECTIONS = 400
-"""So many connections are open at most: fewer than the 1,024 files that a process may have open."""
-MOST_REQUESTS = 200
-"""So many requests are at work at most; others are answered 503."""
+"""The most connections of which some ask nothing: fewer than the 1,024 files that a process may have open."""
+MOST_AT_WORK = 500
+"""From this number on, requests are answered 503."""
 
 
 def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
@@ -52,7 +52,13 @@ def serve(app: ASGIApp, listener: socket.socket, started: Callable[[], None] = l
 def configured(app: ASGIApp) -> uvicorn.Config:
     """The server's configuration: bounded, and without an access log, which would hold codes."""
     return uvicorn.Config(
-        app, http=Bounded, log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws_max_size=2**20
+        app,
+        http=Bounded,
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        limit_concurrency=MOST_AT_WORK,
+        ws_max_size=2**20,
     )
 
 

@@ -71,7 +71,7 @@ class Store:
     def using_once(self, nonce: str) -> Iterator[None]:
         """Do once what ``nonce`` allows: what failed may be tried again, what was done may not.
 
-        Raises ``ApprovalRefused`` where it was done. For whoever holds the home folder's run lock.
+        Raises ``ApprovalRefused`` where it was done. Only while the home folder's run lock is held.
         """
         file = self._subfolder("used") / _hidden(nonce)
         if file.exists():

@@ -1,7 +1,7 @@
 """Which launches of Dagster count as a person's word.
 
-Dagster's own web server has no log-in: whoever reaches its port can launch any job with any configuration. So a launch
-that approves or decides needs a voucher: a run tag, signed with the home folder's key, that only the gate in front of
+Dagster's own web server has no log-in: everybody who reaches its port can launch any job with any configuration. So a
+launch that approves or decides needs a voucher: a run tag, signed with the guard's key, that only the gate in front of
 Dagster's pages adds. It is good for one job with one configuration, once, for a day.
 """
 

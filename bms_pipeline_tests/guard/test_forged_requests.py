@@ -9,11 +9,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from starlette.requests import HTTPConnection
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from bms_pipeline.defs.pages import guarded
+from bms_pipeline.guard.door import Door, Refused
 from bms_pipeline.guard.store import Store
-from bms_pipeline_tests.guard.conftest import READ, Answer, Pages, execution
+from bms_pipeline.settings import Settings
+from bms_pipeline_tests.guard.conftest import READ, Answer, Pages, execution, serving
 
 LAUNCH = "mutation ($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename } }"
 LAUNCHING = {"query": LAUNCH, "variables": {"p": execution("initial_sync")}}
@@ -175,6 +180,35 @@ def test_who_did_not_sign_in_is_shown_where_a_code_comes_from(pages: Pages) -> N
     assert answer.status == 403
     assert "bms-pipeline sign-in" in answer.text
     assert 'name="code"' in answer.text
+
+
+def test_behind_a_proxy_with_its_own_log_in_no_code_is_needed_and_everything_else_is_checked(
+    pages: Pages, context: WorkspaceProcessContext
+) -> None:
+    with serving(lambda port: guarded(context, Door(pages.store, port, hosts=["sync.example"], proxy=True))) as port:
+        behind = Pages(port, pages.store, pages.instance)
+        own = {"Host": "sync.example", "Origin": "https://sync.example", "Content_Type": "application/json"}
+        assert "incremental_sync" in behind.ask("POST", "/graphql", json.dumps(READING), **own).text
+        for changed in (
+            {"Host": "evil.example"},
+            {"Origin": "https://evil.example"},
+            {"Origin": f"http://127.0.0.1:{port}"},
+            {"Origin": None},
+            {"Sec_Fetch_Site": "cross-site"},
+            {"Content_Type": "text/plain"},
+        ):
+            check(pages, behind.ask("POST", "/graphql", json.dumps(LAUNCHING), **{**own, **changed}))
+
+
+def test_host_names_count_only_with_such_a_proxy(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path, bms_pipeline_hosts="sync.example, B.example")  # type: ignore[call-arg]
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"b.example")]}
+    with pytest.raises(Refused, match="not ours"):
+        Door.of(settings, 1, behind_proxy=True).check(HTTPConnection(scope))
+    trusting = settings.model_copy(update={"bms_pipeline_trusted_proxy": True})
+    assert Door.of(trusting, 1, behind_proxy=True).check(HTTPConnection(scope)).name == ""
+    with pytest.raises(Refused):
+        Door.of(trusting, 1).check(HTTPConnection(scope))  # the console keeps its own log-in
 
 
 def _open(pages: Pages, address: str, headers: dict[str, str]) -> Any:

@@ -264,3 +264,19 @@ def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> No
         assert by == "Alex"
     with store.serving("console", "http://127.0.0.1:1"), Store(second.guard_folder).serving("console", "http://x:2"):
         assert len(store.served()) == 2
+
+
+def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_proxy(
+    started: Callable[..., Started],
+) -> None:
+    refused = started("dagster-ui", "--host", "0.0.0.0")
+    assert refused.process.wait(60) == 1
+    assert "BMS_PIPELINE_TRUSTED_PROXY" in refused.log.read_text()
+    (port,) = free_ports(1)
+    pages = started("dagster-ui", "--port", str(port))
+    until(lambda: answers(port), "the pages answer")
+    processes = pages.all()
+    assert len(processes) >= 3, "the command, the pages, the code"
+    pages.process.terminate()
+    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
+    assert is_free(port)
