@@ -25,6 +25,8 @@ import requests
 
 from benchmarks.whole_tenant import Figure
 from bms_pipeline import sync
+from bms_pipeline.guard.door import ENTER
+from bms_pipeline.guard.store import Store
 from bms_pipeline.progress import read_run
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import running_sandbox
@@ -186,9 +188,10 @@ def _console(settings: Settings) -> Iterator[tuple[Person, psutil.Process]]:
             if process.stdout is None:
                 raise AssertionError("its output is a pipe")
             address = process.stdout.readline().split()[-1]
+            code = Store(settings.guard_folder).new_code()
             with requests.Session() as session:
-                person = Person(address.split("/enter")[0], session)
-                session.get(address, timeout=60)
+                person = Person(address, session)
+                session.get(f"{address}{ENTER}?code={code}", timeout=60)
                 person.send(person.get("/name"), "/name", name="benchmark")
                 yield person, psutil.Process(process.pid)
         finally:

@@ -6,14 +6,17 @@ Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -23,9 +26,12 @@ import typer.exceptions
 from rich.markup import escape
 from rich.table import Table
 
-from bms_pipeline import notices, reports, review_cli, sync
+from bms_pipeline import lifeline, notices, reports, review_cli, sync
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
+from bms_pipeline.guard.door import ENTER
+from bms_pipeline.guard.store import CODE_SECONDS, Store
+from bms_pipeline.lifeline import Child
 from bms_pipeline.load import journal
 from bms_pipeline.notices import Notice
 from bms_pipeline.preview import overview, why, write_csv, write_html
@@ -63,6 +69,7 @@ _DETAILS_SAID = {
     "problems": "with a problem (`explain` tells)",
 }
 
+DAGSTER_PORT = 3000
 CONSOLE_PORT = 3001
 
 Entities = Annotated[
@@ -101,7 +108,8 @@ def main() -> NoReturn:
     """Run the command line; a mistake or a fault becomes one message and exit code 1."""
     os.umask(0o077)
     try:
-        code = app(standalone_mode=False)
+        with lifeline.following(), lifeline.stopped_by_signals():
+            code = app(standalone_mode=False)
     except PipelineError as error:
         err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         if error.next_step:
@@ -254,6 +262,23 @@ def finish(
 
 
 @app.command()
+def approve(
+    plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
+    by: By = None,
+) -> None:
+    """Approve the saved plan by its hash, and leave loading it to Dagster's jobs `finish` or `finish_clients`.
+
+    For a Dagster web server without a log-in of ours: what is launched there loads approved plans only.
+    """
+    settings = read_settings()
+    with sync.running(settings, this_command()) as told, progress(told) as bars:
+        bars("approve", 0, None)
+        with closing(sync.open_target(settings)) as target:
+            plan = sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, by or me())
+    out.print(f"Plan {plan.hash[:12]} is approved; nothing was loaded yet.", highlight=False)
+
+
+@app.command()
 def details(
     most: Annotated[int | None, typer.Option(min=1, help="Read no more than so many.")] = None,
     as_json: AsJson = False,
@@ -331,33 +356,88 @@ def notify_test() -> None:
         out.print("  NOTICE_EMAIL_TO       [dim]with NOTICE_EMAIL_FROM and NOTICE_SMTP_HOST[/]", highlight=False)
 
 
+DagsterPort = Annotated[int, typer.Option(min=0, max=65535, help="Of Dagster's pages; 0: any free port.")]
+
+
 @app.command()
 def dev(
-    port: Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")] = 3000,
-    console_port: Annotated[int, typer.Option(help="Of the review pages, on 127.0.0.1.")] = CONSOLE_PORT,
+    port: DagsterPort = DAGSTER_PORT,
+    console_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the review pages.")] = CONSOLE_PORT,
 ) -> None:
-    """Start Dagster's UI and daemon on this home folder, and the review pages beside them, until Ctrl-C.
+    """Start Dagster's pages and daemon on this home folder, and the review pages, until Ctrl-C.
 
-    Dagster's UI listens on 127.0.0.1 only: it has no login, and any page you open could reach a port that is open to
-    others.
+    All listen on 127.0.0.1 only. A one-time code opens them: press Enter for another one. Whatever ends this command
+    also ends everything that it started.
     """
-    checkout = Path(__file__).parent.parent
-    dagster_home = (read_settings().bms_pipeline_home / "dagster").absolute()
-    dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copyfile(checkout / "dagster.yaml", dagster_home / "dagster.yaml")
-    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home)}
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    # Once and alone: two processes that both start on a fresh home can break it for good.
-    subprocess.run([dagster, "instance", "info"], env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    out.print(f"Dagster's UI will be at http://127.0.0.1:{port}. Stop with Ctrl-C.", highlight=False)
-    serve = [dagster, "dev", "-w", str(checkout / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    pages = [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", str(console_port)]
-    beside = environment | {"DAGSTER_URL": f"http://127.0.0.1:{port}"}
-    with subprocess.Popen(pages, env=beside) as console_process:  # noqa: S603
+    from bms_pipeline.guard.serving import listen
+
+    settings = read_settings()
+    with ExitStack() as stack:
+        # Both before anything is started: a port that is taken is an error at once.
+        pages, console = (stack.enter_context(listen(number)) for number in (port, console_port))
+        environment = {**os.environ, "DAGSTER_HOME": str(_dagster_home(settings))}
+        dagster = str(Path(sys.executable).with_name("dagster"))
+        # Once and alone: two processes that both start on a fresh home can break it for good.
+        subprocess.run([dagster, "instance", "info"], env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        urls = {
+            name: f"http://127.0.0.1:{of.getsockname()[1]}" for name, of in (("dagster", pages), ("console", console))
+        }
+        store = Store(settings.guard_folder)
+        for name, url in urls.items():
+            stack.enter_context(store.serving(name, url))
+        children: dict[str, Child] = {}
+        stack.callback(_end, children)
+        children["Dagster's pages"] = _pages(pages, [str(WORKSPACE)], environment)
+        daemon = [sys.executable, "-m", "bms_pipeline.defs.daemon", "run", "-w", str(WORKSPACE)]
+        children["Dagster's daemon"] = Child(daemon, env=environment, stdin=subprocess.DEVNULL)
+        review = [sys.executable, "-m", "bms_pipeline.cli", "console", "--socket", str(console.fileno())]
+        children["the console"] = Child(
+            review,
+            env=environment | {"DAGSTER_URL": urls["dagster"]},
+            pass_fds=[console.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        _offer_codes(lambda: _say_addresses(store, {url: name for name, url in urls.items()}))
+        out.print("Stop with Ctrl-C.", highlight=False)
+        while all(child.process.poll() is None for child in children.values()):
+            time.sleep(0.3)
+        ended = next(name for name, child in children.items() if child.process.poll() is not None)
+    raise PipelineError(f"{ended} ended by itself; everything else was stopped.", "See its last lines above.")
+
+
+@app.command("dagster-ui")
+def dagster_ui(
+    port: DagsterPort = DAGSTER_PORT,
+    host: Annotated[str, typer.Option(help="Another one needs BMS_PIPELINE_TRUSTED_PROXY.")] = "127.0.0.1",
+    workspace: Annotated[
+        list[Path] | None, typer.Option("--workspace", "-w", help="Repeat for more; default: the shipped one.")
+    ] = None,
+) -> None:
+    """Serve only Dagster's pages, behind a log-in by one-time code: instead of `dagster-webserver`, in production.
+
+    `dagster-daemon run` is yours to run next to it. A launch from these pages counts as the approval of the person who
+    signed in; a launch from any other web server does not.
+    """
+    from bms_pipeline.guard.serving import listen
+    from bms_pipeline.http import is_loopback
+
+    settings = read_settings()
+    if not is_loopback(host) and not settings.bms_pipeline_trusted_proxy:
+        raise SettingsError(
+            f"{host} can be reached from other machines, and a code travels there in clear.",
+            "Listen on 127.0.0.1 and forward the port by ssh, or put a proxy with its own log-in in front and set"
+            " BMS_PIPELINE_TRUSTED_PROXY=1 and BMS_PIPELINE_HOSTS.",
+        )
+    environment = {**os.environ, "DAGSTER_HOME": str(_dagster_home(settings))}
+    with listen(port, host) as pages:
+        child = _pages(pages, [str(file) for file in workspace or [WORKSPACE]], environment)
         try:
-            code = subprocess.run(serve, env=environment, check=False).returncode  # noqa: S603
+            urls = {f"http://{host}:{pages.getsockname()[1]}": "dagster"}
+            _offer_codes(lambda: _say_addresses(Store(settings.guard_folder), urls))
+            code = child.process.wait()
         finally:
-            console_process.terminate()
+            child.end()
     raise typer.Exit(code)
 
 
@@ -365,18 +445,111 @@ def dev(
 def console(
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any free port.")] = CONSOLE_PORT,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    socket_fd: Annotated[int | None, typer.Option("--socket", hidden=True)] = None,
 ) -> None:
     """Serve the review pages until Ctrl-C: set up, decide, look at the plan, finish, see how it went.
 
-    They listen on 127.0.0.1 only, for whoever has the address with its token, which is printed once.
+    They listen on 127.0.0.1 only. A one-time code opens them: press Enter for another one.
     """
     # Only here: no other verb needs a web server.
     from bms_pipeline.console.app import serve
+    from bms_pipeline.console.shell import Console
+    from bms_pipeline.guard.serving import listen
 
-    def say_address(address: str) -> None:
-        print(f"The review pages are at {address}", flush=True)  # as it is: nothing may wrap or colour it
+    def started(console: Console) -> None:
+        store = console.guard.door.store
+        if socket_fd is None:
+            _offer_codes(lambda: _say_addresses(store, {console.origin: "console"}))
+        if show:  # by a file: an address on a command line is read by everybody
+            webbrowser.open(store.redirecting_file(console.new_address()).absolute().as_uri())
 
-    serve(read_settings(), port, say_address, show=show)
+    listener = listen(port) if socket_fd is None else socket.socket(fileno=socket_fd)
+    serve(read_settings(), listener, started)
+
+
+@app.command("sign-in")
+def sign_in(
+    end_all: Annotated[bool, typer.Option("--end-all", help="First sign out every browser.")] = False,
+) -> None:
+    """Print addresses with a new one-time code for the pages that are being served on this home folder.
+
+    A code opens one browser, once, within ten minutes; that browser is signed in to the console and Dagster for a day.
+    """
+    store = Store(read_settings().guard_folder)
+    if end_all:
+        store.end_all_sessions()
+        err.print("Every browser is signed out.")
+    served = {pages.address: pages.name for pages in store.served()}
+    if not served:
+        raise PipelineError("Nothing serves pages on this home folder.", "Start `bms-pipeline dev` or `console` first.")
+    _say_addresses(store, served, anywhere=True)
+
+
+WORKSPACE = Path(__file__).parent.parent / "workspace.yaml"
+
+
+def _pages(listener: socket.socket, workspaces: Sequence[str], environment: dict[str, str]) -> Child:
+    """Dagster's pages on ``listener``, as a process of their own."""
+    files = [part for file in workspaces for part in ("--workspace", file)]
+    command = [sys.executable, "-m", "bms_pipeline.defs.pages", "--socket", str(listener.fileno()), *files]
+    return Child(command, env=environment, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+
+
+def _end(children: dict[str, Child]) -> None:
+    """End all at once, then wait for each; who asks a second time changes nothing."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for child in children.values():
+        child.ask_to_end()
+    for child in children.values():
+        child.end()
+
+
+def _dagster_home(settings: Settings) -> Path:
+    """Dagster's home: the exported one, else ours; our ``dagster.yaml`` goes where there is none."""
+    exported = os.environ.get("DAGSTER_HOME")
+    home = Path(exported).absolute() if exported else (settings.bms_pipeline_home / "dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shipped, file = WORKSPACE.with_name("dagster.yaml"), home / "dagster.yaml"
+    if not file.exists():
+        shutil.copyfile(shipped, file)
+    elif file.read_bytes() != shipped.read_bytes():
+        err.print(f"{file} differs from the shipped {shipped}; it is used as it is.", highlight=False, soft_wrap=True)
+    return home
+
+
+def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = False) -> None:
+    """Print where the pages are (address → name).
+
+    With a code only on a terminal, or ``anywhere``: other output becomes a log.
+    """
+    for address, name in served.items():
+        if anywhere or sys.stdout.isatty():
+            print(f"{name:8} {address}{ENTER}?code={store.new_code()}", flush=True)
+        else:
+            print(f"{name:8} {address}", flush=True)
+    if anywhere or sys.stdout.isatty():
+        err.print(f"Each code works once, within {CODE_SECONDS / 60:.0f} minutes.", highlight=False)
+    else:
+        err.print("`bms-pipeline sign-in` prints an address with a one-time code.", highlight=False)
+
+
+def _offer_codes(say: Callable[[], None]) -> None:
+    """Say the addresses now, and again, with new codes, whenever somebody presses Enter."""
+    say()
+    if not sys.stdin or not sys.stdin.isatty() or not sys.stdout.isatty():
+        return
+    err.print("Press Enter for a new code.")
+    signal.signal(
+        signal.SIGTTIN, signal.SIG_IGN
+    )  # in the background nobody presses Enter, and that is no reason to halt
+
+    def listen() -> None:
+        with suppress(OSError, ValueError):
+            while sys.stdin.readline():
+                say()
+
+    threading.Thread(target=listen, name="new codes", daemon=True).start()
 
 
 Size = Annotated[str, typer.Option(help="small, typical (500 clients, 50,000 assets) or large (10,000 clients).")]
@@ -411,7 +584,13 @@ def sandbox_run(
         environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port))
         environment |= stack.enter_context(_sandbox_passportal(target, home))
         if context.args:
-            raise typer.Exit(subprocess.run(context.args, env={**os.environ, **environment}, check=False).returncode)  # noqa: S603
+            # In our own session: it shares the terminal, and Ctrl-C reaches it as it reaches us.
+            child = Child(context.args, env={**os.environ, **environment}, own_session=False)
+            try:
+                code = child.process.wait()
+            finally:
+                child.end()
+            raise typer.Exit(code)
         err.print("The sandbox serves until Ctrl-C. In another terminal:", highlight=False)
         for name, value in environment.items():
             out.print(f"export {name}='{value}'", highlight=False, soft_wrap=True)
@@ -508,7 +687,7 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
 
 def _warn_of_approved_plan(warehouse: Warehouse) -> None:
     """Say so where a plan that somebody approved was left in the middle and is about to be replaced."""
-    with contextlib.suppress(PlanError):
+    with suppress(PlanError):
         plan = sync.current_plan(warehouse)
         if plan.approved and not plan.loaded:
             err.print(

@@ -29,6 +29,7 @@
     │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
     │   ├── DecisionOvertaken    their records were decided otherwise since the person looked at them
     │   └── DecisionFileInvalid  the file that holds them has mistakes, each told with its line
+    ├── ApprovalRefused          a launch that anybody could have forged would approve or decide
     ├── NoticeError              people outside could not be told
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
     └── RunLocked                another run of this pipeline is at work in the same home folder
@@ -173,6 +174,10 @@ class DecisionOvertaken(DecisionError):
 
 class DecisionFileInvalid(DecisionError):
     """The file that holds them has mistakes, each told with its line."""
+
+
+class ApprovalRefused(PipelineError):
+    """A launch that anybody could have forged would approve or decide; nothing was changed."""
 
 
 class NoticeError(PipelineError):

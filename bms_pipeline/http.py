@@ -25,6 +25,7 @@ import ipaddress
 import json
 import logging
 import random
+import re
 import socket
 import ssl
 import time
@@ -36,6 +37,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 import certifi
+import idna
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
@@ -58,6 +60,7 @@ BODY_BYTES = 64 * 1024 * 1024
 WORTH_RETRYING = frozenset({429, 500, 502, 503, 504})
 # urllib3 logs each call's path and query at DEBUG, and a webhook's path is its secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+_LABEL = re.compile("[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -370,6 +373,7 @@ def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResu
         )
     if parts.username is not None or parts.password is not None:
         raise SettingsError(f"{setting} contains a user name or password.", "Remove what stands before the @.")
+    check_host(host, setting)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise SettingsError(f"{setting} is not https, but {host} is not this machine.", "Use an https:// address.")
     if parts.query or parts.fragment:
@@ -377,6 +381,25 @@ def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResu
     if (address := _ip(host)) is not None and not is_loopback(host) and host != private_host.lower():
         _refuse_private(address, host, name)
     return parts
+
+
+def check_host(host: str, setting: str) -> None:
+    """Raise ``SettingsError`` where ``host`` is no host name in plain letters, or no address.
+
+    A name with other letters can look like one that it is not. So it has to be written as the network knows it.
+    """
+    if not host.isascii():
+        try:
+            known_as = idna.encode(host, uts46=True).decode()
+        except (idna.IDNAError, UnicodeError):
+            raise SettingsError(f"{setting} has a host that is none: {host!a}.", "Type it again.") from None
+        raise SettingsError(
+            f"{setting} has a host with letters that can look like others; the network knows it as {known_as}.",
+            f"If you mean that one, set {setting} to it in that spelling.",
+        )
+    is_name = len(host) <= 253 and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
+    if not is_name and _ip(host) is None:
+        raise SettingsError(f"{setting} has a host that is none: {ascii(host)[:80]}.", "Type it again.")
 
 
 def is_loopback(host: str) -> bool:
@@ -506,6 +529,7 @@ def tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
     """TLS 1.2 or newer, host name checked, trusting certifi's authorities or the one CA in ``ca_file``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # as browsers: only the names that the certificate is for
     try:
         context.load_verify_locations(str(ca_file) if ca_file else certifi.where())
     except (OSError, ssl.SSLError):

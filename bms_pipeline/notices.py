@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bms_pipeline.errors import NoticeError, PipelineError, ServiceUnreachable, SettingsError
-from bms_pipeline.http import Service, is_loopback, printable, tls_context
+from bms_pipeline.http import Service, check_host, is_loopback, printable, tls_context
 from bms_pipeline.settings import Settings
 
 DEADLINE_SECONDS = 30.0
@@ -125,6 +125,7 @@ def _mail(settings: Settings, notice: Notice, deadline_seconds: float) -> Notice
         return NoticeError(f"NOTICE_EMAIL_TO is set, {names} is not.", f"Set {names} too, or unset NOTICE_EMAIL_TO.")
     started = time.monotonic()
     try:
+        check_host(settings.notice_smtp_host, "NOTICE_SMTP_HOST")
         why = _handed_over(settings, _message(settings, notice), deadline_seconds)
     except smtplib.SMTPRecipientsRefused:
         why = "it refused the recipients"

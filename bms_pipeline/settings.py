@@ -19,6 +19,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bms_pipeline.errors import SettingsError
 from bms_pipeline.files import made_whole
 
+SECRETS_OF = {
+    "BMS_URL": ("BMS_PASSWORD", "BMS_MFA_SECRET"),
+    "BMS_API_URL": ("BMS_PASSWORD", "BMS_MFA_SECRET"),
+    "PASSPORTAL_URL": ("PASSPORTAL_SECRET",),
+    "NOTICE_SMTP_HOST": ("NOTICE_SMTP_PASSWORD",),
+    "NOTICE_SMTP_PORT": ("NOTICE_SMTP_PASSWORD",),
+}
+"""Address → the secrets that are sent there. (A webhook's address is its own secret.)"""
+
 
 class Settings(BaseSettings):
     """Every setting, by its name in the environment (``bms_url`` is ``BMS_URL``)."""
@@ -85,11 +94,27 @@ class Settings(BaseSettings):
 
     bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
 
+    bms_pipeline_guard: Path | None = Field(
+        None, description="Where log-ins and vouchers are kept; tenants that share Dagster's pages name the same folder"
+    )
+    bms_pipeline_trusted_proxy: bool = Field(
+        False,
+        description="A proxy with its own log-in stands in front of Dagster's pages, and nothing else reaches them",
+    )
+    bms_pipeline_hosts: str = Field(
+        "", description="With that proxy: the host names under which it is reached, separated by commas"
+    )
+
     dagster_url: str = Field("", description="Where Dagster's UI is, for the review console's links")
 
     bms_pipeline_wait_seconds: float = Field(
         60, ge=0, description="How long a database held by another run is waited for"
     )
+
+    @property
+    def guard_folder(self) -> Path:
+        """Where the guard keeps its key: who can read it can sign in and approve."""
+        return self.bms_pipeline_guard or self.bms_pipeline_home / "guard"
 
     @property
     def warehouse_file(self) -> Path:
@@ -169,21 +194,44 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
         ) from None
 
 
-def store_settings(env_file: Path, changes: Mapping[str, str]) -> None:
+def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
     """Write settings (NAME → text, empty to forget it) into ``env_file``, which only its owner may read then.
 
-    Every other line stays as it is. Raises ``SettingsError`` naming the variable where the file would no longer be
-    readable as settings, and ``PipelineError`` where it cannot be written; then nothing has changed.
+    Every other line stays as it is. A secret belongs to its address: where an address changes, its secrets are
+    forgotten unless they are entered with it; the names of those that were. Raises ``SettingsError`` naming the
+    variable where the file would no longer be readable as settings, or where the secret of an address comes from the
+    environment, and ``PipelineError`` where it cannot be written; then nothing has changed.
     """
     broken = [name for name, text in changes.items() if re.search(r"[\x00-\x1f\x7f\u2028\u2029]", text)]
     if broken:
         raise SettingsError(f"{broken[0]} holds a line break or a control character.", "Enter it again, by hand.")
+    forgotten = _secrets_without_address(read_settings(env_file), changes)
+    changes = {**changes, **dict.fromkeys(forgotten, "")}
     lines = env_file.read_text(encoding="utf-8").splitlines() if env_file.is_file() else []
     kept = [line for line in lines if _name_in(line) not in changes]
     written = [f"{name}={_quoted(text)}" for name, text in changes.items() if text]
     with made_whole(env_file) as file:
         file.write_text("".join(f"{line}\n" for line in (*kept, *written)), encoding="utf-8")
         read_settings(file)
+    return forgotten
+
+
+def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> list[str]:
+    """The secrets that are stored, and whose address changes without them."""
+    forgotten: list[str] = []
+    for address, secrets in SECRETS_OF.items():
+        was = str(getattr(before, address.lower()) or "")
+        if changes.get(address, was).strip().rstrip("/") == was.strip().rstrip("/"):
+            continue
+        for secret in secrets:
+            if set_by_environment(secret):
+                raise SettingsError(
+                    f"{secret} comes from the environment and belongs to the {address} of now; nothing is stored.",
+                    f"Change {address} in the environment, too, where its secret is.",
+                )
+            if getattr(before, secret.lower()).get_secret_value() and secret not in changes:
+                forgotten.append(secret)
+    return list(dict.fromkeys(forgotten))
 
 
 def set_by_environment(name: str) -> bool:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+from bms_pipeline.guard.door import ENTER
+from bms_pipeline.guard.store import Store
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import running_sandbox
 
@@ -107,7 +109,7 @@ def _shoot(page: Page, name: str) -> None:
 
 @contextmanager
 def _console(home: Path) -> Iterator[str]:
-    """`bms-pipeline console` on ``home``; the address that it prints."""
+    """`bms-pipeline console` on ``home``; its address with a one-time code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("BMS_", "PASSPORTAL_"))}
     command = [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", "0"]
     with subprocess.Popen(  # noqa: S603  # our own command
@@ -116,7 +118,7 @@ def _console(home: Path) -> Iterator[str]:
         try:
             if process.stdout is None:
                 raise AssertionError("its output is a pipe")
-            yield process.stdout.readline().split()[-1]
+            yield f"{process.stdout.readline().split()[-1]}{ENTER}?code={Store(home / 'guard').new_code()}"
         finally:
             process.terminate()
 

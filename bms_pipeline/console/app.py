@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import socket
-import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from bms_pipeline.console import pages_after, pages_preview, pages_review, pages_setup
-from bms_pipeline.console.security import ENTER, STATIC
+from bms_pipeline.console.security import STATIC
 from bms_pipeline.console.shell import Console, console_of
 from bms_pipeline.errors import PipelineError
+from bms_pipeline.guard import serving as guard
+from bms_pipeline.guard.door import ENTER, NotSignedIn
+from bms_pipeline.guard.gate import sign_in_page
 from bms_pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _STATIC = {
 
 
 def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> FastAPI:
-    """The console on the home folder of ``settings``; ``app.state.console.address`` is what opens it."""
+    """The console on the home folder of ``settings``; ``app.state.console.new_address()`` opens it."""
     console = Console(settings, env_file, port)
 
     @asynccontextmanager
@@ -56,38 +57,21 @@ def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> 
     return app
 
 
-def serve(settings: Settings, port: int, say: Callable[[str], None], *, show: bool = False) -> None:
-    """Serve the console on 127.0.0.1 until Ctrl-C; ``say`` its address once it answers, ``show`` it in the browser.
-
-    ``port`` 0 is any free one. Raises ``PipelineError`` where the port is taken.
-    """
-    try:
-        listener = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise PipelineError(
-            f"Port {port} cannot be listened on: {error.strerror}.", "Choose another: --port."
-        ) from error
+def serve(settings: Settings, listener: socket.socket, started: Callable[[Console], None]) -> None:
+    """Serve the console on ``listener`` until Ctrl-C; ``started`` is called once it answers."""
     with listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         app = create_app(settings, listener.getsockname()[1])
-
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                say(app.state.console.address)
-                if show:
-                    webbrowser.open(app.state.console.address)
-
-        # Its access log would hold the token.
-        config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
-        Server(config).run([listener])
+        console: Console = app.state.console
+        try:
+            with console.guard.door.store.serving("console", console.origin):
+                guard.serve(app, listener, lambda: started(console))
+        finally:
+            console.runs.end()
 
 
-async def _enter(request: Request, token: str = "") -> Response:
-    console = console_of(request)
-    return console.guard.enter(token) or console.refused(
-        request, 403, "This is not the token of this console.", "Open the whole address that it printed."
-    )
+async def _enter(request: Request) -> Response:
+    door = console_of(request).guard.door
+    return door.enter(request) or sign_in_page(NotSignedIn(), used="code" in request.query_params, here="/")
 
 
 async def _static(name: str) -> Response:

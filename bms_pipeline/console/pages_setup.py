@@ -10,10 +10,11 @@ from pydantic import SecretStr
 from starlette.responses import RedirectResponse
 
 from bms_pipeline import reports, review, sync
-from bms_pipeline.console.security import Form, cleaned_name
+from bms_pipeline.console.security import Form
 from bms_pipeline.console.shell import Console, console_of, form_of, see
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import ServiceUnreachable, SettingsError
+from bms_pipeline.guard.door import cleaned_name
 from bms_pipeline.settings import Settings, set_by_environment, store_settings
 from bms_pipeline.terminal import me
 
@@ -65,7 +66,7 @@ def keep_name(request: Request, console: Here, form: Sent) -> Response:
     if not name:
         return console.page(request, "name.html.j2", code=422, suggested="", missing=True)
     response = RedirectResponse("/", status_code=303)
-    console.guard.remember_name(response, name)
+    console.guard.door.remember_name(response, name)
     return response
 
 
@@ -89,11 +90,12 @@ def store_connection(request: Request, console: Here, form: Sent) -> Response:
         if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name):
             changes[name] = ""
     try:
-        store_settings(console.env_file, changes)
+        forgotten = store_settings(console.env_file, changes)
     except SettingsError as error:
         typed = {name: form.get(name) for name in FIELDS if not _is_secret(name)}
         return _page(request, console, code=422, error=error, typed=typed)
-    return see(request, "/setup", "The connection is stored.")
+    asked = [f"{name} belonged to the address of before and is forgotten: enter it again." for name in forgotten]
+    return see(request, "/setup", "The connection is stored.", *asked)
 
 
 @router.post("/setup/toggles")

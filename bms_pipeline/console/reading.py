@@ -221,10 +221,13 @@ class Reading:
         return run is not None and run.at_work
 
     def _look(self) -> None:
-        # What ranks suggestions takes seconds to load, which whoever asks for the first ones would wait for.
-        importlib.import_module("bms_pipeline.reconcile.suggestions")
+        is_loaded = False
         while not self._ended.wait(LOOK_EVERY_SECONDS):
             try:
+                if not is_loaded:
+                    # What ranks suggestions takes seconds to load: nobody should wait for it at the first ones.
+                    importlib.import_module("bms_pipeline.reconcile.suggestions")
+                    is_loaded = True
                 self._follow()
             except Exception:
                 # Whatever it was, the pages have to follow the warehouse again as soon as they can.

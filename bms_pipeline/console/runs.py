@@ -1,4 +1,4 @@
-"""Runs that the console starts: the command line in a process of its own, which goes on when the console does not.
+"""Runs that the console starts: the command line in a process of its own, which ends with the console.
 
 The console holds no lock for them. How far they are, it reads as it does of any other run: ``progress``.
 """
@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from bms_pipeline.errors import PipelineError, RunLocked
+from bms_pipeline.lifeline import Child
 from bms_pipeline.progress import Run, moment, read_run
 from bms_pipeline.settings import Settings
 
@@ -27,7 +28,7 @@ class Runs:
         self._folder = folder
         self._log = settings.bms_pipeline_home / "console_run.log"
         self._door = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._what = self._started_at = ""
 
     def start(self, *arguments: str) -> None:
@@ -37,24 +38,31 @@ class Runs:
             if current is not None and current.at_work:
                 raise RunLocked(f"{current.what} is at work.", "Let it end; the page Runs shows how far it is.")
             self._what, self._started_at = " ".join(["bms-pipeline", *arguments[:1]]), moment()
+            if self._child is not None:
+                self._child.let_go()
             descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                self._process = subprocess.Popen(  # noqa: S603  # our own command, a list of arguments
+                self._child = Child(
                     [sys.executable, "-m", "bms_pipeline.cli", *arguments],
+                    env={**os.environ, "BMS_PIPELINE_HOME": str(self._settings.bms_pipeline_home.absolute())},
                     stdin=subprocess.DEVNULL,
                     stdout=descriptor,
                     stderr=descriptor,
-                    start_new_session=True,
                     cwd=self._folder,
-                    env={**os.environ, "BMS_PIPELINE_HOME": str(self._settings.bms_pipeline_home.absolute())},
                 )
             finally:
                 os.close(descriptor)
-            threading.Thread(target=self._process.wait, name="run", daemon=True).start()  # nobody else would bury it
+            threading.Thread(target=self._child.process.wait, name="run", daemon=True).start()  # nobody else buries it
+
+    def end(self) -> None:
+        """Have the run end that is at work, if the console started it; the same run goes on where it stopped."""
+        with self._door:
+            if self._child is not None:
+                self._child.end()
 
     def current(self) -> Run | None:
         """The run at work, or the last one."""
-        told, process = read_run(self._settings.progress_file), self._process
+        told, process = read_run(self._settings.progress_file), self._child.process if self._child else None
         code = process.poll() if process is not None else None
         if process is None or (told is not None and (told.pid == process.pid or told.started_at > self._started_at)):
             return told

@@ -20,6 +20,7 @@ from bms_pipeline.console.runs import Runs
 from bms_pipeline.console.security import Form, Guard, Session
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity
 from bms_pipeline.errors import DecisionError, PipelineError, PlanError, RunLocked, WarehouseBusy
+from bms_pipeline.guard.door import ENTER, Door
 from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.warehouse.connection import named_rows
 
@@ -45,7 +46,7 @@ class Console:
         """Open the copy."""
         self.reading = Reading(self.started_with)
         self.runs = Runs(self.started_with, self.env_file.absolute().parent)
-        self.guard = Guard(self.port, self.refused)
+        self.guard = Guard(Door.of(self.started_with, self.port), self.refused)
 
     @property
     def settings(self) -> Settings:
@@ -54,9 +55,13 @@ class Console:
         return read_settings(self.env_file).model_copy(update=home)
 
     @property
-    def address(self) -> str:
-        """What to open, with the token."""
-        return f"http://127.0.0.1:{self.port}/enter?token={self.guard.token}"
+    def origin(self) -> str:
+        """Where it is, without any code."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def new_address(self) -> str:
+        """What to open, with a one-time code."""
+        return f"{self.origin}{ENTER}?code={self.guard.door.store.new_code()}"
 
     def page(self, request: Request, template: str, *, code: int = 200, **content: Any) -> Response:  # noqa: ANN401  # of any page
         """``template`` filled with ``content``, in the frame."""

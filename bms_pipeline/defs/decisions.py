@@ -3,11 +3,14 @@
 They change what is decided, never Passportal: that is left to a plan, and to the job `finish` with the plan's hash.
 What a person matched, created or took apart waits for that. An included record is decided by the rules again, and after
 the initial sync the settings may let a scheduled run load it.
+
+They decide for people who signed in to Dagster's pages. A launch that nobody vouches for only tries.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +21,12 @@ from pydantic import Field
 from bms_pipeline import reports, review
 from bms_pipeline.defs import links
 from bms_pipeline.defs.metadata import table
-from bms_pipeline.defs.resources import Home, Pipeline
+from bms_pipeline.defs.resources import SOMEBODY, Home, Pipeline
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
+
+INSTEAD = "Or decide by command or in the review console (docs/deciding.md)."
 
 EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: ignore[misc]  # from the declaration
 """The entities as the launchpad offers them."""
@@ -30,7 +35,7 @@ EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: i
 class Said(dg.Config):
     """Who decides, why, and whether it is only tried."""
 
-    by: str = Field(default=links.BY, description="Who decides, for the record.")
+    by: str = Field(default=SOMEBODY, description="Who decides, for the record; default: who signed in.")
     why: str = Field(default="", description="For the record.")
     only_try: bool = Field(default=False, description="Show what it would change, and change nothing.")
 
@@ -112,13 +117,26 @@ def build_decision_job(
 
     @dg.op(name=f"decide_{verb}", description=describe)
     def op(context: dg.OpExecutionContext, config: config, pipeline: Pipeline) -> dg.Output[dict[str, int]]:  # type: ignore[valid-type]
-        with pipeline.at_work() as home:
-            taken = decide(home, config)
+        with pipeline.at_work() as home, _of_a_person(home, pipeline, config) as said:
+            taken = decide(home, said)
         context.log.info(f"{taken.taken:,} decided, {taken.already:,} held already.")
         counts = {"decided": taken.taken, "held already": taken.already}
         return dg.Output(counts, metadata={**counts, "decided otherwise now": _table(taken.changes)})
 
     return _job(verb, op, describe)
+
+
+@contextlib.contextmanager
+def _of_a_person(home: Home, pipeline: Pipeline, said: Any) -> Iterator[Any]:  # noqa: ANN401  # one of the configs
+    """Let people decide who signed in: yields ``said`` with their name. A try changes nothing and needs no log-in.
+
+    But a file is read only for who signed in: its content shows in the errors.
+    """
+    if said.only_try and not isinstance(said, Importing):
+        yield said
+        return
+    with pipeline.vouched(home, said.by, INSTEAD) as by:
+        yield said.model_copy(update={"by": by})
 
 
 def _job(name: str, op: dg.OpDefinition, describe: str) -> dg.JobDefinition:
@@ -194,7 +212,8 @@ def change_sync_settings(
                 allow_retries=False,
             )
         if config.confirm:
-            review.change_settings(home.warehouse, config.changes, config.by, config.why)
+            with pipeline.vouched(home, config.by, INSTEAD) as by:
+                review.change_settings(home.warehouse, config.changes, by, config.why)
         shown = reports.sync_settings(home.warehouse)
     if not config.confirm:
         context.log.info(f"Nothing is stored. To store it, launch again with confirm: {code}.")
@@ -219,7 +238,8 @@ def change_sync_settings(
 def plan_undo(context: dg.OpExecutionContext, config: Undoing, pipeline: Pipeline) -> dg.Output[dict[str, Any]]:
     """Save a plan that takes back what a load wrote. The job `finish` with its hash does it."""
     with pipeline.at_work() as home:
-        plan = review.plan_undo(home.warehouse, config.plan_id)
+        with pipeline.vouched(home, "", INSTEAD):
+            plan = review.plan_undo(home.warehouse, config.plan_id)
         shown = reports.undo(home.warehouse, plan)
     context.log.info(f"Plan {plan.hash[:12]} takes back plan {config.plan_id}; launch `finish` with its hash.")
     launch = dg.MetadataValue.md(f"Launch the job {links.finish_link(plan.hash)}.")

@@ -8,10 +8,6 @@ LOCATION = "bms_pipeline"
 """The code location, as ``workspace.yaml`` names it."""
 SHORT = 12
 """Characters of a hash that are shown, and that name a plan."""
-BY = "somebody in Dagster"
-"""Who approves a plan in Dagster, where nobody types a name."""
-
-
 _BELOW = "\n  approval:\n    config:\n      "
 
 
@@ -23,7 +19,7 @@ def launchpad(job: str) -> str:
 def finish_launchpad(plan_hash: str) -> str:
     """The address of the launchpad of `finish` that names this plan already."""
     # Quoted: a hash of nothing but digits would be a number in YAML.
-    approval = f"plan_hash: '{plan_hash[:SHORT]}'\n      by: {BY}\n"
+    approval = f"plan_hash: '{plan_hash[:SHORT]}'\n"
     return f"{launchpad('finish')}/setup?config={quote(f'resources:{_BELOW}{approval}', safe='')}"
 
 

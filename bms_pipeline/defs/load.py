@@ -15,6 +15,7 @@ from bms_pipeline.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.load import apply
 from bms_pipeline.load.hand_over import HandedOver
 from bms_pipeline.load.journal import settles_at
+from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan
 from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.connection import now
@@ -218,7 +219,7 @@ def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipel
     if approval.plan_hash and (when := sync.loaded_at(home.warehouse, approval.plan_hash)):
         return PlanAtHand(replace(sync.current_plan(home.warehouse), loaded_at=when), waits=False)
     if approval.plan_hash:
-        sync.approve(home.settings, home.warehouse, home.target, approval.plan_hash, approval.by)
+        _approve(home, pipeline, approval)
     sync.settle(home.settings, home.warehouse, home.target, pipeline.progress(context.log))
     plan = sync.current_plan(home.warehouse)
     waits = sync.waits_for_person(home.warehouse)
@@ -226,6 +227,16 @@ def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipel
         plan = apply.check_approved(home.warehouse)
     pipeline.keep_to(plan)
     return PlanAtHand(plan, waits)
+
+
+def _approve(home: Home, pipeline: Pipeline, approval: Approval) -> None:
+    """Take the launch as an approval of the plan that it names, unless that plan is approved already."""
+    plan = sync.current_plan(home.warehouse)
+    if plan.approved and plans.is_named(plan, approval.plan_hash):
+        return
+    instead = f"Or approve the plan first: `bms-pipeline approve {approval.plan_hash}`, then launch this again."
+    with pipeline.vouched(home, approval.by, instead) as by:
+        sync.approve(home.settings, home.warehouse, home.target, approval.plan_hash, by)
 
 
 def _handed_over(handed_over: HandedOver | None) -> Metadata:

@@ -14,8 +14,9 @@ from pydantic import Field, PrivateAttr
 from bms_pipeline import sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.defs.failures import told_to_the_operator
-from bms_pipeline.defs.links import BY
 from bms_pipeline.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
+from bms_pipeline.guard import vouching
+from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.progress import Told
 from bms_pipeline.reconcile.matching import Scope
@@ -27,6 +28,10 @@ LOCK_WAIT_SECONDS = 900.0
 """How long a run waits for one on the command line: longer than a whole sync of a typical tenant."""
 LOG_EVERY_SECONDS = 10.0
 """How often a long step says how far it is: each line is an event in Dagster's own database."""
+
+
+SOMEBODY = "somebody in Dagster"
+"""Who approves or decides, where neither the launchpad nor the log-in says so."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,26 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _refusal: LoginRefused | SettingsError | None = PrivateAttr(default=None)
     _plan_id: int | None = PrivateAttr(default=None)
     _what: str = PrivateAttr(default="A Dagster run")
+    _launch: Launch | None = PrivateAttr(default=None)
     _held: contextlib.ExitStack | None = PrivateAttr(default=None)
     _told: Told | None = PrivateAttr(default=None)
     _failed: BaseException | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Remember which run this is, for whoever is kept waiting by it."""
+        """Remember which run this is, for those who wait for it, and how it was launched."""
         if context.run_id:
             self._what = f"Dagster run {context.run_id}"
+        if context.run is not None:
+            self._launch = Launch(context.run.job_name, context.run.run_config, context.run.tags)
+
+    @contextlib.contextmanager
+    def vouched(self, home: Home, by: str, instead: str) -> Iterator[str]:
+        """Do what only a person may do; yields the name: ``by``, or of the person who signed in and launched this.
+
+        Raises ``ApprovalRefused`` where anybody could have launched it; ``instead`` says what else the person can do.
+        """
+        with vouching.vouched(home.settings, self._launch, instead) as name:
+            yield name if name and by in ("", SOMEBODY) else by
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Home]:
@@ -162,13 +179,16 @@ class ScopeOfRun(dg.ConfigurableResource[Any]):
 
 
 class Approval(dg.ConfigurableResource[Any]):
-    """A person's word. Launching a job is none: before the initial sync is finished, nothing is loaded without it."""
+    """A person's word. Launching a job is none: before the initial sync is finished, nothing is loaded without it.
+
+    It counts where the launch came through the log-in in front of Dagster's pages; else only for an approved plan.
+    """
 
     plan_hash: str = Field(
         default="",
         description="Load the plan with this hash (8 characters or more, see sync_plan), and refuse any other.",
     )
-    by: str = Field(default=BY, description="Who approves it, for the record.")
+    by: str = Field(default=SOMEBODY, description="Who approves it, for the record; default: who signed in.")
 
 
 class LoggedProgress:

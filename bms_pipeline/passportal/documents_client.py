@@ -361,9 +361,9 @@ class _Refused(Exception):
 
 
 def base_address(settings: Settings) -> str:
-    """Scheme and host of ``PASSPORTAL_URL``, which people copy with whatever page was open.
+    """Scheme and host of ``PASSPORTAL_URL``, which people copy with the path of whatever page was open.
 
-    Raises ``SettingsError`` where it is no address that may be used.
+    Raises ``SettingsError`` where it is no address that may be used, or has a query or fragment.
     """
     text = settings.passportal_url.strip()
     if not text:
@@ -372,9 +372,7 @@ def base_address(settings: Settings) -> str:
             "Set it to the address of your Passportal, https://us-clover.passportalmsp.com.",
         )
     text = text if "://" in text else f"https://{text}"
-    parts = checked_address(
-        text.partition("?")[0].partition("#")[0], name="passportal", private_host=settings.passportal_private_host
-    )
+    parts = checked_address(text, name="passportal", private_host=settings.passportal_private_host)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
 

@@ -53,7 +53,7 @@ READ_COLUMNS = ("entity", "bms_id", *PERSON_COLUMNS)
 NEEDED_COLUMNS = ("entity", "bms_id", "decision")
 
 LARGEST_FILE = 100 * 1024**2
-LARGEST_UNPACKED = 1024**3
+LARGEST_UNPACKED = 512 * 1024**2
 MISTAKES_SHOWN = 20
 SHEET = "decisions"
 
@@ -534,8 +534,10 @@ _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 _DATE_NUMBERS = frozenset({*range(27, 37), *range(50, 59)})
 # Larger ones keep so many elements alive at a time that the garbage collector doubles the time.
 _PIECE = 1 << 15
-# Far more than any row has: so that a file cannot fill the memory with elements that are none of ours.
-_MOST_ELEMENTS = 2_000_000
+# More than any row, shared text or list of styles has: so that a file cannot fill the memory, be it by one huge cell,
+# by elements that are none of ours, or by elements inside each other.
+_MOST_TAGS = 600_000
+_MOST_BYTES = 32 * 1024**2
 
 _BROKEN = (
     *(BadZipFile, zlib.error, LZMAError, struct.error, ParseError, EOFError),
@@ -696,23 +698,23 @@ def _elements(pieces: Iterable[bytes], name: str, *, until: str | None = None) -
     last = frozenset(f"{namespace}{until}" for namespace in _NAMESPACES)
     # expat refuses entities that explode since 2.4.1, and Python's own copy is newer.
     parser: XMLPullParser[Element] = XMLPullParser(("end",))
-    unused = 0
+    tags = size = 0
     for piece in chain(pieces, [None]):
         if piece is None:
             parser.close()
         else:
+            tags, size = tags + piece.count(b"<"), size + len(piece)
+            if tags > _MOST_TAGS or size > _MOST_BYTES:
+                raise ValueError(f"a {name} is too large: more than {_MOST_TAGS:,} tags or {_MOST_BYTES // 1024**2} MB")
             parser.feed(piece)
         for event in cast("Iterator[tuple[str, Element]]", parser.read_events()):
             element = event[1]
-            unused += 1
             if element.tag in wanted:
                 yield element
                 element.clear()
-                unused = 0
+                tags = size = 0
             elif element.tag in last:
                 return
-        if unused > _MOST_ELEMENTS:
-            raise ValueError(f"more than {_MOST_ELEMENTS} elements where a {name} was expected")
 
 
 def _targets(archive: ZipFile, part: str) -> dict[str, list[tuple[str, str]]]:

@@ -163,7 +163,7 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now:
     Raises ``PlanStale`` when it is not the current plan or would be another one by now.
     """
     plan = current_plan(connection)
-    if len(plan_hash) < 8 or not plan.hash.startswith(plan_hash.lower()):
+    if not is_named(plan, plan_hash):
         raise PlanNotCurrent(
             f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
             "Look at the current plan with `bms-pipeline preview --saved`, then approve it by its hash.",
@@ -173,6 +173,11 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now:
         "UPDATE sync.plans SET approved_at = ?, approved_by = ? WHERE plan_id = ?", [now, by, plan.plan_id]
     )
     return current_plan(connection)
+
+
+def is_named(plan: Plan, plan_hash: str) -> bool:
+    """Whether ``plan_hash`` (the first 8 or more characters) names ``plan``."""
+    return len(plan_hash) >= 8 and plan.hash.startswith(plan_hash.lower())
 
 
 def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:

@@ -18,6 +18,7 @@ import uvicorn
 
 from bms_pipeline.console.app import create_app
 from bms_pipeline.console.shell import Console
+from bms_pipeline.guard.serving import configured
 from bms_pipeline.settings import Settings
 
 
@@ -31,10 +32,11 @@ class Person:
     page: requests.Response | None = None
 
     def __post_init__(self) -> None:
-        """Open the printed address and say who it is."""
+        """Open an address with a one-time code and say who it is."""
         self.session.trust_env = False
         self.session.headers["Connection"] = "close"  # so that nobody has to close it
-        self.get(self.console.address)
+        self.get(self.console.new_address())
+        self.get("/")  # which that page leads to
         self.send("/name", name=self.name)
 
     @property
@@ -90,12 +92,12 @@ def served(settings: Settings, env_file: Path | None = None) -> Iterator[Console
     """A console on the home of ``settings``, in a thread; stopped on leaving."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         app = create_app(settings, listener.getsockname()[1], env_file or settings.bms_pipeline_home / ".env")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(configured(app))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
             # The kernel takes the call at once, and it is answered when the console is ready.
-            requests.get(f"{app.state.console.address}&wrong", headers={"Connection": "close"}, timeout=60)
+            requests.get(app.state.console.origin, headers={"Connection": "close"}, timeout=60)
             yield app.state.console
         finally:
             server.should_exit = True

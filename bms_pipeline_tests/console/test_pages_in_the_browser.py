@@ -60,7 +60,7 @@ def console(world: World) -> Iterator[Console]:
 def entered(context: BrowserContext, console: Console) -> Page:
     """A page of somebody who said who they are."""
     page = context.new_page()
-    page.goto(console.address)
+    page.goto(console.new_address())
     robin = Mouse(page)
     robin.type("Your name", "Robin")
     robin.press("Go on")
@@ -155,13 +155,13 @@ def test_a_run_at_work_a_decision_that_waits_and_one_overtaken_are_pages_like_al
         assert found + offends(page) == []
 
 
-def test_a_browser_without_the_token_is_told_what_to_open(browser: Browser, console: Console) -> None:
+def test_a_browser_that_has_not_signed_in_is_shown_where_a_code_comes_from(browser: Browser, console: Console) -> None:
     with browser.new_context(bypass_csp=True) as context:
         page = context.new_page()
         answer = page.goto(f"http://127.0.0.1:{console.port}/review/clients")
         assert answer is not None
         assert answer.status == 403
-        assert "with its token" in page.inner_text("main")
+        assert "bms-pipeline sign-in" in page.inner_text("main")
         assert offends(page) == []
 
 

@@ -1,4 +1,4 @@
-"""The console is for whoever has the address with its token, and obeys no other page."""
+"""The console is for people who signed in with a one-time code, and obeys no other page."""
 
 from __future__ import annotations
 
@@ -81,26 +81,42 @@ def cookie(person: Person) -> str:
     return "; ".join(f"{each.name}={each.value}" for each in person.session.cookies)
 
 
-def test_without_the_printed_address_there_is_nothing_to_see(console: Console) -> None:
+def test_without_a_code_there_is_nothing_to_see(console: Console) -> None:
     for page in PAGES:
         status, text = ask(console, "GET", page)
         assert status == 403
         assert "Acme" not in text
 
 
-@pytest.mark.parametrize("token", ["", "x", "é" * 43])
-def test_a_wrong_token_opens_nothing(console: Console, token: str) -> None:
-    status, _ = ask(console, "GET", f"/enter?{urlencode({'token': token})}")
+@pytest.mark.parametrize("code", ["", "x", "é" * 24, "../key", "\0"])
+def test_a_wrong_code_opens_nothing(console: Console, code: str) -> None:
+    status, text = ask(console, "GET", f"/enter?{urlencode({'code': code})}")
     assert status == 403
+    assert "bms-pipeline sign-in" in text
 
 
-def test_the_token_does_not_stay_in_the_address_and_the_cookie_is_out_of_scripts_reach(console: Console) -> None:
-    person = Person(console)
-    first = person.session.get(console.address, allow_redirects=False, timeout=30)
-    assert first.headers["location"] == "/"
-    assert "httponly" in first.headers["set-cookie"].lower()
-    assert "samesite=strict" in first.headers["set-cookie"].lower()
-    assert console.guard.token not in person.get("/")
+def test_a_code_opens_one_browser_once_and_the_cookie_is_out_of_scripts_reach(console: Console) -> None:
+    address = console.new_address().removeprefix(console.origin)
+    assert ask(console, "HEAD", address)[0] >= 400, "looking ahead uses nothing up"
+    with closing(http.client.HTTPConnection("127.0.0.1", console.port, timeout=30)) as connection:
+        connection.request("GET", address)
+        answer = connection.getresponse()
+        said = answer.read().decode()
+    assert answer.status == 200
+    assert 'content="0;url=/"' in said
+    assert "httponly" in answer.headers["set-cookie"].lower()
+    assert "samesite=strict" in answer.headers["set-cookie"].lower()
+    status, said = ask(console, "GET", address)
+    assert status == 403
+    assert "used already" in said
+
+
+def test_a_browser_that_is_signed_in_uses_up_no_code(console: Console, alex: Person) -> None:
+    address = console.new_address()
+    alex.get(address)
+    assert alex.status == 200
+    assert Person(console, "Blake").status == 200
+    assert ask(console, "GET", address.removeprefix(console.origin))[0] == 200
 
 
 @pytest.mark.parametrize(

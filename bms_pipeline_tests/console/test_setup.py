@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import stat
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -135,3 +138,64 @@ def test_a_service_that_does_not_answer_is_waited_for_with_a_bound(
     finally:
         answer.set()
     assert "There was no answer for 0 s." in alex.text
+
+
+@pytest.mark.parametrize("way", ["stored", "environment"])
+@pytest.mark.parametrize(
+    ("address", "secret"),
+    [("BMS_URL", "BMS_PASSWORD"), ("BMS_URL", "BMS_MFA_SECRET"), ("PASSPORTAL_URL", "PASSPORTAL_SECRET")],
+)
+def test_a_stored_secret_is_never_sent_to_another_address(
+    console: Console, alex: Person, monkeypatch: pytest.MonkeyPatch, way: str, address: str, secret: str
+) -> None:
+    canary = "CANARY7F3AJBSWY3DP"
+    lines = {"BMS_URL": "https://bms.example", "BMS_TENANT": "us", "BMS_USERNAME": "api", "BMS_PASSWORD": "a",
+        "PASSPORTAL_URL": "https://p.example", "PASSPORTAL_KEY_ID": "k", "PASSPORTAL_SECRET": "b"}  # fmt: skip
+    if way == "environment":
+        monkeypatch.setenv(secret, canary)
+        lines.pop(secret, None)
+    else:
+        lines[secret] = canary
+    console.env_file.write_text("".join(f"{name}={text}\n" for name, text in lines.items()))
+    console.env_file.chmod(0o600)
+    with listening() as (port, heard):
+        alex.get("/setup")
+        alex.send("/setup/connection", **{address: f"http://127.0.0.1:{port}", "PASSPORTAL_TARGET": "documents_api"})
+        if way == "environment":
+            assert alex.status == 422
+            assert f"{secret} comes from the environment" in alex.text
+            assert getattr(read_settings(console.env_file), address.lower()) == lines[address]
+        else:
+            assert f"{secret} belonged to the address of before" in alex.text
+            assert canary not in console.env_file.read_text()
+            alex.get("/setup")
+            alex.send("/setup/authenticate")
+        alex.get("/setup")
+        alex.send("/setup/connection", **{address: f"http://127.0.0.1:{port}/", secret: "entered-again"})
+    if way == "stored":
+        assert getattr(read_settings(console.env_file), secret.lower()).get_secret_value() == "entered-again"
+    assert canary.encode() not in b"".join(heard)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[int, list[bytes]]]:
+    """Somebody who takes down all that is sent to a port."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def listen() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(1)
+                        heard.append(connection.recv(65536))
+                        connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], heard
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)

@@ -49,7 +49,8 @@ def test_the_wizard_from_an_empty_home_to_finish(
         home = Home(tmp_path / "home", sandbox)
         with served(home.settings) as console, browser.new_context(viewport={"width": 1400, "height": 900}) as context:
             page = context.new_page()
-            page.goto(console.address)
+            page.goto(console.new_address())
+            page.get_by_label("Your name").wait_for()  # where the page of the log-in leads
             person = kind(page)
             set_up(person, sandbox)
             decided = {entity: decide(person, console, entity) for entity in ("users", "clients")}
@@ -180,7 +181,8 @@ def test_without_scripts_everything_is_decided_and_looked_at_all_the_same(
 ) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
-        page.goto(console.address)
+        page.goto(console.new_address())
+        page.get_by_label("Your name").wait_for()  # where the page of the log-in leads
         robin = Mouse(page)
         robin.type("Your name", "Robin")
         robin.press("Go on")
@@ -204,7 +206,8 @@ def test_by_keyboard_alone_a_match_is_picked_the_rest_decided_and_the_plan_looke
     """What the whole wizard by keyboard does at length (`make soak`), on a handful of records."""
     with browser.new_context(viewport={"width": 1400, "height": 900}) as context:
         page = context.new_page()
-        page.goto(console.address)
+        page.goto(console.new_address())
+        page.get_by_label("Your name").wait_for()  # where the page of the log-in leads
         robin = Keyboard(page)
         robin.type("Your name", "Robin")
         robin.press("Go on")

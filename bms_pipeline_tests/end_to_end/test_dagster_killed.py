@@ -21,6 +21,8 @@ import psutil
 import pytest
 import requests
 
+from bms_pipeline.guard.door import ENTER
+from bms_pipeline.guard.store import Store
 from bms_pipeline_tests.running import Home, running_home
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
@@ -39,6 +41,7 @@ class Dagster:
     home: Home
     port: int = field(default_factory=lambda: _free_port())
     process: subprocess.Popen[bytes] | None = None
+    cookies: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> float:
         """Start it and wait until it answers; the moment at which it was started."""
@@ -71,8 +74,17 @@ class Dagster:
 
     def ask(self, query: str, **variables: Any) -> Any:
         """GraphQL as the pages use it."""
-        url = f"http://127.0.0.1:{self.port}/graphql"
-        answer = requests.post(url, json={"query": query, "variables": variables}, timeout=30).json()
+        origin = f"http://127.0.0.1:{self.port}"
+        if not self.cookies:
+            code = Store(self.home.settings.guard_folder).new_code()
+            self.cookies = dict(requests.get(f"{origin}{ENTER}?code={code}", timeout=30).cookies)
+        answer = requests.post(
+            f"{origin}/graphql",
+            json={"query": query, "variables": variables},
+            headers={"Origin": origin},
+            cookies=self.cookies,
+            timeout=30,
+        ).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
@@ -135,8 +147,8 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
 
 VICTIMS = {
     "run worker": lambda each: "multiprocessing.spawn" in each or "execute_run" in each,
-    "daemon": lambda each: "dagster._daemon" in each,
-    "web server": lambda each: "dagster_webserver" in each,
+    "daemon": lambda each: "bms_pipeline.defs.daemon" in each,
+    "web server": lambda each: "bms_pipeline.defs.pages" in each,
     "everything": lambda each: True,
 }
 

@@ -11,6 +11,8 @@ import dagster as dg
 import pytest
 
 from bms_pipeline.definitions import defs
+from bms_pipeline.guard import vouching
+from bms_pipeline.guard.store import Store
 from bms_pipeline.sandbox.process import running_sandbox
 from bms_pipeline.sandbox.tenant import Size
 from bms_pipeline_tests.running import Home
@@ -101,7 +103,11 @@ def by_jobs(home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.Monkey
     definitions = defs()
 
     def launch(job: str, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
-        result = definitions.resolve_job_def(job).execute_in_process(run_config=QUIET | config, instance=instance)
+        # As the gate in front of Dagster's pages launches it for somebody who signed in.
+        voucher = vouching.vouch(Store(home.settings.guard_folder), job, QUIET | config, "a person")
+        result = definitions.resolve_job_def(job).execute_in_process(
+            run_config=QUIET | config, instance=instance, tags={vouching.TAG: voucher}
+        )
         assert result.success
         return result
 

@@ -72,6 +72,15 @@ def test_a_certificate_of_another_host_is_refused(server: HTTPServer, ca_file: P
         status(server, ca_file, "127.0.0.1")
 
 
+def test_a_certificate_without_the_names_that_it_is_for_is_refused(authority: trustme.CA, ca_file: Path) -> None:
+    """A common name says nothing since 2011; a name in it would still be believed by default."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for server in served(context, authority.issue_cert(common_name="localhost")):
+        with pytest.raises(CertificateRefused, match=r"(?i)mismatch|match"):
+            status(server, ca_file)
+        assert server.log == []
+
+
 def test_variables_that_change_what_requests_believes_are_ignored(
     server: HTTPServer, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ import datetime
 import io
 import re
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -516,7 +518,7 @@ def test_a_broken_xlsx(tmp_path: Path, content: bytes) -> None:
     ids=["cut", "too many rows", "no number", "no such text", "too many elements"],
 )
 def test_a_sheet_that_makes_no_sense(tmp_path: Path, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision_file, "_MOST_ELEMENTS", 1000)
+    monkeypatch.setattr(decision_file, "_MOST_TAGS", 10_000)
     with pytest.raises(DecisionFileInvalid, match="cannot be read as XLSX"):
         read(sheet_file(tmp_path, rows))
 
@@ -527,8 +529,46 @@ def test_a_zip_bomb(tmp_path: Path) -> None:
         with archive.open("xl/worksheets/sheet2.xml", "w") as part:
             part.write(b"<worksheet/>")
         archive.getinfo("xl/worksheets/sheet2.xml").file_size = 2**30
-    with pytest.raises(DecisionFileInvalid, match="unpacks to 1024 MB, of at most 1024"):
+    with pytest.raises(DecisionFileInvalid, match="unpacks to 1024 MB, of at most 512"):
         read(file)
+
+
+HUGE = {
+    "one cell": ('<row r="1"><c r="A1" t="str"><v>', "x" * 50, 6_000_000, "</v></c></row>"),
+    "one cell in pieces": ('<row r="1"><c r="A1" t="str"><v>', "x" * 50 + "<y/>", 6_000_000, "</v></c></row>"),
+    "one cell of brackets": ('<row r="1"><c r="A1" t="str"><v><![CDATA[', "<" * 50, 6_000_000, "]]></v></c></row>"),
+    "one attribute": ('<row r="1"><c r="', "A" * 50, 6_000_000, '1"/></row>'),
+    "rows in rows": ("", "<row>" * 10, 5_000_000, ""),
+    "rows in rows that hold something": ("", "<row><c/>" * 10, 4_000_000, ""),
+    "one comment": ("<!--", "x" * 50, 6_000_000, "-->"),
+}
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_nothing_huge_inside_a_small_file_fills_the_memory(tmp_path: Path, what: str) -> None:
+    before, piece, times, after = HUGE[what]
+    file = xlsx_file(tmp_path)
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist() if name != SHEET_PART}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+        with archive.open(SHEET_PART, "w") as sheet:
+            sheet.write(f'<worksheet xmlns="{MAIN}"><sheetData>{before}'.encode())
+            for _ in range(times // 100_000):
+                sheet.write(piece.encode() * 100_000)
+            sheet.write(f"{after}</sheetData></worksheet>".encode())
+    read_there = (
+        "import resource, sys; from pathlib import Path; from bms_pipeline.errors import DecisionFileInvalid\n"
+        "from bms_pipeline.reconcile.decision_file import read\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n    read(Path(sys.argv[1]))\nexcept DecisionFileInvalid as error:\n    print(error)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
+    )
+    command = [sys.executable, "-c", read_there, str(file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert "too large" in said or "unpacks to" in said, said
+    assert int(said.split()[-1]) < 300, f"{said.split()[-1]} MB"
 
 
 # --------------------------------------------------------------------------------------------- what an XLSX may hold

@@ -1,0 +1,20 @@
+"""Dagster's daemon, that ends with ``bms-pipeline dev``: ``python -m bms_pipeline.defs.daemon``, then its arguments."""
+
+from __future__ import annotations
+
+import os
+
+from dagster._daemon.cli import cli
+
+from bms_pipeline.lifeline import following
+
+
+def main() -> None:
+    """Run the daemon until SIGTERM."""
+    os.umask(0o077)
+    with following():
+        cli()
+
+
+if __name__ == "__main__":
+    main()

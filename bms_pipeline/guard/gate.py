@@ -1,0 +1,108 @@
+"""The door in front of an ASGI application that knows nothing of it: HTTP and WebSocket.
+
+Its calls that change anything are JSON by POST. So nothing else passes: no call by GET, no form, and no body that a
+foreign page could send without asking first.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, Refused, Visitor
+
+VISITOR = "bms_pipeline.visitor"
+"""The key under which an application finds in its ASGI scope who came in (a ``Visitor``)."""
+MOST_BYTES = 32 * 1024 * 1024
+HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+
+class Gate:
+    """Lets through to ``app`` those that ``door`` lets in. Paths in ``calls`` answer no question in an address."""
+
+    def __init__(self, app: ASGIApp, door: Door, *, calls: Collection[str] = ()) -> None:
+        self._app, self._door, self._calls = app, door, calls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        answer = self._answer(connection)
+        if isinstance(answer, Visitor):
+            scope[VISITOR] = answer
+            await self._app(scope, receive, _with_headers(send))
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await answer(scope, receive, _with_headers(send))
+
+    def _answer(self, connection: HTTPConnection) -> Visitor | Response:
+        """Who comes in, or what is answered instead."""
+        try:
+            if connection.scope["path"] == ENTER and connection.scope["type"] == "http":
+                self._door.check_address(connection)
+                return self._door.enter(connection) or sign_in_page(
+                    NotSignedIn(), used="code" in connection.query_params, here="/"
+                )
+            visitor = self._door.check(connection)
+            self._check_call(connection)
+        except Refused as error:
+            return sign_in_page(error)
+        return visitor
+
+    def _check_call(self, connection: HTTPConnection) -> None:
+        if connection.scope["type"] == "websocket":
+            return
+        is_post = connection.scope["method"] == "POST"
+        if not is_post and connection.scope["query_string"] and connection.scope["path"].rstrip("/") in self._calls:
+            raise Refused(405, "A question in the address is not answered here.", "Send it as JSON, by POST.")
+        if not is_post:
+            return
+        kinds, length = connection.headers.getlist("content-type"), connection.headers.get("content-length", "")
+        if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+            raise Refused(415, "Only JSON is taken here.", "Send it as application/json.")
+        if not length.isdigit() or int(length) > MOST_BYTES:
+            raise Refused(413, f"More than {MOST_BYTES // 2**20} MB, or a body without its length.")
+
+
+def sign_in_page(error: Refused, *, used: bool = False, here: str = "") -> Response:
+    """The page that says why there is no other; for somebody without a session it takes a code."""
+    parts = ["This code was used already, or it is too old." if used else error.message, error.next_step]
+    form = ""
+    if isinstance(error, NotSignedIn):
+        form = (
+            f'<form action="{ENTER}"><label>One-time code <input name="code" autocomplete="off" autofocus></label>'
+            " <button>Sign in</button></form>"
+            f'<p>You came by a link, and signed in before? <a href="{here}">Open it</a></p>'
+        )
+    text = "".join(f"<p>{html.escape(part)}</p>" for part in parts if part)
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>'
+    head += '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+    page = f"{head}<main><h1>Sign in</h1>{text}{form}</main></html>\n"
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return HTMLResponse(page, status_code=error.status, headers=headers)
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending

@@ -1,0 +1,178 @@
+"""What the guard keeps in its folder: its key, one-time codes, used vouchers, and where pages are served.
+
+All of it is files that only their owner may read, so that any process of the same person shares them: the console,
+Dagster's pages, a run, and the command that prints a new code. A code is used up by removing its file, which one
+process alone can do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bms_pipeline.errors import ApprovalRefused, PipelineError, SettingsError
+from bms_pipeline.files import made_whole
+
+CODE_SECONDS = 600.0
+"""How long a one-time code can be used."""
+VOUCHER_SECONDS = 24 * 3600.0
+"""How long a launch may wait for its run; used vouchers are remembered for longer than that."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Pages that are being served: their name for people, and the address without any code."""
+
+    name: str
+    address: str
+
+
+class Store:
+    """``folder``, which only its owner may read. Nothing is cached: a key that was replaced counts at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def sign(self, purpose: str, text: str) -> str:
+        """Sign ``text`` for one purpose; nothing else that is signed here can pass for it."""
+        return hmac.new(self._key(), f"{purpose}\n{text}".encode(), "sha256").hexdigest()
+
+    def is_signed(self, purpose: str, text: str, signature: str) -> bool:
+        """Whether ``signature`` is the one that ``sign`` gives."""
+        return hmac.compare_digest(self.sign(purpose, text).encode(), signature.encode(errors="replace"))
+
+    def new_code(self) -> str:
+        """Make a code that opens one session, within ``CODE_SECONDS``."""
+        folder = self._subfolder("codes")
+        _forget(folder, CODE_SECONDS)
+        code = secrets.token_urlsafe(18)
+        _create(folder / _hidden(code), b"")
+        return code
+
+    def take_code(self, code: str) -> bool:
+        """Use up ``code``; whether it was there and young enough."""
+        file = self._subfolder("codes") / _hidden(code)
+        try:
+            age = time.time() - file.stat().st_mtime
+            file.unlink()
+        except FileNotFoundError:
+            return False
+        return age <= CODE_SECONDS
+
+    @contextlib.contextmanager
+    def using_once(self, nonce: str) -> Iterator[None]:
+        """Do once what ``nonce`` allows: what failed may be tried again, what was done may not.
+
+        Raises ``ApprovalRefused`` where it was done. Only while the home folder's run lock is held.
+        """
+        file = self._subfolder("used") / _hidden(nonce)
+        if file.exists():
+            raise ApprovalRefused(
+                "This launch was used already: it approves or decides once.", "Launch the job again from its launchpad."
+            )
+        yield
+        _forget(file.parent, 2 * VOUCHER_SECONDS)
+        _create(file, b"")
+
+    @contextlib.contextmanager
+    def serving(self, name: str, address: str) -> Iterator[None]:
+        """Let ``sign-in`` know that the pages ``name`` are at ``address``, for as long as they are."""
+        file = self._subfolder("served") / f"{name} {address.rpartition(':')[2]}"
+        with made_whole(file) as unfinished:
+            unfinished.write_text(address, encoding="utf-8")
+        try:
+            yield
+        finally:
+            if _text(file) == address:
+                file.unlink(missing_ok=True)
+
+    def served(self) -> list[Served]:
+        """The pages that are served, also those of a process that was killed."""
+        files = sorted(self._subfolder("served").glob("* *"))
+        return [Served(file.name.partition(" ")[0], _text(file)) for file in files]
+
+    def redirecting_file(self, address: str) -> Path:
+        """A file that leads a browser to ``address``: so the address is on no command line."""
+        folder = self._subfolder("open")
+        _forget(folder, CODE_SECONDS)
+        file = folder / f"{secrets.token_hex(8)}.html"
+        page = f'<!doctype html><meta http-equiv="refresh" content="0;url={address}"><a href="{address}">Go on</a>\n'
+        _create(file, page.encode())
+        return file
+
+    def end_all_sessions(self) -> None:
+        """Replace the key: every session, code and launch that waits ends."""
+        (self.folder / "key").unlink(missing_ok=True)
+        _forget(self._subfolder("codes"), 0)
+
+    def _key(self) -> bytes:
+        file = self.folder / "key"
+        for _ in range(10):
+            try:
+                descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                self._make_key(file)
+                continue
+            with os.fdopen(descriptor, "rb") as opened:
+                if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                    raise SettingsError(f"{file} can be read by other users of this machine.", f"Remove {file}.")
+                key = opened.read()
+            if len(key) == 32:
+                return key
+            raise SettingsError(f"{file} is damaged.", f"Remove {file}; everybody signs in again.")
+        raise SettingsError(f"{file} cannot be made.", "See who else writes in the home folder.")
+
+    def _make_key(self, file: Path) -> None:
+        """Write a new key, unless another process does so first."""
+        unfinished = self._subfolder("") / f".key.{secrets.token_hex(8)}"
+        _create(unfinished, secrets.token_bytes(32))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(unfinished, file)
+        finally:
+            unfinished.unlink()
+
+    def _subfolder(self, name: str) -> Path:
+        folder = self.folder / name
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise PipelineError(
+                f"{folder} cannot be made: {error.strerror}.", "See who owns the home folder and whether it is full."
+            ) from error
+        return folder
+
+
+def _create(file: Path, content: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)
+
+
+def _forget(folder: Path, seconds: float) -> None:
+    """Remove the files of ``folder`` that are older than that."""
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime >= seconds:
+                file.unlink()
+
+
+def _hidden(text: str) -> str:
+    """A file name from which ``text`` cannot be guessed."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""

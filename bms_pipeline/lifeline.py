@@ -1,0 +1,157 @@
+"""Processes that end with the one that started them, however that ends: by Ctrl-C, by a signal, or killed.
+
+A child holds the read end of a pipe whose write end only its parent has. When the parent is gone, the kernel closes the
+pipe, and the child ends itself. (Linux could signal a child instead, but when the *thread* that started it ends.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psutil
+
+FOLLOWS = "BMS_PIPELINE_FOLLOWS"
+"""The variable that names the pipe to follow, as ``descriptor:inode``."""
+PATIENCE_SECONDS = 15.0
+"""How long a process may take to end by itself."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+class Child:
+    """A process that ends with this one; with ``own_session`` all that it starts ends, too."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        own_session: bool = True,
+        pass_fds: Sequence[int] = (),
+        **options: Any,  # noqa: ANN401  # of Popen
+    ) -> None:
+        self._own_session = own_session
+        read, self._write = os.pipe()
+        try:
+            self.process = subprocess.Popen(  # noqa: S603  # a list of arguments, from our own code
+                command,
+                env={**env, FOLLOWS: f"{read}:{os.fstat(read).st_ino}"},
+                start_new_session=own_session,
+                pass_fds=(*pass_fds, read),
+                **options,
+            )
+        except BaseException:
+            os.close(self._write)
+            raise
+        finally:
+            os.close(read)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def end(self) -> int:
+        """Have it end, and all that it started; its exit code."""
+        self.ask_to_end()
+        try:
+            self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        if self._own_session:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.let_go()
+        return self.process.wait()
+
+    def let_go(self) -> None:
+        """Close the pipe: for a process that has ended, or that is to end when it notices."""
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+
+
+@contextlib.contextmanager
+def following() -> Iterator[None]:
+    """End with the parent, if it asked for that; the leader of a session takes along all that it started."""
+    pipe = os.environ.pop(FOLLOWS, "")
+    if not pipe or not _is_open(pipe):
+        yield
+        return
+    descriptor = int(pipe.partition(":")[0])
+    os.set_inheritable(descriptor, False)
+    threading.Thread(target=_follow, args=[descriptor], name="follow the parent", daemon=True).start()
+    with stopped_by_signals():
+        try:
+            yield
+        finally:
+            _end_session()
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Raise ``Stopped`` at SIGTERM and SIGHUP, so that all is tidied up; under ``nohup`` SIGHUP stays ignored."""
+
+    def stop(number: int, _: object) -> None:
+        raise Stopped(number)
+
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_open(pipe: str) -> bool:
+    """Whether the descriptor still is that pipe: a process in between may have closed it."""
+    descriptor, _, inode = pipe.partition(":")
+    try:
+        status = os.fstat(int(descriptor))
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(status.st_mode) and str(status.st_ino) == inode
+
+
+def _follow(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(descriptor, 1):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(PATIENCE_SECONDS)
+    _end_session()
+    os._exit(1)
+
+
+def _end_session() -> None:
+    """Kill what this process started and left, if it is the leader of its session."""
+    if os.getsid(0) != os.getpid():
+        return
+    for process in _others_of_this_group():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _others_of_this_group() -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if process.pid != os.getpid() and os.getpgid(process.pid) == os.getpgid(0):
+                found.append(process.pid)
+    return found

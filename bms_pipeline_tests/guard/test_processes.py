@@ -1,0 +1,282 @@
+"""What `dev` and `console` start ends with them, however they end; and no secret is on any command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from bms_pipeline import cli
+from bms_pipeline.guard import vouching
+from bms_pipeline.guard.serving import listen
+from bms_pipeline.guard.store import Store
+from bms_pipeline.guard.vouching import Launch
+from bms_pipeline.settings import Settings
+from bms_pipeline_tests.running import quick_and_soak
+
+ENDS = quick_and_soak([signal.SIGTERM, signal.SIGKILL], [signal.SIGHUP, signal.SIGINT])
+ROOT = Path(__file__).parents[2]
+CANARY = "canary-password-7c1f"
+
+
+class Started:
+    """`bms-pipeline` with some arguments, and all that it started."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.home = folder / "home"
+        self.log = folder / "log"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "BMS_PIPELINE_HOME": str(self.home),
+            "BMS_PASSWORD": CANARY,
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bms_pipeline.cli", *arguments],
+                cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def all(self) -> list[psutil.Process]:
+        """It, and what it started so far."""
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(self.process.pid)
+            return [found, *found.children(recursive=True)]
+        return []
+
+    def kill(self) -> None:
+        """Leave nothing behind, whatever the test came to."""
+        for process in self.all():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(30)
+
+
+def until(happened: Callable[[], bool], what: str, seconds: float = 150) -> None:
+    give_up = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < give_up, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def free_ports(count: int) -> list[int]:
+    listeners = [listen(0) for _ in range(count)]
+    ports = [int(listener.getsockname()[1]) for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def answers(port: int) -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(f"http://127.0.0.1:{port}/", headers={"Connection": "close"}, timeout=5).status_code == 403
+    return False
+
+
+def is_free(port: int) -> bool:
+    with suppress(Exception), listen(port):
+        return True
+    return False
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    found: list[Started] = []
+
+    def start(*arguments: str) -> Started:
+        found.append(Started(tmp_path, *arguments))
+        return found[-1]
+
+    yield start
+    for each in found:
+        each.kill()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Started], end: signal.Signals) -> None:
+    ports = free_ports(2)
+    dev = started("dev", "--port", str(ports[0]), "--console-port", str(ports[1]))
+    until(lambda: all(map(answers, ports)), dev.log.read_text())
+    until(lambda: "code server" in dev.log.read_text(), "the daemon has loaded the code")
+    processes = dev.all()
+    assert len(processes) >= 5, processes
+
+    second = started("dev", "--port", str(ports[0]), "--console-port", "0")
+    assert second.process.wait(60) == 1, "at once, before it starts anything"
+    assert f"Port {ports[0]} of 127.0.0.1 cannot be listened on" in " ".join(second.log.read_text().split())
+
+    codes = [Store(dev.home / "guard").new_code()]
+    key = (dev.home / "guard" / "key").read_bytes() if (dev.home / "guard" / "key").exists() else b"none yet"
+    for process in processes:
+        line = "\0".join(process.cmdline())
+        assert not any(secret in line for secret in (*codes, key.hex(), CANARY, "enter?code"))
+        environment = Path(f"/proc/{process.pid}/environ")
+        assert stat.S_IMODE(environment.stat().st_mode) == 0o400, "its environment is its owner's alone"
+
+    os.kill(dev.process.pid, end)
+    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
+    assert all(map(is_free, ports))
+    assert "Traceback" not in dev.log.read_text()
+    if end != signal.SIGKILL:
+        assert Store(dev.home / "guard").served() == []
+
+
+def test_sigterm_to_the_console_ends_the_run_that_it_started(started: Callable[..., Started]) -> None:
+    (port,) = free_ports(1)
+    console = started("console", "--port", str(port))
+    until(lambda: answers(port), "the console answers")
+    # A service that takes the call and never answers: the run waits for it.
+    with listen(0) as silent, requests.Session() as browser:
+        browser.headers.update({"Connection": "close", "Origin": f"http://127.0.0.1:{port}"})
+        settings = console.home.parent / ".env"
+        settings.write_text(f"BMS_URL=http://127.0.0.1:{silent.getsockname()[1]}\nBMS_TENANT=x\nBMS_USERNAME=x\n")
+        settings.chmod(0o600)
+        browser.get(f"http://127.0.0.1:{port}/enter?code={Store(console.home / 'guard').new_code()}", timeout=30)
+        _send(browser, port, "/name", "/name", name="Alex")
+        _send(browser, port, "/setup", "/setup/read")
+        until(lambda: len(console.all()) == 2, "the run is at work")
+        processes = console.all()
+        console.process.terminate()
+        until(lambda: not any(_is_alive(process) for process in processes), "both are gone", 60)
+
+
+def test_a_one_time_code_is_in_no_output_that_is_no_terminal_and_sign_in_prints_one(
+    started: Callable[..., Started],
+) -> None:
+    (port,) = free_ports(1)
+    console = started("console", "--port", str(port))
+    until(lambda: answers(port), "the console answers")
+    assert f"http://127.0.0.1:{port}" in console.log.read_text()
+    assert "code=" not in console.log.read_text()
+    signed = started("sign-in")
+    assert signed.process.wait(60) == 0
+    (line,) = [line for line in signed.log.read_text().splitlines() if "code=" in line]
+    first = requests.get(line.split()[-1], headers={"Connection": "close"}, timeout=30)
+    assert first.status_code == 200
+    assert requests.get(line.split()[-1], headers={"Connection": "close"}, timeout=30).status_code == 403
+
+    ended = started("sign-in", "--end-all")
+    assert ended.process.wait(60) == 0
+    cookies = dict(first.cookies)
+    again = requests.get(f"http://127.0.0.1:{port}/", cookies=cookies, headers={"Connection": "close"}, timeout=30)
+    assert again.status_code == 403, "every browser is signed out"
+
+
+def test_a_browser_is_opened_by_a_file_that_only_its_owner_can_read(
+    started: Callable[..., Started], tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    browser = tmp_path / "xdg-open"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {said}\n')
+    browser.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        (port,) = free_ports(1)
+        environment = {**os.environ, "BROWSER": f"{browser} %s", "BMS_PIPELINE_HOME": str(tmp_path / "home")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", str(port), "--open"],
+            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            until(lambda: said.exists() and said.read_text().endswith("\n"), "the browser is opened")
+        finally:
+            process.terminate()
+            process.wait(60)
+    opened = Path(said.read_text().strip().removeprefix("file://"))
+    assert "code" not in said.read_text()
+    assert "enter?code=" in opened.read_text()
+    assert stat.S_IMODE(opened.stat().st_mode) == 0o600
+
+
+def test_a_parent_that_is_killed_takes_along_the_session_of_its_child(tmp_path: Path) -> None:
+    child = (
+        "import subprocess, sys, time; from bms_pipeline.lifeline import following\n"
+        "with following():\n"
+        "    inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"    open({str(tmp_path / 'pids')!r}, 'w').write(f'{{inner.pid}} {{__import__(\"os\").getpid()}}\\n')\n"
+        "    time.sleep(600)\n"
+    )
+    parent = (
+        "import os, sys, time; from bms_pipeline.lifeline import Child\n"
+        f"child = Child([sys.executable, '-c', {child!r}], env=dict(os.environ))\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().endswith("\n"), "both run")
+        found = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
+        process.kill()
+    until(lambda: not any(_is_alive(each) for each in found), "both are gone", 60)
+
+
+def _send(browser: requests.Session, port: int, page: str, action: str, **fields: str) -> None:
+    text = browser.get(f"http://127.0.0.1:{port}{page}", timeout=60).text
+    form = text.partition(f'action="{action}"')[2]
+    csrf = form.partition('name="csrf" value="')[2].partition('"')[0]
+    answer = browser.post(f"http://127.0.0.1:{port}{action}", data={"csrf": csrf, **fields}, timeout=60)
+    assert answer.status_code == 200, answer.text[-500:]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_our_dagster_yaml_goes_where_there_is_none_and_an_exported_home_is_kept_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path / "home")  # type: ignore[call-arg]
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    home = cli._dagster_home(settings)
+    assert home == (tmp_path / "home" / "dagster").absolute()
+    assert (home / "dagster.yaml").read_bytes() == (ROOT / "dagster.yaml").read_bytes()
+    assert capsys.readouterr().err == ""
+
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    assert cli._dagster_home(settings) == home
+    assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n", "what a person wrote stays"
+    assert "differs from the shipped" in " ".join(capsys.readouterr().err.split())
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "exported"))
+    assert cli._dagster_home(settings) == tmp_path / "exported"
+
+
+def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> None:
+    both = {"bms_pipeline_guard": tmp_path / "guard"}
+    first, second = (
+        Settings(_env_file=None, bms_pipeline_home=tmp_path / name, **both)  # type: ignore[call-arg, arg-type]
+        for name in ("first", "second")
+    )
+    store = Store(first.guard_folder)
+    launch = Launch("finish", {}, {vouching.TAG: vouching.vouch(store, "finish", {}, "Alex")})
+    with vouching.vouched(second, launch, "") as by:
+        assert by == "Alex"
+    with store.serving("console", "http://127.0.0.1:1"), Store(second.guard_folder).serving("console", "http://x:2"):
+        assert len(store.served()) == 2
+
+
+def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_proxy(
+    started: Callable[..., Started],
+) -> None:
+    refused = started("dagster-ui", "--host", "0.0.0.0")
+    assert refused.process.wait(60) == 1
+    assert "BMS_PIPELINE_TRUSTED_PROXY" in refused.log.read_text()
+    (port,) = free_ports(1)
+    pages = started("dagster-ui", "--port", str(port))
+    until(lambda: answers(port), "the pages answer")
+    processes = pages.all()
+    assert len(processes) >= 3, "the command, the pages, the code"
+    pages.process.terminate()
+    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
+    assert is_free(port)
