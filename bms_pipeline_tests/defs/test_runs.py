@@ -205,7 +205,7 @@ def test_the_initial_sync_waits_for_a_person_then_loads_what_that_person_named(
     pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
     run = waiting[1]
     before = fresh.passportal()
-    assert run.result.success
+    assert run.result.success, run.failures
     assert len(run.metadata) == 17
     plan_hash = run.metadata["sync_plan"]["plan hash"]
     planned = run.metadata["sync_plan"]["operations"]
@@ -249,7 +249,7 @@ def test_a_scheduled_run_ends_early_where_nothing_is_new(finished: Pipeline, san
     finished.run("incremental_sync", only_what_is_new=True)  # the first finish is itself something new
     before = sandbox.calls()
     run = finished.run("incremental_sync", only_what_is_new=True)
-    assert run.result.success
+    assert run.result.success, run.failures
     assert set(run.metadata) == {f"{side}_{each}" for side in ("bms", "passportal") for each in ENTITIES}
     calls = {route: count - before.get(route, 0) for route, count in sandbox.calls().items()}
     assert calls["GET /v2/crm/accounts/summary"] == calls["GET /v2/crm/contacts/summary"] == 1
@@ -270,7 +270,7 @@ def test_only_the_clients_that_changed_are_told(
         select=" ".join(["sync_inputs", "sync_plan", "sync_result"])
         + "".join(f" reconciled_{each} loaded_{each}" for each in ENTITIES),
     )
-    assert run.result.success
+    assert run.result.success, run.failures
     assert [each.partition for each in run.events("loaded_by_client")] == [str(account)]
 
 
@@ -307,7 +307,7 @@ def test_a_client_can_be_imported_again(finished: Pipeline, tmp_path: Path, monk
         connection.execute("UPDATE records SET details = MAP {} WHERE id = ?", [lost])
         connection.execute("DELETE FROM records WHERE id = ?", [lost])
     run = pipeline.import_clients([client])
-    assert run.result.success
+    assert run.result.success, run.failures
     assert [each.partition for each in run.events("loaded_by_client")] == [str(client)]
     ((entities,),) = pipeline.query("SELECT scope FROM sync.plans ORDER BY plan_id DESC LIMIT 1")
     assert f'"clients": [{client}]' in entities
@@ -327,7 +327,7 @@ def test_a_scoped_plan_is_loaded_by_launching_the_job_again_with_its_hash(
     assert pipeline.query(f"SELECT DISTINCT account_id {planned}") == [(account,)]
 
     loaded = pipeline.run("initial_sync", plan_hash=plan["plan hash"], clients=[account])
-    assert loaded.result.success
+    assert loaded.result.success, loaded.failures
     result = loaded.metadata["sync_result"]
     assert result["created"] + result["adopted"] == plan["operations"]
     assert not result["initial sync finished"], "a restricted plan does not end it"
@@ -391,11 +391,11 @@ def test_a_part_of_the_entities_is_planned_by_selecting_its_dagster_assets(
     run = pipeline.run(
         "incremental_sync", select="bms_users passportal_users reconciled_users sync_plan loaded_users sync_result"
     )
-    assert run.result.success
+    assert run.result.success, run.failures
     assert run.metadata["sync_plan"]["entities"] == "users"
     plan_hash = run.metadata["sync_plan"]["plan hash"]
     loaded = pipeline.run("finish", plan_hash=plan_hash)
-    assert loaded.result.success
+    assert loaded.result.success, loaded.failures
     assert [key for key in loaded.metadata if key.startswith("loaded_")] == ["loaded_users"]
     assert pipeline.query("SELECT loaded_at IS NOT NULL FROM sync.plans ORDER BY plan_id DESC LIMIT 1") == [(True,)]
 
@@ -424,7 +424,7 @@ def test_a_run_waits_for_a_lost_answer_without_the_home_folder_and_then_goes_on(
 
     monkeypatch.setattr(resources.Pipeline, "let_go", watching)
     run = pipeline.run("finish", plan_hash=plan_hash) if how == "finish" else pipeline.import_clients([client])
-    assert run.result.success
+    assert run.result.success, run.failures
     assert let_go == [True], "somebody else could work meanwhile"
     assert pipeline.query("SELECT count(*) FROM sync.journal WHERE outcome IS NULL") == [(0,)]
     query = f"SELECT outcome FROM sync.outcomes WHERE entity = 'contacts' AND bms_id = {lost}"
