@@ -28,9 +28,9 @@ from bms_pipeline.errors import (
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import backups, decision_log
+from bms_pipeline.warehouse import backups, decision_log, landing
 from bms_pipeline.warehouse.connection import Warehouse, now
-from bms_pipeline_tests.building import World, account, contact, opened_world
+from bms_pipeline_tests.building import CLIENT_TYPE, World, account, contact, opened_world
 
 
 def content() -> dict[str, Any]:
@@ -123,10 +123,15 @@ def test_a_trial_a_refusal_and_a_transaction_that_fails_leave_no_line(world: Wor
     review.decide(world.warehouse, [Decision("exclude", "contacts", 6)], "a person", tried=True)
     with pytest.raises(DecisionRefused):
         world.say(Decision("match", "contacts", 6, "P999"))
-    with pytest.raises(KeyboardInterrupt), world.warehouse.transaction() as connection:
-        connection.execute("INSERT INTO sync.exclusions VALUES ('contacts', 6, '', 'x', NULL)")
-        connection.execute("INSERT INTO sync.decisions (batch) VALUES (99)")
-        raise KeyboardInterrupt
+
+    def fail() -> None:
+        with world.warehouse.transaction() as connection:
+            connection.execute("INSERT INTO sync.exclusions VALUES ('contacts', 6, '', 'x', NULL)")
+            connection.execute("INSERT INTO sync.decisions (batch) VALUES (99)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert log_of(world).read_bytes() == content
 
 
@@ -180,10 +185,15 @@ def test_a_run_that_changed_something_leaves_a_verified_copy_and_one_that_did_no
 
 def test_a_run_that_ends_in_an_error_leaves_a_copy_too(world: World) -> None:
     world.contacts.append(contact(9, 1, "New", "Person"))
-    with pytest.raises(PipelineError, match="later"), sync.running(world.settings, "a run"):
-        world.plan()
-        world.finish()
-        raise PipelineError("later")
+
+    def fail() -> None:
+        with sync.running(world.settings, "a run"):
+            world.plan()
+            world.finish()
+            raise PipelineError("later")
+
+    with pytest.raises(PipelineError, match="later"):
+        fail()
     assert len(copies(world)) == 2
 
 
@@ -364,6 +374,8 @@ def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_it
     titles = world.content()
     recovery.rebuild(world.settings)
     world.warehouse = Warehouse(world.settings.warehouse_file)
+    with world.warehouse.transaction() as connection:
+        landing.land_account_types(connection, [(CLIENT_TYPE, "Client", True, False, True)])
     assert reports.status(world.settings, world.warehouse)["rebuilding_since"]
     world.plan()
     with pytest.raises(PlanWaits):
