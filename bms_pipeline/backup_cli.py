@@ -34,22 +34,22 @@ def backups(as_json: AsJson = False) -> None:
     """List the copies, after reading each whole: when it was made, what it holds, whether it is good."""
     copies = recovery.list_copies(read_settings())
     if as_json:
-        print_json([{**asdict(each), "good": not each.problem} for each in copies])
+        print_json([{**asdict(copy), "good": not copy.problem} for copy in copies])
         return
     if not copies:
         say("There is no copy yet. One is made after each run that changes a decision or a match.")
         return
     rows = [
         (
-            each.file.name,
-            f"{each.made_at:%Y-%m-%d %H:%M}" if each.made_at else "",
-            each.version,
-            each.matches,
-            each.exclusions,
-            each.decisions,
-            each.problem or "good",
+            copy.file.name,
+            f"{copy.made_at:%Y-%m-%d %H:%M}" if copy.made_at else "",
+            copy.version,
+            copy.matches,
+            copy.exclusions,
+            copy.decisions,
+            copy.problem or "good",
         )
-        for each in copies
+        for copy in copies
     ]
     columns = ("file", "made (UTC)", "version", "matches", "exclusions", "decisions", "state")
     print_table("Copies, the one that holds most first", columns, rows, numbers=columns[3:6])

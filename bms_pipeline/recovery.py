@@ -40,12 +40,12 @@ class Restorable:
     @property
     def decisions(self) -> int:
         """How many lines of the ledger the log adds to the copy."""
-        return sum(len(each.get("decisions", ())) for each in self.entries)
+        return sum(len(entry.get("decisions", ())) for entry in self.entries)
 
     @property
     def approvals(self) -> int:
         """How many plans were approved, or made to take a load back, since the copy."""
-        return sum(len(each.get("plans", ())) for each in self.entries)
+        return sum(len(entry.get("plans", ())) for entry in self.entries)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
 
     Raises ``WarehouseError`` where there is nothing, and ``WarehouseDamaged`` where ``file`` is not good.
     """
-    log = decision_log.read(decision_log.beside(settings.warehouse_file))
+    log = decision_log.read(decision_log.file_of(settings.warehouse_file))
     problems = list(log.problems)
     if file is not None:
         copy = backups.inspect(file)
@@ -96,7 +96,7 @@ def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
     if not log.entries:
         raise WarehouseError(
             f"There is no good copy in {backups.folder_of(settings.warehouse_file)} and no decision in"
-            f" {decision_log.beside(settings.warehouse_file)}.{_sentences(problems)}",
+            f" {decision_log.file_of(settings.warehouse_file)}.{_sentences(problems)}",
             "Put a copy of your own back with `bms-pipeline restore FILE`, or start over with `bms-pipeline rebuild`.",
         )
     return _after(None, log, problems)
@@ -104,8 +104,8 @@ def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
 
 def _after(copy: Copy | None, log: decision_log.Log, problems: list[str]) -> Restorable:
     held = copy.number if copy else 0
-    entries = [each for each in log.entries if each["number"] > held]
-    numbers = [held, *(each["number"] for each in entries)]
+    entries = [entry for entry in log.entries if entry["number"] > held]
+    numbers = [held, *(entry["number"] for entry in entries)]
     missing = sum(later - earlier - 1 for earlier, later in pairwise(numbers) if later > earlier)
     if missing:
         problems.append(f"{missing:,} lines are missing in the log: what was decided there is only in a newer copy")
@@ -192,8 +192,8 @@ def rebuild(settings: Settings) -> list[Path]:
     with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline rebuild", now()):
         _check_free(database)
         with reported(database):
-            there = [database, decision_log.beside(database), backups.folder_of(database)]
-            moved = move_aside([*causes.side_files(database), *(each for each in there if each.exists())])
+            there = [database, decision_log.file_of(database), backups.folder_of(database)]
+            moved = move_aside([*causes.side_files(database), *(path for path in there if path.exists())])
         warehouse = Warehouse(database)
         moment = now()
         with warehouse.transaction() as connection:
@@ -210,4 +210,4 @@ def _check_free(database: Path) -> None:
 
 
 def _sentences(problems: list[str]) -> str:
-    return "".join(f"\n  {each}" for each in problems)
+    return "".join(f"\n  {problem}" for problem in problems)

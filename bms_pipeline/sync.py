@@ -323,7 +323,7 @@ def reconcile(
 def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:
     """Save what load would do as the current plan.
 
-    Raises ``DecisionsMissing`` where Passportal bears our markers and this database never loaded anything.
+    Raises ``DecisionsMissing`` where Passportal has our markers and this database never loaded anything.
     """
     with warehouse.transaction() as connection:
         _check_not_lost(connection)
@@ -371,7 +371,7 @@ def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
     if marked:
         counts = ", ".join(f"{count:,} {name}" for name, count in marked.items())
         raise DecisionsMissing(
-            f"This database is new, and Passportal holds {counts} that bear this program's markers: another database"
+            f"This database is new, and Passportal holds {counts} with this program's markers: another database"
             " loaded them. What people excluded and decided there is not known here.",
             "`bms-pipeline restore` puts back the newest good copy and every decision since. Without one,"
             " `bms-pipeline rebuild` starts over: nothing is created until you have finished a plan by its hash.",

@@ -72,7 +72,7 @@ def run(world: World) -> None:
 
 
 def log_of(world: World) -> Path:
-    return decision_log.beside(world.settings.warehouse_file)
+    return decision_log.file_of(world.settings.warehouse_file)
 
 
 def copies(world: World) -> list[Path]:

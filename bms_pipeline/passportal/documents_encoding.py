@@ -67,7 +67,7 @@ class Document:
 
     @property
     def has_own_marker(self) -> bool:
-        """Whether it bears a marker in a form that only this program writes."""
+        """Whether it has a marker in a form that only this program writes."""
         return is_own_marker_in(self.custom_id, self.values)
 
     @property

@@ -36,10 +36,10 @@ BLOCK_SIZE = 16_384
 
 _AUTOMATIC = re.compile(r"(?P<made>\d{8}T\d{6}\.\d{6})Z-(?P<loaded>[0-9a-f]{12})-(?P<decided>[0-9a-f]{12})\.duckdb")
 _LEFT_OUT = frozenset(
-    {"sync.sweeps", *(f"sync.{kind}_{each.name}" for each in ENTITIES for kind in ("reconciled", "planned"))}
+    {"sync.sweeps", *(f"sync.{kind}_{entity.name}" for entity in ENTITIES for kind in ("reconciled", "planned"))}
 )
 """Made again by the next run. Without its sweeps a restored database reads every list of BMS whole."""
-_COMPUTED = frozenset(f"bms.{each.name}" for each in ENTITIES)
+_COMPUTED = frozenset(f"bms.{entity.name}" for entity in ENTITIES)
 """Tables of which the raw JSON is left out."""
 
 
@@ -74,20 +74,20 @@ def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: date
     """
     loaded, decided = _state(connection)
     folder = folder_of(database)
-    automatic = [found for each in _files(folder) if (found := _AUTOMATIC.fullmatch(each.name))]
+    automatic = [found for file in _files(folder) if (found := _AUTOMATIC.fullmatch(file.name))]
     if automatic:
         newest = automatic[-1]
         if (newest["loaded"], newest["decided"]) == (loaded, decided):
             return None
         age = now - datetime.strptime(newest["made"], "%Y%m%dT%H%M%S.%f")  # UTC, as all that is stored
-        is_logged = decision_log.last_number(decision_log.beside(database)) >= decision_log.held_number(connection)
+        is_logged = decision_log.last_number(decision_log.file_of(database)) >= decision_log.held_number(connection)
         if newest["loaded"] == loaded and is_logged and timedelta() <= age < AT_MOST_EVERY:
             return None
     elif not _is_worth_it(connection):
         return None
     file = folder / f"{now:%Y%m%dT%H%M%S.%f}Z-{loaded}-{decided}.duckdb"
     make(connection, file, now, whole=False)
-    for old in [each for each in _files(folder) if _AUTOMATIC.fullmatch(each.name)][:-KEPT]:
+    for old in [copy for copy in _files(folder) if _AUTOMATIC.fullmatch(copy.name)][:-KEPT]:
         old.unlink(missing_ok=True)
     return file
 
@@ -202,7 +202,7 @@ def inspect(file: Path) -> Copy:
 
 def inspect_all(folder: Path) -> list[Copy]:
     """Every copy in ``folder``, the one that holds most first."""
-    copies = [inspect(each) for each in _files(folder)]
+    copies = [inspect(file) for file in _files(folder)]
     return sorted(copies, key=lambda copy: (not copy.problem, copy.number, copy.made_at or datetime.min), reverse=True)
 
 
@@ -222,7 +222,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _state(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     row = connection.execute(sql.read("copy_position")).fetchone() or ("", "")
-    loaded, decided = (hashlib.sha256(str(each).encode()).hexdigest()[:12] for each in row)
+    loaded, decided = (hashlib.sha256(str(state).encode()).hexdigest()[:12] for state in row)
     return loaded, decided
 
 

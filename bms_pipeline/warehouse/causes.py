@@ -34,7 +34,7 @@ from bms_pipeline.warehouse import sql
 SIDE_FILES = (".wal", ".checkpoint.wal", ".recovery.wal")
 """Endings of the files that DuckDB keeps next to a database and reads into it when it opens."""
 
-_SYSTEM_SENTENCE = re.compile(r'file ".*": (?P<sentence>[^"]+)\Z', re.DOTALL)
+_SYSTEM_SENTENCE = re.compile(r'file ".*": (?P<sentence>[^"]+)"?\Z', re.DOTALL)
 _LOCK = re.compile(r'(?:IO Error: )?Could not set lock on file ".*": (?P<who>[^"]+)\Z', re.DOTALL)
 _HOLDER = re.compile(r"PID (\d+)")
 _NO_MEMORY = ("bad allocation", "std::bad_alloc", "bad_alloc")
@@ -167,12 +167,12 @@ def one_line(error: BaseException) -> str:
 
 def side_files(file: Path) -> list[Path]:
     """The files that DuckDB keeps next to ``file`` and that are there."""
-    return [each for each in (file.with_name(f"{file.name}{ending}") for ending in SIDE_FILES) if each.exists()]
+    return [path for ending in SIDE_FILES if (path := file.with_name(f"{file.name}{ending}")).exists()]
 
 
 def _with_side_files(file: Path) -> str:
-    beside = side_files(file)
-    return f", or its log {', '.join(map(str, beside))} is" if beside else ""
+    logs = side_files(file)
+    return f", or its log {', '.join(map(str, logs))} is" if logs else ""
 
 
 def _no_memory(file: Path, text: str) -> WarehouseError:

@@ -100,7 +100,7 @@ class Warehouse:
                 yield connection
                 entry = watched.entry()
             if entry is not None:
-                decision_log.append(decision_log.beside(self.file), entry)
+                decision_log.append(decision_log.file_of(self.file), entry)
 
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:

@@ -96,11 +96,11 @@ class Watched:
 
     def _position(self) -> dict[str, Any]:
         result = self._connection.execute(sql.read("log_position"))
-        names = [each[0] for each in result.description or []]
+        names = [column[0] for column in result.description or []]
         return dict(zip(names, result.fetchone() or (), strict=True))
 
 
-def beside(database: Path) -> Path:
+def file_of(database: Path) -> Path:
     """Where the log of this database is."""
     return database.with_name(NAME)
 
@@ -164,7 +164,7 @@ def last_number(file: Path) -> int:
                 while True:
                     stream.seek(max(0, size - tail))
                     lines = stream.read().split(b"\n")[:-1]
-                    found = next((each for each in map(_entry, reversed(lines)) if each is not None), None)
+                    found = next((entry for entry in map(_entry, reversed(lines)) if entry is not None), None)
                     if found is not None:
                         return int(found["number"])
                     if tail >= size:
@@ -182,7 +182,7 @@ def held_number(connection: duckdb.DuckDBPyConnection) -> int:
 
 def check(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
     """Raise ``DecisionsMissing`` where the log next to ``database`` holds decisions that it does not."""
-    file = beside(database)
+    file = file_of(database)
     held, logged = held_number(connection), last_number(file)
     if logged > held:
         raise DecisionsMissing(
@@ -212,7 +212,7 @@ def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None
     """Give each record that was decided about the rows that it had afterwards, and no others."""
     if "decisions" not in entry:
         return
-    keys = {(each["entity"], each["bms_id"]) for each in entry["decisions"]}
+    keys = {(decision["entity"], decision["bms_id"]) for decision in entry["decisions"]}
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE decided_keys AS"
         " SELECT unnest($entities) AS entity, unnest($ids)::BIGINT AS bms_id",
@@ -247,7 +247,7 @@ def _put(
     if table == "settings":
         connection.execute("DELETE FROM sync.settings")
     elif keys:
-        same = " AND ".join(f"t.{each} = g.{each}" for each in keys)
+        same = " AND ".join(f"t.{key} = g.{key}" for key in keys)
         connection.execute(f"DELETE FROM sync.{table} t USING {given} g WHERE {same}", values)
     connection.execute(f"INSERT INTO sync.{table} BY NAME FROM {given}", values)
 

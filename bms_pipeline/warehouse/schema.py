@@ -198,7 +198,7 @@ def pending(connection: duckdb.DuckDBPyConnection) -> list[int]:
 
 def migrations() -> dict[int, str]:
     """Number → file name of every migration that this version knows, in order."""
-    names = sorted(each.name for each in resources.files(__package__).joinpath("migrations").iterdir())
+    names = sorted(file.name for file in resources.files(__package__).joinpath("migrations").iterdir())
     return {int(name.partition("_")[0]): name for name in names if re.fullmatch(r"\d+_.*\.sql", name)}
 
 
