@@ -15,14 +15,14 @@ import duckdb
 from bms_pipeline import details
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
-from bms_pipeline.errors import PipelineError, PlanError
+from bms_pipeline.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.files import made_whole
 from bms_pipeline.load import hand_over
 from bms_pipeline.published import read_published
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import backups, sql
+from bms_pipeline.warehouse import backups, decision_log, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
 
 COUNTS = ("read", *OUTCOMES)
@@ -61,6 +61,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        warnings += _missing(connection, settings)
     rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
     if rebuilding_since:
         warnings.append(
@@ -82,6 +83,15 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "backups": copies,
         "warnings": warnings,
     }
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """What to say where the database does not hold what people decided last."""
+    try:
+        decision_log.check(connection, settings.warehouse_file)
+    except DecisionsMissing as error:
+        return [f"{error.message} {error.next_step}"]
+    return []
 
 
 def _copies(settings: Settings) -> dict[str, Any]:

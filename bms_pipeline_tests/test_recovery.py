@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +319,8 @@ def test_a_database_that_misses_decisions_stops_every_run_and_restore_heals_it(w
             world.settings.warehouse_file.write_bytes(content)
         with pytest.raises(DecisionsMissing, match="restore"):
             run(world)
+        warnings = reports.status(world.settings, Warehouse(world.settings.warehouse_file))["warnings"]
+        assert any("bms-pipeline restore" in each for each in warnings)
         restore(world)
         assert world.lasting() == before
         run(world)
@@ -435,3 +439,45 @@ def test_before_a_migration_a_whole_copy_is_made_and_kept(world: World) -> None:
 def test_the_log_is_json_lines_with_a_checksum(world: World) -> None:
     for line in log_of(world).read_text(encoding="utf-8").splitlines():
         assert json.loads(line).keys() == {"checksum", "entry"}
+
+
+# The commands
+
+
+def command(world: World, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    """Run ``bms-pipeline`` on this home in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "bms_pipeline.cli", *arguments],
+        input=answer,
+        env={"PATH": os.environ["PATH"], "BMS_PIPELINE_HOME": str(world.settings.bms_pipeline_home), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_person_lists_makes_and_puts_back_copies_by_command(world: World, tmp_path: Path) -> None:
+    world.exclude("contacts", 6)
+    before = world.lasting()
+    assert command(world, "backup", str(tmp_path / "mine.duckdb")).returncode == 0
+    (listed,) = json.loads(command(world, "backups", "--json").stdout)
+    assert (listed["good"], listed["exclusions"]) == (True, 2)
+    lose_the_database(world)
+    asked = command(world, "restore", answer="n\n")
+    assert asked.returncode == 130
+    assert "The log adds 1 lines with 1 decisions since." in asked.stdout
+    assert not world.settings.warehouse_file.exists(), "a person who says no changes nothing"
+    done = command(world, "restore", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"Back: {len(before['matches'])} matches, 3 exclusions" in done.stdout
+    assert world.lasting() == before
+
+
+def test_a_person_starts_over_by_command_and_is_shown_what_restore_would_bring(world: World) -> None:
+    done = command(world, "rebuild", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "`bms-pipeline restore` would bring back" in done.stdout
+    assert "Moved aside" in done.stdout
+    shown = json.loads(command(world, "status", "--json").stdout)
+    assert shown["rebuilding_since"]

@@ -64,7 +64,7 @@ class Watched:
         if before == after:
             return None
         number, at = held_number(self._connection) + 1, datetime.now(UTC).replace(tzinfo=None)
-        self._connection.execute("UPDATE sync.logged SET number = ?, logged_at = ?", [number, at])
+        _hold(self._connection, number, at)
         entry: Entry = {"number": number, "at": at.isoformat(sep=" ")}
         if after["batch"] != before["batch"]:
             entry |= self._records(before["batch"])
@@ -203,9 +203,15 @@ def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> i
                 _put(connection, table, entry[table], keys)
         if "hand_overs" in entry:
             _put(connection, "hand_overs", entry["hand_overs"], ("entity", "bms_id", "file"))
-        connection.execute("UPDATE sync.logged SET number = ?, logged_at = ?", [entry["number"], entry["at"]])
+        _hold(connection, entry["number"], entry["at"])
         replayed += 1
     return replayed
+
+
+def _hold(connection: duckdb.DuckDBPyConnection, number: int, at: object) -> None:
+    """Note that the database holds the line ``number``."""
+    connection.execute("DELETE FROM sync.logged")
+    connection.execute("INSERT INTO sync.logged VALUES (?, ?)", [number, at])
 
 
 def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None:
