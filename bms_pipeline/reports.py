@@ -5,6 +5,7 @@ Read-only; plain dictionaries that the command line prints as tables or JSON.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -16,14 +17,15 @@ import duckdb
 from bms_pipeline import details
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
-from bms_pipeline.errors import PipelineError, PlanError
+from bms_pipeline.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.files import made_whole
 from bms_pipeline.load import hand_over, journal
+from bms_pipeline.published import read_published
 from bms_pipeline.reconcile import duplicates, standings
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import backups, decision_log, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
 
 COUNTS = ("read", *OUTCOMES)
@@ -61,13 +63,24 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             counts[entity] = dict(zip(COUNTS, numbers, strict=True))
         for entity in ENTITIES:
             counts[entity.name] |= _orphaned(connection, entity)
-        finished = read_sync_settings(connection).initial_sync_finished
+        sync_settings = read_sync_settings(connection)
+        finished = sync_settings.initial_sync_finished
         counted = standings.counts(connection)
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        warnings += _missing(connection, settings)
+    rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
+    if rebuilding_since:
+        warnings.append(
+            f"The database was started over at {rebuilding_since} UTC. What was excluded is not known: nothing is"
+            " created until a person has finished a plan by its hash."
+        )
+    copies = _copies(settings)
+    if copies["problem"]:
+        warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
     with closing(Budget.of(settings)) as budget:
         calls, asset_details = budget.usage(), details.state(settings, warehouse, budget)
     return {
@@ -80,8 +93,29 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "hand_overs": _hand_overs(settings, handed_over),
         "unknown": unknown,
         "duplicates": twice,
+        "rebuilding_since": rebuilding_since,
+        "backups": copies,
         "warnings": warnings,
     }
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """What to say where the database does not hold what people decided last."""
+    try:
+        decision_log.check(connection, settings.warehouse_file)
+    except DecisionsMissing as error:
+        return [f"{error.message} {error.next_step}"]
+    return []
+
+
+def _copies(settings: Settings) -> dict[str, Any]:
+    """The newest copy of the database, without reading it, and why the last run could make none."""
+    newest = backups.last_written(backups.folder_of(settings.warehouse_file))
+    problem = ""
+    with contextlib.suppress(PipelineError):
+        published = read_published(settings.published_file)
+        problem = published.backup_problem if published else ""
+    return {"newest": newest and newest[0], "made_at": newest and str(newest[1]), "problem": problem}
 
 
 def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:

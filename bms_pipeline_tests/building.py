@@ -47,7 +47,8 @@ from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.connection import Warehouse, connect, now, reported
+from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.connection import Warehouse, connect, now
 
 Row = dict[str, Any]
 """One record as BMS or Passportal sends it."""
@@ -332,6 +333,11 @@ class World:
         """A person approves the current plan, and it is loaded; the counts by outcome."""
         self.approve(sync.current_plan(self.warehouse).hash, target)
         return self.load(target)
+
+    def finish_after_planning(self) -> dict[EntityName, dict[str, int]]:
+        """Plan what is decided by now, and finish that."""
+        self.plan()
+        return self.finish()
 
     def approve(self, plan_hash: str, target: Target | None = None) -> plans.Plan:
         """A person approves the current plan by its hash."""

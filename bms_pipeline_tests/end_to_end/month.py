@@ -26,7 +26,7 @@ from random import Random
 from rich.console import Console
 from rich.progress import track
 
-from bms_pipeline import sync
+from bms_pipeline import recovery, sync
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.sandbox.process import running_sandbox
@@ -297,6 +297,7 @@ def simulate(
         shutil.copyfile(home.settings.passportal_file, fresh / "passportal.duckdb")
         fresh_home = Home(fresh, sandbox, {"BMS_CALLS_PER_HOUR": "100000"})
         sandbox.behave(hourly_limit=None)
+        recovery.rebuild(fresh_home.settings)  # else a new database stops where it meets our own markers
         sync.prepare(fresh_home.settings, full=True)
         truth = compare(home, fresh_home, month.start_warehouse, month.moved, month.edits)
     month.figures.seconds = time.perf_counter() - began

@@ -192,3 +192,22 @@ def test_what_a_document_lost_is_told_by_label_and_what_we_changed_is_not() -> N
     names = encoding.keys_of(["Phone", "Fax", "Location", "City"])
     found = encoding.lost({"details": before}, {"details": after}, {"Phone"}, names)
     assert found == ["Fax", "Location", "City"]
+
+
+@pytest.mark.parametrize(
+    ("custom_id", "values", "own"),
+    [
+        ("kaseya-bms:7", {}, True),
+        ("", {"Notes": "Kaseya BMS ID: 7"}, True),
+        ("", {"Notes": "by hand\r\nKaseya BMS ID: 7\r\nmore"}, True),
+        ("", {"ID": "7", "Integration Type": "Kaseya BMS", "Notes": "Kaseya BMS ID: 8"}, True),
+        ("", {"ID": "7", "Integration Type": "Kaseya BMS"}, False),
+        ("7", {"ID": "7"}, False),
+        ("kaseya-bms:x", {"Notes": "see Kaseya BMS ID: 7"}, False),
+        ("", {}, False),
+    ],
+)
+def test_only_forms_that_nobody_else_writes_prove_that_this_program_was_here(
+    custom_id: str, values: dict[str, str | None], own: bool
+) -> None:
+    assert encoding.is_own_marker_in(custom_id, values) is own

@@ -225,7 +225,14 @@ def test_a_snapshot_has_the_columns_that_are_promised(
 ) -> None:
     passportal.snapshot(entity, tmp_path / "empty.parquet")
     found = duckdb.read_parquet(str(tmp_path / "empty.parquet"))
-    assert set(found.columns) == {"passportal_id", "client_id", "bms_id", "last_modified", *entity.columns}
+    assert set(found.columns) == {
+        "passportal_id",
+        "client_id",
+        "bms_id",
+        "is_own_marker",
+        "last_modified",
+        *entity.columns,
+    }
     assert found.fetchall() == []
 
 

@@ -1,0 +1,68 @@
+"""Homes that earlier versions wrote open in this one, with every decision; a newer one is refused."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+import zstandard
+
+from bms_pipeline import recovery, reports, review, sync
+from bms_pipeline.reconcile.decisions import Decision
+from bms_pipeline.settings import Settings
+from bms_pipeline.warehouse import backups
+from bms_pipeline.warehouse.connection import Warehouse
+
+HOMES = Path(__file__).with_name("homes")
+VERSIONS = sorted(folder.name for folder in HOMES.iterdir() if folder.is_dir())
+
+KEPT = {
+    "exclusions": "SELECT entity, bms_id, reason FROM sync.exclusions ORDER BY ALL",
+    "matches": "SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL",
+    "ledger": "SELECT verb, entity, bms_id, decided_by FROM sync.decisions ORDER BY ALL",
+    "history": "SELECT name, after, why FROM sync.settings_history ORDER BY ALL",
+    "journal": "SELECT entity, bms_id, outcome FROM sync.journal ORDER BY ALL",
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """The home of the version that the test names, unpacked."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for file in (HOMES / request.param).glob("*.zst"):
+        content = zstandard.ZstdDecompressor().decompress(file.read_bytes(), max_output_size=1 << 27)
+        (home / file.stem).write_bytes(content)
+    return Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]
+
+
+def held(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
+    """What people decided and what was loaded, read with DuckDB alone."""
+    with closing(duckdb.connect(str(settings.warehouse_file), read_only=True)) as connection:
+        return {name: connection.execute(query).fetchall() for name, query in KEPT.items()}
+
+
+def test_there_is_a_home_of_every_version_so_far() -> None:
+    assert VERSIONS == ["0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0"]
+
+
+@pytest.mark.parametrize("settings", VERSIONS, indirect=True)
+def test_a_home_of_an_earlier_version_opens_with_its_decisions(settings: Settings) -> None:
+    before = held(settings)
+    assert all(before[each] for each in ("exclusions", "matches", "ledger", "history"))
+    warehouse = Warehouse(settings.warehouse_file)
+    with sync.running(settings, "a run"):
+        sync.plan_anew(warehouse)
+    assert held(settings) == before
+    (copy,) = backups.folder_of(settings.warehouse_file).glob("before-*.duckdb")
+    assert backups.inspect(copy).exclusions == len(before["exclusions"])
+    with warehouse.open() as connection:
+        planned = connection.execute("SELECT entity, bms_id FROM sync.operations WHERE operation = 'create'").fetchall()
+    assert not set(planned) & {(entity, bms_id) for entity, bms_id, _ in before["exclusions"]}
+    assert reports.status(settings, warehouse)["initial_sync_finished"]
+    review.decide(warehouse, [Decision("include", *before["exclusions"][0][:2])], "a person")  # type: ignore[arg-type]
+    after = held(settings)
+    recovery.restore(settings, recovery.find_restorable(settings))
+    assert held(settings) == after
