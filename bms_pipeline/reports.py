@@ -20,7 +20,7 @@ from bms_pipeline.load import hand_over
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import clock, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
 
 COUNTS = ("read", *OUTCOMES)
@@ -58,6 +58,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        warnings += clock.warnings(connection, ENTITIES, now())
     budget = Budget.of(settings)
     return {
         "initial_sync_finished": finished,

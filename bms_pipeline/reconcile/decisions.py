@@ -198,7 +198,8 @@ def create_unmatched(
     been reconciled within ``scope``.
     """
     rows = connection.execute(
-        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason = 'waits_for_decision' ORDER BY bms_id"
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason IN ('waits_for_decision', 'placeholder_name')"
+        " ORDER BY bms_id"
     ).fetchall()
     return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now, scope)
 

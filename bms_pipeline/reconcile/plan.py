@@ -16,6 +16,7 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import PlanError, PlanStale, RecordsUnexplained
+from bms_pipeline.junk import Kind, is_junk
 from bms_pipeline.reconcile.breakers import hold_back
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
@@ -261,16 +262,26 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     details = [each.name for each in entity.detail_fields]
     is_writable = entity.name in settings.can_write
+    kinds = {"name": Kind.TEXT, **{each.name: each.kind for each in entity.fields}}
+
+    def has_value(side: str, column: str) -> str:
+        """Whether that side's value is more than junk, where the two differ; asked for few, because it takes long."""
+        junk = is_junk(kinds[column], f"{side}.{column}")
+        return (
+            f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
+            f" WHEN b.{column} = p.{column} THEN true ELSE NOT {junk} END"
+        )
 
     def changed_in_bms(column: str) -> str:
         """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
 
+        Junk is no value: it replaces none, and gives way to one.
         The two met in a detail when it was read, which may be long after the record was loaded.
         """
         never_met = "l.with_details IS NOT true" if column in details else "l.bms_id IS NULL"
         return (
-            f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
-            f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
+            f"({has_value('b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
+            f" THEN NOT {has_value('p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
             f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
         )
 
@@ -279,11 +290,11 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
             return "false"
         match settings.owner(entity.name, column):
             case "bms_wins":
-                return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
+                return f"({has_value('b', column)} AND b.{column} IS DISTINCT FROM p.{column})"
             case "passportal_wins":
                 return "false"
             case "fill_if_empty":
-                return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
+                return f"({has_value('b', column)} AND NOT {has_value('p', column)})"
             case _:
                 return changed_in_bms(column)
 
@@ -291,7 +302,7 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
         # Names that are identical as matching understands it need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
         there = "true" if is_writable else f"p.{column} IS NOT NULL"
-        return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
+        return f"{has_value('b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
         return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"
