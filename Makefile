@@ -42,6 +42,7 @@ test: $(READY) ## the quick suite, which has every kind of test
 
 soak: $(READY) ## the long runs: every kill point and seed, the typical tenant
 	@$(BIN)/python -m pytest -n 2 --dist load -m soak
+	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist load -m explores
 
 lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/ruff format --check .

@@ -39,7 +39,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
 
     Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
-    ``held_back``: updates that wait for a finish, because most of a client would change at once.
+    ``held_back``: updates that wait for a finish, because most of a client would change at once, or because BMS shows
+    another name under its id.
     The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
     sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
     ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
@@ -58,7 +59,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
-        warnings += clock.warnings(connection, ENTITIES, now())
+        warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
     budget = Budget.of(settings)
     return {
         "initial_sync_finished": finished,
@@ -257,6 +258,24 @@ def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: BMS sends fields that are not declared: {', '.join(sweep['unknown_fields'])}. They are kept."
     if sweep["set_aside"]:
         yield f"{name}: {sweep['set_aside']} unreadable records were set aside in {folder / 'quarantine.ndjson'}."
+
+
+def _merged_clients(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """One sentence for each two accounts of BMS that were probably merged."""
+    found = " UNION ALL ".join(
+        sql.read("merged_clients").format(entity=each.name) for each in ENTITIES if each.has_client
+    )
+    rows = named_rows(
+        connection,
+        "SELECT former_id, former, account_id, client, string_agg(format('{:,} {}', records, entity), ', ' ORDER BY entity)"
+        f" AS records FROM ({found}) GROUP BY ALL ORDER BY former_id, account_id",
+    )
+    for row in rows:
+        yield (
+            f"BMS may have merged client {row['former_id']} {row['former']} into {row['account_id']} {row['client']}: the"
+            f" first is gone, and {row['records']} of it came under the second. They wait for you: move them in Passportal,"
+            " or create them in the second client."
+        )
 
 
 def _orphaned(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int | None]:

@@ -50,7 +50,7 @@ def check_held_back(plan: Plan) -> None:
     if plan.held_back:
         raise BreakerOpen(
             f"Plan {plan.hash[:12]} holds back {plan.held_back:,} updates, because most of a client would change at"
-            " once, or a client or user would become another one. Nothing was loaded and the plan is kept.",
+            " once or BMS shows another name under its id. Nothing was loaded and the plan is kept.",
             "Look at it with `bms-pipeline preview --saved`; `bms-pipeline sync` loads everything else,"
             f" `bms-pipeline finish {plan.hash[:12]}` all of it.",
         )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import duckdb
 
@@ -259,18 +260,18 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
     return {each.name: results[each.name] for each in ENTITIES if each.name in results}
 
 
+def _has_value(kinds: Mapping[str, Kind], side: str, column: str) -> str:
+    """SQL: whether that side has more than junk. Looks for junk only where both differ, because that takes long."""
+    return (
+        f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
+        f" WHEN b.{column} = p.{column} THEN true ELSE NOT {is_junk(kinds[column], f'{side}.{column}')} END"
+    )
+
+
 def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     details = [each.name for each in entity.detail_fields]
     is_writable = entity.name in settings.can_write
-    kinds = {"name": Kind.TEXT, **{each.name: each.kind for each in entity.fields}}
-
-    def has_value(side: str, column: str) -> str:
-        """Whether that side's value is more than junk, where the two differ; asked for few, because it takes long."""
-        junk = is_junk(kinds[column], f"{side}.{column}")
-        return (
-            f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
-            f" WHEN b.{column} = p.{column} THEN true ELSE NOT {junk} END"
-        )
+    has_value = partial(_has_value, {"name": Kind.TEXT, **{each.name: each.kind for each in entity.fields}})
 
     def changed_in_bms(column: str) -> str:
         """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 
 import duckdb
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bms_pipeline.warehouse.names import BLANKS, LEGAL_FORMS, fold_name, is_other_name, name_key, near_keys
 from bms_pipeline_tests.building import new_warehouse
+
+pytestmark = pytest.mark.explores
 
 IDENTICAL = {
     "case": ("Acme Ltd", "ACME ltd"),
@@ -211,7 +213,6 @@ def test_no_name_has_no_key(connection: duckdb.DuckDBPyConnection) -> None:
     assert connection.execute(f"SELECT {name_key('name')} FROM (SELECT NULL::VARCHAR AS name)").fetchone() == (None,)
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
 @given(st.lists(_TEXTS, min_size=1, max_size=60))
 @example([" a"])
 @example(["\t", "a"])
@@ -219,7 +220,6 @@ def test_the_sql_and_its_definition_agree_on_any_text(connection: duckdb.DuckDBP
     assert keys(connection, name_key("name"), texts) == [fold_name(each) for each in texts]
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
 @given(_TEXTS)
 def test_a_key_is_its_own_key(text: str) -> None:
     key = fold_name(text)
