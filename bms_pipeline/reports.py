@@ -267,14 +267,15 @@ def _merged_clients(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     )
     rows = named_rows(
         connection,
-        "SELECT former_id, former, account_id, client, string_agg(format('{:,} {}', records, entity), ', ' ORDER BY entity)"
-        f" AS records FROM ({found}) GROUP BY ALL ORDER BY former_id, account_id",
+        "SELECT former_id, former, account_id, client,"
+        " string_agg(format('{:,} {}', records, entity), ', ' ORDER BY entity) AS records"
+        f" FROM ({found}) GROUP BY ALL ORDER BY former_id, account_id",
     )
     for row in rows:
         yield (
-            f"BMS may have merged client {row['former_id']} {row['former']} into {row['account_id']} {row['client']}: the"
-            f" first is gone, and {row['records']} of it came under the second. They wait for you: move them in Passportal,"
-            " or create them in the second client."
+            f"BMS may have merged client {row['former_id']} {row['former']} into {row['account_id']} {row['client']}:"
+            f" the first is gone, and {row['records']} of it came under the second. They wait for you:"
+            " move them in Passportal, or create them in the second client."
         )
 
 

@@ -12,7 +12,8 @@ from bms_pipeline_tests.test_junk import DOUBTFUL_SERIALS, JUNK_SERIALS, REAL_SE
 SAME_TO_THE_EYE = (
     ("Smith &amp; Sons", "Smith & Sons"), ("O&#39;Brien Dental", "O'Brien Dental"),
     ("Caf&eacute; Noir", "Café Noir"),
-    ("Ac\u200bme", "Acme"), ("Data\u00adcenter Nord", "Datacenter Nord"), ("Ze\u2060bra", "Zebra"), ("Om\ufeffega", "Omega"),
+    ("Ac\u200bme", "Acme"), ("Data\u00adcenter Nord", "Datacenter Nord"), ("Ze\u2060bra", "Zebra"),
+    ("Om\ufeffega", "Omega"),
     ("Delta\u200e", "Delta"), ("Kappa L.L.C.", "Kappa LLC"), ("Bolt S.A.", "Bolt SA"), ("Corso S.r.l.", "Corso Srl"),
     ("Dene P.L.C.", "Dene PLC"), ("Eike B.V.", "Eike BV"), ("F.G.H. Works", "FGH Works"), ("Łódź Meble", "Lodz Meble"),
     ("Müller Bau", "Mueller Bau"),
