@@ -96,7 +96,8 @@ def warnings(connection: duckdb.DuckDBPyConnection, entities: tuple[Entity, ...]
         if row and row[0]:
             told.append(
                 f"{entity.name}: {row[0]:,} records are stamped in the future,"
-                f" {entity.singular} {row[2]} with {row[1]}. These stamps are not believed. Look at the record and at the clock of BMS."
+                f" {entity.singular} {row[2]} with {row[1]}."
+                " These stamps are not believed. Look at the record and at the clock of BMS."
             )
     return told
 
