@@ -58,6 +58,7 @@ matrix: ## the quick suite on each Python from 3.11 to 3.14 that is found on PAT
 
 soak: $(READY) ## the long runs: every kill point and seed, the typical tenant
 	@$(BIN)/python -m pytest -n 2 --dist load -m soak
+	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist load -m explores
 
 lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/ruff format --check .

@@ -52,7 +52,7 @@ from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import backups, decision_log, landing, lease, sql
+from bms_pipeline.warehouse import backups, clock, decision_log, landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input, is_counted
@@ -260,6 +260,7 @@ def _land(
     proves_absence = manifest.complete and manifest.mode == "full"
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
+        clock.put_right(connection, landed_at)
         landed = {
             each.name: landing.land(
                 connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=landed_at
@@ -271,7 +272,8 @@ def _land(
                 count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
-            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $unknown, $set_aside, $now",
+            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}"
+            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now",
             {
                 "list_call": list_call.name,
                 "sweep": manifest.sweep,
@@ -284,6 +286,7 @@ def _land(
                 "seconds": manifest.seconds,
                 "unknown": [f"{name}.{field}" for name, changes in landed.items() for field in changes.unknown_fields],
                 "set_aside": len(manifest.quarantined),
+                "latest": clock.latest_stamp(landed_at),
                 "now": landed_at,
             },
         )
@@ -842,9 +845,11 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
         return None
     with warehouse.open() as connection:
         row = connection.execute(
-            "SELECT strftime(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP) - $overlap,"
-            " '%Y-%m-%dT%H:%M:%S'), coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
-            " FROM sync.sweeps WHERE list_call = $name",
-            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name},
+            "SELECT strftime(least(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP), max(landed_at))"
+            " - $overlap, '%Y-%m-%dT%H:%M:%S'),"
+            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
+            # Nobody knows when a sweep was that seems to come from the future.
+            " FROM sync.sweeps WHERE list_call = $name AND landed_at <= $now",
+            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name, "now": now()},
         ).fetchone()
     return str(row[0]) if row and row[0] and row[1] else None

@@ -77,7 +77,10 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
         return ""
     if not plan.held_back:
         return "all of it rests on people's decisions"
-    held_back = f"{plan.held_back:,} updates are held back because most of a client would change at once"
+    held_back = (
+        f"{plan.held_back:,} updates are held back because most of a client would change at once,"
+        " or because BMS shows another name under its id"
+    )
     return held_back if not plan.by_person else f"{held_back}, and all else rests on people's decisions"
 
 

@@ -14,7 +14,7 @@ import duckdb
 from bms_pipeline.entities import Entity, chosen, with_clients
 from bms_pipeline.errors import BreakerOpen, SweepIncomplete
 from bms_pipeline.reconcile.sync_settings import SyncSettings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import names, sql
 
 if TYPE_CHECKING:
     from bms_pipeline.reconcile.plan import Plan
@@ -50,7 +50,7 @@ def check_held_back(plan: Plan) -> None:
     if plan.held_back:
         raise BreakerOpen(
             f"Plan {plan.hash[:12]} holds back {plan.held_back:,} updates, because most of a client would change at"
-            " once. Nothing was loaded and the plan is kept.",
+            " once or BMS shows another name under its id. Nothing was loaded and the plan is kept.",
             "Look at it with `bms-pipeline preview --saved`; `bms-pipeline sync` loads everything else,"
             f" `bms-pipeline finish {plan.hash[:12]}` all of it.",
         )
@@ -59,11 +59,15 @@ def check_held_back(plan: Plan) -> None:
 def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings) -> None:
     """Mark the updates that wait for a person: those of a client of which too large a share would change at once.
 
-    Only after the initial sync; before it all of a plan waits.
+    Also those that would turn a client or a user into another one, see ``hold_back_names.sql``. Only after the initial
+    sync; before it all of a plan waits.
     """
     if not settings.initial_sync_finished:
         return
     for entity in entities:
+        if entity.decided_by_person:
+            other_key = names.name_key("o.bms_name")
+            connection.execute(sql.read("hold_back_names").format(entity=entity.name, other_key=other_key))
         if entity.has_client:
             connection.execute(
                 sql.read("hold_back").format(entity=entity.name),

@@ -16,6 +16,7 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
+from bms_pipeline.junk import Kind, is_junk
 from bms_pipeline.reconcile.breakers import hold_back
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
@@ -284,19 +285,30 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
     """SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
 
-    ``b`` and ``p`` are the record on both sides, ``l`` is what both held when they last met.
+    ``b`` and ``p`` are the record on both sides, ``l`` is what both held when they last met. Junk is no value: it
+    replaces none, and gives way to one.
     """
     if entity.name not in settings.can_write:
         return "false"
+    bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
     match settings.owner(entity.name, column):
         case "bms_wins":
-            return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
+            return f"({bms} AND b.{column} IS DISTINCT FROM p.{column})"
         case "passportal_wins":
             return "false"
         case "fill_if_empty":
-            return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
+            return f"({bms} AND NOT {passportal})"
         case _:
             return _changed_in_bms(entity, column)
+
+
+def has_value(entity: Entity, side: str, column: str) -> str:
+    """SQL: whether that side has more than junk. Looks for junk only where both differ, because that takes long."""
+    kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
+    return (
+        f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
+        f" WHEN b.{column} = p.{column} THEN true ELSE NOT {is_junk(kind, f'{side}.{column}')} END"
+    )
 
 
 def _changed_in_bms(entity: Entity, column: str) -> str:
@@ -307,8 +319,8 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
     is_detail = any(field.name == column for field in entity.detail_fields)
     never_met = "l.with_details IS NOT true" if is_detail else "l.bms_id IS NULL"
     return (
-        f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
-        f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
+        f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
+        f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
         f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
     )
 
@@ -321,7 +333,7 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         # Names that are identical as matching understands it need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
         there = "true" if is_writable else f"p.{column} IS NOT NULL"
-        return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
+        return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
         return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"

@@ -12,7 +12,7 @@ import duckdb
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.warehouse import names, sql
-from bms_pipeline.warehouse.connection import named_rows
+from bms_pipeline.warehouse.connection import named_rows, now
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
     connection.execute(
         sql.read("details_answered").format(
             entity=entity.name,
+            now=now(),
             files=", ".join(sql.quoted(str(each)) for each in files),
             detail=sql.quoted(f"STRUCT({wire})"),
             values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),

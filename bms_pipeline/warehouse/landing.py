@@ -181,14 +181,15 @@ def _replace(
     table = f"bms.{entity.name}"
     # What a list does not say is carried over.
     carried = schema.detail_columns(entity)
-    not_staged = {"first_seen", "missing_since", "changed_at", *carried, *keys.key_columns(entity)}
+    not_staged = {"first_seen", "missing_since", "changed_at", "returned_at", *carried, *keys.key_columns(entity)}
     staged = [each for each in schema.bms_columns(entity) if each not in not_staged]
     differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in staged)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f's.{each}' for each in staged)},"
         # A record that came into another client is new there.
         " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
-        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new"
+        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new,"
+        " CASE WHEN b.missing_since IS NOT NULL THEN $now ELSE b.returned_at END AS returned_at"
         f"{''.join(f', b.{each}' for each in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
         f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",

@@ -19,7 +19,8 @@ def bms_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
-    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, NULL if it never did.
+    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, ``returned_at``: when
+    it was last listed after it had been missing; NULL if it never was.
     """
     return {
         "bms_id": "BIGINT",
@@ -33,6 +34,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "first_seen": "TIMESTAMP",
         "missing_since": "TIMESTAMP",
         "changed_at": "TIMESTAMP",
+        "returned_at": "TIMESTAMP",
         **detail_columns(entity),
     }
 
