@@ -527,7 +527,8 @@ def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
     plan = shown["plan"]
     if plan:
         stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
-        held_back = f", {plan['held_back']:,} of them held back for a finish" if plan["held_back"] else ""
+        waiting = plan["held_back"] + plan["unproved"]
+        held_back = f", {waiting:,} of them held back for a finish" if waiting else ""
         out.print(
             f"Plan {plan['hash'][:12]} waits with {plan['operations']:,} operations{held_back}{stale}.", highlight=False
         )

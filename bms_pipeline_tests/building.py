@@ -97,6 +97,7 @@ def contact(
         "accountId": account_id,
         "firstName": first,
         "lastName": last,
+        "isPoc": False,
         "isActive": True,
         "emails": emails,
         **more,
@@ -110,6 +111,7 @@ def asset(bms_id: int, account_id: int, name: str | None, serial: str | None = N
         "accountId": account_id,
         "assetName": name,
         "serialNumber": serial,
+        "categoryName": None,
         "isActive": True,
         **more,
     }
