@@ -155,8 +155,8 @@ class Reader:
         with self._lock:
             self.calls += page.calls
             if page.total is not None:
-                # On a later page a total of the list is more than the page has, unless both are nothing.
-                self.counts_pages |= number > 1 and page.total == page.rows and bool(page.rows or self.total)
+                if number > 1 and page.total == page.rows and self.distinct > page.total:
+                    self.counts_pages = True
                 if self.total is not None:
                     self.added += max(0, page.total - self.total)
                     self.removed += max(0, self.total - page.total)

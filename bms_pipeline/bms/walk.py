@@ -16,7 +16,7 @@ import numpy
 
 from bms_pipeline.bms import pages
 from bms_pipeline.bms.client import PAGE_SIZE
-from bms_pipeline.bms.ending import LOOK_PAST, Answered, End, Ending, Known, Total
+from bms_pipeline.bms.ending import Answered, End, Ending, Known, Total
 from bms_pipeline.bms.manifest import Manifest, Objection, now
 from bms_pipeline.bms.reading import OnProgress, Reader, Reading
 
@@ -26,6 +26,9 @@ FIRST_STRETCHES = ((1, 4), (15, 10))
 """(up to page, pages): a list of unknown length is felt out in growing steps, so that a short one costs little."""
 REPAIR_STRETCHES = (12, 6, 3)
 """Pages a stretch in each round of repair: the shorter, the likelier to be read between two changes."""
+
+BARREN_PAGES = 8
+"""Pages with known records only, in stretches that moved, until the list counts as one that does not end."""
 
 
 class _Stretch(msgspec.Struct):
@@ -96,6 +99,7 @@ class Walk:
         self._was_empty: int | None = None
         self._repairs = 0
         self._end = End.UNPROVED
+        self._barren = 0
         self._is_stuck = False
         self._is_full = is_full
 
@@ -305,7 +309,8 @@ class Walk:
         if not stretch.clean:  # records moved; or the service sends the same ones on and on
             pages_after = [reader.newest[number] for number in range(stretch.first + 1, stretch.last + 1)]
             brings_none = all(reader.are_known(reading.ids, stretch.first) for reading in pages_after)
-            self._is_stuck = brings_none and len(pages_after) >= LOOK_PAST
+            self._barren = self._barren + len(pages_after) if brings_none else 0
+            self._is_stuck = self._barren >= BARREN_PAGES
         progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls, now())
         pages.append(self._home, pages.PROGRESS, progress)
 
