@@ -107,7 +107,7 @@ class Known:
 class Question:
     """Ask for page ``number``, of ``size`` records where that is not the usual one.
 
-    Then the page ``expects`` so many of the last known records and no other.
+    Such a page must bring the last ``expects`` known records and no other.
     """
 
     number: int
