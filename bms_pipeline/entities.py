@@ -117,6 +117,7 @@ class Entity:
     ``wire`` maps each JSON key that is read to its type; ``other_keys`` are documented and not read. ``array_in`` names
     the array of the list call's rows that holds the records (locations sit inside accounts). ``name_sql`` is the
     record's name, by which it is matched.
+    ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, blank as NULL. ``decided_by_person``: before
     the first finish an unmatched record waits for a person instead of being created. ``category`` names the field by
     whose values people choose what is synced.
@@ -129,6 +130,7 @@ class Entity:
     name_sql: str
     fields: tuple[Field, ...]
     rules: tuple[Rule, ...]
+    deciding: tuple[str, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
     has_client: bool = True
@@ -277,6 +279,7 @@ CLIENTS = Entity(
         Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone", _phone("phone", 7), kind=Kind.PHONE),
         Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email", _email_of_company(_EMAIL), kind=Kind.EMAIL),
     ),
+    deciding=("id", "accountName", "accountTypeId", "isActive"),
     rules=(NAME,),
     has_client=False,
     decided_by_person=True,
@@ -306,6 +309,7 @@ USERS = Entity(
         Field("last_name", "lastName", "Last Name"),
         Field("email", "emailAddress", "Email", _email_of_person(_EMAIL), kind=Kind.EMAIL),
     ),
+    deciding=("id", "firstName", "lastName", "isActive"),
     rules=(NAME,),
     has_client=False,
     decided_by_person=True,
@@ -344,6 +348,7 @@ LOCATIONS = Entity(
         Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone", _phone("phone", 6), kind=Kind.PHONE),
         Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax", _phone("fax", 4, finds=False), kind=Kind.PHONE),
     ),
+    deciding=("id", "locationName", "isActive"),
     rules=(NAME,),
     modified_sql="modifiedOn",
 )
@@ -399,6 +404,7 @@ CONTACT_RECORDS = Entity(
         Field("primary_contact", "CASE WHEN isPoc THEN 'Yes' ELSE 'No' END", "Primary Contact"),
     ),
     keys={"email_key": _EMAIL},
+    deciding=("id", "accountId", "firstName", "lastName", "isPoc", "isActive"),
     rules=(NAME, Rule("identical_name_and_email", ("real_name_key", "email_key"))),
     modified_sql="modifiedOn",
 )
@@ -470,6 +476,7 @@ ASSET_RECORDS = Entity(
     ),
     keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},
     category="type",
+    deciding=("id", "accountId", "assetName", "categoryName", "isActive"),
     rules=(
         Rule("identical_serial", ("real_serial_key",), across_clients=True),
         NAME,
@@ -479,6 +486,21 @@ ASSET_RECORDS = Entity(
 
 ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
 """In the order they are loaded: clients before what lives inside them."""
+
+
+def declared_keys(list_call: ListCall) -> set[str]:
+    """Return every key that the answers of ``list_call`` may hold, at any depth."""
+    entities = [entity for entity in ENTITIES if entity.list_call == list_call]
+    return {key for entity in entities for key in (*entity.other_keys, *_keys_of(dict(entity.wire)))}
+
+
+def _keys_of(wire: WireType) -> set[str]:
+    if isinstance(wire, list):
+        return _keys_of(wire[0])
+    if isinstance(wire, dict):
+        return set(wire) | {key for inner in wire.values() for key in _keys_of(inner)}
+    return set()
+
 
 BY_NAME: dict[EntityName, Entity] = {each.name: each for each in ENTITIES}
 

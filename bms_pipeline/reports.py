@@ -16,6 +16,7 @@ import duckdb
 
 from bms_pipeline import details
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.manifest import Objection
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.files import made_whole
@@ -45,7 +46,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
 
     Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
     ``held_back``: updates that wait for a finish, because most of a client would change at once, or because BMS shows
-    another name under its id; and ``undoes``: the plan whose load it takes back.
+    another name under its id; ``unproved``: new matches and creates that wait for one, because their list was not read
+    to a provable end; and ``undoes``: the plan whose load it takes back.
     The counts are the outcomes of the last sync: of the newest plan of everything, whether it was loaded or not. What
     was read is the sum of the others. ``standings`` is how every record stands now (``reconcile.standings``), whatever
     was planned or taken back since. ``warnings`` are
@@ -314,7 +316,15 @@ def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
     """What a person should know about a sweep."""
     name, folder = sweep["list_call"], settings.landing_folder / sweep["list_call"] / sweep["sweep"]
     if not sweep["complete"]:
-        yield f"{name}: not read to a provable end ({sweep['reason']}); nothing was concluded gone. Run again later."
+        # A sweep that an earlier version landed, or that a person noted, may have another reason.
+        known = sweep["reason"] in set(Objection)
+        why = f"{Objection(sweep['reason']).words} ({sweep['reason']})" if known else sweep["reason"]
+        yield (
+            f"{name}: not read to a provable end: {why}. Nothing counts as gone; new matches and creates wait for a"
+            " finish until a sweep is complete."
+        )
+    if sweep["not_sent"]:
+        yield f"{name}: BMS does not send {', '.join(sweep['not_sent'])}. What is stored of them stays as it is."
     if sweep["unknown_fields"]:
         yield f"{name}: BMS sends fields that are not declared: {', '.join(sweep['unknown_fields'])}. They are kept."
     if sweep["set_aside"]:
@@ -367,8 +377,15 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     (left,) = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone() or (0,)
     if not left:
         return None
-    held_back = 0 if plan.approved else plan.held_back
-    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale, "undoes": plan.undoes}
+    held_back, unproved = (0, 0) if plan.approved else (plan.held_back, plan.unproved)
+    return {
+        "hash": plan.hash,
+        "operations": left,
+        "held_back": held_back,
+        "unproved": unproved,
+        "stale": plan.stale,
+        "undoes": plan.undoes,
+    }
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import duckdb
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
 from bms_pipeline.junk import Kind, is_junk
-from bms_pipeline.reconcile.breakers import hold_back
+from bms_pipeline.reconcile.breakers import hold_back, hold_unproved
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reconcile.undo import fill_undo
@@ -38,7 +38,8 @@ class Plan:
     """A saved plan.
 
     ``operations`` counts what it would change. Of these only a person's finish may load ``by_person``, which rest on
-    people's decisions, and ``held_back``, updates of clients that would change too much at once. ``stale``: its inputs
+    people's decisions, ``held_back``, updates of clients that would change too much at once, and ``unproved``, new
+    matches and creates from lists that were not read to a provable end. ``stale``: its inputs
     changed since, which need not change any operation (``what_moved`` tells). ``undoes``: the plan whose load this one
     takes back.
     """
@@ -54,6 +55,7 @@ class Plan:
     stale: bool
     by_person: int
     held_back: int
+    unproved: int
     undoes: int | None = None
 
     @property
@@ -64,7 +66,7 @@ class Plan:
     @property
     def waiting(self) -> int:
         """How many of its operations only a person's finish may load."""
-        return self.by_person + self.held_back
+        return self.by_person + self.held_back + self.unproved
 
     @property
     def is_to_be_made_anew(self) -> bool:
@@ -89,6 +91,7 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in entities:
         connection.execute(_operations_sql(entity, settings, scope))
     hold_back(connection, entities, settings)
+    hold_unproved(connection, entities)
 
 
 def save_plan(
@@ -129,9 +132,10 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     if row is None:
         raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
-    by_person, held_back = connection.execute(
-        "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back) FROM sync.operations"
-    ).fetchone() or (0, 0)
+    by_person, held_back, unproved = connection.execute(
+        "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back), count(*) FILTER (unproved)"
+        " FROM sync.operations"
+    ).fetchone() or (0, 0, 0)
     return Plan(
         plan_id=row[0],
         hash=row[1],
@@ -144,6 +148,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         stale=row[7] != _inputs(connection),
         by_person=by_person,
         held_back=held_back,
+        unproved=unproved,
         undoes=row[8],
     )
 
