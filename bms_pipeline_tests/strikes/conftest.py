@@ -1,0 +1,75 @@
+"""The bench, the option that replays one strike, and the scoreboard."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bms_pipeline_tests.strikes.bench import Bench, opened_bench
+
+KIND, STRIKE, HELD = "kind of strike", "strike", "strike held"
+"""Names of what a test notes about its strike."""
+_RUN = time.time_ns()
+REPLAY = "test_the_strike_that_the_option_names_holds"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--strike`` and ``--strike-seed``."""
+    parser.addoption("--strike", help="replay this one strike, as a failed test printed it")
+    parser.addoption("--strike-seed", type=int, help="of the strikes that are drawn; default: another one each time")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--strike`` run nothing but that strike, without it all others."""
+    replaying = bool(config.getoption("--strike", default=None))
+    wanted = [item for item in items if (item.name == REPLAY) is replaying or _elsewhere(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = wanted
+
+
+def _elsewhere(item: pytest.Item) -> bool:
+    return Path(__file__).parent not in item.path.parents
+
+
+@pytest.fixture(scope="session")
+def strike_seed(request: pytest.FixtureRequest) -> int:
+    """Of what is drawn: the same in each process of one run."""
+    return _seed(request.config)
+
+
+def _seed(config: pytest.Config) -> int:
+    given = config.getoption("--strike-seed", default=None)
+    run = getattr(config, "workerinput", {}).get("testrunuid") or _RUN
+    return int(given) if given is not None else zlib.crc32(str(run).encode())
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Everything that strikes share."""
+    with opened_bench(tmp_path_factory.mktemp("strikes")) as opened:
+        yield opened
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was struck and what held."""
+    struck: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            noted = dict(getattr(report, "user_properties", ()))
+            if KIND in noted and getattr(report, "when", "") == "call":
+                struck[noted[KIND]] += 1
+                wrong[noted[KIND]] += not noted.get(HELD, False)
+    if not struck:
+        return
+    terminalreporter.section("strikes")
+    row = "{:<16}{:>9}{:>9}{:>9}".format
+    terminalreporter.write_line(row("kind", "strikes", "held", "wrong"))
+    for kind in sorted(struck):
+        terminalreporter.write_line(row(kind, struck[kind], struck[kind] - wrong[kind], wrong[kind]))
+    terminalreporter.write_line(row("all", struck.total(), struck.total() - wrong.total(), wrong.total()))

@@ -1,0 +1,114 @@
+"""Any command, struck at any moment by anything, and then run again: the end is that of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bms_pipeline_tests.strikes.bench import Bench
+from bms_pipeline_tests.strikes.conftest import HELD, KIND, STRIKE
+from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
+from bms_pipeline_tests.strikes.strikes import NotStruck, Strike, choose, held, kinds_of
+
+QUICK_SCENARIOS = (
+    "finish-embedded",
+    "finish-documents_api",
+    "backfill-embedded",
+    "backfill-documents_api",
+    "second-embedded",
+    "second-documents_api",
+    "first-documents_api",
+    "undo_finish-embedded",
+    "details-embedded",
+    "import_files-documents_api",
+)
+QUICK_EACH, FRESH, SOAK_EACH = 6, 4, 5
+"""Strikes of each scenario in the quick suite; those of them all that are drawn; of each scenario and kind in a soak."""
+
+Place = tuple[str, str, float | None]
+"""Scenario, kind, and where in the run; None: drawn."""
+
+
+def quick() -> list[Place]:
+    """A fixed spread over kinds, moments and scenarios, and a few that differ from run to run."""
+    places: list[Place] = []
+    for number, name in enumerate(QUICK_SCENARIOS):
+        kinds = kinds_of(SCENARIOS[name])
+        for turn in range(QUICK_EACH):
+            place = ((number * QUICK_EACH + turn) * 0.618) % 1  # the golden ratio spreads any number of points
+            places.append((name, kinds[(number + turn) % len(kinds)], place))
+    return places + [(QUICK_SCENARIOS[turn], "random", None) for turn in range(FRESH)]
+
+
+def soak() -> list[Place]:
+    """Each scenario and kind in turn, at moments that are drawn."""
+    return [
+        (name, kind, None) for name, scenario in SCENARIOS.items() for kind in kinds_of(scenario) for _ in range(SOAK_EACH)
+    ]
+
+
+def parameters() -> list[Any]:
+    """Of the test: all that is struck."""
+    chosen = [(place, ()) for place in quick()] + [(place, (pytest.mark.soak,)) for place in soak()]
+    return [
+        pytest.param(*place, number, marks=[*marks, pytest.mark.xdist_group(place[0])], id=f"{place[0]}-{place[1]}-{number}")
+        for number, (place, marks) in enumerate(chosen)
+    ]
+
+
+@pytest.fixture(scope="session")
+def seen(bench: Bench) -> Callable[[str], Undisturbed]:
+    """How a scenario goes when nobody strikes, by its name."""
+    known: dict[str, Undisturbed] = {}
+
+    def look(name: str) -> Undisturbed:
+        if name not in known:
+            known[name] = undisturbed(bench, SCENARIOS[name])
+        return known[name]
+
+    return look
+
+
+@pytest.mark.parametrize(("name", "kind", "place", "number"), parameters())
+def test_a_struck_command_that_is_run_again_ends_as_if_nothing_happened(
+    bench: Bench,
+    seen: Callable[[str], Undisturbed],
+    strike_seed: int,
+    record_property: Callable[[str, object], None],
+    name: str,
+    kind: Any,
+    place: float | None,
+    number: int,
+) -> None:
+    draw = random.Random(f"{strike_seed} {number}")
+    there = draw.random() if place is None else place
+    strike = choose(SCENARIOS[name], kind, seen(name), there, draw.randrange(10**6) if place is None else number)
+    judge(bench, strike, seen(name), record_property)
+
+
+def test_the_strike_that_the_option_names_holds(
+    bench: Bench,
+    seen: Callable[[str], Undisturbed],
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+) -> None:
+    strike = Strike.parse(request.config.getoption("--strike"))
+    judge(bench, strike, seen(strike.scenario), record_property)
+
+
+def judge(bench: Bench, strike: Strike, seen: Undisturbed, record_property: Callable[[str, object], None]) -> None:
+    """Deal ``strike`` and fail with what is wrong, and with the command that replays it."""
+    record_property(KIND, strike.kind)
+    record_property(STRIKE, str(strike))
+    try:
+        wrong = held(bench, strike, seen)
+    except NotStruck:
+        strike = Strike(strike.scenario, strike.kind, strike.what, 1)  # this run had fewer of them
+        wrong = held(bench, strike, seen)
+    record_property(HELD, not wrong)
+    replay = f"python -m pytest bms_pipeline_tests/strikes --strike='{strike}'"
+    if wrong:
+        pytest.fail("\n".join([f"{strike} did not hold; replay: {replay}", *wrong]), pytrace=False)
