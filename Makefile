@@ -40,8 +40,11 @@ dev: $(READY) ## Dagster's UI at http://127.0.0.1:3000 with a sandbox behind it;
 test: $(READY) ## the quick suite, which has every kind of test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-soak: $(READY) ## the long runs: every kill point and seed, the typical tenant
-	@$(BIN)/python -m pytest -n 2 --dist load -m soak
+soak: $(READY) ## the long runs: every kill point and seed, the typical tenant, 600 strikes with a scoreboard
+	@status=0; \
+	$(BIN)/python -m pytest -n 2 --dist load -m soak --ignore bms_pipeline_tests/strikes || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak bms_pipeline_tests/strikes || status=1; \
+	exit $$status
 
 lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import duckdb
@@ -27,6 +28,9 @@ from bms_pipeline_tests.strikes.striker import FINISH_CLIENTS, Kind, Order
 Target = Literal["embedded", "documents_api"]
 TARGETS: tuple[Target, ...] = ("embedded", "documents_api")
 _SHIM = Path(__file__).with_name("shim.c")
+_IN_MEMORY = Path("/dev/shm")
+_ROOM = 2 * 1024**3
+"""The prepared homes and a case or two of each process take less."""
 _RECORDS = """
 CREATE TABLE records AS
 SELECT row_number() OVER () AS number, id, type, client_id, title, details::MAP(VARCHAR, VARCHAR) AS details, marker
@@ -133,8 +137,13 @@ class Case:
             **(self.bench.api.environment(users) if self.target == "documents_api" else {}),
         }
 
-    def run(self, *arguments: str, kind: Kind = "none", what: str = "", nth: int = 0) -> int:
-        """Run a command, struck or not; its exit code. What it printed is appended to ``output``."""
+    def run(
+        self, *arguments: str, kind: Kind = "none", what: str = "", nth: int = 0, ahead: float = 0, **env: str
+    ) -> int:
+        """Run a command, struck or not; its exit code. What it printed is appended to ``output``.
+
+        ``ahead``: so many seconds after now, by its clock.
+        """
         self.runs += 1
         self.report.unlink(missing_ok=True)
         with self.output_file.open("a") as output:
@@ -143,7 +152,7 @@ class Case:
             Order(
                 home=str(self.home),
                 arguments=list(arguments),
-                environment=self.environment,
+                environment={**self.environment, **env},
                 output=str(self.output_file),
                 report=str(self.report),
                 kind=kind,
@@ -151,6 +160,7 @@ class Case:
                 nth=nth,
                 kept_open=kind == "none" or kind.startswith("call-"),
                 services=self.bench.services,
+                ahead=ahead,
             )
         )
 
@@ -227,6 +237,12 @@ class Bench:
     api: DocumentsApi
     states: dict[tuple[str, Target], Path] = field(default_factory=dict)
     copies: int = 0
+    keep_cases: bool = False
+
+    def put_away(self, case: Case) -> None:
+        """Delete a case that is over: each takes tens of megabytes."""
+        if not self.keep_cases:
+            shutil.rmtree(case.folder)
 
     @property
     def services(self) -> dict[str, str]:
@@ -332,10 +348,12 @@ STATES: dict[str, Callable[[Bench, Target], Case]] = {
 
 
 @contextmanager
-def opened_bench(folder: Path) -> Iterator[Bench]:
-    """A bench in ``folder``. Raises ``NoCompiler``."""
+def opened_bench(folder: Path, *, keep_cases: bool = False) -> Iterator[Bench]:
+    """A bench in ``folder``, or in memory where there is room and nothing is to be kept. Raises ``NoCompiler``."""
     with ExitStack() as stack:
+        if not keep_cases and _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="strikes-", dir=_IN_MEMORY)))
         bms, api = (stack.enter_context(serving()) for _ in range(2))
         striker = Striker(built_shim(folder))
         stack.callback(striker.close)
-        yield Bench(folder, striker, Bms(bms), DocumentsApi(api))
+        yield Bench(folder, striker, Bms(bms), DocumentsApi(api), keep_cases=keep_cases)

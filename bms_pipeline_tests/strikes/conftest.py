@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from bms_pipeline_tests.strikes.bench import Bench, opened_bench
 
 KIND, STRIKE, HELD = "kind of strike", "strike", "strike held"
 """Names of what a test notes about its strike."""
-_RUN = time.time_ns()
+_STARTED = time.time_ns()
 REPLAY = "test_the_strike_that_the_option_names_holds"
 
 
@@ -42,20 +43,29 @@ def strike_seed(request: pytest.FixtureRequest) -> int:
     return _seed(request.config)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each process of a run with several the same seed."""
+    node.workerinput["strike_seed"] = _seed(node.config)
+
+
 def _seed(config: pytest.Config) -> int:
     given = config.getoption("--strike-seed", default=None)
-    run = getattr(config, "workerinput", {}).get("testrunuid") or _RUN
-    return int(given) if given is not None else zlib.crc32(str(run).encode())
+    if given is not None:
+        return int(given)
+    work = getattr(config, "workerinput", {})
+    return int(work.get("strike_seed", zlib.crc32(str(work.get("testrunuid", _STARTED)).encode())))
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Everything that strikes share."""
-    with opened_bench(tmp_path_factory.mktemp("strikes")) as opened:
+def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Everything that strikes share. What is replayed stays below the test's temporary folder."""
+    replaying = bool(request.config.getoption("--strike", default=None))
+    with opened_bench(tmp_path_factory.mktemp("strikes"), keep_cases=replaying) as opened:
         yield opened
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what was struck and what held."""
     struck: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -67,7 +77,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 wrong[noted[KIND]] += not noted.get(HELD, False)
     if not struck:
         return
-    terminalreporter.section("strikes")
+    terminalreporter.section(f"strikes, seed {_seed(config)}")
     row = "{:<16}{:>9}{:>9}{:>9}".format
     terminalreporter.write_line(row("kind", "strikes", "held", "wrong"))
     for kind in sorted(struck):

@@ -102,4 +102,10 @@ def _handed_over(folder: Path) -> Rows:
 
 def _names(home: Path) -> list[str]:
     paths = (str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
-    return sorted({re.sub(r"[0-9a-f]{8,}|[0-9]+", "*", path) for path in paths})
+    return sorted({any_name(path) for path in paths})
+
+
+def any_name(path: str) -> str:
+    """``path`` as a pattern that fits the same file of any run: moments, numbers and what was drawn are left open."""
+    path = re.sub(r"\.[a-z0-9_]{8}(?=\.new)", ".*", path)
+    return re.sub(r"[0-9]{8}T[0-9]+Z?(-[0-9a-f]+)?|[0-9a-f]{8,}|[0-9]+", "*", path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bms_pipeline_tests.strikes import tiny
 from bms_pipeline_tests.strikes.bench import TARGETS, Bench, Case, Target, last_load
-from bms_pipeline_tests.strikes.oracle import Standing, standing
+from bms_pipeline_tests.strikes.oracle import Standing, any_name, standing
 from bms_pipeline_tests.strikes.striker import BACKFILL
 
 
@@ -98,9 +97,3 @@ def undisturbed(bench: Bench, scenario: Scenario) -> Undisturbed:
             steps[f"{function}@{any_name(name)}"] += 1
     scenario.afterwards(case)
     return Undisturbed(code, standing(case), steps, calls)
-
-
-def any_name(path: str) -> str:
-    """``path`` as a pattern that fits the same file of any run: numbers and what `mkstemp` drew are left open."""
-    path = re.sub(r"\.[a-z0-9_]{8}(?=\.new)", ".*", path)
-    return re.sub(r"[0-9a-f]{8,}|[0-9]+", "*", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bms_pipeline.sandbox.behaviour import Behaviour
 from bms_pipeline.sandbox.bms_server import create_app as bms_app
@@ -36,6 +37,61 @@ class Exchangeable:
         """Let the application of this moment answer."""
         assert self.app is not None
         await self.app(scope, receive, send)
+
+
+class Late:
+    """A gateway in front of ``app`` that takes the writes named by ``number``, hangs up, and delivers them later.
+
+    ``numbers``: which `POST` of documents, counted from 1. Nothing is delivered before ``deliver``.
+    """
+
+    def __init__(self, app: ASGIApp, *numbers: int) -> None:
+        self._app = app
+        self._numbers = numbers
+        self._seen = 0
+        self._held: list[tuple[Scope, bytes]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer, or take the body and close the connection."""
+        if scope["type"] == "http" and (scope["method"], scope["path"].endswith("/documents")) == ("POST", True):
+            self._seen += 1
+            if self._seen in self._numbers:
+                self._held.append((scope, await _body(receive)))
+                send.__self__.transport.close()  # type: ignore[attr-defined]  # uvicorn's own: ASGI cannot hang up
+                return
+        await self._app(scope, receive, send)
+
+    @property
+    def holds(self) -> int:
+        """How many calls are under way."""
+        return len(self._held)
+
+    def deliver(self) -> None:
+        """Let what was taken arrive now; its answers go nowhere."""
+
+        async def arrive() -> None:
+            for scope, body in self._held:
+
+                async def receive(body: bytes = body) -> Message:
+                    return {"type": "http.request", "body": body, "more_body": False}
+
+                async def send(message: Message) -> None:
+                    self.answers.append(message.get("status", 0))
+
+                await self._app(scope, receive, send)
+
+        self.answers: list[int] = []
+        asyncio.run(arrive())
+        self._held.clear()
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
 
 
 @dataclass
@@ -110,6 +166,12 @@ class DocumentsApi:
         """From now on, it is the Passportal of the store ``file``."""
         self._store = Store(file)
         self.served.exchangeable.app = documents_app(self._store, PassportalBehaviour())
+
+    def late(self, *numbers: int) -> Late:
+        """From now on, these creates are delivered late."""
+        assert self.served.exchangeable.app is not None
+        self.served.exchangeable.app = gateway = Late(self.served.exchangeable.app, *numbers)
+        return gateway
 
     def environment(self, users_file: Path) -> dict[str, str]:
         """The settings by which the pipeline reaches it."""

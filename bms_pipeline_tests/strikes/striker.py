@@ -26,12 +26,14 @@ from urllib.parse import urlsplit
 
 import duckdb  # noqa: F401  # before the fork
 import pandas as pd  # noqa: F401  # before the fork
+import time_machine
 import urllib3.connection
 
 from bms_pipeline import cli, sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import CLIENTS, USERS
 from bms_pipeline.errors import PipelineError
+from bms_pipeline.passportal import documents
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.reconcile import decision_file  # noqa: F401  # its spreadsheet library takes a while to load
@@ -59,7 +61,7 @@ class Order:
 
     ``report``: where the shim and the calls write what they saw or struck. ``output``: where both streams go.
     ``kept_open``: keep the databases open in the process, which saves half of the time and is for runs whose disk nobody
-    strikes. ``services``: port → name.
+    strikes. ``services``: port → name. ``ahead``: how many seconds the clock of this process runs ahead.
     """
 
     home: str
@@ -72,6 +74,7 @@ class Order:
     nth: int = 0
     kept_open: bool = False
     services: dict[str, str] = field(default_factory=dict)
+    ahead: float = 0
 
     def to_json(self) -> str:
         """One line."""
@@ -94,6 +97,7 @@ def calm() -> None:
     """Make runs alike and quick: one thread each, small batches, no sleep between two tries."""
     connection._CONFIG["threads"] = 1  # noqa: SLF001
     EmbeddedPassportal.batch_size = DocumentsPassportal.batch_size = BATCH_SIZE
+    documents.LOOK_AGAIN_AFTER = (0.01, 0.02)
     sync.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]
 
 
@@ -109,7 +113,10 @@ def obey(order: Order) -> int:
         os.dup2(output, stream)
     sys.argv = ["bms-pipeline", *order.arguments]
     try:
-        with kept_open() if order.kept_open else nullcontext():
+        with (
+            time_machine.travel(time.time() + order.ahead) if order.ahead else nullcontext(),
+            kept_open() if order.kept_open else nullcontext(),
+        ):
             arm(order, report)
             return _exit_code(order.arguments)
     except BaseException:

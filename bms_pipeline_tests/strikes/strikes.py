@@ -84,8 +84,15 @@ def held(bench: Bench, strike: Strike, seen: Undisturbed) -> list[str]:
     Where a write fault damaged the database, the message has to say so, and ``restore`` comes before the command.
     Raises ``NotStruck``.
     """
+    case = SCENARIOS[strike.scenario].case(bench)
+    try:
+        return _held(case, strike, seen)
+    finally:
+        bench.put_away(case)
+
+
+def _held(case: Case, strike: Strike, seen: Undisturbed) -> list[str]:
     scenario = SCENARIOS[strike.scenario]
-    case = scenario.case(bench)
     command = scenario.command(case)
     wrong = _deal(case, command, strike)
     code = case.run(*command)
@@ -123,7 +130,8 @@ def _deal_at_random(case: Case, command: Sequence[str], seed: int) -> list[str]:
     struck = 0
     for most in (600, 400, 200)[: 1 + draw.randrange(3)]:
         torn = draw.random() < 0.3
-        case.run(*command, kind="torn" if torn else "step-after", what="any@*", nth=1 + draw.randrange(most))
+        what = "write@*" if torn else "any@*"
+        case.run(*command, kind="torn" if torn else "step-after", what=what, nth=1 + draw.randrange(most))
         struck += bool(case.reported())
     if not struck:
         case.run(*command, kind="step-after", what="any@*", nth=1 + draw.randrange(10))

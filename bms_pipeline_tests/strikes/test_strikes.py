@@ -96,6 +96,7 @@ def test_the_strike_that_the_option_names_holds(
     record_property: Callable[[str, object], None],
 ) -> None:
     strike = Strike.parse(request.config.getoption("--strike"))
+    print(f"The home that is struck is the last case in {bench.folder}")
     judge(bench, strike, seen(strike.scenario), record_property)
 
 
