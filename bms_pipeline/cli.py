@@ -25,6 +25,7 @@ from rich.table import Table
 from bms_pipeline import notices, reports, review_cli, sync
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, SettingsError
+from bms_pipeline.load import journal
 from bms_pipeline.notices import Notice
 from bms_pipeline.preview import overview, write_csv, write_html
 from bms_pipeline.reconcile.matching import Scope
@@ -82,6 +83,13 @@ OnlyWhatIsNew = Annotated[
         " needs more calls than the hour has left in instalments. For cron.",
     ),
 ]
+NoWait = Annotated[
+    bool,
+    typer.Option(
+        "--no-wait",
+        help="Do not wait for writes whose answer was lost: leave them to the next sync, and exit with 2.",
+    ),
+]
 Full = Annotated[bool, typer.Option("--full", help="Read every record, also where BMS can tell what changed.")]
 
 
@@ -125,6 +133,7 @@ def sync_command(
     create_unmatched: CreateUnmatched = False,
     full: Full = False,
     only_what_is_new: OnlyWhatIsNew = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Read BMS and Passportal, plan, and load what may be loaded.
@@ -141,8 +150,9 @@ def sync_command(
     started = time.monotonic()
     with sync.running(settings, this_command()) as told, progress(told) as bars:
         if only_what_is_new:
-            plan = sync.incremental(settings, full=full, progress=bars)
+            plan = sync.incremental(settings, full=full, wait=not no_wait, progress=bars)
         else:
+            sync.resume(settings, wait=not no_wait, progress=bars)
             plan = sync.prepare(
                 settings,
                 entities=chosen(entity),
@@ -154,7 +164,7 @@ def sync_command(
             if create_unmatched:
                 sync.approve_unseen(settings, sync.open_warehouse(settings), sync.open_target(settings), me())
             if not sync.waits_for_person(sync.open_warehouse(settings)):
-                sync.finish(settings, progress=bars)
+                sync.finish(settings, wait=not no_wait, progress=bars)
         waiting = sync.waits_for_person(sync.open_warehouse(settings))
     _print_status(settings, as_json, time.monotonic() - started)
     if waiting:
@@ -164,6 +174,7 @@ def sync_command(
             highlight=False,
         )
         raise typer.Exit(2)
+    _exit_with_2_unless_done(settings)
 
 
 @app.command()
@@ -213,16 +224,26 @@ def preview(
 def finish(
     plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
     by: By = None,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync."""
+    """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync.
+
+    Was it interrupted? Run the same command again: it looks up what was under way and goes on under the same approval.
+    """
     settings = read_settings()
     started = time.monotonic()
+    loaded_at = sync.loaded_at(sync.open_warehouse(settings), plan_hash)
+    if loaded_at is not None:
+        err.print(f"Plan {escape(plan_hash)} was loaded already, at {loaded_at:%Y-%m-%d %H:%M} UTC. Nothing to do.")
+        _print_status(settings, as_json, None)
+        return
     with sync.running(settings, this_command()) as told, progress(told) as bars:
         bars("approve", 0, None)
         sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan_hash, by or me())
-        sync.finish(settings, progress=bars)
+        sync.finish(settings, wait=not no_wait, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
+    _exit_with_2_unless_done(settings)
 
 
 @app.command()
@@ -486,6 +507,24 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
     _print_next(settings, shown)
 
 
+def _exit_with_2_unless_done(settings: Settings) -> None:
+    """Say what the load left open, and exit with 2 if it did."""
+    warehouse = sync.open_warehouse(settings)
+    unknown, plan = sync.unknown_writes(warehouse), sync.current_plan(warehouse)
+    if unknown:
+        writes, until = sum(intent.writes for intent in unknown), journal.settles_at(unknown, settings.unknown_seconds)
+        err.print(
+            f"The answer to {writes:,} writes was lost, so it is unknown whether they took effect. Nothing was sent"
+            f" twice.\nRun the same command again after {until:%H:%M:%S} UTC: it looks them up and goes on.",
+            highlight=False,
+        )
+    elif plan.approved and not plan.loaded:
+        err.print("A part of the plan is still to be loaded. Run the same command again.", highlight=False)
+    else:
+        return
+    raise typer.Exit(2)
+
+
 def _print_remarks(shown: dict[str, Any]) -> None:
     for warning in shown["warnings"]:
         out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
@@ -499,8 +538,26 @@ def _print_remarks(shown: dict[str, Any]) -> None:
         out.print(text, highlight=False, soft_wrap=True)
     if shown["details"]["wanted"]:
         out.print(_details_line(shown["details"]), highlight=False)
+    if shown["unknown"]:
+        out.print(_unknown_line(shown["unknown"]), highlight=False, soft_wrap=True)
+    if shown["duplicates"]:
+        out.print(
+            f"[yellow]{shown['duplicates']:,} BMS ids stand on several records of Passportal.[/]"
+            " `bms-pipeline duplicates` lists them; `bms-pipeline keep` says which record keeps its id.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if shown["hand_overs"]["waiting"]:
         out.print(_hand_overs_line(shown["hand_overs"]), highlight=False, soft_wrap=True)
+
+
+def _unknown_line(unknown: list[dict[str, Any]]) -> str:
+    listed = ", ".join(f"{each['writes']:,} {each['entity']} ({each['operation']})" for each in unknown)
+    until = max(each["settles_at"] for each in unknown)
+    return (
+        f"[yellow]Unknown: the answer to writes was lost: {listed}.[/] They are looked up before anything is sent"
+        f" again, at the latest by the first run after {until:%Y-%m-%d %H:%M:%S} UTC."
+    )
 
 
 def _hand_overs_line(shown: dict[str, Any]) -> str:

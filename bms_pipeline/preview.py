@@ -56,6 +56,7 @@ REASONS: dict[str, str] = {
     "client_not_chosen": "not among the clients chosen in the settings",
     "client_not_listed": "BMS does not list its client",
     "client_out_of_scope": "its client is out of scope",
+    "client_write_unknown": "waits for its client, for which a write to Passportal has no answer yet",
     "client_unmatched": "waits for its client, which nobody decided about",
     "created_by_person": "a person decided to create it",
     "created_record_stays": "that load created it; nothing is ever deleted in Passportal",
@@ -84,7 +85,9 @@ REASONS: dict[str, str] = {
     "taken_back": "what that load wrote is taken back",
     "unchanged": "both sides agree",
     "unmatched_by_person": "a person took the two apart",
+    "several_with_marker": "several records in Passportal carry its BMS id; a person has to say which one keeps it",
     "waits_for_decision": "fits nothing in Passportal; waits for a person: match, create or exclude",
+    "write_unknown": "a write to Passportal has no answer yet; it is looked up before anything else is sent",
 }
 """Reason code → why, in plain words."""
 

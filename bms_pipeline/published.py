@@ -15,6 +15,8 @@ from bms_pipeline import details
 from bms_pipeline.entities import EntityName
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
+from bms_pipeline.load import journal
+from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.plan import current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.settings import Settings
@@ -42,6 +44,7 @@ class Published(msgspec.Struct, frozen=True):
     ``clients`` are the BMS ids of the clients that are linked, by id. ``waiting`` counts the records that wait for a
     decision, by entity; ``auto_create`` says for which entities new records are created by themselves.
     ``details_waiting``: records whose details are to be read, those that were read and have not landed included.
+    ``unknown``: writes whose answer was lost; ``duplicates``: BMS ids that several records of Passportal carry.
     """
 
     at: str
@@ -52,6 +55,8 @@ class Published(msgspec.Struct, frozen=True):
     auto_create: dict[EntityName, bool]
     plan: PublishedPlan | None
     details_waiting: int = 0
+    unknown: int = 0
+    duplicates: int = 0
 
 
 def publish(settings: Settings, warehouse: Warehouse) -> None:
@@ -91,6 +96,8 @@ def _published(connection: duckdb.DuckDBPyConnection) -> Published:
         waiting=dict(connection.execute(sql.read("waiting_records")).fetchall()),
         auto_create={each: on and settings.sync[each] for each, on in settings.auto_create.items()},
         plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
+        unknown=sum(intent.writes for intent in journal.open_intents(connection)),
+        duplicates=duplicates.count(connection),
         details_waiting=sum(len(details.waiting(connection, entity, set())) for entity, _ in details.DETAILED),
     )
 

@@ -6,6 +6,7 @@ Read-only; plain dictionaries that the command line prints as tables or JSON.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from bms_pipeline.bms.budget import Budget
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
-from bms_pipeline.load import hand_over
+from bms_pipeline.load import hand_over, journal
+from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
@@ -43,6 +45,9 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     The counts are of the last plan that covered the entity: what was read is the sum of the others. ``warnings`` are
     sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
     ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
+    ``unknown``: writes whose answer was lost, each with entity, operation, writes, left_at and settles_at (UTC): when
+    it may be sent again if Passportal does not show it by then. ``duplicates``: records whose BMS id several documents
+    carry.
     """
     with warehouse.open() as connection:
         counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
@@ -57,6 +62,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         finished = read_sync_settings(connection).initial_sync_finished
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
+        unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
+        twice = duplicates.count(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
     budget = Budget.of(settings)
     return {
@@ -66,6 +73,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "budget": budget.usage(),
         "details": details.state(settings, warehouse, budget),
         "hand_overs": _hand_overs(settings, handed_over),
+        "unknown": unknown,
+        "duplicates": twice,
         "warnings": warnings,
     }
 
@@ -241,10 +250,21 @@ def hand_overs(warehouse: Warehouse) -> list[dict[str, Any]]:
         return hand_over.waiting(connection, ENTITIES, now())
 
 
+def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """The records of Passportal that share a BMS id; see ``reconcile.duplicates.find``."""
+    with warehouse.open() as connection:
+        return duplicates.find(connection)
+
+
 def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> dict[str, Any]:
     waiting = [each for each in handed_over if each["state"] in ("handed over", "listed")]
     overdue = sum(each["overdue"] for each in waiting)
     return {"waiting": len(waiting), "overdue": overdue, "folder": str(settings.import_folder)}
+
+
+def _unknown(intent: journal.Open, settings: Settings) -> dict[str, Any]:
+    settles_at = journal.settles_at([intent], settings.unknown_seconds)
+    return {**asdict(intent), "settles_at": settles_at}
 
 
 def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
@@ -280,7 +300,9 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
         plan = current_plan(connection)
     except PlanError:
         return None
-    done = connection.execute("SELECT count(*) FROM sync.journal WHERE plan_id = ?", [plan.plan_id]).fetchone()
+    done = connection.execute(
+        "SELECT count(*) FROM sync.journal WHERE plan_id = ? AND outcome <> 'not_sent'", [plan.plan_id]
+    ).fetchone()
     left = plan.operations - (int(done[0]) if done else 0)
     if plan.loaded or not left:
         return None

@@ -15,7 +15,7 @@ import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, with_clients
 from bms_pipeline.load import hand_over
-from bms_pipeline.reconcile import comparison, decisions
+from bms_pipeline.reconcile import comparison, decisions, duplicates
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.decisions import Decision, Seen, Selection, Taken, including
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
@@ -138,6 +138,12 @@ def hand_over_again(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int]
     """Have records handed over anew, whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
         hand_over.forget(connection, entity, bms_ids, by, now())
+
+
+def keep(warehouse: Warehouse, entity: Entity, bms_id: int, passportal_id: str, by: str) -> list[str]:
+    """Let one of several records keep the BMS id that they carry; those that lose it. Raises ``DecisionRefused``."""
+    with warehouse.transaction() as connection:
+        return duplicates.keep(connection, entity, bms_id, passportal_id, by, now())
 
 
 @dataclass(frozen=True)

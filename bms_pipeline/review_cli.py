@@ -328,6 +328,40 @@ def hand_over_again(entity: EntityArgument, bms_id: Ids, by: By = None) -> None:
     say("The next plan hands them over in a new file.")
 
 
+@app.command("duplicates", rich_help_panel="Decide")
+def duplicates(as_json: AsJson = False) -> None:
+    """List records of Passportal that carry the same BMS id, as the last sync found them."""
+    rows = reports.duplicate_records(sync.open_warehouse(read_settings()))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say("No two records of Passportal carry the same BMS id.")
+        return
+    columns = ("entity", "bms_id", "passportal_id", "client_id", "name", "linked")
+    shown = [
+        (row["entity"], str(row["bms_id"]), row["passportal_id"], row["client_id"], row["name"],
+         "yes" if row["is_matched"] else "")
+        for row in rows
+    ]  # fmt: skip
+    print_table("Records of Passportal that share a BMS id", columns, shown, numbers=("bms_id",))
+    say("`bms-pipeline keep ENTITY BMS_ID PASSPORTAL_ID` says which one keeps it.")
+
+
+@app.command(rich_help_panel="Decide")
+def keep(
+    entity: EntityArgument,
+    bms_id: Annotated[int, typer.Argument(metavar="BMS_ID", help="The id that several records carry.")],
+    passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="The record that keeps it.")],
+    by: By = None,
+) -> None:
+    """Let one of several records of Passportal keep a BMS id. The others stay, and lose the id with the next finish."""
+    settings = read_settings()
+    with sync.running(settings, this_command()):
+        losing = review.keep(sync.open_warehouse(settings), _entity(entity), bms_id, passportal_id, by or me())
+    say(f"{safe(passportal_id)} keeps the id. With the next finish it is taken off {safe(', '.join(losing))}.")
+
+
 def _print_loads(loads: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(loads)

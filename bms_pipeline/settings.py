@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         "array", description="What a batch of documents is sent as [G]; the tenant's swagger page tells"
     )
     passportal_values: Literal["text", "element"] = Field("text", description="What a field's value is sent as [G]")
+    passportal_unknown_seconds: float = Field(
+        300, ge=0, description="How long a write whose answer was lost may still take effect before it is sent again"
+    )
     passportal_update: Literal["one", "batch"] = Field("one", description="Which call changes documents [G]")
 
     passportal_import_headers_clients: Path | None = Field(
@@ -112,6 +115,16 @@ class Settings(BaseSettings):
     def documents_file(self) -> Path:
         """What is remembered of Passportal's documents; losing it costs calls."""
         return self.bms_pipeline_home / "documents.duckdb"
+
+    @property
+    def unknown_seconds(self) -> float:
+        """How long a write whose answer was lost may still take effect in the target that is set."""
+        return self.passportal_unknown_seconds if self.passportal_target == "documents_api" else 0.0
+
+    @property
+    def last_write_file(self) -> Path:
+        """When a write last left for Passportal."""
+        return self.bms_pipeline_home / "last_write"
 
     @property
     def landing_folder(self) -> Path:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from bms_pipeline.errors import (
     BudgetExhausted,
     PipelineError,
     PlanError,
+    PlanStale,
     PlanWaits,
     SettingsError,
     SweepIncomplete,
@@ -37,7 +39,7 @@ from bms_pipeline.load import hand_over as hand_overs
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.documents_client import Access, DocumentsClient
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.passportal.target import Target
+from bms_pipeline.passportal.target import Target, Write
 from bms_pipeline.progress import Told, told
 from bms_pipeline.published import publish
 from bms_pipeline.reconcile import decisions, matching
@@ -53,6 +55,8 @@ from bms_pipeline.warehouse.inputs import count_input
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
+LOOKS_FOR_UNKNOWN = 2
+"""How often a load waits for unknown writes, before it leaves the rest to a later one."""
 WATERMARK_OVERLAP = timedelta(days=1)
 """Re-read so much before the newest stamp seen: zones and clocks of the service are unknown [G]."""
 
@@ -269,6 +273,8 @@ def _land(
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
     """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records.
 
+    A write that is not found stays unknown until its time has passed; then it is looked for once more.
+
     Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
     this home folder holds the matches of another Passportal.
     """
@@ -280,12 +286,33 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
         return 0
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     target.snapshot(entity, file)
+    overdue: list[Write] = []
     with warehouse.transaction() as connection:
         landed_at = now()
         count = landing.land_snapshot(connection, entity, file, landed_at)
-        journal.settle_unknown(connection, entity, landed_at)
+        if journal.settle_found(connection, entity, _last_write_at(target, landed_at), landed_at):
+            overdue = journal.overdue(connection, entity, target.unknown_seconds, landed_at)
     file.unlink()
+    if overdue:
+        found = target.find(entity, [write for write in overdue if write.passportal_id is None])
+        with warehouse.transaction() as connection:
+            journal.settle_overdue(connection, entity, overdue, found, now())
     return count
+
+
+def _last_write_at(target: Target, otherwise: datetime) -> datetime | None:
+    """The last moment at which a write may have left; ``otherwise`` where the target should know and does not."""
+    return (target.last_write_at() or otherwise) if target.unknown_seconds else None
+
+
+def settle(settings: Settings, warehouse: Warehouse, target: Target, progress: Progress = _silent) -> None:
+    """Read Passportal for every intent without outcome, of whichever plan, and settle what that shows."""
+    with warehouse.open() as connection:
+        unsettled = {intent.entity for intent in journal.open_intents(connection)}
+    for entity in ENTITIES:
+        if entity.name in unsettled:
+            progress(f"settle {entity.name}", 0, None)
+            snapshot(settings, warehouse, target, entity)
 
 
 def reconcile(
@@ -310,10 +337,11 @@ def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) ->
 
 
 def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash: str, by: str) -> plans.Plan:
-    """A person's word for the current plan, named by its hash.
+    """Record a person's approval of the current plan, named by its hash.
 
-    Passportal is read again first: what changed there since the plan was made may make it another plan. Raises
-    ``PlanStale`` when it is not the current plan or would be another one by now.
+    Passportal is read again first: what changed there since the plan was made may make it another plan. A plan that
+    was approved before, and left in the middle, is taken up as it is. Raises ``PlanStale`` when it is not the current
+    plan or would be another one by now.
     """
     plan = current_plan(warehouse)
     if not plan.approved:
@@ -428,20 +456,23 @@ def plan_anew(
         return make_plan(warehouse, entities, scope)
 
 
-def incremental(settings: Settings, *, full: bool = False, progress: Progress = _silent) -> plans.Plan:
+def incremental(
+    settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
+) -> plans.Plan:
     """One whole sync as the schedule does it: read what changed; where anything did, plan, and load what may be.
 
     The plan, of which what is left waits for a person; where nothing was new it is the one that was there already. A
     list that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
-    ``BreakerOpen`` and what the stages raise.
+    ``BreakerOpen`` and what the stages raise. ``wait``: see ``finish``.
     """
     warehouse = open_warehouse(settings)
+    resume(settings, wait=wait, progress=progress)
     read(settings, full=full, in_instalments=True, progress=progress)
     if not is_anything_new(warehouse):
         return current_plan(warehouse)
     plan = plan_anew(warehouse, progress=progress)
     if not waits_for_person(warehouse):
-        finish(settings, progress=progress)
+        finish(settings, wait=wait, progress=progress)
     return plan
 
 
@@ -454,8 +485,8 @@ def is_anything_new(warehouse: Warehouse) -> bool:
             return True
         if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
             return True
-        if not plan.operations:
-            return not plan.loaded  # a breaker is open, although nothing would be written
+        if not plan.operations and not plan.loaded:
+            return True  # a breaker is open, although nothing would be written
         row = connection.execute(sql.read("is_anything_to_load")).fetchone()
     return bool(row and row[0])
 
@@ -476,11 +507,13 @@ def import_clients(
 
     That is the approved one as long as it is not loaded whole (the initial bulk import). Afterwards it is one for
     these clients alone, made from what was read from BMS last and a fresh look at Passportal, and what the settings
-    allow of it is loaded. Raises ``PlanWaits`` when a person has to approve it first.
+    allow of it is loaded. Writes whose answer was lost stay unknown: call it again when their time has passed. Raises
+    ``PlanWaits`` when a person has to approve it first.
     """
     warehouse, target = open_warehouse(settings), open_target(settings)
     with warehouse.transaction() as connection:
         check_target(connection, target)
+    settle(settings, warehouse, target, progress)
     plan = current_plan(warehouse)
     if plan.loaded or not plan.approved:
         with warehouse.open() as connection:
@@ -494,19 +527,98 @@ def import_clients(
     yield from apply.load_clients(
         warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
     )
-    if not sum(each["pending"] for each in count_results(warehouse).values()):
-        apply.close_plan(warehouse, plan)
+    apply.close_plan(warehouse, plan)
 
 
-def finish(settings: Settings, *, progress: Progress = _silent) -> dict[EntityName, dict[str, int]]:
-    """Load the current plan, if it may be; the count of records by outcome for each entity."""
+@dataclass(frozen=True)
+class Finished:
+    """How a load ended: the current plan, its records by outcome, and the writes whose answer is still unknown.
+
+    ``left``: by entity, operations that this load was allowed to do and that have no final outcome.
+    """
+
+    plan: plans.Plan
+    results: dict[EntityName, dict[str, int]]
+    left: dict[EntityName, int]
+    unknown: list[journal.Open]
+
+
+def finish(settings: Settings, *, wait: bool = True, progress: Progress = _silent) -> Finished:
+    """Load the current plan, if it may be; a plan that was loaded already is left as it is.
+
+    What an interrupted load left unknown is settled first, by reading Passportal. Everything that can be sent is sent;
+    then, with ``wait``, the rest of the time is waited for within which an unknown write may still take effect.
+    """
     warehouse, target = open_warehouse(settings), open_target(settings)
     with warehouse.transaction() as connection:
         check_target(connection, target)
-    plan = apply.check_approved(warehouse)
-    for entity in plans.planned_entities(plan):
-        load(settings, warehouse, target, entity, plan, progress)
-    return apply.close_plan(warehouse, plan)
+    settle(settings, warehouse, target, progress)
+    plan = current_plan(warehouse)
+    if not plan.loaded:
+        plan = apply.check_approved(warehouse)
+    for attempt in range(LOOKS_FOR_UNKNOWN + 1):
+        if not plan.loaded:
+            for entity in plans.planned_entities(plan):
+                load(settings, warehouse, target, entity, plan, progress)
+        finished = close(warehouse, plan)
+        if not finished.unknown or not wait or attempt == LOOKS_FOR_UNKNOWN:
+            break
+        _wait(finished.unknown, target.unknown_seconds, progress)
+        settle(settings, warehouse, target, progress)
+    return finished
+
+
+def close(warehouse: Warehouse, plan: plans.Plan) -> Finished:
+    """Close the plan if nothing of it is left to do; how it stands."""
+    results = count_results(warehouse) if plan.loaded else apply.close_plan(warehouse, plan)
+    with warehouse.open() as connection:
+        plan = plans.current_plan(connection)
+        left = connection.execute(sql.read("left_to_load"), {"approved": plan.approved}).fetchall()
+        return Finished(plan, results, dict(left), journal.open_intents(connection))
+
+
+def unknown_writes(warehouse: Warehouse) -> list[journal.Open]:
+    """The writes whose answer was lost and that are not settled, of every plan."""
+    with warehouse.open() as connection:
+        return journal.open_intents(connection)
+
+
+def _wait(unknown: Sequence[journal.Open], unknown_seconds: float, progress: Progress) -> None:
+    """Wait for the moment at which all unknown writes may be settled, saying for what."""
+    writes = sum(intent.writes for intent in unknown)
+    until = journal.settles_at(unknown, unknown_seconds)
+    total = max(0.0, (until - now()).total_seconds())
+    end = time.monotonic() + total
+    stage = f"wait until {until:%H:%M:%S} UTC for {writes:,} writes without answer (Ctrl-C is safe)"
+    progress(stage, 0, int(total) + 1)
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(1.0, left))
+        progress(stage, int(total - left) + 1, int(total) + 1)
+
+
+def resume(settings: Settings, *, wait: bool = True, progress: Progress = _silent) -> Finished | None:
+    """Finish the current plan if a person approved it and its load was left in the middle; None where there is none.
+
+    So the approval is not lost with the next plan. A plan of which nothing was sent, and that would be another one by
+    now, is left to be replaced.
+    """
+    with open_warehouse(settings).open() as connection:
+        try:
+            plan = plans.current_plan(connection)
+        except PlanError:
+            return None
+    if plan.loaded or not plan.approved:
+        return None
+    try:
+        return finish(settings, wait=wait, progress=progress)
+    except PlanStale:
+        return None
+
+
+def loaded_at(warehouse: Warehouse, plan_hash: str) -> datetime | None:
+    """Return when the plan of this hash (8 characters or more) was loaded; None where it is still to be loaded."""
+    with warehouse.open() as connection:
+        return plans.loaded_at(connection, plan_hash)
 
 
 def load(

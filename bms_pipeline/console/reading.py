@@ -49,13 +49,14 @@ _VERSION = (
 )
 _ALL_ROWS = "SELECT count(*) || ' ' || coalesce(bit_xor(hash(each)), 0) FROM {table} each"
 _PLAN = "SELECT coalesce(max(plan_id), 0)::VARCHAR FROM sync.plans"
-_JOURNAL = "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(outcome_at)) FROM {table}"
+_JOURNAL = "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(left_at), max(outcome_at)) FROM {table}"
 
 COPIED: dict[str, tuple[str, str]] = {
     **{f"bms.{each.name}": ("* EXCLUDE (json)", _VERSION) for each in ENTITIES},
     **{f"passportal.{each.name}": ("*", _VERSION) for each in ENTITIES},
     **{f"sync.reconciled_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
     **{f"sync.planned_{each.name}": ("*", _PLAN) for each in ENTITIES},
+    **{f"sync.left_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
     "sync.journal": ("*", _JOURNAL),
     **{
         f"sync.{each}": ("*", _ALL_ROWS)

@@ -10,7 +10,15 @@ import dagster as dg
 
 from bms_pipeline import sync
 from bms_pipeline.defs.extract import POOL
-from bms_pipeline.defs.load import BY_CLIENT_KEY, GROUP, RESULT_COLUMNS, client_event, loaded_key
+from bms_pipeline.defs.load import (
+    BY_CLIENT_KEY,
+    GROUP,
+    RESULT_COLUMNS,
+    client_event,
+    loaded_key,
+    still_unknown,
+    wait_for_unknown,
+)
 from bms_pipeline.defs.metadata import OWNERS, column_schema, facts
 from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.load.apply import ClientLoaded
@@ -45,17 +53,27 @@ with warnings.catch_warnings():
     )
     def loaded_by_client(context: dg.AssetExecutionContext, pipeline: Pipeline) -> Iterator[dg.MaterializeResult[None]]:
         """Load the clients of this run's partitions."""
+        if not context.has_partition_key and not context.has_partition_key_range:
+            raise dg.Failure(
+                "This run names no client.\n→ Choose partitions: open the asset"
+                f" `{BY_CLIENT_KEY}`, press Materialize, and select clients there.",
+                allow_retries=False,
+            )
         failed: list[ClientLoaded] = []
-        clients = [int(each) for each in context.partition_keys]
+        clients = [int(key) for key in context.partition_keys]
         with pipeline.at_work() as home:
-            for loaded in sync.import_clients(home.settings, clients, progress=pipeline.progress(context.log)):
-                for each in loaded:
-                    if each.failed_because:
-                        failed.append(each)
-                    else:
-                        context.log_event(client_event(each))
+            for group in sync.import_clients(home.settings, clients, progress=pipeline.progress(context.log)):
+                for client in group:
+                    if client.failed_because:
+                        failed.append(client)
+                    elif not client.counts.get("pending"):
+                        context.log_event(client_event(client))
+            finished = sync.close(home.warehouse, sync.current_plan(home.warehouse))
+            wait_for_unknown(context, pipeline, home, finished)
         if failed:
             raise _failure(failed)
+        if finished.unknown:
+            raise still_unknown(finished)
         yield from ()
 
 

@@ -14,6 +14,7 @@ from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.details import DETAILED
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.load.hand_over import OVERDUE_DAYS, states_sql
+from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.plan import OUTCOMES
 from bms_pipeline.warehouse import sql
 
@@ -164,6 +165,36 @@ def failing() -> dg.AssetChecksDefinition:
     )
 
 
+def open_intents() -> dg.AssetChecksDefinition:
+    """Every write has an outcome."""
+    return build_check(
+        RESULT_KEY,
+        "open_intents",
+        Question(
+            "check_open_intents",
+            "Every write to Passportal has an outcome.",
+            "If not, its answer was lost. It is looked up before anything is sent again: launch the same run again.",
+        ),
+        blocking=False,
+    )
+
+
+def one_marker() -> dg.AssetChecksDefinition:
+    """No BMS id stands on two records of Passportal."""
+    return build_check(
+        RESULT_KEY,
+        "one_marker",
+        Question(
+            "check_duplicates",
+            "No two records of Passportal carry the same BMS id.",
+            "If two do: say which one keeps it with `bms-pipeline keep ENTITY BMS_ID PASSPORTAL_ID`, then finish the"
+            " next plan, which takes the id off the others.",
+            {"duplicates": duplicates.query()},
+        ),
+        blocking=False,
+    )
+
+
 def hand_overs() -> dg.AssetChecksDefinition:
     """What was handed over is imported within days."""
     stood = states_sql(ENTITIES, "(now() AT TIME ZONE 'UTC')")
@@ -205,6 +236,8 @@ HEALTH = (
     *(full_sweep(each) for each in ENTITIES),
     *(details(each) for each, _ in DETAILED),
     failing(),
+    open_intents(),
+    one_marker(),
     hand_overs(),
     match_rate(),
 )

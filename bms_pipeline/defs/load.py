@@ -1,7 +1,9 @@
 """Load: the saved plan, entity by entity, if it may be; then the books are closed."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -13,8 +15,10 @@ from bms_pipeline.defs.resources import Approval, Home, Pipeline
 from bms_pipeline.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.load import apply
 from bms_pipeline.load.hand_over import HandedOver
+from bms_pipeline.load.journal import settles_at
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan
 from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse.connection import now
 
 GROUP = "load"
 RESULT_KEY = "sync_result"
@@ -64,26 +68,81 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
         owners=OWNERS,
         pool=POOL,
     )
-    def loaded(context: dg.AssetExecutionContext, pipeline: Pipeline, approval: Approval) -> dg.MaterializeResult[None]:
+    def loaded(
+        context: dg.AssetExecutionContext, pipeline: Pipeline, approval: Approval
+    ) -> Iterator[dg.MaterializeResult[None]]:
         with pipeline.at_work() as home:
-            at_hand = _plan_at_hand(home, pipeline, approval)
-            if at_hand.waits or entity.name not in at_hand.plan.entities:
-                return dg.MaterializeResult(metadata=_not_loaded(context, entity, at_hand))
-            started = time.monotonic()
             progress = pipeline.progress(context.log)
-            done = sync.load(home.settings, home.warehouse, home.target, entity, at_hand.plan, progress)
-            return dg.MaterializeResult(
-                metadata={
+            at_hand = _plan_at_hand(context, home, pipeline, approval)
+            if at_hand.waits or entity.name not in at_hand.plan.entities:
+                context.log.info(_state(at_hand, 0))
+                return
+            started = time.monotonic()
+            metadata: Metadata = {"state": _state(at_hand, 0)}
+            if not at_hand.plan.loaded:
+                done = sync.load(home.settings, home.warehouse, home.target, entity, at_hand.plan, progress)
+                metadata = {
                     "state": "loaded",
                     "operations done": done.done,
                     "operations refused": done.refused,
                     **_handed_over(done.handed_over),
-                    "seconds": time.monotonic() - started,
-                    **_outcomes(home, entity, at_hand.plan),
                 }
-            )
+            metadata |= {"seconds": time.monotonic() - started, **_outcomes(home, entity, at_hand.plan)}
+            if RESULT_KEY not in selected(context):
+                finished = sync.close(home.warehouse, at_hand.plan)
+                wait_for_unknown(context, pipeline, home, finished)
+                _check_loaded(entity, finished)
+        yield dg.MaterializeResult(metadata=metadata)
 
     return loaded
+
+
+def selected(context: dg.AssetExecutionContext) -> set[str]:
+    """The keys of the Dagster assets that this run materializes."""
+    return {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
+
+
+def wait_for_unknown(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, home: Home, finished: sync.Finished
+) -> None:
+    """Have this step run again when writes without answer may be settled; until then others may use the home folder.
+
+    Returns where there is none, or where this step waited as often as a load does: then the next sync settles them.
+    """
+    if not finished.unknown or context.retry_number >= sync.LOOKS_FOR_UNKNOWN:
+        return
+    until = settles_at(finished.unknown, home.target.unknown_seconds)
+    writes = sum(intent.writes for intent in finished.unknown)
+    context.log.info(
+        f"The answer to {writes:,} writes was lost. This step waits until {until:%H:%M:%S} UTC, looks them up, and goes"
+        " on. Other runs may work meanwhile. You can cancel this run: nothing is lost."
+    )
+    pipeline.let_go()
+    seconds = max(0.0, (until - now()).total_seconds())
+    raise dg.RetryRequested(max_retries=sync.LOOKS_FOR_UNKNOWN, seconds_to_wait=seconds)
+
+
+def still_unknown(finished: sync.Finished) -> dg.Failure:
+    """The failure of a run that leaves writes without answer behind."""
+    writes = sum(intent.writes for intent in finished.unknown)
+    return dg.Failure(
+        f"The answer to {writes:,} writes was lost, and Passportal does not show yet whether they took effect."
+        "\n→ Launch the same run again, or leave it to the next sync: they are looked up before anything is sent.",
+        allow_retries=False,
+    )
+
+
+def _check_loaded(entity: Entity, finished: sync.Finished) -> None:
+    """Raise where operations on ``entity`` are left that this run cannot do, because their clients are not loaded."""
+    if finished.unknown:
+        raise still_unknown(finished)
+    if finished.left.get(entity.name):
+        short = finished.plan.hash[:12]
+        raise dg.Failure(
+            f"{finished.left[entity.name]:,} {entity.name} wait for their clients, which plan {short} has not loaded."
+            f"\n→ Materialize `{loaded_key('clients')}` first, then this again; or launch {_launchpad(short)}.",
+            allow_retries=False,
+        )
 
 
 @dg.asset(
@@ -105,18 +164,35 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
 )
 def sync_result(
     context: dg.AssetExecutionContext, pipeline: Pipeline, approval: Approval
-) -> dg.MaterializeResult[None]:
-    """Count the outcomes, and close the plan if nothing of it is left to do."""
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Count the outcomes, and close the plan if nothing of it is left to do.
+
+    Where the answers to writes were lost, look them up when their time has passed, and load what depends on them.
+    """
     with pipeline.at_work() as home:
-        at_hand = _plan_at_hand(home, pipeline, approval)
-        results = sync.count_results(home.warehouse)
-        pending = sum(each["pending"] for each in results.values())
-        if not at_hand.waits and not pending:
-            results = apply.close_plan(home.warehouse, at_hand.plan)
-        context.log.info(_state(at_hand, pending))
-        for each in apply.clients_changed(home.warehouse):
-            context.log_event(client_event(each))
-        return dg.MaterializeResult(metadata=_closed(home, at_hand, results, pending))
+        at_hand = _plan_at_hand(context, home, pipeline, approval)
+        if at_hand.waits:
+            context.log.info(_state(at_hand, 0))
+            return
+        finished = (
+            sync.finish(home.settings, wait=False, progress=pipeline.progress(context.log))
+            if context.retry_number
+            else sync.close(home.warehouse, at_hand.plan)
+        )
+        wait_for_unknown(context, pipeline, home, finished)
+        left = sum(finished.left.values())
+        context.log.info(_state(at_hand, left))
+        for client in apply.clients_changed(home.warehouse):
+            if not client.counts.get("pending"):
+                context.log_event(client_event(client))
+        if finished.unknown:
+            raise still_unknown(finished)
+        if left:
+            raise dg.Failure(
+                f"{_state(at_hand, left)}\n→ Launch {_launchpad(at_hand.plan.hash[:12])}: it loads what is left.",
+                allow_retries=False,
+            )
+        yield dg.MaterializeResult(metadata=_closed(home, at_hand, finished.results, left))
 
 
 def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
@@ -128,26 +204,41 @@ def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
     )
 
 
-def _plan_at_hand(home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:
-    """The plan of this run, approved if a person named its hash. Raises ``PlanError`` when it must not be loaded."""
+def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:
+    """The plan of this run, approved if a person named its hash, with what an earlier load left unknown looked up.
+
+    Raises ``PlanError`` when it must not be loaded, and ``Failure`` when it waits for a person and this run did not
+    make it: whoever launched the run wanted it loaded.
+    """
+    if approval.plan_hash and (when := sync.loaded_at(home.warehouse, approval.plan_hash)):
+        return PlanAtHand(replace(sync.current_plan(home.warehouse), loaded_at=when), waits=False)
     if approval.plan_hash:
         sync.approve(home.settings, home.warehouse, home.target, approval.plan_hash, approval.by)
+    sync.settle(home.settings, home.warehouse, home.target, pipeline.progress(context.log))
+    plan = sync.current_plan(home.warehouse)
     waits = sync.waits_for_person(home.warehouse)
-    plan = sync.current_plan(home.warehouse) if waits else apply.check_approved(home.warehouse)
+    if waits and PLAN_KEY not in selected(context):
+        short = plan.hash[:12]
+        raise dg.Failure(
+            f"Plan {short} waits for a person, and this run names no plan; nothing was loaded."
+            f"\n→ Look at the asset `{PLAN_KEY}`, then launch {_launchpad(short)}.",
+            metadata={"next": dg.MetadataValue.url(launchpad(short))},
+            allow_retries=False,
+        )
+    if not waits and not plan.loaded:
+        plan = apply.check_approved(home.warehouse)
     pipeline.keep_to(plan)
     return PlanAtHand(plan, waits)
 
 
-def _not_loaded(context: dg.AssetExecutionContext, entity: Entity, at_hand: PlanAtHand) -> Metadata:
-    if not at_hand.waits:
-        return {"state": f"plan {at_hand.plan.hash[:12]} does not cover {entity.name}"}
-    context.log.info(_state(at_hand, 0))
-    return {
-        "state": "waits for a person",
-        "next": dg.MetadataValue.md(what_next(at_hand.plan, waits=True)),
-        "plan hash": at_hand.plan.hash,
-        "operations done": 0,
-    }
+def launchpad(plan_hash: str) -> str:
+    """The path in Dagster's pages at which the job ``finish`` is filled in with this plan."""
+    config = f"resources:\n  approval:\n    config:\n      plan_hash: '{plan_hash}'\n"
+    return f"/locations/bms_pipeline/jobs/finish/playground/setup?config={quote(config)}"
+
+
+def _launchpad(plan_hash: str) -> str:
+    return f"the job `finish` with `plan_hash: {plan_hash}`"
 
 
 def _handed_over(handed_over: HandedOver | None) -> Metadata:
@@ -176,6 +267,9 @@ def _outcomes(home: Home, entity: Entity, plan: Plan) -> Metadata:
 
 
 def _state(at_hand: PlanAtHand, pending: int) -> str:
+    if at_hand.plan.loaded_at is not None:
+        when = at_hand.plan.loaded_at
+        return f"Plan {at_hand.plan.hash[:12]} was loaded already, at {when:%Y-%m-%d %H:%M} UTC. Nothing is left to do."
     if at_hand.waits:
         return (
             f"Plan {at_hand.plan.hash[:12]} waits for a person; nothing was loaded. Launch again with"

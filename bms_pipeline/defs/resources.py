@@ -74,6 +74,12 @@ class Pipeline(dg.ConfigurableResource[Any]):
                 self._failed = error
                 raise
 
+    def let_go(self) -> None:
+        """Give back the home folder before this run waits; its next step takes it again."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            held.close()
+
     def progress(self, log: dg.DagsterLogManager) -> LoggedProgress:
         """What a stage tells how far it is: the run's log, and whoever looks on while this run is at work."""
         return LoggedProgress(log, self._told)

@@ -125,10 +125,11 @@ def details_due(published: Published | None, unlanded: int, left: int, limit: in
 
 @dataclass(frozen=True)
 class Waiting:
-    """What was waiting for a person when somebody was last told: records by entity, and operations of a plan."""
+    """What waited at the last notice: records by entity, operations of a plan, BMS ids on several records."""
 
     records: dict[EntityName, int]
     operations: int
+    duplicates: int = 0
 
 
 def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, Waiting]:
@@ -141,6 +142,7 @@ def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, 
     now = Waiting(
         {entity: count for entity, count in published.waiting.items() if count},
         published.plan.waits if published.plan else 0,
+        published.duplicates,
     )
     more = (
         {entity: count for entity, count in now.records.items() if count > told.records.get(entity, 0)}
@@ -153,5 +155,10 @@ def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, 
             f"Plan {published.plan.hash[:12]}: {now.operations:,} operations wait for a person's finish."
             f" Look at it with `bms-pipeline preview --saved`, load it with `bms-pipeline finish"
             f" {published.plan.hash[:12]}`."
+        )
+    if now.duplicates > told.duplicates:
+        lines.append(
+            f"{now.duplicates:,} BMS ids stand on several records of Passportal. `bms-pipeline duplicates` lists them,"
+            " `bms-pipeline keep` says which record keeps its id."
         )
     return "\n".join(lines), now

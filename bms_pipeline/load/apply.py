@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import Entity
-from bms_pipeline.errors import PlanError, PlanWaits, ServiceError
+from bms_pipeline.errors import PlanError, PlanWaits, ServiceUnreachable
 from bms_pipeline.load import journal
 from bms_pipeline.load.hand_over import HandedOver
+from bms_pipeline.load.journal import Sent
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers
@@ -21,16 +23,20 @@ from bms_pipeline.warehouse.connection import Warehouse, now
 GROUP = 2
 """Batches to a group of clients: the smaller, the sooner a client is told as loaded, and the more statements."""
 
+LOST_IN_A_ROW = 3
+"""Batches of which no answer came at all: the service does not take writes now, and more would only be more unknown."""
+
 Progress = Callable[[int, int], None]
 """Called with the operations (or clients) done and those that there are."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Operations of one entity: how many were done, how many the target refused, and what went into a file instead."""
+    """Operations of one entity: how many were done, were refused, or lost their answer; what went into a file."""
 
     done: int
     refused: int
+    unknown: int = 0
     handed_over: HandedOver | None = None
 
 
@@ -86,22 +92,22 @@ def load_entity(
 ) -> Loaded:
     """Apply the plan's operations on ``entity``; with ``clients`` those inside them. It has passed ``check_approved``.
 
-    What only a person's finish may load is left alone until somebody approves the plan by its hash.
-    When a call to the target fails, its operations stay unknown and the error is raised; the next run settles them.
+    What only a person's finish may load is left alone until somebody approves the plan by its hash. A write whose
+    answer was lost stays unknown, and all else goes on. Raises ``ServiceUnreachable`` when several batches in a row
+    lost theirs, and what the target raises; the next run settles what was under way.
     """
     total: int | None = None
-    done = refused = 0
-    found: dict[int, str] = {}
-    why: dict[int, str] = {}
+    loaded, sent, lost = Loaded(0, 0), Sent(), 0
     while True:
         # The outcomes of one batch and the intents of the next become durable together.
         with warehouse.transaction() as connection:
             if total is None:
                 total = _operations(connection, entity, plan, clients)
             moment = now()
-            journal.record_outcomes(connection, entity, plan.plan_id, found, why, moment)
+            journal.record_outcomes(connection, entity, plan.plan_id, sent, moment)
+            lost = lost + 1 if sent.unknown and not sent.done and not sent.refused else 0
             batch = None
-            if total:
+            if total and lost < LOST_IN_A_ROW:
                 batch = journal.next_batch(
                     connection,
                     entity,
@@ -113,13 +119,31 @@ def load_entity(
                 )
             if batch is None:
                 journal.remember_agreement(connection, entity, clients)
-        done += len(found)
-        refused += len(why)
+        loaded = _added(loaded, sent)
         if on_progress and total:
-            on_progress(done + refused, total)
+            on_progress(loaded.done + loaded.refused + loaded.unknown, total)
+        if lost == LOST_IN_A_ROW:
+            raise _takes_no_writes(entity, sent)
         if batch is None:
-            return Loaded(done, refused)
-        found, why = _send(target, batch)
+            return loaded
+        sent = _send(target, batch)
+
+
+def _added(loaded: Loaded, sent: Sent) -> Loaded:
+    return replace(
+        loaded,
+        done=loaded.done + len(sent.done),
+        refused=loaded.refused + len(sent.refused),
+        unknown=loaded.unknown + len(sent.unknown),
+    )
+
+
+def _takes_no_writes(entity: Entity, sent: Sent) -> ServiceUnreachable:
+    return ServiceUnreachable(
+        f"Passportal answers when it is read and did not answer {LOST_IN_A_ROW} writes of {entity.name} in a row:"
+        f" {next(iter(sent.unknown.values()))}",
+        "Whether they took effect is looked up before anything is sent again. Run the same command again later.",
+    )
 
 
 def _operations(
@@ -203,42 +227,40 @@ def client_outcomes(warehouse: Warehouse, clients: Sequence[int]) -> list[Client
 
 
 def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, int]]:
-    """Note that the plan was loaded and count its outcomes; the first unrestricted one ends the initial sync.
+    """Close the plan if every operation has a final outcome, and count its outcomes.
 
-    A plan of which a part still waits for a person stays open.
+    The first whole one that is closed ends the initial sync. It stays open while a part waits for a person, is still
+    to be loaded, or has an intent without outcome.
     """
     with warehouse.transaction() as connection:
-        if plan.waiting and not plan.approved:
-            return plans.count_results(connection, now())
         ended = now()
+        counts = plans.count_results(connection, ended)
+        pending = sum(count["pending"] for count in counts.values())
+        if pending or (plan.waiting and not plan.approved):
+            return counts
         connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [ended, plan.plan_id])
         settings = read_sync_settings(connection)
         whole = plan.clients is None and plan.approved and plan.undoes is None
         whole = whole and len(plan.entities) == len(settings.sync)
         if whole and not settings.initial_sync_finished:
             store_sync_setting(connection, "initial_sync_finished_at", ended.isoformat(sep=" "), ended)
-        return plans.count_results(connection, ended)
+        return counts
 
 
-def _send(target: Target, batch: journal.Batch) -> tuple[dict[int, str], dict[int, str]]:
-    """Send one batch; (bms_id → passportal_id of what was done, bms_id → why of what was refused)."""
+def _send(target: Target, batch: journal.Batch) -> Sent:
+    """Send one batch. What was accepted and is not listed is unknown: it may still show."""
     if batch.entity.name not in target.can_write:
         # What it cannot write it cannot mark: adopting such a record is a match of ours and no call.
-        return {each.bms_id: each.passportal_id for each in batch.writes if each.passportal_id}, {}
+        return Sent({write.bms_id: write.passportal_id for write in batch.writes if write.passportal_id})
     if not batch.writes:
-        return {}, {}
+        return Sent()
     call = target.create if batch.creates else target.update
-    outcomes = call(batch.entity, batch.writes)
-    refused = {each.bms_id: each.detail for each in outcomes if not each.done}
-    accepted = [each for each in batch.writes if each.bms_id not in refused]
+    written = call(batch.entity, batch.writes)
+    refused = {each.bms_id: each.detail for each in written if each.outcome is Outcome.REFUSED}
+    unknown = {each.bms_id: each.detail for each in written if each.outcome is Outcome.UNKNOWN}
+    accepted = [write for write in batch.writes if write.bms_id not in refused and write.bms_id not in unknown]
     if not batch.creates:
-        return {each.bms_id: each.passportal_id for each in accepted if each.passportal_id}, refused
+        return Sent({write.bms_id: write.passportal_id for write in accepted if write.passportal_id}, refused, unknown)
     found = target.find(batch.entity, accepted)
-    missing = [each.bms_id for each in accepted if each.bms_id not in found]
-    if missing:
-        raise ServiceError(
-            f"Passportal accepted {len(accepted)} new {batch.entity.name} and does not list {len(missing)} of them"
-            f" (BMS ids {', '.join(map(str, missing[:5]))}).",
-            "Nothing was sent twice. Run again: what took effect by then is found by its marker.",
-        )
-    return found, refused
+    unlisted = [write.bms_id for write in accepted if write.bms_id not in found]
+    return Sent(found, refused, unknown | dict.fromkeys(unlisted, "Passportal accepted it and does not list it"))

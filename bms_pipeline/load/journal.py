@@ -1,21 +1,34 @@
 """The journal: an intent before each call to the target, an outcome after it.
 
 An intent without an outcome is *unknown*: the process died, or the answer was lost. It is settled by reading the
-target (a fresh snapshot), never by guessing and never by sending again.
+target, never by guessing::
+
+    intent ──answer──▶ done | refused
+       │
+       └─no answer──▶ unknown ──a reading finds it────────────────────────────────────▶ done
+                         │
+                         └──its time has passed, and a second reading does not find it──▶ not_sent
+
+Its time (``Target.unknown_seconds``) counts from the last moment at which the call may have left this machine. What is
+unknown is never sent. What was not sent is pending again under the same approval, with an intent of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import duckdb
 
-from bms_pipeline.entities import Entity
+from bms_pipeline.core.vocabulary import Outcome
+from bms_pipeline.entities import Entity, EntityName
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.reconcile.undo import TAKEN_BACK
 from bms_pipeline.warehouse import keys, schema, sql
+from bms_pipeline.warehouse.inputs import count_input
+
+SETTLED = "settled by reading Passportal"
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,25 @@ class Batch:
     entity: Entity
     creates: bool
     writes: list[Write]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a batch: BMS id → Passportal id of what was done, → why of what was refused or is unknown."""
+
+    done: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    unknown: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Open:
+    """Intents without outcome: how many writes of one kind, and the last moment (UTC) at which one may have left."""
+
+    entity: EntityName
+    operation: str
+    writes: int
+    left_at: datetime
 
 
 def next_batch(
@@ -37,11 +69,11 @@ def next_batch(
     approved: bool,
     clients: Collection[int] | None = None,
 ) -> Batch | None:
-    """The next operations of the plan that have no intent yet, client by client; None when all are done.
+    """The next operations of the plan that are due, client by client; None when there is none.
 
     ``approved``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
-    account id. Their intents are written; commit before calling the target. A record whose client was not created is
-    refused here.
+    account id. Their intents are written; commit before calling the target. A record whose client this plan did not
+    link is refused here; one whose client it may still link waits.
     """
     connection.execute(
         sql.read("next_batch").format(
@@ -55,9 +87,9 @@ def next_batch(
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
         " client_id, passportal_id, changes, releases, $now AS intent_at,"
-        " CASE WHEN has_no_client THEN 'refused' END AS outcome, CASE WHEN has_no_client THEN $now END AS outcome_at,"
-        " CASE WHEN has_no_client THEN 'its client is not in Passportal' END AS detail FROM batch",
-        {"plan_id": plan_id, "entity": entity.name, "now": now},
+        " CASE WHEN is_refused THEN $refused END AS outcome, CASE WHEN is_refused THEN $now END AS outcome_at,"
+        " CASE WHEN is_refused THEN 'its client is not linked in Passportal' END AS detail FROM batch",
+        {"plan_id": plan_id, "entity": entity.name, "now": now, "refused": Outcome.REFUSED.value},
     )
     rows = connection.execute("SELECT * FROM batch ORDER BY account_id, bms_id").fetchall()
     if not rows:
@@ -67,70 +99,151 @@ def next_batch(
             bms_id=bms_id,
             client_id=client_id,
             passportal_id=passportal_id,
-            values={each["field"]: each["after"] for each in changes},
-            before={each["field"]: each["before"] for each in changes},
+            values={change["field"]: change["after"] for change in changes},
+            before={change["field"]: change["before"] for change in changes},
             replaces=replaces,
             releases=releases,
         )
-        for _, bms_id, _, _, client_id, passportal_id, changes, replaces, releases, has_no_client in rows
-        if not has_no_client
+        for _, bms_id, _, _, client_id, passportal_id, changes, replaces, releases, is_refused in rows
+        if not is_refused
     ]
     return Batch(entity, creates=rows[0][2] == "create", writes=writes)
 
 
 def record_outcomes(
-    connection: duckdb.DuckDBPyConnection,
-    entity: Entity,
-    plan_id: int,
-    done: Mapping[int, str],
-    refused: Mapping[int, str],
-    now: datetime,
+    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, sent: Sent, now: datetime
 ) -> None:
-    """Note what became of a batch: ``done`` is bms_id → passportal_id, ``refused`` is bms_id → why.
+    """Note what became of a batch.
 
-    What is done becomes a match, and both sides' values become the base of the next comparison.
+    What is done becomes a match, and both sides' values become the base of the next comparison. What is unknown keeps
+    its open intent; its time counts from ``now``.
     """
-    _settle(connection, entity, plan_id, "refused", refused, now)
-    _settle(connection, entity, plan_id, "done", dict.fromkeys(done, ""), now)
-    if not done:
+    _note_outcome(connection, entity, plan_id, Outcome.REFUSED, sent.refused, now)
+    _note_outcome(connection, entity, plan_id, Outcome.DONE, dict.fromkeys(sent.done, ""), now)
+    if sent.unknown:
+        connection.execute(
+            "UPDATE sync.journal SET left_at = $now, detail = o.detail"
+            " FROM (SELECT unnest($ids) AS bms_id, unnest($details) AS detail) o"
+            " WHERE journal.entity = $entity AND journal.bms_id = o.bms_id AND journal.outcome IS NULL",
+            {
+                "now": now,
+                "ids": list(sent.unknown),
+                "details": list(sent.unknown.values()),
+                "entity": entity.name,
+            },
+        )
+    if not sent.done:
         return
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*, d.found_id FROM sync.journal j JOIN"
         " (SELECT unnest($ids) AS bms_id, unnest($found) AS found_id) d USING (bms_id)"
-        " WHERE j.entity = $entity AND j.plan_id = $plan_id",
-        {"ids": list(done), "found": list(done.values()), "entity": entity.name, "plan_id": plan_id},
+        " WHERE j.entity = $entity AND j.plan_id = $plan_id AND j.outcome = 'done'",
+        {"ids": list(sent.done), "found": list(sent.done.values()), "entity": entity.name, "plan_id": plan_id},
     )
     _bring_snapshot_up_to_date(connection, entity)
     _remember(connection, entity, now)
 
 
-def settle_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> int:
-    """Give every intent without outcome one, by what the snapshot just taken shows; how many took effect.
+def open_intents(connection: duckdb.DuckDBPyConnection) -> list[Open]:
+    """The intents without outcome, of every plan, by entity and operation."""
+    rows = connection.execute(sql.read("open_intents")).fetchall()
+    return [Open(*row) for row in rows]
+
+
+def settles_at(unknown: Collection[Open], unknown_seconds: float) -> datetime:
+    """The moment (UTC) from which on all of these writes, one at least, may be settled as not sent."""
+    return max(intent.left_at for intent in unknown) + timedelta(seconds=unknown_seconds)
+
+
+def settle_found(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, last_write_at: datetime | None, now: datetime
+) -> int:
+    """Settle the intents on ``entity`` that took effect, going by the snapshot just taken; how many stay unknown.
 
     A create or an adoption took effect if its record bears the marker inside its client, an update if the record holds
-    the new values. What did not take effect is planned again.
+    the new values. ``last_write_at``: see ``Target.last_write_at``; a later moment than ``now`` counts as now.
     """
-    unknown = connection.execute(
-        "SELECT count(*) FROM sync.journal WHERE entity = ? AND outcome IS NULL", [entity.name]
-    ).fetchone()
-    if not unknown or not unknown[0]:
+    if not _count_unknown(connection, entity):
         return 0
-    present = " ".join(f"WHEN '{each}' THEN p.{each}" for each in entity.columns)
+    connection.execute(
+        "UPDATE sync.journal SET left_at = least(coalesce(left_at, greatest(intent_at, $last_write_at)), $now)"
+        " WHERE entity = $entity AND outcome IS NULL",
+        {"entity": entity.name, "last_write_at": last_write_at, "now": now},
+    )
+    present = " ".join(f"WHEN '{column}' THEN p.{column}" for column in entity.columns)
     holds = f'len(list_filter(u.changes, lambda e: e."after" IS DISTINCT FROM CASE e.field {present} END)) = 0'
     connection.execute(
         sql.read("settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)"),
         {"entity": entity.name},
     )
+    _settle_done(connection, entity, now)
+    return _count_unknown(connection, entity)
+
+
+def overdue(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, unknown_seconds: float, now: datetime
+) -> list[Write]:
+    """The writes that are unknown although their time has passed: to be looked for once more, then settled."""
+    rows = connection.execute(
+        "SELECT bms_id, client_id, passportal_id FROM sync.journal WHERE entity = $entity AND outcome IS NULL"
+        " AND left_at <= $latest ORDER BY bms_id",
+        {"entity": entity.name, "latest": now - timedelta(seconds=unknown_seconds)},
+    ).fetchall()
+    return [Write(bms_id, client_id, passportal_id) for bms_id, client_id, passportal_id in rows]
+
+
+def settle_overdue(
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    looked_for: Collection[Write],
+    found: Mapping[int, str],
+    now: datetime,
+) -> None:
+    """Settle writes whose time has passed: creates that a second reading ``found`` are done, the others were not sent.
+
+    An update that the snapshot did not show can be sent again without harm: it names the values that it replaces.
+    """
     connection.execute(
-        "UPDATE sync.journal SET outcome = CASE WHEN EXISTS (FROM settled s WHERE s.bms_id = journal.bms_id"
-        " AND s.plan_id = journal.plan_id AND s.found_id IS NOT NULL) THEN 'done' ELSE 'not_sent' END,"
-        " outcome_at = $now, detail = 'settled by reading Passportal' WHERE entity = $entity AND outcome IS NULL",
-        {"entity": entity.name, "now": now},
+        "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*,"
+        " CASE WHEN j.operation = 'create' THEN f.found_id END AS found_id FROM sync.journal j"
+        " LEFT JOIN (SELECT unnest($ids) AS bms_id, unnest($found) AS found_id) f USING (bms_id)"
+        " WHERE j.entity = $entity AND j.outcome IS NULL AND j.bms_id IN (SELECT unnest($looked_for))",
+        {
+            "ids": list(found),
+            "found": list(found.values()),
+            "entity": entity.name,
+            "looked_for": [write.bms_id for write in looked_for],
+        },
     )
-    connection.execute("DELETE FROM settled WHERE found_id IS NULL")
-    row = connection.execute("SELECT count(*) FROM settled").fetchone()
-    _remember(connection, entity, now)
+    connection.execute(
+        "UPDATE sync.journal SET outcome = 'not_sent', outcome_at = $now, detail = $detail FROM settled s"
+        " WHERE journal.entity = s.entity AND journal.bms_id = s.bms_id AND journal.outcome IS NULL"
+        " AND s.found_id IS NULL",
+        {"now": now, "detail": SETTLED},
+    )
+    count_input(connection, "unknown_writes", now)
+    _settle_done(connection, entity, now)
+
+
+def _count_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM sync.journal WHERE entity = ? AND outcome IS NULL", [entity.name]
+    ).fetchone()
     return int(row[0]) if row else 0
+
+
+def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """What is in ``settled`` with a ``found_id`` took effect."""
+    connection.execute("DELETE FROM settled WHERE found_id IS NULL")
+    connection.execute(
+        "UPDATE sync.journal SET outcome = 'done', outcome_at = $now, detail = $detail FROM settled s"
+        " WHERE journal.entity = s.entity AND journal.bms_id = s.bms_id AND journal.outcome IS NULL",
+        {"now": now, "detail": SETTLED},
+    )
+    row = connection.execute("SELECT count(*) FROM settled").fetchone()
+    if row and row[0]:
+        count_input(connection, "unknown_writes", now)
+        _remember(connection, entity, now)
 
 
 def remember_agreement(
@@ -178,11 +291,11 @@ def remember_agreement(
         )
 
 
-def _settle(
+def _note_outcome(
     connection: duckdb.DuckDBPyConnection,
     entity: Entity,
     plan_id: int,
-    outcome: str,
+    outcome: Outcome,
     details: Mapping[int, str],
     now: datetime,
 ) -> None:
@@ -191,9 +304,10 @@ def _settle(
     connection.execute(
         "UPDATE sync.journal SET outcome = $outcome, outcome_at = $now, detail = nullif(o.detail, '')"
         " FROM (SELECT unnest($ids) AS bms_id, unnest($details) AS detail) o"
-        " WHERE journal.entity = $entity AND journal.plan_id = $plan_id AND journal.bms_id = o.bms_id",
+        " WHERE journal.entity = $entity AND journal.plan_id = $plan_id AND journal.bms_id = o.bms_id"
+        " AND journal.outcome IS NULL",
         {
-            "outcome": outcome,
+            "outcome": outcome.value,
             "now": now,
             "ids": list(details),
             "details": list(details.values()),

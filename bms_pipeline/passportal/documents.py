@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.errors import (
     AnswerUnreadable,
@@ -29,7 +30,8 @@ from bms_pipeline.passportal import snapshots
 from bms_pipeline.passportal.documents_client import DocumentsClient, Read, Row, base_address
 from bms_pipeline.passportal.documents_encoding import Document
 from bms_pipeline.passportal.documents_memory import Listed, RememberedDocuments, Template
-from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.passportal.last_write import LastWrite
+from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.settings import Settings
 
 READ_AT_ONCE = 200
@@ -70,7 +72,9 @@ class DocumentsPassportal:
         self._connections = settings.passportal_connections
         self._chosen = _chosen_templates(settings.passportal_templates)
         self._dialect = encoding.dialect_of(settings)
-        self._client = DocumentsClient(settings, clock=clock, sleep=sleep)
+        self.unknown_seconds = settings.passportal_unknown_seconds
+        self._last_write = LastWrite(settings.last_write_file, clock)
+        self._client = DocumentsClient(settings, clock=clock, sleep=sleep, before_write=self._last_write)
         self._memory = RememberedDocuments(settings.documents_file)
         self._sleep = sleep
         self._fields: dict[str, dict[str, str]] = {}  # by template
@@ -162,6 +166,10 @@ class DocumentsPassportal:
                 found |= self._look(entity, missing)
             return found
 
+    def last_write_at(self) -> datetime | None:
+        """See ``Target.last_write_at``."""
+        return self._last_write.read()
+
     def _look(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """Look for these markers: among the newest documents first, then client by client, the newest first."""
         clients = {each.bms_id: each.client_id for each in writes}
@@ -196,23 +204,23 @@ class DocumentsPassportal:
 
     # Creating
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.create``."""
         self._check_can_write(entity)
         with self._memory.opened():
             return self._create(entity, writes)
 
-    def _create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def _create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         self._release(entity, writes)
-        refused = {each.bms_id: why for each in writes if (why := _why_not_new(each))}
-        wanted = [each for each in writes if each.bms_id not in refused]
+        failed = {each.bms_id: _refused(each, why) for each in writes if (why := _why_not_new(each))}
+        wanted = [each for each in writes if each.bms_id not in failed]
         items = self._new_documents(entity, wanted) if wanted else []
         if items and self._dialect.marker == "custom_id" and not self._keeps_custom_ids:
-            refused |= self._post(entity, items[:1])
+            failed |= self._post(entity, items[:1])
             self._check_keeps_custom_id(entity, items[0])
             items = items[1:]
-        refused |= self._post(entity, items)
-        return [Outcome(each.bms_id, each.bms_id not in refused, refused.get(each.bms_id, "")) for each in writes]
+        failed |= self._post(entity, items)
+        return [failed.get(each.bms_id, Written(each.bms_id, Outcome.DONE)) for each in writes]
 
     def _new_documents(self, entity: Entity, writes: Sequence[Write]) -> list[_New]:
         """Raises ``SettingsError`` where the template lacks a field that has to be written."""
@@ -238,10 +246,10 @@ class DocumentsPassportal:
             )
         return made
 
-    def _post(self, entity: Entity, new: Sequence[_New]) -> dict[int, str]:
-        """Create documents; BMS id → why it was refused.
+    def _post(self, entity: Entity, new: Sequence[_New]) -> dict[int, Written]:
+        """Create documents; BMS id → what became of it, for all that are not there.
 
-        Where the answer is lost and not all of them are found, the error is raised. Of a refused batch, what is there
+        Where the answer is lost, what is not found is unknown: it may still come. Of a refused batch, what is there
         is left alone, and the others are sent one by one so that only what is wrong is refused.
         """
         if not new:
@@ -253,19 +261,19 @@ class DocumentsPassportal:
             raise
         except RequestRefused as refusal:
             if len(new) == 1:
-                return {writes[0].bms_id: refusal.message}
-        except _LOST:
-            if len(self.find(entity, writes)) < len(new):
-                raise
-            return {}
+                return {writes[0].bms_id: _refused(writes[0], refusal.message)}
+        except _LOST as error:
+            there = self.find(entity, writes)
+            lost = [each.bms_id for each in writes if each.bms_id not in there]
+            return {bms_id: Written(bms_id, Outcome.UNKNOWN, error.message) for bms_id in lost}
         else:
             return {}
         there = self._look(entity, writes)
-        refused: dict[int, str] = {}
+        failed: dict[int, Written] = {}
         for each in new:
             if each.write.bms_id not in there:
-                refused |= self._post(entity, [each])
-        return refused
+                failed |= self._post(entity, [each])
+        return failed
 
     def _check_keeps_custom_id(self, entity: Entity, new: _New) -> None:
         """Raises ``SettingsError`` where the service ignored the ``customId`` of the first new document."""
@@ -306,15 +314,15 @@ class DocumentsPassportal:
 
     # Changing
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.update``."""
         self._check_can_write(entity)
         with self._memory.opened():
             return self._update(entity, writes)
 
-    def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         self._release(entity, [each for each in writes if each.releases != each.passportal_id])
-        outcomes: list[Outcome] = []
+        outcomes: list[Written] = []
         left = list(writes)
         while left:
             # Until one was seen to keep what it should, they go one by one: a wrong guess must not spoil many.
@@ -327,14 +335,18 @@ class DocumentsPassportal:
         """Take markers off the documents that are to lose theirs."""
         released = [Write(each.bms_id, None, each.releases, releases=each.releases) for each in writes if each.releases]
         for outcome in self._change(entity, released):
-            if not outcome.done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
+            done = outcome.outcome is Outcome.DONE
+            if not done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
                 raise ServiceError(
                     f"The marker of BMS id {outcome.bms_id} could not be taken off: {outcome.detail}",
                     "Nothing else of this batch was sent. Run again.",
                 )
 
-    def _change(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
-        """Read, compare, write, read again; an error is raised when all that was sent has been looked at."""
+    def _change(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+        """Read, compare, write, read again; an error is raised when all that was sent has been looked at.
+
+        A change whose answer was lost and that is not there is unknown: it may still come.
+        """
         changes = self._at_once(lambda each: self._prepared(entity, each), writes)
         sent = [each for each in changes if each.item is not None]
         if self._dialect.update == "batch":
@@ -345,9 +357,9 @@ class DocumentsPassportal:
         for _ in self._at_once(lambda each: self._verify(entity, each), sent):
             pass
         for each in sent:
-            if each.error is not None:
+            if each.error is not None and not isinstance(each.error, _LOST):
                 raise each.error
-        return [Outcome(each.write.bms_id, not each.refused, each.refused) for each in changes]
+        return [each.written for each in changes]
 
     def _prepared(self, entity: Entity, write: Write) -> _Change:
         change = _Change(write)
@@ -465,6 +477,17 @@ class _Change:
     ours: set[str] = field(default_factory=set)
     refused: str = ""
     error: ServiceError | SettingsError | None = None
+
+    @property
+    def written(self) -> Written:
+        """What became of it; an error that is left is a lost answer."""
+        if self.error is not None:
+            return Written(self.write.bms_id, Outcome.UNKNOWN, self.error.message)
+        return _refused(self.write, self.refused) if self.refused else Written(self.write.bms_id, Outcome.DONE)
+
+
+def _refused(write: Write, why: str) -> Written:
+    return Written(write.bms_id, Outcome.REFUSED, why)
 
 
 def _listed(row: Row) -> Listed:

@@ -75,8 +75,8 @@ class DocumentsClient:
     """A signed-in key of one Passportal; signs in on first use. Safe to share between ``connections`` threads.
 
     Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused``, ``RequestRefused``,
-    ``AnswerUnreadable``, ``CertificateRefused``, ``RedirectRefused`` or ``ServiceUnreachable``. ``clock`` and ``sleep``
-    are for tests.
+    ``AnswerUnreadable``, ``CertificateRefused``, ``RedirectRefused`` or ``ServiceUnreachable``. ``before_write``
+    is called before each try of a write. ``clock`` and ``sleep`` are for tests.
     """
 
     def __init__(
@@ -86,8 +86,10 @@ class DocumentsClient:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         deadline_seconds: float = 60.0,
+        before_write: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
+        self._before_write = before_write
         self._clock = clock
         self._retries = Retries(sleep=sleep, clock=clock)
         self._service = Service(
@@ -188,7 +190,7 @@ class DocumentsClient:
     def _write(self, send: Callable[..., Answer], path: str, body: object, what: str) -> None:
         for tried in range(1, self._retries.tries + 1):
             try:
-                self._asked(lambda headers: send(path, body, headers=headers), what)
+                self._asked(lambda headers: send(path, body, headers=headers, before_send=self._before_write), what)
             except _Refused as refused:
                 if refused.status == 429 and tried < self._retries.tries:
                     self._retries.sleep(self._retries.wait(tried, refused.retry_after))

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import duckdb
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import ENTITIES, Entity
-from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse.connection import connect, make_whole, reported, transaction
 
 _SCHEMA = """
@@ -54,6 +55,7 @@ class EmbeddedPassportal:
     can_write = frozenset(each.name for each in ENTITIES)
     can_list = can_write
     batch_size = 5000
+    unknown_seconds = 0.0
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -78,13 +80,15 @@ class EmbeddedPassportal:
                 {"type": entity.singular},
             )
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.create``."""
         with self._open() as connection:
             self._release(connection, entity, writes)
             clients = self._existing(connection, "client", {each.client_id for each in writes if each.client_id})
-            outcomes = [_refusal(entity, each, clients) or Outcome(each.bms_id, done=True) for each in writes]
-            accepted = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome.done]
+            outcomes = [_refusal(entity, each, clients) or Written(each.bms_id, Outcome.DONE) for each in writes]
+            accepted = [
+                write for write, written in zip(writes, outcomes, strict=True) if written.outcome is Outcome.DONE
+            ]
             self._append(
                 connection,
                 entity,
@@ -95,10 +99,10 @@ class EmbeddedPassportal:
             )
         return outcomes
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.update``."""
         labels = entity.labels
-        outcomes: list[Outcome] = []
+        outcomes: list[Written] = []
         rewritten: list[tuple[str, str, dict[str, str], str | None]] = []
         with self._open() as connection:
             self._release(connection, entity, writes)
@@ -108,17 +112,17 @@ class EmbeddedPassportal:
                 now = {each: title if each == "name" else details.get(labels[each]) for each in write.before}
                 moved = [each for each in write.before if _plain(now[each]) != _plain(write.before[each])]
                 if title is None or write.passportal_id is None:
-                    outcomes.append(Outcome(write.bms_id, done=False, detail="the record is gone from Passportal"))
+                    outcomes.append(Written(write.bms_id, Outcome.REFUSED, "the record is gone from Passportal"))
                 elif marker not in (None, str(write.bms_id), str(write.replaces)):
-                    outcomes.append(Outcome(write.bms_id, done=False, detail=f"it bears the marker of BMS id {marker}"))
+                    outcomes.append(Written(write.bms_id, Outcome.REFUSED, f"it bears the marker of BMS id {marker}"))
                 elif moved:
                     changed = ", ".join(labels[each] for each in moved)
-                    outcomes.append(Outcome(write.bms_id, done=False, detail=f"stale: changed meanwhile: {changed}"))
+                    outcomes.append(Written(write.bms_id, Outcome.REFUSED, f"stale: changed meanwhile: {changed}"))
                 else:
                     title = write.values.get("name") or title
                     marker = str(write.marker) if write.marker is not None else None
                     rewritten.append((write.passportal_id, title, _details(entity, write.values, details), marker))
-                    outcomes.append(Outcome(write.bms_id, done=True))
+                    outcomes.append(Written(write.bms_id, Outcome.DONE))
             if rewritten:
                 connection.execute(
                     _REWRITE,
@@ -142,6 +146,9 @@ class EmbeddedPassportal:
                 {"type": entity.singular, "markers": [str(each) for each in clients]},
             ).fetchall()
         return {bms_id: found for bms_id, found, client in rows if clients[bms_id] == client}
+
+    def last_write_at(self) -> None:
+        """See ``Target.last_write_at``: a transaction is there whole or not at all."""
 
     def import_file(self, entity: Entity, file: Path) -> int:
         """Take in the records of an NDJSON ``file`` as a person's import would; how many there are.
@@ -217,11 +224,11 @@ def _plain(text: str | None) -> str:
 
 def _refusal(
     entity: Entity, write: Write, clients: dict[str | None, tuple[str, dict[str, str], str | None]]
-) -> Outcome | None:
+) -> Written | None:
     if not write.values.get("name"):
-        return Outcome(write.bms_id, done=False, detail="a record needs a title")
+        return Written(write.bms_id, Outcome.REFUSED, "a record needs a title")
     if entity.has_client and write.client_id not in clients:
-        return Outcome(write.bms_id, done=False, detail=f"Passportal has no client {write.client_id}")
+        return Written(write.bms_id, Outcome.REFUSED, f"Passportal has no client {write.client_id}")
     return None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import Entity, EntityName
 
 
@@ -35,11 +37,11 @@ class Write:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one write: done, or refused with the reason in ``detail``."""
+class Written:
+    """What became of one write: done, refused with the reason in ``detail``, or unknown because its answer was lost."""
 
     bms_id: int
-    done: bool
+    outcome: Outcome
     detail: str = ""
 
 
@@ -58,6 +60,8 @@ class Target(Protocol):
     """The entities whose records it can list now; a snapshot of any other is empty."""
     batch_size: int
     """How many writes one call takes."""
+    unknown_seconds: float
+    """How long after a call left its write may still take effect; 0 where an answer or none settles it at once."""
 
     def snapshot(self, entity: Entity, file: Path) -> None:
         """Write all records of ``entity`` to the Parquet ``file``.
@@ -66,14 +70,21 @@ class Target(Protocol):
         """
         ...
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """Create records. Like the real service it does not tell the new ids [D]: ``find`` them."""
         ...
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """Change records and set or take off their marker, leaving every other value as it is."""
         ...
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """``bms_id`` → ``passportal_id`` of the records that bear these markers inside the writes' clients."""
+        ...
+
+    def last_write_at(self) -> datetime | None:
+        """Return the last moment (UTC) at which a write may have left this home folder, also by a killed process.
+
+        None where no write ever left, or where ``unknown_seconds`` is 0.
+        """
         ...

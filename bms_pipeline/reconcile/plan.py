@@ -49,11 +49,16 @@ class Plan:
     entities: tuple[EntityName, ...]
     clients: tuple[int, ...] | None
     approved: bool
-    loaded: bool
+    loaded_at: datetime | None
     stale: bool
     by_person: int
     held_back: int
     undoes: int | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether every operation has a final outcome."""
+        return self.loaded_at is not None
 
     @property
     def waiting(self) -> int:
@@ -117,7 +122,7 @@ def save_plan(
 def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     """The plan made last. Raises ``PlanError`` where none was ever made."""
     row = connection.execute(
-        "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at IS NOT NULL, inputs,"
+        "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at, inputs,"
         " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
     ).fetchone()
     if row is None:
@@ -134,12 +139,22 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         entities=tuple(scope["entities"]),
         clients=None if scope["clients"] is None else tuple(scope["clients"]),
         approved=row[5],
-        loaded=row[6],
+        loaded_at=row[6],
         stale=row[7] != _inputs(connection),
         by_person=by_person,
         held_back=held_back,
         undoes=row[8],
     )
+
+
+def loaded_at(connection: duckdb.DuckDBPyConnection, plan_hash: str) -> datetime | None:
+    """Return when a plan of this hash (8 characters or more) was loaded; None where the current one is not yet."""
+    row = connection.execute(
+        "SELECT loaded_at FROM sync.plans WHERE len($hash) >= 8 AND starts_with(hash, lower($hash))"
+        " ORDER BY plan_id = (SELECT max(plan_id) FROM sync.plans) DESC, loaded_at DESC NULLS LAST LIMIT 1",
+        {"hash": plan_hash},
+    ).fetchone()
+    return row[0] if row else None
 
 
 def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:

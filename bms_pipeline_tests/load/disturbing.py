@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import ServiceUnreachable
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.passportal.target import Write, Written
 
 Fault = Literal["", "before", "after"]
 """A call fails before it takes effect, or after it: the caller cannot tell which."""
@@ -25,6 +27,7 @@ class Passing:
         self.batch_size = batch_size
         self.name = inner.name
         self.can_write, self.can_list = inner.can_write, inner.can_list
+        self.unknown_seconds = 0.0
         self.calls: list[tuple[str, str, tuple[int, ...]]] = []
         """(verb, entity, BMS ids)."""
 
@@ -33,15 +36,19 @@ class Passing:
         self.calls.append((verb, entity.name, tuple(each.bms_id for each in writes)))
         return go()
 
+    def last_write_at(self) -> datetime | None:
+        """See ``Target.last_write_at``."""
+        return None
+
     def snapshot(self, entity: Entity, file: Path) -> None:
         """See ``Target.snapshot``."""
         self.call("snapshot", entity, (), lambda: self.inner.snapshot(entity, file))
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.create``."""
         return self.call("create", entity, writes, lambda: self.inner.create(entity, writes))
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.update``."""
         return self.call("update", entity, writes, lambda: self.inner.update(entity, writes))
 
@@ -85,11 +92,11 @@ class Refusing(Passing):
         super().__init__(inner)
         self.entity, self.bms_ids = entity, bms_ids
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.create``."""
         refused = {each.bms_id for each in writes if entity.name == self.entity and each.bms_id in self.bms_ids}
         done = {each.bms_id: each for each in super().create(entity, [w for w in writes if w.bms_id not in refused])}
-        return [done.get(w.bms_id, Outcome(w.bms_id, done=False, detail="the service says no")) for w in writes]
+        return [done.get(w.bms_id, Written(w.bms_id, Outcome.REFUSED, "the service says no")) for w in writes]
 
 
 def _disturbed(fault: str, go: Callable[[], _T]) -> _T:

@@ -19,7 +19,7 @@ from bms_pipeline import reports, review, sync
 from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
 from bms_pipeline.errors import DecisionRefused, SettingsError
 from bms_pipeline.load import hand_over
-from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse.connection import connect, now
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -45,12 +45,12 @@ class DocumentsOnly(Passing):
         self.can_write = frozenset(DOCUMENTS)
         self.can_list = frozenset(each.name for each in ENTITIES if lists_users or each.name != "users")
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.create``."""
         assert entity.name in DOCUMENTS
         return super().create(entity, writes)
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Outcome]:
+    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         """See ``Target.update``."""
         assert entity.name in DOCUMENTS
         return super().update(entity, writes)

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 from pydantic import SecretStr
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import (
     ASSET_RECORDS,
     CLIENTS,
@@ -25,7 +26,7 @@ from bms_pipeline.entities import (
 from bms_pipeline.errors import AnswerUnreadable, LoginRefused, PipelineError, ServiceError, SettingsError
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.documents_client import Read
-from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.sandbox.documents_api.store import Link
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service, kept_open
@@ -79,7 +80,7 @@ def snapshot(target: DocumentsPassportal, folder: Path, entity: Entity) -> dict[
 
 def refusals(outcomes: Sequence[Outcome]) -> dict[int, str]:
     """BMS id → why it was refused."""
-    return {each.bms_id: each.detail for each in outcomes if not each.done}
+    return {each.bms_id: each.detail for each in outcomes if each.outcome is Outcome.REFUSED}
 
 
 def person(bms_id: int, name: str = "Bob Ray", client: int | None = ACME, **values: str) -> Write:
@@ -119,7 +120,7 @@ def test_create_find_change_and_snapshot_work_in_every_form(service: Service, tm
     ]
     found = {}
     for entity, write in created:
-        assert target.create(entity, [write]) == [Outcome(7, done=True)]
+        assert target.create(entity, [write]) == [Written(7, Outcome.DONE)]
         found[entity.name] = target.find(entity, [write])[7]
     ann = [change(8, "102", email=(None, "ann@a.example"), last_name=("Lee", "Ray"), name=("Ann Lee", "Ann Ray"))]
     pcs = [

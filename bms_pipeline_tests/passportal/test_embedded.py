@@ -11,10 +11,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, USERS, Entity
 from bms_pipeline.errors import WarehouseError
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.passportal.target import Outcome, Write
+from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse import connection
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import in_passportal, opened_world, write_ndjson
@@ -65,7 +66,7 @@ def snapshot(passportal: EmbeddedPassportal, folder: Path, entity: Entity) -> li
 
 def refusals(outcomes: Sequence[Outcome]) -> dict[int, str]:
     """BMS id → why it was refused."""
-    return {each.bms_id: each.detail for each in outcomes if not each.done}
+    return {each.bms_id: each.detail for each in outcomes if each.outcome is Outcome.REFUSED}
 
 
 def person(bms_id: int, client_id: str | None, name: str = "Ann Lee", **values: str) -> Write:
@@ -85,7 +86,7 @@ def test_a_created_record_bears_its_marker_and_its_id_has_to_be_looked_up(
     passportal: EmbeddedPassportal, client: str, tmp_path: Path
 ) -> None:
     writes = [person(7, client, email="ann@a.example"), person(8, client, "Bob Ray")]
-    assert passportal.create(CONTACT_RECORDS, writes) == [Outcome(7, done=True), Outcome(8, done=True)]
+    assert passportal.create(CONTACT_RECORDS, writes) == [Written(7, Outcome.DONE), Written(8, Outcome.DONE)]
     found = passportal.find(CONTACT_RECORDS, writes)
     assert found.keys() == {7, 8}
     stored = {each["passportal_id"]: each for each in snapshot(passportal, tmp_path, CONTACT_RECORDS)}

@@ -5,4 +5,6 @@ FROM saved_{entity} was
 FULL JOIN sync.planned_{entity} now USING (bms_id)
 WHERE (coalesce(was.operation, 'skip') <> 'skip' OR coalesce(now.operation, 'skip') <> 'skip')
   AND NOT coalesce({same}, false)
+  -- It waits for the next plan, whatever became of the write.
+  AND coalesce(was.reason NOT IN ('write_unknown', 'client_write_unknown'), true)
 ORDER BY bms_id

@@ -1,20 +1,41 @@
 -- Which operations on {entity} come next? One kind to a batch, client by client; a new client's id is known by now.
+-- What has an intent without outcome is left alone, and so is all inside a client that has one. What is to come into a
+-- client waits until that client is linked; is_refused where the plan will not link it any more.
 CREATE OR REPLACE TEMP TABLE batch AS
-WITH waiting AS (
-         SELECT bms_id, account_id, operation FROM sync.planned_{entity} o
-         WHERE operation <> 'skip' AND ($approved OR NOT {waits})
-           AND ($clients IS NULL OR account_id IN (SELECT unnest($clients)))
-           AND NOT EXISTS (FROM sync.journal j WHERE j.plan_id = $plan_id AND j.entity = '{entity}' AND j.bms_id = o.bms_id)
+WITH begun AS (
+         SELECT bms_id FROM sync.journal
+         WHERE entity = '{entity}' AND (outcome IS NULL OR plan_id = $plan_id AND outcome <> 'not_sent')
      ),
+     client AS (
+         SELECT bms_id AS account_id, m.passportal_id AS linked_to,
+                coalesce(c.operation, 'skip') <> 'skip' AND bms_id NOT IN (
+                    SELECT j.bms_id FROM sync.journal j
+                    WHERE j.entity = 'clients' AND j.plan_id = $plan_id AND j.outcome <> 'not_sent'
+                ) AS is_pending,
+                bms_id IN (SELECT j.bms_id FROM sync.journal j WHERE j.entity = 'clients' AND j.outcome IS NULL) AS is_unknown
+         FROM sync.planned_clients c
+         FULL JOIN (SELECT bms_id, passportal_id FROM sync.matches WHERE entity = 'clients') m USING (bms_id)
+     ),
+     waiting AS (
+         SELECT o.bms_id, o.account_id, o.operation, coalesce(o.client_id, c.linked_to) AS client_id,
+                {has_client} AND o.operation IN ('create', 'adopt')
+                    AND (c.linked_to IS NULL OR o.client_id <> c.linked_to) AS is_outside,
+                coalesce(c.is_pending, false) AS client_is_pending
+         FROM sync.planned_{entity} o
+         LEFT JOIN client c ON {has_client} AND c.account_id = o.account_id
+         WHERE o.operation <> 'skip' AND ($approved OR NOT {waits})
+           AND ($clients IS NULL OR o.account_id IN (SELECT unnest($clients)))
+           AND NOT coalesce(c.is_unknown, false)
+           AND NOT EXISTS (FROM begun WHERE begun.bms_id = o.bms_id)
+     ),
+     due AS (SELECT *, coalesce(is_outside, false) AS is_refused FROM waiting WHERE NOT (is_refused AND client_is_pending)),
      chosen AS MATERIALIZED (
-         SELECT bms_id FROM waiting
-         WHERE (operation = 'create') = (SELECT bool_and(operation = 'create') FROM waiting)
+         SELECT * FROM due
+         WHERE (operation = 'create') = (SELECT bool_and(operation = 'create') FROM due)
          ORDER BY account_id, bms_id
          LIMIT $size
      )
-SELECT o.account_id, o.bms_id, o.operation, o.reason, coalesce(o.client_id, m.passportal_id) AS client_id,
-       o.passportal_id, {changes} AS changes, o.replaces, o.releases,
-       {has_client} AND coalesce(o.client_id, m.passportal_id) IS NULL AS has_no_client
+SELECT o.account_id, o.bms_id, o.operation, o.reason, chosen.client_id, o.passportal_id, {changes} AS changes,
+       o.replaces, o.releases, chosen.is_refused
 FROM sync.planned_{entity} o
 JOIN chosen ON chosen.bms_id = o.bms_id
-LEFT JOIN sync.matches m ON {has_client} AND m.entity = 'clients' AND m.bms_id = o.account_id

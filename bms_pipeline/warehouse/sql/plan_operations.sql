@@ -32,6 +32,7 @@ WITH released AS (
      decided AS (
          SELECT *,
                 CASE
+                    WHEN reason IN ('write_unknown', 'client_write_unknown') THEN 'skip'
                     WHEN disposition = 'to create' AND is_handed_over THEN 'skip'
                     WHEN disposition = 'to create' THEN 'create'
                     WHEN disposition = 'matched' AND is_new_match THEN 'adopt'

@@ -5,10 +5,12 @@ WITH considered AS (
            r.linked_to IS NOT NULL AND r.linked_in IS NOT DISTINCT FROM r.client_id AS is_linked,
            coalesce(l.free_namesakes, 0) AS free_namesakes, coalesce(l.near_namesakes, 0) AS near_namesakes,
            coalesce(l.bms_twins, 0) > 1 AND {twins_wait} AS is_twin, coalesce(l.bms_twins, 0) AS bms_twins,
+           coalesce(k.carriers, 0) > 1 AS is_marked_twice,
            r.wanted AND (r.wanted_beside OR free_namesakes = 0 AND near_namesakes = 0 AND NOT is_twin) AS is_wanted
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
     LEFT JOIN leftover l USING (bms_id)
+    LEFT JOIN marked k USING (bms_id)
 )
 SELECT bms_id, account_id, client_id,
        CASE
@@ -16,7 +18,9 @@ SELECT bms_id, account_id, client_id,
            WHEN excluded THEN 'excluded'
            WHEN blocked IS NOT NULL THEN 'blocked'
            WHEN link_is_gone THEN 'unmatched'
-           WHEN is_linked OR paired_with IS NOT NULL THEN 'matched'
+           WHEN is_linked THEN 'matched'
+           WHEN is_marked_twice THEN 'ambiguous'
+           WHEN paired_with IS NOT NULL THEN 'matched'
            WHEN name_key IS NULL THEN 'unmatched'
            WHEN is_wanted THEN 'to create'
            WHEN is_parted THEN 'unmatched'
@@ -32,6 +36,7 @@ SELECT bms_id, account_id, client_id,
            WHEN link_is_gone THEN 'passportal_record_gone'
            WHEN is_linked AND link_is_new THEN linked_by
            WHEN is_linked THEN 'match'
+           WHEN is_marked_twice THEN 'several_with_marker'
            WHEN paired_with IS NOT NULL THEN paired_by
            WHEN name_key IS NULL THEN 'no_name'
            WHEN is_wanted THEN 'created_by_person'

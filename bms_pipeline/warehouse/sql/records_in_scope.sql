@@ -9,6 +9,7 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
          LEFT JOIN sync.loaded_{entity} l ON l.bms_id = m.bms_id
          WHERE m.entity = '{entity}'
      ),
+     unknown AS (SELECT DISTINCT bms_id FROM sync.journal WHERE entity = '{entity}' AND outcome IS NULL),
      creation AS (SELECT bms_id, bool_or(beside) AS beside FROM sync.creations WHERE entity = '{entity}' GROUP BY ALL),
      parted AS (
          SELECT DISTINCT t.bms_id, p.client_id AS parted_in
@@ -29,9 +30,11 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
        END AS out_of_scope,
        coalesce(e.is_excluded, false) AS excluded,
        CASE
+           WHEN u.bms_id IS NOT NULL THEN 'write_unknown'
            WHEN {not_listed} THEN 'not_listed_in_passportal'
            WHEN NOT {has_client} THEN NULL
            WHEN c.bms_id IS NULL THEN 'client_not_listed'
+           WHEN c.reason = 'write_unknown' THEN 'client_write_unknown'
            WHEN c.disposition NOT IN ('matched', 'to create') THEN 'client_' || replace(c.disposition, ' ', '_')
            WHEN c.disposition = 'to create' AND {clients_handed_over} THEN 'client_not_in_passportal'
        END AS blocked,
@@ -48,6 +51,7 @@ LEFT JOIN {client} c ON {has_client} AND c.bms_id = b.account_id
 LEFT JOIN bms.account_types t ON t.id = b.account_type_id
 LEFT JOIN matched m ON m.bms_id = b.bms_id
 LEFT JOIN excluded e ON e.bms_id = b.bms_id
+LEFT JOIN unknown u ON u.bms_id = b.bms_id
 LEFT JOIN creation w ON w.bms_id = b.bms_id
 LEFT JOIN parted ON parted.bms_id = b.bms_id AND parted.parted_in IS NOT DISTINCT FROM c.passportal_id
 WHERE b.missing_since IS NULL

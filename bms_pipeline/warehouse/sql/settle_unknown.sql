@@ -10,7 +10,9 @@ WITH unknown AS (
          JOIN passportal.{entity} p
              ON p.bms_id = u.bms_id AND p.client_id IS NOT DISTINCT FROM u.client_id
             AND p.passportal_id IS DISTINCT FROM u.releases
-         WHERE u.releases IS NULL OR u.releases IS DISTINCT FROM u.passportal_id
+         WHERE u.releases IS DISTINCT FROM u.passportal_id
+           AND NOT EXISTS (FROM passportal.{entity} r WHERE r.passportal_id = u.releases AND r.bms_id = u.bms_id)
+            OR u.releases IS NULL
          GROUP BY ALL
          HAVING any_value(u.operation) IN ('create', 'adopt') OR bool_or({holds_the_values})
          UNION ALL

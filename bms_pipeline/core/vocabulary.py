@@ -1,0 +1,19 @@
+"""The words that code, tables, commands and pages share, as types."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What became of one operation on its way to Passportal.
+
+    ``UNKNOWN`` is an intent without an outcome: the journal holds NULL. ``NOT_SENT``: it never took effect, and may be
+    sent again. ``HANDED_OVER``: it went into a file that a person imports.
+    """
+
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    NOT_SENT = "not_sent"
+    HANDED_OVER = "handed_over"

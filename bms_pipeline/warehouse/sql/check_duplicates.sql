@@ -1,0 +1,2 @@
+-- Which records of Passportal share a BMS id?
+FROM ({duplicates}) ORDER BY ALL
