@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +21,7 @@ from bms_pipeline.sandbox.documents_api import people, seed
 from bms_pipeline.sandbox.documents_api.store import Store
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.tenant import Tenant
+from bms_pipeline.settings import Settings
 from bms_pipeline_tests.strikes import tiny
 from bms_pipeline_tests.strikes.services import Bms, DocumentsApi, serving
 from bms_pipeline_tests.strikes.striker import FINISH_CLIENTS, Kind, Order
@@ -211,6 +212,11 @@ class Case:
         with duckdb.connect() as connection:
             connection.execute(_RECORDS, {"dump": json.dumps(self.bench.api.records())})
             return [connection.execute(query).fetchall() for query in queries]
+
+    def settings(self) -> Settings:
+        """What the commands of this home read from their environment."""
+        ours = {name.lower(): value for name, value in self.environment.items() if name.startswith(("BMS_", "PASSP"))}
+        return Settings(_env_file=None, **ours)  # type: ignore[call-arg, arg-type]
 
     def current_hash(self) -> str:
         """Of the plan that was made last."""

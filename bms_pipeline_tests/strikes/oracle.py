@@ -34,9 +34,9 @@ class Standing:
 
     ``content``: what Passportal holds. ``twice``: markers on two documents. ``matches``, ``decided``: what lasts.
     ``bases``: the names that the next comparison starts from. ``intents``: calls whose outcome is open. ``plan``:
-    whether the current plan is closed, and whether the initial sync is finished. ``handed_over``: the rows of the import files, once for each
-    time they are there. ``files``: all names below the home folder, without what differs between any two runs.
-    ``preview``: the exit code of a preview afterwards.
+    whether the current plan is closed, and whether the initial sync is finished. ``handed_over``: the rows of the
+    import files, once for each time they are there. ``files``: all names below the home folder, without what differs
+    between any two runs. ``preview``: the exit code of a preview afterwards.
     """
 
     content: Rows
@@ -86,9 +86,7 @@ def standing(case: Case) -> Standing:
     matches, decided, bases, intents, plan = (case.warehouse(query) for query in queries)
     files = _names(case.home)
     handed_over = _handed_over(case.home / "import_files")
-    return Standing(
-        content, twice, matches, decided, bases, intents, plan, handed_over, files, case.run("preview")
-    )
+    return Standing(content, twice, matches, decided, bases, intents, plan, handed_over, files, case.run("preview"))
 
 
 def _handed_over(folder: Path) -> Rows:

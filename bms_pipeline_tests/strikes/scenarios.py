@@ -59,7 +59,7 @@ def _all_scenarios() -> dict[str, Scenario]:
         found += [
             Scenario("first", target, "fresh", lambda _: ["sync", "--create-unmatched"], _import_and_sync),
             Scenario("second", target, "synced", lambda _: ["sync"], day="tomorrow"),
-            Scenario("finish", target, "planned", _finish_current, _import_and_sync),
+            Scenario("finish", target, "planned", _finish_current),
             Scenario("backfill", target, "clients loaded", lambda _: [BACKFILL, *map(str, tiny.ALL)]),
             Scenario("undo", target, "synced", lambda case: ["undo", last_load(case)], _finish_what_waits),
             Scenario("undo_finish", target, "undo planned", _finish_current),

@@ -33,6 +33,7 @@ from bms_pipeline import cli, sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import CLIENTS, USERS
 from bms_pipeline.errors import PipelineError
+from bms_pipeline.load import journal
 from bms_pipeline.passportal import documents
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
@@ -60,8 +61,8 @@ class Order:
     """Run ``arguments`` in ``home``, armed with ``kind`` at the ``nth`` step or call named ``what``.
 
     ``report``: where the shim and the calls write what they saw or struck. ``output``: where both streams go.
-    ``kept_open``: keep the databases open in the process, which saves half of the time and is for runs whose disk nobody
-    strikes. ``services``: port → name. ``ahead``: how many seconds the clock of this process runs ahead.
+    ``kept_open``: keep the databases open in the process, which saves half of the time and is for runs whose disk
+    nobody strikes. ``services``: port → name. ``ahead``: how many seconds the clock of this process runs ahead.
     """
 
     home: str
@@ -95,7 +96,7 @@ def main() -> None:
 
 def calm() -> None:
     """Make runs alike and quick: one thread each, small batches, no sleep between two tries."""
-    connection._CONFIG["threads"] = 1  # noqa: SLF001
+    connection._CONFIG["threads"] = 1
     EmbeddedPassportal.batch_size = DocumentsPassportal.batch_size = BATCH_SIZE
     documents.LOOK_AGAIN_AFTER = (0.01, 0.02)
     sync.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]
@@ -148,13 +149,21 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def backfill(*clients: str) -> None:
-    """Load what is inside ``clients`` as the Dagster asset does."""
+    """Load what is inside ``clients`` as the Dagster asset does: what is unknown is waited for without the lock."""
     settings = read_settings()
-    with sync.running(settings, "A backfill"):
-        for group in sync.import_clients(settings, [int(client) for client in clients]):
-            for client in group:
-                if client.failed_because:
-                    raise PipelineError(f"client {client.client}: {client.failed_because}")
+    warehouse = sync.open_warehouse(settings)
+    for _ in range(1 + sync.LOOKS_FOR_UNKNOWN):
+        with sync.running(settings, "A backfill"):
+            for group in sync.import_clients(settings, [int(client) for client in clients]):
+                for client in group:
+                    if client.failed_because:
+                        raise PipelineError(f"client {client.client}: {client.failed_because}")
+            finished = sync.close(warehouse, sync.current_plan(warehouse))
+        if not finished.unknown:
+            return
+        until = journal.settles_at(finished.unknown, settings.unknown_seconds)
+        time.sleep(max(0.0, (until - connection.now()).total_seconds()))
+    raise PipelineError(f"still unknown: {finished.unknown}")
 
 
 def finish_clients(plan_hash: str) -> None:

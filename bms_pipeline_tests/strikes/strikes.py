@@ -28,7 +28,7 @@ _FUNCTIONS: Mapping[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Strike:
-    """Strike ``scenario`` by ``kind`` at the ``nth`` step or call named ``what``; of ``random``, ``nth`` is the seed."""
+    """Strike ``scenario`` by ``kind`` at the ``nth`` step or call named ``what``; ``nth`` is the seed of ``random``."""
 
     scenario: str
     kind: Kind

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from bms_pipeline_tests.strikes.bench import Bench
 from bms_pipeline_tests.strikes.conftest import HELD, KIND, STRIKE
 from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
-from bms_pipeline_tests.strikes.strikes import NotStruck, Strike, choose, held, kinds_of
+from bms_pipeline_tests.strikes.strikes import Kind, NotStruck, Strike, choose, held, kinds_of
 
 QUICK_SCENARIOS = (
     "finish-embedded",
@@ -26,10 +26,16 @@ QUICK_SCENARIOS = (
     "import_files-documents_api",
 )
 QUICK_EACH, FRESH, SOAK_EACH = 6, 4, 5
-"""Strikes of each scenario in the quick suite; those of them all that are drawn; of each scenario and kind in a soak."""
+"""Strikes of each scenario in the quick suite; how many more are drawn; of each scenario and kind in a soak."""
 
-Place = tuple[str, str, float | None]
-"""Scenario, kind, and where in the run; None: drawn."""
+
+class Place(NamedTuple):
+    """Where to strike: the scenario, the kind, and how far in the run, from 0 to 1; None: drawn."""
+
+    scenario: str
+    kind: Kind
+    moment: float | None
+    number: int = 0
 
 
 def quick() -> list[Place]:
@@ -38,24 +44,31 @@ def quick() -> list[Place]:
     for number, name in enumerate(QUICK_SCENARIOS):
         kinds = kinds_of(SCENARIOS[name])
         for turn in range(QUICK_EACH):
-            place = ((number * QUICK_EACH + turn) * 0.618) % 1  # the golden ratio spreads any number of points
-            places.append((name, kinds[(number + turn) % len(kinds)], place))
-    return places + [(QUICK_SCENARIOS[turn], "random", None) for turn in range(FRESH)]
+            moment = ((number * QUICK_EACH + turn) * 0.618) % 1  # the golden ratio spreads any number of points
+            places.append(Place(name, kinds[(number + turn) % len(kinds)], moment))
+    return places + [Place(QUICK_SCENARIOS[turn], "random", None) for turn in range(FRESH)]
 
 
 def soak() -> list[Place]:
     """Each scenario and kind in turn, at moments that are drawn."""
     return [
-        (name, kind, None) for name, scenario in SCENARIOS.items() for kind in kinds_of(scenario) for _ in range(SOAK_EACH)
+        Place(name, kind, None)
+        for name, scenario in SCENARIOS.items()
+        for kind in kinds_of(scenario)
+        for _ in range(SOAK_EACH)
     ]
 
 
 def parameters() -> list[Any]:
     """Of the test: all that is struck."""
-    chosen = [(place, ()) for place in quick()] + [(place, (pytest.mark.soak,)) for place in soak()]
+    marked = [(place, ()) for place in quick()] + [(place, (pytest.mark.soak,)) for place in soak()]
     return [
-        pytest.param(*place, number, marks=[*marks, pytest.mark.xdist_group(place[0])], id=f"{place[0]}-{place[1]}-{number}")
-        for number, (place, marks) in enumerate(chosen)
+        pytest.param(
+            place._replace(number=number),
+            marks=[*marks, pytest.mark.xdist_group(place.scenario)],
+            id=f"{place.scenario}-{place.kind}-{number}",
+        )
+        for number, (place, marks) in enumerate(marked)
     ]
 
 
@@ -72,21 +85,18 @@ def seen(bench: Bench) -> Callable[[str], Undisturbed]:
     return look
 
 
-@pytest.mark.parametrize(("name", "kind", "place", "number"), parameters())
+@pytest.mark.parametrize("place", parameters())
 def test_a_struck_command_that_is_run_again_ends_as_if_nothing_happened(
     bench: Bench,
     seen: Callable[[str], Undisturbed],
     strike_seed: int,
     record_property: Callable[[str, object], None],
-    name: str,
-    kind: Any,
-    place: float | None,
-    number: int,
+    place: Place,
 ) -> None:
-    draw = random.Random(f"{strike_seed} {number}")
-    there = draw.random() if place is None else place
-    strike = choose(SCENARIOS[name], kind, seen(name), there, draw.randrange(10**6) if place is None else number)
-    judge(bench, strike, seen(name), record_property)
+    draw = random.Random(f"{strike_seed} {place.number}")
+    moment, seed = (draw.random(), draw.randrange(10**6)) if place.moment is None else (place.moment, place.number)
+    expected = seen(place.scenario)
+    judge(bench, choose(SCENARIOS[place.scenario], place.kind, expected, moment, seed), expected, record_property)
 
 
 def test_the_strike_that_the_option_names_holds(
