@@ -6,6 +6,7 @@ Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from rich.table import Table
 
 from bms_pipeline import notices, reports, review_cli, sync
 from bms_pipeline.entities import BY_NAME, chosen
-from bms_pipeline.errors import PipelineError, SettingsError
+from bms_pipeline.errors import PipelineError, PlanError, SettingsError
 from bms_pipeline.load import journal
 from bms_pipeline.notices import Notice
 from bms_pipeline.preview import overview, write_csv, write_html
@@ -41,6 +42,7 @@ from bms_pipeline.terminal import (
     progress,
     this_command,
 )  # fmt: skip
+from bms_pipeline.warehouse.connection import Warehouse
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -196,6 +198,7 @@ def preview(
     settings = read_settings()
     warehouse = sync.open_warehouse(settings)
     if not saved:
+        _warn_of_approved_plan(warehouse)
         with sync.running(settings, this_command()) as told, progress(told) as bars:
             sync.prepare(
                 settings,
@@ -505,6 +508,18 @@ def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> N
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s. Read is the sum of all the others.", highlight=False)
     _print_next(settings, shown)
+
+
+def _warn_of_approved_plan(warehouse: Warehouse) -> None:
+    """Say so where a plan that somebody approved was left in the middle and is about to be replaced."""
+    with contextlib.suppress(PlanError):
+        plan = sync.current_plan(warehouse)
+        if plan.approved and not plan.loaded:
+            err.print(
+                f"Plan {plan.hash[:12]} was approved, and its load was interrupted. This preview replaces it."
+                f" `bms-pipeline finish {plan.hash[:12]}` would go on with it (Ctrl-C now keeps it).",
+                highlight=False,
+            )
 
 
 def _exit_with_2_unless_done(settings: Settings) -> None:

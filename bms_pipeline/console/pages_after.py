@@ -135,6 +135,27 @@ def hand_over_again(request: Request, console: Here, form: Sent) -> Response:
     return see(request, "/hand-overs", f"The next plan hands {entity.singular} {bms_id} over in a new file.")
 
 
+@router.get("/duplicates")
+def duplicates(request: Request, console: Here) -> Response:
+    """The records of Passportal that carry the same BMS id; one of them keeps it."""
+    found = reports.duplicate_records(console.reading.copy)
+    shown, paging = one_page(request, found)
+    return console.page(request, "duplicates.html.j2", records=shown, number_of_records=len(found), **paging)
+
+
+@router.post("/duplicates/keep")
+def keep(request: Request, console: Here, form: Sent) -> Response:
+    """Let one record keep the id; the others lose it with the next finish."""
+    entity, bms_id, keeper = entity_of(form.get("entity")), number_in(form.get("bms_id")), form.get("passportal_id")
+    with console.reading.writing(request.state.name) as warehouse:
+        losing = review.keep(warehouse, entity, bms_id, keeper, request.state.name)
+    return see(
+        request,
+        "/duplicates",
+        f"{keeper} keeps the id of {entity.singular} {bms_id}. With the next finish it is taken off {', '.join(losing)}.",
+    )
+
+
 @router.get("/records/{name}/{bms_id:int}")
 def explain(request: Request, console: Here, name: str, bms_id: int) -> Response:
     """One record's story: what BMS says, what was decided and why, and what was done to it."""

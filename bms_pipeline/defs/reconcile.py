@@ -61,8 +61,13 @@ def reconciled_key(name: EntityName) -> str:
 def sync_inputs(
     context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Say what is new; say nothing, and so end the run, where that is wanted and nothing is."""
+    """Say what is new; say nothing, and so end the run, where that is wanted and nothing is.
+
+    A plan that a person approved, and whose load was interrupted, is finished first: the next plan would replace it.
+    """
     with pipeline.at_work() as home:
+        if sync.resume(home.settings, wait=False, progress=pipeline.progress(context.log)):
+            context.log.info("An approved plan whose load was interrupted was taken up first.")
         changed = sync.changed_inputs(home.warehouse)
         if scope.only_what_is_new and not sync.is_anything_new(home.warehouse):
             context.log.info("Nothing is new since the last plan: there is nothing to reconcile, to plan or to load.")

@@ -93,6 +93,20 @@ def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Perso
     assert "Nothing was handed over so far." in alex.text
 
 
+def test_records_that_share_a_bms_id_are_listed_and_one_keeps_it(alex: Person, world: World) -> None:
+    world.edit_passportal("UPDATE records SET marker = '12' WHERE title = 'Twins'")
+    world.plan()
+    alex.get("/")
+    assert "1 BMS id on several records of Passportal" in alex.text
+    alex.get("/duplicates")
+    assert "clients 12 Twins P2" in alex.text
+    alex.send("/duplicates/keep", passportal_id="P3")
+    assert "P3 keeps the id of client 12. With the next finish it is taken off P2." in alex.text
+    assert world.query("SELECT bms_id, passportal_id, decided_by FROM sync.partings") == [(12, "P2", "Alex")]
+    alex.get("/duplicates")
+    assert "No two records of Passportal carry the same BMS id." in alex.text
+
+
 def test_the_last_runs_are_listed_with_how_they_ended_and_single_decisions_are_not(
     console: Console, alex: Person, world: World
 ) -> None:

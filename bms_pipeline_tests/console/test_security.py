@@ -22,12 +22,13 @@ PAGES = (
     "/runs",
     "/orphans",
     "/hand-overs",
+    "/duplicates",
     "/records/clients/10",
 )
 CHANGING = (
     "/name", "/setup/connection", "/setup/toggles", "/setup/authenticate", "/setup/read", "/review/clients/decide",
     "/review/clients/auto-match", "/review/clients/create-unmatched", "/preview/make", "/preview/finish", "/runs/sync",
-    "/runs/undo", "/hand-overs/again",
+    "/runs/undo", "/hand-overs/again", "/duplicates/keep",
 )  # fmt: skip
 
 

@@ -14,11 +14,15 @@ import duckdb
 import pytest
 from dagster_shared.serdes import serialize_value
 
+from bms_pipeline import sync
 from bms_pipeline.definitions import defs as load_definitions
+from bms_pipeline.defs import resources
+from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline.settings import Settings
+from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline_tests.load.disturbing import Slow
 from bms_pipeline_tests.running import kept_open
 
 ENTITIES = ("clients", "users", "locations", "contacts", "assets")
@@ -89,7 +93,7 @@ class Pipeline:
             resources["scope"] = {"config": scope}
         with self.kept_open():
             result = self.definitions.resolve_job_def(job).execute_in_process(
-                run_config=QUIET | ({} if chosen else {"resources": resources}),
+                run_config=QUIET | ({} if chosen and not plan_hash else {"resources": resources}),
                 instance=self.instance,
                 asset_selection=chosen,
                 raise_on_error=False,
@@ -197,14 +201,16 @@ def test_the_initial_sync_waits_for_a_person_then_loads_what_that_person_named(
     run = waiting[1]
     before = fresh.passportal()
     assert run.result.success
-    assert len(run.metadata) == 23
+    assert len(run.metadata) == 17
     plan_hash = run.metadata["sync_plan"]["plan hash"]
     planned = run.metadata["sync_plan"]["operations"]
     assert planned > 100
-    for name in ENTITIES:
-        assert run.metadata[f"loaded_{name}"]["state"] == "waits for a person"
-        assert plan_hash[:12] in run.metadata[f"loaded_{name}"]["next"]
-    assert run.metadata["sync_result"]["pending"] == planned
+    assert not {*(f"loaded_{name}" for name in ENTITIES), "sync_result"} & set(run.metadata), "nothing was loaded"
+    assert pipeline.passportal() == before
+
+    unnamed = pipeline.run("finish")
+    assert set(unnamed.failures) == {"loaded_clients", "loaded_users"}
+    assert f"launch the job `finish` with `plan_hash: {plan_hash[:12]}`" in unnamed.failures["loaded_clients"]
     assert pipeline.passportal() == before
 
     refused = pipeline.run("finish", plan_hash="0123456789ab")
@@ -219,6 +225,11 @@ def test_the_initial_sync_waits_for_a_person_then_loads_what_that_person_named(
     assert result["initial sync finished"]
     assert result["created"] + result["adopted"] == planned
     assert (result["pending"], result["failed"]) == (0, 0)
+    assert len(pipeline.passportal()) == len(before) + result["created"]
+
+    twice = pipeline.run("finish", plan_hash=plan_hash[:12])
+    assert twice.result.success, "a second press of the button"
+    assert "was loaded already, at" in twice.metadata["sync_result"]["state"]
     assert len(pipeline.passportal()) == len(before) + result["created"]
 
     again = pipeline.run("incremental_sync")
@@ -377,7 +388,59 @@ def test_a_part_of_the_entities_is_planned_by_selecting_its_dagster_assets(
     )
     assert run.result.success
     assert run.metadata["sync_plan"]["entities"] == "users"
-    assert run.metadata["sync_result"]["results"][0].data["entity"] == "users"
+    plan_hash = run.metadata["sync_plan"]["plan hash"]
+    loaded = pipeline.run("finish", plan_hash=plan_hash)
+    assert loaded.result.success
+    assert [key for key in loaded.metadata if key.startswith("loaded_")] == ["loaded_users"]
+    assert pipeline.query("SELECT loaded_at IS NOT NULL FROM sync.plans ORDER BY plan_id DESC LIMIT 1") == [(True,)]
+
+
+@pytest.mark.parametrize("how", ["finish", "by client"])
+def test_a_run_waits_for_a_lost_answer_without_the_home_folder_and_then_goes_on(
+    waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
+    plan_hash = waiting[1].metadata["sync_plan"]["plan hash"]
+    ((lost, client), *_) = pipeline.query(
+        "SELECT bms_id, account_id FROM sync.operations WHERE entity = 'contacts' AND operation = 'create' ORDER BY 1"
+    )
+    if how == "by client":
+        assert pipeline.run("finish_clients", plan_hash=plan_hash).result.success
+    slow = Slow(EmbeddedPassportal(pipeline.home / "passportal.duckdb"), ("contacts", lost), batch_size=5000)
+    slow.unknown_seconds = 2.0
+    monkeypatch.setattr(sync, "open_target", lambda settings: slow)
+    let_go: list[bool] = []
+    given_back = resources.Pipeline.let_go
+
+    def watching(resource: resources.Pipeline) -> None:
+        given_back(resource)
+        with sync.running(read_settings(None), "Somebody else"):
+            let_go.append(True)
+
+    monkeypatch.setattr(resources.Pipeline, "let_go", watching)
+    run = pipeline.run("finish", plan_hash=plan_hash) if how == "finish" else pipeline.import_clients([client])
+    assert run.result.success
+    assert let_go == [True], "somebody else could work meanwhile"
+    assert pipeline.query("SELECT count(*) FROM sync.journal WHERE outcome IS NULL") == [(0,)]
+    query = f"SELECT outcome FROM sync.outcomes WHERE entity = 'contacts' AND bms_id = {lost}"
+    assert pipeline.query(query) == [("created",)]
+    assert [marker for _, kind, _, _, marker in pipeline.passportal() if kind == "contact"].count(str(lost)) == 1
+    if how == "finish":
+        assert run.metadata["sync_result"]["initial sync finished"]
+    else:
+        assert [event.partition for event in run.events("loaded_by_client")] == [str(client)]
+
+
+def test_contacts_alone_before_their_clients_say_what_to_materialize_first(
+    waiting: tuple[Pipeline, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(waiting[0], tmp_path / "home", monkeypatch)
+    plan_hash = waiting[1].metadata["sync_plan"]["plan hash"]
+    run = pipeline.run("finish", select="loaded_contacts", plan_hash=plan_hash)
+    assert "Materialize `loaded_clients` first" in run.failures["loaded_contacts"]
+    assert pipeline.query("SELECT count(*) FROM sync.journal WHERE outcome = 'refused'") == [(0,)]
+    assert pipeline.run("finish", plan_hash=plan_hash).result.success
+    assert pipeline.query("SELECT count(*) FROM sync.outcomes WHERE outcome IN ('failed', 'pending')") == [(0,)]
 
 
 def test_a_wrong_password_is_told_tried_once_and_shown_nowhere(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,6 +16,8 @@ from bms_pipeline.passportal.target import Write, Written
 
 Fault = Literal["", "before", "after"]
 """A call fails before it takes effect, or after it: the caller cannot tell which."""
+GRACE_SECONDS = 300.0
+"""How long a service may still carry out what it did not answer."""
 _T = TypeVar("_T")
 
 
@@ -97,6 +99,58 @@ class Refusing(Passing):
         refused = {each.bms_id for each in writes if entity.name == self.entity and each.bms_id in self.bms_ids}
         done = {each.bms_id: each for each in super().create(entity, [w for w in writes if w.bms_id not in refused])}
         return [done.get(w.bms_id, Written(w.bms_id, Outcome.REFUSED, "the service says no")) for w in writes]
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Dying(Passing):
+    """Dies at the first call of a verb on an entity, before or after it took effect."""
+
+    def __init__(self, inner: EmbeddedPassportal, verb: str, entity: str, when: Fault) -> None:
+        super().__init__(inner, batch_size=2)
+        self.deadly, self.when = (verb, entity), when
+
+    def call(self, verb: str, entity: Entity, writes: Sequence[Write], go: Callable[[], _T]) -> _T:
+        """Do it, or die."""
+        if (verb, entity.name) == self.deadly and self.when == "before":
+            raise Killed
+        done = super().call(verb, entity, writes, go)
+        if (verb, entity.name) == self.deadly:
+            raise Killed
+        return done
+
+
+class Slow(Passing):
+    """Loses the answers to the creates of some records, each once; ``deliver`` lets them arrive after all.
+
+    It is a service, so a write may be under way for some minutes.
+    """
+
+    def __init__(self, inner: EmbeddedPassportal, *lost: tuple[str, int], batch_size: int = 2) -> None:
+        super().__init__(inner, batch_size)
+        self.unknown_seconds = GRACE_SECONDS
+        self.lost = set(lost)
+        self.under_way: list[tuple[Entity, Write]] = []
+
+    def last_write_at(self) -> datetime | None:
+        """See ``Target.last_write_at``."""
+        return datetime.now(UTC).replace(tzinfo=None)
+
+    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+        """Create what is not lost; each is lost once."""
+        lost = [each for each in writes if (entity.name, each.bms_id) in self.lost]
+        self.lost -= {(entity.name, each.bms_id) for each in lost}
+        self.under_way += [(entity, each) for each in lost]
+        answered = super().create(entity, [each for each in writes if each not in lost])
+        return [*answered, *(Written(each.bms_id, Outcome.UNKNOWN, "no answer in time") for each in lost)]
+
+    def deliver(self) -> None:
+        """What was under way arrives."""
+        for entity, write in self.under_way:
+            self.inner.create(entity, [write])
+        self.under_way.clear()
 
 
 def _disturbed(fault: str, go: Callable[[], _T]) -> _T:

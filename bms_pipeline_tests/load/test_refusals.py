@@ -86,7 +86,7 @@ def test_what_belongs_in_a_client_that_could_not_be_created_is_refused_and_goes_
     assert (counts["contacts"]["created"], counts["contacts"]["failed"]) == (1, 1)
     assert world.query("SELECT entity, bms_id, detail FROM sync.journal WHERE outcome = 'refused' ORDER BY 1") == [
         ("clients", 1, "the service says no"),
-        ("contacts", 1, "its client is not in Passportal"),
+        ("contacts", 1, "its client is not linked in Passportal"),
     ]
     assert world.titles("contact") == ["Bob Ray"]
     counts = world.cycle(CREATE_ALL)

@@ -1,85 +1,28 @@
-"""A load that was interrupted is taken up by the same command: it looks up what was under way, and ends as if nothing
-had happened. A write whose answer was lost is sent again only when its time has passed and it is not there.
+"""The same command takes up a load that was interrupted, looks up what was under way, and ends as if nothing happened.
+
+A write whose answer was lost is sent again only when its time has passed and it is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 import time_machine
 
 from bms_pipeline import review, sync
-from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS, Entity
+from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline.errors import DecisionRefused, ServiceUnreachable
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.passportal.target import Write
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
-from bms_pipeline_tests.load.disturbing import Fault, Passing
+from bms_pipeline_tests.load.disturbing import GRACE_SECONDS, Dying, Fault, Killed, Passing, Slow
 from bms_pipeline_tests.load.test_lost_answers import fill, matches, unknown
 
-_T = TypeVar("_T")
-GRACE = 300.0
 THEN = datetime(2031, 7, 1, 12, tzinfo=UTC)
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-class Dying(Passing):
-    """Dies at the first call of a verb on an entity, before or after it took effect."""
-
-    def __init__(self, inner: EmbeddedPassportal, verb: str, entity: str, when: Fault) -> None:
-        super().__init__(inner, batch_size=2)
-        self.deadly, self.when = (verb, entity), when
-
-    def call(self, verb: str, entity: Entity, writes: Sequence[Write], go: Callable[[], _T]) -> _T:
-        """Do it, or die."""
-        if (verb, entity.name) == self.deadly and self.when == "before":
-            raise Killed
-        done = super().call(verb, entity, writes, go)
-        if (verb, entity.name) == self.deadly:
-            raise Killed
-        return done
-
-
-class Slow(Passing):
-    """Loses the answers to the creates of some records; ``arrives`` says whether they take effect at once.
-
-    What does not can be delivered later. It is a service, so a write may be under way for some minutes.
-    """
-
-    def __init__(self, inner: EmbeddedPassportal, *lost: tuple[str, int], arrives: bool = False) -> None:
-        super().__init__(inner, batch_size=2)
-        self.unknown_seconds = GRACE
-        self.lost, self.arrives = set(lost), arrives
-        self.under_way: list[tuple[Entity, Write]] = []
-
-    def last_write_at(self) -> datetime | None:
-        """See ``Target.last_write_at``."""
-        return datetime.now(UTC).replace(tzinfo=None)
-
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        """Create what is not lost; each is lost once."""
-        lost = [each for each in writes if (entity.name, each.bms_id) in self.lost]
-        self.lost -= {(entity.name, each.bms_id) for each in lost}
-        self.under_way += [(entity, each) for each in lost]
-        answered = super().create(entity, [each for each in writes if each not in lost])
-        if self.arrives:
-            self.deliver()
-        return [*answered, *(Written(each.bms_id, Outcome.UNKNOWN, "no answer in time") for each in lost)]
-
-    def deliver(self) -> None:
-        """What was under way arrives."""
-        for entity, write in self.under_way:
-            self.inner.create(entity, [write])
-        self.under_way.clear()
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +152,7 @@ def test_a_write_that_never_arrives_is_sent_again_under_the_same_approval_when_i
     slow = Slow(planned.passportal, ("clients", 2), ("contacts", 4))
     with time_machine.travel(THEN, tick=True) as clock:
         finish(planned, slow, wait=False)
-        clock.shift(timedelta(seconds=GRACE - 20))
+        clock.shift(timedelta(seconds=GRACE_SECONDS - 20))
         assert not finish(planned, slow, wait=False).plan.loaded
         assert unknown(planned) == [("clients", 2), ("contacts", 4)], "not before its time has passed"
         clock.shift(timedelta(seconds=21))
@@ -267,7 +210,7 @@ def test_a_moment_in_the_future_counts_as_now(planned: World, finish: Callable[.
         finish(planned, slow, wait=False)
     with time_machine.travel(THEN, tick=True) as clock:
         finish(planned, slow, wait=False)
-        clock.shift(timedelta(seconds=GRACE + 1))
+        clock.shift(timedelta(seconds=GRACE_SECONDS + 1))
         assert finish(planned, slow, wait=False).plan.loaded
 
 
@@ -279,7 +222,7 @@ def late(world: World, finish: Callable[..., sync.Finished]) -> None:
     slow = Slow(world.passportal, ("contacts", 4))
     with time_machine.travel(THEN, tick=True) as clock:
         finish(world, slow, wait=False)
-        clock.shift(timedelta(seconds=GRACE + 1))
+        clock.shift(timedelta(seconds=GRACE_SECONDS + 1))
         assert finish(world, slow, wait=False).plan.loaded
         slow.under_way = [(CONTACT_RECORDS, write) for write in slow_write(world)]
         slow.deliver()
