@@ -17,7 +17,13 @@
     ├── LandingError             landed pages do not fit the declared fields; nothing was replaced
     ├── WarehouseError           the database file cannot be used
     │   ├── WarehouseBusy        another process holds it
-    │   └── StorageFull          the disk is full
+    │   ├── WarehouseDamaged     its content is damaged, which was proved by reading it
+    │   ├── WarehouseNewer       a newer version of this program, or of DuckDB, wrote it
+    │   ├── DecisionsMissing     people's decisions exist that it does not hold
+    │   ├── StorageFull          the disk is full
+    │   ├── StorageRefused       the system does not allow it: rights, a path, a read-only disk, a limit
+    │   ├── StorageBroken        the disk answers with an error
+    │   └── MemoryFull           not enough memory
     ├── PlanError                a plan cannot be made or loaded
     │   ├── PlanWaits            a person has to approve it first
     │   ├── PlanStale            its inputs changed since it was made
@@ -109,8 +115,32 @@ class WarehouseBusy(WarehouseError):
     """Another process holds the database file."""
 
 
+class WarehouseDamaged(WarehouseError):
+    """The content of the file is damaged, which was proved by reading it while nobody held it."""
+
+
+class WarehouseNewer(WarehouseError):
+    """A newer version of this program, or of DuckDB, wrote the file; nothing was written into it."""
+
+
+class DecisionsMissing(WarehouseError):
+    """People's decisions exist that the database does not hold, so nothing may be concluded from it."""
+
+
 class StorageFull(WarehouseError):
     """The disk is full."""
+
+
+class StorageRefused(WarehouseError):
+    """The system does not allow it: rights, a path, a read-only disk, a limit on open files."""
+
+
+class StorageBroken(WarehouseError):
+    """The disk answers with an error."""
+
+
+class MemoryFull(WarehouseError):
+    """The process needs more memory than it may have."""
 
 
 class PlanError(PipelineError):

@@ -1,21 +1,91 @@
-"""Files that people are given: whole or not there, and readable by their owner only."""
+"""Files: whole or not there, readable by their owner only, and what the system says when it refuses one."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from bms_pipeline.errors import PipelineError
+from bms_pipeline.errors import MemoryFull, PipelineError, StorageBroken, StorageFull, StorageRefused, WarehouseError
+
+MEMORY_STEP = (
+    "Give the process more memory (`ulimit -v`, the container's limit), then run again: it continues where it stopped."
+)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What some error numbers of the system mean: the error, what happened to ``{file}``, and the next step."""
+
+    numbers: frozenset[int]
+    error: type[WarehouseError]
+    message: str
+    next_step: str
+
+
+_REFUSALS = (
+    _Refusal(
+        frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}),
+        StorageFull,
+        "No space left while writing {file} ({why}). Nothing of this step was kept.",
+        "Free some disk space, then run again: it continues where it stopped.",
+    ),
+    _Refusal(frozenset({errno.ENOMEM}), MemoryFull, "Not enough memory to work on {file}.", MEMORY_STEP),
+    _Refusal(
+        frozenset({errno.EACCES, errno.EPERM}),
+        StorageRefused,
+        "{file} cannot be read or written: {why}.",
+        "Run as the user who owns it, or give this user the right to read and write the file and its folder.",
+    ),
+    _Refusal(
+        frozenset({errno.EROFS}),
+        StorageRefused,
+        "{file} cannot be written: it lies on a disk that is mounted read-only.",
+        "Mount the disk writable. A disk with errors is often remounted read-only: `dmesg` shows it.",
+    ),
+    _Refusal(
+        frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}),
+        StorageRefused,
+        "{file} cannot be written: {why}.",
+        "Name a file in a folder that exists. Is there a folder where a file should be, or a file where a folder"
+        " should be?",
+    ),
+    _Refusal(
+        frozenset({errno.EMFILE, errno.ENFILE}),
+        StorageRefused,
+        "{file} cannot be opened: {why}.",
+        "Raise the limit on open files (`ulimit -n`).",
+    ),
+    _Refusal(
+        frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EUCLEAN}),
+        StorageBroken,
+        "The disk answered with an error at {file}: {why}.",
+        "Look at the disk (`dmesg`, `smartctl`) before you run again. Nothing was moved or deleted.",
+    ),
+)
+_OTHER = _Refusal(
+    frozenset(), WarehouseError, "{file} cannot be used: {why}.", "Nothing was moved or deleted; run again."
+)
+
+NUMBERS: frozenset[int] = frozenset().union(*(refusal.numbers for refusal in _REFUSALS))
+"""The error numbers that ``refused`` can explain."""
+
+
+def refused(number: int, file: Path | str) -> WarehouseError:
+    """Return the error that says what the system's error ``number`` means for ``file``, and the next step."""
+    refusal = next((known for known in _REFUSALS if number in known.numbers), _OTHER)
+    return refusal.error(refusal.message.format(file=file, why=os.strerror(number)), refusal.next_step)
 
 
 @contextlib.contextmanager
 def made_whole(file: Path) -> Iterator[Path]:
     """A new file beside ``file`` that only its owner may read, and that takes its place once it is complete.
 
-    Raises ``PipelineError`` where ``file`` cannot be written.
+    Raises the error of ``refused``, a ``PipelineError``, where ``file`` cannot be written.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=f".new{file.suffix}", dir=file.parent)
@@ -27,6 +97,8 @@ def made_whole(file: Path) -> Iterator[Path]:
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno is not None:
+            raise refused(error.errno, file) from error
         raise PipelineError(
-            f"{file} cannot be written: {error.strerror or error}.", "Name a file in a folder that you may write to."
+            f"{file} cannot be written: {error}.", "Name a file in a folder that you may write to."
         ) from error

@@ -47,7 +47,8 @@ from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.connection import Warehouse, connect, now, reported
+from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.connection import Warehouse, connect, now
 
 Row = dict[str, Any]
 """One record as BMS or Passportal sends it."""

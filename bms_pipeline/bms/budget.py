@@ -13,6 +13,7 @@ setting the clock back frees nothing. A clock set forward does free early; the s
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -24,7 +25,8 @@ from threading import Lock
 from typing import Self, TypedDict
 
 from bms_pipeline.entities import ENTITIES
-from bms_pipeline.errors import BudgetExhausted, StorageFull, WarehouseBusy, WarehouseError
+from bms_pipeline.errors import BudgetExhausted, WarehouseBusy, WarehouseDamaged, WarehouseError
+from bms_pipeline.files import refused
 from bms_pipeline.settings import Settings
 
 SPAN_SECONDS = 5
@@ -203,24 +205,31 @@ class Budget:
         """Say in the project's own errors what is wrong with the file."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            text = str(error)
-            if "full" in text:
-                raise StorageFull(
-                    f"The disk is full: {self._file} cannot be written.", "Free some space and run again."
-                ) from None
-            if "locked" in text or "busy" in text:
+        except sqlite3.Error as error:
+            # The extended codes of one kind end in the same byte.
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise refused(errno.ENOSPC, self._file) from None
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise WarehouseBusy(
                     f"{self._file} is held by another process for more than {BUSY_SECONDS:g} seconds.", "Run again."
                 ) from None
-            raise self._unusable(text) from None
-        except (sqlite3.DatabaseError, OSError) as error:
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise WarehouseDamaged(
+                    f"The budget file {self._file} is damaged. ({error})",
+                    "Delete it and its -wal and -shm. It counts the calls of the last hour: wait an hour before you run"
+                    " again, so that no limit is exceeded.",
+                ) from None
+            raise self._unusable(str(error)) from None
+        except OSError as error:
+            if error.errno is not None:
+                raise refused(error.errno, self._file) from None
             raise self._unusable(str(error)) from None
 
     def _unusable(self, why: str) -> WarehouseError:
         return WarehouseError(
             f"The budget file {self._file} cannot be used: {why}.",
-            "Make its folder writable. If the file is broken, delete it; wait an hour so that no limit is exceeded.",
+            "Is it a file, and may you write to it and to its folder?",
         )
 
 

@@ -28,13 +28,13 @@ import zstandard
 
 from bms_pipeline.bms.client import Page
 from bms_pipeline.bms.rows import rows_of
-from bms_pipeline.errors import AnswerUnreadable, StorageFull, WarehouseError
+from bms_pipeline.errors import AnswerUnreadable
+from bms_pipeline.files import refused
 
 QUARANTINE = "quarantine.ndjson"
 PROGRESS = "progress.ndjson"
 MANIFEST = "manifest.json"
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PAGE = re.compile(r"^(\d{6,})\.page-(\d{6,})\.json\.zst$")
 _thread = threading.local()
 
@@ -138,11 +138,4 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(
-                f"The disk is full: {folder} cannot take another page.",
-                "Free some space and run again; it continues where it stopped.",
-            ) from None
-        raise WarehouseError(
-            f"{folder} cannot be written: {error.strerror or type(error).__name__}.", "Make the folder writable."
-        ) from None
+        raise refused(error.errno or errno.EIO, folder) from None

@@ -27,7 +27,8 @@ from bms_pipeline.errors import PipelineError, WarehouseBusy
 from bms_pipeline.progress import read_run
 from bms_pipeline.reports import IN_THE_CONSOLE
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse.connection import Warehouse, now, reported, transaction
+from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ import duckdb
 from bms_pipeline.entities import Entity
 from bms_pipeline.passportal.documents_encoding import NOTES, Document, marker_in
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.connection import connect, make_whole, reported, transaction
+from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.connection import connect, make_whole, transaction
 
 _LISTED = "id VARCHAR, client_id VARCHAR, title VARCHAR, template_id VARCHAR, template VARCHAR, marker BIGINT,"
 _SCHEMA = f"""
@@ -74,6 +75,11 @@ class Template:
     documents: int
 
 
+_IF_DAMAGED = (
+    "Move it and its .wal aside, then run again: it only remembers documents, which are read from Passportal again."
+)
+
+
 class RememberedDocuments:
     """The memory in ``file``; made when first used, and used inside ``opened`` by one thread at a time."""
 
@@ -88,7 +94,7 @@ class RememberedDocuments:
         if self._opened:
             yield
             return
-        with reported(self._file):
+        with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
             connection = connect(self._file)
         self._opened.append(connection)
@@ -100,7 +106,7 @@ class RememberedDocuments:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self.opened(), self._one_at_a_time, reported(self._file), transaction(self._opened[0]):
+        with self.opened(), self._one_at_a_time, reported(self._file, _IF_DAMAGED), transaction(self._opened[0]):
             yield self._opened[0]
 
     def listed(self, kind: str) -> dict[str, Listed]:

@@ -18,7 +18,8 @@ import duckdb
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.passportal.target import Write, Written
-from bms_pipeline.warehouse.connection import connect, make_whole, reported, transaction
+from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.connection import connect, make_whole, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -48,6 +49,12 @@ WHERE records.id = released.id AND records.marker = released.marker AND records.
 """
 
 
+_IF_DAMAGED = (
+    "This file is your embedded Passportal, and no copy of it is made: put back a copy of your own, with no .wal of the"
+    " damaged file next to it. Without one, move both aside; the store then begins empty."
+)
+
+
 class EmbeddedPassportal:
     """The target in ``file``; made when first used."""
 
@@ -62,7 +69,7 @@ class EmbeddedPassportal:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with reported(self._file):
+        with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
             with contextlib.closing(connect(self._file)) as connection, transaction(connection):
                 yield connection

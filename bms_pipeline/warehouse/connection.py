@@ -7,9 +7,10 @@ service. A busy file is waited for with a bound. (This is also the only place th
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import logging
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,12 +19,17 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.errors import PipelineError, StorageFull, WarehouseBusy, WarehouseError
-from bms_pipeline.warehouse import lease, names, schema, sql
+from bms_pipeline.warehouse import causes, lease, names, schema, sql
+from bms_pipeline.warehouse.causes import reported
 
-_IN_USE = ("lock", "Unique file handle conflict", "write-write conflict on create")
-"""What DuckDB says of a file that another process has open, another database of this process, or that another thread
-opens at this very moment."""
+_log = logging.getLogger(__name__)
+
+IF_DAMAGED = (
+    "`bms-pipeline restore` puts back the newest good copy and every decision since; it moves the damaged file and its"
+    " .wal aside. Do not move them away by hand and run again: excluded records, non-matches and settings are not found"
+    " again by reading."
+)
+"""The next step where the warehouse is damaged."""
 
 WAIT_SECONDS = 60.0
 """How long a busy file is waited for: longer than any one transaction of ours at a million records."""
@@ -62,7 +68,7 @@ class Warehouse:
         Opening the file takes 50 ms and opening it once more in this process nothing, so who opens it several times in
         a row does that inside an ``open`` of its own.
         """
-        with reported(self.file):
+        with reported(self.file, IF_DAMAGED):
             if not self._prepared:
                 make_whole(self.file, schema.migrate)
             with contextlib.closing(connect(self.file, self._wait_seconds)) as connection:
@@ -85,7 +91,7 @@ class Warehouse:
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Let ``connection``, which is open on another database, read this one, where unqualified names then lead."""
-        with reported(self.file):
+        with reported(self.file, IF_DAMAGED):
             if not self._prepared:
                 with self.open():
                     pass
@@ -119,16 +125,46 @@ def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) ->
 
     A process killed during the first writes of a new DuckDB file leaves one that never opens again (measured).
     """
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if file.exists():
         return
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.new")
-    unfinished.unlink(missing_ok=True)
+    for leftover in (unfinished, *causes.side_files(unfinished)):
+        leftover.unlink(missing_ok=True)
     with contextlib.closing(connect(unfinished, 0)) as connection, transaction(connection):
         fill(connection)
-    with contextlib.suppress(FileExistsError):  # another process was first: its file is as good
-        os.link(unfinished, file)
+    with _alone_in(file.parent):
+        if not file.exists():  # else another process was first: its file is as good
+            move_aside(causes.side_files(file))
+            os.link(unfinished, file)
     unfinished.unlink()
+
+
+def move_aside(paths: Sequence[Path]) -> list[Path]:
+    """Rename files so that nothing takes them for a database or its log, never over another file; their new names.
+
+    DuckDB replays a log into whatever database has its name, also into a new one (measured with 1.5.5).
+    """
+    moved = []
+    for path in paths:
+        stem, number = f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}", 0
+        while (aside := path.with_name(f"{stem}{f'-{number}' if number else ''}.aside")).exists():
+            number += 1
+        path.rename(aside)
+        moved.append(aside)
+        _log.warning("%s belongs to no database that is there: it is now %s.", path, aside.name)
+    return moved
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep whatever else would put a database into ``folder`` waiting."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
@@ -162,11 +198,13 @@ def _patiently(
     while True:
         try:
             return attempt()
-        except (duckdb.IOException, duckdb.BinderException, duckdb.TransactionException) as error:
-            if not any(each in str(error) for each in _IN_USE):
+        except (duckdb.BinderException, duckdb.TransactionException, duckdb.IOException) as error:
+            # By class: another database of this process has the file, or another thread makes fold_name known.
+            found = causes.found_in(error)
+            if isinstance(error, duckdb.IOException) and not found.locked:
                 raise
             if time.monotonic() + pause > give_up:
-                raise _busy(file, str(error), wait_seconds) from None
+                raise causes.busy(file, found.holder, wait_seconds) from None
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
         pause = min(pause * 1.5, 0.5)
 
@@ -189,28 +227,6 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-@contextlib.contextmanager
-def reported(file: Path) -> Iterator[None]:
-    """Turn DuckDB's own errors about the file or the disk into ones that say what to do."""
-    try:
-        yield
-    except PipelineError:
-        raise
-    except (duckdb.Error, OSError) as error:
-        text = " ".join(str(error).split())[:300]
-        if re.search(r"no space left|disk full|file too large|quota|max_temp_directory_size", text, re.IGNORECASE):
-            raise StorageFull(
-                f"No space left while writing {file}. Nothing of this step was kept. ({text})",
-                "Free some disk space, then run again: it continues where it stopped.",
-            ) from None
-        if not isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.SerializationException | OSError):
-            raise
-        raise WarehouseError(
-            f"The database file {file} cannot be used. ({text})",
-            "If it is damaged, move it away and run again: matches are found anew by the markers in Passportal.",
-        ) from error
-
-
 def named_rows(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | Sequence[object] = ()
 ) -> list[dict[str, Any]]:
@@ -223,12 +239,3 @@ def named_rows(
 def now() -> datetime:
     """Now, in UTC without zone: what the warehouse stores."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _busy(file: Path, text: str, waited: float) -> WarehouseBusy:
-    holder = re.search(r"PID (\d+)", text)
-    who = f"process {holder.group(1)}" if holder else "another process"
-    return WarehouseBusy(
-        f"The database file {file} is held by {who}; waited {waited:.0f} s.",
-        "Let the other run finish, or stop it, then run again.",
-    )

@@ -19,6 +19,7 @@ import duckdb
 import filelock
 
 from bms_pipeline.errors import RunLocked
+from bms_pipeline.warehouse.causes import reported
 
 _held: dict[Path, int] = {}
 """Database file → the epoch under which this process may write it."""
@@ -42,18 +43,23 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
 
     Raises ``RunLocked`` naming the owner when somebody else holds it for longer than ``wait_seconds``.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    told = folder / f"{name}.owner.json"
+    lock, told = filelock.FileLock(folder / f"{name}.lock", timeout=wait_seconds), folder / f"{name}.owner.json"
     owner = Owner(what, os.getpid(), f"{now:%Y-%m-%d %H:%M:%S}")
+    with reported(Path(lock.lock_file)):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise RunLocked(
+                f"{_told(told)} is at work in {folder}.",
+                "Let it finish, or stop it; what it has done is kept and the next run continues.",
+            ) from None
     try:
-        with filelock.FileLock(folder / f"{name}.lock", timeout=wait_seconds):
+        with reported(told):
             told.write_text(json.dumps(owner.__dict__), encoding="utf-8")
-            yield
-    except filelock.Timeout:
-        raise RunLocked(
-            f"{_told(told)} is at work in {folder}.",
-            "Let it finish, or stop it; what it has done is kept and the next run continues.",
-        ) from None
+        yield
+    finally:
+        lock.release()
 
 
 def take(connection: duckdb.DuckDBPyConnection, file: Path, what: str, now: datetime) -> None:

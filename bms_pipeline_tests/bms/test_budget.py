@@ -195,7 +195,7 @@ def test_a_broken_file_is_named(file: Path) -> None:
     file.write_bytes(b"this is not a database" * 100)
     with pytest.raises(WarehouseError, match=r"budget\.sqlite") as caught:
         Budget(file, 5)
-    assert "delete it" in caught.value.next_step
+    assert "Delete it" in caught.value.next_step
 
 
 def test_details_may_have_a_lower_limit_than_the_rest(tmp_path: Path) -> None:

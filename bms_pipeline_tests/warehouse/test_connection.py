@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import stat
@@ -20,7 +21,7 @@ import duckdb
 import pytest
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Field
-from bms_pipeline.errors import LandingError, StorageFull, WarehouseBusy, WarehouseError
+from bms_pipeline.errors import LandingError, StorageFull, WarehouseBusy, WarehouseDamaged
 from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.connection import Warehouse, connect
 from bms_pipeline_tests.building import new_warehouse
@@ -277,35 +278,48 @@ def test_a_field_that_is_declared_later_gets_its_columns(file: Path, monkeypatch
 def test_a_full_disk_is_named_and_what_was_there_is_kept(file: Path) -> None:
     ended = run(FULL_DISK, str(file))
     assert ended.returncode == 0, ended.stderr
-    assert f"No space left while writing {file}. Nothing of this step was kept." in ended.stdout
+    assert f"No space left while writing {file} (File too large). Nothing of this step was kept." in ended.stdout
     assert "→ Free some disk space, then run again" in ended.stdout
     with Warehouse(file).open() as connection:
         assert connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'big'").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM bms.account_types").fetchone() == (2,)
 
 
-@pytest.mark.parametrize("why", ["No space left on device", "Disk quota exceeded", "File too large"])
-def test_every_way_to_say_that_the_disk_is_full_is_understood(file: Path, why: str) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_every_way_to_say_that_the_disk_is_full_is_understood(file: Path, number: int) -> None:
     with pytest.raises(StorageFull, match="Free some disk space"), Warehouse(file).open():
-        raise OSError(why)
+        raise OSError(number, os.strerror(number))
 
 
 @pytest.mark.parametrize("content", [b"not a database", b"\0" * 100_000], ids=["text", "zeros"])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "warehouse.duckdb"
     file.write_bytes(content)
-    with pytest.raises(WarehouseError, match="move it away and run again") as refusal, Warehouse(file).open():
+    with pytest.raises(WarehouseDamaged, match="`bms-pipeline restore`") as refusal, Warehouse(file).open():
         pass
     assert str(file) in str(refusal.value)
     assert file.read_bytes() == content
 
 
-def test_moving_a_damaged_file_away_is_enough(file: Path) -> None:
-    """As the message about a damaged file says; what the database kept beside it must not stand in the way."""
+def test_a_log_whose_database_is_gone_is_moved_aside_and_nothing_of_it_comes_back(file: Path) -> None:
+    """DuckDB would replay it into the new file: matches and exclusions of the old database in a new one."""
     with contextlib.closing(connect(file)) as connection:
         connection.execute("SET checkpoint_threshold = '1GB'; PRAGMA disable_checkpoint_on_shutdown")
         connection.execute("CREATE TABLE late AS FROM range(1000)")
-    assert file.with_name(f"{file.name}.wal").exists()
+        connection.execute("INSERT INTO sync.matches VALUES ('clients', 107, 'C5', 'marker', now()::TIMESTAMP)")
+    log = file.with_name(f"{file.name}.wal")
+    content = log.read_bytes()
     file.rename(file.with_name("damaged"))
     with Warehouse(file).open() as connection:
         assert connection.execute("SELECT count(*) FROM sync.matches").fetchone() == (0,)
+    (aside,) = file.parent.glob("warehouse.duckdb.wal.*.aside")
+    assert aside.read_bytes() == content
+
+
+def test_the_log_of_a_database_that_is_there_stays_where_it_is(file: Path) -> None:
+    with contextlib.closing(connect(file)) as connection:
+        connection.execute("SET checkpoint_threshold = '1GB'; PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("CREATE TABLE late AS FROM range(1000)")
+    with Warehouse(file).open() as connection:
+        assert connection.execute("SELECT count(*) FROM late").fetchone() == (1000,)
+    assert not list(file.parent.glob("*.aside"))

@@ -1,0 +1,213 @@
+"""Why a database file cannot be used: the one place that knows how DuckDB speaks of files.
+
+DuckDB's exceptions carry a class and a text, no error number (1.5.5: its ``errors_as_json`` has one for statements, and
+none for opening a file or for a failed commit). So ``found_in`` reads the two parts of the text that are not DuckDB's
+own words but the system's: the sentence that ``strerror`` gives for a number, at the end behind the quoted file name,
+and the process that holds the lock. Whether a file is damaged no text decides: ``damage_in`` reads the whole file and sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline import files
+from bms_pipeline.errors import (
+    MemoryFull,
+    PipelineError,
+    StorageFull,
+    WarehouseBusy,
+    WarehouseDamaged,
+    WarehouseError,
+    WarehouseNewer,
+)
+from bms_pipeline.warehouse import sql
+
+SIDE_FILES = (".wal", ".checkpoint.wal", ".recovery.wal")
+"""Endings of the files that DuckDB keeps next to a database and reads into it when it opens."""
+
+_SYSTEM_SENTENCE = re.compile(r'file ".*": (?P<sentence>[^"]+)\Z', re.DOTALL)
+_LOCK = re.compile(r'(?:IO Error: )?Could not set lock on file ".*": (?P<who>[^"]+)\Z', re.DOTALL)
+_HOLDER = re.compile(r"PID (\d+)")
+_NO_MEMORY = ("bad allocation", "std::bad_alloc", "bad_alloc")
+_CONTENT = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
+"""What DuckDB raises, among other causes, where the content of a file makes no sense."""
+_PLENTY = 64 << 20
+"""A disk with more free bytes than this was not the reason that a spill file found no room."""
+_MAGIC, _VERSION = slice(8, 12), slice(12, 20)
+"""Where a DuckDB file says that it is one, and which storage version it has."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an error says about its cause.
+
+    ``number``: the system's error number. ``locked``: another process holds the file, ``holder`` is its id where it is
+    known. ``memory``: there was not enough.
+    """
+
+    number: int | None = None
+    locked: bool = False
+    holder: int | None = None
+    memory: bool = False
+
+
+def found_in(error: BaseException) -> Found:
+    """Return the cause that ``error`` names, by its class, its number, or the system's words in DuckDB's text."""
+    if isinstance(error, OSError):
+        return Found(number=error.errno)
+    if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
+        return Found(memory=True)
+    text = str(error)
+    lock = _LOCK.match(text)
+    if lock:
+        holder = _HOLDER.search(lock["who"])
+        return Found(locked=True, holder=int(holder.group(1)) if holder else None)
+    if text.rstrip().endswith(_NO_MEMORY):
+        return Found(memory=True)
+    sentence = _SYSTEM_SENTENCE.search(text)
+    if sentence:
+        for number in files.NUMBERS:
+            if sentence["sentence"].startswith(os.strerror(number)):
+                return Found(number=number)
+    return Found()
+
+
+@contextlib.contextmanager
+def reported(file: Path, if_damaged: str = "") -> Iterator[None]:
+    """Turn errors about ``file``, the disk or the memory into ones that say the true cause and the next step.
+
+    ``if_damaged``: the next step where the content of ``file`` is proved to be damaged.
+    """
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (duckdb.Error, OSError, MemoryError) as error:
+        explained = explain(error, file, if_damaged)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def explain(error: BaseException, file: Path, if_damaged: str = "") -> WarehouseError | None:
+    """Return the error for a person; None where ``error`` is neither about the file nor about disk or memory."""
+    found = found_in(error)
+    if found.locked:
+        return busy(file, found.holder, None)
+    if found.memory:
+        return _no_memory(file, one_line(error))
+    if found.number is not None:
+        return files.refused(found.number, _named_in(error) or file)
+    return _content(file, one_line(error), if_damaged) if isinstance(error, _CONTENT) else None
+
+
+def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
+    """Return the error for content that makes no sense, after reading all of it."""
+    damage = damage_in(file)
+    if damage is None:
+        return WarehouseError(
+            f"The database file {file} cannot be used. Its content could be read, or this process has it open. ({text})",
+            "Run again. If the same happens, keep the file and report this message.",
+        )
+    # Only now, because closing a file by other means than DuckDB's would end its lock: nobody has this one open.
+    if _storage_version(file) > _newest_storage_version():
+        return WarehouseNewer(
+            f"{file} was written by a newer DuckDB than {duckdb.__version__}. Nothing was written. ({damage})",
+            "Install the newest DuckDB, or the version of bms-pipeline that wrote the file.",
+        )
+    return WarehouseDamaged(
+        f"The database file {file} is damaged{_with_side_files(file)}. No process holds it. ({damage})", if_damaged
+    )
+
+
+def busy(file: Path, holder: int | None, waited: float | None) -> WarehouseBusy:
+    """Return the error for a file that another process holds."""
+    who = f"process {holder}" if holder else "another process"
+    return WarehouseBusy(
+        f"The database file {file} is held by {who}{'' if waited is None else f'; waited {waited:.0f} s'}.",
+        "Let the other run finish, or stop it, then run again.",
+    )
+
+
+def damage_in(file: Path) -> str | None:
+    """Read all of a database file, its log included, and return what DuckDB says where it is damaged.
+
+    None where it is whole, and where nothing can be proved: another process holds it, this process has it open, or the
+    system does not let us read. Only DuckDB opens it: closing it by other means would end DuckDB's own lock.
+    """
+    if not file.is_file():
+        return None
+    try:
+        with contextlib.closing(duckdb.connect(":memory:", config={"memory_limit": "512MB"})) as connection:
+            connection.execute(f"ATTACH {sql.quoted(str(file))} AS checked (READ_ONLY)")
+            for schema, table in connection.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'checked'"
+            ).fetchall():
+                connection.execute(f'SELECT sum(hash(t)) FROM checked."{schema}"."{table}" t').fetchall()
+    except duckdb.Error as error:
+        found = found_in(error)
+        if isinstance(error, _CONTENT) and not (found.locked or found.memory or found.number is not None):
+            return one_line(error)
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error on one line, cut where it becomes long."""
+    return " ".join(str(error).split())[:300]
+
+
+def side_files(file: Path) -> list[Path]:
+    """The files that DuckDB keeps next to ``file`` and that are there."""
+    return [each for each in (file.with_name(f"{file.name}{ending}") for ending in SIDE_FILES) if each.exists()]
+
+
+def _with_side_files(file: Path) -> str:
+    beside = side_files(file)
+    return f", or its log {', '.join(map(str, beside))} is" if beside else ""
+
+
+def _no_memory(file: Path, text: str) -> WarehouseError:
+    """What does not fit into memory spills to the disk, so a full disk shows as too little memory."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(file.parent).free < _PLENTY:
+            return StorageFull(
+                f"No space left in {file.parent} for what does not fit into memory. Nothing of this step was kept."
+                f" ({text})",
+                "Free some disk space, then run again: it continues where it stopped.",
+            )
+    return MemoryFull(
+        f"Not enough memory to work on {file}. Nothing of this step was kept. ({text})", files.MEMORY_STEP
+    )
+
+
+def _named_in(error: BaseException) -> str | None:
+    """The file that an error of the system itself is about."""
+    name = error.filename if isinstance(error, OSError) else None
+    return os.fsdecode(name) if isinstance(name, str | bytes) else None
+
+
+def _storage_version(file: Path) -> int:
+    """The storage version in the head of a DuckDB file, 0 where it is none."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(20)
+    except OSError:
+        return 0
+    return int.from_bytes(head[_VERSION], "little") if head[_MAGIC] == b"DUCK" else 0
+
+
+def _newest_storage_version() -> int:
+    """The newest storage version that this DuckDB writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "newest.duckdb")
+        duckdb.connect(str(file), config={"storage_compatibility_version": "latest"}).close()
+        return _storage_version(file)
