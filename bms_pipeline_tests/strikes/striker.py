@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import json
 import os
 import re
@@ -124,6 +125,7 @@ def obey(order: Order) -> int:
         traceback.print_exc()
         return 1
     finally:
+        gc.collect()  # as at the end of any process: what nobody closed is closed
         sys.stdout.flush()
         sys.stderr.flush()
 
