@@ -152,7 +152,8 @@ def keep(request: Request, console: Here, form: Sent) -> Response:
     return see(
         request,
         "/duplicates",
-        f"{keeper} keeps the id of {entity.singular} {bms_id}. With the next finish it is taken off {', '.join(losing)}.",
+        f"{keeper} keeps the id of {entity.singular} {bms_id}."
+        f" With the next finish it is taken off {', '.join(losing)}.",
     )
 
 
