@@ -23,7 +23,7 @@ import typer.exceptions
 from rich.markup import escape
 from rich.table import Table
 
-from bms_pipeline import notices, reports, review_cli, sync
+from bms_pipeline import backup_cli, notices, reports, review_cli, sync
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
 from bms_pipeline.load import journal
@@ -54,6 +54,7 @@ app = typer.Typer(
 sandbox_app = typer.Typer(help="A stand-in for Kaseya BMS with a made-up tenant, to try everything on.")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(review_cli.app)
+app.add_typer(backup_cli.app)
 
 _DETAILS_SAID = {
     "unlanded": "more read and landing with the next sync",

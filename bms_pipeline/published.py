@@ -45,6 +45,7 @@ class Published(msgspec.Struct, frozen=True):
     decision, by entity; ``auto_create`` says for which entities new records are created by themselves.
     ``details_waiting``: records whose details are to be read, those that were read and have not landed included.
     ``unknown``: writes whose answer was lost; ``duplicates``: BMS ids that several records of Passportal carry.
+    ``backup_problem``: see ``publish``.
     """
 
     at: str
@@ -57,12 +58,16 @@ class Published(msgspec.Struct, frozen=True):
     details_waiting: int = 0
     unknown: int = 0
     duplicates: int = 0
+    backup_problem: str = ""
 
 
-def publish(settings: Settings, warehouse: Warehouse) -> None:
-    """Write the file from what the warehouse holds now. Raises ``WarehouseError`` or ``PipelineError``."""
+def publish(settings: Settings, warehouse: Warehouse, backup_problem: str = "") -> None:
+    """Write the file from what the warehouse holds now. Raises ``WarehouseError`` or ``PipelineError``.
+
+    ``backup_problem``: why no copy of people's decisions could be made, empty where none was due or one was made.
+    """
     with warehouse.open() as connection:
-        published = _published(connection)
+        published = msgspec.structs.replace(_published(connection), backup_problem=backup_problem)
     with made_whole(settings.published_file) as file:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(published)))
 

@@ -5,6 +5,7 @@ Read-only; plain dictionaries that the command line prints as tables or JSON.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +19,12 @@ from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import PipelineError, PlanError
 from bms_pipeline.files import made_whole
 from bms_pipeline.load import hand_over, journal
+from bms_pipeline.published import read_published
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import backups, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
 
 COUNTS = ("read", *OUTCOMES)
@@ -59,12 +61,22 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             counts[entity] = dict(zip(COUNTS, numbers, strict=True))
         for entity in ENTITIES:
             counts[entity.name] |= _orphaned(connection, entity)
-        finished = read_sync_settings(connection).initial_sync_finished
+        sync_settings = read_sync_settings(connection)
+        finished = sync_settings.initial_sync_finished
         plan = _pending_plan(connection)
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+    rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
+    if rebuilding_since:
+        warnings.append(
+            f"The database was started over at {rebuilding_since} UTC. What was excluded is not known: nothing is"
+            " created until a person has finished a plan by its hash."
+        )
+    copies = _copies(settings)
+    if copies["problem"]:
+        warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
     budget = Budget.of(settings)
     return {
         "initial_sync_finished": finished,
@@ -75,8 +87,20 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "hand_overs": _hand_overs(settings, handed_over),
         "unknown": unknown,
         "duplicates": twice,
+        "rebuilding_since": rebuilding_since,
+        "backups": copies,
         "warnings": warnings,
     }
+
+
+def _copies(settings: Settings) -> dict[str, Any]:
+    """The newest copy of the database, without reading it, and why the last run could make none."""
+    newest = backups.last_written(backups.folder_of(settings.warehouse_file))
+    problem = ""
+    with contextlib.suppress(PipelineError):
+        published = read_published(settings.published_file)
+        problem = published.backup_problem if published else ""
+    return {"newest": newest and newest[0], "made_at": newest and str(newest[1]), "problem": problem}
 
 
 def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:

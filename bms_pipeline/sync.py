@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from bms_pipeline.bms.sweep import sweep
 from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, with_clients
 from bms_pipeline.errors import (
     BudgetExhausted,
+    DecisionsMissing,
     PipelineError,
     PlanError,
     PlanStale,
@@ -48,10 +50,12 @@ from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import landing, lease, sql
+from bms_pipeline.warehouse import backups, decision_log, landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input
+
+_log = logging.getLogger(__name__)
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
@@ -146,6 +150,7 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
         told(settings.progress_file, what) as telling,
     ):
         with warehouse.transaction() as connection:
+            decision_log.check(connection, warehouse.file)
             lease.take(connection, warehouse.file, what, now())
         try:
             yield telling
@@ -162,7 +167,17 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
 def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
     with warehouse.open() as connection:
         lease.end(connection, warehouse.file, now(), failed_because)
-        publish(settings, warehouse)
+        publish(settings, warehouse, _back_up(connection, warehouse))
+
+
+def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> str:
+    """Copy what only people know, where any of it changed; why that failed. What the run did stands all the same."""
+    try:
+        backups.make_if_due(connection, warehouse.file, now())
+    except PipelineError as error:
+        _log.warning("No copy of people's decisions could be made. %s %s", error.message, error.next_step)
+        return error.message
+    return ""
 
 
 def extract(
@@ -323,6 +338,8 @@ def reconcile(
     ``create_unmatched_by``: who decided that all that wait for nothing but a decision be created.
     """
     with warehouse.transaction() as connection:
+        if create_unmatched_by:
+            _check_not_rebuilding(connection)
         counts = matching.reconcile(connection, entity, read_sync_settings(connection), scope)
         if create_unmatched_by and counts.get("unmatched"):
             decisions.create_unmatched(connection, entity, create_unmatched_by, now(), scope)
@@ -331,8 +348,12 @@ def reconcile(
 
 
 def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:
-    """Save what load would do as the current plan."""
+    """Save what load would do as the current plan.
+
+    Raises ``DecisionsMissing`` where Passportal bears our markers and this database never loaded anything.
+    """
     with warehouse.transaction() as connection:
+        _check_not_lost(connection)
         return plans.make_plan(connection, entities, scope, now())
 
 
@@ -358,10 +379,43 @@ def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by:
     the plan is held back; then a person has to name the hash.
     """
     with warehouse.open() as connection:
+        _check_not_rebuilding(connection)
         plan = plans.current_plan(connection)
         check_breakers(connection, plan, read_sync_settings(connection))
     check_held_back(plan)
     return approve(settings, warehouse, target, plan.hash, by)
+
+
+def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise ``DecisionsMissing`` where a new database meets a Passportal that was loaded from another one."""
+    answered = "SELECT count(*) FROM sync.settings WHERE name IN ('rebuilt_at', 'restored_at')"
+    if connection.execute(answered).fetchone() != (0,):
+        return
+    marked = {}
+    for entity in ENTITIES:
+        row = connection.execute(sql.read("own_markers").format(entity=entity.name)).fetchone()
+        if row and row[0]:
+            marked[entity.name] = row[0]
+    if marked:
+        counts = ", ".join(f"{count:,} {name}" for name, count in marked.items())
+        raise DecisionsMissing(
+            f"This database is new, and Passportal holds {counts} that bear this program's markers: another database"
+            " loaded them. What people excluded and decided there is not known here.",
+            "`bms-pipeline restore` puts back the newest good copy and every decision since. Without one,"
+            " `bms-pipeline rebuild` starts over: nothing is created until you have finished a plan by its hash.",
+        )
+
+
+def _check_not_rebuilding(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise ``PlanWaits`` while what was excluded in a lost database is not known."""
+    rebuilt_at = read_sync_settings(connection).rebuilt_at
+    if read_sync_settings(connection).is_rebuilding:
+        raise PlanWaits(
+            f"The database was started over at {rebuilt_at} UTC, so nobody knows what was excluded. Nothing is created"
+            " by advance approval.",
+            "Look at every create with `bms-pipeline preview`, exclude what has to stay out, then `bms-pipeline finish"
+            " HASH`.",
+        )
 
 
 def current_plan(warehouse: Warehouse) -> plans.Plan:

@@ -334,6 +334,11 @@ class World:
         self.approve(sync.current_plan(self.warehouse).hash, target)
         return self.load(target)
 
+    def finish_after_planning(self) -> dict[EntityName, dict[str, int]]:
+        """Plan what is decided by now, and finish that."""
+        self.plan()
+        return self.finish()
+
     def approve(self, plan_hash: str, target: Target | None = None) -> plans.Plan:
         """A person approves the current plan by its hash."""
         return sync.approve(self.settings, self.warehouse, target or self.passportal, plan_hash, "a person")

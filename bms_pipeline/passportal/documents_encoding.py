@@ -66,6 +66,11 @@ class Document:
         return marker_in(self.custom_id, self.values)
 
     @property
+    def has_own_marker(self) -> bool:
+        """Whether it bears a marker in a form that only this program writes."""
+        return is_own_marker_in(self.custom_id, self.values)
+
+    @property
     def fields(self) -> dict[str, str | None]:
         """Label → text as it was before the marker came into it."""
         found = dict(self.values)
@@ -264,6 +269,14 @@ def marker_in(custom_id: str, values: Mapping[str, str | None]) -> int | None:
         found = _MARKED_NOTES.findall(values.get(NOTES) or "")
         number = found[-1] if found else ""
     return int(number) if _is_id(number) else None
+
+
+def is_own_marker_in(custom_id: str, values: Mapping[str, str | None]) -> bool:
+    """Whether a document has our prefix in its ``customId`` or our line in its notes.
+
+    "ID" and "Integration Type" alone never count: the vendor's own integration fills them too.
+    """
+    return marker_in(custom_id, {NOTES: values.get(NOTES)}) is not None
 
 
 def _is_id(text: str) -> bool:

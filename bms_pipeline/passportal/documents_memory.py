@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS details (
     marker BIGINT
 );
 CREATE TABLE IF NOT EXISTS template_fields (template_id VARCHAR, label VARCHAR, key VARCHAR);
+ALTER TABLE details ADD COLUMN IF NOT EXISTS own_marker BOOLEAN;
 """
 _LIST = """
 INSERT INTO listed SELECT $type, unnest(r.id), unnest(r.client_id), unnest(r.title), unnest(r.template_id),
@@ -38,7 +39,7 @@ FROM (SELECT $rows::JSON::STRUCT(id VARCHAR[], client_id VARCHAR[], title VARCHA
 """
 _REMEMBER = """
 INSERT INTO details SELECT $type, unnest($ids), unnest($modified), unnest($settled), $labels,
-                           unnest($fields)::JSON::MAP(VARCHAR, VARCHAR), unnest($markers)
+                           unnest($fields)::JSON::MAP(VARCHAR, VARCHAR), unnest($markers), unnest($own)
 """
 _UNREAD = """
 SELECT id FROM listed l
@@ -51,6 +52,8 @@ ORDER BY id
 _SNAPSHOT = """
 COPY (
     SELECT l.id AS passportal_id, l.client_id, l.title AS name, {values}, coalesce(l.marker, d.marker) AS bms_id,
+           -- What an older version read does not say which form the marker has; it wrote nearly all of them itself.
+           l.marker IS NOT NULL OR coalesce(d.own_marker, d.marker IS NOT NULL, false) AS is_own_marker,
            l.last_modified
     FROM listed l LEFT JOIN details d USING (type, id) WHERE l.type = $type
 ) TO {file} (FORMAT parquet)
@@ -97,6 +100,7 @@ class RememberedDocuments:
         with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
             connection = connect(self._file)
+            _fill(connection)  # a file of an older version lacks a column
         self._opened.append(connection)
         try:
             yield
@@ -168,6 +172,7 @@ class RememberedDocuments:
                     "labels": _labels(entity),
                     "fields": [_json({label: each[label] for label in labels if each.get(label)}) for each in fields],
                     "markers": [each.marker for each, _ in documents],
+                    "own": [each.has_own_marker for each, _ in documents],
                 },
             )
             self._remember_fields(connection, {each.template_id: each.keys for each, _ in documents})

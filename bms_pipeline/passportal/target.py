@@ -66,7 +66,8 @@ class Target(Protocol):
     def snapshot(self, entity: Entity, file: Path) -> None:
         """Write all records of ``entity`` to the Parquet ``file``.
 
-        Columns: ``passportal_id, client_id, bms_id`` (the marker), ``last_modified`` and ``entity.columns``.
+        Columns: ``passportal_id, client_id, bms_id`` (the marker), ``is_own_marker`` (whether only this program writes
+        markers of that form), ``last_modified`` and ``entity.columns``.
         """
         ...
 

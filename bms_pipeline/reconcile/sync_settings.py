@@ -42,6 +42,7 @@ class SyncSettings:
     ``gone_share`` (gone from BMS), and a client above ``client_update_share`` (of its own) is held back.
     ``details_max_age_days``: details that were asked for longer ago are read again. ``can_write`` and ``can_list`` are
     no person's choice: the entities that the Passportal behind this home can be written and listed.
+    ``rebuilt_at``: when a lost database was started over.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -59,6 +60,15 @@ class SyncSettings:
     can_write: list[EntityName] = field(default_factory=lambda: [each.name for each in ENTITIES])
     can_list: list[EntityName] = field(default_factory=lambda: [each.name for each in ENTITIES])
     initial_sync_finished_at: str | None = None
+    rebuilt_at: str | None = None
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether a lost database was started over, and no person has finished a plan by its hash since.
+
+        What was excluded is not known then, so nobody may approve in advance.
+        """
+        return self.rebuilt_at is not None and not self.initial_sync_finished
 
     @property
     def initial_sync_finished(self) -> bool:

@@ -3,7 +3,7 @@
 DuckDB's exceptions carry a class and a text, no error number (1.5.5: its ``errors_as_json`` has one for statements, and
 none for opening a file or for a failed commit). So ``found_in`` reads the two parts of the text that are not DuckDB's
 own words but the system's: the sentence that ``strerror`` gives for a number, at the end behind the quoted file name,
-and the process that holds the lock. Whether a file is damaged no text decides: ``damage_in`` reads the whole file and sees.
+and the process that holds the lock. Whether a file is damaged no text decides: ``damage_in`` reads the whole file.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
     damage = damage_in(file)
     if damage is None:
         return WarehouseError(
-            f"The database file {file} cannot be used. Its content could be read, or this process has it open. ({text})",
+            f"The database file {file} cannot be used. It could be read, or this process has it open. ({text})",
             "Run again. If the same happens, keep the file and report this message.",
         )
     # Only now, because closing a file by other means than DuckDB's would end its lock: nobody has this one open.

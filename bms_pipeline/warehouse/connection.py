@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.warehouse import causes, lease, names, schema, sql
+from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, schema, sql
 from bms_pipeline.warehouse.causes import reported
 
 _log = logging.getLogger(__name__)
@@ -73,20 +73,34 @@ class Warehouse:
                 make_whole(self.file, schema.migrate)
             with contextlib.closing(connect(self.file, self._wait_seconds)) as connection:
                 if not self._prepared:
-                    with transaction(connection):
-                        schema.migrate(connection)
-                    self._prepared = True
+                    self._prepare(connection)
                 yield connection
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Bring an older database to this version, after a whole copy of it; raises ``WarehouseNewer``."""
+        schema.check_version(connection, self.file)
+        pending = schema.pending(connection)
+        if pending:
+            backups.before_migration(connection, self.file, pending[0], now())
+        with transaction(connection):
+            schema.migrate(connection)
+        self._prepared = True
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection whose statements become durable together at the end, or not at all.
 
-        Raises ``RunLocked`` when another run took over since this process took the lease.
+        What only people know is in the decision log too when this ends: see ``decision_log``. Raises ``RunLocked``
+        when another run took over since this process took the lease.
         """
-        with self.open() as connection, transaction(connection):
-            lease.check(connection, self.file)
-            yield connection
+        with self.open() as connection:
+            with transaction(connection):
+                lease.check(connection, self.file)
+                watched = decision_log.Watched(connection)
+                yield connection
+                entry = watched.entry()
+            if entry is not None:
+                decision_log.append(decision_log.beside(self.file), entry)
 
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:

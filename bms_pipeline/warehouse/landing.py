@@ -234,7 +234,7 @@ def land_account_types(
 def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
     """Replace ``passportal.<entity>`` by the Parquet ``file`` that the target left; the number of records.
 
-    The file has ``passportal_id, client_id, bms_id, last_modified`` and the entity's columns.
+    The file has ``passportal_id, client_id, bms_id, is_own_marker, last_modified`` and the entity's columns.
     """
     table = f"passportal.{entity.name}"
     found = f"read_parquet({sql.quoted(str(file))})"
@@ -244,9 +244,10 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     kept = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT i.*, {says_other} AS says_other"
-        f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, last_modified FROM {found}) i"
+        f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, is_own_marker, last_modified FROM {found}) i"
         f" LEFT JOIN {table} p USING (passportal_id)"
         f" WHERE {says_other} OR i.last_modified IS DISTINCT FROM p.last_modified"
+        " OR i.is_own_marker IS DISTINCT FROM p.is_own_marker"
     )
     replaced, changed = _row(connection, "SELECT count(*), count(*) FILTER (says_other) FROM incoming")
     if replaced:

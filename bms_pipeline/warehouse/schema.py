@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.errors import WarehouseNewer
+from bms_pipeline.version import VERSION
 from bms_pipeline.warehouse import keys, sql
 
 
@@ -51,12 +54,16 @@ def detail_columns(entity: Entity) -> dict[str, str]:
 
 
 def passportal_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, where there is one."""
+    """Column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, where there is one.
+
+    ``is_own_marker``: it has a form that only this program writes, so this Passportal was loaded by it.
+    """
     return {
         "passportal_id": "VARCHAR",
         "client_id": "VARCHAR",
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "bms_id": "BIGINT",
+        "is_own_marker": "BOOLEAN",
         "last_modified": "VARCHAR",
         **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
     }
@@ -166,21 +173,63 @@ def tables(entity: Entity) -> dict[str, dict[str, str]]:
     }
 
 
+def check_version(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Raise ``WarehouseNewer`` where a newer version wrote the database; reads only."""
+    unknown = _applied(connection) - migrations().keys()
+    if unknown:
+        tables = _tables(connection)
+        row = None
+        if "main.writers" in tables:
+            row = connection.execute("SELECT version FROM main.writers ORDER BY since DESC LIMIT 1").fetchone()
+        newer = f"bms-pipeline {row[0]}" if row else "a newer version of bms-pipeline"
+        raise WarehouseNewer(
+            f"{file} was written by {newer} (its tables are at {max(unknown):04}), and this is {VERSION}, which knows"
+            f" {max(migrations()):04}. Nothing was written.",
+            "Install that version or a newer one. To go back to this one, `bms-pipeline restore FILE` takes a copy that"
+            " it made itself: `backups/before-....duckdb`.",
+        )
+
+
+def pending(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """The migrations that ``migrate`` would apply to a database that holds something; reads only."""
+    applied = _applied(connection)
+    return sorted(migrations().keys() - applied) if applied else []
+
+
+def migrations() -> dict[int, str]:
+    """Number → file name of every migration that this version knows, in order."""
+    names = sorted(each.name for each in resources.files(__package__).joinpath("migrations").iterdir())
+    return {int(name.partition("_")[0]): name for name in names if re.fullmatch(r"\d+_.*\.sql", name)}
+
+
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the database to this version; does nothing where it is already there."""
     connection.execute("CREATE TABLE IF NOT EXISTS main.migrations (number BIGINT, name VARCHAR, applied_at TIMESTAMP)")
-    applied = {row[0] for row in connection.execute("SELECT number FROM main.migrations").fetchall()}
+    applied = _applied(connection)
     now = datetime.now(UTC).replace(tzinfo=None)
-    for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda each: each.name):
-        number = re.match(r"(\d+)_.*\.sql$", file.name)
-        if number and int(number.group(1)) not in applied:
-            connection.execute(file.read_text(encoding="utf-8"))
-            connection.execute(
-                "INSERT INTO main.migrations VALUES (?, ?, ?)",
-                [int(number.group(1)), file.name, now],
-            )
+    folder = resources.files(__package__).joinpath("migrations")
+    for number, name in migrations().items():
+        if number not in applied:
+            connection.execute(folder.joinpath(name).read_text(encoding="utf-8"))
+            connection.execute("INSERT INTO main.migrations VALUES (?, ?, ?)", [number, name, now])
+    connection.execute(
+        "INSERT INTO main.writers SELECT $version, $now WHERE $version IS DISTINCT FROM"
+        " (SELECT arg_max(version, since) FROM main.writers)",
+        {"version": VERSION, "now": now},
+    )
     _add_declared_columns(connection)
     keys.bring_up_to_date(connection, now)
+
+
+def _applied(connection: duckdb.DuckDBPyConnection) -> set[int]:
+    if "main.migrations" not in _tables(connection):
+        return set()
+    return {row[0] for row in connection.execute("SELECT number FROM main.migrations").fetchall()}
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    rows = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
+    return {row[0] for row in rows}
 
 
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:

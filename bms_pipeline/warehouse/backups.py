@@ -1,0 +1,243 @@
+"""Verified copies of the database: a new file, written, read again, compared, and only then given its name.
+
+A copy holds what no reading brings back: decisions, matches, exclusions, non-matches, settings, ledger, hand-overs,
+plans, journal, the values that were compared last, and what BMS and Passportal showed then, which is what decides later
+who is new. It leaves out what is computed from that, and the raw JSON.
+
+The name of an automatic copy says which state it holds, so whether a new one is due is known without opening any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.errors import WarehouseDamaged
+from bms_pipeline.version import VERSION
+from bms_pipeline.warehouse import causes, decision_log, sql
+from bms_pipeline.warehouse.causes import reported
+
+KEPT = 3
+"""How many automatic copies are kept."""
+AT_MOST_EVERY = timedelta(minutes=10)
+"""While only people decide, a copy is not made more often: the log holds each of their decisions."""
+
+BLOCK_SIZE = 16_384
+"""The smallest that DuckDB knows: each column of an empty table takes a block."""
+
+_AUTOMATIC = re.compile(r"(?P<made>\d{8}T\d{6}\.\d{6})Z-(?P<loaded>[0-9a-f]{12})-(?P<decided>[0-9a-f]{12})\.duckdb")
+_LEFT_OUT = frozenset(
+    {"sync.sweeps", *(f"sync.{kind}_{each.name}" for each in ENTITIES for kind in ("reconciled", "planned"))}
+)
+"""Made again by the next run. Without its sweeps a restored database reads every list of BMS whole."""
+_COMPUTED = frozenset(f"bms.{each.name}" for each in ENTITIES)
+"""Tables of which the raw JSON is left out."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy in ``file``. ``problem`` says why it is not good; then nothing else is known.
+
+    ``number``: the newest line of the decision log that it holds. ``decisions`` counts the ledger.
+    """
+
+    file: Path
+    made_at: datetime | None = None
+    version: str = ""
+    is_whole: bool = False
+    number: int = 0
+    decisions: int = 0
+    matches: int = 0
+    exclusions: int = 0
+    problem: str = ""
+
+
+def folder_of(database: Path) -> Path:
+    """Where the copies of this database are."""
+    return database.with_name("backups")
+
+
+def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: datetime) -> Path | None:
+    """Make a copy where anything changed that the newest one does not hold; its file.
+
+    What loads change is copied at once. What only people changed waits for ``AT_MOST_EVERY``, unless a line of it is
+    missing in the decision log. Raises ``StorageFull`` and the like.
+    """
+    loaded, decided = _state(connection)
+    folder = folder_of(database)
+    automatic = [found for each in _files(folder) if (found := _AUTOMATIC.fullmatch(each.name))]
+    if automatic:
+        newest = automatic[-1]
+        if (newest["loaded"], newest["decided"]) == (loaded, decided):
+            return None
+        age = now - datetime.strptime(newest["made"], "%Y%m%dT%H%M%S.%f")  # UTC, as all that is stored
+        is_logged = decision_log.last_number(decision_log.beside(database)) >= decision_log.held_number(connection)
+        if newest["loaded"] == loaded and is_logged and timedelta() <= age < AT_MOST_EVERY:
+            return None
+    elif not _is_worth_it(connection):
+        return None
+    file = folder / f"{now:%Y%m%dT%H%M%S.%f}Z-{loaded}-{decided}.duckdb"
+    make(connection, file, now, whole=False)
+    for old in [each for each in _files(folder) if _AUTOMATIC.fullmatch(each.name)][:-KEPT]:
+        old.unlink(missing_ok=True)
+    return file
+
+
+def before_migration(connection: duckdb.DuckDBPyConnection, database: Path, number: int, now: datetime) -> Path:
+    """Make a whole copy that stays, before migration ``number`` changes the tables."""
+    file = folder_of(database) / f"before-{number:04}-{now:%Y%m%dT%H%M%S}.duckdb"
+    make(connection, file, now, whole=True)
+    return file
+
+
+def make(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, whole: bool) -> None:
+    """Copy what ``connection`` holds into a new ``file``, and compare the two before it gets its name.
+
+    Raises ``WarehouseDamaged`` where the copy is not what was copied, ``StorageFull`` and the like.
+    """
+    with reported(file):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = file.with_name(f".{file.name}.new")
+        try:
+            for leftover in (unfinished, *causes.side_files(unfinished)):
+                leftover.unlink(missing_ok=True)
+            _write(connection, unfinished, now, whole=whole)
+            with reading(unfinished) as copy:
+                _compare(copy, file, with_hashes=True)
+            _sync(unfinished)
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, whole: bool) -> None:
+    umask = os.umask(0o077)
+    try:
+        connection.execute(f"ATTACH {sql.quoted(str(file))} AS copy (BLOCK_SIZE {BLOCK_SIZE})")
+    finally:
+        os.umask(umask)
+    try:
+        connection.execute("BEGIN")
+        tables = _tables(connection, whole=whole)
+        connection.execute("CREATE TABLE copy.main.copied (name VARCHAR, rows BIGINT, hash HUGEINT)")
+        for name, columns in tables.items():
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS copy.{name.partition('.')[0]}")
+            empty = " LIMIT 0" if not whole and name in _LEFT_OUT else ""
+            connection.execute(f"CREATE TABLE copy.{name} AS SELECT {columns} FROM {name}{empty}")
+            connection.execute(
+                f"INSERT INTO copy.main.copied SELECT ?, count(*), coalesce(sum(hash(t)), 0)"
+                f" FROM (SELECT {columns} FROM {name}{empty}) t",
+                [name],
+            )
+        connection.execute(
+            "CREATE TABLE copy.main.copy AS SELECT $at::TIMESTAMP AS made_at, $version AS version, $duckdb AS duckdb,"
+            " $whole::BOOLEAN AS is_whole",
+            {"at": now, "version": VERSION, "duckdb": duckdb.__version__, "whole": whole},
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("DETACH copy")
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, *, whole: bool) -> Mapping[str, str]:
+    """Table → the columns to copy."""
+    rows = connection.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database()"
+        " AND NOT temporary ORDER BY ALL"
+    ).fetchall()
+    return {name: "* EXCLUDE (json)" if not whole and name in _COMPUTED else "*" for (name,) in rows}
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that can only read ``file``, whose tables it knows as ``copy.<schema>.<table>``."""
+    with contextlib.closing(duckdb.connect(":memory:", config={"memory_limit": "512MB"})) as connection:
+        connection.execute(f"ATTACH {sql.quoted(str(file))} AS copy (READ_ONLY)")
+        yield connection
+
+
+def _compare(copy: duckdb.DuckDBPyConnection, file: Path, *, with_hashes: bool) -> None:
+    """Raise ``WarehouseDamaged`` unless every table has the rows that were copied; reads all of them."""
+    for name, rows, hashed in copy.execute("SELECT name, rows, hash FROM copy.main.copied").fetchall():
+        found = copy.execute(f"SELECT count(*), coalesce(sum(hash(t)), 0) FROM copy.{name} t").fetchone()
+        if found is None or found[0] != rows or (with_hashes and found[1] != hashed):
+            raise WarehouseDamaged(f"The copy {file} does not hold what was copied: {name}.", "Make another one.")
+
+
+def inspect(file: Path) -> Copy:
+    """What the copy in ``file`` holds, after reading all of it."""
+    try:
+        with reading(file) as copy:
+            made_at, version, wrote, is_whole = copy.execute("FROM copy.main.copy").fetchone() or (None, "", "", False)
+            # What hash() says of a value is a matter of DuckDB's version.
+            _compare(copy, file, with_hashes=wrote == duckdb.__version__)
+            has_numbers = copy.execute(
+                "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'sync' AND table_name = 'logged'"
+            ).fetchone()
+            number = "(SELECT coalesce(max(number), 0) FROM copy.sync.logged)" if has_numbers == (1,) else "0"
+            counts = copy.execute(
+                f"SELECT {number}, (SELECT count(*) FROM copy.sync.decisions),"
+                " (SELECT count(*) FROM copy.sync.matches), (SELECT count(*) FROM copy.sync.exclusions)"
+            ).fetchone() or (0, 0, 0, 0)
+    except WarehouseDamaged as error:
+        return Copy(file, problem=error.message)
+    except (duckdb.Error, OSError) as error:
+        return Copy(file, problem=causes.one_line(error))
+    return Copy(file, made_at, version, bool(is_whole), *counts)
+
+
+def inspect_all(folder: Path) -> list[Copy]:
+    """Every copy in ``folder``, the one that holds most first."""
+    copies = [inspect(each) for each in _files(folder)]
+    return sorted(copies, key=lambda copy: (not copy.problem, copy.number, copy.made_at or datetime.min), reverse=True)
+
+
+def last_written(folder: Path) -> tuple[str, datetime] | None:
+    """The name of the copy that was written last, and when (UTC); nothing is read."""
+    newest = max(_files(folder), key=lambda file: file.stat().st_mtime, default=None)
+    return (
+        None
+        if newest is None
+        else (newest.name, datetime.fromtimestamp(newest.stat().st_mtime, UTC).replace(tzinfo=None))
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.duckdb")) if folder.is_dir() else []
+
+
+def _state(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    row = connection.execute(sql.read("copy_position")).fetchone() or ("", "")
+    loaded, decided = (hashlib.sha256(str(each).encode()).hexdigest()[:12] for each in row)
+    return loaded, decided
+
+
+def _is_worth_it(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether anything was ever decided or loaded."""
+    row = connection.execute(
+        "SELECT EXISTS (FROM sync.decisions) OR EXISTS (FROM sync.settings_history) OR EXISTS (FROM sync.matches)"
+        " OR EXISTS (FROM sync.hand_overs) OR EXISTS (FROM sync.journal)"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,287 @@
+"""The second copy of each decision: a line in ``decisions.log``, outside the database, before a person gets an answer.
+
+Everything that people decide passes through ``Warehouse.transaction``. Inside it ``Watched`` sees by a few counters
+whether the transaction changed anything that only people know. If so, it counts up ``sync.logged`` in the same
+transaction; right after the commit the line of that number is appended and synced, then the caller goes on and answers.
+
+- A decision whose transaction failed has no line, because the line follows the commit.
+- A decision that was answered has one, because the line precedes the answer.
+- A process killed in between leaves a decision that is stored, was not answered, and has no line: a gap in the numbers,
+  which makes the next run write a whole copy (``backups``).
+
+A line says how the records stand *after* the decision, not what was done to them. So replaying lines is idempotent, and
+one damaged line spoils nothing but the records that it alone is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bms_pipeline.entities import ENTITIES
+from bms_pipeline.errors import DecisionsMissing
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.causes import reported
+
+_log = logging.getLogger(__name__)
+
+NAME = "decisions.log"
+OF_RECORDS = ("matches", "exclusions", "creations", "partings")
+"""Tables of ``sync`` that hold what was decided about one record, by ``entity`` and ``bms_id``."""
+_TAIL = 1 << 16
+
+Entry = dict[str, Any]
+"""One line: ``number``, ``at``, and by table what it holds after the decision."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a log holds: its lines in order, and sentences about those that cannot be used."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Watched:
+    """Sees what a transaction changes of what only people know. Made at its beginning."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._before = self._position()
+
+    def entry(self) -> Entry | None:
+        """The line for what changed, counted in ``sync.logged``; None where nothing did. Call it before the commit."""
+        before, after = self._before, self._position()
+        if before == after:
+            return None
+        number, at = held_number(self._connection) + 1, datetime.now(UTC).replace(tzinfo=None)
+        self._connection.execute("UPDATE sync.logged SET number = ?, logged_at = ?", [number, at])
+        entry: Entry = {"number": number, "at": at.isoformat(sep=" ")}
+        if after["batch"] != before["batch"]:
+            entry |= self._records(before["batch"])
+        if after["settings"] != before["settings"]:
+            entry["settings"] = self._rows("FROM sync.settings")
+        for name, table, moment in (
+            ("history_until", "settings_history", "changed_at"),
+            ("forgotten_until", "hand_overs", "forgotten_at"),
+            ("approved_until", "plans", "approved_at"),
+        ):
+            if after[name] != before[name]:
+                since = f"FROM sync.{table} WHERE {moment} IS NOT NULL AND ($since IS NULL OR {moment} > $since)"
+                entry[table] = self._rows(since, since=before[name])
+        if after["undo"] != before["undo"]:
+            entry["plans"] = self._rows("FROM sync.plans WHERE plan_id > $undo", undo=before["undo"])
+        return entry
+
+    def _records(self, batch: int) -> Entry:
+        """Every record decided about after ``batch``: the ledger's lines, and how it stands in each table."""
+        decided = "SELECT DISTINCT entity, bms_id FROM sync.decisions WHERE batch > $batch"
+        found: Entry = {"decisions": self._rows("FROM sync.decisions WHERE batch > $batch", batch=batch)}
+        for table in OF_RECORDS:
+            found[table] = self._rows(f"FROM sync.{table} SEMI JOIN ({decided}) USING (entity, bms_id)", batch=batch)
+        return found
+
+    def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        row = self._connection.execute(f"SELECT to_json(list(r)) FROM ({query}) r", values or None).fetchone()
+        return json.loads(row[0]) if row and row[0] else []
+
+    def _position(self) -> dict[str, Any]:
+        result = self._connection.execute(sql.read("log_position"))
+        names = [each[0] for each in result.description or []]
+        return dict(zip(names, result.fetchone() or (), strict=True))
+
+
+def beside(database: Path) -> Path:
+    """Where the log of this database is."""
+    return database.with_name(NAME)
+
+
+def append(file: Path, entry: Entry) -> None:
+    """Add one line, durable when this returns. What a crash left of a half line is cut off and noted in the new one.
+
+    Raises ``StorageFull``, ``StorageRefused`` or ``StorageBroken``.
+    """
+    with reported(file):
+        is_new = not file.exists()
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "r+b") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            begin = _end_of_whole_lines(stream.fileno(), end)
+            if begin < end:
+                _log.warning("%s ended in half a line, which nobody was answered about; it was cut off.", file)
+                stream.truncate(begin)
+                entry = {**entry, "cut_off": end - begin}
+            try:
+                stream.write(_line(entry))
+                stream.flush()
+                os.fsync(stream.fileno())
+            except OSError:
+                os.truncate(stream.fileno(), begin)
+                raise
+        if is_new:
+            folder = os.open(file.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def read(file: Path) -> Log:
+    """Everything that can be read of the log; an empty one where there is none."""
+    with reported(file):
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return Log()
+    log = Log()
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        entry = _entry(line)
+        if entry is None:
+            log.problems.append(f"line {number:,} of {file} is damaged: its decisions are not in it any more")
+        else:
+            log.entries.append(entry)
+    if lines[-1]:
+        log.problems.append(f"{file} ends in half a line, which nobody was answered about")
+    return log
+
+
+def last_number(file: Path) -> int:
+    """The number of the newest whole line, 0 where there is none."""
+    with reported(file):
+        try:
+            with file.open("rb") as stream:
+                size, tail = stream.seek(0, os.SEEK_END), _TAIL
+                while True:
+                    stream.seek(max(0, size - tail))
+                    lines = stream.read().split(b"\n")[:-1]
+                    found = next((each for each in map(_entry, reversed(lines)) if each is not None), None)
+                    if found is not None:
+                        return int(found["number"])
+                    if tail >= size:
+                        return 0
+                    tail *= 8
+        except FileNotFoundError:
+            return 0
+
+
+def held_number(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the newest line that the database holds."""
+    row = connection.execute("SELECT coalesce(max(number), 0) FROM sync.logged").fetchone()
+    return int(row[0]) if row else 0
+
+
+def check(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
+    """Raise ``DecisionsMissing`` where the log next to ``database`` holds decisions that it does not."""
+    file = beside(database)
+    held, logged = held_number(connection), last_number(file)
+    if logged > held:
+        raise DecisionsMissing(
+            f"{database} does not hold what people decided last: it ends with decision {held:,} of {file}, which goes"
+            f" on to {logged:,}. It is new, older, or lost its end.",
+            "`bms-pipeline restore` puts back the newest good copy and every decision since. `bms-pipeline rebuild`"
+            " starts over without them.",
+        )
+
+
+def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> int:
+    """Bring the database to where ``entries`` say that people left it; how many lines that were. In a transaction."""
+    replayed = 0
+    for entry in entries:
+        _replay_records(connection, entry)
+        for table, keys in (("settings", ()), ("settings_history", ("changed_at", "name")), ("decisions", ("batch",))):
+            if table in entry:
+                _put(connection, table, entry[table], keys)
+        if "hand_overs" in entry:
+            _put(connection, "hand_overs", entry["hand_overs"], ("entity", "bms_id", "file"))
+        connection.execute("UPDATE sync.logged SET number = ?, logged_at = ?", [entry["number"], entry["at"]])
+        replayed += 1
+    return replayed
+
+
+def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None:
+    """Give each record that was decided about the rows that it had afterwards, and no others."""
+    if "decisions" not in entry:
+        return
+    keys = {(each["entity"], each["bms_id"]) for each in entry["decisions"]}
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE decided_keys AS"
+        " SELECT unnest($entities) AS entity, unnest($ids)::BIGINT AS bms_id",
+        {"entities": [key[0] for key in keys], "ids": [key[1] for key in keys]},
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE former AS FROM sync.matches SEMI JOIN decided_keys USING (entity, bms_id)"
+    )
+    for table in OF_RECORDS:
+        connection.execute(
+            f"DELETE FROM sync.{table} t USING decided_keys k WHERE t.entity = k.entity AND t.bms_id = k.bms_id"
+        )
+        _put(connection, table, entry[table], ())
+    for entity in ENTITIES:
+        # What a record was compared with belongs to the pair that is no longer one.
+        connection.execute(
+            f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN (SELECT bms_id FROM former WHERE entity = $name"
+            " AND NOT EXISTS (FROM sync.matches m WHERE m.entity = former.entity AND m.bms_id = former.bms_id"
+            " AND m.passportal_id = former.passportal_id))",
+            {"name": entity.name},
+        )
+
+
+def _put(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]
+) -> None:
+    """Insert ``rows``; those with the same ``keys`` are replaced, all where ``table`` is the settings."""
+    described = connection.execute(f"DESCRIBE sync.{table}").fetchall()
+    shape = json.dumps([{row[0]: row[1] for row in described}])
+    given = f"(SELECT unnest(from_json($rows::JSON, '{shape}'), recursive := true))"
+    values = {"rows": json.dumps(rows)}
+    if table == "settings":
+        connection.execute("DELETE FROM sync.settings")
+    elif keys:
+        same = " AND ".join(f"t.{each} = g.{each}" for each in keys)
+        connection.execute(f"DELETE FROM sync.{table} t USING {given} g WHERE {same}", values)
+    connection.execute(f"INSERT INTO sync.{table} BY NAME FROM {given}", values)
+
+
+def _line(entry: Entry) -> bytes:
+    whole = {"checksum": _checksum(_canonical(entry)), "entry": entry}
+    return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _entry(line: bytes) -> Entry | None:
+    """What a line says, or None where it is damaged."""
+    try:
+        found = json.loads(line)
+        entry = found["entry"]
+        return entry if found["checksum"] == _checksum(_canonical(entry)) and isinstance(entry["number"], int) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _canonical(entry: Entry) -> str:
+    return json.dumps(entry, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _end_of_whole_lines(descriptor: int, end: int) -> int:
+    """Where the last whole line ends."""
+    position = end
+    while position > 0:
+        begin = max(0, position - _TAIL)
+        found = os.pread(descriptor, position - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        position = begin
+    return 0
