@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,16 @@ class Standing:
     files: list[str]
     preview: int
 
-    def differences(self, expected: Standing) -> list[str]:
-        """A line for each thing that is otherwise than ``expected``; strays are what is there in addition."""
+    def differences(self, expected: Standing, *, restored: bool = False) -> list[str]:
+        """A line for each thing that is otherwise than ``expected``; strays are what is there in addition.
+
+        Where the database was ``restored``, the matches are the same and have other reasons: they are found by their
+        markers. What `restore` moved aside stays.
+        """
+        if restored:
+            return replace(self, **_without_history(self)).differences(replace(expected, **_without_history(expected)))
         found = []
-        for name in (each.name for each in fields(self)):
+        for name in (field.name for field in fields(self)):
             mine, other = getattr(self, name), getattr(expected, name)
             if name == "files":
                 found += [f"stray file {file}" for file in sorted(set(mine) - set(other))]
@@ -65,6 +71,14 @@ class Standing:
             elif mine != other:
                 found.append(f"{name}: {mine} instead of {other}")
         return found
+
+
+def _without_history(standing: Standing) -> dict[str, Any]:
+    return {
+        "matches": [row[:2] for row in standing.matches],
+        "decided": [row for row in standing.decided if row[0] != "creation"],
+        "files": [file for file in standing.files if not file.endswith(".aside")],
+    }
 
 
 def standing(case: Case) -> Standing:
