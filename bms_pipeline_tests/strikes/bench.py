@@ -159,7 +159,7 @@ class Case:
                 kind=kind,
                 what=what,
                 nth=nth,
-                kept_open=kind == "none" or kind.startswith("call-"),
+                kept_open=arguments[0] != "restore" and (kind == "none" or kind.startswith("call-")),
                 services=self.bench.services,
                 ahead=ahead,
             )

@@ -13,8 +13,9 @@ import pytest
 
 from bms_pipeline_tests.strikes.bench import Bench, opened_bench
 
-KIND, STRIKE, HELD = "kind of strike", "strike", "strike held"
+KIND, STRIKE, RESULT = "kind of strike", "strike", "result of the strike"
 """Names of what a test notes about its strike."""
+RESULTS = ("held", "known", "wrong")
 _STARTED = time.time_ns()
 REPLAY = "test_the_strike_that_the_option_names_holds"
 
@@ -67,19 +68,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what was struck and what held."""
-    struck: Counter[str] = Counter()
-    wrong: Counter[str] = Counter()
+    results: dict[str, Counter[str]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             noted = dict(getattr(report, "user_properties", ()))
             if KIND in noted and getattr(report, "when", "") == "call":
-                struck[noted[KIND]] += 1
-                wrong[noted[KIND]] += not noted.get(HELD, False)
-    if not struck:
+                results.setdefault(noted[KIND], Counter())[noted.get(RESULT, "wrong")] += 1
+    if not results:
         return
     terminalreporter.section(f"strikes, seed {_seed(config)}")
-    row = "{:<16}{:>9}{:>9}{:>9}".format
-    terminalreporter.write_line(row("kind", "strikes", "held", "wrong"))
-    for kind in sorted(struck):
-        terminalreporter.write_line(row(kind, struck[kind], struck[kind] - wrong[kind], wrong[kind]))
-    terminalreporter.write_line(row("all", struck.total(), struck.total() - wrong.total(), wrong.total()))
+    row = "{:<16}{:>9}{:>9}{:>9}{:>9}".format
+    terminalreporter.write_line(row("kind", "strikes", *RESULTS))
+    for kind, counts in [*sorted(results.items()), ("all", sum(results.values(), Counter()))]:
+        terminalreporter.write_line(row(kind, counts.total(), *(counts[result] for result in RESULTS)))

@@ -18,8 +18,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -130,11 +130,15 @@ def obey(order: Order) -> int:
         sys.stderr.flush()
 
 
-def kept_open() -> AbstractContextManager[None]:
-    """Keep the databases of this home open."""
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep the databases of this home open, if they can be opened at all; a command says itself what is wrong."""
     from bms_pipeline_tests.running import kept_open as kept
 
-    return kept(read_settings())
+    with ExitStack() as stack:
+        with suppress(Exception):
+            stack.enter_context(kept(read_settings()))
+        yield
 
 
 def _exit_code(arguments: list[str]) -> int:
