@@ -25,6 +25,11 @@ KNOWN = (
         r"stray file landing/\w+/\*/\.manifest\.json\.\*\.tmp",
         "A sweep that dies before its first manifest leaves a folder that no later sweep resumes or deletes.",
     ),
+    KnownFault(
+        "backfill-embedded/eio/write@backups/.*.*Z-*-*.duckdb.new#21",
+        r"stray file backups/\..*\.duckdb\.new(\.wal)?$",
+        "A copy that could not be written leaves its unfinished file and that file's log.",
+    ),
 )
 
 
