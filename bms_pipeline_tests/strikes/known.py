@@ -30,6 +30,11 @@ KNOWN = (
         r"stray file backups/\..*\.duckdb\.new(\.wal)?$",
         "A copy that could not be written leaves its unfinished file and that file's log.",
     ),
+    KnownFault(
+        "finish-embedded/step-after/write@.published.json.*.new.json#1",
+        r"stray file (import_files/)?\.[^/]+\.new(\.\w+)?$",
+        "A kill while a file is made whole leaves the unfinished one, and no later run deletes it.",
+    ),
 )
 
 
