@@ -248,18 +248,19 @@ def finish(
     """
     settings = read_settings()
     started = time.monotonic()
-    loaded_at = sync.loaded_at(sync.open_warehouse(settings), plan_hash)
+    # Also for a plan that was loaded: a run that was killed at its very end has not published how things stand.
+    with sync.running(settings, this_command()) as told, progress(told) as bars:
+        loaded_at = sync.loaded_at(sync.open_warehouse(settings), plan_hash)
+        if loaded_at is None:
+            bars("approve", 0, None)
+            with closing(sync.open_target(settings)) as target:
+                sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, by or me())
+            sync.finish(settings, wait=not no_wait, progress=bars)
     if loaded_at is not None:
         err.print(f"Plan {escape(plan_hash)} was loaded already, at {loaded_at:%Y-%m-%d %H:%M} UTC. Nothing to do.")
-        _print_status(settings, as_json, None)
-        return
-    with sync.running(settings, this_command()) as told, progress(told) as bars:
-        bars("approve", 0, None)
-        with closing(sync.open_target(settings)) as target:
-            sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, by or me())
-        sync.finish(settings, wait=not no_wait, progress=bars)
     _print_status(settings, as_json, time.monotonic() - started)
-    _exit_with_2_unless_done(settings)
+    if loaded_at is None:
+        _exit_with_2_unless_done(settings)
 
 
 @app.command()

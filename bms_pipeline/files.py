@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -89,12 +90,14 @@ def made_whole(file: Path) -> Iterator[Path]:
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=f".new{file.suffix}", dir=file.parent)
-        os.close(descriptor)
         unfinished = Path(name)
         try:
+            # Held until the file has its name, so that `clear_unfinished` sees that somebody is at work on it.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield unfinished
             unfinished.replace(file)
         finally:
+            os.close(descriptor)
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         if error.errno is not None:
@@ -102,3 +105,18 @@ def made_whole(file: Path) -> Iterator[Path]:
         raise PipelineError(
             f"{file} cannot be written: {error}.", "Name a file in a folder that you may write to."
         ) from error
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Delete the unfinished files in ``folder`` that killed processes left. Files that are being made stay.
+
+    Call it while no other process makes copies in ``folder``: DuckDB's lock is of another kind and not seen here.
+    """
+    for unfinished in folder.glob(".*.new*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(unfinished, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                unfinished.unlink()
+            finally:
+                os.close(descriptor)

@@ -37,6 +37,7 @@ from bms_pipeline.errors import (
     Stage,
     StageMissing,
 )
+from bms_pipeline.files import clear_unfinished
 from bms_pipeline.load import apply, journal
 from bms_pipeline.load import hand_over as hand_overs
 from bms_pipeline.passportal.documents import DocumentsPassportal
@@ -150,6 +151,8 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
         lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds),
         told(settings.progress_file, what) as telling,
     ):
+        for folder in (settings.bms_pipeline_home, backups.folder_of(warehouse.file), settings.import_folder):
+            clear_unfinished(folder)
         with warehouse.transaction() as connection:
             decision_log.check(connection, warehouse.file)
             lease.take(connection, warehouse.file, what, now())

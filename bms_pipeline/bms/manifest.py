@@ -129,10 +129,13 @@ def latest_complete(folder: Path, mode: Mode = "full") -> Path | None:
 
 
 def prune(folder: Path, keep: int = 2) -> list[Path]:
-    """Delete the sweeps of one list except the newest ``keep`` and the newest complete full one; return the deleted."""
+    """Delete the sweeps of one list except the newest ``keep`` and the newest complete full one; return the deleted.
+
+    A sweep that was killed before its first manifest is deleted too. Call it while no sweep of the list is at work.
+    """
     found = sweeps(folder)
-    kept = {each for each, _ in found[max(0, len(found) - keep) :]} | {latest_complete(folder)}
-    old = [each for each, _ in found if each not in kept]
+    kept = {sweep for sweep, _ in found[max(0, len(found) - keep) :]} | {latest_complete(folder)}
+    old = [sweep for sweep in sorted(folder.iterdir()) if sweep.is_dir() and sweep not in kept] if found else []
     for each in old:
         shutil.rmtree(each, ignore_errors=True)
     return old

@@ -116,7 +116,8 @@ def make(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, wh
             _sync(unfinished)
             unfinished.replace(file)
         finally:
-            unfinished.unlink(missing_ok=True)
+            for leftover in (unfinished, *causes.side_files(unfinished)):
+                leftover.unlink(missing_ok=True)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, whole: bool) -> None:
