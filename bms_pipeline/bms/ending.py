@@ -7,6 +7,7 @@
       ▼
     MEASURING: a page of another size, which the last known
       │ records should begin and end ── just these came ────────────────────────▶ proved
+      │   └─ twice, where a total may count its own page
       │ it does not fit, or cannot be asked
       ▼
     CONFIRMING: the page after the last one, ── new records ──┐
@@ -127,6 +128,7 @@ class Ending:
         self._known = known
         self._page = known.last + 1
         self._answers = [] if seen is None else [seen]
+        self._measured = 0
         self._measure = _measure(known) if self._claims_end or known.total is Total.OWN else None
         self._state = State.MEASURING if self._measure else State.CONFIRMING
         if known.total is Total.ADDS_UP:
@@ -143,8 +145,10 @@ class Ending:
         """Take the answer to the question; to a measure it is ``KNOWN`` where just the expected records came."""
         known = self._known
         if self._state is State.MEASURING:
-            self._state = State.CONFIRMING
-            if answered is Answered.KNOWN:
+            self._measured += answered is Answered.KNOWN
+            if answered is not Answered.KNOWN:
+                self._state = State.CONFIRMING
+            elif known.total is not Total.OWN or self._measured == READINGS:
                 self._finish(End.PROVED)
             return
         if answered is Answered.NEW:

@@ -67,10 +67,12 @@ def completeness(entity: Entity) -> dg.AssetChecksDefinition:
         Question(
             "check_completeness",
             f"The last sweep of {entity.list_call.name} was read to a provable end; an incremental one to its own.",
-            "If not, nothing below was touched. `total` or `drift`: BMS changed faster than it was read, so run again,"
-            " best at a quieter hour. `quarantine`: some records cannot be read at all; see the sweep's manifest.",
+            "If not, matched records are updated, new matches and creates wait for a finish, and nothing counts as gone."
+            " `total` or `drift`: BMS changed faster than it was read, so run again, best at a quieter hour."
+            " `quarantine`: some records cannot be read at all; see the sweep's manifest.",
             {"list_call": entity.list_call.name},
         ),
+        blocking=False,
     )
 
 
@@ -233,6 +235,7 @@ def _links(stage: str, entity: Entity, asset_key: str) -> list[dg.AssetChecksDef
 
 
 HEALTH = (
+    *(completeness(each) for each in ENTITIES),
     *(full_sweep(each) for each in ENTITIES),
     *(details(each) for each, _ in DETAILED),
     failing(),
@@ -244,7 +247,6 @@ HEALTH = (
 """These warn and stop nothing."""
 CHECKS = (
     *HEALTH,
-    *(completeness(each) for each in ENTITIES),
     *(check for each in ENTITIES for check in _links("reconciled", each, reconciled_key(each.name))),
     conservation(PLAN_KEY),
     *(check for each in ENTITIES for check in _links("loaded", each, loaded_key(each.name))),

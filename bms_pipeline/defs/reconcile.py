@@ -37,6 +37,7 @@ PLAN_COLUMNS = {
     "releases": "VARCHAR",
     "by_person": "BOOLEAN",
     "held_back": "BOOLEAN",
+    "unproved": "BOOLEAN",
 }
 
 

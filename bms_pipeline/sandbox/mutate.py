@@ -173,7 +173,10 @@ class _Mutation:
         for account in drawn["deactivated"]:
             account.is_active = False
         for account in drawn["renamed"]:
-            account.account_name = self._renamed_accounts[account.id] = f"{self._calendar.word()} Holdings Ltd"
+            # As companies do it: what people know it by stays.
+            known_by = (account.account_name or "Nameless").split()[0]
+            account.account_name = f"{known_by} {self._calendar.word()} Holdings Ltd"
+            self._renamed_accounts[account.id] = account.account_name
         for account in drawn["edited"]:
             self._edit_account(account)
         for account in (*drawn["deactivated"], *drawn["renamed"], *drawn["edited"]):

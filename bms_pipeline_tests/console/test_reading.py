@@ -94,6 +94,7 @@ def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Perso
 
 
 def test_records_that_share_a_bms_id_are_listed_and_one_keeps_it(alex: Person, world: World) -> None:
+    world.finish()
     world.edit_passportal("UPDATE records SET marker = '12' WHERE title = 'Twins'")
     world.plan()
     alex.get("/")

@@ -83,7 +83,7 @@ def test_the_dagster_assets_are_these(definitions: dg.Definitions) -> None:
 def test_every_check_blocks_what_is_below_or_is_about_health(definitions: dg.Definitions) -> None:
     specs = [spec for each in definitions.asset_checks or () for spec in each.check_specs]
     assert {each.name for each in specs if not each.blocking} == {
-        "full_sweep", "details", "failing", "open_intents", "one_marker", "hand_overs", "match_rate",
+        "completeness", "full_sweep", "details", "failing", "open_intents", "one_marker", "hand_overs", "match_rate",
     }  # fmt: skip
     names: dict[str, list[str]] = {}
     for each in specs:

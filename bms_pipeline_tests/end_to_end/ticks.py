@@ -103,7 +103,7 @@ def finish(settings: Settings) -> Ended:
         plan = sync.current_plan(warehouse)
         with contextlib.closing(sync.open_target(settings)) as target:
             sync.approve(settings, warehouse, target, plan.hash, "a person")
-        return Ended(operations=plan.operations, done=_total(sync.finish(settings)))
+        return Ended(operations=plan.operations, done=_total(sync.finish(settings).results))
 
 
 def look(settings: Settings) -> Ended:

@@ -257,6 +257,7 @@ def test_of_two_records_with_one_id_that_were_there_before_neither_is_guessed(wo
     world.entities = (CLIENTS, CONTACT_RECORDS)
     world.accounts = [account(1, "Acme")]
     world.passportal_holds(clients=[in_passportal("C1", "Acme")])
+    world.cycle()
     world.contacts = [contact(7, 1, "Ann", "Lee")]
     world.passportal_holds(
         contacts=[in_passportal("P1", "Ann Lee", "C1"), in_passportal("P2", "Somebody", "C1")],
