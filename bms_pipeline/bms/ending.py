@@ -7,7 +7,7 @@
       ▼
     MEASURING: a page of another size, which the last known
       │ records should begin and end ── just these came ────────────────────────▶ proved
-      │   └─ twice, where a total may count its own page
+      │   └─ but where a total may count its own page, the next page must bring none, too
       │ it does not fit, or cannot be asked
       ▼
     CONFIRMING: the page after the last one, ── new records ──┐
@@ -128,7 +128,7 @@ class Ending:
         self._known = known
         self._page = known.last + 1
         self._answers = [] if seen is None else [seen]
-        self._measured = 0
+        self._is_measured = False
         self._measure = _measure(known) if self._claims_end or known.total is Total.OWN else None
         self._state = State.MEASURING if self._measure else State.CONFIRMING
         if known.total is Total.ADDS_UP:
@@ -145,17 +145,17 @@ class Ending:
         """Take the answer to the question; to a measure it is ``KNOWN`` where just the expected records came."""
         known = self._known
         if self._state is State.MEASURING:
-            self._measured += answered is Answered.KNOWN
-            if answered is not Answered.KNOWN:
-                self._state = State.CONFIRMING
-            elif known.total is not Total.OWN or self._measured == READINGS:
+            self._state, self._is_measured = State.CONFIRMING, answered is Answered.KNOWN
+            if self._is_measured and known.total is not Total.OWN:
                 self._finish(End.PROVED)
             return
         if answered is Answered.NEW:
             self.goes_on_at, self._state = self._page, State.ENDED
             return
         self._answers.append(answered)
-        if known.total is Total.OWN and known.rows > known.asked:
+        if self._is_measured:
+            self._finish(End.PROVED)
+        elif known.total is Total.OWN and known.rows > known.asked:
             self._finish(End.PROVED)  # a service that sends more than asked for does not page: this is everything
         elif self._state is State.CONFIRMING and len(self._answers) < READINGS:
             return

@@ -67,7 +67,7 @@ def completeness(entity: Entity) -> dg.AssetChecksDefinition:
         Question(
             "check_completeness",
             f"The last sweep of {entity.list_call.name} was read to a provable end; an incremental one to its own.",
-            "If not, matched records are updated, new matches and creates wait for a finish, and nothing counts as gone."
+            "If not, matched records are updated, new matches and creates wait for a finish, nothing counts as gone."
             " `total` or `drift`: BMS changed faster than it was read, so run again, best at a quieter hour."
             " `quarantine`: some records cannot be read at all; see the sweep's manifest.",
             {"list_call": entity.list_call.name},
