@@ -86,7 +86,7 @@ def test_a_long_list_costs_less_than_five_percent_more(list_call: ListCall, nece
 
 @pytest.mark.parametrize(
     ("records", "list_call", "calls"),
-    [(30, SOME, 2), (30, UNCOUNTED, 3), (150, SOME, 2), (450, SOME, 6), (450, UNCOUNTED, 9), (0, UNCOUNTED, 5)],
+    [(30, SOME, 3), (30, UNCOUNTED, 3), (150, SOME, 2), (450, SOME, 6), (450, UNCOUNTED, 9), (0, UNCOUNTED, 5)],
 )
 def test_short_lists_cost_few_calls(records: int, list_call: ListCall, calls: int, tmp_path: Path) -> None:
     manifest = sweep(MovingList(list(range(records))), list_call, tmp_path, connections=8)
