@@ -92,6 +92,6 @@ def _not_sent(connection: duckdb.DuckDBPyConnection, wire: Mapping[str, str], fi
     listed = ", ".join(sql.readable(file) for file in files)
     rows = connection.execute(
         f"SELECT DISTINCT unnest(json_keys(detail)) FROM read_json([{listed}], format = 'newline_delimited',"
-        " compression = 'zstd', columns = {detail: 'JSON'}) WHERE detail IS NOT NULL"
+        " columns = {detail: 'JSON'}) WHERE detail IS NOT NULL"
     ).fetchall()
     return set(wire) - {row[0] for row in rows}

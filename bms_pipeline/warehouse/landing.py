@@ -31,8 +31,6 @@ _JSON_TYPES = {
     "BOOLEAN": {"BOOLEAN"},
     "OBJECT": {"OBJECT"},
 }
-_ZSTD = "compression = 'zstd'"
-"""Said, because DuckDB takes a question mark in a folder's name for the end of a file's name."""
 
 ENOUGH = 50
 """Records of a full sweep in which a key that used to come cannot be missing by chance."""
@@ -174,7 +172,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
     """Whether some row of the list has the array that holds the records, so that none in it means none."""
     if entity.array_in is None:
         return True
-    pages = f"read_json_objects({sql.readable(folder, '*.json.zst')}, format = 'array', {_ZSTD})"
+    pages = f"read_json_objects({sql.readable(folder, '*.json.zst')}, format = 'array')"
     row = connection.execute(
         f"SELECT count(*) = 0 OR bool_or(json_exists(json, '$.{entity.array_in}')) FROM {pages}"
     ).fetchone()
@@ -191,7 +189,7 @@ def _kept(entity: Entity, not_sent: set[str]) -> list[str]:
 
 
 def _source(entity: Entity, files: str) -> str:
-    pages = f"read_json_objects({files}, format = 'array', filename = true, {_ZSTD})"
+    pages = f"read_json_objects({files}, format = 'array', filename = true)"
     if entity.array_in is None:
         return f"SELECT json, filename, NULL::BIGINT AS account_id FROM {pages}"
     return (

@@ -598,7 +598,7 @@ def test_account_types_say_whether_they_changed(lander: Lander) -> None:
     assert landing.land_account_types(lander.connection, rows[:1])
 
 
-@pytest.mark.parametrize("name", ["sync [new]", "a*", "who?", "it's {1,2}", "100% __ #"])
+@pytest.mark.parametrize("name", ["a*", "it's [new] {1,2} 100% __ #"])
 def test_a_home_folder_may_be_called_anything_and_reads_its_own_pages_alone(tmp_path: Path, name: str) -> None:
     """DuckDB takes every path for a pattern: ``a*`` is also a neighbour's name."""
     for folder, client in (("ab", "Neighbour"), (name, "Acme")):

@@ -3,7 +3,7 @@
 CREATE OR REPLACE TEMP TABLE answered AS
 WITH answer AS (
          SELECT * REPLACE (least(read_at, TIMESTAMP '{now}') AS read_at)
-         FROM read_json([{files}], format = 'newline_delimited', compression = 'zstd',
+         FROM read_json([{files}], format = 'newline_delimited',
                         columns = {{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: {detail}}})
      ),
      newest AS (
