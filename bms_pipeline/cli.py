@@ -378,9 +378,7 @@ def dev(
         # Both before anything is started: a port that is taken is an error at once.
         pages, console = (stack.enter_context(listen(number)) for number in (port, console_port))
         environment = {**os.environ, "DAGSTER_HOME": str(_dagster_home(settings))}
-        dagster = str(Path(sys.executable).with_name("dagster"))
-        # Once and alone: two processes that both start on a fresh home can break it for good.
-        subprocess.run([dagster, "instance", "info"], env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        _make_instance(environment)
         urls = {
             name: f"http://127.0.0.1:{of.getsockname()[1]}" for name, of in (("dagster", pages), ("console", console))
         }
@@ -433,6 +431,7 @@ def dagster_ui(
         )
     environment = {**os.environ, "DAGSTER_HOME": str(_dagster_home(settings))}
     with listen(port, host) as pages:
+        _make_instance(environment)
         child = _pages(pages, [str(file) for file in workspace or [WORKSPACE]], environment)
         try:
             urls = {f"http://{host}:{pages.getsockname()[1]}": "dagster"}
@@ -518,6 +517,20 @@ def _dagster_home(settings: Settings) -> Path:
     elif file.read_bytes() != shipped.read_bytes():
         err.print(f"{file} differs from the shipped {shipped}; it is used as it is.", highlight=False, soft_wrap=True)
     return home
+
+
+def _make_instance(environment: dict[str, str]) -> None:
+    """Let Dagster make or open its databases, once and alone: two processes on a fresh home can break it for good."""
+    command = [str(Path(sys.executable).with_name("dagster")), "instance", "info"]
+    opened = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
+    if opened.returncode:
+        home = environment["DAGSTER_HOME"]
+        why = " ".join(line.strip() for line in opened.stderr.splitlines()[-3:])
+        raise PipelineError(
+            f"Dagster does not start on {home}. ({why})",
+            f"Is one of its databases damaged? Move `history` and `schedules` in {home} aside: they hold past runs and"
+            " ticks, and no decision. Is dagster.yaml at fault? Move it aside, and the shipped one takes its place.",
+        )
 
 
 def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = False) -> None:

@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 
 
 class PipelineError(Exception):
@@ -124,6 +125,15 @@ class WarehouseBusy(WarehouseError):
 
 class WarehouseDamaged(WarehouseError):
     """The content of the file is damaged, which was proved by reading it while nobody held it."""
+
+
+class WarehouseUnproved(WarehouseError):
+    """Content of ``file`` makes no sense (``text``), and this process has it open, so nobody can read it whole."""
+
+    def __init__(self, message: str, next_step: str, file: Path, text: str) -> None:
+        super().__init__(message, next_step)
+        self.file = file
+        self.text = text
 
 
 class WarehouseNewer(WarehouseError):

@@ -74,7 +74,7 @@ def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) 
 
 def list_copies(settings: Settings) -> list[Copy]:
     """Every copy in the home folder, the one that holds most first, after reading all of them."""
-    return backups.inspect_all(backups.folder_of(settings.warehouse_file))
+    return backups.inspect_all(backups.folder_of(settings.warehouse_file), now())
 
 
 def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:

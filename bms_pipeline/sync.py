@@ -104,7 +104,7 @@ class CallsPlanned:
     left: int
 
     def __str__(self) -> str:
-        needed = f"needs about {self.needed:,} calls" if self.needed is not None else "was never read"
+        needed = "was not read in this way yet" if self.needed is None else f"needs about {self.needed:,} calls"
         return f"{needed}, {self.left:,} are left in this hour"
 
 

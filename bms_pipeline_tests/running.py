@@ -9,7 +9,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, chdir, closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, chdir, closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -66,13 +66,15 @@ def kept_open(settings: Settings) -> Iterator[None]:
 class Home:
     """One user's home folder with a sandbox behind it.
 
-    ``service``: the stand-in for Passportal's own API; None where the target is the embedded one.
+    ``service``: the stand-in for Passportal's own API; None where the target is the embedded one. ``keeps_open``: see
+    ``kept_open``; without it ``call`` opens and closes the databases as a process does.
     """
 
     folder: Path
     sandbox: Sandbox
     environment: dict[str, str] = field(default_factory=dict)
     service: SandboxPassportal | None = None
+    keeps_open: bool = True
 
     def __post_init__(self) -> None:
         """Fill the embedded Passportal as the tenant has it; the stand-in for its API has filled itself."""
@@ -133,7 +135,7 @@ class Home:
                 mock.patch.dict(os.environ, {**self.environment, **env}, clear=True),
                 mock.patch.object(sys, "argv", ["bms-pipeline", *arguments]),
                 mock.patch.object(sync, "BmsClient", impatient),
-                kept_open(self.settings),
+                kept_open(self.settings) if self.keeps_open else nullcontext(),
                 chdir(self.folder),
                 redirect_stdout(output),
                 redirect_stderr(errors),

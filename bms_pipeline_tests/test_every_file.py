@@ -1,50 +1,71 @@
-"""Every single file of a home folder, lost, cut or with one flipped bit: nothing unwanted, nothing lost, true words.
+"""Every single file of a home folder lost, cut, emptied or with one flipped bit: nothing unwanted, nothing lost.
 
-``docs/files.md`` has the table of what happens. Here a person does what each message advises, and nothing else.
+The files are those that are really there after real runs, and ``docs/files.md`` is their list: a file that no row of
+its table names fails here by name. After each damage a person runs the next ``sync``, does what each message advises,
+and nothing else.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import re
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+import requests
 
-from bms_pipeline import recovery, sync
-from bms_pipeline.bms.budget import Budget
-from bms_pipeline.errors import PipelineError, StorageRefused, WarehouseBusy
-from bms_pipeline.warehouse.connection import Warehouse
-from bms_pipeline_tests.building import World
-from bms_pipeline_tests.test_recovery import loaded_home, log_of, restore, world
-from bms_pipeline_tests.warehouse.test_connection import run as in_a_process
+from bms_pipeline.entities import ASSETS
+from bms_pipeline.sandbox.process import running_passportal, running_sandbox
+from bms_pipeline_tests.end_to_end.test_kill import import_path
+from bms_pipeline_tests.running import Home
 
-__all__ = ["loaded_home", "world"]
+Target = Literal["embedded", "documents_api"]
+Damage = Callable[[Path], None]
 
-SMALL = (
-    "budget.sqlite",
-    "published.json",
-    "progress.json",
-    "run.lock",
-    "run.owner.json",
-    "landing/accounts/*/*.zst",
-    "import_files/clients-20260101T000000-plan1.csv",
-    "import_files/clients-20260101T000000-plan1.csv.json",
-    "console_1.duckdb",
-)
-"""Files that hold nothing which only people know: one message at most, that of the budget."""
-FILES = {
-    "warehouse.duckdb": ("warehouse.duckdb",),
-    "its log": ("warehouse.duckdb.wal",),
-    "both": ("warehouse.duckdb", "warehouse.duckdb.wal"),
-    "passportal.duckdb": ("passportal.duckdb",),
-    "decisions.log": ("decisions.log",),
-    "backups": ("backups/*.duckdb",),
-    "small files": SMALL,
-}
+DOCS = Path(__file__).parents[1] / "docs" / "files.md"
+OWN_COPY = ("passportal.duckdb", "passportal.duckdb.wal")
+"""What only a copy of one's own brings back."""
 
-KILLED_IN_THE_MIDDLE = """
+OPENED = ("warehouse.duckdb", "passportal.duckdb", "backups/", "decisions.log")
+"""What decides whether a database can be opened, or is put back: each process has to open and close it itself."""
+
+KILLED_IN_SYNC = """
+import os, sys
+from bms_pipeline import cli
+from bms_pipeline.passportal.documents_memory import RememberedDocuments
+from bms_pipeline.passportal.embedded import EmbeddedPassportal
+
+def die(*_):
+    os.kill(os.getpid(), 9)
+
+RememberedDocuments.write_snapshot = EmbeddedPassportal.snapshot = die
+sys.argv = ["bms-pipeline", "sync"]
+cli.main()
+"""
+KILLED_IN_DETAILS = """
+import os, sys
+from bms_pipeline import cli
+from bms_pipeline.bms import details, pages
+
+appended = []
+def append(*arguments):
+    appended.append(pages_append(*arguments))
+    if len(appended) == 2:
+        os.kill(os.getpid(), 9)
+
+pages_append, pages.append = pages.append, append
+sys.argv = ["bms-pipeline", "details"]
+cli.main()
+"""
+KILLED_AFTER_A_DECISION = """
 import os, sys
 from pathlib import Path
 from bms_pipeline import review
@@ -53,7 +74,7 @@ from bms_pipeline.warehouse.connection import Warehouse
 warehouse = Warehouse(Path(sys.argv[1]))
 with warehouse.open() as connection:
     connection.execute("SET checkpoint_threshold = '1GB'")
-    review.decide(warehouse, [Decision("exclude", "contacts", 6)], "a person")
+    review.decide(warehouse, [Decision("exclude", "contacts", int(sys.argv[2]))], "a person")
     os.kill(os.getpid(), 9)
 """
 
@@ -66,96 +87,230 @@ def cut(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
+def empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
 def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    if content:
-        content[len(content) // 2] ^= 4
+    """Turn one bit, at a place that depends on the name alone; an empty file gets one byte."""
+    content = bytearray(file.read_bytes() or b"\0")
+    bit = random.Random(file.name.rstrip("0123456789")).randrange(len(content) * 8)
+    content[bit // 8] ^= 1 << bit % 8
     file.write_bytes(content)
 
 
-def fill_in(world: World) -> None:
-    """What a home has besides: the log of a killed process with a decision in it, and small files."""
-    home = world.settings.bms_pipeline_home
-    Budget(world.settings.budget_file, 1500).close()
-    (home / "import_files").mkdir()
-    for name in ("clients-20260101T000000-plan1.csv", "clients-20260101T000000-plan1.csv.json"):
-        (home / "import_files" / name).write_text("{}" if name.endswith("json") else "Client Name\r\nX\r\n", "utf-8")
-    (home / "console_1.duckdb").write_bytes(b"a copy of a console that was killed")
-    (home / "progress.json").write_text("{}", encoding="utf-8")
-    in_a_process(KILLED_IN_THE_MIDDLE, str(world.settings.warehouse_file))
-    assert (home / "warehouse.duckdb.wal").exists()
+DAMAGES: tuple[Damage, ...] = (delete, cut, empty, flip)
 
 
-def stopped_by(work: Callable[[], None]) -> PipelineError | None:
-    """Do ``work``; the error that stopped it."""
-    try:
-        work()
-    except PipelineError as error:
-        return error
-    return None
+def listed() -> list[str]:
+    """The patterns in the first column of the table of ``docs/files.md``, in its order."""
+    table = DOCS.read_text(encoding="utf-8").partition("## When a file is lost or damaged")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    return [pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row)]
 
 
-def as_advised(world: World, work: Callable[[], None], kept: Path) -> None:
-    """Do ``work``; where it stops, do what the message advises and do it again."""
-    home = world.settings.bms_pipeline_home
+def is_of(name: str, pattern: str) -> bool:
+    """Whether the file ``name``, relative to its home, is one of ``pattern``."""
+    if pattern.endswith("/"):
+        return name.startswith(pattern)
+    parts = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("/"))
+    return re.fullmatch("/".join(parts), name) is not None
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A home after real runs, and what the next ``sync`` ends in where nothing is damaged."""
+
+    home: Home
+    code: int
+    end: dict[str, Any]
+
+    def copied(self, folder: Path, *, keeps_open: bool = True) -> Home:
+        """A home of one's own with the same files."""
+        shutil.copytree(self.home.folder, folder)
+        return replace(self.home, folder=folder, environment={}, keeps_open=keeps_open)
+
+
+def state_of(home: Home) -> dict[str, Any]:
+    """All that a loss may not change, without the moments."""
+    pairs = "SELECT entity, bms_id FROM sync"
+    return {
+        "passportal": home.state()["passportal"],
+        "decisions": home.warehouse("SELECT verb, entity, bms_id, decided_by FROM sync.decisions ORDER BY ALL"),
+        "exclusions": home.warehouse(f"{pairs}.exclusions ORDER BY ALL"),
+        "partings": home.warehouse(f"{pairs}.partings ORDER BY ALL"),
+        "matches": home.warehouse(f"{pairs}.matches ORDER BY ALL"),
+        "settings": home.warehouse(
+            "SELECT name, CASE WHEN name <> 'initial_sync_finished_at' THEN value END FROM sync.settings"
+            " WHERE name <> 'restored_at' ORDER BY ALL"
+        ),
+        "standings": home.status()["standings"],
+    }
+
+
+def done(home: Home, *command: str, code: int = 0, **environment: str) -> None:
+    result = home.call(*command, **environment)
+    assert result.returncode == code, result.stderr
+
+
+def use(home: Home) -> None:
+    """What people do with a home: a first sync, decisions, a finish, an import, details, a console, and two kills."""
+    done(home, "sync", code=2)
+    waiting = "SELECT bms_id FROM sync.reconciled_{} WHERE disposition = '{}' ORDER BY ALL"
+    contacts = [row[0] for row in home.warehouse(waiting.format("contacts", "to create"))]
+    assets = [row[0] for row in home.warehouse(waiting.format("assets", "to create"))]
+    clients = [row[0] for row in home.warehouse(waiting.format("clients", "unmatched"))]
+    users = [row[0] for row in home.warehouse(waiting.format("users", "unmatched"))]
+    done(home, "exclude", "contacts", str(contacts[0]))
+    done(home, "exclude", "assets", str(assets[0]), str(assets[1]))
+    done(home, "create", "clients", str(clients[0]), "--beside")
+    done(home, "create", "users", str(users[0]), "--beside")
+    done(home, "preview", code=2)
+    done(home, "finish", home.status()["plan"]["hash"])
+    home.settle()
+    done(home, "settings", "set", "auto_create.assets=on")
+    done(home, "details", "--most", "3")
+    done(home, "sync")
+    killed(home, KILLED_IN_SYNC)
+    used = home.status()["budget"][f"GET {ASSETS.path}"]["used"]
+    done(home, "sync", "--full", code=1, BMS_CALLS_PER_HOUR=str(used + 3))
+    done(home, "details", "--most", "3")
+    killed(home, KILLED_IN_DETAILS)
+    look_in_the_console(home)
+    killed(home, KILLED_AFTER_A_DECISION, str(home.settings.warehouse_file), str(contacts[1]))
+
+
+def killed(home: Home, script: str, *arguments: str) -> None:
+    """A process of this home that dies by SIGKILL."""
+    result = home.run(*arguments, wrapper=("-c", script), **import_path())
+    assert result.returncode == -signal.SIGKILL, f"{result.stdout}{result.stderr}"
+
+
+def look_in_the_console(home: Home) -> None:
+    """Somebody signs in and looks; then the console is killed."""
+    command = [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", "0"]
+    with subprocess.Popen(command, env=home.environment, cwd=home.folder, stdout=subprocess.PIPE, text=True) as console:
+        try:
+            assert console.stdout is not None
+            address = console.stdout.readline().split()[-1]
+            code = home.call("sign-in").stdout.split("code=")[1].split()[0]
+            with requests.Session() as session:
+                session.trust_env = False
+                assert session.get(f"{address}/enter?code={code}", timeout=60).status_code == 200
+                assert session.get(f"{address}/clients", timeout=60).status_code == 200
+            assert "code=" in home.call("sign-in").stdout, "one more code, which nobody uses"
+        finally:
+            console.kill()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Target], Prepared]]:
+    """A home of each target, made when first asked for."""
+    folder = tmp_path_factory.mktemp("files")
+    made: dict[Target, Prepared] = {}
+
+    def make(target: Target) -> Prepared:
+        if target not in made:
+            home = Home(folder / target, sandbox, service=service if target == "documents_api" else None)
+            use(home)
+            reference = Prepared(home, 0, {})
+            undisturbed = reference.copied(folder / f"{target} undisturbed")
+            code = undisturbed.call("sync").returncode
+            made[target] = Prepared(home, code, state_of(undisturbed))
+        return made[target]
+
+    with (
+        running_sandbox("small", 1, folder / "tenant", {"hourly_limit": None}) as sandbox,
+        running_passportal(folder / "passportal", sandbox.folder) as service,
+    ):
+        yield make
+
+
+def as_advised(home: Home, error: str, kept: Home) -> str:
+    """Do what the message advises; which advice that was."""
+    (advice,) = re.findall(r"^Next:(.*)$", error, re.MULTILINE)
+    if "`bms-pipeline restore`" in advice:
+        done(home, "restore", "--yes")
+        return "restore"
+    if "a copy of your own" in advice:
+        for file in OWN_COPY:
+            (home.folder / file).unlink(missing_ok=True)
+            if (kept.folder / file).exists():
+                shutil.copy(kept.folder / file, home.folder / file)
+        return "own copy"
+    for verb, ending in (("Delete", ""), ("Move", ".aside")):
+        if advice.strip().startswith(f"{verb} it and its"):
+            (named,) = re.findall(r"(?:file|database file) (\S+) is damaged", error)
+            for file in sorted(Path(named).parent.glob(f"{Path(named).name}*")):
+                file.rename(file.with_name(f"{file.name}{ending}")) if ending else file.unlink()
+            return verb.lower()
+    raise AssertionError(f"nobody knows what to do: {error}")
+
+
+def go_on(home: Home, kept: Home) -> tuple[int, list[str]]:
+    """Run ``sync`` until it ends, doing what it advises; its exit code, and what was advised."""
+    advised: list[str] = []
     for _ in range(4):
-        error = stopped_by(work)
-        if error is None:
-            return
-        assert not isinstance(error, WarehouseBusy | StorageRefused), "nobody holds it, and it may be read"
-        if "bms-pipeline restore" in error.next_step:
-            restore(world)
-        elif "a copy of your own" in error.next_step:
-            for each in home.glob("passportal.duckdb*"):
-                each.unlink()
-            shutil.copy(kept / "passportal.duckdb", world.settings.passportal_file)
-        else:
-            assert error.next_step.startswith("Delete it"), error
-            for each in home.glob("budget.sqlite*"):
-                each.unlink()
-    raise AssertionError(error)
+        result = home.call("sync")
+        said = f"{result.stdout}{result.stderr}"
+        assert "Traceback" not in said, said
+        assert "held by" not in said, f"nobody holds it: {said}"
+        assert "Permission denied" not in said, said
+        if result.returncode != 1:
+            return result.returncode, advised
+        assert "damaged" in said or "does not hold" in said or "This database is new" in said, said
+        advised.append(as_advised(home, result.stderr, kept))
+    raise AssertionError(f"it does not end: {advised}, {said}")
 
 
-QUICK = {("warehouse.duckdb", delete), ("warehouse.duckdb", flip), ("its log", flip), ("small files", flip)}
-CASES = [
-    pytest.param(
-        name, damage, marks=() if (name, damage) in QUICK else pytest.mark.soak, id=f"{name} {damage.__name__}"
-    )
-    for name in FILES
-    for damage in (delete, cut, flip)
-]
+def cases() -> list[Any]:
+    """Every pattern of the table with every damage and target; a few of them in the quick suite, at even distances."""
+    found = [
+        (target, pattern, damage)
+        for target in ("documents_api", "embedded")
+        for pattern in listed()
+        for damage in DAMAGES
+        if not pattern.endswith("/")
+    ]
+    quick = {("documents_api", "warehouse.duckdb", flip), ("documents_api", "last_write", cut)}
+    return [
+        pytest.param(
+            *case, marks=() if case in quick else pytest.mark.soak, id=f"{case[0]} {case[1]} {case[2].__name__}"
+        )
+        for case in found
+    ]
 
 
-@pytest.mark.parametrize(("name", "damage"), CASES)
-def test_no_decision_is_lost_and_nothing_unwanted_is_created(
-    world: World, tmp_path: Path, name: str, damage: Callable[[Path], None]
+@pytest.mark.parametrize(("target", "pattern", "damage"), cases())
+def test_no_decision_is_lost_nothing_unwanted_is_created_and_every_message_is_true(
+    prepared: Callable[[Target], Prepared], tmp_path: Path, target: Target, pattern: str, damage: Damage
 ) -> None:
-    fill_in(world)
-    kept = tmp_path / "kept"
-    shutil.copytree(world.settings.bms_pipeline_home, kept)
-    reference = Warehouse(kept / "warehouse.duckdb")
-    with reference.open() as connection:
-        excluded = connection.execute("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL").fetchall()
-        ledger = connection.execute("SELECT verb, entity, bms_id FROM sync.decisions ORDER BY ALL").fetchall()
-    assert ("contacts", 6) in excluded
-    for pattern in FILES[name]:
-        (file, *_) = sorted(world.settings.bms_pipeline_home.glob(pattern))
-        damage(file)
+    reference = prepared(target)
+    home = reference.copied(tmp_path / "home", keeps_open=not pattern.startswith(OPENED))
+    files = [name for name in files_of(home.folder) if is_of(name, pattern)]
+    if not files:
+        pytest.skip(f"no home of {target} has it")
+    damage(home.folder / files[-1])
+    code, advised = go_on(home, reference.home)
+    print("ADVISED", target, pattern, damage.__name__, advised)
+    if pattern == "passportal.duckdb" and damage is delete:
+        # The store is the other side itself: it begins empty, and all that is left to hold is what people decided.
+        found, decided = state_of(home), ("decisions", "exclusions", "partings", "settings")
+        assert {name: found[name] for name in decided} == {name: reference.end[name] for name in decided}
+        return
+    assert code == reference.code
+    assert state_of(home) == reference.end
+    if advised:
+        again = home.call("sync")
+        assert (again.returncode, home.status()["plan"]) == (reference.code, None), again.stderr
 
-    def work() -> None:
-        Budget(world.settings.budget_file, 1500).close()
-        with sync.running(world.settings, "a run"):
-            world.warehouse = Warehouse(world.settings.warehouse_file)
-            world.plan()
-            if not sync.waits_for_person(world.warehouse):
-                sync.finish(world.settings)
 
-    as_advised(world, work, kept)
-    assert world.query("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL") == excluded
-    assert world.query("SELECT verb, entity, bms_id FROM sync.decisions ORDER BY ALL") == ledger
-    if name != "passportal.duckdb" or damage is not delete:
-        titles = world.titles("contact")
-        assert len(titles) == len(set(titles)), "nothing twice"
-        assert "Ann Lee 5" not in titles
-    recovery.back_up(world.settings, world.warehouse)
-    assert log_of(world).exists() or name == "decisions.log"
+@pytest.mark.parametrize("target", ["documents_api", pytest.param("embedded", marks=pytest.mark.soak)])
+def test_every_file_of_a_home_is_in_the_table(prepared: Callable[[Target], Prepared], target: Target) -> None:
+    found = files_of(prepared(target).home.folder)
+    unlisted = [name for name in found if not any(is_of(name, pattern) for pattern in listed())]
+    assert unlisted == [], "files that no row of docs/files.md names"

@@ -251,7 +251,8 @@ class Reading:
 def _own_file(folder: Path) -> Path:
     """Where this process keeps its copy; those that killed ones left behind are removed."""
     for each in folder.glob("console_*.duckdb*"):
-        if not psutil.pid_exists(int(each.name.split("_")[1].split(".")[0])):
+        owner = each.name.removeprefix("console_").partition(".")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
             each.unlink(missing_ok=True)
     return folder / f"console_{os.getpid()}.duckdb"
 

@@ -65,7 +65,7 @@ class Store:
             file.unlink()
         except FileNotFoundError:
             return False
-        return age <= CODE_SECONDS
+        return abs(age) <= CODE_SECONDS  # one from the future, made while the clock was ahead, ends as well
 
     @contextlib.contextmanager
     def using_once(self, nonce: str) -> Iterator[None]:
@@ -125,7 +125,7 @@ class Store:
                 if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     raise SettingsError(f"{file} can be read by other users of this machine.", f"Remove {file}.")
                 key = opened.read()
-            if len(key) == 32:
+            if len(key) == 32 and any(key):  # a power cut can leave a file of its length that holds only zeros
                 return key
             raise SettingsError(f"{file} is damaged.", f"Remove {file}; everybody signs in again.")
         raise SettingsError(f"{file} cannot be made.", "See who else writes in the home folder.")

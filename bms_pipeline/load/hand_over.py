@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.entities import Entity, EntityName
-from bms_pipeline.errors import DecisionRefused, SettingsError
+from bms_pipeline.errors import DecisionRefused, PipelineError, SettingsError
 from bms_pipeline.files import made_whole
 from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.warehouse import schema, sql
@@ -110,9 +110,8 @@ def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path)
         name = told.name.removesuffix(".json")
         if name in known:
             continue
-        story = json.loads(told.read_text(encoding="utf-8"))
-        moment = datetime.fromisoformat(story["handed_over_at"])
-        for record in story["records"]:
+        moment, records = _story(told)
+        for record in records:
             connection.execute(
                 "INSERT INTO sync.hand_overs BY NAME SELECT $entity AS entity, $bms_id AS bms_id, $name AS name,"
                 " $record AS record, $file AS file, $moment AS handed_over_at,"
@@ -121,7 +120,7 @@ def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path)
                 {
                     "entity": entity.name,
                     "bms_id": record["bms_id"],
-                    "name": record["record"]["name"],
+                    "name": record["record"].get("name"),
                     "record": json.dumps(record["record"]),
                     "file": name,
                     "moment": moment,
@@ -202,6 +201,20 @@ def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
 
 def _beside(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
+
+
+def _story(file: Path) -> tuple[datetime, list[dict[str, Any]]]:
+    """When the records of a file were handed over, and which; raises ``PipelineError`` where that cannot be read."""
+    try:
+        story = json.loads(file.read_text(encoding="utf-8"))
+        records = [{"bms_id": int(each["bms_id"]), "record": dict(each["record"])} for each in story["records"]]
+        return datetime.fromisoformat(story["handed_over_at"]), records
+    except (ValueError, KeyError, TypeError):
+        raise PipelineError(
+            f"{file} is damaged, and the database does not know which records were handed over with {file.stem}.",
+            f"Put your own copy of it back. Without one: import {file.stem} into Passportal unless that was done, then"
+            f" move {file.name} aside and run again.",
+        ) from None
 
 
 def _told(entity: Entity, rows: list[dict[str, Any]]) -> str:

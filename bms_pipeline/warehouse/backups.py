@@ -74,22 +74,47 @@ def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: date
     """
     loaded, decided = _state(connection)
     folder = folder_of(database)
+    _put_right(folder, now)
     automatic = [found for file in _files(folder) if (found := _AUTOMATIC.fullmatch(file.name))]
     if automatic:
         newest = automatic[-1]
         if (newest["loaded"], newest["decided"]) == (loaded, decided):
             return None
-        age = now - datetime.strptime(newest["made"], "%Y%m%dT%H%M%S.%f")  # UTC, as all that is stored
+        age = now - _made_at(newest)
         is_logged = decision_log.last_number(decision_log.file_of(database)) >= decision_log.held_number(connection)
-        if newest["loaded"] == loaded and is_logged and timedelta() <= age < AT_MOST_EVERY:
+        if newest["loaded"] == loaded and is_logged and age < AT_MOST_EVERY:
             return None
     elif not _is_worth_it(connection):
         return None
-    file = folder / f"{now:%Y%m%dT%H%M%S.%f}Z-{loaded}-{decided}.duckdb"
+    file = folder / _named(now, loaded, decided)
     make(connection, file, now, whole=False)
     for old in [copy for copy in _files(folder) if _AUTOMATIC.fullmatch(copy.name)][:-KEPT]:
         old.unlink(missing_ok=True)
     return file
+
+
+def _put_right(folder: Path, now: datetime) -> None:
+    """Let copies from the future count as made right before ``now``, in the same order: the clock was ahead.
+
+    Left alone they would be the newest ones for good, and each new copy would be the first to be removed.
+    """
+    ahead = [found for file in _files(folder) if (found := _AUTOMATIC.fullmatch(file.name)) and _made_at(found) > now]
+    for place, found in enumerate(ahead):
+        counts_as = now - timedelta(microseconds=len(ahead) - place)
+        (folder / found.string).rename(folder / _named(counts_as, found["loaded"], found["decided"]))
+    latest = now.replace(tzinfo=UTC).timestamp()
+    for file in _files(folder):
+        if file.stat().st_mtime > latest:
+            os.utime(file, (latest, latest))
+
+
+def _named(made_at: datetime, loaded: str, decided: str) -> str:
+    return f"{made_at:%Y%m%dT%H%M%S.%f}Z-{loaded}-{decided}.duckdb"
+
+
+def _made_at(name: re.Match[str]) -> datetime:
+    """When an automatic copy was made by its name (UTC, as all that is stored)."""
+    return datetime.strptime(name["made"], "%Y%m%dT%H%M%S.%f")
 
 
 def before_migration(connection: duckdb.DuckDBPyConnection, database: Path, number: int, now: datetime) -> Path:
@@ -198,13 +223,18 @@ def inspect(file: Path) -> Copy:
         return Copy(file, problem=error.message)
     except (duckdb.Error, OSError) as error:
         return Copy(file, problem=causes.one_line(error))
-    return Copy(file, made_at, version, bool(is_whole), *counts)
+    name = _AUTOMATIC.fullmatch(file.name)
+    return Copy(file, _made_at(name) if name else made_at, version, bool(is_whole), *counts)
 
 
-def inspect_all(folder: Path) -> list[Copy]:
-    """Every copy in ``folder``, the one that holds most first."""
-    copies = [inspect(file) for file in _files(folder)]
-    return sorted(copies, key=lambda copy: (not copy.problem, copy.number, copy.made_at or datetime.min), reverse=True)
+def inspect_all(folder: Path, now: datetime) -> list[Copy]:
+    """Every copy in ``folder``, the one that holds most first; one from the future was made before all others."""
+
+    def held(copy: Copy) -> tuple[bool, int, bool, datetime]:
+        made_at = copy.made_at or datetime.min
+        return not copy.problem, copy.number, made_at <= now, made_at
+
+    return sorted([inspect(file) for file in _files(folder)], key=held, reverse=True)
 
 
 def last_written(folder: Path) -> tuple[str, datetime] | None:

@@ -28,6 +28,7 @@ from bms_pipeline.errors import (
     WarehouseDamaged,
     WarehouseError,
     WarehouseNewer,
+    WarehouseUnproved,
 )
 from bms_pipeline.warehouse import sql
 
@@ -89,6 +90,9 @@ def reported(file: Path, if_damaged: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except WarehouseUnproved as error:
+        # Met further in, while this process had the file open. Here it may be closed, so that reading proves it.
+        raise (_content(file, error.text, if_damaged) if error.file == file else error) from error
     except PipelineError:
         raise
     except (duckdb.Error, OSError, MemoryError) as error:
@@ -114,9 +118,11 @@ def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
     """Return the error for content that makes no sense, after reading all of it."""
     damage = damage_in(file)
     if damage is None:
-        return WarehouseError(
+        return WarehouseUnproved(
             f"The database file {file} cannot be used. It could be read, or this process has it open. ({text})",
             "Run again. If the same happens, keep the file and report this message.",
+            file,
+            text,
         )
     # Only now, because closing a file by other means than DuckDB's would end its lock: nobody has this one open.
     if _storage_version(file) > _newest_storage_version():

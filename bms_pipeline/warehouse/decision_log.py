@@ -61,23 +61,28 @@ class Watched:
     def entry(self) -> Entry | None:
         """The line for what changed, counted in ``sync.logged``; None where nothing did. Call it before the commit."""
         before, after = self._before, self._position()
-        if before == after:
+        changed = self._changed(before, after)
+        if not changed:
             return None
         number, at = held_number(self._connection) + 1, datetime.now(UTC).replace(tzinfo=None)
         _hold(self._connection, number, at)
-        entry: Entry = {"number": number, "at": at.isoformat(sep=" ")}
+        return {"number": number, "at": at.isoformat(sep=" "), **changed}
+
+    def _changed(self, before: dict[str, Any], after: dict[str, Any]) -> Entry:
+        """By table what it holds now, for those that changed between two positions."""
+        entry: Entry = {}
         if after["batch"] != before["batch"]:
             entry |= self._records(before["batch"])
         if after["settings"] != before["settings"]:
             entry["settings"] = self._rows("FROM sync.settings")
         for name, table, moment in (
-            ("history_until", "settings_history", "changed_at"),
-            ("forgotten_until", "hand_overs", "forgotten_at"),
-            ("approved_until", "plans", "approved_at"),
+            ("history", "settings_history", "changed_at"),
+            ("forgotten", "hand_overs", "forgotten_at"),
+            ("approved", "plans", "approved_at"),
         ):
             if after[name] != before[name]:
-                since = f"FROM sync.{table} WHERE {moment} IS NOT NULL AND ($since IS NULL OR {moment} > $since)"
-                entry[table] = self._rows(since, since=before[name])
+                new = f"FROM sync.{table} WHERE {moment} <= $now AND ($since IS NULL OR {moment} > $since)"
+                entry[table] = self._rows(new, now=after["now"], since=before[f"{name}_until"])
         if after["undo"] != before["undo"]:
             entry["plans"] = self._rows("FROM sync.plans WHERE plan_id > $undo", undo=before["undo"])
         return entry
@@ -95,9 +100,10 @@ class Watched:
         return json.loads(row[0]) if row and row[0] else []
 
     def _position(self) -> dict[str, Any]:
-        result = self._connection.execute(sql.read("log_position"))
+        moment = datetime.now(UTC).replace(tzinfo=None)
+        result = self._connection.execute(sql.read("log_position"), {"now": moment})
         names = [column[0] for column in result.description or []]
-        return dict(zip(names, result.fetchone() or (), strict=True))
+        return dict(zip(names, result.fetchone() or (), strict=True)) | {"now": moment}
 
 
 def file_of(database: Path) -> Path:

@@ -62,7 +62,7 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
         sql.read("details_answered").format(
             entity=entity.name,
             now=now(),
-            files=", ".join(sql.quoted(str(each)) for each in files),
+            files=", ".join(sql.readable(each) for each in files),
             detail=sql.quoted(f"STRUCT({wire})"),
             values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),
             differs=" OR ".join(f"a.{each} IS DISTINCT FROM b.{each}" for each in columns),
@@ -89,7 +89,7 @@ def _not_sent(connection: duckdb.DuckDBPyConnection, wire: Mapping[str, str], fi
 
     A single detail cannot tell a key that is left out from null; all of them together can.
     """
-    listed = ", ".join(sql.quoted(str(file)) for file in files)
+    listed = ", ".join(sql.readable(file) for file in files)
     rows = connection.execute(
         f"SELECT DISTINCT unnest(json_keys(detail)) FROM read_json([{listed}], format = 'newline_delimited',"
         " columns = {detail: 'JSON'}) WHERE detail IS NOT NULL"

@@ -32,7 +32,6 @@ _JSON_TYPES = {
     "OBJECT": {"OBJECT"},
 }
 
-
 ENOUGH = 50
 """Records of a full sweep in which a key that used to come cannot be missing by chance."""
 
@@ -128,14 +127,14 @@ def _absent_inside(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
     """Return the paths inside arrays that no element has, of arrays that have elements."""
     inside = [path for path in _paths(entity.wire) if "[*]" in path]
     first = sorted(folder.glob("*.json.zst"))[:1]
-    for files in (str(first[0]) if first else "", str(folder / "*.json.zst")):  # mostly the first page has them all
+    for files in (*map(sql.readable, first), sql.readable(folder, "*.json.zst")):  # mostly the first page has all
         if not inside:
             break
         arrays = [path.rpartition(".")[0] for path in inside]
         found = (
             connection.execute(
                 f"SELECT {', '.join(f'coalesce(bool_or({_has(path)}), false)' for path in [*inside, *arrays])}"
-                f" FROM ({_source(entity, sql.quoted(files))})"
+                f" FROM ({_source(entity, files)})"
             ).fetchone()
             or ()
         )
@@ -173,7 +172,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
     """Whether some row of the list has the array that holds the records, so that none in it means none."""
     if entity.array_in is None:
         return True
-    pages = f"read_json_objects({sql.quoted(str(folder / '*.json.zst'))}, format = 'array')"
+    pages = f"read_json_objects({sql.readable(folder, '*.json.zst')}, format = 'array')"
     row = connection.execute(
         f"SELECT count(*) = 0 OR bool_or(json_exists(json, '$.{entity.array_in}')) FROM {pages}"
     ).fetchone()
@@ -203,7 +202,7 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
     columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
-        source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
+        source=_source(entity, sql.readable(folder, "*.json.zst")),
         structure=json.dumps(dict(entity.wire)),
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
@@ -385,7 +384,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     The file has ``passportal_id, client_id, bms_id, is_own_marker, last_modified`` and the entity's columns.
     """
     table = f"passportal.{entity.name}"
-    found = f"read_parquet({sql.quoted(str(file))})"
+    found = f"read_parquet({sql.readable(file)})"
     values = ["client_id", *entity.columns, "bms_id"]
     # When it was last modified says nothing that its values do not.
     says_other = f"p.passportal_id IS NULL OR {' OR '.join(f'i.{each} IS DISTINCT FROM p.{each}' for each in values)}"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bms_pipeline import reports, review, sync
 from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
-from bms_pipeline.errors import DecisionRefused, SettingsError
+from bms_pipeline.errors import DecisionRefused, PipelineError, SettingsError
 from bms_pipeline.load import hand_over
 from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse.connection import connect, now
@@ -284,6 +284,21 @@ def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(wor
         again.cycle(None, DocumentsOnly(again))
         assert files(again) == before
         assert {each["state"] for each in reports.hand_overs(again.warehouse)} == {"handed over"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"handed_over_at": "x", "records": []}', '{"records": [1]}'])
+def test_with_the_database_lost_a_damaged_file_stops_the_run_by_name_and_nothing_is_handed_over_twice(
+    world: World, tmp_path: Path, content: str
+) -> None:
+    world.cycle(CREATE_ALL, DocumentsOnly(world))
+    with rebuilt(world, tmp_path / "rebuilt") as again:
+        before = sorted(each.name for each in again.settings.import_folder.iterdir())
+        damaged = next(again.settings.import_folder.glob("clients-*.json"))
+        damaged.write_text(content, encoding="utf-8")
+        with pytest.raises(PipelineError, match="is damaged") as stopped:
+            again.plan(None, DocumentsOnly(again))
+        assert damaged.name in stopped.value.message
+        assert sorted(each.name for each in again.settings.import_folder.iterdir()) == before
 
 
 @contextlib.contextmanager

@@ -335,3 +335,17 @@ def test_a_files_name_that_reads_like_an_error_decides_nothing(tmp_path: Path) -
         folder.mkdir()
         (folder / "warehouse.duckdb").write_bytes(b"not a database")
         assert isinstance(refusal(folder / "warehouse.duckdb"), WarehouseDamaged), name
+
+
+def test_damage_that_is_met_while_the_file_is_open_further_out_is_called_damage(tmp_path: Path) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    with Warehouse(file).transaction() as connection:
+        connection.execute("CREATE TABLE large AS SELECT hash(range) AS n FROM range(300000)")
+    content = bytearray(file.read_bytes())
+    for place in range(len(content) // 2, len(content), 4096):
+        content[place] ^= 4
+    file.write_bytes(content)
+    warehouse = Warehouse(file)
+    with pytest.raises(WarehouseDamaged, match="is damaged") as found, warehouse.open(), warehouse.open() as connection:
+        connection.execute("SELECT sum(n) FROM large").fetchall()
+    assert "bms-pipeline restore" in found.value.next_step

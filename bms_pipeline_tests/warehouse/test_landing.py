@@ -596,3 +596,18 @@ def test_account_types_say_whether_they_changed(lander: Lander) -> None:
     assert landing.land_account_types(lander.connection, rows)
     assert not landing.land_account_types(lander.connection, reversed(rows))
     assert landing.land_account_types(lander.connection, rows[:1])
+
+
+@pytest.mark.parametrize("name", ["a*", "it's [new] {1,2} 100% __ #"])
+def test_a_home_folder_may_be_called_anything_and_reads_its_own_pages_alone(tmp_path: Path, name: str) -> None:
+    """DuckDB takes every path for a pattern: ``a*`` is also a neighbour's name."""
+    for folder, client in (("ab", "Neighbour"), (name, "Acme")):
+        with opened_world(tmp_path / folder) as world:
+            world.accounts = [account(1, client, location(2, "Office"))]
+            world.contacts = [contact(3, 1, "Ann", "Lee")]
+            world.assets = [asset(4, 1, "PC-1")]
+            world.cycle()
+            world.answer_details({4: {"id": 4}})
+            world.cycle()
+            assert world.titles("client") == [client]
+            assert world.query("SELECT count(*) FROM sync.matches") == [(4,)]

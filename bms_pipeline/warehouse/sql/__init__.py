@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 
 @cache
@@ -15,6 +17,16 @@ def read(name: str) -> str:
 def quoted(text: str) -> str:
     """``text`` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def readable(path: Path, names: str = "") -> str:
+    """``path`` as an SQL literal for DuckDB's readers, which take every path for a pattern.
+
+    ``names``: a pattern of the files to read inside it. What only looks like a pattern in ``path`` is none, so a home
+    folder may be called ``sync [new]``.
+    """
+    literal = re.sub(r"[\[*?]", r"[\g<0>]", str(path))
+    return quoted(f"{literal}/{names}" if names else literal)
 
 
 def guarded(column: str) -> str:
