@@ -29,8 +29,10 @@ COUNTED: dict[str, str] = {
     "to match": "operation = 'adopt'",
     "to update": "operation = 'update'",
     "excluded": "disposition = 'excluded'",
-    "handed over": "operation = 'skip' AND disposition = 'to create'",
-    "needs a decision": "disposition IN ('unmatched', 'ambiguous')",
+    "handed over": "operation = 'skip' AND disposition = 'to create' AND reason = 'handed_over'",
+    "needs a decision": (
+        "(disposition IN ('unmatched', 'ambiguous') OR reason IN ('template_unknown', 'no_place_for_marker'))"
+    ),
     "blocked": "disposition = 'blocked'",
     "out of scope": "disposition = 'out of scope'",
     "unchanged": "disposition = 'matched' AND operation = 'skip'",
@@ -62,6 +64,10 @@ REASONS: dict[str, str] = {
     "created_record_stays": "that load created it; nothing is ever deleted in Passportal",
     "excluded_by_person": "a person excluded it",
     "handed_over": "handed over in a file for the import into Passportal, which does not list it yet",
+    "integration_id_agrees": "Passportal's record carries its BMS id, and client and name agree",
+    "no_place": "BMS has values for which the template in Passportal has no field",
+    "no_place_for_marker": "the template of new records has no field for the BMS id (Notes)",
+    "template_unknown": "which template new records get is not known; set PASSPORTAL_TEMPLATES",
     "field_ownership": "the settings say which side owns this field",
     "identical_name": "the same name on both sides",
     "identical_name_and_email": "the same name and e-mail address on both sides",
@@ -94,7 +100,10 @@ REASONS: dict[str, str] = {
 LONGEST_SHOWN = 300
 """So many characters of a value are shown on the page; nobody reads more, and a hostile one has a million."""
 
-_PLAIN = "operation = 'skip' AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL)"
+_PLAIN = (
+    "operation = 'skip'"
+    " AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
+)
 
 _EXAMPLES = """
 SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept FROM sync.operations
@@ -117,7 +126,8 @@ def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
     ``totals`` is entity → the counts of ``COUNTED``; ``clients`` the same for each client where anything is to be done
     or decided, most first. What belongs to no client, as users do, is under the BMS id None. ``by_person`` counts the
     operations that rest on people's decisions; ``held_back`` has a row (entity, client_bms_id, client, updates) for
-    each client that would change too much at once. Raises ``PlanError`` where there is no plan.
+    each client that would change too much at once. ``no_place`` has a row (entity, template, field, records) for each
+    field that a template lacks and BMS has values for. Raises ``PlanError`` where there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, current_plan(connection), examples)
@@ -127,7 +137,8 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
     """Write a row for each field that the plan writes or keeps, and one for each record without any; the rows written.
 
     Without ``everything`` leaves out what is unchanged or out of scope. ``before`` and ``after`` are what a load
-    replaces and writes; a conflict has Passportal's value as ``kept_in_passportal`` and BMS's as ``not_written``.
+    replaces and writes; a conflict has Passportal's value as ``kept_in_passportal`` and BMS's as ``not_written``, and
+    what has no place there has only that.
     Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
     """
     query = sql.read("plan_rows").format(
@@ -221,6 +232,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "loaded": plan.loaded,
         "by_person": plan.by_person,
         "held_back": named_rows(connection, sql.read("held_back_clients")),
+        "no_place": named_rows(connection, sql.read("no_place")),
         "totals": _totals(connection),
         "clients": _clients(connection),
         "reasons": named_rows(connection, _REASON_COUNTS),
@@ -270,6 +282,7 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "short_hash": plan.hash[:12],
         "state": _state(plan),
         "held_back": shown["held_back"],
+        "no_place": shown["no_place"],
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
         "without_client": [client for client in clients if client["bms_id"] is None],

@@ -273,6 +273,18 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
     return {each.name: results[each.name] for each in ENTITIES if each.name in results}
 
 
+def _has_place(column: str) -> str:
+    """SQL: whether the field can be written, in the record of Passportal or in a new one."""
+    new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
+    return f"CASE WHEN r.disposition = 'to create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
+
+
+def _lacking(column: str) -> str:
+    """SQL: whether BMS has a value that Passportal lacks and has no place for."""
+    there = "disposition IN ('matched', 'to create')"
+    return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
+
+
 def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     details = [each.name for each in entity.detail_fields]
     is_writable = entity.name in settings.can_write
@@ -309,10 +321,10 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
         return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
-        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"
+        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column} AND NOT {_lacking(column)})"
 
     def value(column: str) -> str:
-        chosen = f"CASE WHEN operation = 'create' OR writes_{column} THEN"
+        chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
 
     columns = entity.columns
@@ -320,13 +332,20 @@ def _operations_sql(entity: Entity, settings: SyncSettings) -> str:
     return sql.read("plan_operations").format(
         entity=entity.name,
         both_sides=", ".join(f"b.{each} AS bms_{each}, p.{each} AS passportal_{each}" for each in columns),
-        written=", ".join(f"r.disposition = 'matched' AND {written(each)} AS writes_{each}" for each in columns),
+        has_place=", ".join(f"{_has_place(each)} AS has_place_{each}" for each in columns),
+        written=", ".join(
+            f"r.disposition = 'matched' AND has_place_{each} AND {written(each)} AS writes_{each}" for each in columns
+        ),
         differing=", ".join(f"{differing(each)} AS differs_{each}" for each in columns),
         anything_written=" OR ".join(f"writes_{each}" for each in columns),
         anything_kept=" OR ".join(kept(each) for each in columns),
         kept=", ".join(
             f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': bms_{each}, 'passportal': passportal_{each}}} END"
             for each in columns
+        ),
+        anything_lacking=" OR ".join(_lacking(each) for each in columns),
+        lacking=", ".join(
+            f"CASE WHEN {_lacking(each)} THEN {{'field': '{each}', 'bms': bms_{each}}} END" for each in columns
         ),
         bms_changed=" OR ".join(f"writes_{each}" for each in owned_by_nobody) or "false",
         more_than_completed=" OR ".join(
