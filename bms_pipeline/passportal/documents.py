@@ -295,18 +295,14 @@ class DocumentsPassportal:
 
     def _read_back(self, entity: Entity, template: Template, new: _New) -> str:
         """Read the first new document of a template; why it is not as it was sent, empty if it is or is not listed."""
-        there = self.find(entity, [new.write])
-        found_id = there.get(new.write.bms_id) or self._unmarked(entity, new)
-        read = self._client.document(found_id) if found_id else None
-        if read is None:
+        found = self._shown(entity, new)
+        if found is None:
             return ""
-        found = self._decoded(entity, read)
         self._remember(entity, [(found, False)])
-        sent = new.document
-        lacking = [label for label in sent.values if not _same(sent.values[label], found.values.get(label))]
-        gone = [label for label in lacking if label not in found.elements and (found.shows_blanks or found.values)]
-        if sent.custom_id and found.custom_id != sent.custom_id:
+        if new.document.custom_id and found.custom_id != new.document.custom_id:
             raise _ignores_custom_id(found.id)
+        lacking = _lacking(new.document, found)
+        gone = [label for label in lacking if label not in found.elements and found.elements]
         if lacking == gone and found.marker is not None:
             self._proven.add(template.id)
             self._memory.note_trial(template.id, self._form, None)
@@ -316,6 +312,20 @@ class DocumentsPassportal:
             return f"it is there as document {found.id}, which the next sync links; {no_field}" if gone else ""
         self._memory.note_trial(template.id, self._form, Trial(found.id, tuple(lacking)))
         return f"Passportal made document {found.id} of it and did not keep {', '.join(lacking)}"
+
+    def _shown(self, entity: Entity, new: _New) -> Document | None:
+        """The document that a create made, as soon as it shows what it was sent, or as it is after a while."""
+        found_id = self.find(entity, [new.write]).get(new.write.bms_id) or self._unmarked(entity, new)
+        found: Document | None = None
+        for seconds in (0.0, *LOOK_AGAIN_AFTER) if found_id else ():
+            self._sleep(seconds) if seconds else None
+            read = self._client.document(found_id) if found_id else None
+            found = self._decoded(entity, read) if read else None
+            if found is None or found.marker not in (None, new.write.bms_id):
+                return None
+            if all(label not in found.elements for label in _lacking(new.document, found)):
+                break
+        return found
 
     def _unmarked(self, entity: Entity, new: _New) -> str | None:
         """The document that a create left without its marker: the newest of its title that was not there before."""
@@ -327,18 +337,20 @@ class DocumentsPassportal:
         return None
 
     def _why_not_trusted(self, template: Template) -> str:
-        """Why no new document of this template is sent: an earlier one lacks what it was sent."""
+        """Why no new document of this template is sent: an earlier one did not keep what it was sent.
+
+        Until a person takes that one away or changes how documents are sent: what a later change put into it proves
+        nothing about new ones.
+        """
         trial = self._memory.trial(template.id, self._form)
         if trial is None:
             return ""
-        read = self._client.document(trial.document_id)
-        shown = encoding.decoded(read.document, trial.labels) if read else None
-        if shown is None or all(shown.values.get(label) or label not in shown.elements for label in trial.labels):
+        if self._client.document(trial.document_id) is None:
             self._memory.note_trial(template.id, self._form, None)
             return ""
         return (
             f"not sent: document {trial.document_id}, the first new one of template {template.name or template.id},"
-            f" does not show {', '.join(trial.labels)}. Compare PASSPORTAL_VALUES and PASSPORTAL_BODY with the tenant's"
+            f" did not keep {', '.join(trial.labels)}. Compare PASSPORTAL_VALUES and PASSPORTAL_BODY with the tenant's"
             " swagger page, or disable that document in Passportal and sync again"
         )
 
@@ -699,6 +711,11 @@ def _same(one: str | None, other: str | None) -> bool:
     return _plain(one) == _plain(other) or _plain(encoding.decoded_name(one or "")) == _plain(
         encoding.decoded_name(other or "")
     )
+
+
+def _lacking(sent: Document, found: Document) -> list[str]:
+    """The labels that do not show what was sent."""
+    return [label for label, text in sent.values.items() if not _same(text, found.values.get(label))]
 
 
 def _no_field(template: str, labels: Sequence[str]) -> str:

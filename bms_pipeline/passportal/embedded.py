@@ -75,8 +75,7 @@ class EmbeddedPassportal:
         with self._open() as connection:
             connection.execute(
                 f"COPY (SELECT id AS passportal_id, client_id, title AS name, {values},"
-                " try_cast(marker AS BIGINT) AS bms_id, last_modified, NULL::BIGINT AS claimed_id,"
-                " NULL::VARCHAR AS template, NULL::VARCHAR[] AS places FROM records WHERE type = $type)"
+                " try_cast(marker AS BIGINT) AS bms_id, last_modified FROM records WHERE type = $type)"
                 f" TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)",
                 {"type": entity.singular},
             )

@@ -24,9 +24,8 @@ def write(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) 
     file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(connect(Path(":memory:"))) as connection:
         connection.execute(
-            f"COPY (SELECT *, NULL::BIGINT AS bms_id, NULL::VARCHAR AS last_modified,"
-            f" NULL::BIGINT AS claimed_id, NULL::VARCHAR AS template, NULL::VARCHAR[] AS places"
-            f" FROM (SELECT {columns})) TO {sql.quoted(str(file))} (FORMAT parquet)",
+            f"COPY (SELECT *, NULL::BIGINT AS bms_id, NULL::VARCHAR AS last_modified FROM (SELECT {columns}))"
+            f" TO {sql.quoted(str(file))} (FORMAT parquet)",
             {f"c{number}": [each.get(column) for each in found] for number, column in enumerate(texts)},
         )
 

@@ -238,14 +238,16 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     """
     table = f"passportal.{entity.name}"
     found = f"read_parquet({sql.quoted(str(file))})"
-    about = ("bms_id", "claimed_id", "template", "places")
-    values = ["client_id", *entity.columns, *about]
+    has = {row[0] for row in connection.execute(f"DESCRIBE FROM {found}").fetchall()}
+    only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "places": "VARCHAR[]"}
+    said = [each if each in has else f"NULL::{kind} AS {each}" for each, kind in only_some_say.items()]
+    values = ["client_id", *entity.columns, "bms_id", *only_some_say]
     # When it was last modified says nothing that its values do not.
     says_other = f"p.passportal_id IS NULL OR {' OR '.join(f'i.{each} IS DISTINCT FROM p.{each}' for each in values)}"
     kept = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT i.*, {says_other} AS says_other"
-        f" FROM (SELECT passportal_id, client_id, {kept}, {', '.join(about)}, last_modified FROM {found}) i"
+        f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, {', '.join(said)}, last_modified FROM {found}) i"
         f" LEFT JOIN {table} p USING (passportal_id)"
         f" WHERE {says_other} OR i.last_modified IS DISTINCT FROM p.last_modified"
     )

@@ -118,8 +118,9 @@ def planned_columns(entity: Entity) -> dict[str, str]:
     only taking a load back blanks a value (before, but no after). ``kept`` lists what differs and stays as it is in
     Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template``.
     ``releases`` is the record of Passportal that loses this record's marker, because a person took the two apart;
-    ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish may load, whatever the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or
-    ``held_back`` (an update in a client of which too large a share would change at once).
+    ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish may load, whatever
+    the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or ``held_back`` (an update
+    in a client of which too large a share would change at once).
     """
     return {
         "bms_id": "BIGINT",

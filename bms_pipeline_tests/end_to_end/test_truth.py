@@ -36,10 +36,10 @@ def compare_with_the_truth(home: Home) -> None:
     """Sync once, where Passportal's API cannot create something also once it is imported, and see what became of it."""
     plan = sync.prepare(home.settings, create_unmatched_by="a person")
     home.approve(plan.hash)
-    results = sync.finish(home.settings)
+    results = sync.finish(home.settings).results
     if home.settle():
         sync.prepare(home.settings)
-        results = sync.finish(home.settings)
+        results = sync.finish(home.settings).results
     truth: dict[str, dict[str, Any]] = json.loads((home.sandbox.folder / "truth.json").read_text())["entities"]
     for entity, expected in truth.items():
         _check_automatic_matches(home, entity, expected)
