@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCAT
 from bms_pipeline.passportal.documents import DocumentsPassportal
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.sandbox.documents_api.store import Link
+from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import World, account, asset, contact, location, opened_world
 from bms_pipeline_tests.passportal.conftest import ACME, Service
 from bms_pipeline_tests.passportal.test_documents import GET, POST, PUT, change, person, persons, refusals, snapshot
@@ -392,6 +394,17 @@ def test_a_template_that_was_never_seen_is_learned_from_its_first_document(servi
     assert (results["assets"]["adopted"], results["assets"]["created"], results["assets"]["failed"]) == (1, 2, 0)
     in_sync(world, target)
     assert no_place(world) == [("assets", "Network Device", "primary_ip", 3)]
+
+
+def test_a_memory_of_an_older_version_is_read_once_more(service: Service, tmp_path: Path) -> None:
+    file = service.settings(bms_pipeline_home=tmp_path / "old").documents_file
+    file.parent.mkdir()
+    with closing(connect(file)) as memory:
+        memory.execute("CREATE TABLE listed (type VARCHAR, id VARCHAR)")
+        memory.execute("CREATE TABLE details (type VARCHAR, id VARCHAR)")
+        memory.execute("INSERT INTO details VALUES ('contact', '102')")
+    target = service.target(bms_pipeline_home=tmp_path / "old")
+    assert snapshot(target, tmp_path, CONTACT_RECORDS)["102"]["name"] == "Ann Lee"
 
 
 # Required fields
