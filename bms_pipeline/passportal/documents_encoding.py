@@ -249,10 +249,11 @@ def _elements(details: object, ours: Iterable[str], names_by_key: Mapping[str, s
     """
     items = list(details.items()) if isinstance(details, Mapping) else []
     called = {folded(label): label for label in ours}
+    made_from = {snake_case(label): label for label in called.values()}
     places = [
         Element(
             str(key),
-            _own_name(element) or names_by_key.get(str(key)) or called.get(folded(str(key)), str(key)),
+            _own_name(element) or names_by_key.get(str(key)) or made_from.get(str(key), str(key)),
             form_of(element),
         )
         for key, element in items

@@ -472,7 +472,8 @@ def test_whatever_the_template_is_a_second_sync_plans_nothing_and_no_element_of_
     service.behave(**switches)
     for number in range(4):
         labels = [each for each in (*LABELS, "Colour") if each not in gone and chance.random() < 0.6]
-        values = {label: chance.choice(["Yes", "old", "<p>old</p>"]) for label in labels}
+        texts = {each: ["Yes"] if types.get(each) == "boolean" else ["Yes", "old", "<p>old</p>"] for each in labels}
+        values = {label: chance.choice(texts[label]) for label in labels}
         service.hold(200 + number, "asset", f"PC {number}0", 79, values=values)
     typed = {id_: {k: v for k, v in each.values.items() if k in types or k == "Colour"}
              for id_, each in service.store.records.items() if each.type == "asset"}  # fmt: skip
