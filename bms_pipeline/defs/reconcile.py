@@ -31,6 +31,7 @@ PLAN_COLUMNS = {
     "changes": "STRUCT(field, before, after)[]",
     "kept": "STRUCT(field, bms, passportal)[]",
     "no_place": "STRUCT(field, bms)[]",
+    "template": "VARCHAR",
     "releases": "VARCHAR",
     "by_person": "BOOLEAN",
     "held_back": "BOOLEAN",
