@@ -770,8 +770,20 @@ def _print_remarks(shown: dict[str, Any]) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    _print_no_place(shown["no_place"])
     if shown["hand_overs"]["waiting"]:
         out.print(_hand_overs_line(shown["hand_overs"]), highlight=False, soft_wrap=True)
+
+
+def _print_no_place(rows: list[dict[str, Any]]) -> None:
+    """Say which values are not written, a line for each template."""
+    by_template: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        fields = by_template.setdefault((row["entity"], row["template"] or "?"), [])
+        fields.append(f"{BY_NAME[row['entity']].labels[row['field']]} ({row['records']:,} values)")
+    for (entity, template), fields in by_template.items():
+        text = f"[yellow]No place in template {escape(printable(template))} of {entity} for:[/] {', '.join(fields)}."
+        out.print(f"{text} They are not written.", highlight=False, soft_wrap=True)
 
 
 def _unknown_line(unknown: list[dict[str, Any]]) -> str:
@@ -860,6 +872,7 @@ def _print_overview(shown: dict[str, Any]) -> None:
             f" {escape(printable(each['client'] or ''))}, most of which would change at once.[/]",
             highlight=False,
         )
+    _print_no_place(shown["no_place"])
     if shown["examples"]:
         out.print("Some of them, field by field:", highlight=False)
     for each in shown["examples"]:

@@ -30,8 +30,10 @@ COUNTED: dict[str, str] = {
     "to match": "operation = 'adopt'",
     "to update": "operation = 'update'",
     "excluded": "disposition = 'excluded'",
-    "handed over": "operation = 'skip' AND disposition = 'to create'",
-    "needs a decision": "disposition IN ('unmatched', 'ambiguous')",
+    "handed over": "operation = 'skip' AND disposition = 'to create' AND reason = 'handed_over'",
+    "needs a decision": (
+        "(disposition IN ('unmatched', 'ambiguous') OR reason IN ('template_unknown', 'no_place_for_marker'))"
+    ),
     "blocked": "disposition = 'blocked'",
     "out of scope": "disposition = 'out of scope'",
     "unchanged": "disposition = 'matched' AND operation = 'skip'",
@@ -86,6 +88,10 @@ REASONS: dict[str, str] = {
     "excluded_by_person": "a person excluded it",
     "gone_from_bms": "a complete reading of BMS no longer shows it; it is kept in Passportal",
     "handed_over": "handed over in a file for the import into Passportal, which does not list it yet",
+    "integration_id_agrees": "Passportal's record carries its BMS id, and client and name agree",
+    "no_place": "BMS has values for which the template in Passportal has no field",
+    "no_place_for_marker": "the template of new records has no field for the BMS id (Notes)",
+    "template_unknown": "which template new records get is not known; set PASSPORTAL_TEMPLATES",
     "field_ownership": "the settings say which side owns this field",
     "identical_name": "the same name on both sides",
     "identical_name_and_email": "the same name and e-mail address on both sides",
@@ -127,7 +133,10 @@ REASONS: dict[str, str] = {
 LONGEST_SHOWN = 300
 """So many characters of a value are shown on the page; nobody reads more, and a hostile one has a million."""
 
-_PLAIN = "operation = 'skip' AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL)"
+_PLAIN = (
+    "operation = 'skip'"
+    " AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
+)
 
 _EXAMPLES = """
 SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept, releases FROM sync.operations
@@ -151,7 +160,8 @@ def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
     or decided, most first. What belongs to no client, as users do, is under the BMS id None. ``by_person`` counts the
     operations that rest on people's decisions; ``left`` those that are not loaded, ``refused`` those that Passportal
     refused; ``held_back`` has a row (entity, client_bms_id, client, updates) for each client that would change too much
-    at once. ``state`` is a ``PlanState``, ``undoes`` the plan whose load it takes back. Raises ``PlanError`` where
+    at once. ``no_place`` has a row (entity, template, field, records) for each field that a template lacks and BMS has
+    values for. ``state`` is a ``PlanState``, ``undoes`` the plan whose load it takes back. Raises ``PlanError`` where
     there is no plan.
     """
     with warehouse.open() as connection:
@@ -162,7 +172,8 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
     """Write a row for each field that the plan writes or keeps, and one for each record without any; the rows written.
 
     Without ``everything`` leaves out what is unchanged or out of scope. ``before`` and ``after`` are what a load
-    replaces and writes; a conflict has Passportal's value as ``kept_in_passportal`` and BMS's as ``not_written``.
+    replaces and writes; a conflict has Passportal's value as ``kept_in_passportal`` and BMS's as ``not_written``, and
+    what has no place there has only that.
     Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
     """
     query = sql.read("plan_rows").format(
@@ -263,6 +274,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "undoes": plan.undoes,
         "by_person": plan.by_person,
         "held_back": named_rows(connection, sql.read("held_back_clients")),
+        "no_place": named_rows(connection, sql.read("no_place")),
         "totals": _totals(connection),
         "clients": _clients(connection),
         "reasons": named_rows(connection, _REASON_COUNTS),
@@ -315,6 +327,7 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "refused": shown["refused"],
         "waiting": sum(each["needs a decision"] + each["blocked"] for each in shown["totals"].values()),
         "held_back": shown["held_back"],
+        "no_place": shown["no_place"],
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
         "without_client": [client for client in clients if client["bms_id"] is None],

@@ -55,7 +55,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
     ``unknown``: writes whose answer was lost, each with entity, operation, writes, left_at and settles_at (UTC): when
     it may be sent again if Passportal does not show it by then. ``duplicates``: records whose BMS id several documents
-    carry.
+    carry. ``no_place``: for each field that a template in Passportal lacks, how many values of BMS are not written:
+    entity, template, field, records.
     """
     with warehouse.open() as connection:
         counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
@@ -72,6 +73,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         handed_over = hand_over.waiting(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count(connection)
+        no_place = named_rows(connection, sql.read("no_place"))
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
         warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
         warnings += _missing(connection, settings)
@@ -98,6 +100,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         "duplicates": twice,
         "rebuilding_since": rebuilding_since,
         "backups": copies,
+        "no_place": no_place,
         "warnings": warnings,
     }
 

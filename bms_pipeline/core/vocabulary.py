@@ -17,3 +17,14 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     NOT_SENT = "not_sent"
     HANDED_OVER = "handed_over"
+
+
+class NewRecords(StrEnum):
+    """Why Passportal takes no new records of an entity.
+
+    ``TEMPLATE_UNKNOWN``: which template they get cannot be told. ``NO_PLACE_FOR_MARKER``: their template has no field
+    for the BMS id.
+    """
+
+    TEMPLATE_UNKNOWN = "template_unknown"
+    NO_PLACE_FOR_MARKER = "no_place_for_marker"

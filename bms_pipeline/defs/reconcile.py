@@ -34,6 +34,8 @@ PLAN_COLUMNS = {
     "reason": "VARCHAR",
     "changes": "STRUCT(field, before, after)[]",
     "kept": "STRUCT(field, bms, passportal)[]",
+    "no_place": "STRUCT(field, bms)[]",
+    "template": "VARCHAR",
     "releases": "VARCHAR",
     "by_person": "BOOLEAN",
     "held_back": "BOOLEAN",
@@ -184,6 +186,9 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         ),
         "examples": _examples(shown["examples"]),
         "kept in Passportal": _kept(shown["examples"]),
+        "without a place": table(
+            ("entity", "template", "field", "records"), [tuple(row.values()) for row in shown["no_place"]]
+        ),
         "orphaned": sum(each["orphaned"] for each in status["entities"].values()),
         "moved": sum(each["records"] for each in shown["reasons"] if each["reason"] == "moved_to_this_client"),
     }

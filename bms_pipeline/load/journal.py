@@ -331,10 +331,17 @@ def _bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: En
         f"CREATE OR REPLACE TEMP TABLE written AS"
         f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
         f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
-        f" p.last_modified FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
+        f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
+        f" FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
+        f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
     )
     connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
     connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'FROM written')}")
+
+
+def _of_new(column: str) -> str:
+    """SQL: what a snapshot says of a record, or of new ones where none has shown it so far."""
+    return f"CASE WHEN p.passportal_id IS NULL THEN n.{column} ELSE p.{column} END AS {column}"
 
 
 def _remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
@@ -419,9 +426,12 @@ def _base_of(column: str, *, is_detail: bool) -> str:
     after, taken_back = _after(column), _taken_back(column)
     has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
     first = _first_base(column) if is_detail else f"b.{column}"
+    # What has no place has not met yet: it is filled once its template has a field for it.
+    has_no_place = f"p.{column} IS NULL AND NOT coalesce(list_contains(p.places, '{column}'), true)"
     return (
         f"CASE WHEN {taken_back} THEN b.{column}"
         f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
+        f" WHEN {has_no_place} THEN NULL"
         f" WHEN l.operation = 'create' THEN p.{column} WHEN {has_old} THEN o.bms_{column}"
         f" ELSE {first} END AS bms_{column},"
         f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"

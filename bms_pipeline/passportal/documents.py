@@ -3,6 +3,9 @@
 Clients and users are only ever read: no call creates or changes one [D]. What is created gets its id by looking for its
 marker, because no answer tells it [D]. What is changed is read, compared with what the plan saw, written whole and read
 again. After a write whose answer was lost nothing is sent again: it is looked for first.
+
+Which fields a document has is known from the documents that were read, and goes into the snapshot. The first new
+document of each template goes out alone and is read back before any other.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bms_pipeline.core.vocabulary import Outcome
+from bms_pipeline.core.vocabulary import NewRecords, Outcome
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.errors import (
     AnswerUnreadable,
@@ -29,7 +32,7 @@ from bms_pipeline.passportal import documents_encoding as encoding
 from bms_pipeline.passportal import snapshots
 from bms_pipeline.passportal.documents_client import DocumentsClient, Read, Row, base_address
 from bms_pipeline.passportal.documents_encoding import Document
-from bms_pipeline.passportal.documents_memory import Listed, RememberedDocuments, Template
+from bms_pipeline.passportal.documents_memory import Fields, Listed, RememberedDocuments, Template, Trial, places
 from bms_pipeline.passportal.last_write import LastWrite
 from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.settings import Settings
@@ -39,6 +42,8 @@ READ_AT_ONCE = 200
 UNSETTLED_SECONDS = 2.0
 """``last_modified`` has whole seconds, and a service has several clocks: what was changed so shortly before it was
 read may have been changed once more without another stamp."""
+TEMPLATE_LOOKED_AT_SECONDS = 86400.0
+"""One document of each template is read again after so long: a label that is added or removed changes no document."""
 LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
 """Seconds to wait for what was written to show."""
 DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location": "Location"}
@@ -77,9 +82,13 @@ class DocumentsPassportal:
         self._client = DocumentsClient(settings, clock=clock, sleep=sleep, before_write=self._last_write)
         self._memory = RememberedDocuments(settings.documents_file)
         self._sleep = sleep
-        self._fields: dict[str, dict[str, str]] = {}  # by template
+        self._clock = clock
+        self._fields: dict[str, Fields] = {}  # by template
         self._keeps_fields = False
-        self._keeps_custom_ids = False
+        self._proven: set[str] = set()  # templates of which a new document kept all that it was sent
+        self._prefixed = True  # how a template is called when writing
+        self._prefix_is_proven = False
+        self._titles_are_encoded: bool | None = None
 
     def close(self) -> None:
         """Close every connection."""
@@ -93,7 +102,7 @@ class DocumentsPassportal:
             with self._memory.opened():
                 self._list_documents(entity)
                 self._read_details(entity)
-                self._memory.write_snapshot(entity, file)
+                self._memory.write_snapshot(entity, file, self._new_records(entity))
         elif entity.name == "clients":
             rows = [{"passportal_id": id_, "name": name} for id_, name in self._client.clients().items()]
             snapshots.write(entity, file, rows)
@@ -116,6 +125,7 @@ class DocumentsPassportal:
             if read is not None:
                 rows[id_] = replace(missing[id_], document=self._as_listed(read, missing[id_].document))
         self._memory.list_anew(kind, rows.values())
+        self._titles_are_encoded = None
 
     def _as_listed(self, read: Read, known: Document) -> Document:
         found = encoding.decoded(read.document)
@@ -123,7 +133,8 @@ class DocumentsPassportal:
 
     def _read_details(self, entity: Entity) -> None:
         """Read the documents that changed since they were read, or never were."""
-        unread = self._memory.unread(entity)
+        due = self._memory.not_looked_at(entity.singular, self._clock() - TEMPLATE_LOOKED_AT_SECONDS)
+        unread = list(dict.fromkeys((*self._memory.unread(entity), *due)))
         for first in range(0, len(unread), READ_AT_ONCE):
             self._read(entity, unread[first : first + READ_AT_ONCE])
 
@@ -136,23 +147,35 @@ class DocumentsPassportal:
             if read is not None:
                 document = self._decoded(entity, read)
                 found.append((document, _is_settled(document.last_modified, read.at)))
-        self._memory.remember(entity, found)
-        self._fields.clear()
+        self._remember(entity, found)
         return [each for each, _ in found]
 
-    def _decoded(self, entity: Entity, read: Read) -> Document:
-        """The document with its fields by their labels, also those that come without."""
-        seen = self._fields_of(encoding.decoded(read.document).template_id)
-        ours = (*entity.labels.values(), encoding.NOTES, encoding.ID_LABEL, encoding.KIND_LABEL)
-        return encoding.decoded(
-            read.document, {**{key: label for label, key in seen.items()}, **encoding.keys_of(ours)}
-        )
+    def _remember(self, entity: Entity, found: Sequence[tuple[Document, bool]]) -> None:
+        self._memory.remember(entity, found, self._clock())
+        self._fields.clear()
 
-    def _fields_of(self, template_id: str) -> dict[str, str]:
-        """Label → key of the fields that documents of this template were seen with."""
+    def _decoded(self, entity: Entity, read: Read) -> Document:
+        """The document with its fields by our labels, also those that come without a name."""
+        known = self._fields_of(encoding.decoded(read.document).template_id)
+        names = {place.key: place.name for place in known.places.values()}
+        return encoding.decoded(read.document, entity.labels.values(), names)
+
+    def _fields_of(self, template_id: str) -> Fields:
+        """What is known of the fields of new documents of this template."""
         if template_id not in self._fields:
             self._fields[template_id] = self._memory.fields(template_id)
         return self._fields[template_id]
+
+    def _new_records(self, entity: Entity) -> dict[str, object]:
+        """What a plan has to know about new documents: see ``Target.snapshot``."""
+        template = self._template(entity)
+        if template is None:
+            return {"template": None, "places": [], "problem": NewRecords.TEMPLATE_UNKNOWN.value}
+        fields = self._fields_of(template.id)
+        columns = [column for column in entity.columns[1:] if fields.takes(entity.labels[column])]
+        is_marked = encoding.can_bear_marker(fields.can_mark, self._dialect)
+        problem = None if is_marked else NewRecords.NO_PLACE_FOR_MARKER.value
+        return {"template": template.name or template.id, "places": ["name", *columns], "problem": problem}
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
@@ -214,37 +237,127 @@ class DocumentsPassportal:
         self._release(entity, writes)
         failed = {each.bms_id: _refused(each, why) for each in writes if (why := _why_not_new(each))}
         wanted = [each for each in writes if each.bms_id not in failed]
-        items = self._new_documents(entity, wanted) if wanted else []
-        if items and self._dialect.marker == "custom_id" and not self._keeps_custom_ids:
-            failed |= self._post(entity, items[:1])
-            self._check_keeps_custom_id(entity, items[0])
-            items = items[1:]
-        failed |= self._post(entity, items)
+        if wanted:
+            failed |= self._create_by(self._template(entity), entity, wanted)
         return [failed.get(each.bms_id, Written(each.bms_id, Outcome.DONE)) for each in writes]
 
-    def _new_documents(self, entity: Entity, writes: Sequence[Write]) -> list[_New]:
-        """Raises ``SettingsError`` where the template lacks a field that has to be written."""
-        template = self._template(entity)
-        keys = self._fields_of(template.id)
-        made, lacking = [], set()
+    def _create_by(self, template: Template | None, entity: Entity, writes: Sequence[Write]) -> dict[int, Written]:
+        """Create documents of this template; BMS id → what became of it, for all that are not there as they should."""
+        if template is None:
+            return _not_sent(writes, self._why_no_template(entity))
+        if why := self._why_not_trusted(template):
+            return _not_sent(writes, why)
+        failed: dict[int, Written] = {}
+        left = list(writes)
+        while left and template.id not in self._proven:
+            new, refused = self._new_documents(entity, template, left[:1])
+            tried = refused or self._post(entity, new)
+            failed |= tried
+            first, left = left[0], left[1:]
+            if any(each.outcome is Outcome.UNKNOWN for each in tried.values()):
+                why = "not sent: the answer to the first new document of its template was lost"
+                return failed | {each.bms_id: Written(each.bms_id, Outcome.UNKNOWN, why) for each in left}
+            if not tried:
+                why = self._read_back(entity, template, new[0])
+                failed |= {first.bms_id: _refused(first, why)} if why else {}
+                if template.id not in self._proven:
+                    return failed | self._not_proven(template, why, left)
+        new, refused = self._new_documents(entity, template, left)
+        return failed | refused | self._post(entity, new)
+
+    def _not_proven(self, template: Template, why: str, left: Sequence[Write]) -> dict[int, Written]:
+        """What becomes of the others when the first new document is not listed, or did not keep its values."""
+        if why:
+            return _not_sent(left, self._why_not_trusted(template) or why)
+        unlisted = "not sent: Passportal accepted the first new document of its template and does not list it"
+        return {each.bms_id: Written(each.bms_id, Outcome.UNKNOWN, unlisted) for each in left}
+
+    def _new_documents(
+        self, entity: Entity, template: Template, writes: Sequence[Write]
+    ) -> tuple[list[_New], dict[int, Written]]:
+        """The documents to send; those that have a value without a place are refused."""
+        fields = self._fields_of(template.id)
+        made, refused = [], {}
         for write in writes:
             title = write.values["name"] or ""
             values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
-            lacking |= {label for label, text in values.items() if text and keys and label not in keys}
-            if encoding.NAME in keys:
+            lacking = {label for label, text in values.items() if text and not fields.takes(label)}
+            if encoding.NAME in fields.places and fields.takes(encoding.NAME):
                 values[encoding.NAME] = title
-            document = Document("", write.client_id, title, template.id, "", values=values, keys=keys)
-            document = encoding.marked(document, write.bms_id, keys or {encoding.NOTES}, self._dialect)
+            document = Document("", write.client_id, title, template.id, "", values=values, elements=fields.places)
+            document = encoding.marked(document, write.bms_id, fields.can_mark, self._dialect)
             lacking |= {encoding.NOTES} if document.marker is None else set()
-            made.append(_New(write, encoding.new_document(document, self._dialect)))
-        if lacking:
-            raise SettingsError(
-                f"The template {template.name or template.id} of Passportal has no field"
-                f" {', '.join(map(repr, sorted(lacking)))}, which new {entity.name} need.",
-                "Add it to the template in Passportal, or name another template in PASSPORTAL_TEMPLATES"
-                f" ({entity.singular}=ID).",
-            )
-        return made
+            if lacking:
+                refused[write.bms_id] = _refused(write, _no_field(template.name or template.id, sorted(lacking)))
+            else:
+                made.append(_New(write, document))
+        return made, refused
+
+    def _read_back(self, entity: Entity, template: Template, new: _New) -> str:
+        """Read the first new document of a template; why it is not as it was sent, empty if it is or is not listed."""
+        found = self._shown(entity, new)
+        if found is None:
+            return ""
+        self._remember(entity, [(found, False)])
+        if new.document.custom_id and found.custom_id != new.document.custom_id:
+            raise _ignores_custom_id(found.id)
+        lacking = _lacking(new.document, found)
+        gone = [label for label in lacking if label not in found.elements and found.elements]
+        if lacking == gone and found.marker is not None:
+            self._proven.add(template.id)
+            self._memory.note_trial(template.id, self._form, None)
+            self._memory.forget_fields(template.id, gone)
+            self._fields.clear()
+            no_field = _no_field(template.name or template.id, gone)
+            return f"it is there as document {found.id}, which the next sync links; {no_field}" if gone else ""
+        self._memory.note_trial(template.id, self._form, Trial(found.id, tuple(lacking)))
+        return f"Passportal made document {found.id} of it and did not keep {', '.join(lacking)}"
+
+    def _shown(self, entity: Entity, new: _New) -> Document | None:
+        """The document that a create made, as soon as it shows what it was sent, or as it is after a while."""
+        found_id = self.find(entity, [new.write]).get(new.write.bms_id) or self._unmarked(entity, new)
+        found: Document | None = None
+        for seconds in (0.0, *LOOK_AGAIN_AFTER) if found_id else ():
+            self._sleep(seconds) if seconds else None
+            read = self._client.document(found_id) if found_id else None
+            found = self._decoded(entity, read) if read else None
+            if found is None or found.marker not in (None, new.write.bms_id):
+                return None
+            if all(label not in found.elements for label in _lacking(new.document, found)):
+                break
+        return found
+
+    def _unmarked(self, entity: Entity, new: _New) -> str | None:
+        """The document that a create left without its marker: the newest of its title that was not there before."""
+        known = self._memory.listed(entity.singular)
+        for row in next(self._client.pages(entity.singular, client_id=new.write.client_id, newest_first=True)):
+            document = encoding.decoded(row)
+            if document.id not in known and _same(document.title, new.document.title):
+                return document.id
+        return None
+
+    def _why_not_trusted(self, template: Template) -> str:
+        """Why no new document of this template is sent: an earlier one did not keep what it was sent.
+
+        Until a person takes that one away or changes how documents are sent: what a later change put into it proves
+        nothing about new ones.
+        """
+        trial = self._memory.trial(template.id, self._form)
+        if trial is None:
+            return ""
+        if self._client.document(trial.document_id) is None:
+            self._memory.note_trial(template.id, self._form, None)
+            return ""
+        return (
+            f"not sent: document {trial.document_id}, the first new one of template {template.name or template.id},"
+            f" did not keep {', '.join(trial.labels)}. Compare PASSPORTAL_VALUES and PASSPORTAL_BODY with the tenant's"
+            " swagger page, or disable that document in Passportal and sync again"
+        )
+
+    @property
+    def _form(self) -> str:
+        """How new documents are sent."""
+        return f"{self._dialect.body} {self._dialect.values} {self._dialect.marker}"
 
     def _post(self, entity: Entity, new: Sequence[_New]) -> dict[int, Written]:
         """Create documents; BMS id → what became of it, for all that are not there.
@@ -255,8 +368,13 @@ class DocumentsPassportal:
         if not new:
             return {}
         writes = [each.write for each in new]
+
+        def send(prefixed: bool) -> None:
+            items = [encoding.new_document(each.document, self._dialect, prefixed=prefixed) for each in new]
+            self._client.create(encoding.batch(items, self._dialect))
+
         try:
-            self._client.create(encoding.batch([each.item for each in new], self._dialect))
+            self._send(send, alone=len(new) == 1)
         except LoginRefused:
             raise
         except RequestRefused as refusal:
@@ -275,42 +393,59 @@ class DocumentsPassportal:
                 failed |= self._post(entity, [each])
         return failed
 
-    def _check_keeps_custom_id(self, entity: Entity, new: _New) -> None:
-        """Raises ``SettingsError`` where the service ignored the ``customId`` of the first new document."""
-        if self.find(entity, [new.write]):
-            self._keeps_custom_ids = True
-            return
-        for row in next(self._client.pages(entity.singular, client_id=new.write.client_id, newest_first=True)):
-            document = encoding.decoded(row)
-            if document.title == new.item["title"] and not document.custom_id:
-                raise _ignores_custom_id(document.id)
+    def _send(self, send: Callable[[bool], None], *, alone: bool) -> None:
+        """Send a write whose templates have the prefix or not, as it was proven; else try both, with one document.
 
-    def _template(self, entity: Entity) -> Template:
-        """The template of new documents. Raises ``SettingsError`` where it cannot be told."""
+        A refused document did nothing, so that it may be sent again. Raises what the first try did.
+        """
+        try:
+            send(self._prefixed)
+        except LoginRefused:
+            raise
+        except RequestRefused as refusal:
+            if not alone or self._prefix_is_proven:
+                raise
+            try:
+                send(not self._prefixed)
+            except LoginRefused:
+                raise
+            except RequestRefused:
+                raise refusal from None
+            self._prefixed = not self._prefixed
+        self._prefix_is_proven = True
+
+    def _template(self, entity: Entity) -> Template | None:
+        """The template of new documents; None where it cannot be told."""
         kind = entity.singular
         templates = self._memory.templates(kind)
         if not templates:
             self._list_documents(entity)
             templates = self._memory.templates(kind)
-        if kind in self._chosen:
-            chosen = self._chosen[kind]
-            template = next((each for each in templates if each.id == chosen), Template(chosen, "", 0))
-        elif any(each.name == DEFAULT_TEMPLATES[kind] for each in templates):
-            template = next(each for each in templates if each.name == DEFAULT_TEMPLATES[kind])
-        elif len(templates) == 1:
-            template = templates[0]
-        else:
-            seen = "; ".join(f"{each.id} ({each.name}, {each.documents:,} documents)" for each in templates)
-            raise SettingsError(
-                f"Which template new {entity.name} get cannot be told: Passportal has"
-                f" {f'documents of the templates {seen}' if seen else f'no {kind} document yet'}.",
-                f"Set PASSPORTAL_TEMPLATES={kind}=ID"
-                + ("." if seen else f", or make one {kind} by hand in Passportal, from which the template is read."),
-            )
-        if template.documents and not self._fields_of(template.id):
+        template = self._template_among(kind, templates)
+        if template is not None and template.documents and not self._fields_of(template.id).places:
             listed = [each.document for each in self._memory.listed(kind).values() if each.readable]
             self._read(entity, [each.id for each in listed if each.template_id == template.id][-5:])
         return template
+
+    def _template_among(self, kind: str, templates: Sequence[Template]) -> Template | None:
+        if kind in self._chosen:
+            chosen = self._chosen[kind]
+            return next((each for each in templates if each.id == chosen), Template(chosen, "", 0))
+        called = encoding.folded(DEFAULT_TEMPLATES[kind])
+        named = [each for each in templates if encoding.folded(each.name) == called]
+        if named:
+            return max(named, key=lambda each: each.newest)  # a template that was made anew replaces the old one
+        return templates[0] if len(templates) == 1 else None
+
+    def _why_no_template(self, entity: Entity) -> str:
+        templates = self._memory.templates(entity.singular)
+        seen = "; ".join(f"{each.id} ({each.name}, {each.documents:,} documents)" for each in templates)
+        kind = entity.singular
+        return (
+            f"which template new {entity.name} get cannot be told: Passportal has"
+            f" {f'documents of the templates {seen}' if seen else f'no {kind} document yet'}."
+            f" Set PASSPORTAL_TEMPLATES={kind}=ID" + ("" if seen else f", or make one {kind} by hand in Passportal")
+        )
 
     # Changing
 
@@ -348,7 +483,7 @@ class DocumentsPassportal:
         A change whose answer was lost and that is not there is unknown: it may still come.
         """
         changes = self._at_once(lambda each: self._prepared(entity, each), writes)
-        sent = [each for each in changes if each.item is not None]
+        sent = [each for each in changes if each.is_due]
         if self._dialect.update == "batch":
             self._put_batch(sent)
         else:
@@ -371,26 +506,53 @@ class DocumentsPassportal:
         change.refused = _why_not_changed(entity, write, before)
         if change.refused:
             return change
-        labels = {*before.values, *self._fields_of(before.template_id)}
-        values = {
-            entity.labels[column]: text
+        fields = self._fields_of(before.template_id)
+        columns = places(before, entity, fields)
+        values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
+        lacking = [
+            entity.labels[column]
             for column, text in write.values.items()
-            if column != "name" and entity.labels[column] in labels
-        }
+            if column not in columns and not _same(text, before.values.get(entity.labels[column]))
+        ]
+        if lacking:
+            self._remember(entity, [(before, False)])  # the next plan knows better
+            change.refused = _no_field(before.template_id, lacking)
+            return change
+
+        def can_write(label: str) -> bool:
+            place = before.elements.get(label)
+            return place.form.is_plain if place else not before.shows_blanks and fields.can_mark(label)
+
+        elements = {**fields.places, **before.elements}
         title = write.values.get("name") or before.title
-        if title != before.title and encoding.NAME in labels:
+        if title != before.title and encoding.NAME in elements and can_write(encoding.NAME):
             values[encoding.NAME] = title
         after = encoding.with_values(before, title, values)
-        after = encoding.marked(after, write.marker, labels, self._dialect)
-        change.before, change.after = read.document, after
-        if after != before:
-            change.item = encoding.merged(read.document, after, self._dialect)
-            change.ours = {label for label in after.values if after.values[label] != before.values.get(label)}
+        after = encoding.marked(replace(after, elements=elements), write.marker, can_write, self._dialect)
+        change.read, change.before, change.after = read.document, before, after
+        change.ours = {label for label in after.values if after.values[label] != before.values.get(label)}
+        change.is_due = replace(after, elements=before.elements) != before
         return change
 
+    def _item(self, change: _Change, prefixed: bool) -> dict[str, Any]:
+        """The whole document as a change sends it."""
+        if self._titles_are_encoded is None:
+            self._titles_are_encoded = self._memory.titles_are_encoded()
+        return encoding.merged(
+            change.read,
+            change.before,
+            change.after,
+            self._dialect,
+            prefixed=prefixed,
+            decoded_titles=self._titles_are_encoded,
+        )
+
     def _put(self, change: _Change) -> None:
+        def send(prefixed: bool) -> None:
+            self._client.update(change.after.id, self._item(change, prefixed))
+
         try:
-            self._client.update(change.after.id, change.item)
+            self._send(send, alone=not self._keeps_fields)
         except LoginRefused as error:
             change.error = error
         except RequestRefused as refusal:
@@ -402,8 +564,13 @@ class DocumentsPassportal:
         """One call for all; where that is refused, one for each: only one may be wrong."""
         if not changes:
             return
+
+        def send(prefixed: bool) -> None:
+            items = [self._item(each, prefixed) for each in changes]
+            self._client.update(None, encoding.batch(items, self._dialect))
+
         try:
-            self._client.update(None, encoding.batch([each.item or {} for each in changes], self._dialect))
+            self._send(send, alone=len(changes) == 1)
         except LoginRefused:
             raise
         except RequestRefused as refusal:
@@ -428,8 +595,8 @@ class DocumentsPassportal:
             if read is None:
                 missing = [encoding.NAME]
                 continue
-            names = {key: label for label, key in change.after.keys.items()}
-            if spoilt := encoding.lost(change.before, read.document, change.ours, names):
+            names = {place.key: place.name for place in change.after.elements.values()}
+            if spoilt := encoding.lost(change.read, read.document, change.ours, names):
                 change.error = _spoilt(change.after.id, spoilt)
                 return
             missing = _missing(change, self._decoded(entity, read))
@@ -457,23 +624,24 @@ _OTHER_MARKER = "it bears the marker of BMS id"
 
 @dataclass(frozen=True)
 class _New:
-    """A document to create, as it is sent."""
+    """A document to create."""
 
     write: Write
-    item: dict[str, Any]
+    document: Document
 
 
 @dataclass
 class _Change:
-    """A write on its way: the document as it was read, as it shall be and as it is sent, and what came of it.
+    """A write on its way: the document as it was read and understood, as it shall be, and what came of it.
 
-    ``refused``: why it was, empty if it was not. ``item``: None where nothing has to be sent.
+    ``refused``: why it was, empty if it was not. ``is_due``: whether anything has to be sent.
     """
 
     write: Write
-    before: Row = field(default_factory=dict)
+    read: Row = field(default_factory=dict)
+    before: Document = field(default_factory=lambda: Document("", None, "", "", ""))
     after: Document = field(default_factory=lambda: Document("", None, "", "", ""))
-    item: dict[str, Any] | None = None
+    is_due: bool = False
     ours: set[str] = field(default_factory=set)
     refused: str = ""
     error: ServiceError | SettingsError | None = None
@@ -492,7 +660,7 @@ def _refused(write: Write, why: str) -> Written:
 
 def _listed(row: Row) -> Listed:
     readable = row.get("accessible") is not False
-    return Listed(encoding.decoded(row), str(row.get("templateName") or ""), readable)
+    return Listed(encoding.decoded(row), str(row.get("templateName") or ""), readable, encoding.raw_title(row))
 
 
 def _is_settled(last_modified: str, read_at: float) -> bool:
@@ -528,14 +696,34 @@ def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
 def _missing(change: _Change, found: Document) -> list[str]:
     """What of a change a document does not show."""
     after = change.after
-    missing = [each for each in sorted(change.ours) if _plain(found.values.get(each)) != _plain(after.values[each])]
-    missing += ["title"] if _plain(found.title) != _plain(after.title) else []
+    missing = [each for each in sorted(change.ours) if not _same(found.values.get(each), after.values[each])]
+    missing += [] if _same(found.title, after.title) else ["title"]
     return missing + (["customId"] if found.custom_id != after.custom_id else [])
 
 
 def _plain(text: str | None) -> str:
     """``text`` as a snapshot shows it: without blanks around it, a blank one as none, and any line end as one."""
     return (text or "").replace("\r\n", "\n").strip()
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    """Whether two texts say the same, however the service encodes what it shows."""
+    return _plain(one) == _plain(other) or _plain(encoding.decoded_name(one or "")) == _plain(
+        encoding.decoded_name(other or "")
+    )
+
+
+def _lacking(sent: Document, found: Document) -> list[str]:
+    """The labels that do not show what was sent."""
+    return [label for label, text in sent.values.items() if not _same(text, found.values.get(label))]
+
+
+def _no_field(template: str, labels: Sequence[str]) -> str:
+    return f"no place: template {template} has no field of plain text called {', '.join(labels)}"
+
+
+def _not_sent(writes: Iterable[Write], why: str) -> dict[int, Written]:
+    return {each.bms_id: _refused(each, why) for each in writes}
 
 
 def _ignores_custom_id(document_id: str) -> SettingsError:
@@ -558,7 +746,7 @@ def _chosen_templates(text: str) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for part in filter(None, (each.strip() for each in text.split(","))):
         kind, _, template = (each.strip() for each in part.partition("="))
-        number = template.removeprefix("tpl-")
+        number = encoding.template_id(template)
         if kind not in DEFAULT_TEMPLATES or not (number.isascii() and number.isdigit()):
             raise SettingsError(
                 f"PASSPORTAL_TEMPLATES has {part!r}, which names no template.",

@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +50,10 @@ LAST_PAGE = 9999
 MARGIN_SECONDS = 60.0
 """A token is replaced this long before it expires (or a quarter of its life, if that is less)."""
 LONGEST_LIFE_SECONDS = 30 * 86400.0
+LOST = frozenset({408, 444, 460, 463, 499})
+"""Statuses by which a gateway says that the answer did not come; all from 500 on are such, too."""
+TAKES_NO_JSON = frozenset({400, 415, 422})
+"""How a sign-in is refused that has to be a form [C]."""
 KEY_UNKNOWN, HASH_WRONG, TOKEN_INVALID = 1000, 1001, 1006
 """Codes: key verification failed [D]; the hash does not verify [G], where that has a code of its own; no token [D]."""
 
@@ -274,7 +279,7 @@ class DocumentsClient:
             return token.text
 
     def _sign_in(self) -> _Token:
-        """Exchange the key for a token; tried again where that may help, because it changes nothing."""
+        """Exchange the key for a token: asked as JSON [D], and as a form where that is refused [C]."""
         settings = self._settings
         key, secret = settings.passportal_key_id.strip(), settings.passportal_secret.get_secret_value()
         missing = [
@@ -286,22 +291,32 @@ class DocumentsClient:
             raise SettingsError("PASSPORTAL_KEY_ID is no access key ID.", "Copy it anew from Settings > API Keys.")
         content = secrets.token_hex(16)
         headers = {"x-key": key, "x-hash": hmac.new(secret.encode(), content.encode(), hashlib.sha256).hexdigest()}
-        for tried in range(1, self._retries.tries + 1):
+        form = {"scope": "docs_api", "content": content}
+        refusals: list[_Refused] = []
+        for post in (self._service.post_json, self._service.post_form):
+            answer = self._posted(partial(post, TOKEN, form, headers=headers))
             try:
-                answer = self._service.post_json(TOKEN, {"scope": "docs_api", "content": content}, headers=headers)
-            except ServiceUnreachable:
-                if tried == self._retries.tries:
-                    raise
-                self._retries.sleep(self._retries.wait(tried, None))
-            else:
-                break
-        try:
-            return self._token_in(answer)
-        except _Refused as refused:
-            why, code, status = self._redacted(refused.message, headers["x-hash"]), refused.code, refused.status
+                return self._token_in(answer)
+            except _Refused as refused:
+                refusals.append(refused)
+                if refused.status not in TAKES_NO_JSON:
+                    break
+        first = refusals[0]
+        why, code, status = self._redacted(first.message, headers["x-hash"]), first.code, first.status
+        if status in LOST or status >= 500:
+            raise first.error("the sign-in")
         if status == 404 or (status != 401 and code is None and status != 200):
             raise self._wrong_host(f"HTTP {status}")
         raise _login_refused(why, code)
+
+    def _posted(self, post: Callable[[], Answer]) -> Answer:
+        """What a sign-in is answered; tried again where that may help, because it changes nothing."""
+        for tried in range(1, self._retries.tries):
+            try:
+                return post()
+            except ServiceUnreachable:
+                self._retries.sleep(self._retries.wait(tried, None))
+        return post()
 
     def _token_in(self, answer: Answer) -> _Token:
         what = "the sign-in"
@@ -359,6 +374,10 @@ class _Refused(Exception):
             busy = ServiceUnreachable(said, "It is asked too much of. Run again later; it continues where it stopped.")
             busy.status = 429
             return busy
+        if self.status in LOST or self.status >= 500:
+            lost = ServiceUnreachable(said, "Run again later; it looks first, and continues where it stopped.")
+            lost.status = self.status
+            return lost
         if self.status == 401 or self.code == TOKEN_INVALID:
             return AccessRefused(said, "It refuses a token that it just gave. Check that the key is still active.")
         if self.status == 403:
@@ -426,9 +445,9 @@ def _unreadable(what: str) -> AnswerUnreadable:
 
 
 def _rows(body: Row, what: str) -> list[Row]:
-    """The rows of a page; only an array, or a null that is there, is ever one without any [C]."""
+    """The rows of a page; only an array, or a null that is there, also as text, is ever one without any [C]."""
     rows = body.get("results", body)
-    if rows is None:
+    if rows is None or (isinstance(rows, str) and rows.strip().lower() == "null"):
         return []
     if not isinstance(rows, list) or not all(isinstance(each, dict) and "id" in each for each in rows):
         raise _unreadable(f"{what} with JSON that is no list of documents")

@@ -5,33 +5,75 @@ Reading takes every form that was ever seen; writing takes the one that the sett
 
 Reading. ``details`` are elements under snake_case keys made from their labels, each an object ``{name, description,
 value: {type, text}}``, a bare text or null [D]; or under positions ``"0", "1", ...`` [L]. Links are ``value: {text, id,
-type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key.
+type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key;
+labels are compared as people read them (``folded``) and written as the tenant spells them. Only elements of plain text
+are ever written (``Form``): a link, a choice, a yes/no and a formatted text are read and sent back as they came.
 
 Writing. A change is everything that was read, with our fields changed: the service drops what is left out [D]. In the
 form of texts a link is sent as what it says, because that form has nothing else; as an element it goes back as it came.
 
 The marker, by which a document is found when our database is lost, is in one of three places: the row's ``customId``,
-the template's fields "ID" and "Integration Type", or a line of its own in "Notes".
+the template's field "ID", both with a prefix that is ours, or a line of its own in "Notes". A plain number in "ID" with
+"Integration Type" Kaseya BMS is only a ``claim``: Passportal's own integrations write such, with whatever number.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cache
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from bms_pipeline.settings import Settings
 
 NAME, NOTES = "Name", "Notes"
+TEMPLATE_PREFIX = "tpl-"
 ID_LABEL, KIND_LABEL, KIND = "ID", "Integration Type", "Kaseya BMS"
-CUSTOM_ID = "kaseya-bms:"
+PREFIX = "kaseya-bms:"
+"""What an id in ``customId`` or in the field "ID" starts with if it is a marker of ours."""
 NOTES_LINE = "Kaseya BMS ID: "
+PLAIN_TYPES = frozenset(
+    {
+        "", "text", "string", "plain", "textfield", "textbox", "textarea", "singleline", "multiline", "longtext",
+        "shorttext", "memo", "note", "notes", "number", "numeric", "integer", "date", "datetime", "email", "url",
+        "website", "phone", "telephone", "ip", "ipaddress", "mac", "macaddress",
+    }
+)  # fmt: skip
+"""Types of values that hold plain text, without blanks and hyphens; any other is left alone [G]."""
+_CHOICE_TYPES = frozenset(
+    {"select", "multiselect", "dropdown", "list", "choice", "option", "options", "radio", "combo"}
+)
+_YES_NO_TYPES = frozenset({"boolean", "bool", "checkbox", "check", "switch", "toggle", "yesno"})
+_RICH_TYPES = frozenset({"html", "richtext", "rich", "wysiwyg", "editor", "formatted", "markdown"})
+_LINK_TYPES = frozenset({"link", "links", "linked", "relation", "reference", "document", "lookup", "tag", "tags"})
 
+_MARKS = (NOTES, ID_LABEL, KIND_LABEL)
 _MARKED_NOTES = re.compile(rf"(?:^|\r?\n)[ \t]*{NOTES_LINE}([0-9]{{1,18}})[ \t]*(?=\r?\n|\Z)")
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
+_TAG = re.compile(
+    r"</?(?:p|br|div|span|b|i|u|s|em|strong|a|ul|ol|li|h[1-6]|table|thead|tbody|tr|td|th|font|img|hr|pre|code"
+    r"|blockquote|sub|sup)(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
+_LINE_END = re.compile(r"<br\s*/?>|</(?:p|div|li|tr|h[1-6]|pre|blockquote)\s*>", re.IGNORECASE)
+_LINE_START = re.compile(r"[ \n]*<(?:p|div|li|tr|h[1-6]|pre|blockquote)(?:\s[^<>]*)?>", re.IGNORECASE)
+_MARKED_RICH = re.compile(
+    rf"(?:<br\s*/?>\s*)?(?:<(?P<tag>p|div|span|li)(?:\s[^<>]*)?>\s*)?{NOTES_LINE.strip()}(?:\s|&nbsp;)*"
+    r"[0-9]{1,18}\s*(?(tag)</(?P=tag)\s*>)",
+    re.IGNORECASE,
+)
+_PLEASE_SELECT = re.compile(
+    r"[-–—.*<>\[\]( ]*(?:please )?(?:select|choose|pick)"
+    r"(?: (?:one|an?|option|value|item|type|from|list|the|your|here))*"
+    r"[-–—.…*<>\[\]) ]*|-+ ?none ?-+|-{2,}",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +86,38 @@ class Dialect:
     marker: Literal["notes", "id_fields", "custom_id"] = "notes"
 
 
+class Form(StrEnum):
+    """What an element of a document holds. Only ``EMPTY`` and ``TEXT`` are ever written."""
+
+    EMPTY = "empty"
+    TEXT = "text"
+    LINK = "link"
+    CHOICE = "choice"
+    YES_NO = "yes/no"
+    RICH = "formatted text"
+    OTHER = "other"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is plain text, or nothing so far."""
+        return self in {Form.EMPTY, Form.TEXT}
+
+
+@dataclass(frozen=True)
+class Element:
+    """Where a value of a document stands: the key of its element, its label as the tenant spells it, and its form."""
+
+    key: str
+    name: str
+    form: Form = Form.TEXT
+
+
 @dataclass(frozen=True)
 class Document:
     """A document as we understand it. ``values``: label → text, None where a field is empty.
 
-    ``keys``: label → the key of its element. ``fields``: the values without what marks the document, blank as None.
+    A label that is one of ours is called as we do, whatever its spelling; ``elements`` knows its own. ``fields``: the
+    values without what marks the document, blank as None. ``title``: decoded.
     """
 
     id: str
@@ -58,7 +127,7 @@ class Document:
     last_modified: str
     custom_id: str = ""
     values: Mapping[str, str | None] = field(default_factory=dict)
-    keys: Mapping[str, str] = field(default_factory=dict)
+    elements: Mapping[str, Element] = field(default_factory=dict)
 
     @property
     def marker(self) -> int | None:
@@ -66,9 +135,16 @@ class Document:
         return marker_in(self.custom_id, self.values)
 
     @property
-    def has_own_marker(self) -> bool:
-        """Whether it has a marker in a form that only this program writes."""
-        return is_own_marker_in(self.custom_id, self.values)
+    def claim(self) -> int | None:
+        """The id that its fields give for Kaseya BMS, by whomever it was written; None where that is our marker."""
+        number = (self.values.get(ID_LABEL) or "").strip()
+        is_claim = folded(self.values.get(KIND_LABEL) or "") == folded(KIND) and _is_id(number)
+        return int(number) if is_claim else None
+
+    @property
+    def shows_blanks(self) -> bool:
+        """Whether it shows elements without a value, so that a label that it does not show is not there."""
+        return any(element.form is Form.EMPTY for element in self.elements.values())
 
     @property
     def fields(self) -> dict[str, str | None]:
@@ -90,11 +166,31 @@ def dialect_of(settings: Settings) -> Dialect:
 
 
 def decoded_name(text: str) -> str:
-    """The name of a client, which comes URL- and HTML-encoded [L]. A plus stays one [G].
+    """The name of a client, which comes URL- and HTML-encoded [L], or a title, which may [C]. A plus stays one [G].
 
     Only whole entities count: in ``M&Region`` nothing is encoded.
     """
     return _ENTITY.sub(lambda entity: html.unescape(entity.group()), unquote(text))
+
+
+def titles_are_encoded(titles: Iterable[str]) -> bool:
+    """Whether the service encodes every title that it shows, going by these as they came.
+
+    Then a title is sent decoded; else one that was stored in an encoded form is sent back as it came.
+    """
+    seen = list(titles)
+    bare = any(re.search(r"[\s<>]|&(?!(?:#\d+|#[xX][0-9a-fA-F]+|\w+);)", title) for title in seen)
+    return not bare and any(decoded_name(title) != title for title in seen)
+
+
+@cache
+def folded(label: str) -> str:
+    """``label`` as it is compared: without case, blanks, HTML entities, a colon or star at its end.
+
+    The key that the service makes from a label folds to the same.
+    """
+    text = unicodedata.normalize("NFKC", html.unescape(label)).casefold()
+    return re.sub(r"[\s_\u200b\ufeff]", "", unicodedata.normalize("NFKC", text)).strip(":*")
 
 
 def snake_case(label: str) -> str:
@@ -102,66 +198,137 @@ def snake_case(label: str) -> str:
     return label.strip().lower().replace(" ", "_")
 
 
-def template_uid(template_id: str) -> str:
-    """What a template is called when writing [G]."""
-    return f"tpl-{template_id}"
+def template_uid(template_id: str, *, prefixed: bool = True) -> str:
+    """What a template is called when writing: ``tpl-79`` or ``79``; both were seen [C]."""
+    return f"{TEMPLATE_PREFIX}{template_id}" if prefixed else template_id
+
+
+def template_id(uid: object) -> str:
+    """The id of a template, however it is called."""
+    text = str(uid or "").strip()
+    return text[len(TEMPLATE_PREFIX) :] if text.lower().startswith(TEMPLATE_PREFIX) else text
 
 
 # Reading
 
 
-def decoded(row: Mapping[str, Any], labels_by_key: Mapping[str, str] | None = None) -> Document:
+def decoded(
+    row: Mapping[str, Any], ours: Iterable[str] = (), names_by_key: Mapping[str, str] | None = None
+) -> Document:
     """The document in a row of a list, or in an answer with ``details``.
 
-    ``labels_by_key``: what bare elements are called, beside their own names (see ``keys_of``).
+    ``ours``: the labels that we call by our own spelling. ``names_by_key``: what bare elements are called.
     """
     values: dict[str, str | None] = {}
-    keys: dict[str, str] = {}
-    for key, label, element in _elements(row.get("details"), labels_by_key or {}):
-        keys[label] = key
-        values[label] = _text(element)
+    elements: dict[str, Element] = {}
+    for label, at, element in _elements(row.get("details"), (*ours, *_MARKS), names_by_key or {}):
+        elements[label] = at
+        values[label] = _text(element, at.form)
     client = _first(row, "client_id", "clientId")
     return Document(
         id=str(row.get("id", "")),
         client_id=None if client is None else str(client),
-        title=str(_first(row, "label", "title") or ""),
-        template_id=str(_first(row, "templateId", "template_id", "templateUid") or "").removeprefix("tpl-"),
+        title=decoded_name(raw_title(row)),
+        template_id=template_id(_first(row, "templateId", "template_id", "templateUid")),
         last_modified=str(_first(row, "last_modified", "lastModified") or ""),
         custom_id=str(row.get("customId") or ""),
         values=values,
-        keys=keys,
+        elements=elements,
     )
 
 
-def keys_of(labels: Iterable[str]) -> dict[str, str]:
-    """Key → label of these, as the service makes keys; for elements that do not say their own."""
-    return {snake_case(each): each for each in labels}
+def raw_title(row: Mapping[str, Any]) -> str:
+    """The title as it came."""
+    return str(_first(row, "label", "title") or "")
 
 
-def _elements(details: object, labels_by_key: Mapping[str, str]) -> list[tuple[str, str, Any]]:
-    """Key, label and element, in order. Of two elements with one label the first has it, the other goes by its key."""
-    found: list[tuple[str, str, Any]] = []
+def _elements(details: object, ours: Iterable[str], names_by_key: Mapping[str, str]) -> list[tuple[str, Element, Any]]:
+    """Label, place and element, in order.
+
+    Where several elements fold to one of our labels it is the one that is spelt as ours, or none of them.
+    """
+    items = list(details.items()) if isinstance(details, Mapping) else []
+    called = {folded(label): label for label in ours}
+    made_from = {snake_case(label): label for label in called.values()}
+    places = [
+        Element(
+            str(key),
+            _own_name(element) or names_by_key.get(str(key)) or made_from.get(str(key), str(key)),
+            form_of(element),
+        )
+        for key, element in items
+    ]
+    alike = Counter(folded(place.name) for place in places)
+    exactly = Counter(place.name for place in places)
+    found: list[tuple[str, Element, Any]] = []
     taken: set[str] = set()
-    for key, element in details.items() if isinstance(details, Mapping) else ():
-        own = _plain_text(element.get("name")) if isinstance(element, Mapping) else None
-        label = own or labels_by_key.get(str(key), str(key))
-        label = label if label not in taken else f"{label} ({key})"
+    for place, (_, element) in zip(places, items, strict=True):
+        label = called.get(folded(place.name))
+        is_the_one = alike[folded(place.name)] == 1 or (place.name == label and exactly[place.name] == 1)
+        label = label if label is not None and is_the_one else place.name
+        if label in taken or (label in called.values() and not is_the_one):
+            label = f"{place.name} ({place.key})"
         taken.add(label)
-        found.append((str(key), label, element))
+        found.append((label, place, element))
     return found
 
 
-def _text(element: object) -> str | None:
-    return _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
+def _own_name(element: object) -> str | None:
+    return _plain_text(element.get("name")) if isinstance(element, Mapping) else None
+
+
+def form_of(element: object) -> Form:
+    """What an element holds, by the type of its value, by what it is made of, and by what it says."""
+    value = element.get("value") if isinstance(element, Mapping) else element
+    inner = value if isinstance(value, Mapping) else {}
+    outer = element if isinstance(element, Mapping) else {}
+    kinds = {re.sub(r"[\s_-]", "", str(each or "")).lower() for each in (inner.get("type"), outer.get("type"))}
+    said = inner.get("text") if isinstance(value, Mapping) else value
+    words = str(said) if isinstance(said, str | int | float) else ""
+    signs = (
+        (Form.LINK, inner.get("id") is not None or outer.get("attribute") or kinds & _LINK_TYPES),
+        (Form.YES_NO, isinstance(said, bool) or kinds & _YES_NO_TYPES),
+        (Form.CHOICE, isinstance(said, list) or "options" in {*inner, *outer} or kinds & _CHOICE_TYPES),
+        (Form.RICH, kinds & _RICH_TYPES),
+        (Form.OTHER, not kinds <= PLAIN_TYPES or not (said is None or isinstance(said, str | int | float))),
+        (Form.CHOICE, _is_please_select(words)),
+        (Form.RICH, _TAG.search(words)),
+        (Form.TEXT, words.strip()),
+    )
+    return next((form for form, shows in signs if shows), Form.EMPTY)
+
+
+def _is_please_select(text: str) -> bool:
+    """Whether a text is what a list shows that nothing was chosen from yet."""
+    return len(text) < 60 and _PLEASE_SELECT.fullmatch(text.strip()) is not None
+
+
+def _text(element: object, form: Form) -> str | None:
+    """What an element says: formatted text without its tags, nothing where nothing was chosen."""
+    text = _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
+    if text is None or _is_please_select(text):
+        return None
+    return without_tags(text) if form is Form.RICH else text
+
+
+def without_tags(text: str) -> str:
+    """A formatted text as its lines of plain text."""
+    in_one_line = re.sub(r"[\r\n]+", " ", text) if _LINE_END.search(text) else text
+    lines = _TAG.sub("", _LINE_START.sub("\n", _LINE_END.sub("\n", in_one_line)))
+    plain = html.unescape(lines).replace("\xa0", " ")
+    return "\n".join(line.strip() for line in plain.split("\n")).strip("\n")
 
 
 def _plain_text(value: object) -> str | None:
     """The text of a value: itself, or what its object says; none for what is neither."""
     if isinstance(value, Mapping):
         value = value.get("text")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    return str(value)
+    if isinstance(value, list):
+        words = [_plain_text(each) for each in value]
+        return ", ".join(each for each in words if each) or None
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _first(row: Mapping[str, Any], *keys: str) -> Any:  # noqa: ANN401  # JSON
@@ -176,10 +343,10 @@ def batch(items: Sequence[Mapping[str, Any]], dialect: Dialect) -> object:
     return list(items) if dialect.body == "array" else {"documents": list(items)}
 
 
-def new_document(document: Document, dialect: Dialect) -> dict[str, Any]:
-    """A document to create: ``templateUid``, ``clientId`` and ``title`` are needed [D]. ``keys``: of its template."""
+def new_document(document: Document, dialect: Dialect, *, prefixed: bool = True) -> dict[str, Any]:
+    """A document to create: ``templateUid``, ``clientId`` and ``title`` are needed [D]."""
     item: dict[str, Any] = {
-        "templateUid": template_uid(document.template_id),
+        "templateUid": template_uid(document.template_id, prefixed=prefixed),
         "clientId": _number(document.client_id),
         "title": document.title,
         "details": {},
@@ -192,27 +359,41 @@ def new_document(document: Document, dialect: Dialect) -> dict[str, Any]:
     return item
 
 
-def merged(row: Mapping[str, Any], changed: Document, dialect: Dialect) -> dict[str, Any]:
+def merged(
+    row: Mapping[str, Any],
+    before: Document,
+    changed: Document,
+    dialect: Dialect,
+    *,
+    prefixed: bool = True,
+    decoded_titles: bool = True,
+) -> dict[str, Any]:
     """All of ``row`` as it was read, with title, ``customId`` and those values that differ taken from ``changed``.
 
-    Nothing that was read is left out or told otherwise, also what we do not know.
+    ``before`` is what was understood of ``row``. Nothing that was read is left out or told otherwise, also what we do
+    not know. ``decoded_titles``: a title that stays is sent decoded and not as it came.
     """
-    labels_by_key = {key: label for label, key in changed.keys.items()}
-    before = decoded(row, labels_by_key)
-    item = {**row, "templateUid": template_uid(before.template_id), "clientId": _number(before.client_id)}
-    item["title"] = changed.title
+    uid = template_uid(before.template_id, prefixed=prefixed)
+    item = {**row, "templateUid": uid, "clientId": _number(before.client_id)}
+    item["title"] = changed.title if decoded_titles or changed.title != before.title else raw_title(row)
     if "label" in item:
-        item["label"] = changed.title
+        item["label"] = item["title"]
     if changed.custom_id != before.custom_id:
         item["customId"] = changed.custom_id
+    sent = row.get("details")
+    elements = sent if isinstance(sent, Mapping) else {}
+    by_key = {str(key): element for key, element in elements.items()}
     details: dict[str, Any] = {}
-    for key, label, element in _elements(row.get("details"), labels_by_key):
-        text = changed.values.get(label)
+    for label, place in before.elements.items():
+        element, text = by_key[place.key], changed.values.get(label)
         is_changed = (text or "") != (before.values[label] or "")
+        raw = _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
+        if is_changed and place.form is Form.RICH:
+            text = _marked_rich(raw or "", marker_in("", {NOTES: text}))
         if dialect.values == "text":
-            details[label] = (text or "") if is_changed else before.values[label]
+            details[place.name] = (text or "") if is_changed else _as_it_came(element, raw)
         else:
-            details[key] = _element(label, text, element) if is_changed else element
+            details[place.key] = _element(place.name, text, element) if is_changed else element
     for label, text in changed.values.items():
         if label not in before.values and text:
             details |= _new_element(label, text, changed, dialect)
@@ -220,30 +401,47 @@ def merged(row: Mapping[str, Any], changed: Document, dialect: Dialect) -> dict[
     return item
 
 
+def _as_it_came(element: object, text: str | None) -> object:
+    """What an element is sent as where values are texts: what it says; what is no text (yes/no, a list) as it is."""
+    value = element.get("value") if isinstance(element, Mapping) else element
+    value = value.get("text") if isinstance(value, Mapping) else value
+    return value if isinstance(value, bool | list) else text
+
+
 def lost(
-    before: Mapping[str, Any], after: Mapping[str, Any], ours: Collection[str], labels_by_key: Mapping[str, str]
+    before: Mapping[str, Any], after: Mapping[str, Any], ours: Collection[str], names: Mapping[str, str]
 ) -> list[str]:
-    """The labels, but for ``ours``, whose text or link was there ``before`` and is not ``after``."""
-    left = {label: element for _, label, element in _elements(after.get("details"), labels_by_key)}
+    """The labels, but for ``ours``, whose text or link was there ``before`` and is not ``after``.
+
+    ``names``: what bare elements are called, by key.
+    """
+    left = {folded(label): element for label, _, element in _elements(after.get("details"), (), names)}
+    mine = {folded(label) for label in ours}
     return [
         label
-        for _, label, element in _elements(before.get("details"), labels_by_key)
-        if label not in ours
-        and ((_text(element) and not _text(left.get(label))) or (_links(element) and not _links(left.get(label))))
+        for label, _, element in _elements(before.get("details"), (), names)
+        if (at := folded(label)) not in mine
+        and ((_said(element) and not _said(left.get(at))) or (_links(element) and not _links(left.get(at))))
     ]
 
 
+def _said(element: object) -> str | None:
+    return _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
+
+
 def _new_element(label: str, text: str, document: Document, dialect: Dialect) -> dict[str, Any]:
+    place = document.elements.get(label, Element(snake_case(label), label))
     if dialect.values == "text":
-        return {label: text}
-    return {document.keys.get(label, snake_case(label)): _element(label, text)}
+        return {place.name: text}
+    return {place.key: _element(place.name, text)}
 
 
 def _element(label: str, text: str | None, element: object = None) -> dict[str, Any]:
-    """An element with this text; what is said about an existing one stays, save what it linked to."""
+    """An element with this text; what is said about an existing one stays, also the type of its value."""
     kept = dict(element) if isinstance(element, Mapping) else {"name": label}
-    kept.pop("attribute", None)
-    return {**kept, "value": {"type": "text", "text": text or ""}}
+    value = kept.get("value")
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    return {**kept, "value": {"type": kind or "text", "text": text or ""}}
 
 
 def _links(element: object) -> bool:
@@ -261,22 +459,12 @@ def _number(client_id: str | None) -> int | str | None:
 
 
 def marker_in(custom_id: str, values: Mapping[str, str | None]) -> int | None:
-    """The BMS id that a document bears: in its ``customId``, its fields, or the last such line of its notes."""
-    number = custom_id.strip().removeprefix(CUSTOM_ID) if custom_id.strip().startswith(CUSTOM_ID) else ""
-    if not _is_id(number) and (values.get(KIND_LABEL) or "").strip().lower() == KIND.lower():
-        number = (values.get(ID_LABEL) or "").strip()
-    if not _is_id(number):
-        found = _MARKED_NOTES.findall(values.get(NOTES) or "")
-        number = found[-1] if found else ""
-    return int(number) if _is_id(number) else None
-
-
-def is_own_marker_in(custom_id: str, values: Mapping[str, str | None]) -> bool:
-    """Whether a document has our prefix in its ``customId`` or our line in its notes.
-
-    "ID" and "Integration Type" alone never count: the vendor's own integration fills them too.
-    """
-    return marker_in(custom_id, {NOTES: values.get(NOTES)}) is not None
+    """The BMS id that a document bears: in its ``customId``, its field "ID", or the last such line of its notes."""
+    for text in (custom_id, values.get(ID_LABEL) or ""):
+        if text.strip().startswith(PREFIX) and _is_id(number := text.strip().removeprefix(PREFIX)):
+            return int(number)
+    lines = _MARKED_NOTES.findall(values.get(NOTES) or "")
+    return int(lines[-1]) if lines else None
 
 
 def _is_id(text: str) -> bool:
@@ -293,36 +481,52 @@ def without_marker(notes: str | None) -> str:
     return before + after if before else re.sub(r"\A\r?\n", "", after)
 
 
-def marked(document: Document, marker: int | None, labels: Iterable[str], dialect: Dialect) -> Document:
+def _marked_rich(text: str, marker: int | None) -> str:
+    """A formatted text with the line of ``marker`` below it, or without any such line; all else as it was."""
+    lines = list(_MARKED_RICH.finditer(text))
+    rest = text[: lines[-1].start()] + text[lines[-1].end() :] if lines else text
+    return rest if marker is None else f"{rest}<p>{NOTES_LINE}{marker}</p>"
+
+
+def marked(document: Document, marker: int | None, can_write: Callable[[str], bool], dialect: Dialect) -> Document:
     """``document`` bearing ``marker``, or none, in the place that the settings choose and no other.
 
-    ``labels``: the fields of its template. Where "ID" and "Integration Type" are missing or another system's, it is
-    marked in its notes; where those are missing too, not at all. A marker that it bears already stays where it is.
+    ``can_write``: whether plain text can be written under a label. Where "ID" and "Integration Type" are missing or
+    another system's, it is marked in its notes, also in formatted ones; where those are missing too, not at all. A
+    marker that it bears already stays where it is.
     """
-    labels = set(labels)
     values = dict(document.values)
     custom_id = document.custom_id
     if marker is not None and document.marker == marker:
         return document
-    if custom_id.startswith(CUSTOM_ID):
+    if custom_id.startswith(PREFIX):
         custom_id = ""
-    if (values.get(KIND_LABEL) or "").strip().lower() == KIND.lower():
+    if (values.get(ID_LABEL) or "").strip().startswith(PREFIX):
         values |= {ID_LABEL: None, KIND_LABEL: None}
     if marker_in("", {NOTES: values.get(NOTES)}) is not None:
         values[NOTES] = without_marker(values[NOTES])
     if marker is not None:
         if dialect.marker == "custom_id":
-            custom_id = f"{CUSTOM_ID}{marker}"
-        elif dialect.marker == "id_fields" and _has_room(values, labels):
-            values |= {ID_LABEL: str(marker), KIND_LABEL: KIND}
-        elif NOTES in labels:
+            custom_id = f"{PREFIX}{marker}"
+        elif dialect.marker == "id_fields" and _has_room(values, can_write):
+            values |= {ID_LABEL: f"{PREFIX}{marker}", KIND_LABEL: KIND}
+        elif can_write(NOTES) or _is_rich(document, NOTES):
             values[NOTES] = with_line(values.get(NOTES), marker)
     return replace(document, custom_id=custom_id, values=values)
 
 
-def _has_room(values: Mapping[str, str | None], labels: Collection[str]) -> bool:
+def can_bear_marker(can_write: Callable[[str], bool], dialect: Dialect) -> bool:
+    """Whether a new document can be marked, in whose fields plain text ``can_write`` be written."""
+    return marked(Document("", None, "", "", ""), 1, can_write, dialect).marker is not None
+
+
+def _is_rich(document: Document, label: str) -> bool:
+    return label in document.elements and document.elements[label].form is Form.RICH
+
+
+def _has_room(values: Mapping[str, str | None], can_write: Callable[[str], bool]) -> bool:
     """Whether a document can bear its marker in its fields: they are there, and no other system's."""
-    return {ID_LABEL, KIND_LABEL} <= set(labels) and not values.get(ID_LABEL) and not values.get(KIND_LABEL)
+    return all(can_write(label) and not values.get(label) for label in (ID_LABEL, KIND_LABEL))
 
 
 def with_line(notes: str | None, marker: int) -> str:

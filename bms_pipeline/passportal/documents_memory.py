@@ -9,37 +9,45 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 
 from bms_pipeline.entities import Entity
-from bms_pipeline.passportal.documents_encoding import NOTES, Document, marker_in
+from bms_pipeline.passportal.documents_encoding import NOTES, Document, Element, Form, marker_in, titles_are_encoded
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import connect, make_whole, transaction
 
 _LISTED = "id VARCHAR, client_id VARCHAR, title VARCHAR, template_id VARCHAR, template VARCHAR, marker BIGINT,"
 _SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS listed (type VARCHAR, {_LISTED} last_modified VARCHAR, readable BOOLEAN);
+CREATE TABLE IF NOT EXISTS listed (
+    type VARCHAR, {_LISTED} last_modified VARCHAR, readable BOOLEAN, raw_title VARCHAR
+);
 CREATE TABLE IF NOT EXISTS details (
     type VARCHAR, id VARCHAR, last_modified VARCHAR, settled BOOLEAN, labels VARCHAR, fields MAP(VARCHAR, VARCHAR),
-    marker BIGINT
+    marker BIGINT, claim BIGINT, template_id VARCHAR, layout VARCHAR
 );
-CREATE TABLE IF NOT EXISTS template_fields (template_id VARCHAR, label VARCHAR, key VARCHAR);
-ALTER TABLE details ADD COLUMN IF NOT EXISTS own_marker BOOLEAN;
+CREATE TABLE IF NOT EXISTS template_fields (template_id VARCHAR, label VARCHAR, name VARCHAR, key VARCHAR);
+CREATE TABLE IF NOT EXISTS templates (template_id VARCHAR, document_id VARCHAR, looked_at DOUBLE, is_whole BOOLEAN);
+CREATE TABLE IF NOT EXISTS trials (template_id VARCHAR, dialect VARCHAR, document_id VARCHAR, labels VARCHAR[]);
 """
+_OF_THIS_VERSION = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'details' AND column_name = 'layout'"
+_TABLES = ("listed", "details", "template_fields", "templates", "trials")
 _LIST = """
 INSERT INTO listed SELECT $type, unnest(r.id), unnest(r.client_id), unnest(r.title), unnest(r.template_id),
-                          unnest(r.template), unnest(r.marker), unnest(r.last_modified), unnest(r.readable)
+                          unnest(r.template), unnest(r.marker), unnest(r.last_modified), unnest(r.readable),
+                          unnest(r.raw_title)
 FROM (SELECT $rows::JSON::STRUCT(id VARCHAR[], client_id VARCHAR[], title VARCHAR[], template_id VARCHAR[],
-                                 template VARCHAR[], marker BIGINT[], last_modified VARCHAR[], readable BOOLEAN[]) AS r)
+                                 template VARCHAR[], marker BIGINT[], last_modified VARCHAR[], readable BOOLEAN[],
+                                 raw_title VARCHAR[]) AS r)
 """
 _REMEMBER = """
 INSERT INTO details SELECT $type, unnest($ids), unnest($modified), unnest($settled), $labels,
-                           unnest($fields)::JSON::MAP(VARCHAR, VARCHAR), unnest($markers), unnest($own)
+                           unnest($fields)::JSON::MAP(VARCHAR, VARCHAR), unnest($markers), unnest($claims),
+                           unnest($templates), unnest($layouts)
 """
 _UNREAD = """
 SELECT id FROM listed l
@@ -49,14 +57,20 @@ WHERE type = $type AND readable AND NOT EXISTS (
 )
 ORDER BY id
 """
+_NOT_LOOKED_AT = """
+SELECT arg_max(l.id, lpad(l.id, 40, '0')) FROM listed l LEFT JOIN templates t USING (template_id)
+WHERE l.type = $type AND l.readable AND l.template_id <> ''
+GROUP BY l.template_id HAVING coalesce(any_value(t.looked_at), 0) < $before
+"""
 _SNAPSHOT = """
 COPY (
     SELECT l.id AS passportal_id, l.client_id, l.title AS name, {values}, coalesce(l.marker, d.marker) AS bms_id,
-           -- What an older version read does not say which form the marker has; it wrote nearly all of them itself.
-           l.marker IS NOT NULL OR coalesce(d.own_marker, d.marker IS NOT NULL, false) AS is_own_marker,
-           l.last_modified
-    FROM listed l LEFT JOIN details d USING (type, id) WHERE l.type = $type
-) TO {file} (FORMAT parquet)
+           l.last_modified, d.claim AS claimed_id, coalesce(nullif(l.template, ''), l.template_id) AS template,
+           coalesce(p.places, []) AS places
+    FROM listed l LEFT JOIN details d USING (type, id)
+    LEFT JOIN places p ON p.template_id = d.template_id AND p.layout = d.layout
+    WHERE l.type = $type
+) TO {file} (FORMAT parquet, KV_METADATA {{new_records: {new_records}}})
 """
 
 
@@ -67,15 +81,48 @@ class Listed:
     document: Document
     template: str
     readable: bool = True
+    raw_title: str = ""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A template that documents of one type have, and how many."""
+    """A template that documents of one type have, how many, and what tells the age of the newest (see ``_age``)."""
 
     id: str
     name: str
     documents: int
+    newest: tuple[int, str] = (0, "")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What is known of the fields of a template's new documents.
+
+    ``places``: label → where it stands. ``special``: labels under which plain text does not belong; ``absent``: those
+    that turned out to be missing. ``is_whole``: no label but those of ``places`` is there; else others may be.
+    """
+
+    places: Mapping[str, Element] = field(default_factory=dict)
+    special: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
+    is_whole: bool = False
+
+    def takes(self, label: str) -> bool:
+        """Whether plain text can be written under ``label``, as far as is known."""
+        is_there = label in self.places or not (self.is_whole or label in self.absent)
+        return is_there and label not in self.special
+
+    def can_mark(self, label: str) -> bool:
+        """Whether a marker can be written under ``label``: notes as ``takes`` says, any other only if it was seen."""
+        return self.takes(label) and (label == NOTES or label in self.places)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A new document that did not keep what it was sent: its id, and the labels that it lacks."""
+
+    document_id: str
+    labels: tuple[str, ...]
 
 
 _IF_DAMAGED = (
@@ -100,7 +147,7 @@ class RememberedDocuments:
         with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
             connection = connect(self._file)
-            _fill(connection)  # a file of an older version lacks a column
+            _bring_up_to_date(connection)
         self._opened.append(connection)
         try:
             yield
@@ -117,11 +164,16 @@ class RememberedDocuments:
         """The documents of a type as they were listed last, by id."""
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT id, client_id, title, template_id, last_modified, template, readable FROM listed"
+                "SELECT id, client_id, title, template_id, last_modified, template, readable, raw_title FROM listed"
                 " WHERE type = ?",
                 [kind],
             ).fetchall()
-        return {row[0]: Listed(Document(*row[:5]), row[5], row[6]) for row in rows}
+        return {row[0]: Listed(Document(*row[:5]), *row[5:]) for row in rows}
+
+    def titles_are_encoded(self) -> bool:
+        """Whether the service encodes the titles that it shows, going by all that are listed."""
+        with self._open() as connection:
+            return titles_are_encoded(row[0] for row in connection.execute("SELECT raw_title FROM listed").fetchall())
 
     def list_anew(self, kind: str, rows: Iterable[Listed]) -> None:
         """These are the documents of a type now; details of others are forgotten."""
@@ -135,6 +187,7 @@ class RememberedDocuments:
             "marker": [marker_in(each.document.custom_id, {}) for each in found],
             "last_modified": [each.document.last_modified for each in found],
             "readable": [each.readable for each in found],
+            "raw_title": [each.raw_title for each in found],
         }
         with self._open() as connection:
             connection.execute("DELETE FROM listed WHERE type = ?", [kind])
@@ -144,6 +197,8 @@ class RememberedDocuments:
                 " (FROM listed l WHERE l.type = d.type AND l.id = d.id)",
                 [kind],
             )
+            for table in ("templates", "template_fields"):
+                connection.execute(f"DELETE FROM {table} WHERE template_id NOT IN (SELECT template_id FROM listed)")
 
     def unread(self, entity: Entity) -> list[str]:
         """The ids of listed documents whose details have to be read."""
@@ -151,31 +206,43 @@ class RememberedDocuments:
             rows = connection.execute(_UNREAD, {"type": entity.singular, "labels": _labels(entity)}).fetchall()
         return [row[0] for row in rows]
 
-    def remember(self, entity: Entity, documents: Sequence[tuple[Document, bool]]) -> None:
-        """Keep what was read: each with whether nothing can have changed since within its second."""
+    def not_looked_at(self, kind: str, before: float) -> list[str]:
+        """A document of each template of which none was read since ``before``: the newest of it."""
+        with self._open() as connection:
+            rows = connection.execute(_NOT_LOOKED_AT, {"type": kind, "before": before}).fetchall()
+        return [row[0] for row in rows]
+
+    def remember(self, entity: Entity, documents: Sequence[tuple[Document, bool]], at: float) -> None:
+        """Keep what was read ``at``: each with whether nothing can have changed since within its second."""
         if not documents:
             return
         labels = list(entity.labels.values())[1:]
-        fields = [each.fields for each, _ in documents]
+        found = [document for document, _ in documents]
+        layouts = [_layout(document, entity) for document in found]
         with self._open() as connection:
+            self._remember_templates(connection, found, layouts, at)
             connection.execute(
                 "DELETE FROM details WHERE type = $type AND id IN (SELECT unnest($ids))",
-                {"type": entity.singular, "ids": [each.id for each, _ in documents]},
+                {"type": entity.singular, "ids": [each.id for each in found]},
             )
             connection.execute(
                 _REMEMBER,
                 {
                     "type": entity.singular,
-                    "ids": [each.id for each, _ in documents],
-                    "modified": [each.last_modified for each, _ in documents],
+                    "ids": [each.id for each in found],
+                    "modified": [each.last_modified for each in found],
                     "settled": [settled for _, settled in documents],
                     "labels": _labels(entity),
-                    "fields": [_json({label: each[label] for label in labels if each.get(label)}) for each in fields],
-                    "markers": [each.marker for each, _ in documents],
-                    "own": [each.has_own_marker for each, _ in documents],
+                    "fields": [
+                        _json({label: document.fields[label] for label in labels if document.fields.get(label)})
+                        for document in found
+                    ],
+                    "markers": [each.marker for each in found],
+                    "claims": [each.claim for each in found],
+                    "templates": [each.template_id for each in found],
+                    "layouts": layouts,
                 },
             )
-            self._remember_fields(connection, {each.template_id: each.keys for each, _ in documents})
 
     def markers(self, kind: str, ids: Sequence[str]) -> dict[str, tuple[str, int | None]]:
         """Of these documents those that were read: id → last modified then, and marker."""
@@ -190,37 +257,241 @@ class RememberedDocuments:
         """The templates that listed documents of a type have, the most frequent first."""
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT template_id, any_value(template), count(*) FROM listed WHERE type = ? AND template_id <> ''"
-                " GROUP BY ALL ORDER BY 3 DESC, 1",
+                "SELECT template_id, any_value(template), count(*), arg_max(id, lpad(id, 40, '0')) FROM listed"
+                " WHERE type = ? AND template_id <> '' GROUP BY ALL ORDER BY 3 DESC, 1",
                 [kind],
             ).fetchall()
-        return [Template(*row) for row in rows]
+        return [Template(row[0], row[1], row[2], _age(row[3])) for row in rows]
 
-    def fields(self, template_id: str) -> dict[str, str]:
-        """Label → key of every field that a document of this template was seen with."""
+    def fields(self, template_id: str) -> Fields:
+        """What is known of the fields of new documents of this template."""
+        special = self._special().get(template_id, set())
         with self._open() as connection:
-            rows = connection.execute(
-                "SELECT label, key FROM template_fields WHERE template_id = ? ORDER BY ALL", [template_id]
-            ).fetchall()
-        return dict(rows)
+            return _fields(connection, template_id, special)
 
-    def write_snapshot(self, entity: Entity, file: Path) -> None:
+    def forget_fields(self, template_id: str, labels: Collection[str]) -> None:
+        """New documents of this template turned out to have no such fields."""
+        with self._open() as connection:
+            connection.execute(
+                "DELETE FROM template_fields WHERE template_id = ? AND label IN (SELECT unnest(?))",
+                [template_id, list(labels)],
+            )
+            connection.execute(
+                "INSERT INTO template_fields SELECT ?, unnest(?), NULL, NULL", [template_id, list(labels)]
+            )
+
+    def trial(self, template_id: str, dialect: str) -> Trial | None:
+        """The new document of this template, sent in this form, that did not keep what it was sent."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT document_id, labels FROM trials WHERE template_id = ? AND dialect = ?", [template_id, dialect]
+            ).fetchone()
+        return Trial(row[0], tuple(row[1])) if row else None
+
+    def note_trial(self, template_id: str, dialect: str, trial: Trial | None) -> None:
+        """Remember how a new document of this template came out; None: it kept all."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM trials WHERE template_id = ? AND dialect = ?", [template_id, dialect])
+            if trial is not None:
+                connection.execute(
+                    "INSERT INTO trials VALUES (?, ?, ?, ?)",
+                    [template_id, dialect, trial.document_id, list(trial.labels)],
+                )
+
+    def write_snapshot(self, entity: Entity, file: Path, new_records: Mapping[str, object]) -> None:
         """Write what is known of an entity's documents to a Parquet file; see ``Target.snapshot``."""
         values = ", ".join(
             f"map_extract_value(d.fields, {sql.quoted(entity.labels[each])}) AS {each}" for each in entity.columns[1:]
         )
         file.parent.mkdir(parents=True, exist_ok=True)
+        special = self._special()
         with self._open() as connection:
-            connection.execute(_SNAPSHOT.format(values=values, file=sql.quoted(str(file))), {"type": entity.singular})
-
-    def _remember_fields(self, connection: duckdb.DuckDBPyConnection, seen: Mapping[str, Mapping[str, str]]) -> None:
-        for template_id, keys in seen.items():
-            connection.execute(
-                "INSERT INTO template_fields SELECT $template, label, key FROM"
-                " (SELECT unnest($labels) AS label, unnest($keys) AS key) s WHERE NOT EXISTS"
-                " (FROM template_fields f WHERE f.template_id = $template AND f.label = s.label)",
-                {"template": template_id, "labels": list(keys), "keys": list(keys.values())},
+            rows = connection.execute(
+                "SELECT DISTINCT template_id, layout FROM details WHERE type = ?", [entity.singular]
             )
+            layouts = rows.fetchall()
+            fields = {each: _fields(connection, each, special.get(each, set())) for each, _ in layouts}
+            found = [_places(entity, json.loads(layout), fields[template]) for template, layout in layouts]
+            connection.execute(
+                "CREATE OR REPLACE TEMP TABLE places AS SELECT unnest($templates::VARCHAR[]) AS template_id,"
+                " unnest($layouts::VARCHAR[]) AS layout, unnest($places::JSON::VARCHAR[][]) AS places",
+                {
+                    "templates": [template for template, _ in layouts],
+                    "layouts": [layout for _, layout in layouts],
+                    "places": _json(found),
+                },
+            )
+            connection.execute(
+                _SNAPSHOT.format(
+                    values=values, file=sql.quoted(str(file)), new_records=sql.quoted(_json(dict(new_records)))
+                ),
+                {"type": entity.singular},
+            )
+
+    def _special(self) -> dict[str, set[str]]:
+        """Template → the labels that are a choice or a yes/no in any document, or a link in all that have a value.
+
+        A link may be shown as plain text in some documents, and formatted text begins as plain one.
+        """
+        with self._open() as connection:
+            rows = connection.execute("SELECT DISTINCT template_id, layout FROM details").fetchall()
+        seen: dict[tuple[str, str], set[Form]] = {}
+        for template, layout in rows:
+            for label, form in json.loads(layout)["forms"].items():
+                seen.setdefault((template, label), set()).add(Form(form))
+        special: dict[str, set[str]] = {}
+        for (template, label), forms in seen.items():
+            is_typed = forms & {Form.CHOICE, Form.YES_NO, Form.OTHER}
+            if is_typed or (Form.LINK in forms and Form.TEXT not in forms):
+                special.setdefault(template, set()).add(label)
+        return special
+
+    def _remember_templates(
+        self, connection: duckdb.DuckDBPyConnection, documents: Sequence[Document], layouts: Sequence[str], at: float
+    ) -> None:
+        """What documents that were read tell about the templates that they have."""
+        was = dict(
+            connection.execute(
+                "SELECT id, layout FROM details WHERE id IN (SELECT unnest(?))", [[each.id for each in documents]]
+            ).fetchall()
+        )
+        newest: dict[str, Document] = {}
+        for document, layout in zip(documents, layouts, strict=True):
+            if document.id in was and was[document.id] != layout:
+                self._carry_over(connection, document.template_id, json.loads(was[document.id]), json.loads(layout))
+            newest[document.template_id] = max(
+                newest.get(document.template_id, document), document, key=lambda each: _age(each.id)
+            )
+        for template_id, document in newest.items():
+            self._remember_template(connection, template_id, document, at)
+        for document in documents:
+            if not document.shows_blanks:
+                self._add_fields(connection, document)
+
+    def _carry_over(
+        self, connection: duckdb.DuckDBPyConnection, template_id: str, was: dict[str, object], now: dict[str, object]
+    ) -> None:
+        """Labels that one document gained or lost since it was read last are taken to be so in the others, too.
+
+        Until those are read themselves. Only where a document shows its blanks is a label that it lacks gone.
+        """
+        if not (was["whole"] and now["whole"]):
+            return
+        before, after = _forms(was), _forms(now)
+        gone = before.keys() - after.keys()
+        new = dict.fromkeys(after.keys() - before.keys(), Form.EMPTY.value)
+        if not gone and not new:
+            return
+        rows = connection.execute("SELECT DISTINCT layout FROM details WHERE template_id = ?", [template_id]).fetchall()
+        for (layout,) in rows:
+            shown = json.loads(layout)
+            forms = {label: form for label, form in {**new, **_forms(shown)}.items() if label not in gone}
+            connection.execute(
+                "UPDATE details SET layout = ? WHERE template_id = ? AND layout = ?",
+                [_layout_text(forms, whole=bool(shown["whole"])), template_id, layout],
+            )
+
+    def _remember_template(
+        self, connection: duckdb.DuckDBPyConnection, template_id: str, document: Document, at: float
+    ) -> None:
+        """The newest document of a template tells what new ones have; where it shows blanks, it tells all."""
+        row = connection.execute(
+            "SELECT document_id, is_whole FROM templates t WHERE template_id = ?"
+            " AND EXISTS (FROM listed l WHERE l.id = t.document_id AND l.readable)",
+            [template_id],
+        ).fetchone()
+        is_newest = row is None or _age(document.id) >= _age(row[0])
+        if is_newest and document.shows_blanks:
+            connection.execute("DELETE FROM template_fields WHERE template_id = ?", [template_id])
+        self._add_fields(connection, document) if is_newest else None
+        connection.execute("DELETE FROM templates WHERE template_id = ?", [template_id])
+        connection.execute(
+            "INSERT INTO templates VALUES (?, ?, ?, ?)",
+            [
+                template_id,
+                document.id if row is None or is_newest else row[0],
+                at,
+                (is_newest and document.shows_blanks) or (row is not None and bool(row[1])),
+            ],
+        )
+
+    def _add_fields(self, connection: duckdb.DuckDBPyConnection, document: Document) -> None:
+        connection.execute(
+            "DELETE FROM template_fields WHERE template_id = ? AND key IS NULL AND label IN (SELECT unnest(?))",
+            [document.template_id, list(document.elements)],
+        )
+        connection.execute(
+            "INSERT INTO template_fields SELECT $template, label, name, key FROM"
+            " (SELECT unnest($labels) AS label, unnest($names) AS name, unnest($keys) AS key) s WHERE NOT EXISTS"
+            " (FROM template_fields f WHERE f.template_id = $template AND f.label = s.label)",
+            {
+                "template": document.template_id,
+                "labels": list(document.elements),
+                "names": [each.name for each in document.elements.values()],
+                "keys": [each.key for each in document.elements.values()],
+            },
+        )
+
+
+def _fields(connection: duckdb.DuckDBPyConnection, template_id: str, special: Collection[str]) -> Fields:
+    rows = connection.execute(
+        "SELECT label, key, name FROM template_fields WHERE template_id = ? ORDER BY ALL", [template_id]
+    ).fetchall()
+    whole = connection.execute("SELECT is_whole FROM templates WHERE template_id = ?", [template_id]).fetchone()
+    return Fields(
+        {label: Element(key, name) for label, key, name in rows if key is not None},
+        special=frozenset(special),
+        absent=frozenset(label for label, key, _ in rows if key is None),
+        is_whole=bool(whole and whole[0]),
+    )
+
+
+def places(document: Document, entity: Entity, fields: Fields) -> list[str]:
+    """The columns of ``entity`` that can be written in a document: plain text, or a blank where such belongs."""
+    return _places(entity, json.loads(_layout(document, entity)), fields)
+
+
+def _places(entity: Entity, layout: Mapping[str, object], fields: Fields) -> list[str]:
+    forms = _forms(layout)
+
+    def is_place(label: str) -> bool:
+        form = forms.get(label)
+        if form is None:
+            return not layout["whole"] and fields.takes(label)
+        return Form(form) is Form.TEXT or (Form(form) is Form.EMPTY and label not in fields.special)
+
+    return ["name", *(column for column in entity.columns[1:] if is_place(entity.labels[column]))]
+
+
+def _layout(document: Document, entity: Entity) -> str:
+    """Which of our labels a document shows, and in what form; the same text for the same."""
+    ours = {*entity.labels.values(), NOTES}
+    forms = {label: place.form.value for label, place in document.elements.items() if label in ours}
+    return _layout_text(forms, whole=document.shows_blanks)
+
+
+def _layout_text(forms: Mapping[str, str], *, whole: bool) -> str:
+    return json.dumps({"forms": dict(forms), "whole": whole}, sort_keys=True)
+
+
+def _forms(layout: Mapping[str, object]) -> dict[str, str]:
+    forms = layout["forms"]
+    return dict(forms) if isinstance(forms, dict) else {}
+
+
+def _age(document_id: str) -> tuple[int, str]:
+    """What orders ids by when they were given: numbers by their size."""
+    return len(document_id), document_id
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> None:
+    """A file of an older version is emptied: what it held is read once more."""
+    (is_current,) = connection.execute(_OF_THIS_VERSION).fetchone() or (0,)
+    if not is_current:
+        with transaction(connection):
+            for table in _TABLES:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            connection.execute(_SCHEMA)
 
 
 def _fill(new: duckdb.DuckDBPyConnection) -> None:

@@ -85,7 +85,7 @@ class EmbeddedPassportal:
         with self._open() as connection:
             connection.execute(
                 f"COPY (SELECT id AS passportal_id, client_id, title AS name, {values},"
-                " try_cast(marker AS BIGINT) AS bms_id, marker IS NOT NULL AS is_own_marker, last_modified"
+                " try_cast(marker AS BIGINT) AS bms_id, last_modified"
                 " FROM records WHERE type = $type)"
                 f" TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)",
                 {"type": entity.singular},

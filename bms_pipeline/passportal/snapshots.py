@@ -24,7 +24,7 @@ def write(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) 
     file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(connect(Path(":memory:"))) as connection:
         connection.execute(
-            "COPY (SELECT *, NULL::BIGINT AS bms_id, false AS is_own_marker, NULL::VARCHAR AS last_modified"
+            "COPY (SELECT *, NULL::BIGINT AS bms_id, NULL::VARCHAR AS last_modified"
             f" FROM (SELECT {columns}))"
             f" TO {sql.quoted(str(file))} (FORMAT parquet)",
             {f"c{number}": [each.get(column) for each in found] for number, column in enumerate(texts)},

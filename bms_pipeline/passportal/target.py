@@ -70,8 +70,11 @@ class Target(Protocol):
     def snapshot(self, entity: Entity, file: Path) -> None:
         """Write all records of ``entity`` to the Parquet ``file``.
 
-        Columns: ``passportal_id, client_id, bms_id`` (the marker), ``is_own_marker`` (whether only this program writes
-        markers of that form), ``last_modified`` and ``entity.columns``.
+        Columns: ``passportal_id, client_id, bms_id`` (the marker), ``last_modified`` and ``entity.columns``; where the
+        target knows them, also ``claimed_id`` (a BMS id that is no marker of ours), ``places`` (the columns that can be
+        written in the record, NULL for all) and ``template`` (the name of what decides that). The file's metadata
+        ``new_records`` is JSON that says the same of new records: ``template``, ``places``, and ``problem``, a
+        ``NewRecords`` word or null. Without it they can hold everything.
         """
         ...
 

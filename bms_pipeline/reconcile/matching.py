@@ -40,7 +40,11 @@ def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: S
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {table} (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)"
         )
-    connection.execute(sql.read("marked_pairs").format(entity=entity.name, has_client=str(entity.has_client).lower()))
+    connection.execute(
+        sql.read("marked_pairs").format(
+            entity=entity.name, has_client=str(entity.has_client).lower(), agrees=_agrees(entity)
+        )
+    )
     for rule in entity.rules:
         connection.execute(_pairs_sql(entity, rule, settings))
     connection.execute(_leftovers_sql(entity))
@@ -128,6 +132,12 @@ def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
         contradicted=" OR ".join(f"r.{key} <> other.{key}" for key in evidence) or "false",
         reason=rule.reason,
     )
+
+
+def _agrees(entity: Entity) -> str:
+    """SQL: whether two records have the same name, or share a key that is unique in the whole tenant (a serial)."""
+    alone = [key for rule in entity.rules if rule.across_clients for key in rule.keys]
+    return " OR ".join(f"r.{key} = p.{key}" for key in ("name_key", *alone))
 
 
 def _leftovers_sql(entity: Entity) -> str:

@@ -330,6 +330,18 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
     )
 
 
+def _has_place(column: str) -> str:
+    """SQL: whether the field can be written, in the record of Passportal or in a new one."""
+    new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
+    return f"CASE WHEN r.disposition = 'to create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
+
+
+def _lacking(column: str) -> str:
+    """SQL: whether BMS has a value that Passportal lacks and has no place for."""
+    there = "disposition IN ('matched', 'to create')"
+    return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
+
+
 def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
     details = [each.name for each in entity.detail_fields]
     is_writable = entity.name in settings.can_write
@@ -341,10 +353,10 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
-        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"
+        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column} AND NOT {_lacking(column)})"
 
     def value(column: str) -> str:
-        chosen = f"CASE WHEN operation = 'create' OR writes_{column} THEN"
+        chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
 
     columns = entity.columns
@@ -353,8 +365,10 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         entity=entity.name,
         left_out=scope.left_out(entity),
         both_sides=", ".join(f"b.{each} AS bms_{each}, p.{each} AS passportal_{each}" for each in columns),
+        has_place=", ".join(f"{_has_place(each)} AS has_place_{each}" for each in columns),
         written=", ".join(
-            f"r.disposition = 'matched' AND {writes(entity, settings, each)} AS writes_{each}" for each in columns
+            f"r.disposition = 'matched' AND has_place_{each} AND {writes(entity, settings, each)} AS writes_{each}"
+            for each in columns
         ),
         differing=", ".join(f"{differing(each)} AS differs_{each}" for each in columns),
         anything_written=" OR ".join(f"writes_{each}" for each in columns),
@@ -362,6 +376,10 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         kept=", ".join(
             f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': bms_{each}, 'passportal': passportal_{each}}} END"
             for each in columns
+        ),
+        anything_lacking=" OR ".join(_lacking(each) for each in columns),
+        lacking=", ".join(
+            f"CASE WHEN {_lacking(each)} THEN {{'field': '{each}', 'bms': bms_{each}}} END" for each in columns
         ),
         bms_changed=" OR ".join(f"writes_{each}" for each in owned_by_nobody) or "false",
         more_than_completed=" OR ".join(

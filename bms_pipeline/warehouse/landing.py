@@ -381,20 +381,22 @@ def land_account_types(
 def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
     """Replace ``passportal.<entity>`` by the Parquet ``file`` that the target left; the number of records.
 
-    The file has ``passportal_id, client_id, bms_id, is_own_marker, last_modified`` and the entity's columns.
+    See ``Target.snapshot`` for what the file has.
     """
     table = f"passportal.{entity.name}"
     found = f"read_parquet({sql.readable(file)})"
-    values = ["client_id", *entity.columns, "bms_id"]
+    has = {row[0] for row in connection.execute(f"DESCRIBE FROM {found}").fetchall()}
+    only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "places": "VARCHAR[]"}
+    said = [each if each in has else f"NULL::{kind} AS {each}" for each, kind in only_some_say.items()]
+    values = ["client_id", *entity.columns, "bms_id", *only_some_say]
     # When it was last modified says nothing that its values do not.
     says_other = f"p.passportal_id IS NULL OR {' OR '.join(f'i.{each} IS DISTINCT FROM p.{each}' for each in values)}"
     kept = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT i.*, {says_other} AS says_other"
-        f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, is_own_marker, last_modified FROM {found}) i"
+        f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, {', '.join(said)}, last_modified FROM {found}) i"
         f" LEFT JOIN {table} p USING (passportal_id)"
         f" WHERE {says_other} OR i.last_modified IS DISTINCT FROM p.last_modified"
-        " OR i.is_own_marker IS DISTINCT FROM p.is_own_marker"
     )
     replaced, changed = _row(connection, "SELECT count(*), count(*) FILTER (says_other) FROM incoming")
     if replaced:
@@ -409,9 +411,27 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
         connection.execute(
             f"DELETE FROM {table} WHERE NOT EXISTS (FROM {found} f WHERE f.passportal_id = {table}.passportal_id)"
         )
-    if changed or stored != count or not is_counted(connection, table):
+    new_records_changed = _land_new_records(connection, entity, file)
+    if changed or stored != count or new_records_changed or not is_counted(connection, table):
         count_input(connection, table, now)
     return count
+
+
+def _land_new_records(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path) -> bool:
+    """Keep what the snapshot says of new records; whether that is something else than before."""
+    row = connection.execute(
+        "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'new_records'", [str(file)]
+    ).fetchone()
+    said = json.loads(row[0]) if row else {}
+    now = (said.get("template"), said.get("places"), said.get("problem"))
+    was = connection.execute(
+        "SELECT template, places, problem FROM passportal.new_records WHERE entity = ?", [entity.name]
+    ).fetchone()
+    if now == (was or (None, None, None)):
+        return False
+    connection.execute("DELETE FROM passportal.new_records WHERE entity = ?", [entity.name])
+    connection.execute("INSERT INTO passportal.new_records VALUES (?, ?, ?, ?)", [entity.name, *now])
+    return True
 
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:

@@ -58,15 +58,18 @@ def detail_columns(entity: Entity) -> dict[str, str]:
 def passportal_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, where there is one.
 
-    ``is_own_marker``: it has a form that only this program writes, so this Passportal was loaded by it.
+    ``claimed_id``: the BMS id that it carries by whomever; no marker before agreement is shown. ``places``: the columns
+    that can be written in it, NULL for all; ``template``: the name of what decides that.
     """
     return {
         "passportal_id": "VARCHAR",
         "client_id": "VARCHAR",
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "bms_id": "BIGINT",
-        "is_own_marker": "BOOLEAN",
         "last_modified": "VARCHAR",
+        "claimed_id": "BIGINT",
+        "template": "VARCHAR",
+        "places": "VARCHAR[]",
         **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
     }
 
@@ -118,11 +121,12 @@ def planned_columns(entity: Entity) -> dict[str, str]:
 
     ``before_<column>`` and ``after_<column>`` are what a write replaces and writes, both NULL where nothing is written;
     only taking a load back blanks a value (before, but no after). ``kept`` lists what differs and stays as it is in
-    Passportal. ``releases`` is the record of Passportal that loses this record's marker, because a person took the two
-    apart; ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish
-    may load, whatever the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or
-    ``held_back`` (an update in a client of which too large a share would change at once), or ``unproved`` (a new match
-    or a create from a list that was not read to a provable end).
+    Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template``.
+    ``releases`` is the record of Passportal that loses this record's marker, because a person took the two apart;
+    ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish may load, whatever
+    the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or ``held_back`` (an update
+    in a client of which too large a share would change at once), or ``unproved`` (a new match or a create from a list
+    that was not read to a provable end).
     """
     return {
         "bms_id": "BIGINT",
@@ -134,6 +138,8 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "operation": "VARCHAR",
         "reason": "VARCHAR",
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
+        "no_place": "STRUCT(field VARCHAR, bms VARCHAR)[]",
+        "template": "VARCHAR",
         "releases": "VARCHAR",
         "replaces": "BIGINT",
         "by_person": "BOOLEAN",
@@ -158,8 +164,8 @@ def _operations_view() -> str:
     """SQL for ``sync.operations``: the current plan of all entities, with the changes of each record as a list."""
     selects = " UNION ALL ".join(
         f"SELECT '{each.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name, o.disposition,"
-        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.releases, o.by_person, o.held_back,"
-        " o.unproved"
+        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.no_place, o.template, o.releases,"
+        " o.by_person, o.held_back, o.unproved"
         f" FROM sync.planned_{each.name} o"
         for each in ENTITIES
     )

@@ -307,3 +307,25 @@ def web(httpserver: HTTPServer, tmp_path: Path) -> Web:
     made = Web(httpserver.url_for("").rstrip("/"), Settings(_env_file=None, passportal_key_id="key"))  # type: ignore[call-arg]
     httpserver.expect_request(re.compile(".*")).respond_with_handler(made)
     return made
+
+
+@pytest.mark.parametrize("refused_with_200", [False, True])
+@pytest.mark.parametrize("sign_in", ["json", "form"])
+def test_a_sign_in_that_has_to_be_a_form_is_one(service: Service, sign_in: str, refused_with_200: bool) -> None:
+    service.behave(sign_in=sign_in, refused_with_200=refused_with_200)
+    assert service.client().check().clients == 2
+    calls = service.calls()["POST /api/v2/auth/client_token"]
+    assert calls == (1 if sign_in == "json" else 2)
+
+
+def test_a_list_that_ends_with_the_text_null_has_ended(service: Service) -> None:
+    service.behave(end_of_pages="text")
+    assert list(service.client().clients().values()) == ["Acme & Söhne, 100% +", "Beta"]
+    assert [len(page) for page in service.client().pages("contact")] == [1, 0]
+
+
+@pytest.mark.parametrize("status", [408, 499])
+def test_a_gateway_that_gives_up_on_a_sign_in_is_no_refused_key(service: Service, status: int) -> None:
+    service.behave(faults=[{"route": "auth", "kind": "status", "status": status}])
+    with pytest.raises(ServiceUnreachable):
+        service.client().clients()

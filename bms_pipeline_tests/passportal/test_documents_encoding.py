@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.passportal import documents_encoding as encoding
-from bms_pipeline.passportal.documents_encoding import Dialect, Document
+from bms_pipeline.passportal.documents_encoding import Dialect, Document, Element, Form
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["a\nb", "a\r\nb\r\n", "=1+1", "\ud800", "Kaseya BMS ID: x"])
 LABELS = [
@@ -61,38 +63,40 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return {**draw(st.dictionaries(st.text(min_size=9, max_size=12), UNKNOWN, max_size=3)), **known, "details": details}
 
 
-KEYS = encoding.keys_of(LABELS)
+NAMES = {encoding.snake_case(label): label for label in LABELS}
 
 
 @given(documents(), DIALECTS, st.dictionaries(st.sampled_from(OURS), TEXTS | st.none()), st.none() | st.integers(1, 99))
 def test_a_change_changes_what_it_names_and_leaves_all_else_as_it_was_read(
     row: dict[str, Any], dialect: Dialect, values: dict[str, str | None], marker: int | None
 ) -> None:
-    before = encoding.decoded(row, KEYS)
-    after = encoding.marked(encoding.with_values(before, before.title, values), marker, before.values, dialect)
-    item = json.loads(json.dumps(encoding.merged(row, after, dialect)))
+    before = encoding.decoded(row, LABELS, NAMES)
+    plain = [label for label, place in before.elements.items() if place.form.is_plain]
+    values = {label: text for label, text in values.items() if label in plain or label not in before.elements}
+    after = encoding.marked(encoding.with_values(before, before.title, values), marker, plain.__contains__, dialect)
+    item = json.loads(json.dumps(encoding.merged(row, before, after, dialect)))
 
     ours = {"details", "title", "label", "customId", "templateUid", "clientId"}
     assert {key: value for key, value in item.items() if key not in ours} == {
         key: value for key, value in row.items() if key not in ours
     }
-    shown = encoding.decoded(item, KEYS)
+    shown = encoding.decoded(item, LABELS, NAMES)
     blank = dict.fromkeys((*shown.values, *after.values), "")
     assert {**blank, **{k: v or "" for k, v in shown.values.items()}} == {
         **blank, **{k: v or "" for k, v in after.values.items()},
     }  # fmt: skip
     untouched = {label for label in before.values if (after.values[label] or "") == (before.values[label] or "")}
-    assert encoding.lost(row, item, set(before.values) - untouched, KEYS) == [] or dialect.values == "text"
+    assert encoding.lost(row, item, set(before.values) - untouched, NAMES) == [] or dialect.values == "text"
     if dialect.values == "element":
         for label in untouched:
-            assert item["details"][before.keys[label]] == row["details"][before.keys[label]]
+            assert item["details"][before.elements[label].key] == row["details"][before.elements[label].key]
 
 
 @given(documents(), DIALECTS)
 def test_a_document_sent_back_without_a_change_reads_as_the_same(row: dict[str, Any], dialect: Dialect) -> None:
-    before = encoding.decoded(row, KEYS)
-    item = encoding.merged(row, before, dialect)
-    again = encoding.decoded(item, KEYS)
+    before = encoding.decoded(row, LABELS, NAMES)
+    item = encoding.merged(row, before, before, dialect)
+    again = encoding.decoded(item, LABELS, NAMES)
     assert {k: v or "" for k, v in again.values.items()} == {k: v or "" for k, v in before.values.items()}
     assert (again.id, again.client_id, again.title, again.template_id, again.marker) == (
         before.id, before.client_id, before.title, before.template_id, before.marker,
@@ -103,11 +107,15 @@ def test_a_document_sent_back_without_a_change_reads_as_the_same(row: dict[str, 
 def test_a_new_document_reads_as_what_was_written_and_bears_its_marker(
     dialect: Dialect, values: dict[str, str], marker: int, positions: bool
 ) -> None:
-    keys = {label: str(n) if positions else encoding.snake_case(label) for n, label in enumerate(LABELS)}
-    meant = Document("", "11", "Acme", "79", "", values=values, keys=keys)
-    item = encoding.new_document(encoding.marked(meant, marker, keys, dialect), dialect)
-    by_key = {key: label for label, key in keys.items()}
-    read = encoding.decoded(json.loads(json.dumps(item)), {**KEYS, **(by_key if dialect.values == "element" else {})})
+    places = {
+        label: Element(str(number) if positions else encoding.snake_case(label), label)
+        for number, label in enumerate(LABELS)
+    }
+    meant = Document("", "11", "Acme", "79", "", values=values, elements=places)
+    item = encoding.new_document(encoding.marked(meant, marker, places.__contains__, dialect), dialect)
+    by_key = {place.key: label for label, place in places.items()}
+    names = {**NAMES, **(by_key if dialect.values == "element" else {})}
+    read = encoding.decoded(json.loads(json.dumps(item)), LABELS, names)
     assert (read.marker, read.title, read.client_id, read.template_id) == (marker, "Acme", "11", "79")
     fields = {k: v for k, v in read.fields.items() if v and k not in (encoding.ID_LABEL, encoding.KIND_LABEL)}
     assert fields == values
@@ -118,13 +126,13 @@ def test_a_marker_moves_to_where_the_settings_want_it_and_goes_without_a_trace(
     first: Dialect, then: Dialect, notes: str, marker: int
 ) -> None:
     plain = Document("7", "11", "Acme", "79", "", values={"Notes": notes, "ID": None, "Integration Type": None})
-    once = encoding.marked(plain, marker, LABELS, first)
+    once = encoding.marked(plain, marker, LABELS.__contains__, first)
     assert once.marker == marker
     assert (once.fields["Notes"] or "") == notes
-    twice = encoding.marked(once, marker + 1, LABELS, then)
+    twice = encoding.marked(once, marker + 1, LABELS.__contains__, then)
     assert twice.marker == marker + 1
-    assert encoding.marked(once, marker, LABELS, then) == once, "it bears it already"
-    gone = encoding.marked(twice, None, LABELS, first)
+    assert encoding.marked(once, marker, LABELS.__contains__, then) == once, "it bears it already"
+    gone = encoding.marked(twice, None, LABELS.__contains__, first)
     assert {k: v or None for k, v in gone.values.items()} == {k: v or None for k, v in plain.values.items()}
     assert gone.custom_id == ""
 
@@ -157,8 +165,126 @@ def test_a_marker_in_notes_is_a_line_of_its_own(notes: str, marker: int | None, 
 def test_another_systems_id_is_never_overwritten_and_never_read_as_ours() -> None:
     theirs = Document("7", "11", "PC", "79", "", values={"ID": "17", "Integration Type": "Some RMM", "Notes": None})
     assert theirs.marker is None
-    ours = encoding.marked(theirs, 5, LABELS, Dialect(marker="id_fields"))
+    ours = encoding.marked(theirs, 5, LABELS.__contains__, Dialect(marker="id_fields"))
     assert (ours.values["ID"], ours.values["Notes"]) == ("17", "Kaseya BMS ID: 5")
+
+
+def test_a_number_that_others_wrote_for_kaseya_bms_is_a_claim_and_no_marker() -> None:
+    """F6: Passportal's own integrations fill these two fields, with whatever number."""
+    theirs = Document("7", "11", "PC", "79", "", values={"ID": "17", "Integration Type": "kaseya bms ", "Notes": None})
+    assert (theirs.marker, theirs.claim) == (None, 17)
+    for marker in ("notes", "id_fields"):
+        ours = encoding.marked(theirs, 5, LABELS.__contains__, Dialect(marker=marker))  # type: ignore[arg-type]
+        assert (ours.values["ID"], ours.marker, ours.claim) == ("17", 5, 17), "what they wrote stays"
+    own = encoding.marked(
+        replace(theirs, values={"ID": "", "Integration Type": ""}), 5, LABELS.__contains__, Dialect(marker="id_fields")
+    )
+    assert (own.marker, own.claim) == (5, None)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "Zip / Postal Code", "ZIP/Postal Code", " ZIP  /  Postal\u00a0Code: ", "zip_/_postal_code",
+        "ZIP &#47; Postal Code", "ＺＩＰ / Postal Code *",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("values", ["text", "element"])
+def test_a_label_is_known_however_it_is_spelt_and_written_as_it_is(spelled: str, values: str) -> None:
+    """F5: the vendor's own sample spells a label otherwise than its template."""
+    element = {"name": spelled, "value": {"type": "text", "text": "8010"}}
+    row = {"id": 1, "label": "A", "client_id": 2, "templateId": 3, "details": {"zip": element}}
+    before = encoding.decoded(row, ["ZIP / Postal Code"])
+    assert before.values["ZIP / Postal Code"] == "8010"
+    after = encoding.with_values(before, "A", {"ZIP / Postal Code": "8020"})
+    item = encoding.merged(row, before, after, Dialect(values=values))  # type: ignore[arg-type]
+    wanted = (
+        {"zip": {**element, "value": {"type": "text", "text": "8020"}}} if values == "element" else {spelled: "8020"}
+    )
+    assert item["details"] == wanted
+
+
+# Forms of elements
+
+
+@pytest.mark.parametrize(
+    ("element", "form", "text"),
+    [
+        ({"name": "X", "value": {"type": "text", "text": "a"}}, Form.TEXT, "a"),
+        ({"name": "X", "value": {"type": "Text Area", "text": ""}}, Form.EMPTY, ""),
+        ("a", Form.TEXT, "a"),
+        (None, Form.EMPTY, None),
+        (5, Form.TEXT, "5"),
+        ({"name": "X", "value": {"text": "HQ", "id": 7, "type": "location"}}, Form.LINK, "HQ"),
+        ({"name": "X", "value": "HQ", "attribute": [{"id": 7}]}, Form.LINK, "HQ"),
+        ({"name": "X", "value": {"type": "links", "text": ""}}, Form.LINK, ""),
+        ({"name": "X", "value": True}, Form.YES_NO, "Yes"),
+        ({"name": "X", "value": {"type": "checkbox", "text": "No"}}, Form.YES_NO, "No"),
+        ({"name": "X", "value": {"type": "select", "text": "Active"}}, Form.CHOICE, "Active"),
+        ({"name": "X", "value": {"type": "text", "text": "Active", "options": ["Active"]}}, Form.CHOICE, "Active"),
+        ({"name": "X", "value": ["a", "b"]}, Form.CHOICE, "a, b"),
+        ("Please Select", Form.CHOICE, None),
+        ("-- Select --", Form.CHOICE, None),
+        ("please select one...", Form.CHOICE, None),
+        ("- Choose an option -", Form.CHOICE, None),
+        ({"name": "X", "value": {"type": "text", "text": "<p>a</p><p>b &amp; c</p>"}}, Form.RICH, "a\nb & c"),
+        ("a<br/>b", Form.RICH, "a\nb"),
+        ({"name": "X", "value": {"type": "html", "text": "a"}}, Form.RICH, "a"),
+        ("x < y and <script>", Form.TEXT, "x < y and <script>"),
+        ({"name": "X", "value": {"type": "gauge", "text": "3"}}, Form.OTHER, "3"),
+        ("Selected by Ann", Form.TEXT, "Selected by Ann"),
+    ],
+)
+def test_what_an_element_holds_is_recognised(element: Any, form: Form, text: str | None) -> None:
+    found = encoding.decoded({"details": {"x": element}})
+    (label,) = found.elements
+    assert (found.elements[label].form, found.values[label]) == (form, text)
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "<p>Ring first.</p><p>Kaseya BMS ID: 5</p>", "Ring first.<br>Kaseya BMS ID: 5",
+        "Ring first.<br/>\nKaseya BMS ID: 5", "<div>Ring first.</div><div>Kaseya BMS ID:&nbsp;5</div>",
+        "<p>Ring first.<br />Kaseya BMS ID: 5</p>",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("values", ["text", "element"])
+def test_a_marker_in_formatted_notes_is_found_moved_and_taken_off(notes: str, values: str) -> None:
+    """F7: an editor keeps notes as HTML."""
+    row = {
+        "id": 1,
+        "label": "A",
+        "client_id": 2,
+        "templateId": 3,
+        "details": {"notes": {"name": "Notes", "value": notes}},
+    }
+    before = encoding.decoded(row)
+    assert (before.marker, before.fields["Notes"]) == (5, "Ring first.")
+    for marker in (6, None):
+        after = encoding.marked(before, marker, ().__contains__, Dialect(values=values))  # type: ignore[arg-type]
+        item = encoding.merged(row, before, after, Dialect(values=values))  # type: ignore[arg-type]
+        again = encoding.decoded(item)
+        assert (again.marker, again.fields["Notes"]) == (marker, "Ring first.")
+        assert marker is None or again.elements["Notes"].form is Form.RICH, "it stays formatted"
+
+
+# Titles
+
+
+@given(st.lists(st.text(min_size=1, max_size=9).filter(str.strip), min_size=1, max_size=5))
+def test_titles_that_a_service_encodes_are_known_by_having_no_bare_character(titles: list[str]) -> None:
+    shown = [quote(html.escape(title), safe="") for title in titles]
+    assert [encoding.decoded_name(title) for title in shown] == titles or any("&" in title for title in titles)
+    assert encoding.titles_are_encoded(shown) or shown == titles
+
+
+def test_one_title_that_was_stored_encoded_does_not_make_a_service_that_encodes() -> None:
+    assert not encoding.titles_are_encoded(["Server Room", "Data%20Centre"])
+    assert not encoding.titles_are_encoded(["PC-1", "PC-2"])
 
 
 @pytest.mark.parametrize(
@@ -179,9 +305,11 @@ def test_names_of_clients_are_decoded_twice(sent: str, name: str) -> None:
 def test_two_elements_of_one_label_both_come_back() -> None:
     element = {"name": "Phone", "value": {"type": "text", "text": "1"}}
     row = {"id": 1, "label": "A", "client_id": 2, "templateId": 3, "details": {"0": element, "1": dict(element)}}
-    before = encoding.decoded(row)
-    item = encoding.merged(row, replace(before, values={**before.values, "Phone": "2"}), Dialect(values="element"))
-    assert [each["value"]["text"] for each in item["details"].values()] == ["2", "1"]
+    before = encoding.decoded(row, ["Phone", "Fax"])
+    after = replace(before, values={**before.values, "Fax": "2"})
+    item = encoding.merged(row, before, after, Dialect(values="element"))
+    assert [each["value"]["text"] for each in item["details"].values()] == ["1", "1", "2"]
+    assert "Phone" not in before.values, "neither is taken for ours"
 
 
 def test_what_a_document_lost_is_told_by_label_and_what_we_changed_is_not() -> None:
@@ -189,7 +317,7 @@ def test_what_a_document_lost_is_told_by_label_and_what_we_changed_is_not() -> N
     link = {"text": "HQ", "id": 1, "type": "location"}
     before = {"phone": "1", "fax": "2", "location": {"name": "Location", "value": link}, "city": "Graz"}
     after = {"phone": None, "fax": {"name": "Fax", "value": ""}, "location": {"name": "Location", "value": "HQ"}}
-    names = encoding.keys_of(["Phone", "Fax", "Location", "City"])
+    names = {encoding.snake_case(label): label for label in ("Phone", "Fax", "Location", "City")}
     found = encoding.lost({"details": before}, {"details": after}, {"Phone"}, names)
     assert found == ["Fax", "Location", "City"]
 
@@ -210,4 +338,4 @@ def test_what_a_document_lost_is_told_by_label_and_what_we_changed_is_not() -> N
 def test_only_forms_that_nobody_else_writes_prove_that_this_program_was_here(
     custom_id: str, values: dict[str, str | None], own: bool
 ) -> None:
-    assert encoding.is_own_marker_in(custom_id, values) is own
+    assert (encoding.marker_in(custom_id, values) is not None) is own

@@ -229,7 +229,6 @@ def test_a_snapshot_has_the_columns_that_are_promised(
         "passportal_id",
         "client_id",
         "bms_id",
-        "is_own_marker",
         "last_modified",
         *entity.columns,
     }

@@ -52,7 +52,10 @@ def test_documents_are_of_several_templates_and_types(passportal: Stranger) -> N
         ("asset", 79), ("asset", 113), ("contact", 5000), ("location", 5001), ("ssl", 212), ("vendor", 340),
     }  # fmt: skip
     assert len(passportal.all_pages(templateUid="tpl-113")) == templates["asset", 113]
-    assert passportal.page(templateUid="113") == []
+    assert passportal.all_pages(templateUid="113") == passportal.all_pages(templateUid="TPL-113")
+    assert passportal.page(templateUid="114") == []
+    passportal.behave(template_ids="uid")
+    assert {each["templateId"] for each in passportal.all_pages(type="contact")} == {"tpl-5000"}
 
 
 def test_a_list_can_be_narrowed_to_a_client_and_to_a_text(passportal: Stranger) -> None:
@@ -132,7 +135,7 @@ def test_clients_are_listed_with_names_that_are_encoded_or_not(passportal: Stran
 
 def test_a_document_shows_every_label_of_its_template_by_keys_or_by_positions(passportal: Stranger) -> None:
     by_key = passportal.document(30000001)
-    assert ROW | {"details"} == set(by_key)
+    assert ROW | {"details", "success"} == set(by_key)
     assert list(by_key["details"]) == [
         "name", "address_1", "address_2", "city", "state_/_province", "zip_/_postal_code", "country", "phone", "fax",
         "notes",
@@ -169,9 +172,9 @@ def test_a_value_can_be_a_link_to_another_document(passportal: Stranger) -> None
 
 
 def test_a_document_stands_below_results_or_beside_success(passportal: Stranger) -> None:
-    below = passportal.get(f"{DOCUMENTS}/50000001").json()
-    passportal.behave(one_document="flat")
     beside = passportal.get(f"{DOCUMENTS}/50000001").json()
+    passportal.behave(one_document="results")
+    below = passportal.get(f"{DOCUMENTS}/50000001").json()
     assert set(below) == {"success", "results"}
     assert beside == {"success": True, **below["results"]}
 

@@ -123,7 +123,13 @@ def test_an_edit_of_what_is_not_there_is_refused(passportal: Stranger) -> None:
     [
         ({"custom_id": "kaseya-bms:7"}, "7", {"Model": "M"}),
         ({"custom_id": "rmm:7"}, None, {"Model": "M"}),
-        ({"details": {"ID": "7", "Integration Type": "Kaseya BMS"}}, "7", {"Model": "M"}),
+        ({"details": {"ID": "kaseya-bms:7", "Integration Type": "Kaseya BMS"}}, "7", {"Model": "M"}),
+        (
+            {"details": {"ID": "7", "Integration Type": "Kaseya BMS"}},
+            None,
+            {"Model": "M", "ID": "7", "Integration Type": "Kaseya BMS"},
+        ),
+        ({"details": {"Notes": "<p>Two</p><p>Kaseya BMS ID: 7</p>"}}, "7", {"Model": "M", "Notes": "<p>Two</p>"}),
         (
             {"details": {"ID": "7", "Integration Type": "Some RMM"}},
             None,

@@ -72,8 +72,9 @@ def test_creating_twice_makes_two(passportal: Stranger) -> None:
         {"clientId": 99},
         {"clientId": True},
         {"templateUid": None},
-        {"templateUid": 79},
+        {"templateUid": 1},
         {"templateUid": "tpl-1"},
+        {"templateUid": "tpl-x"},
         {"details": []},
         {"details": {"Nothing Known": "x"}},
         {"details": {"Serial Number": 7}},
@@ -249,3 +250,47 @@ def test_elements_sent_back_as_they_were_read_change_nothing(values: dict[str, V
     behaviour = PassportalBehaviour().changed({"values": "element", "details_form": form, "bare_values": bare})
     read = details(Record(1, "asset", "x", 0, values, template=GENERIC_ASSET.id), behaviour)
     assert read_details(read, {}, GENERIC_ASSET, behaviour) == values
+
+
+# Free templates
+
+
+def test_a_tenants_template_takes_what_it_says_and_refuses_the_rest(passportal: Stranger) -> None:
+    passportal.behave(
+        added_labels={"Generic Asset": ["Colour"]},
+        label_types={"Generic Asset": {"Platform": "boolean", "Location": "link"}},
+        label_options={"Generic Asset": {"Status": ["Active", "Retired"]}},
+        required_labels={"Generic Asset": ["Model"]},
+        spelled_labels={"Generic Asset": {"Primary IP": "IP-Address:"}},
+    )
+    good = {"Model": "M", "Colour": "red", "Status": "Active", "Platform": True, "IP-Address:": "10.0.0.1"}
+    assert passportal.post(DOCUMENTS, json=[{**NEW, "details": good}]).status_code == 200
+    for wrong in ({"Model": ""}, {"Status": "Sold"}, {"Platform": "perhaps"}, {"Location": "HQ"}, {"Primary IP": "1"}):
+        answer = passportal.post(DOCUMENTS, json=[{**NEW, "details": {**good, **wrong}}])
+        assert answer.status_code == 400, wrong
+    (made,) = passportal.page(clientId=CLIENT, searchTxt="New one")
+    shown = passportal.document(made["id"])["details"]
+    assert shown["colour"]["value"] == {"type": "text", "text": "red"}
+    assert shown["status"]["value"] == {"type": "select", "text": "Active", "options": ["Active", "Retired"]}
+    assert shown["platform"]["value"] == {"type": "boolean", "text": True}
+    assert shown["ip-address:"]["name"] == "IP-Address:"
+
+
+def test_a_template_that_was_deleted_makes_no_document_and_blanks_can_be_left_out(passportal: Stranger) -> None:
+    passportal.behave(deleted_templates=["Generic Asset"])
+    assert passportal.post(DOCUMENTS, json=[NEW]).status_code == 400
+    passportal.behave(deleted_templates=[], blanks="left out", notes_as_html=True, encoded_titles=True)
+    assert passportal.post(DOCUMENTS, json=[{**NEW, "details": {"Notes": "a\n<b>"}}]).status_code == 200
+    (made,) = passportal.page(clientId=CLIENT, searchTxt="New one")
+    assert made["label"] == "New%20one"
+    assert passportal.document(made["id"])["details"]["notes"]["value"]["text"] == "<p>a</p><p>&lt;b&gt;</p>"
+    assert list(passportal.document(made["id"])["details"]) == ["notes"]
+
+
+@pytest.mark.parametrize(("ids", "status"), [("prefixed", (200, 400)), ("bare", (400, 200)), ("either", (200, 200))])
+def test_a_template_is_named_in_the_form_that_is_switched_on(
+    passportal: Stranger, ids: str, status: tuple[int, int]
+) -> None:
+    passportal.behave(template_uids=ids)
+    made = [passportal.post(DOCUMENTS, json=[{**NEW, "templateUid": uid}]) for uid in ("TPL-79", "79")]
+    assert tuple(each.status_code for each in made) == status

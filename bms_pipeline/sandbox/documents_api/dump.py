@@ -1,6 +1,6 @@
 """All that the stand-in holds, in the shape of the embedded store's table, so that tests ask both the same.
 
-The BMS marker is recognised here in the three forms that a document can bear it in, apart from the pipeline's code.
+The BMS marker is recognised here in the forms that a document can bear it in, apart from the pipeline's code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bms_pipeline.sandbox.documents_api.store import Record
 
 CUSTOM_ID = re.compile(r"kaseya-bms:(\d+)")
 NOTES = re.compile(r"(?:(.*)\n)?Kaseya BMS ID: (\d+)\s*", re.DOTALL)
-INTEGRATION = "Kaseya BMS"
+RICH_NOTES = re.compile(r"(.*)<p>Kaseya BMS ID: (\d+)</p>", re.DOTALL)
 
 
 def dumped(record: Record) -> dict[str, Any]:
@@ -41,10 +41,12 @@ def _markers(record: Record, details: dict[str, str]) -> set[str]:
     found = set()
     if record.custom_id and (match := CUSTOM_ID.fullmatch(record.custom_id)):
         found.add(match[1])
-    if details.get("Integration Type") == INTEGRATION:
-        del details["Integration Type"]
-        found.add(details.pop("ID", "none"))
-    if match := NOTES.fullmatch(details.get("Notes", "")):
+    if match := CUSTOM_ID.fullmatch(details.get("ID", "")):
+        details.pop("Integration Type", None)
+        del details["ID"]
+        found.add(match[1])
+    notes = details.get("Notes", "")
+    if match := RICH_NOTES.fullmatch(notes) or NOTES.fullmatch(notes):
         found.add(match[2])
         rest = (match[1] or "").rstrip()
         del details["Notes"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from random import Random
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -25,7 +26,7 @@ from bms_pipeline.sandbox.documents_api import wire
 from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
 from bms_pipeline.sandbox.documents_api.security import KEY_ID, Tokens, verifies
 from bms_pipeline.sandbox.documents_api.store import Record, Selection, Store
-from bms_pipeline.sandbox.documents_api.templates import DOCUMENT_TYPES, TEMPLATES
+from bms_pipeline.sandbox.documents_api.templates import DOCUMENT_TYPES, named
 from bms_pipeline.sandbox.documents_api.wire import BadRequest, Json
 from bms_pipeline.sandbox.faults import EFFECTS, Reply
 from bms_pipeline.sandbox.hang_up import HangUp
@@ -48,17 +49,21 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One call being answered. ``body``: the JSON that was sent, None for none."""
+    """One call being answered. ``body``: the JSON that was sent, None for none, or the fields of a form."""
 
     query: Mapping[str, str]
     path: Mapping[str, Any]
     headers: Mapping[str, str]
     body: Any = None
+    is_form: bool = False
 
     @classmethod
     async def read(cls, request: Request) -> Call:
         """The call that ``request`` makes. Raises ``BadRequest`` where its body is no JSON."""
         sent = await request.body()
+        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            form = dict(parse_qsl(sent.decode("utf-8", "replace")))
+            return cls(request.query_params, request.path_params, request.headers, form, is_form=True)
         try:
             body = msgspec.json.decode(sent) if sent else None
         except msgspec.DecodeError as error:
@@ -165,6 +170,8 @@ class DocumentsService:
 
     def token(self, call: Call) -> Json:
         """``POST /api/v2/auth/client_token``."""
+        if self.behaviour.sign_in != "either" and call.is_form != (self.behaviour.sign_in == "form"):
+            raise BadRequest("the body is not as it should be")
         if not isinstance(call.body, dict) or call.body.get("scope") != "docs_api":
             raise BadRequest("scope must be docs_api")
         content = call.body.get("content")
@@ -197,7 +204,7 @@ class DocumentsService:
         """``GET /api/v2/documents/{id}``."""
         found = self._visible(call.path["id"])
         client = self.store.client(found.client_id or 0)
-        shown = {**wire.row(found, client), "details": wire.details(found, self.behaviour)}
+        shown = {**wire.row(found, client, self.behaviour), "details": wire.details(found, self.behaviour)}
         return shown if self.behaviour.one_document == "flat" else {"results": shown}
 
     def _list(self, call: Call, path: str) -> Json:
@@ -210,7 +217,9 @@ class DocumentsService:
         if hidden or closed:
             found = [each for each in found if each.id not in hidden and each.client_id not in closed]
         page = self._cut(call, found)
-        return self._page(call, [wire.row(each, self.store.client(each.client_id or 0)) for each in page])
+        return self._page(
+            call, [wire.row(each, self.store.client(each.client_id or 0), self.behaviour) for each in page]
+        )
 
     def _cut(self, call: Call, rows: list[Record]) -> list[Record]:
         """The page of ``rows`` that the call asks for."""
@@ -224,7 +233,8 @@ class DocumentsService:
         return rows[(number - 1) * size : number * size]
 
     def _page(self, call: Call, rows: list[Json]) -> Json:
-        return {"results": None if not rows and self.behaviour.end_of_pages == "null" else rows}
+        ends: dict[str, object] = {"empty": [], "null": None, "text": "null"}
+        return {"results": rows or ends[self.behaviour.end_of_pages]}
 
     def _visible(self, document_id: object) -> Record:
         """The document with this id, if the key's user may see it."""
@@ -278,15 +288,16 @@ class DocumentsService:
             raise BadRequest("; ".join(f"document {number}: {error}" for number, error in wrong))
 
     def _created(self, sent: Json) -> Record:
-        template = next((each for each in TEMPLATES.values() if each.uid == sent.get("templateUid")), None)
-        if template is None:
+        template = named(sent.get("templateUid"), self.behaviour.template_uids)
+        if template is None or template.name in self.behaviour.deleted_templates:
             raise BadRequest("templateUid is not known")
         new = Record(0, template.type, "", 0, template=template.id)
-        return self._written(new, sent)
+        return self._written(new, {**sent, "details": {}} if self.behaviour.ignores_details else sent)
 
     def _updated(self, sent: Json) -> Record:
         held = self._visible(sent.get("id"))
-        if sent.get("templateUid", TEMPLATES[held.template or 0].uid) != TEMPLATES[held.template or 0].uid:
+        named_by_call = named(sent.get("templateUid"), self.behaviour.template_uids)
+        if "templateUid" in sent and (named_by_call is None or named_by_call.id != held.template):
             raise BadRequest("templateUid cannot be changed")
         written = self._written(held, sent)
         if written.client_id != held.client_id:
@@ -336,9 +347,16 @@ def _selection(query: Mapping[str, str]) -> Selection:
     if by not in {"label", "id"} or direction not in {"asc", "desc"}:
         raise BadRequest("orderBy must be label or id, orderDir asc or desc")
     uid = query.get("templateUid")
-    template = next((each.id for each in TEMPLATES.values() if each.uid == uid), 0) if uid else None
+    template = named(uid, "either") if uid else None
     client_id = _number(query, "clientId", 0) if "clientId" in query else None
-    return Selection(kind, template, client_id, query.get("searchTxt", ""), by, direction == "desc")
+    return Selection(
+        kind,
+        template.id if template else 0 if uid else None,
+        client_id,
+        query.get("searchTxt", ""),
+        by,
+        direction == "desc",
+    )
 
 
 def _number(query: Mapping[str, str], name: str, otherwise: int) -> int:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
 class Template:
-    """A kind of document. ``type`` is one of the API's types of documents."""
+    """A kind of document. ``type`` is one of the API's types of documents.
+
+    ``spelled``: label → how the tenant spells it. ``types``: label → what it holds, where that is no plain text.
+    ``options``: label → the only words that it takes. ``required``: the labels that must not be blank.
+    """
 
     id: int
     name: str
     type: str
     labels: tuple[str, ...]
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
     @property
     def uid(self) -> str:
         """How calls name it [G]."""
         return f"tpl-{self.id}"
 
-    def without(self, labels: tuple[str, ...]) -> Template:
-        """The template of a tenant that took ``labels`` out of it."""
-        return replace(self, labels=tuple(each for each in self.labels if each not in labels))
+    def changed(
+        self,
+        *,
+        missing: tuple[str, ...],
+        added: tuple[str, ...],
+        spelled: Mapping[str, str],
+        types: Mapping[str, str],
+        options: Mapping[str, tuple[str, ...]],
+        required: tuple[str, ...],
+    ) -> Template:
+        """The template as a tenant made it, which took labels out of it and put others in."""
+        labels = (*(each for each in self.labels if each not in missing), *added)
+        return replace(self, labels=labels, spelled=spelled, types=types, options=options, required=required)
+
+    def shown(self, label: str) -> str:
+        """How the tenant spells ``label``."""
+        return self.spelled.get(label, label)
 
 
 def key(label: str) -> str:
@@ -58,6 +81,16 @@ LOCATION = Template(
 )  # fmt: skip
 SSL = Template(212, "SSL Certificate", "ssl", ("Name", "Issued To", "Issued By", "Expiration Date", "Notes"))
 VENDOR = Template(340, "Vendor", "vendor", ("Name", "Account Number", "Phone", "Website", "Notes"))
+
+
+def named(uid: object, form: str) -> Template | None:
+    """The template that ``uid`` names in this form: "prefixed" (``tpl-79``, in any case), "bare" (``79``), "either"."""
+    text = str(uid).strip().lower()
+    number = text.removeprefix("tpl-")
+    is_bare = number == text
+    fits = form == "either" or (form == "bare") == is_bare
+    return TEMPLATES.get(int(number)) if fits and number.isascii() and number.isdigit() else None
+
 
 TEMPLATES = {each.id: each for each in (GENERIC_ASSET, NETWORK_DEVICE, CONTACT, LOCATION, SSL, VENDOR)}
 DOCUMENT_TYPES = frozenset(

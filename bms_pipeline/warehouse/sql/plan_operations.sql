@@ -1,8 +1,9 @@
 -- What will be done to each record of {entity}, field by field?
 -- A field is written where BMS has a value that Passportal lacks, or where BMS changed since the last load and
 -- Passportal did not, unless the settings say who owns it. Anything else that differs is a person's and is kept. An
--- empty BMS value, or a placeholder, never blanks anything. Details that come later only fill what is empty in Passportal. A record of
--- Passportal that a person took apart from one of BMS loses its marker.
+-- empty BMS value, or a placeholder, never blanks anything. A value that Passportal lacks and has no field for is listed.
+-- Details that come later only fill what is empty in Passportal. A record of Passportal that a person took apart from one
+-- of BMS loses its marker.
 -- Each question about a field is asked once, in met: DuckDB takes as long to read a long statement as to carry it out.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH released AS (
@@ -26,13 +27,16 @@ WITH released AS (
          SELECT NULL AS passportal_id, * FROM sync.loaded_{entity} UNION ALL BY NAME FROM sync.left_{entity}
      ),
      met AS (
-         SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, {both_sides}, {written}, {differing}
+         SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, n.problem,
+                CASE WHEN r.disposition = 'to create' THEN n.template ELSE p.template END AS template,
+                {both_sides}, {has_place}, {written}, {differing}
          FROM chosen r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
          LEFT JOIN base l
              ON l.bms_id = r.bms_id AND l.passportal_id IS NOT DISTINCT FROM CASE WHEN r.is_new_match THEN r.passportal_id END
          LEFT JOIN released d ON d.bms_id = r.bms_id
+         LEFT JOIN passportal.new_records n ON n.entity = '{entity}'
          LEFT JOIN (
              SELECT DISTINCT bms_id FROM sync.hand_overs WHERE entity = '{entity}' AND forgotten_at IS NULL
          ) h ON h.bms_id = r.bms_id
@@ -41,17 +45,18 @@ WITH released AS (
          SELECT *,
                 CASE
                     WHEN reason IN ('write_unknown', 'client_write_unknown') THEN 'skip'
-                    WHEN disposition = 'to create' AND is_handed_over THEN 'skip'
+                    WHEN disposition = 'to create' AND (is_handed_over OR problem IS NOT NULL) THEN 'skip'
                     WHEN disposition = 'to create' THEN 'create'
                     WHEN disposition = 'matched' AND is_new_match THEN 'adopt'
                     WHEN {anything_written} THEN 'update'
                     WHEN disposition <> 'out of scope' AND released_id IS NOT NULL THEN 'update'
                     ELSE 'skip'
                 END AS operation,
-                CASE WHEN {anything_kept} THEN list_filter([{kept}], lambda e: e IS NOT NULL) END AS kept
+                CASE WHEN {anything_kept} THEN list_filter([{kept}], lambda e: e IS NOT NULL) END AS kept,
+                CASE WHEN {anything_lacking} THEN list_filter([{lacking}], lambda e: e IS NOT NULL) END AS no_place
          FROM met
      )
-SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept,
+SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, template,
        CASE WHEN operation <> 'skip' THEN released_id END AS releases,
        CASE WHEN operation = 'update' AND disposition <> 'matched' THEN released_id ELSE passportal_id END AS passportal_id,
        -- A person may give a record to another than the one whose marker it bears.
@@ -63,8 +68,10 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
            WHEN operation = 'update' AND NOT ({more_than_completed}) THEN 'details_completed'
            WHEN operation = 'update' AND ({bms_changed}) THEN 'bms_changed'
            WHEN operation = 'update' THEN 'field_ownership'
-           WHEN operation = 'skip' AND disposition = 'to create' THEN 'handed_over'
+           WHEN operation = 'skip' AND disposition = 'to create' AND is_handed_over THEN 'handed_over'
+           WHEN operation = 'skip' AND disposition = 'to create' THEN coalesce(problem, reason)
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'
+           WHEN operation = 'skip' AND no_place IS NOT NULL THEN 'no_place'
            WHEN operation = 'skip' AND disposition = 'matched' THEN 'unchanged'
            ELSE reason
        END AS reason,

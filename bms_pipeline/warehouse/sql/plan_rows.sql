@@ -6,6 +6,9 @@ WITH record AS (
                     )),
                     list_transform(kept, lambda e: struct_pack(
                         field := e.field, before := NULL::VARCHAR, after := NULL::VARCHAR, kept := e.passportal, refused := e.bms
+                    )),
+                    list_transform(no_place, lambda e: struct_pack(
+                        field := e.field, before := NULL::VARCHAR, after := NULL::VARCHAR, kept := NULL::VARCHAR, refused := e.bms
                     ))
                 ) AS found
          FROM sync.operations
