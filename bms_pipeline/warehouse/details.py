@@ -60,7 +60,7 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
     connection.execute(
         sql.read("details_answered").format(
             entity=entity.name,
-            files=", ".join(sql.quoted(str(each)) for each in files),
+            files=", ".join(sql.quoted(str(sql.literal(each))) for each in files),
             detail=sql.quoted(f"STRUCT({wire})"),
             values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),
             differs=" OR ".join(f"a.{each} IS DISTINCT FROM b.{each}" for each in columns),

@@ -82,7 +82,7 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
     columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
-        source=_source(entity, sql.quoted(str(folder / "*.json.zst"))),
+        source=_source(entity, sql.quoted(str(sql.literal(folder) / "*.json.zst"))),
         structure=json.dumps(dict(entity.wire)),
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
@@ -120,7 +120,7 @@ def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder:
         {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
     ).fetchall()
     for bms_id, filename, *types, _ in rows:
-        where = f"record {bms_id} in {Path(filename).relative_to(folder.parent)}"
+        where = f"record {bms_id} in {Path(filename).relative_to(sql.literal(folder).parent)}"
         for (key, declared), found in zip(_leaves(entity), types, strict=True):
             _check_type(entity, key, declared, found, where)
     return tuple(sorted({key for row in rows for key in row[-1]} - documented_keys(entity)))
@@ -237,7 +237,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     The file has ``passportal_id, client_id, bms_id, is_own_marker, last_modified`` and the entity's columns.
     """
     table = f"passportal.{entity.name}"
-    found = f"read_parquet({sql.quoted(str(file))})"
+    found = f"read_parquet({sql.quoted(str(sql.literal(file)))})"
     values = ["client_id", *entity.columns, "bms_id"]
     # When it was last modified says nothing that its values do not.
     says_other = f"p.passportal_id IS NULL OR {' OR '.join(f'i.{each} IS DISTINCT FROM p.{each}' for each in values)}"

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import re
+import shutil
+import tempfile
 from functools import cache
 from importlib import resources
+from pathlib import Path
+
+_PATTERN = re.compile(r"[*?\[\]\\]")
+"""What DuckDB's readers take for a pattern: it may match the files of another folder, too."""
 
 
 @cache
@@ -15,6 +23,26 @@ def read(name: str) -> str:
 def quoted(text: str) -> str:
     """``text`` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def literal(path: Path) -> Path:
+    """A path to the same file for DuckDB's readers, where nothing is a pattern.
+
+    It leads through a link in a temporary folder of this process. Attached databases need none: DuckDB takes their
+    paths as they are.
+    """
+    parts = path.absolute().parts
+    last = max((place for place, part in enumerate(parts) if _PATTERN.search(part)), default=None)
+    return path if last is None else _link_to(Path(*parts[: last + 1])).joinpath(*parts[last + 1 :])
+
+
+@cache
+def _link_to(target: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="bms_pipeline-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link = folder / "home"
+    link.symlink_to(target)
+    return link
 
 
 def guarded(column: str) -> str:
