@@ -58,7 +58,7 @@ def read(file: Path, settings: Collection[str] = (), secrets: Collection[str] = 
             raise _unreadable(file, number, _name_in(binding.original.string), "cannot be read as NAME=value")
         if binding.key is None:
             continue
-        name = binding.key.upper()
+        name = _name(binding)
         if name in settings:
             _refuse_doubtful(file, number, name, binding, is_secret=name in secrets)
         lines.append(Line(name, binding.value, number))
@@ -72,7 +72,7 @@ def replaced(file: Path, changes: Mapping[str, str], dropped: Collection[str] = 
     """
     bindings = _bindings(file) if file.is_file() else []
     gone = {*changes, *dropped}
-    kept = "".join(each.original.string for each in bindings if each.key is None or each.key.upper() not in gone)
+    kept = "".join(each.original.string for each in bindings if _name(each) not in gone)
     if kept and not kept.endswith(("\n", "\r")):
         kept += "\n"
     return kept + "".join(f"{name}={_quoted(text)}\n" for name, text in changes.items() if text)
@@ -108,6 +108,11 @@ def _bindings(file: Path) -> list[Binding]:
         what = f"is not UTF-8: it holds the byte 0x{content[error.start]:02x}"
         number = content[: error.start].count(b"\n") + 1
         raise _unreadable(file, number, _name_in(line), what, _SAVE_AS_UTF8) from None
+
+
+def _name(binding: Binding) -> str:
+    # Files that were put together by `cat` have the mark of UTF-8 in the middle, too.
+    return (binding.key or "").lstrip("\ufeff").upper()
 
 
 def _number(binding: Binding) -> int:

@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -262,7 +262,7 @@ def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
         for line in lines
         if line.text and env_file is not None
     }
-    _warn_of_misspelt(from_environment, from_file)
+    _warn_of_doubtful(from_environment, from_file)
     given: dict[str, _Given] = {}
     for source in (from_file, from_environment):  # the later one wins
         given |= _with_secrets_from_files(source)
@@ -360,14 +360,16 @@ def _check_home(home: Path) -> None:
         )
 
 
-def _warn_of_misspelt(from_environment: Iterable[str], from_file: Mapping[str, _Given]) -> None:
+def _warn_of_doubtful(from_environment: Mapping[str, _Given], from_file: Mapping[str, _Given]) -> None:
     for name, given in from_file.items():
         near = _nearest(name)
         if name not in _NAMES and (near or name.startswith(_PREFIXES)):
             _warn(f"{name} ({given.place}) is no setting{f'; did you mean {near}?' if near else ' of bms-pipeline.'}")
     # Platforms put names of their own into the environment (PASSPORTAL_SERVICE_HOST): only a near miss counts there.
-    for name in set(from_environment) - set(from_file):
-        near = _nearest(name)
+    for name, given in from_environment.items():
+        near = None if name in from_file else _nearest(name)
+        if name in _NAMES and len(given.text) > 1 and given.text[0] == given.text[-1] in ("'", '"'):
+            _warn(f"{name} (the environment) stands in quotes, which belong to it: `docker --env-file` keeps them.")
         if name not in _NAMES and name.startswith(_PREFIXES) and near:
             _warn(f"{name} (the environment) is no setting; did you mean {near}?")
 

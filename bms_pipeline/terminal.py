@@ -25,7 +25,7 @@ out = Console()
 err = Console(stderr=True)
 
 CLOSED_PIPE = 141
-"""The exit code where whoever read the output closed it, as `head` does: that of every program which SIGPIPE ends."""
+"""The exit code where the reader closed the output, as `head` does: that of every program which SIGPIPE ends."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 

@@ -122,6 +122,13 @@ def test_storing_a_setting_leaves_every_other_line_as_it_is(lines: list[str], en
         ("BMS_PASSWORD=back\\\\slash\\n", "back\\\\slash\\n"),
         ("export BMS_PASSWORD = x=y", "x=y"),
         ("bms_password=lower", "lower"),
+        ("\ufeffBMS_PASSWORD=a mark in the middle", "a mark in the middle"),
+        # As reported in public for other readers of such files:
+        ("BMS_PASSWORD=bm%IEG^lkq$D-$wOsDmu", "bm%IEG^lkq$D-$wOsDmu"),
+        ("BMS_PASSWORD=$2y$10$fbdLV2U3Y98LrFYDbn2Fx", "$2y$10$fbdLV2U3Y98LrFYDbn2Fx"),
+        ("BMS_PASSWORD='1!@#$%^&*()_+~`'", "1!@#$%^&*()_+~`"),
+        ("BMS_PASSWORD=Db=x;User Id=y;Password=123#123abc;", "Db=x;User Id=y;Password=123#123abc;"),
+        ('BMS_PASSWORD="C:\\\\Program Files\\\\PATH\\\\"', "C:\\Program Files\\PATH\\"),
     ],
 )
 def test_a_value_written_by_hand_is_read_as_it_is_written(env_file: Path, line: str, password: str) -> None:
@@ -284,6 +291,15 @@ def test_a_misspelt_name_in_the_environment_is_logged_and_a_platforms_own_is_not
     assert [record.getMessage() for record in caplog.records] == [
         "BMS_TENNANT (the environment) is no setting; did you mean BMS_TENANT?"
     ]
+
+
+def test_quotes_that_docker_keeps_in_the_environment_are_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BMS_PASSWORD", "'canary'")
+    assert read_settings(None).bms_password.get_secret_value() == "'canary'"
+    assert "BMS_PASSWORD (the environment) stands in quotes" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def test_other_programs_settings_in_the_file_are_nobodys_business(

@@ -199,3 +199,16 @@ def test_a_list_of_ones_own_without_names_is_taken_by_its_ids(clients: World, tm
         apply(clients, tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("entity,bms_id,decision\nclients,101,exclude\n")
     assert [pair.name for pair in apply(clients, tmp_path / "a.csv").pairs] == ["Alpha Foods"]
+
+
+def test_an_id_whose_zeros_a_spreadsheet_took_never_becomes_another_records(world: World) -> None:
+    world.passportal_holds(clients=[in_passportal("0010", "Alpha Inc"), in_passportal("10", "Another one")])
+    world.accounts = [account(1, "Alpha")]
+    world.plan(Scope())
+
+    def drop_zeros(lines: list[Cells]) -> None:
+        assert lines[0]["suggestion_1"] == "0010"
+        lines[0] |= {"decision": "match", "match_to": 10, "suggestion_1": 10}
+
+    (mistake,) = refusal(world, edited(exported(world), drop_zeros))
+    assert mistake == "line 2: '10' is 'Another one' in Passportal, and this line says 'Alpha Inc'"
