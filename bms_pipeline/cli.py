@@ -7,6 +7,7 @@ Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -40,9 +41,14 @@ from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.standings import NextStep, Standing
 from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.terminal import (
+    CLOSED_PIPE,
     AsJson,
+    OutputRefused,
+    close_output,
+    drop_output,
     err,
     me,
+    open_output,
     out,
     print_json,
     print_table,
@@ -108,6 +114,22 @@ Full = Annotated[bool, typer.Option("--full", help="Read every record, also wher
 def main() -> NoReturn:
     """Run the command line; a mistake or a fault becomes one message and exit code 1."""
     os.umask(0o077)
+    open_output()
+    try:
+        code = _exit_code()
+        close_output()
+    except OutputRefused as error:
+        code = CLOSED_PIPE if error.is_closed_pipe else 1
+        if not error.is_closed_pipe:
+            with suppress(OutputRefused):
+                err.print(f"[bold red]Error:[/] The output cannot be written: {error.why}.", highlight=False)
+                err.print("[bold]Next:[/]  What the command did is done; `bms-pipeline status` shows it.")
+        drop_output()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the verb; its exit code."""
     try:
         with lifeline.following(), lifeline.stopped_by_signals():
             code = app(standalone_mode=False)
@@ -124,7 +146,7 @@ def main() -> NoReturn:
             err.print(f"[bold red]Error:[/] {escape(error.format_message())}", highlight=False)
             err.print("[bold]Next:[/]  Add --help to see what the command takes.", highlight=False)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 @app.command()
@@ -377,7 +399,7 @@ def dev(
     with ExitStack() as stack:
         # Both before anything is started: a port that is taken is an error at once.
         pages, console = (stack.enter_context(listen(number)) for number in (port, console_port))
-        environment = {**os.environ, "DAGSTER_HOME": str(_dagster_home(settings))}
+        environment = _environment(settings)
         _make_instance(environment)
         urls = {
             name: f"http://127.0.0.1:{of.getsockname()[1]}" for name, of in (("dagster", pages), ("console", console))
@@ -429,7 +451,7 @@ def dagster_ui(
             "Listen on 127.0.0.1 and forward the port by ssh, or put a proxy with its own log-in in front and set"
             " BMS_PIPELINE_TRUSTED_PROXY=1 and BMS_PIPELINE_HOSTS.",
         )
-    environment = {**os.environ, "DAGSTER_HOME": str(_dagster_home(settings))}
+    environment = _environment(settings)
     with listen(port, host) as pages:
         _make_instance(environment)
         child = _pages(pages, [str(file) for file in workspace or [WORKSPACE]], environment)
@@ -506,10 +528,21 @@ def _end(children: dict[str, Child]) -> None:
         child.end()
 
 
+def _environment(settings: Settings) -> dict[str, str]:
+    """What Dagster's processes are started with: both homes, absolute."""
+    homes = {"DAGSTER_HOME": _dagster_home(settings), "BMS_PIPELINE_HOME": settings.bms_pipeline_home}
+    return {**os.environ, **{name: str(home) for name, home in homes.items()}}
+
+
 def _dagster_home(settings: Settings) -> Path:
     """Dagster's home: the exported one, else ours; our ``dagster.yaml`` goes where there is none."""
     exported = os.environ.get("DAGSTER_HOME")
-    home = Path(exported).absolute() if exported else (settings.bms_pipeline_home / "dagster").absolute()
+    home = Path(exported).absolute() if exported else settings.bms_pipeline_home / "dagster"
+    if re.search(r"%[0-9A-Fa-f]{2}|\?", str(home)):
+        raise SettingsError(
+            f"Dagster reads {home} as an address, where % with two digits, and ?, mean something else.",
+            "Export DAGSTER_HOME with another folder; the pipeline's own home can stay.",
+        )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     shipped, file = WORKSPACE.with_name("dagster.yaml"), home / "dagster.yaml"
     if not file.exists():

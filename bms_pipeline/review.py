@@ -7,7 +7,7 @@ neither service, and changes nothing in Passportal: that is left to a plan and i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,7 @@ from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 
 if TYPE_CHECKING:
+    from bms_pipeline.reconcile.agreement import Pair
     from bms_pipeline.reconcile.suggestions import Suggestion
 
 
@@ -160,6 +161,7 @@ class Suggested:
     reason: str
     fields: dict[str, str | None]
     suggestions: list[Suggestion]
+    matched_to: str | None = None
 
 
 def suggest(
@@ -192,9 +194,9 @@ def suggested(
     return {
         bms_id: Suggested(
             bms_id, name, client, disposition, reason, dict(zip(entity.columns, (name, *values), strict=True)),
-            found.get(bms_id, []),
+            found.get(bms_id, []), matched_to,
         )
-        for bms_id, client, disposition, reason, name, *values in rows
+        for bms_id, client, disposition, reason, matched_to, name, *values in rows
     }  # fmt: skip
 
 
@@ -215,20 +217,41 @@ def export_file(warehouse: Warehouse, entity: Entity, file: Path, dispositions: 
                 decision_file.Suggested(one.passportal_id, one.name, one.score, _evidence(one))
                 for one in each.suggestions
             ],
+            matched_to=each.matched_to,
         )
         for each in suggest(warehouse, entity, dispositions=dispositions).values()
     )
     return decision_file.write(file, rows, entity.columns[1:])
 
 
-def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Taken:
+@dataclass(frozen=True)
+class Imported(Taken):
+    """What the decisions in a spreadsheet came to: each by the names of both records, and what the person should know.
+
+    ``notes``: what is not wrong in the file, and yet may not be meant.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Imported:
     """Take the decisions in a spreadsheet, all or none; ``tried`` only tells what they would change.
 
     Raises ``DecisionFileInvalid`` or ``DecisionRefused``, each mistake with its line.
     """
-    from bms_pipeline.reconcile import decision_file
+    # Only here: the spreadsheet library takes a while to load.
+    from bms_pipeline.reconcile import agreement, decision_file
 
-    return decide(warehouse, decision_file.read(file), by, tried=tried)
+    filled_in = decision_file.read_lines(file)
+    pairs: list[Pair] = []
+
+    def agree(connection: duckdb.DuckDBPyConnection) -> None:
+        pairs.extend(agreement.check(connection, filled_in))
+
+    with warehouse.trial() if tried else warehouse.transaction() as connection:
+        taken = decisions.decide(connection, filled_in.decisions, by, now(), agree=agree)
+    return Imported(taken.taken, taken.already, taken.changes, pairs, filled_in.notes)
 
 
 def _evidence(suggestion: Suggestion) -> str:

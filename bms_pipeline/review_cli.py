@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
 from bms_pipeline.settings import read_settings
 from bms_pipeline.terminal import AsJson, me, print_json, print_table, safe, say, this_command
+
+if TYPE_CHECKING:
+    from bms_pipeline.reconcile.agreement import Pair
 
 app = typer.Typer()
 settings_app = typer.Typer(help="The sync settings: toggles, filters, who owns a field. Without a verb: show them.")
@@ -185,6 +188,11 @@ def import_file(
     settings = read_settings()
     with sync.running(settings, this_command()):
         taken = review.import_file(sync.open_warehouse(settings), file, by or me(), tried=not apply)
+    if not as_json:
+        for note in taken.notes:
+            say(f"[yellow]Note:[/] {safe(note)}")
+        for pair in taken.pairs:
+            say(_paired(pair))
     _tell(taken, as_json, tried=not apply)
     if not apply and taken.taken:
         if not as_json:
@@ -407,6 +415,14 @@ def _tell(taken: Taken, as_json: bool, *, tried: bool) -> None:
         return
     say(f"{taken.taken:,} {'would be decided' if tried else 'decided'}, {taken.already:,} held already.")
     _print_changes(taken.changes)
+
+
+def _paired(pair: Pair) -> str:
+    """A decision of a file on one line, by the names of both records."""
+    inside = f" of {safe(pair.client)}" if pair.client else ""
+    partner = f" → {safe(pair.passportal_id)} [bold]{safe(pair.passportal_name)}[/]" if pair.passportal_id else ""
+    record = f"{pair.bms_id} [bold]{safe(pair.name)}[/]{inside}"
+    return f"line {pair.line}: {pair.verb} {BY_NAME[pair.entity].singular} {record}{partner}"
 
 
 def _print_changes(changes: list[comparison.Change]) -> None:

@@ -2,22 +2,34 @@
 
 What belongs here: what a deployment decides once. What people revisit (toggles, scope) lives in the warehouse.
 Secrets are held as ``SecretStr``: their repr is stars, and only what sends them reads them.
+
+Where a value comes from: the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME``
+may lie in a file of its own, which ``NAME_FILE`` names. A path may begin with ``~``. A relative one is made absolute
+once: from ``.env``, below the folder of that file; from the environment and by default, below the current folder.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
+import logging
 import os
-import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bms_pipeline import env_file as env_files
+from bms_pipeline.env_file import NOT_IN_A_VALUE
 from bms_pipeline.errors import SettingsError
 from bms_pipeline.files import made_whole
+
+_log = logging.getLogger(__name__)
 
 SECRETS_OF = {
     "BMS_URL": ("BMS_PASSWORD", "BMS_MFA_SECRET"),
@@ -29,10 +41,42 @@ SECRETS_OF = {
 """Address → the secrets that are sent there. (A webhook's address is its own secret.)"""
 
 
-class Settings(BaseSettings):
-    """Every setting, by its name in the environment (``bms_url`` is ``BMS_URL``)."""
+LARGEST_SECRET = 64 * 1024
+"""Bytes of a file that holds a secret."""
 
-    model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True)
+_PREFIXES = ("BMS_", "PASSPORTAL_", "NOTICE_")
+_FILE = "_FILE"
+_FILE_STEP = "Name a file that holds the secret as its only line."
+_NEAR = 0.8
+"""How alike two names are, of 1, where one is likely the other one misspelt."""
+
+
+class _FromEnvironment(BaseSettings):
+    """Settings by their name in the environment (``bms_url`` is ``BMS_URL``); an empty one counts as not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+
+class ScheduleSettings(_FromEnvironment):
+    """When syncs start by themselves. Read when Dagster loads the schedules, and by nothing else."""
+
+    bms_pipeline_sync_cron: str = Field("0 * * * *", description="When the incremental sync starts (cron)")
+    bms_pipeline_full_sync_cron: str = Field("30 2 * * *", description="When the sync with full sweeps starts (cron)")
+    bms_pipeline_time_zone: str = Field("UTC", description="Time zone of both, as in Europe/Berlin")
+
+    @field_validator("bms_pipeline_time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (LookupError, ValueError, OSError):
+            known = "IANA names such as Europe/Berlin or America/New_York; Windows has names of its own"
+            raise ValueError(f"there is no such time zone ({known})") from None
+        return name
+
+
+class Settings(_FromEnvironment):
+    """Every other setting."""
 
     bms_url: str = Field("", description="Kaseya BMS portal URL (cloud) or FQDN (on-prem)")
     bms_api_url: str = Field("", description="Explicit API base; overrides the derivation from BMS_URL")
@@ -92,7 +136,9 @@ class Settings(BaseSettings):
     notice_smtp_password: SecretStr = SecretStr("")
     notice_smtp_ca_file: Path | None = Field(None, description="One private CA certificate, for a mail server on-prem")
 
-    bms_pipeline_home: Path = Field(Path(".bms_pipeline"), description="Database, landing, logs, Dagster's home")
+    bms_pipeline_home: Path = Field(
+        Path(".bms_pipeline").absolute(), description="Database, landing, logs, Dagster's home"
+    )
 
     bms_pipeline_guard: Path | None = Field(
         None, description="Where log-ins and vouchers are kept; tenants that share Dagster's pages name the same folder"
@@ -172,26 +218,173 @@ class Settings(BaseSettings):
         return self.bms_pipeline_home / "budget.sqlite"
 
 
+SECRETS = frozenset(name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+"""The settings that hold a secret; each may also be given as ``NAME_FILE``."""
+
+_PATHS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None))
+_NAMES = frozenset(
+    {name.upper() for kind in (Settings, ScheduleSettings) for name in kind.model_fields}
+    | {f"{name}{_FILE}" for name in SECRETS}
+)
+_Kind = TypeVar("_Kind", Settings, ScheduleSettings)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value as a person gave it: its text, the folder that a relative path starts in, and the place for messages."""
+
+    text: str
+    folder: Path
+    place: str
+
+
 def read_settings(env_file: Path | None = Path(".env")) -> Settings:
     """The settings of this process: environment first, then ``env_file`` if it exists.
 
-    Raises ``SettingsError`` naming the variable when one is malformed, or when ``env_file`` can be read by others.
+    Warns once in the log about names that look misspelt. Raises ``SettingsError`` naming the setting, and in
+    ``env_file`` its line, when one is malformed, when the home is no folder, or when others can read ``env_file``.
     """
-    if env_file is not None and env_file.is_file():
-        if env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SettingsError(
-                f"{env_file} holds secrets and can be read by other users of this machine.",
-                f"chmod 600 {env_file}",
-            )
-    else:
-        env_file = None
+    settings = _read(Settings, env_file)
+    _check_home(settings.bms_pipeline_home)
+    return settings
+
+
+def read_schedule_settings(env_file: Path | None = Path(".env")) -> ScheduleSettings:
+    """When syncs start by themselves, from the same places as ``read_settings``; raises the same."""
+    return _read(ScheduleSettings, env_file)
+
+
+def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
+    lines = _lines(env_file) if env_file is not None and env_file.is_file() else []
+    from_environment = _from_environment(lines)
+    from_file = {
+        line.name: _Given(line.text, env_file.absolute().parent, f"{env_file}, line {line.number}")
+        for line in lines
+        if line.text and env_file is not None
+    }
+    _warn_of_doubtful(from_environment, from_file)
+    given: dict[str, _Given] = {}
+    for source in (from_file, from_environment):  # the later one wins
+        given |= _with_secrets_from_files(source)
+    values = {
+        name: _absolute(name, given[name.upper()]) if name in _PATHS else given[name.upper()].text
+        for name in kind.model_fields
+        if name.upper() in given
+    }
     try:
-        return Settings(_env_file=env_file)  # type: ignore[call-arg]  # a parameter pydantic adds at run time
+        return kind(**values)  # type: ignore[arg-type]  # pydantic reads the text
     except ValidationError as error:
-        problems = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        problems = [(str(problem["loc"][0]).upper(), problem["msg"]) for problem in error.errors()]
+        worded = "; ".join(
+            f"{name}{f' ({given[name].place})' if name in given else ''}: {text}" for name, text in problems
+        )
+        raise SettingsError(f"A setting does not fit. {worded}.", "Correct it in the environment or in .env.") from None
+
+
+def _lines(env_file: Path) -> list[env_files.Line]:
+    if env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingsError(
-            f"A setting does not fit. {problems}.", "Correct it in the environment or in .env."
+            f"{env_file} holds secrets and can be read by other users of this machine.",
+            f"chmod 600 {env_file}",
+        )
+    return env_files.read(env_file, _NAMES, SECRETS)
+
+
+def _from_environment(lines: Sequence[env_files.Line]) -> dict[str, _Given]:
+    """What the environment sets. What `dagster dev` loaded from ``.env`` is left to that file, which knows better."""
+    loaded = env_files.as_dagster_loads(lines)
+    return {
+        name.upper(): _Given(text, Path.cwd(), "the environment")
+        for name, text in os.environ.items()
+        if text and loaded.get(name) != text
+    }
+
+
+def _with_secrets_from_files(given: Mapping[str, _Given]) -> dict[str, _Given]:
+    """``given`` with each secret whose ``NAME_FILE`` is given, read from there."""
+    read = dict(given)
+    for name in SECRETS:
+        file_of = given.get(f"{name}{_FILE}")
+        if file_of is None:
+            continue
+        if name in given:
+            places = f"{given[name].place}; {file_of.place}"
+            raise SettingsError(f"{name} and {name}{_FILE} are both set ({places}).", "Take one of them out.")
+        text = _secret_in(_absolute(f"{name}{_FILE}", file_of), f"{name}{_FILE} ({file_of.place})")
+        read[name] = _Given(text, file_of.folder, file_of.place)
+    return read
+
+
+def _secret_in(file: Path, where: str) -> str:
+    """The one line in ``file``, without its line end."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_SECRET + 1)
+    except OSError as error:
+        raise SettingsError(f"{where}: {file} cannot be read: {error.strerror}.", _FILE_STEP) from None
+    try:
+        secret = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{where}: {file} is not UTF-8.", "Save it as UTF-8.") from None
+    if len(content) > LARGEST_SECRET or NOT_IN_A_VALUE.search(secret):
+        raise SettingsError(f"{where}: {file} holds more than one line.", _FILE_STEP)
+    if not secret:
+        raise SettingsError(f"{where}: {file} is empty.", _FILE_STEP)
+    return secret
+
+
+def _absolute(name: str, given: _Given) -> Path:
+    try:
+        path = Path(given.text).expanduser()
+    except RuntimeError:
+        raise SettingsError(
+            f"{name} ({given.place}) begins with ~, and the home folder of that user is not known.",
+            "Write the path in full, or ./~ for a folder of that name.",
         ) from None
+    if "${" in given.text:
+        _warn(f"{name} ({given.place}) holds ${{...}}. It is used as it is written; nothing is filled in.")
+    return given.folder / path
+
+
+def _check_home(home: Path) -> None:
+    """Raise ``SettingsError`` where ``home`` is no folder and cannot become one."""
+    there = next((path for path in (home, *home.parents) if os.path.lexists(path)), home)
+    if os.path.lexists(there) and not there.is_dir():
+        what = "is a file" if there.is_file() else "leads nowhere" if there.is_symlink() else "is no folder"
+        named = f"{home}, which" if there == home else f"{home}, and {there}"
+        raise SettingsError(f"BMS_PIPELINE_HOME names {named} {what}.", "Name a folder, or one that can be made.")
+    if "?" in str(home):
+        raise SettingsError(
+            f"BMS_PIPELINE_HOME is {home}. Below a path with a ? DuckDB puts a database's log into the wrong folder.",
+            "Choose a path without ?; every other character works.",
+        )
+
+
+def _warn_of_doubtful(from_environment: Mapping[str, _Given], from_file: Mapping[str, _Given]) -> None:
+    for name, given in from_file.items():
+        near = _nearest(name)
+        if name not in _NAMES and (near or name.startswith(_PREFIXES)):
+            _warn(f"{name} ({given.place}) is no setting{f'; did you mean {near}?' if near else ' of bms-pipeline.'}")
+    # Platforms put names of their own into the environment (PASSPORTAL_SERVICE_HOST): only a near miss counts there.
+    for name, given in from_environment.items():
+        near = None if name in from_file else _nearest(name)
+        if name in _NAMES and len(given.text) > 1 and given.text[0] == given.text[-1] in ("'", '"'):
+            _warn(f"{name} (the environment) stands in quotes, which belong to it: `docker --env-file` keeps them.")
+        if name not in _NAMES and name.startswith(_PREFIXES) and near:
+            _warn(f"{name} (the environment) is no setting; did you mean {near}?")
+
+
+@functools.cache
+def _nearest(name: str) -> str | None:
+    if name.endswith(_FILE) and name.removesuffix(_FILE) in _NAMES:
+        return name.removesuffix(_FILE)
+    return next(iter(difflib.get_close_matches(name, sorted(_NAMES), 1, _NEAR)), None)
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Log ``text``, once in a process."""
+    _log.warning(text)
 
 
 def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
@@ -202,16 +395,14 @@ def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
     variable where the file would no longer be readable as settings, or where the secret of an address comes from the
     environment, and ``PipelineError`` where it cannot be written; then nothing has changed.
     """
-    broken = [name for name, text in changes.items() if re.search(r"[\x00-\x1f\x7f\u2028\u2029]", text)]
+    broken = [name for name, text in changes.items() if NOT_IN_A_VALUE.search(text)]
     if broken:
         raise SettingsError(f"{broken[0]} holds a line break or a control character.", "Enter it again, by hand.")
     forgotten = _secrets_without_address(read_settings(env_file), changes)
     changes = {**changes, **dict.fromkeys(forgotten, "")}
-    lines = env_file.read_text(encoding="utf-8").splitlines() if env_file.is_file() else []
-    kept = [line for line in lines if _name_in(line) not in changes]
-    written = [f"{name}={_quoted(text)}" for name, text in changes.items() if text]
+    text = env_files.replaced(env_file, changes, [f"{name}{_FILE}" for name in changes if name in SECRETS])
     with made_whole(env_file) as file:
-        file.write_text("".join(f"{line}\n" for line in (*kept, *written)), encoding="utf-8")
+        file.write_bytes(text.encode())
         read_settings(file)
     return forgotten
 
@@ -235,17 +426,6 @@ def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> li
 
 
 def set_by_environment(name: str) -> bool:
-    """Whether the environment says what NAME is, so that a ``.env`` changes nothing about it."""
-    return any(each.upper() == name.upper() for each in os.environ)
-
-
-def _name_in(line: str) -> str | None:
-    """Which setting a line of a ``.env`` sets."""
-    found = re.match(r"\s*(?:export\s+)?['\"]?([A-Za-z_][A-Za-z0-9_]*)['\"]?\s*(?:=|$)", line)
-    return found.group(1).upper() if found else None
-
-
-def _quoted(text: str) -> str:
-    """``text`` as a ``.env`` holds it, so that nothing in it is special."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    """Whether the environment says what NAME is, itself or as ``NAME_FILE``, so that ``.env`` changes nothing."""
+    names = {name.upper(), f"{name.upper()}{_FILE}"} if name.upper() in SECRETS else {name.upper()}
+    return any(text and variable.upper() in names for variable, text in os.environ.items())

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import errno
 import getpass
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +24,80 @@ from rich.table import Table
 out = Console()
 err = Console(stderr=True)
 
+CLOSED_PIPE = 141
+"""The exit code where the reader closed the output, as `head` does: that of every program which SIGPIPE ends."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+_PLAIN = {"·": ".", "→": "->", "…": "...", "–": "-", "×": "x"}
+"""Our own signs, as ASCII shows them."""
+
+
+class OutputRefused(Exception):
+    """Standard output or standard error took no more: the reader closed it, or the disk is full."""
+
+    def __init__(self, number: int | None, why: str | None) -> None:
+        super().__init__(why)
+        self.is_closed_pipe = number == errno.EPIPE
+        self.why = why
+
+
+class _Descriptor(io.FileIO):
+    """A stream's descriptor whose refusals can be distinguished from those of any other file."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
+        """Raise ``OutputRefused`` where the system refuses."""
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise OutputRefused(error.errno, error.strerror) from None
+
+
+def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What to write for characters that an encoding does not have."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    first = error.object[error.start]
+    if first in _PLAIN:
+        return _PLAIN[first], error.start + 1
+    return first.encode("ascii", "backslashreplace").decode("ascii"), error.start + 1
+
+
+codecs.register_error("bms_pipeline.shown", _shown)
+
+
+def open_output() -> None:
+    """Make standard output and standard error take every text.
+
+    A character that they cannot show is written as its number. A stream that the caller closed takes what it gets.
+    """
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+        elif isinstance(stream, io.TextIOWrapper) and stream.fileno() == descriptor:
+            stream.flush()
+            binary = io.BufferedWriter(_Descriptor(descriptor, "w", closefd=False))
+            made = io.TextIOWrapper(binary, stream.encoding, "bms_pipeline.shown", line_buffering=stream.line_buffering)
+            setattr(sys, name, made)
+
+
+def close_output() -> None:
+    """Write what is left of the output. Raises ``OutputRefused``."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+def drop_output() -> None:
+    """Let what is left of the output go nowhere, so that the end of the process does not fail on it again."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            try:
+                (sys.stdout if descriptor == 1 else sys.stderr).flush()
+            except OutputRefused:
+                os.dup2(nowhere, descriptor)
 
 
 def me() -> str:
@@ -51,7 +130,8 @@ def print_json(value: object) -> None:
     if out.is_terminal:
         out.print_json(json.dumps(value, default=str), highlight=False)
     else:
-        print(json.dumps(value, default=str, ensure_ascii=False, indent=2))
+        in_ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+        print(json.dumps(value, default=str, ensure_ascii=in_ascii, indent=2))
 
 
 def print_table(

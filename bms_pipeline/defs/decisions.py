@@ -26,6 +26,9 @@ from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
 
+MOST_LINES = 1_000
+"""Lines of an imported file that a run's page lists."""
+
 INSTEAD = "Or decide by command or in the review console (docs/deciding.md)."
 
 EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: ignore[misc]  # from the declaration
@@ -121,7 +124,8 @@ def build_decision_job(
             taken = decide(home, said)
         context.log.info(f"{taken.taken:,} decided, {taken.already:,} held already.")
         counts = {"decided": taken.taken, "held already": taken.already}
-        return dg.Output(counts, metadata={**counts, "decided otherwise now": _table(taken.changes)})
+        of_a_file = _of_a_file(taken) if isinstance(taken, review.Imported) else {}
+        return dg.Output(counts, metadata={**counts, **of_a_file, "decided otherwise now": _table(taken.changes)})
 
     return _job(verb, op, describe)
 
@@ -149,6 +153,19 @@ def _table(changes: list[comparison.Change]) -> dg.TableMetadataValue:
         ("entity", "was", "becomes", "records", "examples"),
         [(each.entity, each.was, each.becomes, each.records, "; ".join(each.examples)) for each in changes],
     )
+
+
+def _of_a_file(taken: review.Imported) -> dict[str, Any]:
+    """Each decision of a file by the names of both records, and what the person should know about the file."""
+    pairs = table(
+        ("line", "decision", "entity", "BMS id", "name", "client", "Passportal id", "name in Passportal"),
+        [
+            (str(pair.line), pair.verb, pair.entity, str(pair.bms_id), pair.name or "", pair.client or "",
+             pair.passportal_id or "", pair.passportal_name or "")
+            for pair in taken.pairs[:MOST_LINES]
+        ],
+    )  # fmt: skip
+    return {"lines": pairs, "notes": dg.MetadataValue.text("\n".join(taken.notes) or "none")}
 
 
 def _one_verb(verb: str) -> Callable[[Home, Any], Taken]:

@@ -1,14 +1,13 @@
 """When a sync starts by itself: every hour, and once a night with a full sweep."""
 
-import os
-
 import dagster as dg
 
 from bms_pipeline.defs import ticks
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
+from bms_pipeline.errors import SettingsError
 from bms_pipeline.published import read_published
-from bms_pipeline.settings import read_settings
+from bms_pipeline.settings import read_schedule_settings, read_settings
 
 WHY_TAG = "bms_pipeline/why"
 """The tag of a run that says why it started."""
@@ -19,22 +18,16 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-HOURLY = os.environ.get("BMS_PIPELINE_SYNC_CRON", "0 * * * *")
-NIGHTLY = os.environ.get("BMS_PIPELINE_FULL_SYNC_CRON", "30 2 * * *")
-TIME_ZONE = os.environ.get("BMS_PIPELINE_TIME_ZONE", "UTC")
+WHEN = read_schedule_settings()
 
 
-def build_schedule(name: str, cron: str, describe: str, *, full_sweep: bool) -> dg.ScheduleDefinition:
-    """A schedule of the incremental sync: one run for each tick, none while another is at work."""
+def build_schedule(name: str, setting: str, describe: str, *, full_sweep: bool) -> dg.ScheduleDefinition:
+    """A schedule of the incremental sync: one run for each tick, none while another is at work.
 
-    @dg.schedule(
-        name=name,
-        cron_schedule=cron,
-        execution_timezone=TIME_ZONE,
-        job=INCREMENTAL_SYNC,
-        description=describe,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
+    ``setting`` names the setting with its cron. Raises ``SettingsError`` where that is no cron expression.
+    """
+    cron: str = getattr(WHEN, setting.lower())
+
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with told_to_the_operator():
             published = read_published(read_settings().published_file)
@@ -43,7 +36,20 @@ def build_schedule(name: str, cron: str, describe: str, *, full_sweep: bool) -> 
             return dg.SkipReason(decided.why)
         return dg.RunRequest(run_config=scheduled(full_sweep=full_sweep), tags={WHY_TAG: f"{decided.why} {name}"})
 
-    return schedule
+    try:
+        return dg.schedule(
+            name=name,
+            cron_schedule=cron,
+            execution_timezone=WHEN.bms_pipeline_time_zone,
+            job=INCREMENTAL_SYNC,
+            description=describe,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )(schedule)
+    except dg.DagsterInvalidDefinitionError:
+        raise SettingsError(
+            f"{setting} is {cron!r}, and no cron expression that Dagster knows.",
+            "Write minute, hour, day, month and weekday, as in `0 * * * *`: every hour.",
+        ) from None
 
 
 def unfinished(instance: dg.DagsterInstance, *jobs: str) -> int:
@@ -54,13 +60,13 @@ def unfinished(instance: dg.DagsterInstance, *jobs: str) -> int:
 SCHEDULES = (
     build_schedule(
         "hourly_sync",
-        HOURLY,
+        "BMS_PIPELINE_SYNC_CRON",
         "Reads what changed and loads what the settings allow. Waits until the initial sync is finished.",
         full_sweep=False,
     ),
     build_schedule(
         "nightly_full_sync",
-        NIGHTLY,
+        "BMS_PIPELINE_FULL_SYNC_CRON",
         "The same with a full sweep of every list: it finds what watermarks miss, and what is gone from BMS.",
         full_sweep=True,
     ),

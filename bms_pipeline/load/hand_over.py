@@ -236,6 +236,6 @@ def _write_csv(file: Path, records: list[dict[str, str | None]], columns: Mappin
 
 def _cell(text: str) -> str:
     """``text``, which no spreadsheet takes for a formula. A phone number may begin with its plus: it is imported so."""
-    from bms_pipeline.reconcile.decision_file import guarded  # only here: its spreadsheet library takes a while to load
+    from bms_pipeline.spreadsheet.cells import guarded
 
     return text if _PHONE_NUMBER.fullmatch(text) else guarded(text)

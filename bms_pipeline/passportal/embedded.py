@@ -18,6 +18,7 @@ import duckdb
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import connect, make_whole, transaction
 
@@ -173,7 +174,7 @@ class EmbeddedPassportal:
                 "INSERT INTO records SELECT (SELECT coalesce(max(number), 0) FROM records) + row_number() OVER (),"
                 f" passportal_id, $type, client_id, name, MAP {{{details}}}, NULL, $now"
                 " FROM read_json($file, format = 'newline_delimited', columns = $columns)",
-                {"type": entity.singular, "now": _now(), "file": str(file), "columns": columns},
+                {"type": entity.singular, "now": _now(), "file": str(sql.literal(file)), "columns": columns},
             )
             row = connection.execute("SELECT count(*) FROM records WHERE type = ?", [entity.singular]).fetchone()
         return int(row[0]) if row else 0

@@ -10,7 +10,7 @@ taken apart, which no rule matches again), and ``sync.decisions``, the ledger of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -180,12 +180,21 @@ def including(
     return decisions
 
 
-def decide(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime) -> Taken:
+def decide(
+    connection: duckdb.DuckDBPyConnection,
+    decisions: Sequence[Decision],
+    by: str,
+    now: datetime,
+    *,
+    agree: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+) -> Taken:
     """Take ``decisions``, all or none. Call it inside a transaction, which a refusal must end.
 
+    ``agree`` looks at the records as they stand before, and raises where that is not what the person decided by.
     Raises ``DecisionRefused`` with one line for each decision that cannot be taken.
     """
     reconcile_all(connection, _concerned(decisions))
+    agree(connection)
     return _take(connection, decisions, by, now)
 
 

@@ -62,7 +62,7 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
         sql.read("details_answered").format(
             entity=entity.name,
             now=now(),
-            files=", ".join(sql.readable(each) for each in files),
+            files=", ".join(sql.readable(file) for file in files),
             detail=sql.quoted(f"STRUCT({wire})"),
             values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),
             differs=" OR ".join(f"a.{each} IS DISTINCT FROM b.{each}" for each in columns),

@@ -127,7 +127,7 @@ def _absent_inside(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
     """Return the paths inside arrays that no element has, of arrays that have elements."""
     inside = [path for path in _paths(entity.wire) if "[*]" in path]
     first = sorted(folder.glob("*.json.zst"))[:1]
-    for files in (*map(sql.readable, first), sql.readable(folder, "*.json.zst")):  # mostly the first page has all
+    for files in (*map(sql.readable, first), sql.readable(folder / "*.json.zst")):  # mostly the first page has all
         if not inside:
             break
         arrays = [path.rpartition(".")[0] for path in inside]
@@ -172,7 +172,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
     """Whether some row of the list has the array that holds the records, so that none in it means none."""
     if entity.array_in is None:
         return True
-    pages = f"read_json_objects({sql.readable(folder, '*.json.zst')}, format = 'array')"
+    pages = f"read_json_objects({sql.readable(folder / '*.json.zst')}, format = 'array')"
     row = connection.execute(
         f"SELECT count(*) = 0 OR bool_or(json_exists(json, '$.{entity.array_in}')) FROM {pages}"
     ).fetchone()
@@ -202,7 +202,7 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
     columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
-        source=_source(entity, sql.readable(folder, "*.json.zst")),
+        source=_source(entity, sql.readable(folder / "*.json.zst")),
         structure=json.dumps(dict(entity.wire)),
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
@@ -237,7 +237,7 @@ def _check_shapes(
         {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
     ).fetchall() if examples else []  # fmt: skip
     for _, filename, *_, found_keys in rows:
-        _check_spelling(entity, set(found_keys), Path(filename).relative_to(folder.parent))
+        _check_spelling(entity, set(found_keys), Path(filename).relative_to(sql.literal(folder).parent))
     nameless = connection.execute("SELECT min(filename), count(*) FROM staged WHERE bms_id IS NULL").fetchone()
     if nameless and nameless[1]:
         raise LandingError(
@@ -245,7 +245,7 @@ def _check_shapes(
             "Nothing was replaced. Look at that page; if BMS changed its format, report it with the page attached.",
         )
     for bms_id, filename, *types, _ in rows:
-        where = f"record {bms_id} in {Path(filename).relative_to(folder.parent)}"
+        where = f"record {bms_id} in {Path(filename).relative_to(sql.literal(folder).parent)}"
         for (key, declared), found in zip(_leaves(entity), types, strict=True):
             _check_type(entity, key, declared, found, where)
     found_keys = {key for row in rows for key in row[-1]}

@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,27 @@ def test_the_connection_is_written_for_its_owner_alone_and_other_lines_stay(cons
     stored = read_settings(console.env_file)
     assert (stored.bms_url, stored.bms_tenant, stored.bms_calls_per_hour) == ("https://bms.example", "Us", 900)
     assert stored.bms_password.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    "secret", ["a${HOME}b", "$$ #x", " blanks ", "'", '"', "back\\", "%41+&=é😀", "a${x:-y}", "\\'"]
+)
+def test_what_is_typed_is_what_is_used(console: Console, alex: Person, secret: str) -> None:
+    alex.get("/setup")
+    alex.send("/setup/connection", BMS_URL="https://bms.example", BMS_TENANT="${HOME} & Co #1", BMS_PASSWORD=secret)
+    stored = read_settings(console.env_file)
+    assert (stored.bms_password.get_secret_value(), stored.bms_tenant) == (secret, "${HOME} & Co #1")
+
+
+def test_a_secret_in_a_file_that_the_environment_names_cannot_be_changed_here(
+    console: Console, alex: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("canary-pass\n")
+    monkeypatch.setenv("BMS_PASSWORD_FILE", str(tmp_path / "secret"))
+    alex.get("/setup")
+    alex.send("/setup/connection", BMS_URL="https://elsewhere.example", BMS_PASSWORD="typed")
+    assert "BMS_PASSWORD comes from the environment" in alex.text
+    assert not console.env_file.exists()
 
 
 def test_a_secret_is_never_sent_to_the_browser_and_stays_when_its_field_is_left_empty(

@@ -60,6 +60,11 @@ def test_an_export_comes_back_filled_is_shown_and_then_applied(home: Home) -> No
     assert shown.returncode == 2, shown.stderr
     assert json.loads(shown.stdout)["taken"] == 2
     assert lasting(home) == before, "it was only shown"
+    for_people = home.call("import", str(file)).stdout
+    assert (
+        f"match user {near['bms_id']} {near['name']} → {near['suggestion_1']} {near['suggestion_1_name']}" in for_people
+    )
+    assert f"exclude user {waiting['bms_id']} {waiting['name']}\n" in for_people
     assert home.call("import", str(file), "--apply").returncode == 0
     assert home.warehouse("SELECT verb, bms_id, why FROM sync.decisions ORDER BY verb") == [
         ("exclude", int(waiting["bms_id"]), ""),

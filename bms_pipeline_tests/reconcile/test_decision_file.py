@@ -23,9 +23,9 @@ from openpyxl import Workbook, load_workbook
 from openpyxl.styles import Font
 
 from bms_pipeline.errors import DecisionFileInvalid
-from bms_pipeline.reconcile import decision_file
 from bms_pipeline.reconcile.decision_file import Row, Suggested, read, write
 from bms_pipeline.reconcile.decisions import VERBS, Decision
+from bms_pipeline.spreadsheet import xlsx_reader, xlsx_writer
 
 HEADER = "entity,bms_id,decision,match_to,beside,why"
 FIELDS = ("phone", "email")
@@ -121,13 +121,13 @@ def test_columns_are_the_record_its_fields_the_persons_and_three_suggestions(tmp
     assert write(file, [row(suggestions=four, phone="0123", email=None)], FIELDS) == 1
     header, first = cells_of(file)
     assert header == [
-        *("entity", "bms_id", "client", "name", "disposition", "reason", "phone", "email"),
+        *("entity", "bms_id", "client", "name", "disposition", "reason", "matched_to", "phone", "email"),
         *("decision", "match_to", "beside", "why"),
         *(f"suggestion_{number}{part}" for number in (1, 2, 3) for part in ("", "_name", "_score", "_evidence")),
     ]
-    assert first[:8] == ["clients", "17", "", "Zoë", "unmatched", "no candidate", "0123", ""]
-    assert first[8:12] == [""] * 4
-    assert first[12:16] == ["p0", "Zoe Ltd", "0.877", "the same phone"]
+    assert first[:9] == ["clients", "17", "", "Zoë", "unmatched", "no candidate", "", "0123", ""]
+    assert first[9:13] == [""] * 4
+    assert first[13:17] == ["p0", "Zoe Ltd", "0.877", "the same phone"]
     assert len(first) == len(header)
 
 
@@ -216,16 +216,16 @@ def test_xlsx_helps_the_person(tmp_path: Path) -> None:
     sheet = load_workbook(tmp_path / "a.xlsx")["decisions"]
     assert sheet.freeze_panes == "A2"
     assert all(cell.font.b for cell in sheet[1])
-    assert sheet.auto_filter.ref == "A1:X1048576"
-    assert [str(each.sqref) for each in sheet.data_validations.dataValidation] == ["I2:I1048576", "K2:K1048576"]
+    assert sheet.auto_filter.ref == "A1:Y1048576"
+    assert [str(each.sqref) for each in sheet.data_validations.dataValidation] == ["J2:J1048576", "L2:L1048576"]
     assert sheet.data_validations.dataValidation[0].formula1 == f'"{",".join(VERBS)}"'
-    assert sheet.column_dimensions["J"].number_format == "@", "a long id that is pasted stays a text"
+    assert sheet.column_dimensions["K"].number_format == "@", "a long id that is pasted stays a text"
     assert sheet.column_dimensions["D"].width == 32
     assert (sheet["B2"].value, sheet["B3"].value) == (str(2**63 - 1), 5)
 
 
 def test_a_sheet_has_no_more_than_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision_file, "_SHEET_ROWS", 3)
+    monkeypatch.setattr(xlsx_writer, "SHEET_ROWS", 3)
     assert write(tmp_path / "a.xlsx", [row()] * 2, ()) == 2
     with pytest.raises(DecisionFileInvalid, match="Write CSV instead"):
         write(tmp_path / "a.xlsx", [row()] * 3, ())
@@ -274,9 +274,9 @@ def fill_sheet(file: Path) -> None:
 
     def decided(found: re.Match[str]) -> str:
         number, cells = found[1], found[2]
-        copied = re.search(rf'<c r="L{number}"([^>]*>.*?</c>)', cells, re.DOTALL)
+        copied = re.search(rf'<c r="M{number}"([^>]*>.*?</c>)', cells, re.DOTALL)
         assert copied
-        person = f'<c r="H{number}" t="str"><v>match</v></c><c r="I{number}"{copied[1]}'
+        person = f'<c r="I{number}" t="str"><v>match</v></c><c r="J{number}"{copied[1]}'
         return f'<row r="{number}">{cells.replace(copied[0], person + copied[0])}</row>'
 
     rewritten(file, lambda sheet: re.sub(r'<row r="([2-9])">(.*?)</row>', decided, sheet, flags=re.DOTALL))
@@ -452,10 +452,23 @@ def test_hostile_values_are_told_harmlessly(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- files that are refused
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_utf16_is_refused(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(DecisionFileInvalid, match=r"not UTF-8: line 1: it looks like UTF-16\n→ .*CSV UTF-8"):
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_its_mark_is_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(
+        DecisionFileInvalid, match=r"not UTF-8: line 1: it looks like UTF-16 without its mark\n→ .*UTF-8"
+    ):
         read(csv_file(tmp_path, "clients,1,create", encoding=encoding))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_read_by_its_mark_and_refused_where_it_is_cut(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "decisions.csv"
+    content = f"\ufeff{HEADER}\r\nclients,1,exclude,,,Zoë\r\n".replace(",", "\t").encode(encoding)
+    file.write_bytes(content)
+    assert read(file) == [Decision("exclude", "clients", 1, why="Zoë", line=2)]
+    file.write_bytes(content[:-1])
+    with pytest.raises(DecisionFileInvalid, match="broken UTF-16"):
+        read(file)
 
 
 def test_the_first_bad_byte_is_told(tmp_path: Path) -> None:
@@ -518,7 +531,7 @@ def test_a_broken_xlsx(tmp_path: Path, content: bytes) -> None:
     ids=["cut", "too many rows", "no number", "no such text", "too many elements"],
 )
 def test_a_sheet_that_makes_no_sense(tmp_path: Path, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision_file, "_MOST_TAGS", 10_000)
+    monkeypatch.setattr(xlsx_reader, "_MOST_TAGS", 10_000)
     with pytest.raises(DecisionFileInvalid, match="cannot be read as XLSX"):
         read(sheet_file(tmp_path, rows))
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
+
+_PATTERN = re.compile(r"[*?\[\]\\]")
+"""What DuckDB's readers take for a pattern: it may match the files of another folder, too."""
 
 
 @cache
@@ -19,14 +25,29 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def readable(path: Path, names: str = "") -> str:
-    """``path`` as an SQL literal for DuckDB's readers, which take every path for a pattern.
+def readable(path: Path) -> str:
+    """Return ``path`` as an SQL literal for DuckDB's readers; its last part may be a pattern, and no other is one."""
+    return quoted(str(literal(path.parent) / path.name))
 
-    ``names``: a pattern of the files to read inside it. What only looks like a pattern in ``path`` is none, so a home
-    folder may be called ``sync [new]``.
+
+def literal(path: Path) -> Path:
+    """A path to the same file for DuckDB's readers, where nothing is a pattern.
+
+    It leads through a link in a temporary folder of this process. Attached databases need none: DuckDB takes their
+    paths as they are.
     """
-    literal = re.sub(r"[\[*?]", r"[\g<0>]", str(path))
-    return quoted(f"{literal}/{names}" if names else literal)
+    parts = path.absolute().parts
+    last = max((place for place, part in enumerate(parts) if _PATTERN.search(part)), default=None)
+    return path if last is None else _link_to(Path(*parts[: last + 1])).joinpath(*parts[last + 1 :])
+
+
+@cache
+def _link_to(target: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="bms_pipeline-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link = folder / "home"
+    link.symlink_to(target)
+    return link
 
 
 def guarded(column: str) -> str:

@@ -1,5 +1,5 @@
 -- Which records of {entity} stand so, with their client's name and their values?
-SELECT r.bms_id, a.name AS client, r.disposition, r.reason, {columns}
+SELECT r.bms_id, a.name AS client, r.disposition, r.reason, r.passportal_id AS matched_to, {columns}
 FROM sync.reconciled_{entity} r
 JOIN bms.{entity} b ON b.bms_id = r.bms_id
 LEFT JOIN bms.clients a ON a.bms_id = r.account_id AND '{entity}' <> 'clients'
