@@ -56,8 +56,12 @@ test: $(READY) ## the quick suite, which has every kind of test
 matrix: ## the quick suite on each Python from 3.11 to 3.14 that is found on PATH or in pyenv
 	@$(PYTHON) .ci/matrix.py
 
-soak: $(READY) ## the long runs: every kill point and seed, the typical tenant
-	@$(BIN)/python -m pytest -n 2 --dist load -m soak
+soak: $(READY) ## the long runs: every kill point and seed, the typical tenant, 600 strikes with a scoreboard
+	@status=0; \
+	$(BIN)/python -m pytest -n 2 --dist load -m soak --ignore bms_pipeline_tests/strikes || status=1; \
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist load -m explores || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak bms_pipeline_tests/strikes || status=1; \
+	exit $$status
 
 lint: $(READY) ## format, rules, types, layers
 	@$(BIN)/ruff format --check .

@@ -790,7 +790,8 @@ def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
     if plan:
         what = f"takes back plan {plan['undoes']} and waits" if plan["undoes"] is not None else "waits"
         stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
-        held_back = f", {plan['held_back']:,} of them held back for a finish" if plan["held_back"] else ""
+        waiting = plan["held_back"] + plan["unproved"]
+        held_back = f", {waiting:,} of them held back for a finish" if waiting else ""
         out.print(
             f"Plan {plan['hash'][:12]} {what} with {plan['operations']:,} operations{held_back}{stale}. Load it with"
             f" `bms-pipeline finish {plan['hash'][:12]}`.",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bms_pipeline.errors import SettingsError
+from bms_pipeline.junk import Kind, is_junk
 
 EntityName = str
 """One of ``clients``, ``users``, ``locations``, ``contacts``, ``assets``."""
@@ -84,7 +85,7 @@ class Field:
 
     ``sql`` computes it from the record's wire columns; ``label`` is its name in Passportal. ``clue``: what it says
     about identity, None for nothing. ``from_details``: ``sql`` is over what the detail call gives, so the value comes
-    later than the record.
+    later than the record. ``kind``: what junk looks like in it.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Field:
     label: str
     clue: Clue | None = None
     from_details: bool = False
+    kind: Kind = Kind.TEXT
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,13 @@ class Rule:
     """Records of both sides that share all of ``keys`` are the same record, if exactly one on each side bears them.
 
     ``across_clients``: unique in the whole tenant and not only inside its client (a serial number is).
+    ``is_doubtful``: such records are probably the same one, so they are neither matched nor created without a person.
     """
 
     reason: str
     keys: tuple[str, ...]
     across_clients: bool = False
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Entity:
     ``wire`` maps each JSON key that is read to its type; ``other_keys`` are documented and not read. ``array_in`` names
     the array of the list call's rows that holds the records (locations sit inside accounts). ``name_sql`` is the
     record's name, by which it is matched.
+    ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, blank as NULL. ``decided_by_person``: before
     the first finish an unmatched record waits for a person instead of being created. ``category`` names the field by
     whose values people choose what is synced.
@@ -125,6 +130,7 @@ class Entity:
     name_sql: str
     fields: tuple[Field, ...]
     rules: tuple[Rule, ...]
+    deciding: tuple[str, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
     has_client: bool = True
@@ -176,19 +182,22 @@ def _first_or_any(array: str, value: str, wanted: str) -> str:
 def _text(column: str, agrees: float, differs: float) -> Clue:
     """The clue in words that people type: case, accents and punctuation aside, and misspelt they are near."""
     words = rf"nullif(trim(regexp_replace(lower(strip_accents({column})), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '')"
+    words = f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {words} END"
     return Clue(words, agrees, differs, like=words)
 
 
 def _code(column: str, agrees: float, differs: float) -> Clue:
     """The clue in a code such as a postal code: letters and digits, of which each counts."""
-    return Clue(rf"nullif(upper(regexp_replace({column}, '[^\p{{L}}\p{{N}}.:]', '', 'g')), '')", agrees, differs)
+    code = rf"nullif(upper(regexp_replace({column}, '[^\p{{L}}\p{{N}}.:]', '', 'g')), '')"
+    return Clue(f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {code} END", agrees, differs)
 
 
 def _phone(column: str, agrees: float, *, finds: bool = True) -> Clue:
     """The clue in a phone number: its last nine digits, because country prefix and leading zero come and go."""
     main = f"regexp_replace(lower({column}), '(x|ext|#).*$', '')"
     digits = f"right(ltrim(regexp_replace({main}, '[^0-9]', '', 'g'), '0'), 9)"
-    return Clue(f"CASE WHEN length({digits}) >= 7 THEN {digits} END", agrees, 0.5, finds=finds, tail=7)
+    real = f"length({digits}) >= 7 AND NOT {is_junk(Kind.PHONE, column)}"
+    return Clue(f"CASE WHEN {real} THEN {digits} END", agrees, 0.5, finds=finds, tail=7)
 
 
 def _email_of_person(key: str) -> Clue:
@@ -201,39 +210,8 @@ def _email_of_company(key: str) -> Clue:
     return Clue(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
 
 
-NAME = Rule("identical_name", ("name_key",))
-# A serial number that says nothing: what manufacturers and imaging tools leave behind.
-JUNK_SERIALS = (
-    "0",
-    "00000000",
-    "0123456789",
-    "123456789",
-    "1234567890",
-    "CHASSISSERIALNUMBER",
-    "DEFAULT",
-    "DEFAULTSTRING",
-    "INVALID",
-    "NA",
-    "NONE",
-    "NOTAPPLICABLE",
-    "NOTSPECIFIED",
-    "NULL",
-    "OEM",
-    "SERIALNUMBER",
-    "SYSTEMSERIALNUMBER",
-    "TBD",
-    "TOBEFILLEDBYOEM",
-    "UNKNOWN",
-    "XXXXXXXX",
-)
-_SERIAL = r"upper(regexp_replace(serial_number, '[^\p{L}\p{M}\p{N}]', '', 'g'))"
-SERIAL_KEY = (
-    # A list of one, so that what is inside is planned once and not once for each time it is named.
-    f"list_filter([{_SERIAL}], lambda serial: length(serial) >= 4 AND NOT regexp_full_match(serial, '0*|X*')"
-    f" AND serial NOT IN ({', '.join(repr(each) for each in JUNK_SERIALS)}))[1]"
-)
-
-_EMAIL = "lower(trim(email))"
+NAME = Rule("identical_name", ("real_name_key",))
+_EMAIL = f"CASE WHEN NOT {is_junk(Kind.EMAIL, 'email')} THEN lower(trim(email)) END"
 _MAIN_ADDRESS = "coalesce(list_filter(addresses, lambda e: e.isMain)[1], addresses[1])"
 _ADDRESS: WireType = {
     "address1": "VARCHAR",
@@ -298,9 +276,10 @@ CLIENTS = Entity(
     ),
     name_sql="accountName",
     fields=(
-        Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone", _phone("phone", 7)),
-        Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email", _email_of_company(_EMAIL)),
+        Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone", _phone("phone", 7), kind=Kind.PHONE),
+        Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email", _email_of_company(_EMAIL), kind=Kind.EMAIL),
     ),
+    deciding=("id", "accountName", "accountTypeId", "isActive"),
     rules=(NAME,),
     has_client=False,
     decided_by_person=True,
@@ -328,8 +307,9 @@ USERS = Entity(
     fields=(
         Field("first_name", "firstName", "First Name"),
         Field("last_name", "lastName", "Last Name"),
-        Field("email", "emailAddress", "Email", _email_of_person(_EMAIL)),
+        Field("email", "emailAddress", "Email", _email_of_person(_EMAIL), kind=Kind.EMAIL),
     ),
+    deciding=("id", "firstName", "lastName", "isActive"),
     rules=(NAME,),
     has_client=False,
     decided_by_person=True,
@@ -365,9 +345,10 @@ LOCATIONS = Entity(
         Field("state", f"{_MAIN_ADDRESS}.state", "State / Province", _text("state", 0.8, 0.4)),
         Field("postal_code", f"{_MAIN_ADDRESS}.zipCode", "ZIP / Postal Code", _code("postal_code", 3, 1)),
         Field("country", f"{_MAIN_ADDRESS}.country", "Country", _text("country", 0.5, 0.4)),
-        Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone", _phone("phone", 6)),
-        Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax", _phone("fax", 4, finds=False)),
+        Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone", _phone("phone", 6), kind=Kind.PHONE),
+        Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax", _phone("fax", 4, finds=False), kind=Kind.PHONE),
     ),
+    deciding=("id", "locationName", "isActive"),
     rules=(NAME,),
     modified_sql="modifiedOn",
 )
@@ -409,19 +390,22 @@ CONTACT_RECORDS = Entity(
             _first_or_any("emails", "emailAddress", "e.isDefault"),
             "Email Address",
             _email_of_person("email_key"),
+            kind=Kind.EMAIL,
         ),
-        Field("phone", _first_or_any("phones", "phone", "e.isDefault"), "Phone", _phone("phone", 7)),
+        Field("phone", _first_or_any("phones", "phone", "e.isDefault"), "Phone", _phone("phone", 7), kind=Kind.PHONE),
         Field(
             "mobile_phone",
             _first("phones", "phone", "lower(e.phoneType) LIKE '%mobile%'"),
             "Mobile Phone",
             _phone("mobile_phone", 8),
+            kind=Kind.PHONE,
         ),
         Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
         Field("primary_contact", "CASE WHEN isPoc THEN 'Yes' ELSE 'No' END", "Primary Contact"),
     ),
     keys={"email_key": _EMAIL},
-    rules=(NAME, Rule("identical_name_and_email", ("name_key", "email_key"))),
+    deciding=("id", "accountId", "firstName", "lastName", "isPoc", "isActive"),
+    rules=(NAME, Rule("identical_name_and_email", ("real_name_key", "email_key"))),
     modified_sql="modifiedOn",
 )
 
@@ -449,7 +433,13 @@ ASSET_RECORDS = Entity(
     name_sql="assetName",
     fields=(
         Field("type", "categoryName", "Type", _text("type", 1, 1)),
-        Field("serial_number", "serialNumber", "Serial Number", Clue("serial_key", 12, 4, finds=True)),
+        Field(
+            "serial_number",
+            "serialNumber",
+            "Serial Number",
+            Clue("serial_key", 12, 4, finds=True),
+            kind=Kind.SERIAL,
+        ),
         Field("primary_ip", "ipAddress", "Primary IP", _code("primary_ip", 3, 0.3)),
         Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
         Field("assigned_user", "contactName", "Assigned User", _text("assigned_user", 3, 0.4)),
@@ -484,13 +474,33 @@ ASSET_RECORDS = Entity(
             "VARCHAR",
         ),
     ),
-    keys={"serial_key": SERIAL_KEY},
+    keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},
     category="type",
-    rules=(Rule("identical_serial", ("serial_key",), across_clients=True), NAME),
+    deciding=("id", "accountId", "assetName", "categoryName", "isActive"),
+    rules=(
+        Rule("identical_serial", ("real_serial_key",), across_clients=True),
+        NAME,
+        Rule("doubtful_serial", ("serial_key",), across_clients=True, is_doubtful=True),
+    ),
 )
 
 ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
 """In the order they are loaded: clients before what lives inside them."""
+
+
+def declared_keys(list_call: ListCall) -> set[str]:
+    """Return every key that the answers of ``list_call`` may hold, at any depth."""
+    entities = [entity for entity in ENTITIES if entity.list_call == list_call]
+    return {key for entity in entities for key in (*entity.other_keys, *_keys_of(dict(entity.wire)))}
+
+
+def _keys_of(wire: WireType) -> set[str]:
+    if isinstance(wire, list):
+        return _keys_of(wire[0])
+    if isinstance(wire, dict):
+        return set(wire) | {key for inner in wire.values() for key in _keys_of(inner)}
+    return set()
+
 
 BY_NAME: dict[EntityName, Entity] = {each.name: each for each in ENTITIES}
 

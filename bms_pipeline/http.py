@@ -39,10 +39,12 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import certifi
 import idna
 import requests
+import zstandard
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.filepost import encode_multipart_formdata
 
 from bms_pipeline.errors import (
     AnswerUnreadable,
@@ -185,6 +187,17 @@ class Service:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send(_Call("POST", path, {**_HEADERS, **form, **(headers or {})}, body), 1, before_send)
 
+    def post_multipart(
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        before_send: Callable[[], None] | None = None,
+    ) -> Answer:
+        """POST ``fields`` as ``multipart/form-data``, once (as ``post_form``)."""
+        body, kind = encode_multipart_formdata(dict(fields))
+        return self._send(_Call("POST", path, {**_HEADERS, "Content-Type": kind}, body), 1, before_send)
+
     def post_json(
         self,
         path: str,
@@ -266,11 +279,12 @@ class Service:
         """Return the answer with its body decompressed, or why it cannot be used."""
         if len(body) > BODY_BYTES:
             return self._oversized()
-        encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in {"", "identity"}:
-            unpacked = _gunzipped(body) if encoding == "gzip" else None
+        for coding in reversed(_codings(response.headers.get("Content-Encoding", ""))):
+            if coding not in _UNPACK:
+                return self._packed_otherwise(coding)
+            unpacked = _UNPACK[coding](body)
             if unpacked is None:
-                return self._cut("its compressed body does not unpack")
+                return self._cut(f"its body is marked as {coding} and does not unpack")
             if len(unpacked) > BODY_BYTES:
                 return self._oversized()
             body = unpacked
@@ -333,6 +347,15 @@ class Service:
             AnswerUnreadable(
                 f"{self.name} at {self.host} sent a cut answer: {why}.",
                 "Run again; it continues where it stopped. If it stays, look at proxies in between.",
+            ),
+            passing=True,
+        )
+
+    def _packed_otherwise(self, coding: str) -> _Failure:
+        return _Failure(
+            AnswerUnreadable(
+                f"{self.name} at {self.host} compressed its answer as {coding}, which was not asked for.",
+                "Have the service, or the proxy in between, send gzip or no compression.",
             ),
             passing=True,
         )
@@ -572,14 +595,51 @@ def _whole_body(response: BaseHTTPResponse) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _gunzipped(body: bytes) -> bytes | None:
-    """Return the unpacked body, at most one byte more than the cap; ``None`` if it is broken or cut."""
-    unpacker = zlib.decompressobj(wbits=31)
+def _codings(header: str) -> list[str]:
+    """Return the compressions that ``Content-Encoding`` names, first applied first.
+
+    What names no compression is left out: some services put a charset there.
+    """
+    named = [part.strip().lower().removeprefix("x-") for part in header.split(",")]
+    return [coding for coding in named if coding in _COMPRESSIONS]
+
+
+def _inflated(body: bytes, *window_bits: int) -> bytes | None:
+    """Return the body unpacked, at most one byte more than the cap; ``None`` if it is broken or cut.
+
+    ``window_bits``: zlib's word for each format that may be meant. Members that follow on each other are one body.
+    """
+    for bits in window_bits:
+        unpacked, rest = b"", body
+        try:
+            while rest and len(unpacked) <= BODY_BYTES:
+                unpacker = zlib.decompressobj(wbits=bits)
+                unpacked += unpacker.decompress(rest, BODY_BYTES + 1 - len(unpacked))
+                rest = unpacker.unused_data.lstrip(b"\0")  # a member may be padded
+                if not unpacker.eof and len(unpacked) <= BODY_BYTES:
+                    raise zlib.error("cut")
+        except zlib.error:
+            continue
+        if body:
+            return unpacked
+    return None
+
+
+def _unzstd(body: bytes) -> bytes | None:
+    """Return a zstd body unpacked, at most one byte more than the cap; ``None`` if it is broken or cut."""
     try:
-        unpacked = unpacker.decompress(body, BODY_BYTES + 1)
-    except zlib.error:
+        with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
+            return reader.read(BODY_BYTES + 1)
+    except zstandard.ZstdError:
         return None
-    return unpacked if unpacker.eof or len(unpacked) > BODY_BYTES else None
+
+
+_COMPRESSIONS = frozenset({"gzip", "deflate", "zstd", "br", "compress", "dcb", "dcz"})
+_UNPACK: Mapping[str, Callable[[bytes], bytes | None]] = {
+    "gzip": lambda body: _inflated(body, 31),
+    "deflate": lambda body: _inflated(body, 15, -15),  # zlib as the standard says, or bare as some send it
+    "zstd": _unzstd,
+}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

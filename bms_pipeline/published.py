@@ -119,5 +119,5 @@ def _waiting_plan(connection: duckdb.DuckDBPyConnection, *, finished: bool) -> P
     if plan.loaded or not plan.operations:
         return None
     by_rule = finished and plan.undoes is None
-    waits = 0 if plan.approved else plan.by_person + plan.held_back if by_rule else plan.operations
+    waits = 0 if plan.approved else plan.waiting if by_rule else plan.operations
     return PublishedPlan(plan.hash, waits)

@@ -16,6 +16,7 @@ import duckdb
 
 from bms_pipeline import details
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.manifest import Objection
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.files import made_whole
@@ -25,7 +26,7 @@ from bms_pipeline.reconcile import duplicates, standings
 from bms_pipeline.reconcile.plan import OUTCOMES, Plan, current_plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import backups, decision_log, sql
+from bms_pipeline.warehouse import backups, clock, decision_log, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
 
 COUNTS = ("read", *OUTCOMES)
@@ -44,8 +45,9 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
 
     Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
-    ``held_back``: updates that wait for a finish, because most of a client would change at once, and ``undoes``: the
-    plan whose load it takes back.
+    ``held_back``: updates that wait for a finish, because most of a client would change at once, or because BMS shows
+    another name under its id; ``unproved``: new matches and creates that wait for one, because their list was not read
+    to a provable end; and ``undoes``: the plan whose load it takes back.
     The counts are the outcomes of the last sync: of the newest plan of everything, whether it was loaded or not. What
     was read is the sum of the others. ``standings`` is how every record stands now (``reconcile.standings``), whatever
     was planned or taken back since. ``warnings`` are
@@ -71,6 +73,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count(connection)
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
         warnings += _missing(connection, settings)
     rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
     if rebuilding_since:
@@ -313,11 +316,38 @@ def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
     """What a person should know about a sweep."""
     name, folder = sweep["list_call"], settings.landing_folder / sweep["list_call"] / sweep["sweep"]
     if not sweep["complete"]:
-        yield f"{name}: not read to a provable end ({sweep['reason']}); nothing was concluded gone. Run again later."
+        # A sweep that an earlier version landed, or that a person noted, may have another reason.
+        known = sweep["reason"] in set(Objection)
+        why = f"{Objection(sweep['reason']).words} ({sweep['reason']})" if known else sweep["reason"]
+        yield (
+            f"{name}: not read to a provable end: {why}. Nothing counts as gone; new matches and creates wait for a"
+            " finish until a sweep is complete."
+        )
+    if sweep["not_sent"]:
+        yield f"{name}: BMS does not send {', '.join(sweep['not_sent'])}. What is stored of them stays as it is."
     if sweep["unknown_fields"]:
         yield f"{name}: BMS sends fields that are not declared: {', '.join(sweep['unknown_fields'])}. They are kept."
     if sweep["set_aside"]:
         yield f"{name}: {sweep['set_aside']} unreadable records were set aside in {folder / 'quarantine.ndjson'}."
+
+
+def _merged_clients(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """One sentence for each two accounts of BMS that were probably merged."""
+    found = " UNION ALL ".join(
+        sql.read("merged_clients").format(entity=each.name) for each in ENTITIES if each.has_client
+    )
+    rows = named_rows(
+        connection,
+        "SELECT former_id, former, account_id, client,"
+        " string_agg(format('{:,} {}', records, entity), ', ' ORDER BY entity) AS records"
+        f" FROM ({found}) GROUP BY ALL ORDER BY former_id, account_id",
+    )
+    for row in rows:
+        yield (
+            f"BMS may have merged client {row['former_id']} {row['former']} into {row['account_id']} {row['client']}:"
+            f" the first is gone, and {row['records']} of it came under the second. They wait for you:"
+            " move them in Passportal, or create them in the second client."
+        )
 
 
 def _orphaned(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int | None]:
@@ -347,8 +377,15 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     (left,) = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone() or (0,)
     if not left:
         return None
-    held_back = 0 if plan.approved else plan.held_back
-    return {"hash": plan.hash, "operations": left, "held_back": held_back, "stale": plan.stale, "undoes": plan.undoes}
+    held_back, unproved = (0, 0) if plan.approved else (plan.held_back, plan.unproved)
+    return {
+        "hash": plan.hash,
+        "operations": left,
+        "held_back": held_back,
+        "unproved": unproved,
+        "stale": plan.stale,
+        "undoes": plan.undoes,
+    }
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

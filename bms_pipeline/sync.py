@@ -23,9 +23,9 @@ from bms_pipeline.bms import details as answers
 from bms_pipeline.bms.client import BmsClient, Identity
 from bms_pipeline.bms.details import Patience
 from bms_pipeline.bms.manifest import Manifest, prune
-from bms_pipeline.bms.sift import sift
+from bms_pipeline.bms.sift import respell, sift
 from bms_pipeline.bms.sweep import sweep
-from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, with_clients
+from bms_pipeline.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, declared_keys, with_clients
 from bms_pipeline.errors import (
     BudgetExhausted,
     DecisionsMissing,
@@ -36,7 +36,6 @@ from bms_pipeline.errors import (
     SettingsError,
     Stage,
     StageMissing,
-    SweepIncomplete,
 )
 from bms_pipeline.load import apply, journal
 from bms_pipeline.load import hand_over as hand_overs
@@ -48,11 +47,11 @@ from bms_pipeline.progress import Told, told
 from bms_pipeline.published import publish
 from bms_pipeline.reconcile import decisions, matching, standings
 from bms_pipeline.reconcile import plan as plans
-from bms_pipeline.reconcile.breakers import check_breakers, check_held_back
+from bms_pipeline.reconcile.breakers import check_breakers, check_held_back, check_sweeps
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import backups, decision_log, landing, lease, sql
+from bms_pipeline.warehouse import backups, clock, decision_log, landing, lease, sql
 from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input, is_counted
@@ -247,9 +246,11 @@ def land(
     folder = settings.landing_folder / list_call.name / manifest.sweep
     try:
         return _land(warehouse, list_call, manifest, folder)
+    except landing.SpelledOtherwise:
+        respell(folder, declared_keys(list_call))
     except duckdb.InvalidInputException:
         manifest.quarantined += sift(folder)
-        return _land(warehouse, list_call, manifest, folder)
+    return _land(warehouse, list_call, manifest, folder)
 
 
 def _land(
@@ -260,18 +261,31 @@ def _land(
     proves_absence = manifest.complete and manifest.mode == "full"
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
+        clock.put_right(connection, landed_at)
         landed = {
             each.name: landing.land(
-                connection, each, folder, proves_absence=proves_absence, set_aside=set_aside, now=landed_at
+                connection,
+                each,
+                folder,
+                proves_absence=proves_absence,
+                set_aside=set_aside,
+                is_full=manifest.mode == "full",
+                now=landed_at,
             )
             for each in entities
         }
+        before = connection.execute(
+            "SELECT arg_max(complete, landed_at) FROM sync.sweeps WHERE list_call = ?", [list_call.name]
+        ).fetchone()
+        # What a plan may do by itself depends on whether its lists are complete.
+        is_other = before is not None and before[0] not in (None, manifest.complete)
         for name, changes in landed.items():
-            if changes.anything_changed:
+            if changes.anything_changed or is_other:
                 count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
-            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}), $unknown, $set_aside, $now",
+            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}"
+            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now, $not_sent",
             {
                 "list_call": list_call.name,
                 "sweep": manifest.sweep,
@@ -284,6 +298,8 @@ def _land(
                 "seconds": manifest.seconds,
                 "unknown": [f"{name}.{field}" for name, changes in landed.items() for field in changes.unknown_fields],
                 "set_aside": len(manifest.quarantined),
+                "latest": clock.latest_stamp(landed_at),
+                "not_sent": [f"{name}.{path}" for name, changes in landed.items() for path in changes.not_sent],
                 "now": landed_at,
             },
         )
@@ -418,6 +434,7 @@ def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by:
         _check_not_rebuilding(connection)
         plan = plans.current_plan(connection)
         check_breakers(connection, plan, read_sync_settings(connection))
+        check_sweeps(connection, plan)
     check_held_back(plan)
     return approve(settings, warehouse, target, plan.hash, by)
 
@@ -469,7 +486,7 @@ def why_not_loaded(warehouse: Warehouse) -> PipelineError | None:
     """Why nothing of the current plan may be loaded now: what ``finish`` would raise; None where it would load."""
     try:
         apply.check_approved(warehouse)
-    except (PlanError, SweepIncomplete) as error:
+    except PlanError as error:
         return error
     return None
 
@@ -842,9 +859,11 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
         return None
     with warehouse.open() as connection:
         row = connection.execute(
-            "SELECT strftime(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP) - $overlap,"
-            " '%Y-%m-%dT%H:%M:%S'), coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
-            " FROM sync.sweeps WHERE list_call = $name",
-            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name},
+            "SELECT strftime(least(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP), max(landed_at))"
+            " - $overlap, '%Y-%m-%dT%H:%M:%S'),"
+            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
+            # Nobody knows when a sweep was that seems to come from the future.
+            " FROM sync.sweeps WHERE list_call = $name AND landed_at <= $now",
+            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name, "now": now()},
         ).fetchone()
     return str(row[0]) if row and row[0] and row[1] else None

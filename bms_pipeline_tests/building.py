@@ -98,6 +98,7 @@ def contact(
         "accountId": account_id,
         "firstName": first,
         "lastName": last,
+        "isPoc": False,
         "isActive": True,
         "emails": emails,
         **more,
@@ -111,6 +112,7 @@ def asset(bms_id: int, account_id: int, name: str | None, serial: str | None = N
         "accountId": account_id,
         "assetName": name,
         "serialNumber": serial,
+        "categoryName": None,
         "isActive": True,
         **more,
     }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeVar
 
 import msgspec
 
@@ -24,7 +24,6 @@ from bms_pipeline.bms.envelope import (
     Envelope,
     Refused,
     fields,
-    no_right,
     opened,
     refusal,
     refused,
@@ -33,10 +32,12 @@ from bms_pipeline.bms.envelope import (
 )
 from bms_pipeline.bms.login import Login
 from bms_pipeline.bms.rows import Quarantined, Rows, rows_of, salvaged
-from bms_pipeline.entities import ListCall
+from bms_pipeline.bms.spelling import Spelling
+from bms_pipeline.entities import ListCall, declared_keys
 from bms_pipeline.errors import (
     AnswerUnreadable,
     CertificateRefused,
+    LoginRefused,
     PipelineError,
     RedirectRefused,
     RequestRefused,
@@ -49,11 +50,11 @@ from bms_pipeline.settings import Settings
 PAGE_SIZE = 100
 """Records a page: what every known client asks for [C], and an older vendor page's maximum [D]."""
 SORT = "Id"
-"""``Sort`` is declared [S], its values are not [G]. A stated order keeps pages from shifting for no reason; a service
-that refuses it is read without."""
+"""``Sort`` is declared [S], its values are not [G]. A stated order keeps pages from shifting for no reason."""
 USER_INFO = "/v2/security/userinfo"
 ACCOUNT_TYPES = "/v2/system/accounttypes/lookup"
 
+_Read = TypeVar("_Read")
 _NUMBER_SEGMENT = re.compile(r"/\d+(?=/|$)")
 # The error that helps most when no candidate address works: a certificate to repair says more than a name that the
 # on-prem network happens not to have.
@@ -87,7 +88,7 @@ class Page:
     """One page of a list. ``records``: the JSON array as it came; ``ids``: of its records, in order.
 
     ``total``: ``totalRecords`` where the answer has it. ``quarantined`` records are in neither. ``calls``: how many
-    calls the page took, retries included.
+    calls the page took, retries included. ``refused``: why BMS sent no list; it may be past the end.
     """
 
     number: int
@@ -96,6 +97,7 @@ class Page:
     total: int | None = None
     quarantined: tuple[Quarantined, ...] = ()
     calls: int = 1
+    refused: str = ""
 
     @property
     def rows(self) -> int:
@@ -129,7 +131,8 @@ class BmsClient:
         self._lock = Lock()
         self._found: Service | None = None
         self._identity: Identity | None = None
-        self._unsorted: set[str] = set()
+        self._habits: dict[tuple[str, bool], _Habit] = {}
+        self._spellings: dict[str, Spelling] = {}
 
     def __repr__(self) -> str:
         return f"BmsClient({self._found.base_url if self._found else 'not connected'})"
@@ -172,40 +175,69 @@ class BmsClient:
             self._identity = self.authenticate()
         return self._identity
 
-    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
+    def page(
+        self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None, size: int = PAGE_SIZE
+    ) -> Page:
         """Read page ``number`` (from 1) of a list. ``filters``: names without prefix (``{"ModifiedOnFrom": ...}``).
 
-        An empty page is one that BMS sent as an empty array; nothing else ever reads as one.
+        An empty page is one that BMS sent as an empty array, or as null with a total of 0. A page after the first that
+        BMS refuses or sends as null is ``refused``: the caller finds out whether the list ends there.
         """
-        what = f"page {number} of {list_call.name}"
-        params = {"PageSize": str(PAGE_SIZE), "PageNumber": str(number)}
-        params |= {f"Filter.{name}": value for name, value in (filters or {}).items()}
-        if list_call.name in self._unsorted:
-            return self._page(list_call, number, params, what)
+        params = {"PageSize": str(size), "PageNumber": str(number)}
+        known = self._habits.get((list_call.name, bool(filters)))
+        if known is not None:
+            return self._page(list_call, number, params | known.params(filters or {}))
+        usual, *others = _HABITS
         try:
-            return self._page(list_call, number, {**params, "Sort": SORT}, what)
+            page, found = self._page(list_call, number, params | usual.params(filters or {})), usual
         except (RequestRefused, ServiceUnreachable) as error:
-            if not _may_be_the_sort(error):
+            if not _may_be_a_parameter(error):
                 raise
-            refusal_with_sort = error
-        try:
-            page = self._page(list_call, number, params, what)
-        except PipelineError:
-            raise refusal_with_sort from None
-        self._unsorted.add(list_call.name)
+            page, found = self._page_otherwise(list_call, number, params, filters or {}, others, error)
+        if not page.refused:
+            self._habits[list_call.name, bool(filters)] = found
         return page
+
+    def _page_otherwise(
+        self,
+        list_call: ListCall,
+        number: int,
+        params: Mapping[str, str],
+        filters: Mapping[str, str],
+        habits: Iterable[_Habit],
+        refusal: RequestRefused | ServiceUnreachable,
+    ) -> tuple[Page, _Habit]:
+        """Read a page with the first of ``habits`` that the service takes. Raises ``refusal`` if it takes none."""
+        tried: list[Mapping[str, str]] = []
+        for habit in habits:
+            optional = habit.params(filters)
+            if optional not in tried:
+                tried.append(optional)
+                with suppress(PipelineError):
+                    return self._page(list_call, number, {**params, **optional}), habit
+            if isinstance(refusal, ServiceUnreachable):
+                break  # at four tries a call, an error of the service is worth no more than one other question
+        raise refusal
 
     def account_types(self) -> list[AccountType]:
         """Read the kinds of accounts."""
         what = "the account types"
         body = self._result(ACCOUNT_TYPES, {}, what).result
         try:
-            return [_account_type(each) for each in _objects.decode(body)]
+            found = [{key.lower(): value for key, value in kind.items()} for kind in _objects.decode(body)]
+            kinds = [_account_type(kind) for kind in found]
         except (*NOT_JSON, KeyError, TypeError):
             raise AnswerUnreadable(
                 f"BMS answered {what} with something that is no list of them.",
                 "Run again; if it stays, its API changed.",
             ) from None
+        absent = [key for key in ("name", "isClient") if found and not any(key.lower() in kind for kind in found)]
+        if absent:
+            raise AnswerUnreadable(
+                f"BMS answered {what} without the field {absent[0]}, which decides what a client is.",
+                "Nothing was replaced. If it stays, its API changed: check for a newer version of this program.",
+            )
+        return kinds
 
     def record(self, path: str) -> bytes:
         """Read one record (``/v2/servicedesk/hardwareasset/7``), bare or enveloped [S], as the JSON object it came in.
@@ -213,38 +245,68 @@ class BmsClient:
         Counts against the route's template, in which numbers are ``{id}``.
         """
         what = _NUMBER_SEGMENT.sub(lambda number: number.group(), path).removeprefix("/v2/")
-        body, _ = self._get(path, {}, what)
-        try:
-            record = opened(body, what).result if "success" in fields(body) else body
-            fields(record)
-        except NOT_JSON:
-            raise unreadable(body, what) from None
-        except Refused as error:
-            code, message = error.code, error.message
-        else:
-            return record
-        raise refused(what, path, code, message)
 
-    def _page(self, list_call: ListCall, number: int, params: Mapping[str, str], what: str) -> Page:
-        body, calls = self._get(list_call.path, params, what)
-        try:
-            envelope, rows = _decoded(body, what)
-        except Refused as error:
-            code, message = error.code, error.message
-        else:
+        def decode(body: bytes, _: int) -> bytes:
+            try:
+                record = opened(body, what).result if "success" in fields(body) else body
+                fields(record)
+            except NOT_JSON:
+                raise unreadable(body, what) from None
+            return record
+
+        return self._read(path, {}, what, decode)
+
+    def _page(self, list_call: ListCall, number: int, params: Mapping[str, str]) -> Page:
+        what = f"page {number} of {list_call.name}"
+
+        def decode(body: bytes, calls: int) -> Page:
+            envelope, rows = _decoded(body, what, lambda json: self._spelled(list_call, json), may_end=number > 1)
+            if rows is None:
+                return Page(number, b"[]", [], envelope.total, calls=calls, refused="null instead of a list")
             return Page(number, rows.records, rows.ids, envelope.total, rows.quarantined, calls)
-        raise refused(what, list_call.path, code, message)
+
+        try:
+            return self._read(list_call.path, params, what, decode)
+        except RequestRefused as error:
+            if number == 1 or type(error) is not RequestRefused:
+                raise
+            return Page(number, b"[]", [], refused=error.message)
+
+    def _spelled(self, list_call: ListCall, json: bytes) -> bytes:
+        """Return records with the declared spelling of their keys, which the list's first page with records decides."""
+        spelling = self._spellings.get(list_call.name)
+        if spelling is None:
+            spelling = Spelling(declared_keys(list_call), json)
+            if json != b"[]":
+                self._spellings[list_call.name] = spelling
+        return spelling.declared(json)
+
+    def _read(self, path: str, params: Mapping[str, str], what: str, decode: Callable[[bytes, int], _Read]) -> _Read:
+        """GET and decode an answer. One that cannot be read is asked for once more: it may be broken in passing."""
+        calls = 0
+        for is_last in (False, True):
+            body, made = self._get(path, params, what)
+            calls += made
+            try:
+                return decode(body, calls)
+            except Refused as error:
+                code, message = error.code, error.message
+                break
+            except AnswerUnreadable:
+                if is_last:
+                    raise
+        raise refused(what, path, code, message)
 
     def _result(self, path: str, params: Mapping[str, str], what: str) -> Envelope:
         """GET an enveloped answer."""
-        body, _ = self._get(path, params, what)
-        try:
-            return opened(body, what)
-        except NOT_JSON:
-            raise unreadable(body, what) from None
-        except Refused as error:
-            code, message = error.code, error.message
-        raise refused(what, path, code, message)
+
+        def decode(body: bytes, _: int) -> Envelope:
+            try:
+                return opened(body, what)
+            except NOT_JSON:
+                raise unreadable(body, what) from None
+
+        return self._read(path, params, what, decode)
 
     def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
         """GET with the token, signing in again once if it is refused; returns the body and how many calls it took."""
@@ -265,7 +327,7 @@ class BmsClient:
             answer = self._sent(service, path, params, token)
             calls += answer.tries
             if _token_refused(answer):
-                raise no_right(what, path, said(answer.body)[1] or "it refuses a token that it just gave")
+                raise _own_token_refused(what, said(answer.body)[1])
         if answer.status != 200:
             raise refusal(answer, what, path)
         return answer.body, calls
@@ -352,9 +414,8 @@ class BmsClient:
 _objects = msgspec.json.Decoder(list[dict[str, object]])
 
 
-def _account_type(raw: Mapping[str, object]) -> AccountType:
-    """Read one account type, keys in any case. Raises ``KeyError`` or ``TypeError`` when it is none."""
-    kind = {key.lower(): value for key, value in raw.items()}
+def _account_type(kind: Mapping[str, object]) -> AccountType:
+    """Read one account type, whose keys are in lower case. Raises ``KeyError`` or ``TypeError`` when it is none."""
     number = kind["id"]
     if type(number) is not int:
         raise TypeError("id")
@@ -367,18 +428,23 @@ def _account_type(raw: Mapping[str, object]) -> AccountType:
     )
 
 
-def _decoded(body: bytes, what: str) -> tuple[Envelope, Rows]:
+def _decoded(
+    body: bytes, what: str, spelled: Callable[[bytes], bytes], *, may_end: bool
+) -> tuple[Envelope, Rows | None]:
     """Open a list's answer; where a record cannot be decoded, set it aside and go on with the others.
 
-    Raises ``Refused`` or ``AnswerUnreadable``.
+    ``spelled`` gives records the declared spelling. The rows are ``None`` where null stands in place of the list and
+    the list ``may_end`` before this page. Raises ``Refused`` or ``AnswerUnreadable``.
     """
     try:
         envelope = opened(body, what)
-        return envelope, rows_of(envelope.result, what)
+        if envelope.result == b"null" and (may_end or envelope.total == 0):
+            return envelope, None if may_end else Rows(b"[]", [])
+        return envelope, rows_of(spelled(envelope.result), what)
     except NOT_JSON:
         pass
     try:
-        shell, rows = salvaged(body, what)
+        shell, rows = salvaged(spelled(body), what)
         return opened(shell, what), rows
     except NOT_JSON:
         raise unreadable(body, what) from None
@@ -398,8 +464,36 @@ def _looks_whole(body: bytes) -> bool:
     return bool(start) and (not start.startswith(b"{") or end.endswith(b"}"))
 
 
-def _may_be_the_sort(error: RequestRefused | ServiceUnreachable) -> bool:
-    """Whether leaving ``Sort`` out may help: how a service that dislikes it answers is unknown [G]."""
+def _may_be_a_parameter(error: RequestRefused | ServiceUnreachable) -> bool:
+    """Whether leaving an optional parameter out may help: how a service that dislikes one answers is unknown [G]."""
     if isinstance(error, ServiceUnreachable):
         return error.status == 500
     return type(error) is RequestRefused
+
+
+def _own_token_refused(what: str, message: str) -> LoginRefused:
+    """Return the error for a token that BMS gave a moment ago and refuses: no right of a module, that would be 403."""
+    reason = f": {message}" if message else ""
+    return LoginRefused(
+        f"BMS accepted the sign-in and refused its own new token when asked for {what}{reason}.",
+        "Run again in a few minutes. If it stays, check in BMS that the user is active and has “Has API Access”.",
+    )
+
+
+@dataclass(frozen=True)
+class _Habit:
+    """Which optional parameters a service takes. ``since``: how it wants the moment of ``ModifiedOnFrom``."""
+
+    sort: bool
+    since: Literal["as it is", "with zone", "left out"]
+
+    def params(self, filters: Mapping[str, str]) -> dict[str, str]:
+        """Return the optional parameters in this service's way."""
+        zone = "Z" if self.since == "with zone" else ""
+        moments = {} if self.since == "left out" else {name: f"{value}{zone}" for name, value in filters.items()}
+        params = {f"Filter.{name}": value for name, value in moments.items()}
+        return {**params, "Sort": SORT} if self.sort else params
+
+
+_HABITS = tuple(_Habit(sort, since) for since in ("as it is", "with zone", "left out") for sort in (True, False))
+"""In the order in which they are tried. Without the filter the list is read whole, which is never wrong."""

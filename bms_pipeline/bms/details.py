@@ -31,6 +31,7 @@ from bms_pipeline.bms import pages
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.manifest import new_sweep_id
 from bms_pipeline.bms.sift import repeated_key
+from bms_pipeline.bms.spelling import Spelling
 from bms_pipeline.entities import DetailCall, Entity
 from bms_pipeline.errors import (
     AccessRefused,
@@ -191,6 +192,7 @@ class _Asking:
         self._answers = answers
         self._clock = clock
         self._decoder = _decoder(call)
+        self._spelt: Spelling | None = None
         self._in_a_row = 0
         self._last_problem = ""
         self._doubtful: list[tuple[int, Answer]] = []
@@ -287,13 +289,21 @@ class _Asking:
             raw.decode()
             if (why := repeated_key(raw)) is not None:
                 return None, why
-            detail: dict[str, Any] = msgspec.to_builtins(self._decoder.decode(raw))
+            detail: dict[str, Any] = msgspec.to_builtins(self._decoder.decode(self._spelling(raw).declared(raw)))
         except RecursionError:
             return None, "nested too deeply"
         except ValueError as error:
             return None, str(error).partition(" (byte")[0]
-        found = detail.pop("id")
-        return (detail, None) if found in (None, bms_id) else (None, f"it is the detail of record {found}")
+        found = detail.pop("id", None)
+        if found != bms_id:
+            return None, "it has no id" if found is None else f"it is the detail of record {found}"
+        return (detail, None) if detail else (None, "it has none of the fields that are read")
+
+    def _spelling(self, raw: bytes) -> Spelling:
+        """Return the service's spelling of keys, which the first detail decides."""
+        if self._spelt is None:
+            self._spelt = Spelling(("id", *self._call.wire), raw)
+        return self._spelt
 
 
 class _Answers:
@@ -354,6 +364,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _decoder(call: DetailCall) -> msgspec.json.Decoder[Any]:
-    """A decoder of the declared keys and the id, each of which may be missing or null."""
-    keys = [(key, _TYPES[kind] | None, None) for key, kind in call.wire.items()]
+    """A decoder of the declared keys and the id, each of which may be null, or missing, which is something else."""
+    unset = msgspec.UNSET
+    keys = [(key, _TYPES[kind] | None | msgspec.UnsetType, unset) for key, kind in call.wire.items()]
     return msgspec.json.Decoder(msgspec.defstruct("Detail", [("id", int | None, None), *keys]))

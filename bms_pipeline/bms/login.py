@@ -1,7 +1,7 @@
 """Signing in to BMS and staying signed in.
 
-Facts: ``POST /v2/security/authenticate`` as a form [C] (the vendor's document says multipart [S], which no client that
-is known to work sends); ``refreshtoken`` replaces **both** tokens [C]; lifetimes are undocumented, so the answer's own
+Facts: ``POST /v2/security/authenticate`` as a form [C]; the vendor's document says multipart [S], which is sent where a
+form is refused with 415; ``refreshtoken`` replaces **both** tokens [C]; lifetimes are undocumented, so the answer's own
 ``accessTokenExpireOn`` counts, measured against the same answer's ``Date`` header because the two clocks may differ. A
 bad password may be 401, 400 or 200 with ``success: false`` [G]. Whether a stamp without a zone is UTC is unknown [G]:
 if that makes no sense (already expired, or years away), it is ignored and the 401 that follows expiry does the job.
@@ -39,6 +39,7 @@ MARGIN_SECONDS = 60.0
 """A token is renewed this long before it expires (or a quarter of its life, if that is less)."""
 LONGEST_LIFE_SECONDS = 30 * 86400.0
 TOTP_SECONDS = 30
+UNSUPPORTED_MEDIA_TYPE = 415
 
 _HINTS = (
     (
@@ -82,6 +83,7 @@ class Login:
         self._lock = Lock()
         self._tokens: _Tokens | None = None
         self._last_code_step = -1
+        self._is_multipart = False
 
     def __repr__(self) -> str:
         return f"Login({'signed in' if self._tokens else 'not signed in'})"
@@ -109,7 +111,7 @@ class Login:
     def _signed_in(self, service: Service) -> _Tokens:
         """Sign in with the password. Raises ``LoginRefused``, ``SettingsError``, or what the ``service`` raises."""
         form = self._credentials()
-        answer = service.post_form(AUTHENTICATE, form, before_send=lambda: self._count(f"POST {AUTHENTICATE}"))
+        answer = self._posted(service, AUTHENTICATE, form)
         if answer.status in {400, 401, 403, 422}:
             raise self._refused(said(answer.body)[1])
         if answer.status == 429:
@@ -131,10 +133,23 @@ class Login:
         """Exchange both tokens for new ones; ``None`` if that does not work: signing in then tells why."""
         form = {"AccessToken": tokens.access, "RefreshToken": tokens.refresh}
         try:
-            answer = service.post_form(REFRESH, form, before_send=lambda: self._count(f"POST {REFRESH}"))
+            answer = self._posted(service, REFRESH, form)
             return self._tokens_in(answer) if answer.status == 200 else None
         except (ServiceError, Refused):
             return None
+
+    def _posted(self, service: Service, path: str, form: dict[str, str]) -> Answer:
+        """POST ``form`` as clients do [C]; where the service refuses that kind of body, as its document says [S]."""
+
+        def count() -> None:
+            self._count(f"POST {path}")
+
+        if not self._is_multipart:
+            answer = service.post_form(path, form, before_send=count)
+            if answer.status != UNSUPPORTED_MEDIA_TYPE:
+                return answer
+            self._is_multipart = True
+        return service.post_multipart(path, form, before_send=count)
 
     def _credentials(self) -> dict[str, str]:
         """Return the sign-in form. Raises ``SettingsError`` naming what is missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,34 @@ import msgspec
 from bms_pipeline.bms.pages import MANIFEST, write
 
 Mode = Literal["full", "incremental"]
+
+
+class Objection(StrEnum):
+    """Why a finished sweep is not complete."""
+
+    DRIFT = "drift"
+    TOTAL = "total"
+    QUARANTINE = "quarantine"
+    REPEATS = "repeats"
+    GAP = "gap"
+    SHORT = "short"
+    UNPROVED = "unproved"
+
+    @property
+    def words(self) -> str:
+        """The reason as a part of a sentence about the list."""
+        return _OBJECTIONS[self]
+
+
+_OBJECTIONS = {
+    Objection.DRIFT: "its records kept moving while they were read",
+    Objection.TOTAL: "its totalRecords does not add up to the records that came",
+    Objection.QUARANTINE: "a record without a readable id was set aside",
+    Objection.REPEATS: "BMS answers further pages with records of earlier ones: it does not page, or not to an end",
+    Objection.GAP: "BMS left a page between others empty or refused it",
+    Objection.SHORT: "BMS sent a page between others that is shorter than they are",
+    Objection.UNPROVED: "nothing but BMS's own word shows that it ends there",
+}
 
 
 class QuarantinedRecord(msgspec.Struct, frozen=True):
@@ -32,7 +61,7 @@ class Manifest(msgspec.Struct, omit_defaults=False, kw_only=True):
     """One sweep of one list. Times are UTC, ISO 8601.
 
     ``complete``: every record that existed during the whole sweep is in its files (``sweep`` says what that rests on);
-    if not, ``reason`` says why: ``drift``, ``total``, ``quarantine``, or what stopped it. ``records``: distinct ids
+    if not, ``reason`` says why: an ``Objection``, or what stopped it. ``records``: distinct ids
     in the files. ``total``: ``totalRecords`` of the last answer. ``total_changes``: by how many records it moved during
     the sweep, up and down added; 0 is the normal case, and then ``records`` is ``total`` unless pages were read again.
     ``ordered``: ids rose through the whole list. ``calls_necessary``: what reading it once without any check takes.

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy
 
 from bms_pipeline.bms import pages
-from bms_pipeline.bms.client import Page
+from bms_pipeline.bms.client import PAGE_SIZE, Page
 from bms_pipeline.bms.manifest import QuarantinedRecord
 from bms_pipeline.entities import ListCall
 
@@ -29,13 +29,15 @@ OnProgress = Callable[[int, int | None], None]
 class ReadsPages(Protocol):
     """What a sweep needs of the client."""
 
-    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
+    def page(
+        self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None, size: int = PAGE_SIZE
+    ) -> Page:
         """Read one page."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of one page. ``rows`` counts the quarantined records too.
+    """One reading of one page. ``rows`` counts the quarantined records too. ``refused``: BMS sent no list.
 
     ``added`` and ``removed``: by how much ``totalRecords`` had risen and fallen since the sweep began. ``fetched``:
     from BMS, not from a file.
@@ -47,6 +49,7 @@ class Reading:
     added: int = 0
     removed: int = 0
     fetched: bool = True
+    refused: bool = False
 
     def same_as(self, other: Reading) -> bool:
         """Whether both saw the same records in the same order."""
@@ -54,12 +57,16 @@ class Reading:
 
 
 class Reader:
-    """Reads pages of one list into ``folder``; what is there already is verified and taken instead of read."""
+    """Reads pages of one list into ``folder``; what is there already is verified and taken instead of read.
+
+    ``counts_pages``: ``totalRecords`` turned out to count the page that it comes with, and not the list.
+    """
 
     def __init__(
         self, client: ReadsPages, list_call: ListCall, folder: Path, filters: Mapping[str, str], connections: int
     ) -> None:
         self.total: int | None = None
+        self.counts_pages = False
         self.added = 0
         self.removed = 0
         self.calls = 0
@@ -94,6 +101,19 @@ class Reader:
     def again(self, number: int) -> Future[Reading]:
         """Read a page anew; it is saved beside its earlier readings if its ids differ from the newest."""
         return self._pool.submit(self._again, number)
+
+    def measured(self, number: int, size: int) -> list[int]:
+        """Read a page of another size and return its ids; it is not kept."""
+        page = self._client.page(self._list_call, number, self._filters, size)
+        with self._lock:
+            self.calls += page.calls
+        return page.ids
+
+    def are_known(self, ids: array[int], last: int) -> bool:
+        """Whether the pages up to ``last`` have all of ``ids``."""
+        pages_read = [numpy.asarray(self.newest[number].ids) for number in range(1, last + 1) if number in self.newest]
+        known = numpy.concatenate([numpy.empty(0, "q"), *pages_read])
+        return bool(numpy.isin(numpy.asarray(ids), known).all())
 
     @property
     def distinct(self) -> int:
@@ -135,11 +155,14 @@ class Reader:
         with self._lock:
             self.calls += page.calls
             if page.total is not None:
+                if number > 1 and page.total == page.rows and self.distinct > page.total:
+                    self.counts_pages = True
                 if self.total is not None:
                     self.added += max(0, page.total - self.total)
                     self.removed += max(0, self.total - page.total)
                 self.total = page.total
-            return page, Reading(number, array("q", page.ids), page.rows, self.added, self.removed)
+            ids = array("q", page.ids)
+            return page, Reading(number, ids, page.rows, self.added, self.removed, refused=bool(page.refused))
 
     def _save(self, page: Page) -> None:
         if not page.rows and page.number > 1:  # the end; its file would say nothing

@@ -33,12 +33,7 @@ class _Row(msgspec.Struct):
     id: int
 
 
-class _PascalRow(msgspec.Struct, rename={"id": "Id"}):
-    id: int
-
-
-_camel = msgspec.json.Decoder(list[_Row])
-_pascal = msgspec.json.Decoder(list[_PascalRow])  # an older host [C]
+_rows = msgspec.json.Decoder(list[_Row])
 _WHERE = re.compile(r"\$\[(\d+)\]")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]|[^\s"\[\]{},:]++', re.S)
 
@@ -112,23 +107,20 @@ def _ids(array: bytes, what: str, position: int = 0) -> list[int]:
 
     Raises ``ImpossibleId`` when one is no 64-bit number, ``AnswerUnreadable`` when one is missing or no number.
     """
-    problems: list[str] = []
-    for decoder in (_camel, _pascal):
-        try:
-            ids = [row.id for row in decoder.decode(array)]
-        except msgspec.ValidationError as error:
-            problems.append(str(error))
-            continue
+    try:
+        ids = [row.id for row in _rows.decode(array)]
+    except msgspec.ValidationError as error:
+        problem = str(error)
+    else:
         if ids and not (min(ids) >= -ID_LIMIT and max(ids) < ID_LIMIT):
             raise ImpossibleId
         return ids
-    if any("out of range" in each for each in problems):  # thousands of digits
+    if "out of range" in problem:  # thousands of digits
         raise ImpossibleId
-    # The spelling that got further is the one the page is in.
-    places = [int(found.group(1)) for each in problems if (found := _WHERE.search(each))]
+    place = _WHERE.search(problem)
     raise AnswerUnreadable(
         f"BMS answered {what} with a record without a whole number as id "
-        f"(record {position or max(places, default=0) + 1} of the page).",
+        f"(record {position or (int(place.group(1)) if place else 0) + 1} of the page).",
         "The API may have changed: look at that record in BMS, and check for a newer version of this program.",
     )
 
@@ -187,7 +179,7 @@ def _loose_id(element: bytes) -> int | None:
     for _, depth, token in _tokens(element):
         if depth == 1 and token.startswith(b'"'):
             key = token
-        elif depth == 1 and key in {b'"id"', b'"Id"'} and token not in b":":
+        elif depth == 1 and key.lower() == b'"id"' and token not in b":":
             return int(token) if token.isdigit() and len(token) < 19 else None
         elif depth == 1 and token == b",":
             key = b""

@@ -8,7 +8,7 @@ So landing reads the pages as they are, and only when that fails are they sifted
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from bms_pipeline.bms import pages
 from bms_pipeline.bms.client import Page
 from bms_pipeline.bms.manifest import Manifest, QuarantinedRecord, read_manifest
 from bms_pipeline.bms.rows import Quarantined, rows_of
+from bms_pipeline.bms.spelling import Spelling
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -50,6 +51,16 @@ def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> li
     if found and manifest is not None:
         _tell(manifest, home, found)
     return found
+
+
+def respell(home: Path, declared: Iterable[str]) -> None:
+    """Rewrite the pages of a finished sweep whose keys are spelt otherwise than ``declared``; raises as ``sift``."""
+    known = set(declared)
+    for file in sorted(home.glob("*.json.zst")):
+        records = zstandard.ZstdDecompressor().decompress(file.read_bytes())
+        spelling = Spelling(known, records)
+        if spelling.differs:
+            pages.save_page(home, file.name, spelling.declared(records))
 
 
 def repeated_key(record: bytes) -> str | None:

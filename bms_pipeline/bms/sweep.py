@@ -19,7 +19,9 @@ on the page where they meet; as the order of the other records does not change, 
   number during *one stretch* at or before its last page.
 * Where ids rise through the whole list (manifest: ``ordered``) and new records get higher ids, additions come last and
   can cancel nothing: then both provisos hold by themselves.
-* The last page was read: ``totalRecords`` says so or the next page is empty. A short page alone proves no end.
+* The last page was read, and two answers say so (``ending`` has the states). With ``totalRecords``, the records of
+  several pages add up to it. Without, pages of one size end in a short one and the next page is empty twice, or a page
+  of another size shows the last records and no more.
 * With ``totalRecords``, the distinct ids of the newest readings add up to it; if it moved during the sweep, they may
   differ by as much as it moved (records that were read and then removed, or added where reading had passed).
 
@@ -73,7 +75,7 @@ def sweep(
     filters = {"ModifiedOnFrom": modified_since} if modified_since else {}
     reader = Reader(client, list_call, home, filters, connections)
     reader.calls = manifest.calls_made
-    walk = Walk(reader, home, on_progress)
+    walk = Walk(reader, home, on_progress, is_full=manifest.mode == "full")
     try:
         walk.run()
     except BaseException as error:
@@ -82,7 +84,7 @@ def sweep(
         with suppress(PipelineError):  # a full disk, say, must not hide what went wrong first
             _settle(manifest, home, reader, walk, began)
         raise
-    manifest.reason = walk.objection()
+    manifest.reason = walk.objection() or ""
     manifest.complete = not manifest.reason
     manifest.status, manifest.finished = "finished", now()
     _settle(manifest, home, reader, walk, began)

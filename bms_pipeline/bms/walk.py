@@ -16,7 +16,8 @@ import numpy
 
 from bms_pipeline.bms import pages
 from bms_pipeline.bms.client import PAGE_SIZE
-from bms_pipeline.bms.manifest import Manifest, now
+from bms_pipeline.bms.ending import Answered, End, Ending, Known, Total
+from bms_pipeline.bms.manifest import Manifest, Objection, now
 from bms_pipeline.bms.reading import OnProgress, Reader, Reading
 
 STRETCH = 25
@@ -25,6 +26,9 @@ FIRST_STRETCHES = ((1, 4), (15, 10))
 """(up to page, pages): a list of unknown length is felt out in growing steps, so that a short one costs little."""
 REPAIR_STRETCHES = (12, 6, 3)
 """Pages a stretch in each round of repair: the shorter, the likelier to be read between two changes."""
+
+BARREN_PAGES = 8
+"""Pages with known records only, in stretches that moved, until the list counts as one that does not end."""
 
 
 class _Stretch(msgspec.Struct):
@@ -85,7 +89,7 @@ def _judged(tail: Reading, readings: list[Reading]) -> _Stretch:
 class Walk:
     """The order in which a list is read, and what that proves."""
 
-    def __init__(self, reader: Reader, home: Path, on_progress: OnProgress | None) -> None:
+    def __init__(self, reader: Reader, home: Path, on_progress: OnProgress | None, *, is_full: bool = True) -> None:
         self._reader = reader
         self._home = home
         self._on_progress = on_progress
@@ -94,10 +98,14 @@ class Walk:
         self._empty: int | None = None
         self._was_empty: int | None = None
         self._repairs = 0
+        self._end = End.UNPROVED
+        self._barren = 0
+        self._is_stuck = False
+        self._is_full = is_full
 
     def run(self) -> None:
         """Read the list to its end, then read again what did not hold still."""
-        self._read_on(self._start())
+        self._read_to_the_end(self._start())
         for pages_each in REPAIR_STRETCHES:
             suspects = self._suspects()
             if not suspects:
@@ -105,17 +113,22 @@ class Walk:
             for first, last in suspects:
                 self._repair(first, last, pages_each)
             self._empty, self._was_empty = None, self._empty  # the end may have moved
-            self._read_on(self._stretches[-1].last)
+            self._read_to_the_end(self._stretches[-1].last)
 
-    def objection(self) -> str:
-        """Say in a word why the list is not proved complete; empty if it is."""
+    def objection(self) -> Objection | None:
+        """Return why the list is not proved complete; ``None`` if it is."""
+        if self._end is End.REPEATS:
+            return Objection.REPEATS
         if self._unsettled():
-            return "drift"
+            return Objection.DRIFT
         if not self._adds_up():
-            return "total"
-        if any(each.id is None for each in self._reader.quarantined):
-            return "quarantine"
-        return ""
+            return Objection.TOTAL
+        if any(record.id is None for record in self._reader.quarantined):
+            return Objection.QUARANTINE
+        if self._reader.total is None and not self._is_regular():
+            middle = [self._reader.newest[number].rows for number in range(1, self._last)]
+            return Objection.GAP if 0 in middle else Objection.SHORT
+        return None if self._end is End.PROVED else Objection.UNPROVED
 
     def describe(self, manifest: Manifest) -> None:
         """Put the counts into the manifest."""
@@ -142,8 +155,9 @@ class Walk:
         first = reader.newest[1]
         if not first.fetched:
             first = reader.again(1).result()  # a file does not say the total
-        # A service that gives fewer records a page than asked for clamps; half is a clamp, 99 is a record that shifted.
-        if reader.total is not None and 0 < first.rows <= min(PAGE_SIZE // 2, reader.total - 1):
+        # A service that gives fewer records than asked for, and says that there are more, clamps; or a record shifted,
+        # and then looking for the end one page too far costs a call.
+        if first.rows > PAGE_SIZE or (reader.total is not None and 0 < first.rows < min(PAGE_SIZE, reader.total)):
             self._size = first.rows
         return last
 
@@ -156,17 +170,95 @@ class Walk:
                     self._stretches.append(kept.stretch)
                     self._reader.go_on(kept.total, kept.added, kept.removed, kept.calls)
 
-    def _read_on(self, start: int) -> None:
-        """Read from page ``start``, which was read, to the end of the list.
+    def _read_to_the_end(self, start: int) -> None:
+        """Read from page ``start``, which was read, until nothing shows that the list goes on; see ``ending``."""
+        reader = self._reader
+        self._read_on(start)
+        while not self._is_stuck:
+            known = self._known()
+            ending = Ending(known, self._seen_beyond(known))
+            found: Reading | None = None
+            while (question := ending.question) is not None:
+                if question.size is not None:
+                    ending.take(self._measured(known, question.number, question.size, question.expects))
+                    continue
+                ask = reader.again if question.number in reader.newest else reader.first
+                found = ask(question.number).result()
+                ending.take(self._answered(found, known.last))
+            if ending.goes_on_at is None or found is None:
+                self._end = ending.end or End.UNPROVED
+                return
+            self._empty = self._was_empty = None
+            if found.number == 1:
+                self._stretches.clear()
+                self._read_on(1)
+            elif found.number <= self._stretches[-1].last:  # an empty page at its end filled up again
+                self._stretches[-1].clean = False
+            else:
+                self._read_on(self._stretches[-1].last, found)
+        self._end = End.REPEATS
+
+    def _seen_beyond(self, known: Known) -> Answered | None:
+        """Return what the page after the last one brought, if it was read and that can count as a first answer."""
+        if known.last == 0 and known.total is Total.OWN:
+            return None  # a total of 0 with an empty page 1 is one answer, to be heard twice
+        beyond = self._reader.newest.get(known.last + 1)
+        # One that has rows may be from before the list became shorter.
+        return None if beyond is None or beyond.rows else self._answered(beyond, known.last)
+
+    def _known(self) -> Known:
+        """Return what was read so far, as far as it tells where the list ends."""
+        newest, last = self._reader.newest, self._last
+        last_rows = newest[last].rows if last else 0
+        size = max((newest[number].rows for number in range(1, last + 1)), default=0)
+        return Known(last, last_rows, size, self._is_regular(), self._total(last), PAGE_SIZE)
+
+    def _total(self, last: int) -> Total:
+        if self._reader.total is None:
+            return Total.ABSENT
+        if not self._adds_up():
+            return Total.CONTRADICTS
+        # What changed since the watermark proves no absence, so there a second answer is not worth its call.
+        return Total.OWN if last <= 1 and self._is_full else Total.ADDS_UP
+
+    @property
+    def _last(self) -> int:
+        """The last page that has records; 0 for none."""
+        newest = self._reader.newest
+        read = range(self._stretches[-1].last, 0, -1)
+        return next((number for number in read if number in newest and newest[number].rows), 0)
+
+    def _is_regular(self) -> bool:
+        """Whether all pages before the last have the same number of records, and the last has no more."""
+        newest = self._reader.newest
+        rows = [newest[number].rows if number in newest else 0 for number in range(1, self._last + 1)]
+        return len(set(rows[:-1])) <= 1 and (len(rows) < 2 or rows[-1] <= rows[0])
+
+    def _answered(self, reading: Reading, last: int) -> Answered:
+        """Return what a page past ``last`` brought."""
+        if reading.refused:
+            return Answered.REFUSED
+        if not reading.rows:
+            return Answered.EMPTY
+        is_known = reading.rows == len(reading.ids) and self._reader.are_known(reading.ids, last)
+        return Answered.KNOWN if is_known else Answered.NEW
+
+    def _measured(self, known: Known, number: int, size: int, expects: int) -> Answered:
+        """Return ``KNOWN`` if a page of another size has the last records that are known, and no other."""
+        expected = self._reader.newest[known.last].ids[-expects:]
+        return Answered.KNOWN if set(self._reader.measured(number, size)) == set(expected) else Answered.NEW
+
+    def _read_on(self, start: int, found: Reading | None = None) -> None:
+        """Read from page ``start``, which was read, as far as pages bring something; ``found``: a page that does.
 
         While a stretch is read, the last page of the next one is already on its way, and at most two are open.
         """
         reader = self._reader
         opened: list[_Open] = []
-        ahead = self._ask_next(start)
-        while ahead is not None:
+        ahead = _done(found) if found else self._ask_next(start)
+        while ahead is not None and not self._is_stuck:
             tail = ahead.result()
-            if not tail.rows:
+            if self._brings_nothing(tail, start):
                 self._empty = tail.number
                 ahead = self._ask_next(start)
                 continue
@@ -182,6 +274,11 @@ class Walk:
             only = reader.newest[1]
             self._stretches.append(_Stretch(1, 1, len(set(only.ids)) == len(only.ids), list(only.ids), list(only.ids)))
         self._report()
+
+    def _brings_nothing(self, tail: Reading, start: int) -> bool:
+        """Whether a page is empty, or the first one or the one that was read before it once more."""
+        before = [self._reader.newest[number].ids for number in {1, start} - {tail.number}]
+        return not tail.rows or any(set(tail.ids) == set(ids) for ids in before)
 
     def _head_of(self, start: int, opened: list[_Open]) -> Future[Reading]:
         """Ask for the first page of a new stretch, which closes the one before; that one's pages come first."""
@@ -209,6 +306,11 @@ class Walk:
         reader = self._reader
         stretch = opened.closed(closing)
         self._stretches.append(stretch)
+        if not stretch.clean:  # records moved; or the service sends the same ones on and on
+            pages_after = [reader.newest[number] for number in range(stretch.first + 1, stretch.last + 1)]
+            brings_none = all(reader.are_known(reading.ids, stretch.first) for reading in pages_after)
+            self._barren = self._barren + len(pages_after) if brings_none else 0
+            self._is_stuck = self._barren >= BARREN_PAGES
         progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls, now())
         pages.append(self._home, pages.PROGRESS, progress)
 
@@ -240,7 +342,11 @@ class Walk:
 
     def _suspects(self) -> list[tuple[int, int]]:
         """Return first and last page of the parts of the list that have to be read again."""
+        if self._end is End.REPEATS:
+            return []
         bad = self._unsettled() or (set() if self._adds_up() else self._where_it_may_not_add_up())
+        if not bad and self._reader.total is None and not self._is_regular() and not self._repairs:
+            bad = self._where_it_may_not_add_up()
         suspects: list[tuple[int, int]] = []
         for index in sorted(bad):
             stretch = self._stretches[index]
@@ -260,6 +366,8 @@ class Walk:
 
     def _adds_up(self) -> bool:
         reader = self._reader
+        if reader.counts_pages:
+            return False
         return reader.total is None or abs(reader.distinct_now - reader.total) <= reader.added + reader.removed
 
     def _where_it_may_not_add_up(self) -> set[int]:

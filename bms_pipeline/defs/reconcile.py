@@ -171,6 +171,7 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         "plan hash": plan.hash,
         "operations": plan.operations,
         "held back": plan.held_back,
+        "unproved": plan.unproved,
         "rest on people's decisions": plan.by_person,
         "dagster/row_count": sum(by_operation.values()),
         **by_operation,
@@ -197,10 +198,13 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
         return f"Plan {short} is loaded."
     if plan.approved:
         return f"Plan {short} is approved and not loaded whole: launch the job {links.finish_link(plan.hash)}."
-    if plan.held_back and not plan.approved and not waits:
+    if (plan.held_back or plan.unproved) and not waits:
+        held_back = f"{plan.held_back:,} updates, because most of a client would change at once"
+        unproved = f"{plan.unproved:,} new matches and creates, because their list was not read to a provable end"
+        listed = [text for count, text in ((plan.held_back, held_back), (plan.unproved, unproved)) if count]
         return (
-            f"Plan {short} may be loaded but for {plan.held_back:,} updates, held back because most of a client would"
-            f" change at once: launch the job {links.finish_link(plan.hash)} once you have looked at them."
+            f"Plan {short} may be loaded but for what is held back: {'; '.join(listed)}. Launch the job"
+            f" {links.finish_link(plan.hash)} once you have looked at them."
         )
     if waits:
         what = f"takes back plan {plan.undoes} and waits" if plan.undoes is not None else "waits"

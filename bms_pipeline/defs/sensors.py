@@ -51,7 +51,7 @@ def new_records(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipR
     if isinstance(watched, ticks.Skip) or published is None:
         return dg.SkipReason(watched.why if isinstance(watched, ticks.Skip) else ticks.NEVER)
     refused_at = float(context.cursor or 0)
-    if time.time() - refused_at < REFUSED_LOGIN_RESTS_SECONDS:
+    if 0 <= time.time() - refused_at < REFUSED_LOGIN_RESTS_SECONDS:  # a clock that was ahead is no reason to rest
         return dg.SkipReason(f"BMS refused the login at {datetime.fromtimestamp(refused_at):%H:%M}; tried again later.")
     try:
         pages, totals = _look(read_settings(), published, watched)

@@ -46,7 +46,7 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
     Before the first finish a person has to approve a plan by its hash. Afterwards the settings are the standing
     approval, inside the breakers, for all operations but those that rest on a person's decision or are held back; a
     plan of nothing else, or one that takes back a load, waits. Raises ``PlanWaits``, ``PlanStale``, ``BreakerOpen``,
-    ``SweepIncomplete``, or ``PlanError`` when it was loaded already.
+    or ``PlanError`` when it was loaded already.
     """
     with warehouse.transaction() as connection:
         plan = plans.current_plan(connection)
@@ -58,6 +58,7 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
             return plan
         if settings.initial_sync_finished and plan.undoes is None:
             check_breakers(connection, plan, settings)
+            plan = plans.current_plan(connection)  # which of it waits may be otherwise by now
         why = _waits_because(plan, settings) if plan.operations else ""
         if why:
             raise PlanWaits(
@@ -75,9 +76,14 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
         return "the initial sync is not finished yet"
     if plan.waiting < plan.operations:
         return ""
+    if plan.unproved:
+        return f"{plan.unproved:,} new matches and creates come from lists that were not read to a provable end"
     if not plan.held_back:
         return "all of it rests on people's decisions"
-    held_back = f"{plan.held_back:,} updates are held back because most of a client would change at once"
+    held_back = (
+        f"{plan.held_back:,} updates are held back because most of a client would change at once,"
+        " or because BMS shows another name under its id"
+    )
     return held_back if not plan.by_person else f"{held_back}, and all else rests on people's decisions"
 
 

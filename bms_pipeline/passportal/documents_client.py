@@ -22,6 +22,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from bms_pipeline.errors import (
     AccessRefused,
     AnswerUnreadable,
@@ -236,7 +238,11 @@ class DocumentsClient:
         return self._asked(lambda headers: self._read(path, params, headers), what)
 
     def _read(self, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str]) -> Answer:
-        return self._service.get(path, params=params, headers=headers, whole=_looks_whole)
+        """GET. An empty or broken answer is asked for once more: it may be so in passing."""
+        answer = self._service.get(path, params=params, headers=headers, whole=_looks_whole)
+        if answer.status == 200 and not _is_json(answer.body):
+            answer = self._service.get(path, params=params, headers=headers, whole=_looks_whole)
+        return answer
 
     def _asked(self, send: Callable[[Mapping[str, str]], Answer], what: str) -> tuple[Row, float]:
         """The envelope of a successful answer and the service's time; signs in again once if the token is refused.
@@ -465,6 +471,14 @@ def _looks_whole(body: bytes) -> bool:
     """Whether a JSON object that begins also ends; anything else is judged by its reader."""
     start, end = body[:100].lstrip(b"\xef\xbb\xbf \t\r\n"), body[-100:].rstrip()
     return not start.startswith(b"{") or end.endswith(b"}")
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _no_number(text: str) -> float:

@@ -14,7 +14,7 @@ import duckdb
 from bms_pipeline.entities import Entity, chosen, with_clients
 from bms_pipeline.errors import BreakerOpen, SweepIncomplete
 from bms_pipeline.reconcile.sync_settings import SyncSettings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import names, sql
 
 if TYPE_CHECKING:
     from bms_pipeline.reconcile.plan import Plan
@@ -29,12 +29,12 @@ EXPECTED = ("details_completed",)
 def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:
     """Stop a plan that nobody looked at where something is wrong with BMS or with what was read of it.
 
-    Raises ``SweepIncomplete`` naming the lists that were not read to a provable end; after the initial sync also
-    ``BreakerOpen`` naming each entity of which too many records are gone or would be updated, with their number. The
-    plan is kept.
+    What a list that was not read to a provable end may not do is left to a person (``hold_unproved``). Raises, after
+    the initial sync, ``BreakerOpen`` naming each entity of which too many records are gone or would be updated, with
+    their number. The plan is kept.
     """
     entities = with_clients(chosen(plan.entities))
-    _check_sweeps(connection, plan, entities)
+    hold_unproved(connection, chosen(plan.entities))  # a list may have been read since the plan was made
     if settings.initial_sync_finished:
         found = [*_gone(connection, entities, settings.gone_share), *_updated(connection, settings.update_share)]
         if found:
@@ -50,7 +50,7 @@ def check_held_back(plan: Plan) -> None:
     if plan.held_back:
         raise BreakerOpen(
             f"Plan {plan.hash[:12]} holds back {plan.held_back:,} updates, because most of a client would change at"
-            " once. Nothing was loaded and the plan is kept.",
+            " once or BMS shows another name under its id. Nothing was loaded and the plan is kept.",
             "Look at it with `bms-pipeline preview --saved`; `bms-pipeline sync` loads everything else,"
             f" `bms-pipeline finish {plan.hash[:12]}` all of it.",
         )
@@ -59,11 +59,15 @@ def check_held_back(plan: Plan) -> None:
 def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings) -> None:
     """Mark the updates that wait for a person: those of a client of which too large a share would change at once.
 
-    Only after the initial sync; before it all of a plan waits.
+    Also those that would turn a client or a user into another one, see ``hold_back_names.sql``. Only after the initial
+    sync; before it all of a plan waits.
     """
     if not settings.initial_sync_finished:
         return
     for entity in entities:
+        if entity.decided_by_person:
+            other_key = names.name_key("o.bms_name")
+            connection.execute(sql.read("hold_back_names").format(entity=entity.name, other_key=other_key))
         if entity.has_client:
             connection.execute(
                 sql.read("hold_back").format(entity=entity.name),
@@ -71,16 +75,40 @@ def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
             )
 
 
-def _check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan, entities: Sequence[Entity]) -> None:
-    lists = sorted({each.list_call.name for each in entities})
-    rows = connection.execute(sql.read("incomplete_sweeps"), {"lists": lists}).fetchall()
-    if rows:
-        raise SweepIncomplete(
-            f"Plan {plan.hash[:12]} rests on lists that were not read to a provable end:"
-            f" {', '.join(f'{name} ({reason})' for name, reason in rows)}. Nothing was loaded and the plan is kept.",
-            "Run again, best at a quieter hour. If it stays, look at the plan with `bms-pipeline preview --saved`; to"
-            f" load it as it is: `bms-pipeline finish {plan.hash[:12]}`.",
+def hold_unproved(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
+    """Mark the new matches and creates that wait for a person, because their list was not read to a provable end.
+
+    Updates of matched records go on: what was read of them is as true as ever.
+    """
+    incomplete = {name for name, _ in _incomplete(connection, entities)}
+    for entity in entities:
+        inside = "account_id IN (SELECT account_id FROM sync.planned_clients WHERE unproved)"
+        connection.execute(
+            sql.read("hold_unproved").format(entity=entity.name, inside_one=inside if entity.has_client else "false"),
+            {"is_incomplete": entity.list_call.name in incomplete},
         )
+
+
+def check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Stop a plan that a person approved before it was made, where a list was not read to a provable end.
+
+    Raises ``SweepIncomplete`` naming the lists.
+    """
+    rows = _incomplete(connection, with_clients(chosen(plan.entities)))
+    if not rows:
+        return
+    raise SweepIncomplete(
+        f"Plan {plan.hash[:12]} rests on lists that were not read to a provable end:"
+        f" {', '.join(f'{name} ({reason})' for name, reason in rows)}. Nothing was loaded and the plan is kept.",
+        "Run again, best at a quieter hour. If it stays, look at the plan with `bms-pipeline preview --saved`; to"
+        f" load it as it is: `bms-pipeline finish {plan.hash[:12]}`.",
+    )
+
+
+def _incomplete(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> list[tuple[str, str]]:
+    """Return the lists of ``entities`` that were not read to a provable end, and why not."""
+    lists = sorted({each.list_call.name for each in entities})
+    return connection.execute(sql.read("incomplete_sweeps"), {"lists": lists}).fetchall()
 
 
 def _gone(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], share: float) -> list[str]:

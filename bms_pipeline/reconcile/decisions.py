@@ -198,7 +198,7 @@ def create_unmatched(
     ``scope``. The entity and its clients have been reconciled.
     """
     rows = connection.execute(
-        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason = 'waits_for_decision'"
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason IN ('waits_for_decision', 'placeholder_name')"
         f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
     ).fetchall()
     return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now)

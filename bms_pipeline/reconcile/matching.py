@@ -36,7 +36,10 @@ def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: S
     not account for every record.
     """
     connection.execute(_in_scope_sql(entity, settings))
-    connection.execute("CREATE OR REPLACE TEMP TABLE pairs (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)")
+    for table in ("pairs", "doubts"):
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)"
+        )
     connection.execute(sql.read("marked_pairs").format(entity=entity.name, has_client=str(entity.has_client).lower()))
     for rule in entity.rules:
         connection.execute(_pairs_sql(entity, rule, settings))
@@ -81,6 +84,7 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
         wrong_category=not_among(entity.category and f"lower(b.{entity.category})", settings.asset_categories),
         not_chosen=not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
+        has_company_name=str(entity.decided_by_person).lower(),
         not_listed=str(entity.name not in settings.can_list).lower(),
         clients_handed_over=str("clients" not in settings.can_write).lower(),
         client="sync.reconciled_clients" if entity.has_client else "(SELECT * FROM sync.reconciled_clients LIMIT 0)",
@@ -103,13 +107,19 @@ def _wrong_type(settings: SyncSettings) -> str:
 
 
 def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
-    """SQL that adds to ``pairs`` what ``rule`` alone decides: one bearer of the keys on each side, both still free."""
+    """SQL that adds to ``pairs`` what ``rule`` alone decides: one bearer of the keys on each side, both still free.
+
+    What a doubtful rule finds goes to ``doubts``.
+    """
     group = list(rule.keys) if rule.across_clients else ["client_id", *rule.keys]
-    evidence = [key for other in entity.rules if other.across_clients and other != rule for key in other.keys]
-    if settings.identical_names == "exact" and "name_key" in rule.keys:
+    evidence = [
+        key for other in entity.rules if other.across_clients for key in other.keys if key not in (*rule.keys, *group)
+    ]
+    if settings.identical_names == "exact" and "real_name_key" in rule.keys:
         evidence.append("name")
     return sql.read("pairs").format(
         entity=entity.name,
+        table="doubts" if rule.is_doubtful else "pairs",
         has_client=str(entity.has_client).lower(),
         group=", ".join(group),
         borne=" AND ".join(f"{key} IS NOT NULL" for key in rule.keys),

@@ -16,7 +16,8 @@ import duckdb
 
 from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
-from bms_pipeline.reconcile.breakers import hold_back
+from bms_pipeline.junk import Kind, is_junk
+from bms_pipeline.reconcile.breakers import hold_back, hold_unproved
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reconcile.undo import fill_undo
@@ -37,7 +38,8 @@ class Plan:
     """A saved plan.
 
     ``operations`` counts what it would change. Of these only a person's finish may load ``by_person``, which rest on
-    people's decisions, and ``held_back``, updates of clients that would change too much at once. ``stale``: its inputs
+    people's decisions, ``held_back``, updates of clients that would change too much at once, and ``unproved``, new
+    matches and creates from lists that were not read to a provable end. ``stale``: its inputs
     changed since, which need not change any operation (``what_moved`` tells). ``undoes``: the plan whose load this one
     takes back.
     """
@@ -53,6 +55,7 @@ class Plan:
     stale: bool
     by_person: int
     held_back: int
+    unproved: int
     undoes: int | None = None
 
     @property
@@ -63,7 +66,7 @@ class Plan:
     @property
     def waiting(self) -> int:
         """How many of its operations only a person's finish may load."""
-        return self.by_person + self.held_back
+        return self.by_person + self.held_back + self.unproved
 
     @property
     def is_to_be_made_anew(self) -> bool:
@@ -88,6 +91,7 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in entities:
         connection.execute(_operations_sql(entity, settings, scope))
     hold_back(connection, entities, settings)
+    hold_unproved(connection, entities)
 
 
 def save_plan(
@@ -128,9 +132,10 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     if row is None:
         raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
-    by_person, held_back = connection.execute(
-        "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back) FROM sync.operations"
-    ).fetchone() or (0, 0)
+    by_person, held_back, unproved = connection.execute(
+        "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back), count(*) FILTER (unproved)"
+        " FROM sync.operations"
+    ).fetchone() or (0, 0, 0)
     return Plan(
         plan_id=row[0],
         hash=row[1],
@@ -143,6 +148,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         stale=row[7] != _inputs(connection),
         by_person=by_person,
         held_back=held_back,
+        unproved=unproved,
         undoes=row[8],
     )
 
@@ -284,19 +290,30 @@ def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
     """SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
 
-    ``b`` and ``p`` are the record on both sides, ``l`` is what both held when they last met.
+    ``b`` and ``p`` are the record on both sides, ``l`` is what both held when they last met. Junk is no value: it
+    replaces none, and gives way to one.
     """
     if entity.name not in settings.can_write:
         return "false"
+    bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
     match settings.owner(entity.name, column):
         case "bms_wins":
-            return f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column})"
+            return f"({bms} AND b.{column} IS DISTINCT FROM p.{column})"
         case "passportal_wins":
             return "false"
         case "fill_if_empty":
-            return f"(b.{column} IS NOT NULL AND p.{column} IS NULL)"
+            return f"({bms} AND NOT {passportal})"
         case _:
             return _changed_in_bms(entity, column)
+
+
+def has_value(entity: Entity, side: str, column: str) -> str:
+    """SQL: whether that side has more than junk. Looks for junk only where both differ, because that takes long."""
+    kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
+    return (
+        f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
+        f" WHEN b.{column} = p.{column} THEN true ELSE NOT {is_junk(kind, f'{side}.{column}')} END"
+    )
 
 
 def _changed_in_bms(entity: Entity, column: str) -> str:
@@ -307,8 +324,8 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
     is_detail = any(field.name == column for field in entity.detail_fields)
     never_met = "l.with_details IS NOT true" if is_detail else "l.bms_id IS NULL"
     return (
-        f"(b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
-        f" THEN p.{column} IS NULL ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
+        f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
+        f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
         f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
     )
 
@@ -321,7 +338,7 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         # Names that are identical as matching understands it need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
         there = "true" if is_writable else f"p.{column} IS NOT NULL"
-        return f"b.{column} IS NOT NULL AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
+        return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
         return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column})"

@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sparse_dot_topn import sp_matmul_topn
 
 from bms_pipeline.entities import Clue, Entity
-from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse import sql
 
 Agreement = Literal["agrees", "near", "differs", "missing"]
 Positions = NDArray[np.int64]
@@ -184,7 +184,7 @@ def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
             f", {field}, {c.key} AS key_{field}, {c.like or 'NULL'} AS like_{field}" for field, c in clues.items()
         ),
         bearers="".join(f", count(*) OVER (PARTITION BY inside, {each}) AS bearers_{each}" for each in counted),
-        loose=f"coalesce({names.loose_key('k.name_key')}, k.name_key)",
+        loose="coalesce(k.loose_key, k.name_key)",
         columns="".join(
             f", k.{each}, k.key_{each}, k.like_{each}, k.bearers_key_{each},"
             f" {f'k.bearers_like_{each}' if f'like_{each}' in counted else f'k.bearers_key_{each} AS of_like_{each}'}"

@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from bms_pipeline.errors import WarehouseError
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, schema, sql
 from bms_pipeline.warehouse.causes import reported
 
@@ -100,7 +101,18 @@ class Warehouse:
                 yield connection
                 entry = watched.entry()
             if entry is not None:
-                decision_log.append(decision_log.file_of(self.file), entry)
+                self._log(entry)
+
+    def _log(self, entry: decision_log.Entry) -> None:
+        """Add what was committed to the decision log. Raises what ``append`` does, saying that the decision stands."""
+        file = decision_log.file_of(self.file)
+        try:
+            decision_log.append(file, entry)
+        except WarehouseError as error:
+            raise type(error)(
+                f"The decision is stored in {self.file}. Its second copy could not be added to {file}.",
+                f"{error.next_step} The next run, or `bms-pipeline backup`, makes a whole copy.",
+            ) from error
 
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import duckdb
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.warehouse import names, sql
-from bms_pipeline.warehouse.connection import named_rows
+from bms_pipeline.warehouse.connection import named_rows, now
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,19 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
     connection.execute(
         sql.read("details_answered").format(
             entity=entity.name,
+            now=now(),
             files=", ".join(sql.quoted(str(each)) for each in files),
             detail=sql.quoted(f"STRUCT({wire})"),
             values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),
             differs=" OR ".join(f"a.{each} IS DISTINCT FROM b.{each}" for each in columns),
         )
     )
-    taken = ", ".join(f"{each} = CASE WHEN a.good_at IS NULL THEN b.{each} ELSE a.{each} END" for each in columns)
+    not_sent = _not_sent(connection, entity.details.wire, files)
+    columns = [field.name for field in entity.detail_fields if not not_sent & set(re.findall(r"\w+", field.sql))]
+    taken = "".join(f", {each} = CASE WHEN a.good_at IS NULL THEN b.{each} ELSE a.{each} END" for each in columns)
     connection.execute(
         f"UPDATE bms.{entity.name} b SET details_asked_at = a.asked_at, details_problem = a.problem,"
-        f" details_read_at = coalesce(a.good_at, b.details_read_at), {taken}"
+        f" details_read_at = coalesce(a.good_at, b.details_read_at){taken}"
         " FROM answered a WHERE b.bms_id = a.bms_id AND a.is_news"
     )
     row = connection.execute(
@@ -78,3 +82,16 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
     ).fetchone()
     connection.execute("DROP TABLE answered")
     return LandedDetails(*row) if row else LandedDetails()
+
+
+def _not_sent(connection: duckdb.DuckDBPyConnection, wire: Mapping[str, str], files: Collection[Path]) -> set[str]:
+    """Return the declared keys that no detail in ``files`` has: what is stored of them stays.
+
+    A single detail cannot tell a key that is left out from null; all of them together can.
+    """
+    listed = ", ".join(sql.quoted(str(file)) for file in files)
+    rows = connection.execute(
+        f"SELECT DISTINCT unnest(json_keys(detail)) FROM read_json([{listed}], format = 'newline_delimited',"
+        " columns = {detail: 'JSON'}) WHERE detail IS NOT NULL"
+    ).fetchall()
+    return set(wire) - {row[0] for row in rows}

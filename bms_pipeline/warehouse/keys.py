@@ -14,20 +14,26 @@ from importlib import resources
 import duckdb
 
 from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.junk import Kind, is_junk
 from bms_pipeline.warehouse import names
 from bms_pipeline.warehouse.inputs import count_input
 
 
 def key_columns(entity: Entity) -> tuple[str, ...]:
-    """``name_key`` decides identity, ``loose_key`` is its near-identity, the others are what ``entity`` declares."""
-    return ("name_key", "loose_key", *entity.keys)
+    """The columns with keys: those of the name, then those that ``entity`` declares.
+
+    ``name_key`` decides identity, and ``real_name_key`` is the same where the name is no placeholder (junk matches
+    nothing). Equal ``loose_key`` or ``letters_key`` is near-identity.
+    """
+    return ("name_key", "real_name_key", "loose_key", "letters_key", *entity.keys)
 
 
 def with_keys(entity: Entity, rows_sql: str) -> str:
     """SQL for what ``rows_sql`` selects (the entity's columns among them), and beside it the keys of each row."""
     declared = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     return (
-        f"SELECT *, {names.loose_key('name_key')} AS loose_key"
+        f"SELECT *, near_keys(name_key)[1] AS loose_key, near_keys(name_key)[2] AS letters_key,"
+        f" CASE WHEN NOT {is_junk(Kind.TEXT, 'name_key')} THEN name_key END AS real_name_key"
         f" FROM (SELECT *, {names.name_key('name')} AS name_key{declared} FROM ({rows_sql}))"
     )
 
@@ -37,7 +43,10 @@ def definition(entity: Entity) -> str:
 
     It may change without any key changing; computing all of them in vain costs seconds, missing one a wrong match.
     """
-    folding = resources.files(__package__).joinpath("names.py").read_bytes()
+    folding = b"".join(
+        resources.files(package).joinpath(module).read_bytes()
+        for package, module in ((__package__, "names.py"), ("bms_pipeline", "junk.py"))
+    )
     versions = f"{unicodedata.unidata_version} {duckdb.__version__}"
     return hashlib.md5(with_keys(entity, versions).encode() + folding, usedforsecurity=False).hexdigest()
 

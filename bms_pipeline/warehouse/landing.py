@@ -3,12 +3,17 @@
 A changed type or a missing id fails the landing with entity, field and page named, before anything stored is replaced.
 Fields that are not declared are reported as schema drift, and records that have them are kept with their whole JSON.
 (The pages themselves stay in the landing folder until a later complete sweep.)
+
+A declared key that no record has is *not sent*, which is no value: stored values stay. It stops the landing where it
+decides something, or where BMS used to send it. A key that some records have and one has not is null in that one,
+because services leave nulls out and one record cannot tell.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,15 +33,24 @@ _JSON_TYPES = {
 }
 
 
+ENOUGH = 50
+"""Records of a full sweep in which a key that used to come cannot be missing by chance."""
+
+
+class SpelledOtherwise(LandingError):
+    """The pages have declared keys in another spelling: an older version saved them, or the service mixes them."""
+
+
 @dataclass(frozen=True)
 class Landed:
-    """What a landing changed: counts of records, and the JSON keys that are not declared."""
+    """What a landing changed: counts of records, the JSON keys that are not declared, the declared ones not sent."""
 
     read: int
     added: int
     changed: int
     gone: int
     unknown_fields: tuple[str, ...] = ()
+    not_sent: tuple[str, ...] = ()
 
     @property
     def anything_changed(self) -> bool:
@@ -52,20 +66,127 @@ def land(
     proves_absence: bool,
     now: datetime,
     set_aside: Sequence[int] = (),
+    is_full: bool | None = None,
 ) -> Landed:
     """Bring ``bms.<entity>`` up to what the sweep in ``folder`` says.
 
     ``proves_absence``: the sweep was full and complete, so a record that it does not show is gone from BMS, unless it
-    was ``set_aside`` because no database would take it. Call it inside a transaction. Raises ``LandingError`` when a
-    record has no id or a declared field has another type.
+    was ``set_aside`` because no database would take it. ``is_full``: it was full, complete or not. Call it inside a
+    transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or no record has a
+    field that decides something or used to be there.
     """
     connection.execute("DROP TABLE IF EXISTS staged")
     connection.execute(_stage_sql(entity, folder))
-    unknown = _check_shapes(connection, entity, folder)
+    unknown, sent = _check_shapes(connection, entity, folder)
     _keep_latest(connection)
-    landed = _replace(connection, entity, set_aside if proves_absence else None, now)
+    not_sent = _not_sent(connection, entity, folder, sent, is_full=proves_absence if is_full is None else is_full)
+    _remember_sent(connection, entity, set(_paths(entity.wire)) - not_sent if sent else set(), now)
+    proves_absence = proves_absence and (bool(sent) or _is_array_sent(connection, entity, folder))
+    landed = _replace(connection, entity, set_aside if proves_absence else None, _kept(entity, not_sent), now)
     connection.execute("DROP TABLE staged")
-    return Landed(*landed, unknown_fields=unknown)
+    return Landed(*landed, unknown_fields=unknown, not_sent=tuple(sorted(not_sent)))
+
+
+def _paths(wire: Mapping[str, WireType], inside: str = "") -> list[str]:
+    """Return the JSON path of every declared key, at any depth."""
+    paths = [f"{inside}{key}" for key in wire]
+    for key, kind in wire.items():
+        if isinstance(kind, list):
+            paths += _paths(kind[0], f"{inside}{key}[*].")
+    return paths
+
+
+def _not_sent(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, sent: set[str], *, is_full: bool
+) -> set[str]:
+    """Return the paths of declared keys that no record has; ``sent``: the outermost keys that some record has.
+
+    Inside arrays a key is judged only where one of them has an element. Raises ``LandingError``; see the module.
+    """
+    (records,) = _row(connection, "SELECT count(*) FROM staged")
+    if not records:
+        return set()
+    absent = set(entity.wire) - sent
+    absent |= {path for path in _absent_inside(connection, entity, folder) if path.partition("[")[0] not in absent}
+    decides = [key for key in entity.deciding if key in absent]
+    used_to_come = [
+        path for path in sorted(absent) if is_full and records >= ENOUGH and _came(connection, entity, path)
+    ]
+    for path, why in [
+        *((key, "it decides what happens to them") for key in decides),
+        *((path, "earlier sweeps had it") for path in used_to_come),
+    ]:
+        raise LandingError(
+            f"{entity.name}: none of {records:,} records has the field {path.replace('[*].', ' → ')}; {why}.",
+            "Nothing was replaced. BMS no longer sends it, or under another name; check for a newer version of this"
+            " program, and show this message to the BMS administrator.",
+        )
+    return absent
+
+
+def _absent_inside(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> set[str]:
+    """Return the paths inside arrays that no element has, of arrays that have elements."""
+    inside = [path for path in _paths(entity.wire) if "[*]" in path]
+    first = sorted(folder.glob("*.json.zst"))[:1]
+    for files in (str(first[0]) if first else "", str(folder / "*.json.zst")):  # mostly the first page has them all
+        if not inside:
+            break
+        arrays = [path.rpartition(".")[0] for path in inside]
+        found = (
+            connection.execute(
+                f"SELECT {', '.join(f'coalesce(bool_or({_has(path)}), false)' for path in [*inside, *arrays])}"
+                f" FROM ({_source(entity, sql.quoted(files))})"
+            ).fetchone()
+            or ()
+        )
+        has, has_elements = found[: len(inside)], found[len(inside) :]
+        left = [(path, elements) for path, there, elements in zip(inside, has, has_elements, strict=True) if not there]
+        inside = [path for path, _ in left]
+    return {path for path, elements in left if elements} if inside else set()
+
+
+def _has(path: str) -> str:
+    """SQL: whether a record has something at ``path``, be it null."""
+    return f"len(json -> '$.{path}') > 0"
+
+
+def _came(connection: duckdb.DuckDBPyConnection, entity: Entity, path: str) -> bool:
+    """Whether an earlier sweep had a key; before that was noted, a stored value shows it."""
+    stored = " OR ".join(f"count({column}) > 0" for column in _kept(entity, {path})) or "count(*) < 0"
+    row = connection.execute(
+        f"SELECT EXISTS (FROM sync.keys_sent WHERE entity = $entity AND key = $path)"
+        f" OR (SELECT {stored} FROM bms.{entity.name})",
+        {"entity": entity.name, "path": path},
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _remember_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, sent: set[str], now: datetime) -> None:
+    connection.execute(
+        "INSERT INTO sync.keys_sent SELECT $entity, key, $now FROM (SELECT unnest($keys) AS key)"
+        " WHERE key NOT IN (SELECT key FROM sync.keys_sent WHERE entity = $entity)",
+        {"entity": entity.name, "keys": sorted(sent), "now": now},
+    )
+
+
+def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> bool:
+    """Whether some row of the list has the array that holds the records, so that none in it means none."""
+    if entity.array_in is None:
+        return True
+    pages = f"read_json_objects({sql.quoted(str(folder / '*.json.zst'))}, format = 'array')"
+    row = connection.execute(
+        f"SELECT count(*) = 0 OR bool_or(json_exists(json, '$.{entity.array_in}')) FROM {pages}"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _kept(entity: Entity, not_sent: set[str]) -> list[str]:
+    """Return the columns that a record keeps because what they are made of was not sent."""
+    made_of = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
+    made_of["modified_on"] = entity.modified_sql
+    names_in = {column: set(re.findall(r"\w+", text)) for column, text in made_of.items()}
+    parts = [set(re.findall(r"\w+", path)) for path in not_sent]
+    return [column for column, found in names_in.items() if any(path <= found for path in parts)]
 
 
 def _source(entity: Entity, files: str) -> str:
@@ -102,28 +223,45 @@ def documented_keys(entity: Entity) -> set[str]:
     return set(entity.wire) | set(entity.other_keys)
 
 
-def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> tuple[str, ...]:
-    """The undeclared keys; raises ``LandingError`` for a record without id, or with a declared key of another type."""
+def _check_shapes(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path
+) -> tuple[tuple[str, ...], set[str]]:
+    """The undeclared keys, and all keys that some record has; raises ``LandingError``.
+
+    That is for a record without id, or with a declared key in another spelling or of another type.
+    """
+    examples = connection.execute("SELECT shape, min(filename) FROM staged GROUP BY shape").fetchall()
+    rows = connection.execute(
+        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, json_keys(json) FROM"
+        f" (SELECT *, {_shape(entity)} AS shape FROM ({_source(entity, '$files')}))"
+        " WHERE shape IN (SELECT unnest($shapes))",
+        {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
+    ).fetchall() if examples else []  # fmt: skip
+    for _, filename, *_, found_keys in rows:
+        _check_spelling(entity, set(found_keys), Path(filename).relative_to(folder.parent))
     nameless = connection.execute("SELECT min(filename), count(*) FROM staged WHERE bms_id IS NULL").fetchone()
     if nameless and nameless[1]:
         raise LandingError(
             f"{entity.name}: {nameless[1]} records have no readable id, the first in {nameless[0]}.",
             "Nothing was replaced. Look at that page; if BMS changed its format, report it with the page attached.",
         )
-    examples = connection.execute("SELECT shape, min(filename) FROM staged GROUP BY shape").fetchall()
-    if not examples:
-        return ()
-    rows = connection.execute(
-        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, json_keys(json) FROM"
-        f" (SELECT *, {_shape(entity)} AS shape FROM ({_source(entity, '$files')}))"
-        " WHERE shape IN (SELECT unnest($shapes))",
-        {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
-    ).fetchall()
     for bms_id, filename, *types, _ in rows:
         where = f"record {bms_id} in {Path(filename).relative_to(folder.parent)}"
         for (key, declared), found in zip(_leaves(entity), types, strict=True):
             _check_type(entity, key, declared, found, where)
-    return tuple(sorted({key for row in rows for key in row[-1]} - documented_keys(entity)))
+    found_keys = {key for row in rows for key in row[-1]}
+    return tuple(sorted(found_keys - documented_keys(entity))), found_keys
+
+
+def _check_spelling(entity: Entity, found: set[str], page: Path) -> None:
+    """Raise ``SpelledOtherwise`` where a record has a declared key in another spelling only."""
+    spelled = {key.lower(): key for key in found - documented_keys(entity)}
+    for key in sorted(set(entity.wire) - found):
+        if key.lower() in spelled:
+            raise SpelledOtherwise(
+                f"{entity.name}: the field {key} is spelt {spelled[key.lower()]} in {page}.",
+                "Nothing was replaced. BMS mixes spellings; show this message to the BMS administrator.",
+            )
 
 
 def _leaves(entity: Entity) -> list[tuple[str, WireType]]:
@@ -175,20 +313,30 @@ def _keep_latest(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _replace(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, set_aside: Sequence[int] | None, now: datetime
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    set_aside: Sequence[int] | None,
+    kept: Sequence[str],
+    now: datetime,
 ) -> tuple[int, int, int, int]:
-    """(read, added, changed, gone). Rows that did not change are not written; without ``set_aside`` nothing is gone."""
+    """(read, added, changed, gone). Rows that did not change are not written; without ``set_aside`` nothing is gone.
+
+    Stored records keep the columns ``kept``.
+    """
     table = f"bms.{entity.name}"
     # What a list does not say is carried over.
     carried = schema.detail_columns(entity)
-    not_staged = {"first_seen", "missing_since", "changed_at", *carried, *keys.key_columns(entity)}
+    not_staged = {"first_seen", "missing_since", "changed_at", "returned_at", *carried, *keys.key_columns(entity)}
     staged = [each for each in schema.bms_columns(entity) if each not in not_staged]
-    differs = " OR ".join(f"s.{each} IS DISTINCT FROM b.{each}" for each in staged)
+    differs = " OR ".join(f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept)
+    values = {column: f"s.{column}" for column in staged}
+    values |= {column: f"CASE WHEN b.bms_id IS NULL THEN s.{column} ELSE b.{column} END" for column in kept}
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f's.{each}' for each in staged)},"
+        f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f'{v} AS {c}' for c, v in values.items())},"
         # A record that came into another client is new there.
         " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
-        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new"
+        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new,"
+        " CASE WHEN b.missing_since IS NOT NULL THEN $now ELSE b.returned_at END AS returned_at"
         f"{''.join(f', b.{each}' for each in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
         f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",

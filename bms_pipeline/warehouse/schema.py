@@ -19,7 +19,8 @@ def bms_columns(entity: Entity) -> dict[str, str]:
     """Column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
-    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, NULL if it never did.
+    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, ``returned_at``: when
+    it was last listed after it had been missing; NULL if it never was.
     """
     return {
         "bms_id": "BIGINT",
@@ -33,6 +34,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "first_seen": "TIMESTAMP",
         "missing_since": "TIMESTAMP",
         "changed_at": "TIMESTAMP",
+        "returned_at": "TIMESTAMP",
         **detail_columns(entity),
     }
 
@@ -107,7 +109,7 @@ def reconciled_columns() -> dict[str, str]:
     }
 
 
-WAITS_FOR_PERSON = "(by_person OR coalesce(held_back, false))"
+WAITS_FOR_PERSON = "(by_person OR coalesce(held_back, false) OR coalesce(unproved, false))"
 """SQL over ``sync.planned_<entity>``: whether only a person's finish may load the operation."""
 
 
@@ -119,7 +121,8 @@ def planned_columns(entity: Entity) -> dict[str, str]:
     Passportal. ``releases`` is the record of Passportal that loses this record's marker, because a person took the two
     apart; ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish
     may load, whatever the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or
-    ``held_back`` (an update in a client of which too large a share would change at once).
+    ``held_back`` (an update in a client of which too large a share would change at once), or ``unproved`` (a new match
+    or a create from a list that was not read to a provable end).
     """
     return {
         "bms_id": "BIGINT",
@@ -135,6 +138,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "replaces": "BIGINT",
         "by_person": "BOOLEAN",
         "held_back": "BOOLEAN",
+        "unproved": "BOOLEAN",
         **{f"before_{each}": "VARCHAR" for each in entity.columns},
         **{f"after_{each}": "VARCHAR" for each in entity.columns},
     }
@@ -154,7 +158,8 @@ def _operations_view() -> str:
     """SQL for ``sync.operations``: the current plan of all entities, with the changes of each record as a list."""
     selects = " UNION ALL ".join(
         f"SELECT '{each.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name, o.disposition,"
-        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.releases, o.by_person, o.held_back"
+        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.releases, o.by_person, o.held_back,"
+        " o.unproved"
         f" FROM sync.planned_{each.name} o"
         for each in ENTITIES
     )

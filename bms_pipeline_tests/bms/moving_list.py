@@ -31,12 +31,13 @@ class MovingList:
         self.next_id = max(ids, default=0) + 1
         self._lock = Lock()
 
-    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None) -> Page:
+    def page(self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None, size: int = 100) -> Page:
         with self._lock:
             if self.change is not None and self.asked:
                 self.change(self)
             self.asked.append(number)
-            found = self.ids[(number - 1) * self.page_size : number * self.page_size]
+            size = min(size, self.page_size)
+            found = self.ids[(number - 1) * size : number * size]
             total = len(self.ids) if list_call.has_total else None
         return Page(number, json.dumps([{"id": each} for each in found]).encode(), found, total)
 

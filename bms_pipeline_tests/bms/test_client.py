@@ -107,9 +107,69 @@ NOT_AN_ANSWER = {
 def test_nothing_unreadable_is_ever_no_records(body: str, said: str, bms: FakeBms, connect: Connect) -> None:
     bms.before[ACCOUNTS.path] = always(text(body))
     with pytest.raises(AnswerUnreadable, match=said) as caught:
-        connect().page(ACCOUNTS, 17)
-    assert "page 17 of accounts" in str(caught.value)
+        connect().page(ACCOUNTS, 1)
+    assert "page 1 of accounts" in str(caught.value)
     assert caught.value.next_step
+
+
+NO_LIST = {
+    "null": answer(None),
+    "204": text("", 204),
+    "400": refusal("Bad page", 400),
+    "404": refusal("Page not found", 404),
+    "no success": refusal("No records found"),
+}
+
+
+@pytest.mark.parametrize("response", NO_LIST.values(), ids=NO_LIST)
+def test_a_later_page_that_is_no_list_is_refused_and_never_an_empty_one(
+    response: Response, bms: FakeBms, connect: Connect
+) -> None:
+    client = connect()
+    assert client.page(ASSETS, 1).refused == ""
+    bms.before[ASSETS.path] = always(response)
+    page = client.page(ASSETS, 2)
+    assert (page.rows, page.records) == (0, b"[]")
+    assert page.refused
+    with pytest.raises((AnswerUnreadable, RequestRefused)):
+        client.page(ASSETS, 1)
+
+
+def test_null_with_a_total_of_zero_is_an_empty_list(bms: FakeBms, connect: Connect) -> None:
+    bms.before[ACCOUNTS.path] = always(answer(None, totalRecords=0))
+    page = connect().page(ACCOUNTS, 1)
+    assert (page.rows, page.total, page.refused) == (0, 0, "")
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "PascalCase": lambda key: key[0].upper() + key[1:],
+    "lower case": str.lower,
+    "upper case": str.upper,
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
+def test_keys_of_records_are_rewritten_as_they_are_declared(
+    spelled: Callable[[str], str], bms: FakeBms, connect: Connect
+) -> None:
+    def other(value: object) -> object:
+        if isinstance(value, dict):
+            return {spelled(key): other(inner) for key, inner in value.items()}
+        return [other(inner) for inner in value] if isinstance(value, list) else value
+
+    record = {"id": 1, "firstName": 'accountId": "x', "isPoc": False, "emails": [{"id": 2, "emailAddress": "isPoc"}]}
+    later = {**record, "id": 2, "phones": [{"phoneType": "Mobile"}]}
+    pages = [[record], [later]]
+    bms.before[CONTACTS.path] = lambda request: answer(other(pages[int(request.args["PageNumber"]) - 1]))
+    client = connect()
+    assert [json.loads(client.page(CONTACTS, number).records) for number in (1, 2)] == pages
+
+
+def test_a_declared_key_beside_its_twin_is_left_alone(bms: FakeBms, connect: Connect) -> None:
+    record = {"Id": 7, "id": 1, "AccountName": "Zoë"}
+    bms.before[ACCOUNTS.path] = always(answer([record]))
+    page = connect().page(ACCOUNTS, 1)
+    assert (page.ids, json.loads(page.records)) == ([1], [{"Id": 7, "id": 1, "accountName": "Zoë"}])
 
 
 @pytest.mark.parametrize("body", ["", " ", '{"success":true,"result":[{"id":1'])
@@ -247,6 +307,43 @@ def test_a_service_that_refuses_the_sort_is_read_without(response: Response, bms
     assert "Sort" in bms.asked[-1][1]
 
 
+@pytest.mark.parametrize("refused", ["", "2027-01-01T00:00:00"], ids=["any moment", "a moment without zone"])
+def test_a_refused_moment_is_sent_with_its_zone_or_left_out(refused: str, bms: FakeBms, connect: Connect) -> None:
+    def serve(request: Request) -> Response | None:
+        moment = request.args.get("Filter.ModifiedOnFrom")
+        return refusal("not a date-time", 422) if moment is not None and moment.startswith(refused) else None
+
+    if refused:
+        serve_all = serve
+        serve = lambda request: (  # noqa: E731
+            None if request.args.get("Filter.ModifiedOnFrom", "").endswith("Z") else serve_all(request)
+        )
+    bms.before[ACCOUNTS.path] = serve
+    client = connect()
+    since = {"ModifiedOnFrom": "2027-01-01T00:00:00"}
+    assert client.page(ACCOUNTS, 1, since).ids == [3, 9]
+    asked = bms.asked[-1][1]
+    assert asked.get("Filter.ModifiedOnFrom") == ("2027-01-01T00:00:00Z" if refused else None)
+    assert asked["Sort"] == "Id"
+    before = len(bms.asked)
+    client.page(ACCOUNTS, 1, since)
+    assert len(bms.asked) == before + 1, "it is remembered"
+
+
+@pytest.mark.parametrize("broken", ["{}", '{"success":true,"result":[{"id":1},,]}'])
+def test_an_answer_that_is_broken_in_passing_is_asked_for_again(broken: str, bms: FakeBms, connect: Connect) -> None:
+    def once_broken(good: object) -> Callable[[Request], Response]:
+        answers = [text(broken), answer(good)]
+        return lambda _: answers.pop(0)
+
+    types = "/v2/system/accounttypes/lookup"
+    bms.before |= {ACCOUNTS.path: once_broken([{"id": 1}]), ASSET: once_broken({"id": 12}), types: once_broken([])}
+    client = connect()
+    assert (client.page(ACCOUNTS, 1).ids, client.page(CONTACTS, 1).ids) == ([1], [3, 9])
+    assert client.account_types() == []
+    assert json.loads(client.record(ASSET)) in ({"id": 12}, {})
+
+
 # --- other reads --------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +355,15 @@ def test_account_types(bms: FakeBms, connect: Connect) -> None:
         AccountType(1, "Customer", is_client=True, is_vendor=False, is_active=True),
         AccountType(2, "", is_client=False, is_vendor=True, is_active=False),
     ]
+
+
+@pytest.mark.parametrize("key", ["isClient", "name"])
+def test_account_types_without_a_deciding_field_are_refused(key: str, bms: FakeBms, connect: Connect) -> None:
+    kind = {"id": 1, "name": "Customer", "isClient": True, "isActive": True}
+    del kind[key]
+    bms.before["/v2/system/accounttypes/lookup"] = always(answer([kind]))
+    with pytest.raises(AnswerUnreadable, match=f"the account types without the field {key}"):
+        connect().account_types()
 
 
 @pytest.mark.parametrize("result", [None, {}, [{"name": "x"}], [5], [{"id": "x"}]])

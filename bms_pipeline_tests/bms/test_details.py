@@ -68,6 +68,21 @@ def test_each_is_asked_once_and_its_declared_values_are_kept(bms: FakeBms, conne
     assert not list(folder.glob("*.part"))
 
 
+@pytest.mark.parametrize("spelled", [str.capitalize, str.lower, str.upper])
+def test_keys_in_any_case_and_absent_ones_are_no_null(
+    spelled: Callable[[str], str], bms: FakeBms, connect: Connect, folder: Path
+) -> None:
+    gives(bms, range(1, 3), {1: answer({spelled("id"): 1, spelled("brand"): "HP"})})
+    bms.before[CALL.path.format(id=2)] = lambda _: answer({spelled("id"): 2, spelled("state"): None})
+    read(connect(), range(1, 3), folder, bms, connections=1)
+    assert (answers(folder)[1].detail, answers(folder)[2].detail) == ({"brand": "HP"}, {"state": None})
+
+
+def test_another_record_in_another_spelling_is_no_detail(bms: FakeBms, connect: Connect, folder: Path) -> None:
+    gives(bms, range(7, 8), {7: answer({"Id": 8, "Brand": "HP"})})
+    assert read(connect(), range(7, 8), folder, bms) == details.Progress(0, 1)
+
+
 def test_a_full_file_is_finished_and_another_begun(
     bms: FakeBms, connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +98,9 @@ BAD = {
     "a server error for this one": (text("", 500), "answered 500"),
     "a value of another type": (answer({"id": 2, "brand": {"name": "Dell"}}), r"Expected `str \| null`, got `object`"),
     "another record's": (answer({"id": 9, "brand": "Dell"}), "detail of record 9"),
+    "without an id": (answer({"brand": "Dell"}), "it has no id"),
+    "nothing at all": (answer({}), "it has no id"),
+    "no field that is read": (answer({"id": 2, "make": "Dell"}), "none of the fields that are read"),
     "no object": (answer(["Dell"]), "not valid JSON"),
     "not a number": (text('{"success": true, "result": {"id": 2, "brand": NaN}}'), "not valid JSON"),
     "a lone surrogate": (text(r'{"success": true, "result": {"id": 2, "brand": "\ud800"}}'), "not valid JSON"),
@@ -112,7 +130,7 @@ def test_odd_but_harmless_text_is_kept_as_it_is(bms: FakeBms, connect: Connect, 
     detail = json.dumps({"id": 1, "brand": odd}, indent=1)
     gives(bms, range(1, 2), {1: text('\ufeff{"success": true,\n "result": \n' + detail + "}")})
     read(connect(), range(1, 2), folder, bms)
-    assert answers(folder)[1].detail == {"brand": odd, "state": None}
+    assert answers(folder)[1].detail == {"brand": odd}
 
 
 STOPS = {

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
-from werkzeug import Response
+from werkzeug import Request, Response
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.login import totp
 from bms_pipeline.entities import ACCOUNTS
 from bms_pipeline.errors import (
-    AccessRefused,
     AnswerUnreadable,
     BudgetExhausted,
     LoginRefused,
@@ -213,9 +212,9 @@ def test_threads_that_all_lose_their_token_sign_in_once(bms: FakeBms, connect: C
     assert bms.count("authenticate") == 2
 
 
-def test_a_token_that_is_refused_at_once_is_a_missing_right(bms: FakeBms, connect: Connect) -> None:
+def test_a_token_that_is_refused_at_once_is_a_refused_sign_in(bms: FakeBms, connect: Connect) -> None:
     bms.before[ACCOUNTS.path] = lambda _: refusal("Security Error", 401, 978001)
-    with pytest.raises(AccessRefused, match="Accounts") as caught:
+    with pytest.raises(LoginRefused, match=r"own new token .* page 1 of accounts: Security") as caught:
         connect().page(ACCOUNTS, 1)
     assert "Has API Access" in caught.value.next_step
     assert bms.count("authenticate") == 2
@@ -240,3 +239,19 @@ def test_no_refusal_shows_a_secret(bms: FakeBms, connect: Connect) -> None:
         assert PASSWORD not in shown
         assert SEED not in shown
         assert "canary-token" not in shown
+
+
+def test_where_a_form_is_refused_the_sign_in_is_multipart(bms: FakeBms, connect: Connect) -> None:
+    def multipart(request: Request) -> Response | None:
+        if request.mimetype != "multipart/form-data":
+            return text("", 415)
+        assert request.form["Password"] == PASSWORD
+        assert request.form["Tenant"] == "My Company"
+        return bms._tokens()
+
+    bms.before[AUTHENTICATE] = multipart
+    client = connect()
+    assert client.page(ACCOUNTS, 1).ids == [3, 9]
+    bms.token = "revoked"
+    assert client.page(ACCOUNTS, 1).ids == [3, 9]
+    assert bms.count("authenticate") == 3, "it is remembered"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import socket
 import traceback
+import zlib
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from bms_pipeline import http
 from bms_pipeline.errors import (
@@ -87,6 +90,40 @@ def test_a_form_and_a_json_body_are_sent_as_such(pauses: Pauses) -> None:
 def test_a_compressed_body_is_unpacked(pauses: Pauses) -> None:
     with raw_server(says(http_answer(gzip.compress(b'{"a":1}'), Content_Encoding="gzip"))) as server:
         assert get(server, pauses).body == b'{"a":1}'
+
+
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+PACKED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "members": ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:20]) + gzip.compress(body[20:])),
+    "a padded member": ("gzip", lambda body: gzip.compress(body) + b"\0" * 7),
+    "x-gzip": ("x-gzip", gzip.compress),
+    "in capitals": (" GZip ", gzip.compress),
+    "zlib": ("deflate", zlib.compress),
+    "raw deflate": ("deflate", raw_deflate),
+    "zstd": ("zstd", zstandard.compress),
+    "twice": ("deflate, gzip", lambda body: gzip.compress(zlib.compress(body))),
+    "a charset": ("utf-8", bytes),
+    "identity": ("identity", bytes),
+}
+
+
+@pytest.mark.parametrize(("coding", "pack"), PACKED.values(), ids=PACKED)
+def test_whatever_a_body_is_packed_in_is_unpacked(coding: str, pack: Callable[[bytes], bytes], pauses: Pauses) -> None:
+    body = b'{"a":"' + b"x" * 99 + b'"}'
+    with raw_server(says(http_answer(pack(body), Content_Encoding=coding))) as server:
+        assert get(server, pauses).body == body
+
+
+def test_a_packing_that_cannot_be_read_is_named(pauses: Pauses) -> None:
+    with (
+        raw_server(says(http_answer(b"\x0b\x02\x80{}\x03", Content_Encoding="br"))) as server,
+        pytest.raises(AnswerUnreadable, match="compressed its answer as br, which was not asked for"),
+    ):
+        get(server, pauses)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])

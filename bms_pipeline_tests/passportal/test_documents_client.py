@@ -197,6 +197,13 @@ def test_what_is_no_answer_never_reads_as_no_documents(web: Web, case: str) -> N
     assert "page 1 of the assets" in str(error.value) or case == "cut"
 
 
+@pytest.mark.parametrize("broken", ["", '{"success": true, "results": [{"id": 1},,]}'])
+def test_an_answer_that_is_broken_in_passing_is_asked_for_again(web: Web, broken: str) -> None:
+    pages = [broken, '{"success": true, "results": []}']
+    web.answers[DOCUMENTS] = lambda request: Response(pages.pop(0), content_type="application/json")
+    assert everything(web.client(), "asset") == []
+
+
 def test_a_host_that_is_no_passportal_is_told_as_that(web: Web) -> None:
     for answer in (Response("<html>Hello</html>"), Response("Not here", 404), Response("[]")):
         web.answers[TOKEN] = lambda request, answer=answer: answer

@@ -92,7 +92,7 @@ def test_the_hash_changes_with_anything_that_would_be_written(world: World) -> N
         employee(1, "Ann", "Lee", emailAddress="other@a.example"),
         employee(1, "Ann", "LEE", emailAddress="ann@a.example"),
         employee(1, "Ann Lee", None, emailAddress="ann@a.example"),
-        employee(1, "Ann", "Lee"),
+        employee(1, "Ann", "Lee", emailAddress=None),
         employee(2, "Ann", "Lee", emailAddress="ann@a.example"),
     )
     for row in rows:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bms_pipeline.entities import JUNK_SERIALS
-
 SUFFIXES = {
     "ltd",
     "limited",
@@ -46,8 +44,8 @@ def loose_key(text: str | None) -> tuple[str, ...]:
 
 def serial_key(text: str | None) -> str:
     plain = re.sub("[^0-9A-Za-z]", "", text or "").upper()
-    real = len(plain) >= 4 and plain not in JUNK_SERIALS and not set(plain) <= {"0"} and not set(plain) <= {"X"}
-    return plain if real else ""
+    says_nothing = not any(sign.isdigit() for sign in plain) or len(set(plain)) < 2
+    return "" if says_nothing else plain
 
 
 @dataclass

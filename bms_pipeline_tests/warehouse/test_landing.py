@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS, USERS, Entity
+from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
 from bms_pipeline.errors import LandingError
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse
@@ -190,8 +190,118 @@ def test_blank_text_is_no_value(lander: Lander, blank: str | None) -> None:
 
 
 def test_a_record_of_which_nothing_but_the_id_is_known_is_kept(lander: Lander) -> None:
-    lander.land(CLIENTS, [{"id": 1}])
-    assert lander.stored(CLIENTS, "name", "is_active", "account_type_id") == {1: (None, True, None)}
+    """One record among others cannot tell a key that is left out from null."""
+    lander.land(CLIENTS, [{"id": 1}, account(2, "Acme")])
+    assert lander.stored(CLIENTS, "name", "is_active", "account_type_id") == {
+        1: (None, True, None),
+        2: ("Acme", True, 1),
+    }
+
+
+# Fields that are not sent
+
+
+def without(rows: Sequence[Row], *keys: str) -> list[Row]:
+    """The same rows without ``keys``, at any depth."""
+
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: stripped(inner) for key, inner in value.items() if key not in keys}
+        return [stripped(inner) for inner in value] if isinstance(value, list) else value
+
+    return [stripped(row) for row in rows]
+
+
+def some(entity: Entity, number: int = 60, **more: Any) -> list[Row]:
+    """Rows with everything that is declared for ``entity``; ``more`` replaces values."""
+    emails = [{"id": 1, "emailAddress": "a@b.example", "isDefault": True}]
+    full = {"jobTitle": "Boss", "locationName": "HQ", "modifiedOn": "2026-01-01T00:00:00", "emails": emails, **more}
+    numbers = range(1, number + 1)
+    if entity is CONTACT_RECORDS:
+        return [contact(n, 1, f"Ann {n}", "Lee", phones=[], **{**full, "isPoc": True}) for n in numbers]
+    if entity is ASSET_RECORDS:
+        return [
+            asset(n, 1, f"PC {n}", f"SN{n}", **{"categoryName": "Server", "ipAddress": "1", **more}) for n in numbers
+        ]
+    if entity is USERS:
+        return [employee(n, "Ann", f"Lee {n}", emailAddress="a@b.example") for n in numbers]
+    places = [location(1000 + n, "HQ", addresses=[_ADDRESS], isMain=True) for n in numbers]
+    return [account(n, f"Acme {n}", place, **more) for n, place in zip(numbers, places, strict=True)]
+
+
+DECIDING = [(entity, key) for entity in ENTITIES for key in entity.deciding]
+
+
+@pytest.mark.parametrize(("entity", "key"), DECIDING, ids=[f"{entity.name}.{key}" for entity, key in DECIDING])
+@pytest.mark.parametrize("number", [1, 60])
+def test_a_deciding_field_that_no_record_has_stops_the_landing(
+    entity: Entity, key: str, number: int, lander: Lander
+) -> None:
+    lander.land(entity, some(entity, number))
+    before = lander.stored(entity, "name", "is_active", "account_id", "missing_since")
+    with pytest.raises(LandingError, match=f"{entity.name}: .*(has the field {key};|no readable id)"):
+        lander.land(entity, without(some(entity, number), key), full=number == 60, now=LATER)
+    assert lander.stored(entity, "name", "is_active", "account_id", "missing_since") == before
+
+
+OTHERS = [
+    (CONTACT_RECORDS, "jobTitle", "job_title"),
+    (CONTACT_RECORDS, "emails", "email"),
+    (CONTACT_RECORDS, "emailAddress", "email"),
+    (CONTACT_RECORDS, "isDefault", "email"),
+    (ASSET_RECORDS, "serialNumber", "serial_number"),
+    (USERS, "emailAddress", "email"),
+    (LOCATIONS, "city", "city"),
+    (LOCATIONS, "addresses", "city"),
+    (CLIENTS, "locations", "phone"),
+    (CLIENTS, "emailAddress", "email"),
+]
+
+
+@pytest.mark.parametrize(("entity", "key", "column"), OTHERS, ids=[f"{each[0].name}.{each[1]}" for each in OTHERS])
+def test_another_field_that_used_to_come_stops_a_full_sweep_and_else_changes_nothing(
+    entity: Entity, key: str, column: str, lander: Lander
+) -> None:
+    lander.land(entity, some(entity))
+    before = lander.stored(entity, column)
+    assert set(before.values()) != {None}
+    absent = without(some(entity), key)
+    with pytest.raises(LandingError, match=f"none of 60 records has the field .*{key}; earlier sweeps had it"):
+        lander.land(entity, absent, now=LATER)
+    for rows, full in ((absent[:49], True), (absent, False)):
+        landed = lander.land(entity, rows, full=full, now=LATER)
+        assert landed.changed == 0
+        assert key in [path.rpartition(".")[2] for path in landed.not_sent]
+        assert lander.stored(entity, column) == before
+        lander.land(entity, some(entity), now=LATER)
+
+
+def test_a_field_that_never_came_is_reported_and_empty(lander: Lander) -> None:
+    for moment in (FIRST, LATER):
+        landed = lander.land(ASSET_RECORDS, without(some(ASSET_RECORDS), "serialNumber", "ipAddress"), now=moment)
+        assert set(landed.not_sent) >= {"serialNumber", "ipAddress"}
+    assert set(lander.stored(ASSET_RECORDS, "serial_number", "serial_key").values()) == {(None, None)}
+
+
+def test_a_list_of_locations_that_is_not_sent_takes_none_away(lander: Lander) -> None:
+    lander.land(LOCATIONS, some(LOCATIONS, 9))
+    landed = lander.land(LOCATIONS, without(some(LOCATIONS, 9), "locations"), now=LATER)
+    assert landed.gone == 0
+    landed = lander.land(LOCATIONS, [{**row, "locations": []} for row in some(LOCATIONS, 9)], now=LATER)
+    assert landed.gone == 9, "that is how a service says that there are none"
+
+
+def test_inside_lists_without_elements_nothing_is_missed(lander: Lander) -> None:
+    lander.land(CONTACT_RECORDS, some(CONTACT_RECORDS))
+    landed = lander.land(CONTACT_RECORDS, some(CONTACT_RECORDS, emails=[]), now=LATER)
+    assert not [path for path in landed.not_sent if "[" in path]
+    assert set(lander.stored(CONTACT_RECORDS, "email").values()) == {None}
+
+
+def test_a_field_spelt_otherwise_is_no_missing_field(lander: Lander) -> None:
+    rows = [{key.lower(): value for key, value in row.items()} for row in some(ASSET_RECORDS, 3)]
+    with pytest.raises(landing.SpelledOtherwise, match="assets: the field accountId is spelt accountid"):
+        lander.land(ASSET_RECORDS, rows)
 
 
 # Fields that were not expected

@@ -12,8 +12,10 @@ DELETE FROM sync.matches WHERE entity = '{entity}' AND bms_id IN (
     SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void
 );
 
+-- Matched once more to the same record, it goes on from what both held.
 DELETE FROM sync.loaded_{entity} WHERE bms_id IN (
-    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void
+    SELECT bms_id FROM stood_{entity}
+    WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void AND linked_to IS DISTINCT FROM wanted
 );
 
 DELETE FROM sync.partings USING stood_{entity} s

@@ -20,6 +20,10 @@ WITH holder AS (SELECT passportal_id, min(bms_id) AS held_by, count(*) AS holder
                             WHEN r.disposition = 'matched' THEN 'it is matched to ' || r.passportal_id || ' (' || r.reason || '); unmatch it first'
                             WHEN r.reason = 'no_name' THEN 'it has no name'
                             WHEN r.reason = 'several_in_bms' THEN 'BMS has another of its name (' || r.reason || '); exclude that one, or create this beside it (--beside)'
+                            WHEN r.reason = 'doubtful_serial'
+                                THEN 'Passportal has one with its serial number, which may be a placeholder; match it, or create it beside that (--beside)'
+                            WHEN r.reason = 'name_of_gone_record'
+                                THEN 'Passportal has one of its name, whose record is gone from BMS; match it, or create it beside that (--beside)'
                             WHEN r.disposition = 'ambiguous' OR r.reason = 'near_identical_name'
                                 THEN 'Passportal has one of ' || CASE WHEN r.disposition = 'ambiguous' THEN 'its' ELSE 'nearly its' END
                                      || ' name (' || r.reason || '); match it, or create it beside that (--beside)'

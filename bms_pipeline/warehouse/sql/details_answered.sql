@@ -2,6 +2,7 @@
 -- A problem that came after a good answer does not take that away.
 CREATE OR REPLACE TEMP TABLE answered AS
 WITH answer AS (
+         SELECT * REPLACE (least(read_at, TIMESTAMP '{now}') AS read_at)
          FROM read_json([{files}], format = 'newline_delimited',
                         columns = {{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: {detail}}})
      ),

@@ -12,8 +12,9 @@ SELECT o.entity, o.bms_id, o.account_id,
            WHEN o.disposition NOT IN ('matched', 'to create') THEN replace(o.disposition, ' ', '_')
            ELSE CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
        END AS outcome,
-       o.operation <> 'skip' AS is_operation, o.by_person OR coalesce(o.held_back, false) AS waits_for_person, j.detail,
-       o.reason
+       o.operation <> 'skip' AS is_operation,
+       o.by_person OR coalesce(o.held_back, false) OR coalesce(o.unproved, false) AS waits_for_person,
+       j.detail, o.reason
 FROM sync.operations o
 LEFT JOIN sync.journal j
     ON j.entity = o.entity AND j.bms_id = o.bms_id AND j.plan_id = (SELECT max(plan_id) FROM sync.plans)

@@ -1,7 +1,7 @@
 -- Which records of {entity} share a key that exactly one record bears on each side, with nothing against it?
 -- Bearers are counted among all records, also those already matched: the last one left over is no proof. A record of
 -- Passportal with another BMS record's marker is that one's.
-INSERT INTO pairs
+INSERT INTO {table}
 WITH other AS (
          SELECT {group}, any_value(client_id) AS inside, any_value(passportal_id) AS passportal_id,
                 any_value(bms_id) AS marker{evidence}

@@ -1,7 +1,7 @@
 -- What will be done to each record of {entity}, field by field?
 -- A field is written where BMS has a value that Passportal lacks, or where BMS changed since the last load and
 -- Passportal did not, unless the settings say who owns it. Anything else that differs is a person's and is kept. An
--- empty BMS value never blanks anything. Details that come later only fill what is empty in Passportal. A record of
+-- empty BMS value, or a placeholder, never blanks anything. Details that come later only fill what is empty in Passportal. A record of
 -- Passportal that a person took apart from one of BMS loses its marker.
 -- Each question about a field is asked once, in met: DuckDB takes as long to read a long statement as to carry it out.
 INSERT INTO sync.planned_{entity} BY NAME

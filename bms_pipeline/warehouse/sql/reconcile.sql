@@ -5,10 +5,13 @@ WITH considered AS (
            r.linked_to IS NOT NULL AND r.linked_in IS NOT DISTINCT FROM r.client_id AS is_linked,
            coalesce(l.free_namesakes, 0) AS free_namesakes, coalesce(l.near_namesakes, 0) AS near_namesakes,
            coalesce(l.bms_twins, 0) > 1 AND {twins_wait} AS is_twin, coalesce(l.bms_twins, 0) AS bms_twins,
+           coalesce(l.gone_namesakes, 0) AS gone_namesakes, d.bms_id IS NOT NULL AS has_doubt,
            coalesce(k.carriers, 0) > 1 AS is_marked_twice,
-           r.wanted AND (r.wanted_beside OR free_namesakes = 0 AND near_namesakes = 0 AND NOT is_twin) AS is_wanted
+           r.wanted AND (r.wanted_beside OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
+                         AND NOT is_twin AND NOT has_doubt) AS is_wanted
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
+    LEFT JOIN doubts d USING (bms_id)
     LEFT JOIN leftover l USING (bms_id)
     LEFT JOIN marked k USING (bms_id)
 )
@@ -17,7 +20,7 @@ SELECT bms_id, account_id, client_id,
            WHEN out_of_scope IS NOT NULL THEN 'out of scope'
            WHEN excluded THEN 'excluded'
            WHEN blocked IS NOT NULL THEN 'blocked'
-           WHEN link_is_gone THEN 'unmatched'
+           WHEN link_is_gone OR is_another THEN 'unmatched'
            WHEN is_linked THEN 'matched'
            WHEN is_marked_twice THEN 'ambiguous'
            WHEN paired_with IS NOT NULL THEN 'matched'
@@ -25,7 +28,7 @@ SELECT bms_id, account_id, client_id,
            WHEN is_wanted THEN 'to create'
            WHEN is_parted THEN 'unmatched'
            WHEN free_namesakes > 0 OR is_twin THEN 'ambiguous'
-           WHEN near_namesakes > 0 THEN 'unmatched'
+           WHEN near_namesakes > 0 OR gone_namesakes > 0 OR has_doubt OR is_merged OR real_name_key IS NULL THEN 'unmatched'
            WHEN {creatable} THEN 'to create'
            ELSE 'unmatched'
        END AS disposition,
@@ -34,6 +37,7 @@ SELECT bms_id, account_id, client_id,
            WHEN excluded THEN 'excluded_by_person'
            WHEN blocked IS NOT NULL THEN blocked
            WHEN link_is_gone THEN 'passportal_record_gone'
+           WHEN is_another THEN 'came_back_as_another'
            WHEN is_linked AND link_is_new THEN linked_by
            WHEN is_linked THEN 'match'
            WHEN is_marked_twice THEN 'several_with_marker'
@@ -43,8 +47,13 @@ SELECT bms_id, account_id, client_id,
            WHEN is_parted THEN 'unmatched_by_person'
            WHEN free_namesakes > 1 THEN 'several_in_passportal'
            WHEN free_namesakes > 0 AND bms_twins > 1 OR is_twin THEN 'several_in_bms'
+           WHEN free_namesakes > 0 AND real_name_key IS NULL THEN 'placeholder_on_both_sides'
            WHEN free_namesakes > 0 THEN 'same_name_other_evidence'
            WHEN near_namesakes > 0 THEN 'near_identical_name'
+           WHEN gone_namesakes > 0 THEN 'name_of_gone_record'
+           WHEN has_doubt THEN 'doubtful_serial'
+           WHEN is_merged THEN 'client_merged'
+           WHEN real_name_key IS NULL THEN 'placeholder_name'
            WHEN {creatable} AND linked_to IS NOT NULL THEN 'moved_to_this_client'
            WHEN {creatable} THEN 'not_in_passportal'
            ELSE 'waits_for_decision'

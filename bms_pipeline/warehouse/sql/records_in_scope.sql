@@ -3,13 +3,20 @@ CREATE OR REPLACE TEMP TABLE record AS
 WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusions WHERE entity = '{entity}'),
      matched AS (
          SELECT m.bms_id, m.passportal_id AS linked_to, p.client_id AS linked_in, p.passportal_id IS NULL AS link_is_gone,
-                l.bms_id IS NULL AS link_is_new, m.reason AS linked_by
+                l.bms_id IS NULL AS link_is_new, m.reason AS linked_by, m.matched_at, l.bms_name AS loaded_name
          FROM sync.matches m
          LEFT JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
          LEFT JOIN sync.loaded_{entity} l ON l.bms_id = m.bms_id
          WHERE m.entity = '{entity}'
      ),
      unknown AS (SELECT DISTINCT bms_id FROM sync.journal WHERE entity = '{entity}' AND outcome IS NULL),
+     -- Clients of Passportal whose account is gone from BMS, or inactive.
+     deserted AS (
+         SELECT m.passportal_id
+         FROM sync.matches m JOIN bms.clients b ON b.bms_id = m.bms_id
+         WHERE m.entity = 'clients'
+         GROUP BY ALL HAVING bool_and(b.missing_since IS NOT NULL OR NOT b.is_active)
+     ),
      creation AS (SELECT bms_id, bool_or(beside) AS beside FROM sync.creations WHERE entity = '{entity}' GROUP BY ALL),
      parted AS (
          SELECT DISTINCT t.bms_id, p.client_id AS parted_in
@@ -18,6 +25,12 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
      )
 SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name, b.first_seen{keys},
        c.passportal_id AS client_id,
+       -- Its former account is gone, so BMS may have merged that into this one.
+       {has_client} AND m.linked_to IS NOT NULL AND m.linked_in IS DISTINCT FROM c.passportal_id
+           AND m.linked_in IN (FROM deserted) AS is_merged,
+       -- BMS gave its id to somebody else, after it had been gone.
+       {has_company_name} AND CASE WHEN b.returned_at > m.matched_at THEN is_other_name(m.loaded_name, b.name) ELSE false END
+           AS is_another,
        m.linked_to, m.linked_in, coalesce(m.link_is_gone, false) AS link_is_gone, m.link_is_new, m.linked_by,
        CASE
            WHEN {sync_off} THEN 'sync_is_off'

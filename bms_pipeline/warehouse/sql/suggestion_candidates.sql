@@ -2,7 +2,7 @@
 -- Bearers are counted among all records, also those already matched: a number that a whole office shares tells nobody
 -- apart, even when one of them is left.
 WITH keyed AS (
-         SELECT {id} AS id, {inside} AS inside, {marker} AS marker, name, name_key{keys}
+         SELECT {id} AS id, {inside} AS inside, {marker} AS marker, name, name_key, loose_key{keys}
          FROM {table} WHERE {is_there}
      ),
      counted AS (SELECT *, count(*) OVER (PARTITION BY inside) AS records{bearers} FROM keyed)

@@ -1,0 +1,132 @@
+"""A moment in the future counts as now: stored moments are put right before anything is compared with them.
+
+This machine's clock may have been ahead when they were written. Left alone, such a moment is later than all that
+follows: nothing is new any more, nothing is due, nothing is overdue.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import duckdb
+
+from bms_pipeline.entities import Entity
+from bms_pipeline.warehouse import sql
+
+_log = logging.getLogger(__name__)
+
+FURTHEST_ZONE = timedelta(hours=14)
+"""A stamp of BMS has no zone, so one that is ahead of UTC by less than this may be right."""
+TOLERATED = timedelta(minutes=1)
+"""Clocks are put right by a little all the time, which is no news to anybody."""
+SHOWN_DAYS = 7
+"""How long ``status`` goes on saying what was put right."""
+
+_FINISHED = "initial_sync_finished_at"
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A stored moment that lay in the future: which one, in how many rows, the latest of them (UTC)."""
+
+    stamp: str
+    rows: int
+    latest: datetime
+
+    def __str__(self) -> str:
+        return f"{self.stamp} ({self.rows:,}, up to {self.latest:%Y-%m-%d %H:%M} UTC)"
+
+
+def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahead]:
+    """Make every stored moment after ``now`` one right before it, in the same order; those that were there.
+
+    Call it inside a transaction, before new moments are written. Reported in the log and by ``status``.
+    """
+    columns = _future_columns(connection, now)
+    finished = _finished(connection)
+    if finished is not None and finished <= now:
+        finished = None
+    if not columns and finished is None:
+        return []
+    found = " UNION ".join(f"SELECT {column} AS moment FROM {table} WHERE {column} > $now" for table, column in columns)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE ahead AS"
+        # A microsecond each, so that what came later stays later.
+        " SELECT moment, $now - to_microseconds(row_number() OVER (ORDER BY moment DESC)) AS counts_as FROM"
+        f" (SELECT $finished::TIMESTAMP AS moment WHERE $finished IS NOT NULL{' UNION ' if found else ''}{found})",
+        {"now": now, "finished": finished},
+    )
+    report = [_corrected(connection, table, column) for table, column in columns]
+    if finished is not None:
+        (moment,) = connection.execute("SELECT counts_as FROM ahead WHERE moment = ?", [finished]).fetchone() or (now,)
+        connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(moment)), _FINISHED])
+        report.append(Ahead(f"sync.settings.{_FINISHED}", 1, finished))
+    connection.execute("DROP TABLE ahead")
+    report = [each for each in report if each.latest > now + TOLERATED]
+    for each in report:
+        connection.execute(
+            "INSERT INTO sync.future_moments VALUES (?, ?, ?, ?)", [now, each.stamp, each.rows, each.latest]
+        )
+        _log.warning("A stored moment lies in the future and counts as now: %s. Check this machine's clock.", each)
+    return report
+
+
+def warnings(connection: duckdb.DuckDBPyConnection, entities: tuple[Entity, ...], now: datetime) -> list[str]:
+    """What to tell people about clocks: what was put right lately, and stamps of BMS that are in the future."""
+    told = []
+    rows = connection.execute(
+        "SELECT found_at, sum(rows)::BIGINT, arg_max(stamp, latest), max(latest) FROM sync.future_moments"
+        f" WHERE found_at > $now - INTERVAL {SHOWN_DAYS} DAY GROUP BY found_at ORDER BY found_at",
+        {"now": now},
+    ).fetchall()
+    for found_at, count, stamp, latest in rows:
+        told.append(
+            f"This machine's clock was ahead: {count:,} stored moments lay in the future, the furthest is {stamp} with"
+            f" {latest:%Y-%m-%d %H:%M} UTC. They count as {found_at:%Y-%m-%d %H:%M} UTC. Check the clock."
+        )
+    for entity in entities:
+        row = connection.execute(
+            f"SELECT count(*), max(modified_on), arg_max(bms_id, modified_on) FROM bms.{entity.name}"
+            " WHERE missing_since IS NULL AND try_cast(modified_on AS TIMESTAMP) > $latest",
+            {"latest": latest_stamp(now)},
+        ).fetchone()
+        if row and row[0]:
+            told.append(
+                f"{entity.name}: {row[0]:,} records are stamped in the future,"
+                f" {entity.singular} {row[2]} with {row[1]}."
+                " These stamps are not believed. Look at the record and at the clock of BMS."
+            )
+    return told
+
+
+def latest_stamp(now: datetime) -> datetime:
+    """The latest stamp of BMS that can be right."""
+    return now + FURTHEST_ZONE
+
+
+def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
+    """Every table and column that holds a moment after ``now``."""
+    stamps = connection.execute(sql.read("moment_columns")).fetchall()
+    found = []
+    for table, columns in stamps:
+        latest = connection.execute(f"SELECT {', '.join(f'max({each})' for each in columns)} FROM {table}").fetchone()
+        found += [(table, each) for each, moment in zip(columns, latest or (), strict=True) if moment and moment > now]
+    return found
+
+
+def _finished(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = ?", [_FINISHED]).fetchone()
+    return datetime.fromisoformat(json.loads(row[0])) if row else None
+
+
+def _corrected(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> Ahead:
+    row = connection.execute(
+        f"SELECT count(*), max({column}) FROM {table} WHERE {column} IN (SELECT moment FROM ahead)"
+    ).fetchone() or (0, datetime.min)
+    connection.execute(
+        f"UPDATE {table} SET {column} = ahead.counts_as FROM ahead WHERE {table}.{column} = ahead.moment"
+    )
+    return Ahead(f"{table}.{column}", *row)

@@ -1,0 +1,150 @@
+"""One strike: chosen from what an undisturbed run does, dealt, and judged."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from bms_pipeline_tests.strikes.bench import Bench, Case
+from bms_pipeline_tests.strikes.oracle import standing
+from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Scenario, Undisturbed
+from bms_pipeline_tests.strikes.striker import Call, Step
+
+Kind = Call | Step | Literal["random"]
+CALLS: tuple[Call, ...] = get_args(Call)
+STEPS: tuple[Step, ...] = get_args(Step)
+KINDS: tuple[Kind, ...] = (*CALLS, *STEPS, "random")
+KILLS = {"call-before", "call-sent", "call-answered", "step-before", "step-after", "torn"}
+
+_FUNCTIONS: Mapping[Kind, tuple[str, ...]] = {
+    "torn": ("write",),
+    "enospc": ("write", "open", "mkdir", "truncate"),
+    "eio": ("write", "fsync", "truncate"),
+}
+
+
+@dataclass(frozen=True)
+class Strike:
+    """Strike ``scenario`` by ``kind`` at the ``nth`` step or call named ``what``; ``nth`` is the seed of ``random``."""
+
+    scenario: str
+    kind: Kind
+    what: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.scenario}/{self.kind}/{self.what}#{self.nth}"
+
+    @classmethod
+    def parse(cls, text: str) -> Strike:
+        """The strike that ``str`` wrote."""
+        scenario, kind, rest = text.split("/", 2)
+        what, _, nth = rest.rpartition("#")
+        if scenario not in SCENARIOS or kind not in KINDS:
+            raise ValueError(f"No strike: {text}")
+        return cls(scenario, kind, what, int(nth))  # type: ignore[arg-type]
+
+
+class NotStruck(Exception):
+    """The run ended before the step that was to be struck."""
+
+
+def kinds_of(scenario: Scenario) -> list[Kind]:
+    """The kinds that can strike it: its embedded load makes no call."""
+    silent = scenario.target == "embedded" and scenario.name in {"finish", "backfill", "undo", "undo_finish"}
+    silent = silent or scenario.name == "undo"
+    return [kind for kind in KINDS if not (silent and kind in CALLS)]
+
+
+def choose(scenario: Scenario, kind: Kind, seen: Undisturbed, place: float, seed: int) -> Strike:
+    """The strike at ``place`` (0 to 1) of all that ``kind`` could strike in what an undisturbed run was ``seen`` to do.
+
+    A name that occurs a hundred times counts ten times as much as one that occurs once.
+    """
+    if kind == "random":
+        return Strike(str(scenario), kind, "", seed)
+    found = seen.calls if kind in CALLS else seen.steps
+    functions = _FUNCTIONS.get(kind)
+    names = sorted(name for name in found if functions is None or name.partition("@")[0] in functions)
+    weights = [found[name] ** 0.5 for name in names]
+    at = place * sum(weights)
+    for name, weight in zip(names, weights, strict=True):
+        if at < weight:
+            return Strike(str(scenario), kind, name, 1 + int(at / weight * found[name]))
+        at -= weight
+    return Strike(str(scenario), kind, names[-1], found[names[-1]])
+
+
+def held(bench: Bench, strike: Strike, seen: Undisturbed) -> list[str]:
+    """Deal ``strike`` and run the same command again; a line for each thing that is wrong then, none where it held.
+
+    Where a write fault damaged the database, the message has to say so, and ``restore`` comes before the command.
+    Raises ``NotStruck``.
+    """
+    case = SCENARIOS[strike.scenario].case(bench)
+    try:
+        return _held(case, strike, seen)
+    finally:
+        bench.put_away(case)
+
+
+def _held(case: Case, strike: Strike, seen: Undisturbed) -> list[str]:
+    scenario = SCENARIOS[strike.scenario]
+    command = scenario.command(case)
+    wrong = _deal(case, command, strike)
+    code = case.run(*command)
+    restored = code != seen.code and case.is_damaged()
+    if restored:
+        if "damaged" not in case.last_output():
+            wrong.append(f"the database is damaged and the message does not say so: {case.last_output()[-600:]}")
+        if case.run("restore", "--yes") != 0:
+            return [*wrong, f"restore failed: {case.last_output()[-600:]}"]
+        code = _again_after_restore(case, command)
+    if code != seen.code:
+        return [*wrong, f"exit code {code} instead of {seen.code}: {case.last_output()[-600:]}"]
+    scenario.afterwards(case)
+    return [*wrong, *standing(case).differences(seen.end, restored=restored)]
+
+
+def _again_after_restore(case: Case, command: Sequence[str]) -> int:
+    """The same command; where it needs a plan, which `restore` says is not back, a person plans and approves again."""
+    code = case.run(*command)
+    if code == 0 or command[0] == "sync":
+        return code
+    case.run("preview")
+    return case.run("finish", case.current_hash())
+
+
+def _deal(case: Case, command: Sequence[str], strike: Strike) -> list[str]:
+    """Strike the command; what is wrong at once."""
+    if strike.kind == "random":
+        return _deal_at_random(case, command, strike.nth)
+    code = case.run(*command, kind=strike.kind, what=strike.what, nth=strike.nth)
+    if not case.reported():
+        raise NotStruck(f"exit code {code}")
+    if strike.kind in KILLS:
+        return [] if code == -signal.SIGKILL else [f"killed, and ended with {code}"]
+    if code < 0:
+        return [f"a write fault ended the process by signal {-code}"]
+    if "Traceback (most recent call last)" in case.last_output():
+        return [f"a write fault shows a traceback: {case.last_output()[-900:]}"]
+    return []
+
+
+def _deal_at_random(case: Case, command: Sequence[str], seed: int) -> list[str]:
+    """Up to three kills in a row, each at a step drawn by ``seed``, the same command each time."""
+    draw = random.Random(seed)
+    struck = 0
+    for most in (600, 400, 200)[: 1 + draw.randrange(3)]:
+        torn = draw.random() < 0.3
+        what = "write@*" if torn else "any@*"
+        case.run(*command, kind="torn" if torn else "step-after", what=what, nth=1 + draw.randrange(most))
+        struck += bool(case.reported())
+    if not struck:
+        case.run(*command, kind="step-after", what="any@*", nth=1 + draw.randrange(10))
+        if not case.reported():
+            raise NotStruck
+    return []
