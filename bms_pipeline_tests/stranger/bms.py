@@ -1,4 +1,4 @@
-"""A BMS after the vendor's OpenAPI document and after what other people's clients send to it. Every habit is a switch."""
+"""A BMS after the vendor's OpenAPI document and other people's clients. Every habit is a switch."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ class Bms:
         self.records = {name: list(rows) for name, rows in records.items()}
         self.habits = habits
         self.calls: list[str] = []
+        self.served: dict[str, set[int]] = {name: set() for name in LISTS.values()}
         self._random = random.Random(seed)
         self._tokens: dict[str, datetime] = {}
         self._once: set[str] = set()
@@ -101,7 +102,7 @@ class Bms:
         """Answer a request, in this BMS's way."""
         self.calls.append(f"{request.method} {request.path}?{'&'.join(f'{k}={v}' for k, v in request.query.items())}")
         path = request.path.lower().rstrip("/")
-        if path.endswith("/security/authenticate") or path.endswith("/security/refreshtoken"):
+        if path.endswith(("/security/authenticate", "/security/refreshtoken")):
             return packed(self._login(request, path), self.habits.coding)
         if refused := self._unauthorised(request):
             return refused
@@ -175,7 +176,12 @@ class Bms:
         return self._error(404, 404, "Not found")
 
     def _types(self) -> Answer:
-        kinds = {"list": list(TYPES), "null": None, "empty": [], "names only": [{"Id": kind["Id"], "Name": kind["Name"]} for kind in TYPES]}
+        kinds = {
+            "list": list(TYPES),
+            "null": None,
+            "empty": [],
+            "names only": [{"Id": kind["Id"], "Name": kind["Name"]} for kind in TYPES],
+        }
         found = kinds[self.habits.types]
         return self._envelope(found and [self._spelt(row, "types") for row in found])
 
@@ -204,6 +210,7 @@ class Bms:
         found = self._page(name, rows, page, size)
         if isinstance(found, Answer):
             return found
+        self.served[name] |= {row["Id"] for row in found or ()}
         total = self._total(name, rows, found)
         spelt = None if found is None else [self._spelt(row, name) for row in found]
         return self._envelope(spelt, total)
@@ -249,7 +256,7 @@ class Bms:
         elif self.habits.order == "by name":
             rows.sort(key=lambda row: str(row.get("AccountName") or row.get("LastName") or row.get("AssetName")))
 
-    def _page(self, name: str, rows: list[Record], page: int, size: int) -> list[Record] | None | Answer:
+    def _page(self, name: str, rows: list[Record], page: int, size: int) -> list[Record] | Answer | None:
         if self.habits.pages == "everything each time":
             return rows
         if self.habits.pages == "everything at once":
@@ -273,7 +280,7 @@ class Bms:
         self._once.add(name)
         return {"empty": [], "short": found[: len(found) // 2], "null": None}[kind.split()[0]]
 
-    def _past_end(self, rows: list[Record], size: int) -> list[Record] | None | Answer:
+    def _past_end(self, rows: list[Record], size: int) -> list[Record] | Answer | None:
         kind = self.habits.past_end
         if kind in ("400", "404", "500"):
             return self._error(int(kind), int(kind), "Page not found")
@@ -291,10 +298,19 @@ class Bms:
         if name not in WITH_TOTAL and kind != "also for assets":
             return ...
         return {
-            "given": count, "also for assets": count, "absent": ..., "null": None, "page": len(list(page or [])), "zero": 0,
-            "text": str(count), "float": float(count), "minus one": -1, "one more": count + 1,
-            "one less": max(count - 1, 0), "words": "many",
-        }[kind]  # fmt: skip
+            "given": count,
+            "also for assets": count,
+            "absent": ...,
+            "null": None,
+            "page": len(list(page or [])),
+            "zero": 0,
+            "text": str(count),
+            "float": float(count),
+            "minus one": -1,
+            "one more": count + 1,
+            "one less": max(count - 1, 0),
+            "words": "many",
+        }[kind]
 
     # -- spelling ------------------------------------------------------------------------------------------------
 

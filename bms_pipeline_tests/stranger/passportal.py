@@ -68,6 +68,7 @@ class PassportalHabits:
     rich_notes: bool = False  # Notes come back as rich text
     please_select: bool = False  # an empty Status reads "Please Select"
     unreadable: bool = False  # one document of a person's is listed and answers 403
+    bare_templates: bool = False  # no document shows all labels of its template: what is empty has no name
     foreign_ids: bool = False  # documents that were there carry ID and Integration Type of another integration
     coding: str = "none"
 
@@ -242,7 +243,11 @@ class Passportal:
         found: Any = rows[(int(number) - 1) * size : int(number) * size]
         if found:
             return self._success({"results": found})
-        return self._success({"empty": {"results": []}, "null": {"results": None}, "null text": {"results": "null"}, "absent": {}}[self.habits.end])
+        return self._success(
+            {"empty": {"results": []}, "null": {"results": None}, "null text": {"results": "null"}, "absent": {}}[
+                self.habits.end
+            ]
+        )
 
     def _single(self, document: Document) -> Answer:
         details = {"name": self._encoded(document.title), "tags": document.tags}
@@ -291,15 +296,8 @@ class Passportal:
             return Answer(lost=True)
         if fate == "500 before":
             return self._failure(500, 500, "server error")
-        try:
-            items = json.loads(request.body)
-        except ValueError:
-            return self._failure(400, 400, "invalid body")
-        if isinstance(items, dict):
-            if self.habits.body == "array" and path == "/api/v2/documents":
-                return self._failure(400, 400, "invalid body")
-            items = [items]
-        elif self.habits.body == "object":
+        items = self._items(path, request.body)
+        if items is None:
             return self._failure(400, 400, "invalid body")
         answer = self._create(items) if request.method == "POST" else self._update(path, items)
         if fate == "lost":
@@ -307,6 +305,17 @@ class Passportal:
         if fate in ("500", "504"):
             return self._failure(int(fate), int(fate), "server error")
         return answer
+
+    def _items(self, path: str, body: bytes) -> list[dict[str, Any]] | None:
+        """The documents of a body; None where this Passportal does not take that form."""
+        try:
+            items = json.loads(body)
+        except ValueError:
+            return None
+        if isinstance(items, dict):
+            as_one = self.habits.body != "array" or path != "/api/v2/documents"
+            return [items] if as_one else None
+        return items if self.habits.body != "object" else None
 
     def _kind_of(self, uid: Any) -> str | None:
         text = str(uid)
@@ -357,7 +366,9 @@ class Passportal:
     def _elements(self, kind: str, item: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """The values that were sent, by label; each by its position, its key, or its inner name."""
         labels = self.labels(kind)
-        by_key = {label.lower().replace(" ", "_"): label for label in labels} | {label.lower(): label for label in labels}
+        by_key = {label.lower().replace(" ", "_"): label for label in labels} | {
+            label.lower(): label for label in labels
+        }
         found: dict[str, Any] = {}
         for key, sent in (item.get("details") or {}).items():
             if key in ("name", "tags"):

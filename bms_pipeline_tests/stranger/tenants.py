@@ -1,7 +1,7 @@
 """Tenants whose records hypothesis draws from the vendor's schema, with names from a hostile pool among plain ones.
 
-Hypothesis draws a pool of raw records once per run seed; each tenant samples from it by its own number. So ``SEED:NUMBER``
-names one tenant, and the same tenant comes again.
+Hypothesis draws a pool of raw records once per run seed; each tenant samples from it by its own number. So
+``SEED:NUMBER`` names one tenant, and the same tenant comes again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bms_pipeline_tests.contract.document import schema
 from bms_pipeline_tests.stranger.bms import Record
+from bms_pipeline_tests.stranger.names import HOSTILE, SERIALS
 
 SCHEMAS = {
     "accounts": "AccountSummaryOutputDto",
@@ -31,25 +32,10 @@ SCHEMAS = {
 }
 _POOL = {"accounts": 25, "contacts": 50, "employees": 15, "assets": 50, "locations": 30, "detail": 15}
 
-HOSTILE = (
-    "", " ", ".", "-", "N/A", "n/a", "None", "null", "NULL", "Unknown", "Please Select", "Test", "test 2", "0",
-    "O'Brien & Sons", "O&#39;Brien &amp; Sons", "A&amp;B Trading", "A & B Trading", "A and B Trading", "Müller GmbH",
-    "Mueller GmbH", "MULLER G.m.b.H.", "Łódź Sp. z o.o.", "Lodz Sp z oo", "ＦＵＬＬ ｗｉｄｔｈ", "Ｆull width", "İstanbul", "istanbul",
-    "Ιωάννης", "Иван Петров", "ZERO\u200bWIDTH", "ZEROWIDTH", "soft\u00adhyphen", "nbsp\u00a0name", "tab\tname", "line\nbreak",
-    "  leading", "trailing  ", "double  blank", "=1+1", "=HYPERLINK(\"x\")", "+49 1", "-1", "@SUM(A1)", "'; DROP TABLE x; --",
-    "<script>alert(1)</script>", "%s %d {0}", "100%20Percent", "100%25", "a/b\\c", "C:\\temp", "\"quoted\"", "semi;colon",
-    "comma, name", "日本電気株式会社", "عربي شركة", "\u202eright to left", "👩\u200d👩\u200d👧 Family", "é", "e\u0301", "ß", "SS",
-    "x" * 300, "L.L.C.", "Acme L.L.C.", "Acme LLC", "Acme, LLC", "ACME", "Acme Ltd", "The Acme Company", "Company The Acme",
-    "To be filled by O.E.M.", "Default string", "123456789", "00000000", "Sin numero", "true", "1e5", "1.2E+05", "\u2060",
-    "Straße 1", "Strasse 1", "Coöperatie U.A.", "Cooperatie UA", "McDonald", "Mc Donald", "José", "Jose", "Zoë O’Neil", "Zoe O'Neil",
-)  # fmt: skip
-_SERIALS = ("", " ", "N/A", "None", "0", "00000000", "123456789", "System Serial Number", "To be filled by O.E.M.",
-            "Default string", "XXXXXXXX", "Sin numero", "INVALID", "1", "....", "Not Specified", "VMware-56 4d")  # fmt: skip
-
 _SYLLABLES = "ba be bi bo da de di do fa fe fo ga ge go ka ke ki ko la le li lo ma me mi mo na ne no pa pe po ra re ri ro sa se so ta te to va ve vo za zo".split()  # noqa: E501, SIM905
 
 CLIENT, VENDOR, PROSPECT = 11, 12, 13
-_DAY, _NOW = datetime(2001, 1, 1), datetime(2026, 1, 1)  # noqa: DTZ001 - the document's stamps name no zone
+_DAY, _NOW = datetime(2001, 1, 1), datetime(2026, 1, 1)
 
 
 def _text() -> st.SearchStrategy[str | None]:
@@ -65,7 +51,9 @@ def _values(kind: str) -> st.SearchStrategy[Any]:
         return optional | st.lists(_values(bare.removesuffix("[]")), max_size=2)
     plain: dict[str, st.SearchStrategy[Any]] = {
         "string": _text(),
-        "string/date-time": st.datetimes(min_value=_DAY, max_value=_NOW).map(lambda at: at.isoformat(timespec="seconds")),
+        "string/date-time": st.datetimes(min_value=_DAY, max_value=_NOW).map(
+            lambda at: at.isoformat(timespec="seconds")
+        ),
         "boolean": st.booleans(),
         "integer/int32": st.integers(0, 2**31 - 1),
         "integer/int64": st.integers(0, 2**53),
@@ -78,7 +66,7 @@ def _values(kind: str) -> st.SearchStrategy[Any]:
 @functools.cache
 def records(name: str) -> st.SearchStrategy[Record]:
     """Records of a schema of the vendor's document, each value as its type allows."""
-    if name == "Statuses" or name == "HardwareAssetDiskVolumeDto":
+    if name in {"Statuses", "HardwareAssetDiskVolumeDto"}:
         return st.just({})
     return st.fixed_dictionaries({key: _values(kind) for key, kind in schema(name).items()})
 
@@ -94,7 +82,11 @@ def _drawn(strategy: st.SearchStrategy[Record], count: int, run_seed: int) -> li
 
     @seeded(run_seed)
     @settings(
-        max_examples=count, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=count,
+        database=None,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
     def collect(record: Record) -> None:
@@ -227,7 +219,11 @@ class _Builder:
         record["ModifiedOn"] = record["ModifiedOn"] or "2024-03-01T10:00:00"
         if self.is_plain():
             first, last = self.word(), self.word()
-            email = {"Id": record["Id"], "EmailAddress": f"{first}.{last}@{self.word()}.example".lower(), "EmailTypeId": 1}
+            email = {
+                "Id": record["Id"],
+                "EmailAddress": f"{first}.{last}@{self.word()}.example".lower(),
+                "EmailTypeId": 1,
+            }
             phone = {"Id": record["Id"], "Phone": f"+43 1 {self.chance.randint(10**6, 10**7)}", "PhoneTypeId": 1}
             record |= {
                 "FirstName": first, "LastName": last, "IsActive": True, "JobTitle": self.word(),
@@ -244,8 +240,11 @@ class _Builder:
         record = self.raw("assets")
         self.hostile(record, "AssetName")
         inside_plain = self.inside(record, "assets")
-        record["SerialNumber"] = self.chance.choice(_SERIALS)
-        record["_detail"] = {**copy.deepcopy(self.chance.choice(self.pool["detail"])), "SerialNumber": record["SerialNumber"]}
+        record["SerialNumber"] = self.chance.choice(SERIALS)
+        record["_detail"] = {
+            **copy.deepcopy(self.chance.choice(self.pool["detail"])),
+            "SerialNumber": record["SerialNumber"],
+        }
         if self.is_plain():
             serial = "".join(self.chance.choice("BCDFGHJKLMNPQRSTVWXZ23456789") for _ in range(11))
             serial = self.chance.choice((serial, serial, None))
