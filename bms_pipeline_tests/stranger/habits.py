@@ -271,7 +271,7 @@ class Promise:
 
 def promises() -> dict[str, Promise]:
     """What the users' page says of each habit, by its name."""
-    rows = re.findall(r"^\| ([^|]+?) +\| (loads|refused) +\| ([^|]*?) *\|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| ([^|]+?) +\| (loads|refused) +\| [^|]*\| ([^|]*?) *\|$", PAGE.read_text("utf-8"), re.MULTILINE)
     quoted = {name: re.search(r"\*([^*]+)\*", text) for name, _, text in rows}
     return {
         name: Promise("refused" if verdict == "refused" else "loads", found.group(1) if (found := quoted[name]) else "")
