@@ -366,6 +366,20 @@ def test_account_types_without_a_deciding_field_are_refused(key: str, bms: FakeB
         connect().account_types()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("isClient", "true"), ("isClient", 1), ("isActive", "false"), ("isVendor", 0), ("id", "1"), ("id", 1.0)],
+)
+def test_account_types_in_which_a_deciding_field_is_of_another_type_are_refused(
+    key: str, value: object, bms: FakeBms, connect: Connect
+) -> None:
+    """Text for a boolean would be read as "no", and every client would be out of scope without a word."""
+    kind = {"id": 1, "name": "Customer", "isClient": True, "isVendor": False, "isActive": True, key: value}
+    bms.before["/v2/system/accounttypes/lookup"] = always(answer([kind]))
+    with pytest.raises(AnswerUnreadable, match=f"as {key}, which decides"):
+        connect().account_types()
+
+
 @pytest.mark.parametrize("result", [None, {}, [{"name": "x"}], [5], [{"id": "x"}]])
 def test_account_types_that_are_none(result: object, bms: FakeBms, connect: Connect) -> None:
     bms.before["/v2/system/accounttypes/lookup"] = always(answer(result))
