@@ -13,6 +13,7 @@ from typing import Any
 
 from bms_pipeline_tests.stranger.bms import Record
 from bms_pipeline_tests.stranger.living import ENTITIES, LISTS, TYPES, Held, Person
+from bms_pipeline_tests.stranger.passportal import LABELS
 
 OUTCOMES = (
     "created",
@@ -321,7 +322,8 @@ def _differences(
     """What a record of Passportal shows otherwise than BMS, and that nobody decided."""
     entity, bms_id = key
     edited = {label for of, changed, label in story.edited if (of, changed) == key}
-    places = None if person.passportal_api is None else person.passportal_api.labels(record.type)
+    api = person.passportal_api
+    places = None if api is None else api.labels(record.type) if record.type in LABELS else []
     for label, text in {**_wanted(entity, row), **story.changed.get(key, {})}.items():
         sent = f"{name}.{_KEYS.get(label, '')}" not in person.bms.habits.renamed
         has_a_place = places is None or label in places

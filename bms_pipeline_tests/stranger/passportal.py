@@ -61,6 +61,7 @@ class PassportalHabits:
     faults: str = "none"  # now and then, reads: 500, 429, empty 200, html, null, success false, lost
     fault_share: float = 0.1
     body: str = "both"  # array, object
+    strict_keys: bool = False  # "Name" among the details of a template without such an element is refused
     links: bool = False  # Location and Manufacturer of what is there already are links
     lacks: tuple[tuple[str, str], ...] = ()  # (type, label) that the templates do not have
     spelt: Mapping[str, str] = field(default_factory=dict)  # label -> as this tenant spells it
@@ -96,6 +97,7 @@ class Passportal:
         self.clients: dict[int, str] = {}
         self.documents: dict[int, Document] = {}
         self.writes: list[str] = []
+        self.refusals: list[str] = []
         self.calls: list[str] = []
         self._random = random.Random(seed)
         self._tokens: dict[str, float] = {}
@@ -166,6 +168,7 @@ class Passportal:
         return as_json(body if value is None else {"success": value, **body})
 
     def _failure(self, status: int, code: int, message: str) -> Answer:
+        self.refusals.append(f"{status} {message}")
         value: Any = "false" if self.habits.success == "text" else False
         return as_json({"success": value, "message": message, "code": code, "status": status}, status)
 
@@ -296,6 +299,7 @@ class Passportal:
             return Answer(lost=True)
         if fate == "500 before":
             return self._failure(500, 500, "server error")
+        self.writes.append(f"{request.method} {path} {request.body.decode(errors='replace')}")
         items = self._items(path, request.body)
         if items is None:
             return self._failure(400, 400, "invalid body")
@@ -371,7 +375,7 @@ class Passportal:
         }
         found: dict[str, Any] = {}
         for key, sent in (item.get("details") or {}).items():
-            if key in ("name", "tags"):
+            if key in ("name", "tags") or (not self.habits.strict_keys and key.lower() == "name" and "Name" not in labels):
                 continue
             named = sent.get("name") if isinstance(sent, dict) else None
             label = by_key.get(str(named or key).lower())
