@@ -236,7 +236,12 @@ class BmsClient:
                 f"BMS answered {what} with something that is no list of them.",
                 "Run again; if it stays, its API changed.",
             ) from None
-        absent = [key for key in ("name", "isClient") if found and not any(key.lower() in kind for kind in found)]
+        if not found:
+            raise AnswerUnreadable(
+                f"BMS answered {what} with an empty list; they decide what a client is.",
+                "Nothing was replaced. Check in BMS that there are account types, and that the user may see them.",
+            )
+        absent = [key for key in ("name", "isClient") if not any(key.lower() in kind for kind in found)]
         if absent:
             raise AnswerUnreadable(
                 f"BMS answered {what} without the field {absent[0]}, which decides what a client is.",
