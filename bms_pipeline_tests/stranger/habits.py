@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bms_pipeline_tests.stranger.bms import BmsHabits
 from bms_pipeline_tests.stranger.passportal import PassportalHabits
 
-Verdict = Literal["loads", "refused"]
+Verdict = Literal["loads", "refused", "fault"]
 _SHARE_WITH_API = 0.35
 PAGE = Path(__file__).parents[2] / "docs" / "tested_against.md"
 
@@ -153,7 +153,7 @@ HABITS: Sequence[Habit] = (
         )
     ),
     *(
-        _bms(f"now and then: {fault}", faults=fault)
+        _bms(f"now and then: {fault}", faults=fault, fault_share=0.03 if fault == "two 401" else 0.12)
         for fault in (
             "500",
             "502 html",
@@ -187,7 +187,11 @@ HABITS: Sequence[Habit] = (
         {"PASSPORTAL_TEMPLATES": "asset=79,contact=5000,location=5001"},
         template_uid="bare",
     ),
-    _passportal("template ids as TPL-", template_uid="upper"),
+    _passportal(
+        "template ids as TPL-",
+        {"PASSPORTAL_TEMPLATES": "asset=TPL-79,contact=TPL-5000,location=TPL-5001"},
+        template_uid="upper",
+    ),
     _passportal("template ids in any form", template_uid="any"),
     _passportal("rows name the template as tpl-", template_id="tpl-"),
     _passportal("rows name the template as text", template_id="text"),
@@ -272,12 +276,11 @@ class Promise:
 
 def promises() -> dict[str, Promise]:
     """What the users' page says of each habit, by its name."""
-    rows = re.findall(r"^\| ([^|]+?) +\| (loads|refused) +\| [^|]*\| ([^|]*?) *\|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([^|]+?) +\| (loads|refused|fault) +\| [^|]*\| ([^|]*?) *\|$", PAGE.read_text("utf-8"), re.MULTILINE
+    )
     quoted = {name: re.search(r"\*([^*]+)\*", text) for name, _, text in rows}
-    return {
-        name: Promise("refused" if verdict == "refused" else "loads", found.group(1) if (found := quoted[name]) else "")
-        for name, verdict, _ in rows
-    }
+    return {name: Promise(verdict, found.group(1) if (found := quoted[name]) else "") for name, verdict, _ in rows}
 
 
 def drawn(chance: random.Random, page: Mapping[str, Promise], *, refused: bool = False) -> Mixture:

@@ -39,6 +39,7 @@ class Story:
     loaded: bool = False
     refused: str = ""
     violations: list[str] = field(default_factory=list)
+    has_details: bool = False
     adopted: dict[str, str] = field(default_factory=dict)
     prefilled: list[Held] = field(default_factory=list)
     edited: list[tuple[str, int, str]] = field(default_factory=list)
@@ -60,6 +61,10 @@ def live(person: Person, *, with_details: bool = False, whole: bool = True) -> S
     story.violations += _checked(person, story)
     if with_details:
         _run(person, "details")
+        story.has_details = person.bms.habits.detail in {"enveloped", "bare"}
+        if not _settled(person, story, "sync"):
+            return story
+        story.violations += [f"after the details: {each}" for each in _checked(person, story)]
     if whole:
         _a_day_later(person, story)
         if not _settled(person, story, "sync", "--full"):
@@ -324,7 +329,8 @@ def _differences(
     edited = {label for of, changed, label in story.edited if (of, changed) == key}
     api = person.passportal_api
     places = None if api is None else api.labels(record.type) if record.type in LABELS else []
-    for label, text in {**_wanted(entity, row), **story.changed.get(key, {})}.items():
+    details = {"Manufacturer": row["_detail"]["Brand"]} if entity == "assets" and story.has_details else {}
+    for label, text in {**_wanted(entity, row), **details, **story.changed.get(key, {})}.items():
         sent = f"{name}.{_KEYS.get(label, '')}" not in person.bms.habits.renamed
         has_a_place = places is None or label in places
         if text and sent and has_a_place and label not in edited and record.values.get(label, "") != text:

@@ -375,7 +375,9 @@ class Passportal:
         }
         found: dict[str, Any] = {}
         for key, sent in (item.get("details") or {}).items():
-            if key in ("name", "tags") or (not self.habits.strict_keys and key.lower() == "name" and "Name" not in labels):
+            if key in ("name", "tags") or (
+                not self.habits.strict_keys and key.lower() == "name" and "Name" not in labels
+            ):
                 continue
             named = sent.get("name") if isinstance(sent, dict) else None
             label = by_key.get(str(named or key).lower())

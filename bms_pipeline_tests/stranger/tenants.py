@@ -249,7 +249,7 @@ class _Builder:
             serial = "".join(self.chance.choice("BCDFGHJKLMNPQRSTVWXZ23456789") for _ in range(11))
             serial = self.chance.choice((serial, serial, None))
             record |= {"AssetName": f"{self.word()}-{self.word()}", "IsActive": True, "SerialNumber": serial}
-            record["_detail"] |= {"SerialNumber": serial, "IsActive": True}
+            record["_detail"] |= {"SerialNumber": serial, "IsActive": True, "Brand": self.word()}
             if inside_plain:
                 self.tenant.plain.add(("assets", record["Id"]))
         if not record["IsActive"]:

@@ -37,8 +37,10 @@ def test_two_hundred_tenants_with_mixed_habits(batch: int) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [habit.name for habit in HABITS])
-def test_each_habit_alone(name: str) -> None:
-    """As the users' page says: it loads, or it is refused in the words that the page quotes."""
+def test_each_habit_alone(name: str, request: pytest.FixtureRequest) -> None:
+    """As the users' page says: it loads, or it is refused in the words that the page quotes; a fault is still there."""
+    if promises()[name].verdict == "fault":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="the users' page lists it as a fault"))
     told = alone(SEED, name)
     print(told)
     assert not told.faults, f"{told}\n\n{told.said}"
