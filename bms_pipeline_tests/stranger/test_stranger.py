@@ -20,7 +20,7 @@ def test_the_users_page_lists_each_habit_that_is_tried_and_no_other() -> None:
     assert all(promise.words for promise in promises().values() if promise.verdict == "refused")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_twenty_small_tenants_with_mixed_habits() -> None:
     """Every fourth lives through a second day; a look at the first day's end shows that nothing would be planned."""
     _hold(range(20), 70, each_whole=4)
@@ -35,7 +35,7 @@ def test_two_hundred_tenants_with_mixed_habits(batch: int) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", [habit.name for habit in HABITS])
 def test_each_habit_alone(name: str, request: pytest.FixtureRequest) -> None:
     """As the users' page says: it loads, or it is refused in the words that the page quotes; a fault is still there."""
