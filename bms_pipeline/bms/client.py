@@ -226,12 +226,22 @@ class BmsClient:
         try:
             found = [{key.lower(): value for key, value in kind.items()} for kind in _objects.decode(body)]
             kinds = [_account_type(kind) for kind in found]
-        except (*NOT_JSON, KeyError, TypeError):
+        except _OtherType as error:
+            raise AnswerUnreadable(
+                f"BMS answered {what} with {error.value!r} as {error.key}, which decides what a client is.",
+                "Nothing was replaced. If it stays, its API changed: check for a newer version of this program.",
+            ) from None
+        except (*NOT_JSON, KeyError):
             raise AnswerUnreadable(
                 f"BMS answered {what} with something that is no list of them.",
                 "Run again; if it stays, its API changed.",
             ) from None
-        absent = [key for key in ("name", "isClient") if found and not any(key.lower() in kind for kind in found)]
+        if not found:
+            raise AnswerUnreadable(
+                f"BMS answered {what} with an empty list; they decide what a client is.",
+                "Nothing was replaced. Check in BMS that there are account types, and that the user may see them.",
+            )
+        absent = [key for key in ("name", "isClient") if not any(key.lower() in kind for kind in found)]
         if absent:
             raise AnswerUnreadable(
                 f"BMS answered {what} without the field {absent[0]}, which decides what a client is.",
@@ -414,11 +424,23 @@ class BmsClient:
 _objects = msgspec.json.Decoder(list[dict[str, object]])
 
 
+class _OtherType(Exception):
+    """A field of an account type is not of the documented type; ``true`` as text would make a client of nobody."""
+
+    def __init__(self, key: str, value: object) -> None:
+        super().__init__(key)
+        self.key, self.value = key, value
+
+
 def _account_type(kind: Mapping[str, object]) -> AccountType:
-    """Read one account type, whose keys are in lower case. Raises ``KeyError`` or ``TypeError`` when it is none."""
+    """Read one account type, whose keys are in lower case. Raises ``KeyError``, or ``_OtherType`` naming the field."""
     number = kind["id"]
     if type(number) is not int:
-        raise TypeError("id")
+        raise _OtherType("id", number)
+    for key in ("isClient", "isVendor", "isActive"):
+        value = kind.get(key.lower())
+        if not isinstance(value, bool | None):
+            raise _OtherType(key, value)
     return AccountType(
         id=number,
         name=str(kind.get("name") or ""),

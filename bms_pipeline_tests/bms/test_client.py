@@ -337,10 +337,14 @@ def test_an_answer_that_is_broken_in_passing_is_asked_for_again(broken: str, bms
         return lambda _: answers.pop(0)
 
     types = "/v2/system/accounttypes/lookup"
-    bms.before |= {ACCOUNTS.path: once_broken([{"id": 1}]), ASSET: once_broken({"id": 12}), types: once_broken([])}
+    bms.before |= {
+        ACCOUNTS.path: once_broken([{"id": 1}]),
+        ASSET: once_broken({"id": 12}),
+        types: once_broken([{"id": 1, "name": "A", "isClient": True}]),
+    }
     client = connect()
     assert (client.page(ACCOUNTS, 1).ids, client.page(CONTACTS, 1).ids) == ([1], [3, 9])
-    assert client.account_types() == []
+    assert [kind.id for kind in client.account_types()] == [1]
     assert json.loads(client.record(ASSET)) in ({"id": 12}, {})
 
 
@@ -366,7 +370,21 @@ def test_account_types_without_a_deciding_field_are_refused(key: str, bms: FakeB
         connect().account_types()
 
 
-@pytest.mark.parametrize("result", [None, {}, [{"name": "x"}], [5], [{"id": "x"}]])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("isClient", "true"), ("isClient", 1), ("isActive", "false"), ("isVendor", 0), ("id", "1"), ("id", 1.0)],
+)
+def test_account_types_in_which_a_deciding_field_is_of_another_type_are_refused(
+    key: str, value: object, bms: FakeBms, connect: Connect
+) -> None:
+    """Text for a boolean would be read as "no", and every client would be out of scope without a word."""
+    kind = {"id": 1, "name": "Customer", "isClient": True, "isVendor": False, "isActive": True, key: value}
+    bms.before["/v2/system/accounttypes/lookup"] = always(answer([kind]))
+    with pytest.raises(AnswerUnreadable, match=f"as {key}, which decides"):
+        connect().account_types()
+
+
+@pytest.mark.parametrize("result", [None, {}, [], [{"name": "x"}], [5], [{"id": "x"}]])
 def test_account_types_that_are_none(result: object, bms: FakeBms, connect: Connect) -> None:
     bms.before["/v2/system/accounttypes/lookup"] = always(answer(result))
     with pytest.raises(AnswerUnreadable):
