@@ -146,14 +146,13 @@ class RememberedDocuments:
             return
         with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
-            connection = connect(self._file)
-            _bring_up_to_date(connection)
-        self._opened.append(connection)
-        try:
-            yield
-        finally:
-            self._opened.clear()
-            connection.close()
+            with contextlib.closing(connect(self._file)) as connection:
+                _bring_up_to_date(connection)
+                self._opened.append(connection)
+                try:
+                    yield
+                finally:
+                    self._opened.clear()
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -26,13 +26,14 @@ class LastWrite:
         self._file = file
         self._clock = clock
         self._lock = threading.Lock()
-        self._holds_until: datetime | None = None
+        self._stamped_at: datetime | None = None
 
     def __call__(self) -> None:
         """Note that a write is about to leave. Raises ``PipelineError`` when that cannot be noted."""
         with self._lock:
             now = self._now()
-            if self._holds_until is not None and now < self._holds_until:
+            # A clock that was set back makes the last stamp a moment in the future, which holds for nothing.
+            if self._stamped_at is not None and self._stamped_at <= now < self._stamped_at + STAMP_EVERY:
                 return
             try:
                 self._stamp(now + STAMP_EVERY)
@@ -41,7 +42,7 @@ class LastWrite:
                     f"{self._file} cannot be written: {error.strerror or error}. The write was not sent.",
                     "Make the home folder writable, or free some disk space, then run the same command again.",
                 ) from error
-            self._holds_until = now + STAMP_EVERY
+            self._stamped_at = now
 
     def read(self) -> datetime | None:
         """Return the last moment (UTC) at which a write may have left; None where none can be read."""
