@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from collections import Counter
@@ -51,7 +52,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def _seed(config: pytest.Config) -> int:
-    given = config.getoption("--strike-seed", default=None)
+    given = config.getoption("--strike-seed", default=None) or os.environ.get("STRIKE_SEED")
     if given is not None:
         return int(given)
     work = getattr(config, "workerinput", {})
