@@ -262,11 +262,13 @@ def _send(target: Target, batch: journal.Batch) -> Sent:
         return Sent()
     call = target.create if batch.creates else target.update
     written = call(batch.entity, batch.writes)
-    refused = {each.bms_id: each.detail for each in written if each.outcome is Outcome.REFUSED}
-    unknown = {each.bms_id: each.detail for each in written if each.outcome is Outcome.UNKNOWN}
-    accepted = [write for write in batch.writes if write.bms_id not in refused and write.bms_id not in unknown]
+    became = {outcome: {each.bms_id: each.detail for each in written if each.outcome is outcome} for outcome in Outcome}
+    refused, unknown, not_sent = became[Outcome.REFUSED], became[Outcome.UNKNOWN], became[Outcome.NOT_SENT]
+    accepted = [write for write in batch.writes if write.bms_id in became[Outcome.DONE]]
     if not batch.creates:
-        return Sent({write.bms_id: write.passportal_id for write in accepted if write.passportal_id}, refused, unknown)
-    found = target.find(batch.entity, accepted)
-    unlisted = [write.bms_id for write in accepted if write.bms_id not in found]
-    return Sent(found, refused, unknown | dict.fromkeys(unlisted, "Passportal accepted it and does not list it"))
+        done = {write.bms_id: write.passportal_id for write in accepted if write.passportal_id}
+        return Sent(done, refused, unknown, not_sent)
+    done = target.find(batch.entity, accepted)
+    unlisted = [write.bms_id for write in accepted if write.bms_id not in done]
+    unknown |= dict.fromkeys(unlisted, "Passportal accepted it and does not list it")
+    return Sent(done, refused, unknown, not_sent)

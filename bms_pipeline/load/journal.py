@@ -42,11 +42,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of a batch: BMS id → Passportal id of what was done, → why of what was refused or is unknown."""
+    """What became of a batch: BMS id → Passportal id of what was done, → why of what was refused, unknown, not sent."""
 
     done: Mapping[int, str] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
     unknown: Mapping[int, str] = field(default_factory=dict)
+    not_sent: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def record_outcomes(
     its open intent; its time counts from ``now``.
     """
     _note_outcome(connection, entity, plan_id, Outcome.REFUSED, sent.refused, now)
+    _note_outcome(connection, entity, plan_id, Outcome.NOT_SENT, sent.not_sent, now)
     _note_outcome(connection, entity, plan_id, Outcome.DONE, dict.fromkeys(sent.done, ""), now)
     if sent.unknown:
         connection.execute(

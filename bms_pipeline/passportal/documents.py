@@ -256,7 +256,7 @@ class DocumentsPassportal:
             first, left = left[0], left[1:]
             if any(each.outcome is Outcome.UNKNOWN for each in tried.values()):
                 why = "not sent: the answer to the first new document of its template was lost"
-                return failed | {each.bms_id: Written(each.bms_id, Outcome.UNKNOWN, why) for each in left}
+                return failed | {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, why) for each in left}
             if not tried:
                 why = self._read_back(entity, template, new[0])
                 failed |= {first.bms_id: _refused(first, why)} if why else {}
@@ -270,7 +270,7 @@ class DocumentsPassportal:
         if why:
             return _not_sent(left, self._why_not_trusted(template) or why)
         unlisted = "not sent: Passportal accepted the first new document of its template and does not list it"
-        return {each.bms_id: Written(each.bms_id, Outcome.UNKNOWN, unlisted) for each in left}
+        return {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, unlisted) for each in left}
 
     def _new_documents(
         self, entity: Entity, template: Template, writes: Sequence[Write]

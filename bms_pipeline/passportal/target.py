@@ -38,7 +38,11 @@ class Write:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of one write: done, refused with the reason in ``detail``, or unknown because its answer was lost."""
+    """What became of one write.
+
+    Done, refused with the reason in ``detail``, unknown because its answer was lost, or not sent because something has
+    to be known first; then it is offered again.
+    """
 
     bms_id: int
     outcome: Outcome
