@@ -53,6 +53,7 @@ from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, lease, sql
+from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input, is_counted
@@ -324,7 +325,8 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     if entity.name not in target.can_list:
         return 0
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
-    target.snapshot(entity, file)
+    with reported(file):
+        target.snapshot(entity, file)
     overdue: list[Write] = []
     with warehouse.transaction() as connection:
         landed_at = now()
