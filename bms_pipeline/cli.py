@@ -27,7 +27,7 @@ import typer.exceptions
 from rich.markup import escape
 from rich.table import Table
 
-from bms_pipeline import backup_cli, lifeline, notices, reports, review_cli, sync
+from bms_pipeline import backup_cli, files, lifeline, notices, reports, review_cli, sync
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
 from bms_pipeline.guard.door import ENTER
@@ -134,10 +134,12 @@ def _exit_code() -> int:
         with lifeline.following(), lifeline.stopped_by_signals():
             code = app(standalone_mode=False)
     except PipelineError as error:
-        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-        if error.next_step:
-            err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)
-        code = 1
+        code = _failed(error)
+    except OSError as error:
+        # What the system refuses has a cause and a next step wherever it happens.
+        if error.errno is None or error.filename is None:
+            raise
+        code = _failed(files.refused(error.errno, error.filename))
     except (KeyboardInterrupt, typer.Abort):
         err.print("Stopped. What was done is kept; run the same command again to continue.")
         code = 130
@@ -147,6 +149,14 @@ def _exit_code() -> int:
             err.print("[bold]Next:[/]  Add --help to see what the command takes.", highlight=False)
         code = 1
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: PipelineError) -> int:
+    """Show what happened and what to do; the exit code."""
+    err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    if error.next_step:
+        err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)
+    return 1
 
 
 @app.command()

@@ -78,7 +78,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not results:
         return
     terminalreporter.section(f"strikes, seed {_seed(config)}")
-    row = "{:<16}{:>9}{:>9}{:>9}{:>9}".format
+    row = "{:<16}{:>9}{:>9}{:>9}".format
     terminalreporter.write_line(row("kind", "strikes", *RESULTS))
     for kind, counts in [*sorted(results.items()), ("all", sum(results.values(), Counter()))]:
         terminalreporter.write_line(row(kind, counts.total(), *(counts[result] for result in RESULTS)))
