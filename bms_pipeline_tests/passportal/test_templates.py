@@ -379,7 +379,7 @@ def test_when_the_answer_to_the_first_is_lost_the_others_are_not_sent(service: S
     snapshot(target, tmp_path, CONTACT_RECORDS)
     service.behave(lose_calls=[1])
     outcomes = target.create(CONTACT_RECORDS, persons(20, 21, 22))
-    assert [each.outcome for each in outcomes] == [Outcome.UNKNOWN] * 3
+    assert [each.outcome for each in outcomes] == [Outcome.UNKNOWN, Outcome.NOT_SENT, Outcome.NOT_SENT]
     assert service.titles("contact") == ["Ann Lee"]
 
 
