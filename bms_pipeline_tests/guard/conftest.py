@@ -157,6 +157,8 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceProce
     """Dagster with the shipped workspace, in a home of its own."""
     home = tmp_path_factory.mktemp("dagster")
     shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    with (home / "dagster.yaml").open("a") as settings:  # else its process is a zombie that a later test is blamed for
+        settings.write("code_servers:\n  wait_for_local_processes_on_shutdown: true\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("BMS_PIPELINE_HOME", str(home / "pipeline"))
