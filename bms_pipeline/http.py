@@ -59,7 +59,11 @@ CONNECT_SECONDS = 10.0
 """Longest wait for a connection; a host that is up answers at once."""
 BODY_BYTES = 64 * 1024 * 1024
 """Largest body, compressed or not. A page of 100 BMS records is about 80 KB; ten records of 5 MB still fit."""
-WORTH_RETRYING = frozenset({429, 500, 502, 503, 504})
+LOST = frozenset({408, 444, 460, 463, 499})
+"""Statuses by which a gateway says that the answer did not come; all from 500 on are such, too."""
+_TOO_SOON = frozenset({425, 429})
+_NEVER = frozenset({501, 505})
+"""Statuses from 500 on that stay: not implemented, and no such version of HTTP."""
 # urllib3 logs each call's path and query at DEBUG, and a webhook's path is its secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 _LABEL = re.compile("[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -248,7 +252,7 @@ class Service:
             self._retries.sleep(self._retries.wait(tried, retry_after))
         if isinstance(result, _Failure):
             raise result.error
-        if result.status >= 500:
+        if result.status in LOST or result.status >= 500:
             raise self._failed(call, result)
         return result
 
@@ -376,7 +380,9 @@ def _is_passing(answer: Answer) -> bool:
     A web page with status 200 is what a proxy or portal in trouble shows for a moment; if it stays, its reader says so.
     """
     is_page = answer.headers.get("Content-Type", "").startswith("text/html")
-    return answer.status in WORTH_RETRYING or (answer.status == 200 and is_page)
+    if answer.status == 200:
+        return is_page
+    return answer.status in LOST | _TOO_SOON or (answer.status >= 500 and answer.status not in _NEVER)
 
 
 def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResult:

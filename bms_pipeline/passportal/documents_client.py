@@ -34,7 +34,7 @@ from bms_pipeline.errors import (
     ServiceUnreachable,
     SettingsError,
 )
-from bms_pipeline.http import Answer, Retries, Service, checked_address, printable
+from bms_pipeline.http import LOST, Answer, Retries, Service, checked_address, printable
 from bms_pipeline.passportal.documents_encoding import decoded_name
 from bms_pipeline.settings import Settings
 
@@ -50,8 +50,6 @@ LAST_PAGE = 9999
 MARGIN_SECONDS = 60.0
 """A token is replaced this long before it expires (or a quarter of its life, if that is less)."""
 LONGEST_LIFE_SECONDS = 30 * 86400.0
-LOST = frozenset({408, 444, 460, 463, 499})
-"""Statuses by which a gateway says that the answer did not come; all from 500 on are such, too."""
 TAKES_NO_JSON = frozenset({400, 415, 422})
 """How a sign-in is refused that has to be a form [C]."""
 KEY_UNKNOWN, HASH_WRONG, TOKEN_INVALID = 1000, 1001, 1006

@@ -136,7 +136,8 @@ def test_a_refusal_is_an_answer_and_not_repeated(status: int, pauses: Pauses) ->
 # --- retries ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+# 520 to 530: Cloudflare's, and 529 or 530 of others who are overloaded.
+@pytest.mark.parametrize("status", [408, 425, 429, 499, 500, 502, 503, 504, 507, 520, 522, 524, 529, 530, 599])
 def test_a_passing_fault_is_tried_again(status: int, pauses: Pauses) -> None:
     with raw_server(in_turn(says(http_answer(b"no", status=status)), says(http_answer(b"{}")))) as server:
         answer = get(server, pauses)
@@ -150,6 +151,13 @@ def test_a_web_page_in_place_of_an_answer_is_asked_for_again_and_then_given_back
     with raw_server(page) as server:
         answer = get(server, pauses)
     assert (answer.status, answer.body, len(server.requests)) == (200, b"<html>busy</html>", 4)
+
+
+@pytest.mark.parametrize("status", [501, 505])
+def test_a_fault_that_stays_is_not_tried_again(status: int, pauses: Pauses) -> None:
+    with raw_server(says(http_answer(status=status))) as server, pytest.raises(ServiceUnreachable):
+        get(server, pauses)
+    assert len(server.requests) == 1
 
 
 def test_waits_grow_and_end(pauses: Pauses) -> None:
