@@ -115,11 +115,15 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def sweeps(folder: Path) -> list[tuple[Path, Manifest]]:
-    """Return the sweeps of one list (``<landing>/<list call>``), oldest first."""
+    """Return the sweeps of one list (``<landing>/<list call>``), oldest first.
+
+    One that seems to come from the future was made by a clock that was ahead: nobody knows when, so it counts as old.
+    """
     if not folder.is_dir():
         return []
-    found = ((each, read_manifest(each)) for each in sorted(folder.iterdir()) if each.is_dir())
-    return [(each, manifest) for each, manifest in found if manifest is not None]
+    read = ((each, read_manifest(each)) for each in sorted(folder.iterdir()) if each.is_dir())
+    found = [(each, manifest) for each, manifest in read if manifest is not None]
+    return sorted(found, key=lambda sweep: sweep[1].started <= now())
 
 
 def latest_complete(folder: Path, mode: Mode = "full") -> Path | None:

@@ -126,7 +126,8 @@ def _resumable(
         return None
     home, manifest = found[-1]
     moments = [manifest.touched, *(str(line.get("at", "")) for line in pages.lines(home, pages.PROGRESS))]
-    fresh = datetime.now(UTC) - datetime.fromisoformat(max(moments)) < timedelta(hours=RESUME_HOURS)
+    stood_still = datetime.now(UTC) - datetime.fromisoformat(max(moments))
+    fresh = timedelta(0) <= stood_still < timedelta(hours=RESUME_HOURS)
     same = (manifest.modified_since, manifest.tenant) == (modified_since, tenant)
     if manifest.status == "finished" or not fresh or not same:
         return None

@@ -25,7 +25,7 @@ import zstandard
 
 from bms_pipeline.bms import pages
 from bms_pipeline.bms.client import Page
-from bms_pipeline.bms.manifest import Manifest, latest_complete, prune, read_manifest, sweeps
+from bms_pipeline.bms.manifest import Manifest, latest_complete, now, prune, read_manifest, sweeps
 from bms_pipeline.bms.rows import Quarantined
 from bms_pipeline.bms.sift import sift
 from bms_pipeline.bms.sweep import sweep
@@ -408,6 +408,21 @@ def test_a_sweep_stood_still_since_its_last_stretch_and_not_since_it_began(tmp_p
     (home / pages.MANIFEST).write_bytes(msgspec.json.encode(manifest))
     sweep(listing, SOME, tmp_path)
     assert len(sweeps(tmp_path / "accounts")) == 1
+
+
+def test_a_sweep_of_a_clock_that_was_ahead_neither_goes_on_nor_keeps_others_from_going_on(tmp_path: Path) -> None:
+    with time_machine.travel(time.time() + timedelta(days=400).total_seconds()):
+        listing = Failing(list(range(1, 10_001)), at=80, error=ServiceUnreachable("gone"))
+        with pytest.raises(ServiceUnreachable):
+            sweep(listing, SOME, tmp_path)
+    listing = Failing(list(range(1, 10_001)), at=80, error=ServiceUnreachable("gone"))
+    with pytest.raises(ServiceUnreachable):
+        sweep(listing, SOME, tmp_path)
+    prune(tmp_path / "accounts", keep=1)
+    ((home, begun),) = sweeps(tmp_path / "accounts")
+    assert begun.started < now()
+    assert sweep(listing, SOME, tmp_path).sweep == begun.sweep
+    assert landed_ids(home) == set(range(1, 10_001))
 
 
 MOMENTS = ["asked", "half written", "written", "in place", "noted"]
