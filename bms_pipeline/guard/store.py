@@ -87,17 +87,18 @@ class Store:
         """Let ``sign-in`` know that the pages ``name`` are at ``address``, for as long as they are."""
         file = self._subfolder("served") / f"{name} {address.rpartition(':')[2]}"
         with made_whole(file) as unfinished:
-            unfinished.write_text(address, encoding="utf-8")
+            unfinished.write_text(f"{address}\n{_hidden(address)}", encoding="utf-8")
         try:
             yield
         finally:
-            if _text(file) == address:
+            if _address_in(file) == address:
                 file.unlink(missing_ok=True)
 
     def served(self) -> list[Served]:
-        """The pages that are served, also those of a process that was killed."""
+        """The pages that are served, also those of a process that was killed; not those whose file is damaged."""
         files = sorted(self._subfolder("served").glob("* *"))
-        return [Served(file.name.partition(" ")[0], _text(file)) for file in files]
+        found = [Served(file.name.partition(" ")[0], _address_in(file)) for file in files]
+        return [pages for pages in found if pages.address]
 
     def redirecting_file(self, address: str) -> Path:
         """A file that leads a browser to ``address``: so the address is on no command line."""
@@ -171,8 +172,10 @@ def _hidden(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
-def _text(file: Path) -> str:
+def _address_in(file: Path) -> str:
+    """The address in a file of ``served``; nothing where the file is gone, or is not as it was written."""
     try:
-        return file.read_text(encoding="utf-8")
+        address, _, checksum = file.read_text(encoding="utf-8", errors="replace").partition("\n")
     except FileNotFoundError:
         return ""
+    return address if checksum == _hidden(address) else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bms_pipeline.errors import SettingsError
+from bms_pipeline.errors import ApprovalRefused, SettingsError
 from bms_pipeline.guard.store import Store
 
 
@@ -34,3 +34,32 @@ def test_a_code_that_was_made_while_the_clock_was_a_year_ahead_opens_nothing(tmp
     os.utime(file, (made, made))
     assert not store.take_code(code)
     assert store.take_code(store.new_code())
+
+
+def test_an_address_is_printed_as_it_was_written_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.serving("console", "http://127.0.0.1:3030"):
+        (file,) = (tmp_path / "served").iterdir()
+        whole = file.read_bytes()
+        flipped = (
+            whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :] for at in range(len(whole)) for bit in range(8)
+        )
+        for damaged in (b"", *(whole[:length] for length in range(len(whole))), *flipped):
+            file.write_bytes(damaged)
+            assert store.served() == [], damaged
+        file.write_bytes(whole)
+        assert [pages.address for pages in store.served()] == ["http://127.0.0.1:3030"]
+    assert list((tmp_path / "served").iterdir()) == []
+
+
+def test_of_codes_and_used_launches_nothing_but_name_and_age_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    code = store.new_code()
+    with store.using_once("a launch"):
+        pass
+    for file in (*(tmp_path / "codes").iterdir(), *(tmp_path / "used").iterdir()):
+        file.write_bytes(b"\xff\x00 not what was written")
+    with pytest.raises(ApprovalRefused), store.using_once("a launch"):
+        pass
+    assert store.take_code(code)
+    assert not store.take_code(code)
