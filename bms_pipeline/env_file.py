@@ -1,7 +1,7 @@
-"""A ``.env`` file: every value means what stands in the file, and what cannot be read that way is refused by line.
+"""A ``.env`` file: each value is exactly the text in the file, and other lines are refused by number.
 
-The syntax is python-dotenv's, so that Dagster, which loads the same file, reads the same names and quotes. One thing
-differs: nothing is filled in, so a password may hold ``${...}``.
+The syntax is python-dotenv's. Dagster loads the same file, and so reads the same names and quotes. One thing differs:
+no variables are expanded, so a password may contain ``${...}``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bms_pipeline.errors import SettingsError
 from bms_pipeline.files import refused
 
 NOT_IN_A_VALUE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
-"""Line breaks, control characters, and halves of characters: no value holds them."""
+"""Line breaks, control characters and lone surrogates: no value may contain them."""
 
 _QUOTES = "Put the whole value in single quotes; inside them write \\' for a single quote and \\\\ for a backslash."
 _OTHER_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose byte order mark it begins with
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
@@ -37,7 +37,7 @@ _CUT_OFF = re.compile(r"[^=]*=(?![^\S\r\n]+#)[^\S\r\n]*[^'\"\s][^\r\n]*?[^\S\r\n
 
 @dataclass(frozen=True)
 class Line:
-    """One setting of the file; ``text`` is None where the line has no equals sign."""
+    """One setting of the file; ``text`` is None if the line has no equals sign."""
 
     name: str
     text: str | None
@@ -47,9 +47,9 @@ class Line:
 def read(file: Path, settings: Collection[str] = (), secrets: Collection[str] = ()) -> list[Line]:
     """Return the settings in ``file``, in its order.
 
-    Raises ``SettingsError`` with the line and, where it can be seen, the name: for another encoding than UTF-8, for a
-    line that is no ``NAME=value``, and for a value of ``settings`` that people read one way and programs another. No
-    part of a value is ever cut off from ``secrets``.
+    Raises ``SettingsError`` with the line and, if it is visible, the name in three cases: an encoding other than UTF-8,
+    a line that is no ``NAME=value``, and a value of ``settings`` that people and programs read differently. No part of
+    a value is ever cut off from ``secrets``.
     """
     lines = []
     for binding in _bindings(file):
@@ -66,20 +66,20 @@ def read(file: Path, settings: Collection[str] = (), secrets: Collection[str] = 
 
 
 def replaced(file: Path, changes: Mapping[str, str], dropped: Collection[str] = ()) -> str:
-    """Return what ``file`` holds once ``changes`` (NAME → text, empty to leave it out) are in it.
+    """Return the content of ``file`` after ``changes`` (NAME → text, empty to leave it out).
 
-    All lines that set neither one of them nor one of ``dropped`` stay as they are.
+    All lines stay unchanged unless they set a name in ``changes`` or ``dropped``.
     """
     bindings = _bindings(file) if file.is_file() else []
     gone = {*changes, *dropped}
-    kept = "".join(each.original.string for each in bindings if _name(each) not in gone)
+    kept = "".join(binding.original.string for binding in bindings if _name(binding) not in gone)
     if kept and not kept.endswith(("\n", "\r")):
         kept += "\n"
     return kept + "".join(f"{name}={_quoted(text)}\n" for name, text in changes.items() if text)
 
 
 def as_dagster_loads(lines: Iterable[Line]) -> dict[str, str]:
-    """Return NAME → value as Dagster puts them into the environment: it fills in ``${NAME}`` and ``${NAME:-text}``."""
+    """Return NAME → value as Dagster puts them into the environment: it expands ``${NAME}`` and ``${NAME:-text}``."""
     written = [line for line in lines if line.text is not None]
     names = {line.name for line in written}
     outside = {name: text for name, text in os.environ.items() if name.upper() not in names}
@@ -111,7 +111,7 @@ def _bindings(file: Path) -> list[Binding]:
 
 
 def _name(binding: Binding) -> str:
-    # Files that were put together by `cat` have the mark of UTF-8 in the middle, too.
+    # Files joined by `cat` have UTF-8 byte order marks in the middle, too.
     return (binding.key or "").lstrip("\ufeff").upper()
 
 
@@ -145,6 +145,6 @@ def _refuse_doubtful(file: Path, number: int, name: str, binding: Binding, *, is
 
 
 def _quoted(text: str) -> str:
-    """``text`` as a ``.env`` holds it, so that nothing in it is special."""
+    """Return ``text`` quoted for a ``.env``, so that nothing in it is special."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

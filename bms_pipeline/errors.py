@@ -1,15 +1,15 @@
-"""Every error this project raises on purpose.
+"""Every error that this project raises on purpose.
 
 ::
 
     PipelineError
     ├── SettingsError            a setting is missing, malformed or unsafe
-    ├── ServiceError             a call to BMS or Passportal did not succeed
+    ├── ServiceError             a call to BMS or Passportal failed
     │   ├── ServiceUnreachable   no connection, no answer in time, or 5xx after every retry
     │   ├── CertificateRefused   the TLS certificate is not trusted
-    │   ├── RedirectRefused      the service sent us to another address
+    │   ├── RedirectRefused      the service redirected us to another address
     │   ├── AnswerUnreadable     not the JSON that the API promises: HTML, a cut body, a wrong shape
-    │   ├── RequestRefused       the service understood and said no
+    │   ├── RequestRefused       the service understood the request and refused it
     │   │   ├── LoginRefused     wrong user name, password, tenant or MFA code
     │   │   └── AccessRefused    this user may not read this module
     │   └── BudgetExhausted      the hourly limit of calls is used up
@@ -17,30 +17,31 @@
     ├── LandingError             landed pages do not fit the declared fields; nothing was replaced
     ├── WarehouseError           the database file cannot be used
     │   ├── WarehouseBusy        another process holds it
-    │   ├── WarehouseDamaged     its content is damaged, which was proved by reading it
+    │   ├── WarehouseDamaged     its content is damaged, proved by reading it
+    │   ├── WarehouseUnproved    its content looks damaged, but this process has it open
     │   ├── WarehouseNewer       a newer version of this program, or of DuckDB, wrote it
-    │   ├── DecisionsMissing     people's decisions exist that it does not hold
+    │   ├── DecisionsMissing     it lacks decisions that people made
     │   ├── StorageFull          the disk is full
     │   ├── StorageRefused       the system does not allow it: rights, a path, a read-only disk, a limit
-    │   ├── StorageBroken        the disk answers with an error
+    │   ├── StorageBroken        the disk reports an error
     │   └── MemoryFull           not enough memory
-    ├── StageMissing             a stage rests on another that never ran in this home folder
+    ├── StageMissing             a stage needs another that never ran in this home folder
     ├── PlanError                a plan cannot be made or loaded
     │   ├── PlanMissing          no plan was ever made
     │   ├── PlanWaits            a person has to approve it first
     │   ├── PlanStale            its inputs changed since it was made
-    │   │   └── PlanNotCurrent   another plan was made since
-    │   └── BreakerOpen          more than the set share of an entity would be updated, or is gone
-    ├── DecisionError            decisions were not taken; nothing was applied
-    │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a namesake beside
-    │   ├── DecisionOvertaken    their records were decided otherwise since the person looked at them
-    │   └── DecisionFileInvalid  the file that holds them has mistakes, each told with its line
+    │   │   └── PlanNotCurrent   a later plan exists
+    │   └── BreakerOpen          more than the configured share of an entity would be updated, or is gone
+    ├── DecisionError            decisions were not accepted; nothing was applied
+    │   ├── DecisionRefused      they would break a rule: one-to-one, the client boundary, a duplicate name
+    │   ├── DecisionOvertaken    their records changed since the person looked at them
+    │   └── DecisionFileInvalid  the decision file has mistakes, each with its line
     ├── ApprovalRefused          a launch that anybody could have forged would approve or decide
-    ├── NoticeError              people outside could not be told
+    ├── NoticeError              a notification could not be sent
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
-    └── RunLocked                another run of this pipeline is at work in the same home folder
+    └── RunLocked                another run of this pipeline is working in the same home folder
 
-Each carries what happened (with where: entity, id, page, file) and what to do next; ``str(error)`` shows both.
+Each has what happened (with where: entity, id, page, file) and the next step; ``str(error)`` shows both.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ from pathlib import Path
 
 
 class PipelineError(Exception):
-    """What happened and what to do about it, for the person who reads it.
+    """What happened and what you can do about it, for the person who reads it.
 
-    ``message`` says what happened and where; ``next_step`` what to do, or is empty where nothing can be done.
+    ``message``: what happened and where. ``next_step``: what to do; empty if nothing can be done.
     """
 
     def __init__(self, message: str, next_step: str = "") -> None:
@@ -70,11 +71,11 @@ class SettingsError(PipelineError):
 
 
 class ServiceError(PipelineError):
-    """A call to BMS or Passportal did not succeed."""
+    """A call to BMS or Passportal failed."""
 
 
 class ServiceUnreachable(ServiceError):
-    """No connection, no answer in time, or 5xx after every retry (then ``status`` says which)."""
+    """No connection, no answer in time, or 5xx after every retry. ``status``: the 5xx, if there was one."""
 
     status: int | None = None
 
@@ -84,15 +85,15 @@ class CertificateRefused(ServiceError):
 
 
 class RedirectRefused(ServiceError):
-    """The service sent us to another address; secrets are never sent along."""
+    """The service redirected us to another address. Secrets are never sent there."""
 
 
 class AnswerUnreadable(ServiceError):
-    """Not the JSON that the API promises."""
+    """The answer is not the JSON that the API promises."""
 
 
 class RequestRefused(ServiceError):
-    """The service understood the request and said no."""
+    """The service understood the request and refused it."""
 
 
 class LoginRefused(RequestRefused):
@@ -104,15 +105,15 @@ class AccessRefused(RequestRefused):
 
 
 class BudgetExhausted(ServiceError):
-    """The hourly limit of calls is used up; what was read so far is kept."""
+    """The hourly limit of calls is used up. Everything read so far is kept."""
 
 
 class SweepIncomplete(PipelineError):
-    """A plan rests on a list that was not read to a provable end; nothing of it was loaded."""
+    """A plan rests on a list that was not read to a provable end. Nothing of it was loaded."""
 
 
 class LandingError(PipelineError):
-    """Landed pages do not fit the declared fields; nothing was replaced."""
+    """Landed pages do not fit the declared fields. Nothing was replaced."""
 
 
 class WarehouseError(PipelineError):
@@ -124,11 +125,11 @@ class WarehouseBusy(WarehouseError):
 
 
 class WarehouseDamaged(WarehouseError):
-    """The content of the file is damaged, which was proved by reading it while nobody held it."""
+    """The content of the file is damaged, proved by reading it while nobody held it."""
 
 
 class WarehouseUnproved(WarehouseError):
-    """Content of ``file`` makes no sense (``text``), and this process has it open, so nobody can read it whole."""
+    """Content of ``file`` is invalid (``text``). This process has it open, so no check can read it whole."""
 
     def __init__(self, message: str, next_step: str, file: Path, text: str) -> None:
         super().__init__(message, next_step)
@@ -137,11 +138,11 @@ class WarehouseUnproved(WarehouseError):
 
 
 class WarehouseNewer(WarehouseError):
-    """A newer version of this program, or of DuckDB, wrote the file; nothing was written into it."""
+    """A newer version of this program, or of DuckDB, wrote the file. Nothing was written into it."""
 
 
 class DecisionsMissing(WarehouseError):
-    """People's decisions exist that the database does not hold, so nothing may be concluded from it."""
+    """The database lacks decisions that people made, so no conclusion from it is safe."""
 
 
 class StorageFull(WarehouseError):
@@ -149,7 +150,7 @@ class StorageFull(WarehouseError):
 
 
 class Stage(StrEnum):
-    """A stage of one entity that others rest on."""
+    """A stage of one entity that other stages need."""
 
     BMS = "bms"
     PASSPORTAL = "passportal"
@@ -157,7 +158,7 @@ class Stage(StrEnum):
 
 
 class StageMissing(PipelineError):
-    """A stage rests on another that never ran in this home folder. ``missing``: those stages with their entities."""
+    """A stage needs another that never ran in this home folder. ``missing``: those stages with their entities."""
 
     def __init__(self, message: str, next_step: str, missing: Sequence[tuple[Stage, str]]) -> None:
         super().__init__(message, next_step)
@@ -169,7 +170,7 @@ class StorageRefused(WarehouseError):
 
 
 class StorageBroken(WarehouseError):
-    """The disk answers with an error."""
+    """The disk reports an error."""
 
 
 class MemoryFull(WarehouseError):
@@ -193,35 +194,35 @@ class PlanStale(PlanError):
 
 
 class PlanNotCurrent(PlanStale):
-    """Another plan was made since, or no plan has this hash."""
+    """A later plan exists, or no plan has this hash."""
 
 
 class BreakerOpen(PlanError):
-    """More than the set share of an entity would be updated, or is gone from BMS."""
+    """More than the configured share of an entity would be updated, or is gone from BMS."""
 
 
 class DecisionError(PipelineError):
-    """Decisions were not taken; nothing was applied."""
+    """Decisions were not accepted. Nothing was applied."""
 
 
 class DecisionRefused(DecisionError):
-    """They would break a rule: one-to-one, the client boundary, a namesake beside."""
+    """The decisions would break a rule: one-to-one, the client boundary, a duplicate name."""
 
 
 class DecisionOvertaken(DecisionError):
-    """Their records were decided otherwise since the person looked at them."""
+    """The records of the decisions changed since the person looked at them."""
 
 
 class DecisionFileInvalid(DecisionError):
-    """The file that holds them has mistakes, each told with its line."""
+    """The decision file has mistakes, each with its line."""
 
 
 class ApprovalRefused(PipelineError):
-    """A launch that anybody could have forged would approve or decide; nothing was changed."""
+    """A launch that anybody could have forged would approve or decide. Nothing was changed."""
 
 
 class NoticeError(PipelineError):
-    """People outside could not be told; what the notice is about stands nevertheless."""
+    """A notification could not be sent. The event it reports remains valid."""
 
 
 class RecordsUnexplained(PipelineError):
@@ -229,12 +230,12 @@ class RecordsUnexplained(PipelineError):
 
 
 class RunLocked(PipelineError):
-    """Another run of this pipeline is at work in the same home folder."""
+    """Another run of this pipeline is working in the same home folder."""
 
 
 def told(error: BaseException) -> tuple[str, str]:
-    """What people are told of any error: message and next step."""
+    """Return the message and next step that people see for any error."""
     if isinstance(error, PipelineError):
         return error.message, error.next_step
-    # Not its text: only our own errors are known to hold no secret.
+    # Not its text: only our own errors are known to contain no secret.
     return f"It stopped with {type(error).__name__}.", "What was done is kept; run the same again to continue."

@@ -1,4 +1,4 @@
-"""Files: whole or not there, readable by their owner only, and what the system says when it refuses one."""
+"""Files: atomic writes, readable by their owner only, and explanations of the system's errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEMORY_STEP = (
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What some error numbers of the system mean: the error, what happened to ``{file}``, and the next step."""
+    """The meaning of some error numbers of the system: the error, what happened to ``{file}``, and the next step."""
 
     numbers: frozenset[int]
     error: type[WarehouseError]
@@ -73,26 +73,27 @@ _OTHER = _Refusal(
 )
 
 NUMBERS: frozenset[int] = frozenset().union(*(refusal.numbers for refusal in _REFUSALS))
-"""The error numbers that ``refused`` can explain."""
+"""Error numbers that ``refused`` can explain."""
 
 
 def refused(number: int, file: Path | str) -> WarehouseError:
-    """Return the error that says what the system's error ``number`` means for ``file``, and the next step."""
+    """Return the error that explains the system's error ``number`` for ``file``, with the next step."""
     refusal = next((known for known in _REFUSALS if number in known.numbers), _OTHER)
     return refusal.error(refusal.message.format(file=file, why=os.strerror(number)), refusal.next_step)
 
 
 @contextlib.contextmanager
 def made_whole(file: Path) -> Iterator[Path]:
-    """A new file beside ``file`` that only its owner may read, and that takes its place once it is complete.
+    """Write atomically: yield a new file in the same folder, then put it in the place of ``file``.
 
-    Raises the error of ``refused``, a ``PipelineError``, where ``file`` cannot be written.
+    Only its owner may read the new file. Raises the error of ``refused``, a ``PipelineError``, when ``file`` cannot be
+    written.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=f".new{file.suffix}", dir=file.parent)
         unfinished = Path(name)
         try:
-            # Held until the file has its name, so that `clear_unfinished` sees that somebody is at work on it.
+            # Held until the file has its name, so that `clear_unfinished` sees that a process is writing it.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield unfinished
             unfinished.replace(file)
@@ -108,9 +109,9 @@ def made_whole(file: Path) -> Iterator[Path]:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Delete the unfinished files in ``folder`` that killed processes left. Files that are being made stay.
+    """Delete the unfinished files of killed processes in ``folder``. Files in progress stay.
 
-    Call it while no other process makes copies in ``folder``: DuckDB's lock is of another kind and not seen here.
+    Call it while no other process makes copies in ``folder``: DuckDB's lock is of another kind and invisible here.
     """
     for unfinished in folder.glob(".*.new*"):
         with contextlib.suppress(OSError):

@@ -1,19 +1,19 @@
-"""The one place that talks HTTP: TLS, addresses, redirects, deadlines, sizes, retries, redaction.
+"""The only module that talks HTTP: TLS, addresses, redirects, deadlines, sizes, retries, redaction.
 
-``Service`` is one remote service at one base address. What it promises, for every call:
+``Service`` is one remote service at one base address. It guarantees for every call:
 
-* The connection is TLS 1.2 or newer with a certificate that certifi (or the one given CA file) vouches for; plain
-  ``http`` only to this machine. Neither ``REQUESTS_CA_BUNDLE`` nor ``.netrc`` nor a proxy variable changes that.
-* It goes to the named host at a public address. Private and link-local addresses are refused unless a setting names
-  the host, checked on the socket itself, so that a DNS answer cannot change between check and use.
+* TLS 1.2 or newer, with a certificate that certifi (or the configured CA file) trusts. Plain ``http`` goes only to this
+  machine. Neither ``REQUESTS_CA_BUNDLE`` nor ``.netrc`` nor a proxy variable changes this.
+* The connection goes to the named host at a public address. Private and link-local addresses are refused unless a
+  setting names the host. The check is on the socket itself, so DNS cannot change between check and use.
 * A redirect is an error that names the other host: a login body or a token is never sent there.
-* It ends in time: the deadline is for the whole try, connect to last byte, however slowly the bytes trickle.
-* It ends in bounded memory: body and decompressed body have a cap.
-* A body that was cut short is an error and never a shorter answer.
-* No error text carries a header, a request body or a query string, and no error holds one by its context.
+* The call ends in time: the deadline covers the whole try, connect to last byte, however slowly the bytes trickle.
+* The call ends in bounded memory: body and decompressed body have a cap.
+* A body cut short is an error and never a shorter answer.
+* No error text contains a header, a request body or a query string, and no error holds one in its context.
 
-Speed: ``requests.Session.request`` costs about 0.8 ms of CPU a call (merging settings, cookies, hooks), which is most
-of the cost of a page. So the session's own connection pool is used directly, at about 0.3 ms.
+Speed: ``requests.Session.request`` costs about 0.8 ms of CPU a call (merging settings, cookies, hooks), most of the
+cost of a page. So we use the session's own connection pool directly, at about 0.3 ms.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ from bms_pipeline.errors import (
 )
 
 CONNECT_SECONDS = 10.0
-"""Longest wait for a connection; a host that is up answers at once."""
+"""Longest wait for a connection; a running host answers at once."""
 BODY_BYTES = 64 * 1024 * 1024
 """Largest body, compressed or not. A page of 100 BMS records is about 80 KB; ten records of 5 MB still fit."""
 LOST = frozenset({408, 444, 460, 463, 499})
-"""Statuses by which a gateway says that the answer did not come; all from 500 on are such, too."""
+"""Statuses of a gateway whose upstream answer did not arrive. All from 500 on mean the same."""
 _TOO_SOON = frozenset({425, 429})
 _NEVER = frozenset({501, 505})
-"""Statuses from 500 on that stay: not implemented, and no such version of HTTP."""
+"""Permanent statuses from 500 on: not implemented, and HTTP version not supported."""
 # urllib3 logs each call's path and query at DEBUG, and a webhook's path is its secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 _LABEL = re.compile("[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -72,7 +72,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answered: status, headers (looked up in any case), the whole body unpacked, and tries it took."""
+    """A service's answer: status, headers (looked up in any case), the whole body unpacked, and the number of tries."""
 
     status: int
     headers: Mapping[str, str]
@@ -85,7 +85,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Retries:
-    """How a GET that failed for a passing reason is tried again. Seconds; ``sleep`` and ``clock`` are for tests."""
+    """The retry policy of a GET after a temporary failure. Values in seconds; ``sleep`` and ``clock`` are for tests."""
 
     tries: int = 4
     first_wait: float = 0.5
@@ -96,7 +96,7 @@ class Retries:
     def wait(self, tried: int, retry_after: str | None) -> float:
         """Return the seconds to wait after ``tried`` tries: as asked, else doubling; jittered and capped.
 
-        The jitter only ever lengthens what the service asked for, so that threads do not come back all at once.
+        The jitter never shortens the requested wait. It keeps threads from coming back all at once.
         """
         asked = seconds_asked(retry_after, self.clock())
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
@@ -106,10 +106,10 @@ class Retries:
 
 
 def seconds_asked(retry_after: str | None, now: float) -> float | None:
-    """Return the seconds (0 or more) that a ``Retry-After`` number or HTTP date asks for; ``None`` if it is garbage."""
+    """Return the seconds (0 or more) in a ``Retry-After`` number or HTTP date; ``None`` if it is neither."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])  # nine digits are 30 years; more would only be a way to make us count
+        return float(text[:9])  # nine digits are 30 years; more would only make us count
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
@@ -117,14 +117,15 @@ def seconds_asked(retry_after: str | None, now: float) -> float | None:
 
 
 class Service:
-    """One remote service at one base address; safe to share between ``connections`` threads.
+    """One remote service at one base address, safe to share between ``connections`` threads.
 
-    ``name`` is how errors call it (``BMS``) and the prefix of its settings (``BMS_CA_FILE``, ``BMS_PRIVATE_HOST``).
-    ``deadline_seconds`` bounds each single try. Raises ``SettingsError`` for an address that may not be used.
+    ``name`` is the service's name in errors (``BMS``) and the prefix of its settings (``BMS_CA_FILE``,
+    ``BMS_PRIVATE_HOST``). ``deadline_seconds`` bounds each single try. Raises ``SettingsError`` for an address that may
+    not be used.
 
     Every call raises ``ServiceUnreachable`` (no connection, no whole answer in time, 5xx), ``CertificateRefused``,
-    ``RedirectRefused``, ``AnswerUnreadable`` (cut or oversized body) or ``SettingsError`` (private address), and gives
-    any other status back as an ``Answer``. ``before_send`` is called before every try, retries included.
+    ``RedirectRefused``, ``AnswerUnreadable`` (cut or oversized body) or ``SettingsError`` (private address). It returns
+    any other status as an ``Answer``. ``before_send`` is called before every try, retries included.
     """
 
     def __init__(
@@ -169,10 +170,10 @@ class Service:
         whole: Callable[[bytes], bool] | None = None,
         before_send: Callable[[], None] | None = None,
     ) -> Answer:
-        """GET ``path`` below the base address, tried again when what failed may pass.
+        """GET ``path`` below the base address. Retry temporary failures.
 
-        ``whole`` says of a 200 body whether it is all there, for formats that show it: a server that closes the
-        connection early without having said the length cannot be caught otherwise.
+        ``whole`` returns whether a 200 body is complete, for formats that show it. Nothing else can detect a server
+        that closes the connection early without a length.
         """
         target = f"{path}?{urlencode(params)}" if params else path
         call = _Call("GET", target, {**_HEADERS, **(headers or {})}, None, whole)
@@ -186,7 +187,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         before_send: Callable[[], None] | None = None,
     ) -> Answer:
-        """POST ``fields`` as a form, once: whether a POST that failed took effect cannot be known here."""
+        """POST ``fields`` as a form, once: after a failed POST, nobody here can know whether it took effect."""
         body = urlencode(fields).encode()
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send(_Call("POST", path, {**_HEADERS, **form, **(headers or {})}, body), 1, before_send)
@@ -240,7 +241,7 @@ class Service:
         return self._send(_Call(method, path, {**_HEADERS, **kind, **(headers or {})}, body), 1, before_send)
 
     def _send(self, call: _Call, tries: int, before_send: Callable[[], None] | None) -> Answer:
-        """Return the answer to ``call``, tried up to ``tries`` times."""
+        """Return the answer to ``call``, after up to ``tries`` tries."""
         for tried in range(1, tries + 1):
             if before_send is not None:
                 before_send()
@@ -257,7 +258,7 @@ class Service:
         return result
 
     def _try(self, call: _Call, tried: int) -> Answer | _Failure:
-        """One try. Failures are returned and not raised here, so that no exception carries the call's secrets along."""
+        """Try once. Failures are returned and not raised here, so that no exception contains the call's secrets."""
         try:
             response = self._pool.urlopen(
                 call.method,
@@ -280,7 +281,7 @@ class Service:
         return self._unpacked(call, response, body, tried)
 
     def _unpacked(self, call: _Call, response: BaseHTTPResponse, body: bytes, tried: int) -> Answer | _Failure:
-        """Return the answer with its body decompressed, or why it cannot be used."""
+        """Return the answer with its body decompressed, or the failure if it is unusable."""
         if len(body) > BODY_BYTES:
             return self._oversized()
         for coding in reversed(_codings(response.headers.get("Content-Encoding", ""))):
@@ -297,8 +298,8 @@ class Service:
         return Answer(response.status, response.headers, body, tried)
 
     def _explained(self, error: BaseException) -> _Failure:
-        """Say what went wrong on the way, in words and without anything of the request."""
-        certificate = next((each for each in _causes(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
+        """Describe a connection error in words, without any part of the request."""
+        certificate = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
         if certificate is not None:
             why = certificate.verify_message or "it does not verify"
             return _Failure(
@@ -309,7 +310,7 @@ class Service:
                 ),
                 passing=False,
             )
-        if any(isinstance(each, http.client.IncompleteRead) for each in _causes(error)):
+        if any(isinstance(cause, http.client.IncompleteRead) for cause in _causes(error)):
             return self._cut("the connection closed in the middle of its body")
         return _Failure(self._unreachable(_why(error, self._deadline)), passing=True)
 
@@ -320,7 +321,7 @@ class Service:
         )
 
     def _failed(self, call: _Call, answer: Answer) -> ServiceUnreachable:
-        """Build the error of a 5xx after every try."""
+        """Return the error for a 5xx after the last try."""
         tries = f" {answer.tries} times" if answer.tries > 1 else ""
         error = ServiceUnreachable(
             f"{self.name} at {self.host} answered {answer.status} to {call.route}{tries}.",
@@ -330,11 +331,13 @@ class Service:
         return error
 
     def _redirected(self, location: str) -> _Failure:
-        """Names the other host and nothing else of the address: a path or query may hold a session."""
+        """Name only the other host, not the rest of the address: a path or query may hold a session."""
         try:
-            other = urlsplit(location)
+            target = urlsplit(location)
             host = (
-                f"{other.scheme or 'https'}://{other.hostname}" if other.hostname else "another path of the same host"
+                f"{target.scheme or 'https'}://{target.hostname}"
+                if target.hostname
+                else "another path of the same host"
             )
         except ValueError:
             host = "an unreadable address"
@@ -375,9 +378,9 @@ class Service:
 
 
 def _is_passing(answer: Answer) -> bool:
-    """Whether the service may answer otherwise when asked again.
+    """Return whether another try may get a different answer.
 
-    A web page with status 200 is what a proxy or portal in trouble shows for a moment; if it stays, its reader says so.
+    A proxy or portal in trouble may briefly show a web page with status 200. If the page stays, its reader reports it.
     """
     is_page = answer.headers.get("Content-Type", "").startswith("text/html")
     if answer.status == 200:
@@ -386,9 +389,9 @@ def _is_passing(answer: Answer) -> bool:
 
 
 def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResult:
-    """Return the parts of a service address that may be used; raise ``SettingsError`` saying what is wrong with it.
+    """Return the parts of a valid service address; raise ``SettingsError`` with the problem of an invalid one.
 
-    ``name`` prefixes the settings that the error names. Host names are checked again when connecting, by address.
+    ``name`` prefixes the settings in the error. Connecting checks a host name again, by its address.
     """
     setting = f"{name.upper()}_URL"
     try:
@@ -396,7 +399,7 @@ def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResu
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         host = ""
-    if not host or any(each.isspace() or not each.isprintable() for each in url):
+    if not host or any(character.isspace() or not character.isprintable() for character in url):
         raise SettingsError(
             f"{setting} is not a web address.", f"Set {setting} to something like https://host.example."
         )
@@ -413,9 +416,9 @@ def checked_address(url: str, *, name: str, private_host: str = "") -> SplitResu
 
 
 def check_host(host: str, setting: str) -> None:
-    """Raise ``SettingsError`` where ``host`` is no host name in plain letters, or no address.
+    """Raise ``SettingsError`` if ``host`` is neither a host name in ASCII letters nor an address.
 
-    A name with other letters can look like one that it is not. So it has to be written as the network knows it.
+    A name with other letters can look like a different host. So you have to write it in the network's ASCII form.
     """
     if not host.isascii():
         try:
@@ -432,14 +435,14 @@ def check_host(host: str, setting: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this machine by itself: ``localhost`` or a loopback address."""
+    """Return whether ``host`` itself names this machine: ``localhost`` or a loopback address."""
     address = _ip(host)
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 def printable(text: str, length: int) -> str:
-    """``text`` from a service, fit for a message: one line, no control characters, at most ``length`` characters."""
-    clean = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    """Return a service's ``text`` fit for a message: one line, no control characters, at most ``length`` characters."""
+    clean = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return clean if len(clean) <= length else clean[: length - 1] + "…"
 
 
@@ -462,14 +465,14 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Failure:
-    """A try that gave no answer. ``passing``: another try may succeed."""
+    """A try without an answer. ``passing``: another try may succeed."""
 
     error: ServiceError | SettingsError
     passing: bool
 
 
 class _Refusal(Exception):
-    """Carries a finished error out of the depths of urllib3."""
+    """Carries a finished error out of urllib3's call stack."""
 
     def __init__(self, error: SettingsError) -> None:
         super().__init__(error.message)
@@ -477,18 +480,18 @@ class _Refusal(Exception):
 
 
 class _Transport(HTTPAdapter):
-    """requests' adapter with our TLS context and connections that check whom they talk to."""
+    """requests' adapter with our TLS context and connections that check their peer's address."""
 
     def __init__(self, context: ssl.SSLContext | None, connections: int) -> None:
         self._context = context
         super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # requests' own signature
-        """Give every pool our TLS context; called by requests."""
+        """Give every pool our TLS context. Called by requests."""
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
 
     def pool_for(self, parts: SplitResult, private_host: str, name: str) -> HTTPConnectionPool:
-        """Return the pool of connections to one host, of our own kind of connection."""
+        """Return the pool of connections to one host, with our own connection class."""
         host = parts.hostname or ""
         pool: HTTPConnectionPool = self.poolmanager.connection_from_host(host, port=parts.port, scheme=parts.scheme)
         kind: type[_Connection] = _TlsConnection if parts.scheme == "https" else _Connection
@@ -498,9 +501,9 @@ class _Transport(HTTPAdapter):
 
 
 class _TimedRaw(io.RawIOBase):
-    """A socket's bytes until a moment: each read may only take what is left of the whole answer's time.
+    """The bytes of a socket until a deadline: each read may take only the time left for the whole answer.
 
-    Without it the time limit is per read, and a server that trickles a byte a second never hits it.
+    Otherwise the time limit would apply to each read, and a server that trickles a byte a second would never hit it.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float | None) -> None:
@@ -524,7 +527,7 @@ class _TimedRaw(io.RawIOBase):
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """A response whose time for status line, headers and body together is the socket's timeout at its start."""
+    """A response with one time limit for status line, headers and body: the socket's timeout at its start."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # http.client's own
         super().__init__(sock, *args, **kwargs)
@@ -551,14 +554,17 @@ class _Connection(HTTPConnection):
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+    """The same connection over TLS."""
 
 
 def tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer, host name checked, trusting certifi's authorities or the one CA in ``ca_file``."""
+    """Return a context for TLS 1.2 or newer.
+
+    host name checked, trusting certifi's authorities or the CA in ``ca_file``.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False  # as browsers: only the names that the certificate is for
+    context.hostname_checks_common_name = False  # as browsers do: only the certificate's alternative names count
     try:
         context.load_verify_locations(str(ca_file) if ca_file else certifi.where())
     except (OSError, ssl.SSLError):
@@ -570,7 +576,7 @@ def tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
 
 
 def _refuse_private(address: ipaddress.IPv4Address | ipaddress.IPv6Address, host: str, name: str) -> None:
-    """Raise ``SettingsError`` if ``address`` is not one of the public internet."""
+    """Raise ``SettingsError`` if ``address`` is not on the public internet."""
     mapped = getattr(address, "ipv4_mapped", None)
     if not (mapped or address).is_global:
         raise SettingsError(
@@ -587,7 +593,7 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _whole_body(response: BaseHTTPResponse) -> bytes:
-    """Return the body as it was sent, or its beginning if it is over the cap; a cut one raises ``IncompleteRead``."""
+    """Return the body as it was sent, or its beginning if it is over the cap. A cut body raises ``IncompleteRead``."""
     pieces: list[bytes] = []
     size = 0
     while piece := response.read(2**20, decode_content=False):
@@ -602,9 +608,9 @@ def _whole_body(response: BaseHTTPResponse) -> bytes:
 
 
 def _codings(header: str) -> list[str]:
-    """Return the compressions that ``Content-Encoding`` names, first applied first.
+    """Return the compressions in ``Content-Encoding``, first applied first.
 
-    What names no compression is left out: some services put a charset there.
+    Other values are left out: some services put a charset there.
     """
     named = [part.strip().lower().removeprefix("x-") for part in header.split(",")]
     return [coding for coding in named if coding in _COMPRESSIONS]
@@ -613,7 +619,7 @@ def _codings(header: str) -> list[str]:
 def _inflated(body: bytes, *window_bits: int) -> bytes | None:
     """Return the body unpacked, at most one byte more than the cap; ``None`` if it is broken or cut.
 
-    ``window_bits``: zlib's word for each format that may be meant. Members that follow on each other are one body.
+    ``window_bits``: zlib's value for each possible format. Consecutive members form one body.
     """
     for bits in window_bits:
         unpacked, rest = b"", body
@@ -643,31 +649,31 @@ def _unzstd(body: bytes) -> bytes | None:
 _COMPRESSIONS = frozenset({"gzip", "deflate", "zstd", "br", "compress", "dcb", "dcz"})
 _UNPACK: Mapping[str, Callable[[bytes], bytes | None]] = {
     "gzip": lambda body: _inflated(body, 31),
-    "deflate": lambda body: _inflated(body, 15, -15),  # zlib as the standard says, or bare as some send it
+    "deflate": lambda body: _inflated(body, 15, -15),  # zlib as in the standard, or bare as some services send it
     "zstd": _unzstd,
 }
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """``error`` and everything that it wraps or was raised from."""
+    """Yield ``error`` and every error that it wraps or was raised from."""
     while error is not None:
         yield error
-        yield from (each for each in error.args if isinstance(each, BaseException))
+        yield from (argument for argument in error.args if isinstance(argument, BaseException))
         error = error.__cause__ or error.__context__
 
 
 def _why(error: BaseException, deadline: float) -> str:
-    """Say what stood in the way, in the words of the person who has to fix it."""
+    """Return the cause in the words of the person who has to fix it."""
     if isinstance(error, urllib3_errors.NameResolutionError):
         return "its name cannot be resolved"
     if isinstance(error, urllib3_errors.NewConnectionError):
-        cause = next((each for each in _causes(error) if isinstance(each, OSError)), None)
+        cause = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
         return (cause.strerror if cause is not None and cause.strerror else "no connection").lower()
     if isinstance(error, urllib3_errors.ConnectTimeoutError):
         return f"no connection within {CONNECT_SECONDS:g} seconds"
     if isinstance(error, urllib3_errors.ReadTimeoutError | TimeoutError):
         return f"no whole answer within {deadline:g} seconds"
-    tls = next((each for each in _causes(error) if isinstance(each, ssl.SSLError)), None)
+    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
         return f"no TLS 1.2 connection ({(tls.reason or 'unknown reason').replace('_', ' ').lower()})"
     return "the connection was closed or is not HTTP"

@@ -1,8 +1,8 @@
-"""Junk: what stands where a value is missing. Junk is no value: it matches nothing and replaces no value.
+"""Junk: text in place of a missing value. Junk is no value: it matches nothing and replaces no value.
 
-One definition for all that compares, matches, writes or suggests. People, imaging tools and manufacturers leave words
-(``N/A``, ``To be filled by O.E.M.``), one character again and again, or digits in order. A serial number that *may* be
-junk is one, but proves nothing alone: see ``serial_keys``.
+One definition for all code that compares, matches, writes or suggests. People, imaging tools and manufacturers leave
+words (``N/A``, ``To be filled by O.E.M.``), one character again and again, or digits in order. A serial number that
+*may* be junk is a value, but proves nothing alone: see ``serial_keys``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a field holds, as far as junk looks different there."""
+    """The kind of a field, as far as its junk looks different."""
 
     TEXT = "text"
     EMAIL = "email"
@@ -48,7 +48,7 @@ _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 def is_junk_text(text: str) -> bool:
-    """Whether ``text`` is made of nothing but phrases that stand for a missing value, or of punctuation."""
+    """Return whether ``text`` is only punctuation, or only phrases for a missing value."""
     words = _BETWEEN_WORDS.sub(" ", text.casefold()).strip()
     return not words or _JUNK_TEXT.fullmatch(words) is not None
 
@@ -68,7 +68,7 @@ _SAME_DIGIT = "|".join(f"{digit}+" for digit in "0123456789")
 
 
 def is_junk(kind: Kind, value_sql: str) -> str:
-    """SQL: whether a value of this kind is junk; NULL for NULL."""
+    """Return SQL for whether a value of this kind is junk; NULL for NULL."""
     match kind:
         case Kind.TEXT:
             return f"is_junk_text({value_sql})"
@@ -86,9 +86,9 @@ def is_junk(kind: Kind, value_sql: str) -> str:
 
 
 _LEAST_SERIAL = 5
-"""A shorter serial number may be somebody's own numbering."""
+"""Length below which a serial number may be somebody's own numbering."""
 _MOSTLY = 0.7
-"""A share of one character above which the rest says little."""
+"""Share of one character above which the rest carries little information."""
 _WORDS_IN_SERIALS = re.compile(
     r"to be filled( by( o\W?e\W?m\b)?)?|filled by( o\W?e\W?m\b)?|default string"
     r"|(system|chassis|(base)? ?board|product|mainboard) ?(serial|product|asset|name|number|id)?"
@@ -98,14 +98,15 @@ _WORDS_IN_SERIALS = re.compile(
     r"|\b(n\W?a|none|null|nil|nan|test|oem|o\.e\.m|tbd|eval|sin|void|xx+)(?![a-z])"
 )
 _MAY_BE_A_WORD = re.compile(r"[^\W\d_]{4}|\b(?:n\W?a|nan|nil|oem|o\.e|tbd|sin|xx)|s\Wserial")
-"""Nearly no serial number has one, and looking for all the words in all of them takes long."""
+"""A quick check: hardly any serial number matches it, and searching all of them for all the words is slow."""
 
 
 def serial_keys(serial: str) -> list[str | None]:
-    """The two keys of a serial number: None where it is junk, and None where it may be; else its letters and digits.
+    """Return the two keys of a serial number, each its letters and digits or None.
 
-    Junk has no digit, or only one character, or nothing but digits in order (letters in front or not), or says that
-    there is none. Short, mostly repeated, partly in order, or next to such a word: it may be junk.
+    The first is None if the number is junk, the second also if it may be junk. Junk has no digit, only one character,
+    only digits in order (after letters or not), or a text for "none". These may be junk: short numbers, mostly one
+    character, digits partly in order, or a number next to such a text.
     """
     text = serial.replace("_", " ").casefold()
     found = _BETWEEN_WORDS.sub("", serial.casefold()).upper()

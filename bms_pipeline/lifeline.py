@@ -1,7 +1,11 @@
-"""Processes that end with the one that started them, however that ends: by Ctrl-C, by a signal, or killed.
+"""Child processes that end with their parent, however it ends: by Ctrl-C, by a signal, or killed.
 
-A child holds the read end of a pipe whose write end only its parent has. When the parent is gone, the kernel closes the
-pipe, and the child ends itself. (Linux could signal a child instead, but when the *thread* that started it ends.)
+::
+
+    parent ── write end ══ pipe ══ read end ── child
+
+Only the parent has the write end. When the parent is gone, the kernel closes the pipe, and the child ends itself.
+(Linux could signal a child instead, but it does so when the parent's *thread* ends.)
 """
 
 from __future__ import annotations
@@ -18,9 +22,9 @@ from typing import Any
 import psutil
 
 FOLLOWS = "BMS_PIPELINE_FOLLOWS"
-"""The variable that names the pipe to follow, as ``descriptor:inode``."""
+"""The environment variable with the pipe to follow, as ``descriptor:inode``."""
 PATIENCE_SECONDS = 15.0
-"""How long a process may take to end by itself."""
+"""Longest time for a process to end by itself."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -32,7 +36,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Child:
-    """A process that ends with this one; with ``own_session`` all that it starts ends, too."""
+    """A process that ends with this one. With ``own_session``, the processes that it starts end, too."""
 
     def __init__(
         self,
@@ -65,7 +69,7 @@ class Child:
             self.process.terminate()
 
     def end(self) -> int:
-        """Have it end, and all that it started; its exit code."""
+        """End the process and those that it started; return its exit code."""
         self.ask_to_end()
         try:
             self.process.wait(PATIENCE_SECONDS)
@@ -78,7 +82,7 @@ class Child:
         return self.process.wait()
 
     def let_go(self) -> None:
-        """Close the pipe: for a process that has ended, or that is to end when it notices."""
+        """Close the pipe. Use it after the process has ended, or to let the process notice and end."""
         if self._write >= 0:
             os.close(self._write)
             self._write = -1
@@ -103,7 +107,7 @@ def following() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Raise ``Stopped`` at SIGTERM and SIGHUP, so that all is tidied up; under ``nohup`` SIGHUP stays ignored."""
+    """Raise ``Stopped`` at SIGTERM and SIGHUP, so that cleanup runs. Under ``nohup``, SIGHUP stays ignored."""
 
     def stop(number: int, _: object) -> None:
         raise Stopped(number)
@@ -120,7 +124,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _is_open(pipe: str) -> bool:
-    """Whether the descriptor still is that pipe: a process in between may have closed it."""
+    """Return whether the descriptor still is that pipe: a process in between may have closed it."""
     descriptor, _, inode = pipe.partition(":")
     try:
         status = os.fstat(int(descriptor))
@@ -140,7 +144,7 @@ def _follow(descriptor: int) -> None:
 
 
 def _end_session() -> None:
-    """Kill what this process started and left, if it is the leader of its session."""
+    """Kill the remaining processes that this one started, if it is the leader of its session."""
     if os.getsid(0) != os.getpid():
         return
     for process in _others_of_this_group():

@@ -1,7 +1,9 @@
-"""Notices: telling people outside of Dagster that something waits or failed, by webhook, by e-mail, or not at all.
+"""Notifications.
 
-A notice holds counts, ids, hashes and links, not what clients are called. Its addresses and passwords are secrets: no
-error here names more than a setting, a host and a status, and none holds more by its context.
+inform people outside of Dagster of waiting decisions and failures, by webhook, by e-mail, or not at all.
+
+A notification holds counts, ids, hashes and links, but no client names. Its addresses and passwords are secrets. Errors
+here name only a setting, a host and a status, and hold no more in their context.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from bms_pipeline.http import Service, check_host, is_loopback, printable, tls_c
 from bms_pipeline.settings import Settings
 
 DEADLINE_SECONDS = 30.0
-"""Longest time that one way may take, from connecting to the answer."""
+"""Longest time for one channel, from connecting to the answer."""
 LONGEST_TITLE = 200
 LONGEST_TEXT = 4000
 """In characters. Chat services refuse long messages, and nobody reads them."""
@@ -31,7 +33,7 @@ LONGEST_TEXT = 4000
 
 @dataclass(frozen=True)
 class Notice:
-    """What people are told: one line, some more lines, and where to look (an address, or empty)."""
+    """A notification: one title line, further lines of text, and a link to look at (an address, or empty)."""
 
     title: str
     text: str
@@ -39,9 +41,9 @@ class Notice:
 
 
 def send(settings: Settings, notice: Notice, *, deadline_seconds: float = DEADLINE_SECONDS) -> list[str]:
-    """Send ``notice`` by every way that is set, each once; the ways it went, none where none is set.
+    """Send ``notice`` once by every configured channel; return the channels used.
 
-    ``deadline_seconds`` bounds each way. Raises ``NoticeError`` naming the ways that failed, after all were tried.
+    ``deadline_seconds`` bounds each channel. Tries all channels, then raises ``NoticeError`` with the failed ones.
     """
     went, failures = [], []
     for way, is_set, tell in (
@@ -57,18 +59,18 @@ def send(settings: Settings, notice: Notice, *, deadline_seconds: float = DEADLI
     if failures:
         also = f" It went by {' and '.join(went)}." if went else ""
         raise NoticeError(
-            " ".join(each.message for each in failures) + also,
-            " ".join(dict.fromkeys(each.next_step for each in failures)),
+            " ".join(failure.message for failure in failures) + also,
+            " ".join(dict.fromkeys(failure.next_step for failure in failures)),
         )
     return went
 
 
-# The ways return their failure instead of raising it, so that no exception of a library, which may hold an address or
-# what a server said, comes along as its context.
+# The channels return their failure instead of raising it. A library's exception may hold an address or a server's
+# message, and would come along as the context.
 
 
 def _post(settings: Settings, notice: Notice, deadline_seconds: float) -> NoticeError | None:
-    """POST the notice as ``{"text": ...}``, which Slack, Mattermost and Teams workflows understand."""
+    """POST the notification as ``{"text": ...}``, which Slack, Mattermost and Teams workflows understand."""
     mend = "Check NOTICE_WEBHOOK_URL, then try `bms-pipeline notify-test`."
     try:
         base, target = _webhook(settings.notice_webhook_url.get_secret_value())
@@ -81,7 +83,7 @@ def _post(settings: Settings, notice: Notice, deadline_seconds: float) -> Notice
             deadline_seconds=deadline_seconds,
         )
         with contextlib.closing(service):
-            # Once: a second try could tell people twice, and whoever watches tries again anyway.
+            # Once: a second try could notify people twice, and a watching sensor tries again anyway.
             status = service.post_json(target, {"text": _marked_up(notice)}).status
     except ServiceUnreachable as error:
         if error.status is None:
@@ -95,33 +97,33 @@ def _post(settings: Settings, notice: Notice, deadline_seconds: float) -> Notice
 
 
 def _webhook(url: str) -> tuple[str, str]:
-    """The address of the service, and the path with its query, which is the secret. Raises ``SettingsError``."""
-    if not url.isascii() or any(each.isspace() or not each.isprintable() for each in url):
+    """Return the service's address, and the path with its query, which is the secret. Raises ``SettingsError``."""
+    if not url.isascii() or any(character.isspace() or not character.isprintable() for character in url):
         raise SettingsError("NOTICE_WEBHOOK_URL is not a web address.", "Copy it once more from the chat service.")
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "", ""  # no address at all, as ``Service`` will say
+        return "", ""  # not an address: ``Service`` reports it
     return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _marked_up(notice: Notice) -> str:
-    """The notice as one text, without the angle brackets that Slack reads as links and mentions."""
+    """Return the notification as one text, without the angle brackets that Slack reads as links and mentions."""
     lines = (printable(notice.title, LONGEST_TITLE), *_lines(notice.text), *_lines(notice.link))
     return "\n".join(lines).replace("<", "‹").replace(">", "›")
 
 
 def _lines(text: str) -> list[str]:
-    """The text without what could pass for anything else: control characters, half surrogates."""
+    """Return the lines of the text without misleading characters: control characters, half surrogates."""
     return [printable(line, LONGEST_TEXT) for line in text[:LONGEST_TEXT].splitlines()]
 
 
 def _mail(settings: Settings, notice: Notice, deadline_seconds: float) -> NoticeError | None:
-    """Send the notice as plain text over STARTTLS; without it only to a mail server on this machine."""
+    """Send the notification as plain text over STARTTLS; without it only to a mail server on this machine."""
     mend = "Check the NOTICE_SMTP_ and NOTICE_EMAIL_ settings, then try `bms-pipeline notify-test`."
-    missing = [each for each in ("notice_email_from", "notice_smtp_host") if not getattr(settings, each)]
+    missing = [setting for setting in ("notice_email_from", "notice_smtp_host") if not getattr(settings, setting)]
     if missing:
-        names = " and ".join(each.upper() for each in missing)
+        names = " and ".join(setting.upper() for setting in missing)
         return NoticeError(f"NOTICE_EMAIL_TO is set, {names} is not.", f"Set {names} too, or unset NOTICE_EMAIL_TO.")
     started = time.monotonic()
     try:
@@ -130,7 +132,7 @@ def _mail(settings: Settings, notice: Notice, deadline_seconds: float) -> Notice
     except smtplib.SMTPRecipientsRefused:
         why = "it refused the recipients"
     except smtplib.SMTPResponseException as error:
-        why = f"it answered {error.smtp_code}"  # and not what it said, which may be what it was sent
+        why = f"it answered {error.smtp_code}"  # without its message, which may quote ours
     except PipelineError as error:
         return NoticeError(error.message, error.next_step)
     except (OSError, ValueError) as error:
@@ -142,14 +144,14 @@ def _mail(settings: Settings, notice: Notice, deadline_seconds: float) -> Notice
 
 
 def _message(settings: Settings, notice: Notice) -> EmailMessage:
-    """The e-mail. Raises ``SettingsError`` for an address that is none, or that has a line break in it."""
+    """Return the e-mail. Raises ``SettingsError`` for an invalid address, such as one with a line break."""
     message = EmailMessage()
     message["Subject"] = printable(notice.title, LONGEST_TITLE)
     for header, setting in (("From", settings.notice_email_from), ("To", settings.notice_email_to)):
         with contextlib.suppress(ValueError):
             message[header] = setting
         found = message[header].addresses if header in message else ()
-        if not found or not all(each.username and each.domain for each in found):
+        if not found or not all(address.username and address.domain for address in found):
             raise SettingsError(f"NOTICE_EMAIL_{header.upper()} is not an e-mail address.", "Correct it in .env.")
     message["Date"] = email.utils.localtime()
     message["Message-ID"] = email.utils.make_msgid(domain=message["From"].addresses[0].domain)
@@ -158,7 +160,7 @@ def _message(settings: Settings, notice: Notice) -> EmailMessage:
 
 
 class _Conversation(smtplib.SMTP):
-    """A conversation with a mail server that ends in time; smtplib's own limit is for each read."""
+    """An SMTP session that ends in time; smtplib's own limit is for each read."""
 
     def __init__(self, host: str, port: int, seconds: float) -> None:
         self._watchdog = threading.Timer(seconds, self._hang_up)
@@ -166,7 +168,7 @@ class _Conversation(smtplib.SMTP):
         super().__init__(host, port, local_hostname="[127.0.0.1]", timeout=seconds)  # no look-up of our own name
 
     def connect(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:  # noqa: ANN401  # smtplib's own
-        """Called by smtplib once the name of the host is known."""
+        """Connect. smtplib calls this once it knows the name of the host."""
         self._watchdog.start()
         try:
             return super().connect(*args, **kwargs)
@@ -175,7 +177,7 @@ class _Conversation(smtplib.SMTP):
             raise
 
     def close(self) -> None:
-        """Hang up, and need no watchdog any more."""
+        """Close the connection and stop the watchdog."""
         self._watchdog.cancel()
         super().close()
 
@@ -186,7 +188,7 @@ class _Conversation(smtplib.SMTP):
 
 
 def _handed_over(settings: Settings, message: EmailMessage, deadline_seconds: float) -> str:
-    """Why the mail server did not take the message, or an empty string; raises what smtplib and the socket do."""
+    """Return why the mail server refused the message, else an empty string. Raises errors of smtplib and the socket."""
     host, ca_file = settings.notice_smtp_host, settings.notice_smtp_ca_file
     with contextlib.closing(_Conversation(host, settings.notice_smtp_port, deadline_seconds)) as server:
         server.ehlo()
@@ -204,7 +206,7 @@ def _handed_over(settings: Settings, message: EmailMessage, deadline_seconds: fl
 
 
 def _why(error: Exception) -> str:
-    """What stood in the way, in words and without anything that was sent."""
+    """Return the cause in words, without anything that was sent."""
     match error:
         case socket.gaierror():
             return "its name cannot be resolved"

@@ -1,1 +1,1 @@
-"""The Kaseya BMS REST v2 client and the sweeps that read whole lists; knows no database and no target."""
+"""The Kaseya BMS REST v2 client and the sweeps that read whole lists. It knows no database and no target."""

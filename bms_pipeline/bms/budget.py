@@ -1,14 +1,14 @@
-"""The hourly budget of calls, shared by every process on the machine and kept across crashes.
+"""The hourly budget of calls, shared by all processes on the machine and kept across crashes.
 
-BMS allows 1,500 calls an hour and endpoint [D]. What counts as an endpoint is undocumented [G]: here it is method and
-route template (``GET /v2/crm/accounts/summary/{id}``), counted in a sliding hour.
+BMS allows 1,500 calls an hour and endpoint [D]. The meaning of "endpoint" is undocumented [G]. We use the method and
+the route template (``GET /v2/crm/accounts/summary/{id}``) and count in a sliding hour.
 
-Calls are counted in spans of five seconds, and the span that began an hour ago still counts in full: so each call is
-freed at most five seconds late and none early. A call is counted *before* it is sent, so a crash in between counts one
-too many and never one too few.
+Calls are counted in spans of five seconds. The span that began an hour ago still counts in full: each call becomes free
+at most five seconds late and never early. A call is counted *before* it is sent, so a crash in between counts one too
+many and never one too few.
 
-Clocks: what was counted in a span that has not come yet (the clock was set back) is taken to have happened now, so
-setting the clock back frees nothing. A clock set forward does free early; the service's own refusal is then the guard.
+Clocks: calls counted in a future span (the clock was set back) are moved to the current one, so setting the clock back
+frees nothing. Setting the clock forward does free calls early. Then the service's own refusal is the guard.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bms_pipeline.settings import Settings
 
 SPAN_SECONDS = 5
 SPANS = 3600 // SPAN_SECONDS + 1
-"""Spans that count: the running one and those of the hour before it, which together cover any sliding hour."""
+"""Number of spans that count: the current one and those of the hour before it. Together they cover any sliding hour."""
 BUSY_SECONDS = 10.0
 
 _CREATE = """
@@ -39,14 +39,14 @@ CREATE TABLE IF NOT EXISTS recent_calls (endpoint TEXT, span INTEGER, n INTEGER,
 WITHOUT ROWID
 """
 _COUNTED_BY_MINUTE = "SELECT 1 FROM sqlite_master WHERE name = 'calls'"
-# An earlier version counted whole minutes. They count as called in their last span, so that none is freed early.
+# An earlier version counted whole minutes. Its calls count in the last span of their minute, so none is freed early.
 _TAKE_OVER_MINUTES = f"""
 INSERT INTO recent_calls
 SELECT endpoint, minute * {60 // SPAN_SECONDS} + {60 // SPAN_SECONDS - 1}, n FROM calls WHERE true
 ON CONFLICT (endpoint, span) DO UPDATE SET n = n + excluded.n
 """
-# One statement, so that reading the sum and counting the call are one transaction. There is no upper bound on the
-# span: calls counted under a clock that was ahead must not be forgotten.
+# A single statement reads the sum and counts the call in one transaction. The span has no upper bound: calls counted
+# under a fast clock must not be forgotten.
 _TAKE = """
 INSERT INTO recent_calls
 SELECT :endpoint, :now, 1
@@ -62,7 +62,10 @@ ON CONFLICT (endpoint, span) DO UPDATE SET n = n + excluded.n
 
 
 class Usage(TypedDict):
-    """Calls of the last hour. ``free_at``: local time (ISO 8601) of the next possible call, if none is left now."""
+    """Calls to an endpoint in the last hour.
+
+    ``free_at``: local time (ISO 8601) of the next possible call; ``None`` if calls are left now.
+    """
 
     used: int
     left: int
@@ -73,8 +76,8 @@ class Usage(TypedDict):
 class Budget:
     """Calls per endpoint and sliding hour, at most ``limit_per_hour``, counted in the SQLite file ``file``.
 
-    ``limits``: endpoints that have another limit. Safe to share between threads; processes share the file. ``clock``
-    gives seconds since the epoch.
+    ``limits``: endpoint → its own limit, where it differs. Safe to share between threads; processes share the file.
+    ``clock`` returns seconds since the epoch.
     Raises ``WarehouseError`` / ``WarehouseBusy`` / ``StorageFull`` when the file cannot be used.
     """
 
@@ -100,20 +103,21 @@ class Budget:
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], float] = time.time) -> Self:
-        """The budget that every process with these settings shares."""
+        """Return the budget shared by all processes with these settings."""
         limit = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
-        limits = {each.details.endpoint: limit for each in ENTITIES if each.details is not None}
+        limits = {entity.details.endpoint: limit for entity in ENTITIES if entity.details is not None}
         return cls(settings.budget_file, settings.bms_calls_per_hour, clock, limits=limits)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the budget file."""
         with self._lock:
             self._connection.close()
 
     def take(self, endpoint: str) -> None:
-        """Count one call to ``endpoint`` (``GET /v2/...``) that is about to be sent.
+        """Count one call to ``endpoint`` (``GET /v2/...``) just before it is sent.
 
-        Raises ``BudgetExhausted`` when the hour's calls are used up; then nothing is counted and nothing may be sent.
+        Raises ``BudgetExhausted`` when the hour's calls are used up. Then nothing is counted and you must not send the
+        call.
         """
         with self._lock, self._explained():
             values = {"endpoint": endpoint, "now": self._span(), "spans": SPANS, "limit": self.limit_of(endpoint)}
@@ -127,20 +131,20 @@ class Budget:
             )
 
     def limit_of(self, endpoint: str) -> int:
-        """Return the calls to ``endpoint`` that any hour may hold."""
+        """Return the limit of calls to ``endpoint`` in any hour."""
         return self._limits.get(endpoint, self.limit)
 
     def left(self, endpoint: str) -> int:
-        """Return the calls to ``endpoint`` that are possible right now."""
+        """Return the number of calls to ``endpoint`` possible right now."""
         return self._usage_of(endpoint)["left"]
 
     def wait(self, endpoint: str) -> float:
-        """Return the seconds until a call to ``endpoint`` is possible; 0 if one is now."""
+        """Return the seconds until the next possible call to ``endpoint``; 0 if a call is possible now."""
         free = self._free(endpoint, *self._counted(endpoint))
         return 0.0 if free is None else max(0.0, free - self._clock())
 
     def usage(self) -> dict[str, Usage]:
-        """Return the usage of every endpoint that was called in the last hour."""
+        """Return the usage of each endpoint that was called in the last hour."""
         with self._lock, self._explained():
             rows = self._connection.execute(_ENDPOINTS, (self._span() - SPANS,)).fetchall()
         return {endpoint: self._usage_of(endpoint) for (endpoint,) in rows}
@@ -152,13 +156,13 @@ class Budget:
         return Usage(used=used, left=max(0, limit - used), limit=limit, free_at=free_at)
 
     def _counted(self, endpoint: str) -> tuple[list[tuple[int, int]], int]:
-        """Return the calls of each span that counts, oldest first, and their sum."""
+        """Return (span, calls) of the spans that still count, oldest first, and the sum of the calls."""
         with self._lock, self._explained():
             counts = self._connection.execute(_USED, (endpoint, self._span() - SPANS)).fetchall()
         return counts, sum(n for _, n in counts)
 
     def _free(self, endpoint: str, counts: list[tuple[int, int]], used: int) -> float | None:
-        """Return when enough of the oldest spans have passed for one call more; ``None`` if one is possible now."""
+        """Return the moment when the oldest spans have expired and one more call fits; ``None`` if one fits now."""
         limit = self.limit_of(endpoint)
         for span, n in counts:
             if used < limit:
@@ -169,7 +173,7 @@ class Budget:
         return None
 
     def _span(self) -> int:
-        """Return the running span; once in each, forget the old ones and pull back those from a clock set back."""
+        """Return the current span. At its first use, delete expired spans and pull back future ones."""
         now = int(self._clock() // SPAN_SECONDS)
         if now != self._tidied:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -182,25 +186,25 @@ class Budget:
 
     def _opened(self) -> sqlite3.Connection:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Created by us, because SQLite would make it readable by everyone; its side files inherit the mode. Only then:
-        # to close a file ends every lock that this process holds on it, and without its lock SQLite takes a budget that
-        # is open elsewhere in this process for closed, and deletes its log with the counts (measured).
+        # We create the file, because SQLite would make it readable by everyone; its side files inherit the mode. We
+        # open it only to create it: closing a file drops every lock of this process on it. Without the lock, SQLite
+        # takes a budget open elsewhere in this process for closed and deletes its log with the counts (measured).
         with suppress(FileExistsError):
             os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         with ExitStack() as opened:
             opened.callback(connection.close)
             _prepare(connection)
-            opened.pop_all()  # whoever has the budget closes it
+            opened.pop_all()  # the owner of the budget closes it
         return connection
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in the project's own errors what is wrong with the file."""
+        """Translate errors of SQLite and the file system into the project's own errors."""
         try:
             yield
         except sqlite3.Error as error:
-            # The extended codes of one kind end in the same byte.
+            # The extended codes of one kind share the last byte.
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             if code == sqlite3.SQLITE_FULL:
                 raise refused(errno.ENOSPC, self._file) from None
@@ -228,10 +232,10 @@ class Budget:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Make the table, and take over what an earlier version counted."""
+    """Create the table and take over the counts of an earlier version."""
     _keep_a_log(connection)
-    # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file;
-    # by the time the machine is up again, that is less than it takes to boot.
+    # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file.
+    # Booting the machine takes longer than these seconds.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(_CREATE)
     if connection.execute(_COUNTED_BY_MINUTE).fetchone():
@@ -242,9 +246,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _keep_a_log(connection: sqlite3.Connection) -> None:
-    """Set the file's journal mode, which stays.
+    """Set the file's journal mode, which persists.
 
-    SQLite waits for no lock here: of two processes that open a new file at once, it turns one away immediately.
+    SQLite does not wait for locks here. If two processes open a new file at once, it refuses one immediately.
     """
     give_up = time.monotonic() + BUSY_SECONDS
     while True:

@@ -1,6 +1,6 @@
-"""Reading Kaseya BMS over REST v2: sign in, one page of a list, single records.
+"""Read Kaseya BMS over REST v2: sign in, read one page of a list, read single records.
 
-Everything that rests on a guess about the API is a constant or a function of its own, marked [G].
+Each guess about the API is a constant or a function of its own, marked [G].
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ from bms_pipeline.http import Answer, Retries, Service
 from bms_pipeline.settings import Settings
 
 PAGE_SIZE = 100
-"""Records a page: what every known client asks for [C], and an older vendor page's maximum [D]."""
+"""Records a page: the size that every known client requests [C] and the maximum on an older vendor page [D]."""
 SORT = "Id"
-"""``Sort`` is declared [S], its values are not [G]. A stated order keeps pages from shifting for no reason."""
+"""``Sort`` is declared [S], its values are guessed [G]. A stated order keeps pages from shifting for no reason."""
 USER_INFO = "/v2/security/userinfo"
 ACCOUNT_TYPES = "/v2/system/accounttypes/lookup"
 
 _Read = TypeVar("_Read")
 _NUMBER_SEGMENT = re.compile(r"/\d+(?=/|$)")
-# The error that helps most when no candidate address works: a certificate to repair says more than a name that the
-# on-prem network happens not to have.
+# Order of preference among the candidates' errors, most helpful first. A certificate to repair helps more than an
+# unknown host name, which may simply not exist in an on-prem network.
 _TELLING = (SettingsError, CertificateRefused, RedirectRefused, AnswerUnreadable, ServiceUnreachable)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is signed in where [S]. ``time_zone`` is the tenant's (Olson name where given)."""
+    """The signed-in user and the API's address [S]. ``time_zone``: the tenant's, as an Olson name if BMS sends one."""
 
     full_name: str
     business_name: str
@@ -85,10 +85,11 @@ class AccountType:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list. ``records``: the JSON array as it came; ``ids``: of its records, in order.
+    """One page of a list. ``records``: the JSON array as it came; ``ids``: the ids of its records, in order.
 
-    ``total``: ``totalRecords`` where the answer has it. ``quarantined`` records are in neither. ``calls``: how many
-    calls the page took, retries included. ``refused``: why BMS sent no list; it may be past the end.
+    ``total``: ``totalRecords`` if the answer has it. ``records`` and ``ids`` exclude the ``quarantined`` records.
+    ``calls``: calls that the page took, retries included. ``refused``: the reason why BMS sent no list; the page may be
+    past the end.
     """
 
     number: int
@@ -101,16 +102,16 @@ class Page:
 
     @property
     def rows(self) -> int:
-        """Records that BMS sent, the quarantined ones included."""
+        """Number of records that BMS sent, including quarantined ones."""
         return len(self.ids) + len(self.quarantined)
 
 
 class BmsClient:
-    """A signed-in user of one BMS; signs in on first use. Safe to share between ``settings.bms_connections`` threads.
+    """A signed-in user of one BMS. It signs in on first use; up to ``settings.bms_connections`` threads can share it.
 
-    Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused`` (which right is missing),
+    Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused`` (it names the missing right),
     ``BudgetExhausted``, ``AnswerUnreadable``, ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or
-    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests, ``budget`` to share one.
+    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests. Pass ``budget`` to share one.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class BmsClient:
         self.close()
 
     def close(self) -> None:
-        """Close every connection, and the budget file unless it was given."""
+        """Close every connection, and the budget file unless the caller passed it."""
         with ExitStack() as at_the_end:
             if self._own_budget:
                 at_the_end.callback(self.budget.close)
@@ -154,7 +155,7 @@ class BmsClient:
                 self._found.close()
 
     def authenticate(self) -> Identity:
-        """Test the connection: find the API, sign in, and say who is signed in where."""
+        """Test the connection: find the API, sign in and return the signed-in user."""
         info = fields(self._result(USER_INFO, {}, "the test of the connection").result)
 
         def text(key: str) -> str:
@@ -170,7 +171,7 @@ class BmsClient:
         )
 
     def identity(self) -> Identity:
-        """Who is signed in where, asked once."""
+        """Return the signed-in user; ask BMS only the first time."""
         if self._identity is None:
             self._identity = self.authenticate()
         return self._identity
@@ -180,8 +181,8 @@ class BmsClient:
     ) -> Page:
         """Read page ``number`` (from 1) of a list. ``filters``: names without prefix (``{"ModifiedOnFrom": ...}``).
 
-        An empty page is one that BMS sent as an empty array, or as null with a total of 0. A page after the first that
-        BMS refuses or sends as null is ``refused``: the caller finds out whether the list ends there.
+        A page is empty if BMS sends an empty array, or null with a total of 0. If BMS refuses a later page or sends
+        null for it, the page is ``refused``: the caller finds out whether the list ends there.
         """
         params = {"PageSize": str(size), "PageNumber": str(number)}
         known = self._habits.get((list_call.name, bool(filters)))
@@ -207,7 +208,7 @@ class BmsClient:
         habits: Iterable[_Habit],
         refusal: RequestRefused | ServiceUnreachable,
     ) -> tuple[Page, _Habit]:
-        """Read a page with the first of ``habits`` that the service takes. Raises ``refusal`` if it takes none."""
+        """Read a page with the first of ``habits`` that the service accepts. Raises ``refusal`` if it accepts none."""
         tried: list[Mapping[str, str]] = []
         for habit in habits:
             optional = habit.params(filters)
@@ -216,7 +217,7 @@ class BmsClient:
                 with suppress(PipelineError):
                     return self._page(list_call, number, {**params, **optional}), habit
             if isinstance(refusal, ServiceUnreachable):
-                break  # at four tries a call, an error of the service is worth no more than one other question
+                break  # each question costs four tries when the service fails, so ask only one more
         raise refusal
 
     def account_types(self) -> list[AccountType]:
@@ -250,9 +251,9 @@ class BmsClient:
         return kinds
 
     def record(self, path: str) -> bytes:
-        """Read one record (``/v2/servicedesk/hardwareasset/7``), bare or enveloped [S], as the JSON object it came in.
+        """Read one record (``/v2/servicedesk/hardwareasset/7``), bare or enveloped [S], as unchanged JSON.
 
-        Counts against the route's template, in which numbers are ``{id}``.
+        The call counts against the route's template, which has ``{id}`` for each number.
         """
         what = _NUMBER_SEGMENT.sub(lambda number: number.group(), path).removeprefix("/v2/")
 
@@ -283,7 +284,7 @@ class BmsClient:
             return Page(number, b"[]", [], refused=error.message)
 
     def _spelled(self, list_call: ListCall, json: bytes) -> bytes:
-        """Return records with the declared spelling of their keys, which the list's first page with records decides."""
+        """Return records with keys in the declared spelling. The list's first page with records decides it."""
         spelling = self._spellings.get(list_call.name)
         if spelling is None:
             spelling = Spelling(declared_keys(list_call), json)
@@ -292,7 +293,7 @@ class BmsClient:
         return spelling.declared(json)
 
     def _read(self, path: str, params: Mapping[str, str], what: str, decode: Callable[[bytes, int], _Read]) -> _Read:
-        """GET and decode an answer. One that cannot be read is asked for once more: it may be broken in passing."""
+        """GET and decode an answer. Ask once more if it is unreadable: the damage may be temporary."""
         calls = 0
         for is_last in (False, True):
             body, made = self._get(path, params, what)
@@ -319,11 +320,11 @@ class BmsClient:
         return self._read(path, params, what, decode)
 
     def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
-        """GET with the token, signing in again once if it is refused; returns the body and how many calls it took."""
+        """GET with the token; sign in again once if it is refused. Return the body and the number of calls made."""
         try:
             return self._signed_in(path, params, what)
         except (AnswerUnreadable, ServiceUnreachable) as error:
-            if what not in error.message:  # what the connection reports knows of hosts, not of lists and pages
+            if what not in error.message:  # the connection's errors name hosts, not lists and pages
                 error.message = f"{error.message.removesuffix('.')} (asked for {what})."
             raise
 
@@ -353,7 +354,7 @@ class BmsClient:
         )
 
     def _service(self) -> Service:
-        """Return the service at the address that turned out to be the API; finds it on first use."""
+        """Return the service at the API's address; find the address on first use."""
         if self._found is None:
             with self._lock:
                 if self._found is None:
@@ -361,12 +362,12 @@ class BmsClient:
         return self._found
 
     def _find(self) -> Service:
-        """Probe the candidate addresses, without sending a secret to any that does not answer like BMS."""
+        """Probe the candidate addresses. Send no secret to an address that does not answer like BMS."""
         candidates = api_base_candidates(self._settings.bms_url, self._settings.bms_api_url)
         if len(candidates) == 1:
             return self._connect(candidates[0])
         errors: list[PipelineError] = []
-        for patient in (False, True):  # a passing fault must not choose the address, so the second round tries harder
+        for patient in (False, True):  # a temporary fault must not choose the address, so the second round retries
             errors.clear()
             for base in candidates:
                 try:
@@ -390,7 +391,7 @@ class BmsClient:
                     raise
                 else:
                     return service
-            if not any(isinstance(each, ServiceUnreachable) for each in errors):
+            if not any(isinstance(error, ServiceUnreachable) for error in errors):
                 break
         raise min(errors, key=lambda error: next(i for i, kind in enumerate(_TELLING) if isinstance(error, kind)))
 
@@ -406,7 +407,7 @@ class BmsClient:
         )
 
     def _probe(self, service: Service, *, retry: bool) -> None:
-        """Raise unless ``service`` answers like BMS: without a token, userinfo is 401 [C], or at least an envelope."""
+        """Raise unless ``service`` answers like BMS: userinfo without a token is 401 [C], or at least an envelope."""
         answer = service.get(USER_INFO, retry=retry, before_send=lambda: self.budget.take(f"GET {USER_INFO}"))
         if answer.status == 401:
             return
@@ -425,7 +426,7 @@ _objects = msgspec.json.Decoder(list[dict[str, object]])
 
 
 class _OtherType(Exception):
-    """A field of an account type is not of the documented type; ``true`` as text would make a client of nobody."""
+    """A field of an account type has an undocumented type; with ``true`` as text, no account would be a client."""
 
     def __init__(self, key: str, value: object) -> None:
         super().__init__(key)
@@ -433,7 +434,7 @@ class _OtherType(Exception):
 
 
 def _account_type(kind: Mapping[str, object]) -> AccountType:
-    """Read one account type, whose keys are in lower case. Raises ``KeyError``, or ``_OtherType`` naming the field."""
+    """Read one account type, with keys in lower case. Raises ``KeyError``, or ``_OtherType`` with the field."""
     number = kind["id"]
     if type(number) is not int:
         raise _OtherType("id", number)
@@ -453,10 +454,10 @@ def _account_type(kind: Mapping[str, object]) -> AccountType:
 def _decoded(
     body: bytes, what: str, spelled: Callable[[bytes], bytes], *, may_end: bool
 ) -> tuple[Envelope, Rows | None]:
-    """Open a list's answer; where a record cannot be decoded, set it aside and go on with the others.
+    """Open a list's answer. If a record cannot be decoded, quarantine it and go on with the others.
 
-    ``spelled`` gives records the declared spelling. The rows are ``None`` where null stands in place of the list and
-    the list ``may_end`` before this page. Raises ``Refused`` or ``AnswerUnreadable``.
+    ``spelled`` rewrites the keys of records to the declared spelling. The rows are ``None`` if the answer has null in
+    place of the list and the list ``may_end`` before this page. Raises ``Refused`` or ``AnswerUnreadable``.
     """
     try:
         envelope = opened(body, what)
@@ -473,28 +474,28 @@ def _decoded(
 
 
 def _token_refused(answer: Answer) -> bool:
-    """Whether BMS did not accept the token: 401, or the same code with status 200 [C]."""
+    """Return whether BMS refused the token: 401, or the same code with status 200 [C]."""
     if answer.status == 401:
         return True
-    # Cheap first look: a refusal is short, a page is not.
+    # Check the length first, which is cheap: a refusal is short, a page is not.
     return len(answer.body) < 2000 and answer.status == 200 and said(answer.body)[0] == SECURITY_ERROR
 
 
 def _looks_whole(body: bytes) -> bool:
-    """Whether a JSON object that begins also ends; anything else is judged by its reader."""
+    """Return whether a JSON object has its closing brace. Anything but an object is left to its reader."""
     start, end = body[:100].lstrip(b"\xef\xbb\xbf \t\r\n"), body[-100:].rstrip()
     return bool(start) and (not start.startswith(b"{") or end.endswith(b"}"))
 
 
 def _may_be_a_parameter(error: RequestRefused | ServiceUnreachable) -> bool:
-    """Whether leaving an optional parameter out may help: how a service that dislikes one answers is unknown [G]."""
+    """Return whether omitting an optional parameter may help. BMS's answer to an unwanted parameter is unknown [G]."""
     if isinstance(error, ServiceUnreachable):
         return error.status == 500
     return type(error) is RequestRefused
 
 
 def _own_token_refused(what: str, message: str) -> LoginRefused:
-    """Return the error for a token that BMS gave a moment ago and refuses: no right of a module, that would be 403."""
+    """Return the error for a new token that BMS refuses. A missing right is no cause: BMS would answer 403."""
     reason = f": {message}" if message else ""
     return LoginRefused(
         f"BMS accepted the sign-in and refused its own new token when asked for {what}{reason}.",
@@ -504,13 +505,13 @@ def _own_token_refused(what: str, message: str) -> LoginRefused:
 
 @dataclass(frozen=True)
 class _Habit:
-    """Which optional parameters a service takes. ``since``: how it wants the moment of ``ModifiedOnFrom``."""
+    """The optional parameters that a service accepts. ``since``: its format for the moment of ``ModifiedOnFrom``."""
 
     sort: bool
     since: Literal["as it is", "with zone", "left out"]
 
     def params(self, filters: Mapping[str, str]) -> dict[str, str]:
-        """Return the optional parameters in this service's way."""
+        """Return the optional parameters as this service accepts them."""
         zone = "Z" if self.since == "with zone" else ""
         moments = {} if self.since == "left out" else {name: f"{value}{zone}" for name, value in filters.items()}
         params = {f"Filter.{name}": value for name, value in moments.items()}
@@ -518,4 +519,4 @@ class _Habit:
 
 
 _HABITS = tuple(_Habit(sort, since) for since in ("as it is", "with zone", "left out") for sort in (True, False))
-"""In the order in which they are tried. Without the filter the list is read whole, which is never wrong."""
+"""The habits in the order of trying. Without the filter, the whole list is read, which is always correct."""

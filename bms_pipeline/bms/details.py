@@ -1,14 +1,14 @@
-"""Reading details: one call a record, kept as they come, so that no stop and no kill costs more than what is in flight.
+"""Read details with one call a record. Each answer is saved at once, so a stop or kill loses only the calls in flight.
 
 ::
 
     <landing>/asset_details/
-        20260101T000000000000Z-ab12.part            what the run under way was answered, a line of JSON a record
-        20260101T000000000000Z-ab12.500.ndjson.zst  the same finished: 500 answers, for the next sync to land
+        20260101T000000000000Z-ab12.part            answers to the current run, a line of JSON a record
+        20260101T000000000000Z-ab12.500.ndjson.zst  the same, finished: 500 answers for the next sync to land
 
-A line holds the values that are declared, decoded and checked here: one strange detail must not keep the database from
-landing the others, and at a few thousand an hour checking each costs nothing. What fits no database, what is of another
-type and what BMS refuses for this one record becomes a line too, with the problem instead of the values.
+A line holds the declared values. They are decoded and checked here: one odd detail must not keep the database from
+landing the others. At a few thousand details an hour, checking each costs nothing. A detail also becomes a line if it
+fits no database, has another type or is refused by BMS. Such a line has the problem instead of the values.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from bms_pipeline.errors import (
 )
 
 FULL = 500
-"""Answers to a file: a third of an hour's at the vendor's limit."""
+"""Answers a file: a third of an hour's calls at the vendor's limit."""
 IN_A_ROW = 20
-"""So many problems without a good answer in between are the service's and not these records'."""
+"""Problems in a row, without a good answer in between, until the service counts as their cause, not the records."""
 DETAIL_BYTES = 2**20
 """Largest detail; a usual one has 3 KB."""
 
@@ -54,11 +54,11 @@ _FINISHED = re.compile(r"^.+\.(\d+)\.ndjson\.zst$")
 _TYPES = {"VARCHAR": str, "BIGINT": int, "BOOLEAN": bool}
 
 OnProgress = Callable[[int], None]
-"""Called with the records answered so far."""
+"""Called with the number of records answered so far."""
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """What came of one call. ``read_at``: when it was sent, UTC. ``detail``: JSON key → value, None with a problem."""
+    """The result of one call. ``read_at``: when it was sent, UTC. ``detail``: JSON key → value, None with a problem."""
 
     bms_id: int
     read_at: str
@@ -68,7 +68,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Patience:
-    """How many seconds a run waits for its next call; ``clock`` and ``sleep`` are for tests.
+    """The longest wait of a run for its next call, in seconds; ``clock`` and ``sleep`` are for tests.
 
     Calls become free one after another, as they were made an hour ago, so a pause is seldom the end.
     """
@@ -79,11 +79,11 @@ class Patience:
 
 
 class ReadsRecords(Protocol):
-    """What reading details needs of the client."""
+    """The part of the client for reading details."""
 
     @property
     def budget(self) -> Budget:
-        """The hour's calls."""
+        """The hour's budget of calls."""
 
     def record(self, path: str) -> bytes:
         """Read one record."""
@@ -91,30 +91,33 @@ class ReadsRecords(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """Records whose details were read, and those of which a problem was noted instead."""
+    """Number of records whose details were read, and number of those with a problem instead."""
 
     read: int
     problems: int
 
 
 def folder_of(landing: Path, entity: Entity) -> Path:
-    """Where the answers for ``entity`` are kept, inside the landing folder."""
+    """Return the folder for the answers about ``entity``, inside the landing folder."""
     return landing / f"{entity.singular}_details"
 
 
 def unlanded(folder: Path) -> int:
-    """Answers in finished files, which the next sync lands; told by their names alone."""
+    """Return the number of answers in finished files, which the next sync lands. Reads only the file names."""
     return sum(int(found.group(1)) for file in _names(folder) if (found := _FINISHED.match(file)))
 
 
 def finished(folder: Path) -> dict[Path, list[int]]:
-    """The finished files, oldest first, with the ids of their records. A damaged one is deleted: it is asked anew."""
+    """Return the finished files, oldest first, with the ids of their records.
+
+    Delete damaged files, to read them again.
+    """
     files = [folder / name for name in sorted(_names(folder)) if _FINISHED.match(name)]
     return {file: ids for file in files if (ids := _ids(file))}
 
 
 def finish(folder: Path) -> None:
-    """Finish the files that a killed run left behind; nobody may be reading details meanwhile.
+    """Finish the files that a killed run left behind. Call it only while no run is reading details.
 
     Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
     """
@@ -135,9 +138,9 @@ def read(
 ) -> Progress:
     """Read the details of the records ``ids``, in this order, until all are read or the hour's calls are used up.
 
-    Whatever is raised, what was read is kept: ``AccessRefused``, ``ServiceUnreachable`` and the client's other errors
-    but those that concern one record; ``AnswerUnreadable`` after ``IN_A_ROW`` problems in a row; ``StorageFull`` and
-    ``WarehouseError``.
+    Every error leaves the earlier answers saved. Raises ``AccessRefused``, ``ServiceUnreachable`` and the client's
+    other errors, except those about one record; ``AnswerUnreadable`` after ``IN_A_ROW`` problems in a row;
+    ``StorageFull`` and ``WarehouseError``.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     asking = _Asking(client, call, _Answers(folder), patience.clock)
@@ -159,7 +162,7 @@ def read(
                     patience.sleep(pause)
         finally:
             done, _ = wait(in_flight)
-            with suppress(PipelineError):  # another one is being raised
+            with suppress(PipelineError):  # another error is already being raised
                 asking.take(done)
             asking.close()
     return Progress(asking.read, asking.problems)
@@ -167,7 +170,10 @@ def read(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Of the run's ``call``-th call: an answer, or an error that is not about this record. ``is_sure``: BMS said so."""
+    """The result of the run's ``call``-th call.
+
+    an answer, or an error not about this record. ``is_sure``: BMS confirmed it.
+    """
 
     call: int
     bms_id: int
@@ -177,9 +183,9 @@ class _Outcome:
 
 
 class _Asking:
-    """One run: asks in any thread; takes in what came, and counts, in one.
+    """One run. Any thread asks; a single thread takes the answers and counts.
 
-    ``sent`` counts the calls. ``is_over``: BMS says that its hour is used up, whatever we counted.
+    ``sent`` counts the calls. ``is_over``: BMS reports its hour as used up, even if our count is lower.
     """
 
     def __init__(self, client: ReadsRecords, call: DetailCall, answers: _Answers, clock: Callable[[], float]) -> None:
@@ -200,16 +206,16 @@ class _Asking:
 
     @property
     def answered(self) -> int:
-        """Records read, or noted with a problem."""
+        """Number of records read or noted with a problem."""
         return self.read + self.problems
 
     @property
     def calls_left(self) -> int:
-        """Calls that may be sent now."""
+        """Number of calls that may be sent now."""
         return 0 if self.is_over else self._client.budget.left(self._call.endpoint)
 
     def ask(self, bms_id: int, call: int) -> _Outcome:
-        """Make one call, the run's ``call``-th."""
+        """Make the run's ``call``-th call."""
         sent = datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None).isoformat()
         try:
             raw = self._client.record(self._call.path.format(id=bms_id))
@@ -222,13 +228,13 @@ class _Asking:
         return _Outcome(call, bms_id, Answer(bms_id, sent, detail, problem), is_sure=problem is None)
 
     def take(self, done: set[Future[_Outcome]]) -> list[int]:
-        """Keep what came of these calls; the records that have to wait because no call was left for them.
+        """Keep the results of these calls. Return the records that have to wait because no call was left for them.
 
-        Raises the first error that is not about one record, after all were taken in.
+        Takes all results first, then raises the first error that is not about one record.
         """
         unasked: list[int] = []
         errors: list[PipelineError] = []
-        for outcome in (each.result() for each in done):
+        for outcome in (future.result() for future in done):
             if outcome.answer is not None:
                 self._keep(outcome.call, outcome.answer, is_sure=outcome.is_sure)
             elif isinstance(outcome.error, BudgetExhausted):
@@ -249,20 +255,20 @@ class _Asking:
         return unasked
 
     def close(self) -> None:
-        """Finish the file. Doubtful problems are noted if nothing shows that they are the service's."""
+        """Finish the file. Note doubtful problems unless the service has failed."""
         if not self._has_failed:
             self._note_doubtful(self.sent + 1)
         self._answers.close()
 
     def _note_doubtful(self, good_call: int) -> None:
-        """Note the doubtful problems that came before a call was sent that was answered well."""
+        """Note the doubtful problems from before ``good_call``, a later call with a good answer."""
         for sent, answer in self._doubtful:
             if sent < good_call:
                 self._note(answer)
-        self._doubtful = [each for each in self._doubtful if each[0] >= good_call]
+        self._doubtful = [doubtful for doubtful in self._doubtful if doubtful[0] >= good_call]
 
     def _keep(self, call: int, answer: Answer, *, is_sure: bool) -> None:
-        """Note an answer. A doubtful problem waits for a later good one, which shows that the service is all right."""
+        """Note an answer. A doubtful problem waits for a later good answer, which shows that the service works."""
         if answer.problem is None:
             self._in_a_row = 0
             self._note_doubtful(call)
@@ -282,7 +288,7 @@ class _Asking:
             self.problems += 1
 
     def _checked(self, bms_id: int, raw: bytes) -> tuple[dict[str, str | int | bool | None] | None, str | None]:
-        """The declared values of a detail, or why it is not taken."""
+        """Return the declared values of a detail, or the problem with it."""
         if len(raw) > DETAIL_BYTES:
             return None, f"larger than {DETAIL_BYTES // 2**20} MB"
         try:
@@ -307,7 +313,7 @@ class _Asking:
 
 
 class _Answers:
-    """The file that a run appends to, and the next one when it is full."""
+    """The file of a run, followed by a new one whenever it is full."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -315,7 +321,7 @@ class _Answers:
         self._begin()
 
     def add(self, answer: Answer) -> None:
-        """Append an answer: from here on no kill loses it."""
+        """Append an answer. Once appended, it survives a kill."""
         pages.append(self._folder, self._name, answer)
         self._count += 1
         if self._count >= FULL:
@@ -333,15 +339,15 @@ class _Answers:
 
 
 def _is_about_the_record(error: PipelineError) -> bool:
-    """Whether the next record may fare better. A 500 at every try is as likely the record's fault as the service's."""
+    """Return whether the next record may succeed. After a 500 at every try, record or service may be the cause."""
     if isinstance(error, RequestRefused):
         return not isinstance(error, AccessRefused | LoginRefused)
     return isinstance(error, AnswerUnreadable) or (isinstance(error, ServiceUnreachable) and error.status == 500)
 
 
 def _finish(part: Path) -> None:
-    """Compress a file under its final name, which is the same however often a kill has this done again."""
-    lines = [msgspec.json.encode(each) for each in pages.lines(part.parent, part.name)]
+    """Compress a file under its final name. The name stays the same if a kill makes a later run repeat this."""
+    lines = [msgspec.json.encode(line) for line in pages.lines(part.parent, part.name)]
     if lines:
         content = zstandard.ZstdCompressor(write_checksum=True).compress(b"\n".join(lines) + b"\n")
         pages.write(part.parent, f"{part.stem}.{len(lines)}.ndjson.zst", content)
@@ -351,8 +357,8 @@ def _finish(part: Path) -> None:
 def _ids(file: Path) -> list[int]:
     try:
         lines = zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()
-        return [msgspec.json.decode(each, type=Answer).bms_id for each in lines]
-    except FileNotFoundError:  # a sync landed it meanwhile
+        return [msgspec.json.decode(line, type=Answer).bms_id for line in lines]
+    except FileNotFoundError:  # a sync landed it in the meantime
         return []
     except (OSError, ValueError, zstandard.ZstdError):
         file.unlink(missing_ok=True)
@@ -360,11 +366,11 @@ def _ids(file: Path) -> list[int]:
 
 
 def _names(folder: Path) -> list[str]:
-    return [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    return [file.name for file in folder.iterdir()] if folder.is_dir() else []
 
 
 def _decoder(call: DetailCall) -> msgspec.json.Decoder[Any]:
-    """A decoder of the declared keys and the id, each of which may be null, or missing, which is something else."""
+    """Return a decoder for the id and the declared keys. A key may be null or missing, which differ."""
     unset = msgspec.UNSET
     keys = [(key, _TYPES[kind] | None | msgspec.UnsetType, unset) for key, kind in call.wire.items()]
     return msgspec.json.Decoder(msgspec.defstruct("Detail", [("id", int | None, None), *keys]))

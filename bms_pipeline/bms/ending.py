@@ -1,13 +1,13 @@
-"""Where a list ends: the questions to ask past its last page, and what the answers prove.
+"""The end of a list: the questions to ask past its last page, and what the answers prove.
 
-``Ending`` is a state machine that knows no network: ask what ``question`` says, and ``take`` the answer::
+``Ending`` is a state machine without network access. Ask its ``question``, and ``take`` the answer::
 
     BEGUN ── the total adds up over several pages ──────────────────────────────▶ proved
       │
       ▼
     MEASURING: a page of another size, which the last known
-      │ records should begin and end ── just these came ────────────────────────▶ proved
-      │   └─ but where a total may count its own page, the next page must bring none, too
+      │ records should begin and end ── only these came ────────────────────────▶ proved
+      │   └─ but where a total may count its own page, the next page must be empty, too
       │ it does not fit, or cannot be asked
       ▼
     CONFIRMING: the page after the last one, ── new records ──┐
@@ -19,9 +19,9 @@
       ▼
     unproved, or repeats where only known records came
 
-A last page is *short* if all others before it are full and of one size: only then says its size where the list ends.
-Otherwise "no more records" is a claim of the service that nothing else supports, and a service that answers past the
-end with an error or an old page claims not even that. Such a list was read as far as it goes, and proves no absence.
+A last page is *short* if all others before it are full and of one size: only then does its size show the end of the
+list. Otherwise "no more records" is a mere claim of the service. A service that answers past the end with an error or
+an old page does not even claim it. Such a list was read as far as possible, and proves no absence.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 LOOK_PAST = 3
-"""Pages to look past one that stays empty."""
+"""Pages to look past an empty one."""
 READINGS = 2
-"""Readings of a page that brings nothing, until that counts."""
+"""Readings of a page without new records, until it counts as the end."""
 
 
 class Answered(Enum):
-    """What a page past the last one brought."""
+    """The kind of answer to a page past the last one."""
 
     NEW = auto()
     EMPTY = auto()
@@ -45,9 +45,9 @@ class Answered(Enum):
 
 
 class Total(Enum):
-    """What ``totalRecords`` says about the records that were read.
+    """The relation of ``totalRecords`` to the records that were read.
 
-    ``OWN``: it adds up, but the one page it came with is all it may have counted.
+    ``OWN``: it adds up, but it may count only the page it came with.
     """
 
     ABSENT = auto()
@@ -57,7 +57,7 @@ class Total(Enum):
 
 
 class End(Enum):
-    """What is proved about the end of a list."""
+    """The proof about the end of a list."""
 
     PROVED = auto()
     UNPROVED = auto()
@@ -65,7 +65,7 @@ class End(Enum):
 
 
 class State(Enum):
-    """Where the questions stand; see the drawing."""
+    """The state of the questions; see the drawing."""
 
     MEASURING = auto()
     CONFIRMING = auto()
@@ -75,10 +75,12 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Known:
-    """What was read: ``last`` page (0 for none), its ``rows``, the ``size`` of the pages before it.
+    """The pages read so far.
 
-    ``is_regular``: all pages before the last have ``size`` rows and the last has no more. ``asked``: records a page
-    that were asked for.
+    number of the ``last`` page (0 for none), its ``rows``, the ``size`` of the pages before it.
+
+    ``is_regular``: all pages before the last have ``size`` rows and the last has no more. ``asked``: the requested
+    number of records a page.
     """
 
     last: int
@@ -90,23 +92,23 @@ class Known:
 
     @property
     def is_short(self) -> bool:
-        """Whether the size of the last page shows that the list ends there."""
+        """Whether the size of the last page shows the end of the list."""
         return self.is_regular and self.last > 1 and self.rows < self.size
 
     @property
     def is_small(self) -> bool:
-        """Whether the only page has fewer records than were asked for: it is short, unless the service clamps."""
+        """Whether the only page has fewer records than requested: it is short, unless the service clamps the size."""
         return self.last == 1 and self.rows < self.asked
 
     @property
     def records(self) -> int:
-        """Records in a regular list."""
+        """Number of records in a regular list."""
         return self.size * max(0, self.last - 1) + self.rows
 
 
 @dataclass(frozen=True)
 class Question:
-    """Ask for page ``number``, of ``size`` records where that is not the usual one.
+    """A request for page ``number``, with ``size`` records if that differs from the usual size.
 
     Such a page must bring the last ``expects`` known records and no other.
     """
@@ -117,9 +119,9 @@ class Question:
 
 
 class Ending:
-    """The questions about the end of one list; ``seen``: what the page after the last one brought, if it was read.
+    """The questions about the end of one list. ``seen``: the kind of the page after the last one, if it was read.
 
-    ``end`` is what they proved; it stays ``None`` where the list goes on at page ``goes_on_at``.
+    ``end`` is the proof. It stays ``None`` if the list goes on, at page ``goes_on_at``.
     """
 
     def __init__(self, known: Known, seen: Answered | None = None) -> None:
@@ -136,13 +138,13 @@ class Ending:
 
     @property
     def question(self) -> Question | None:
-        """The next question; ``None`` when all is known that can be."""
+        """The next question; ``None`` when no question can prove more."""
         if self._state is State.ENDED:
             return None
         return self._measure if self._state is State.MEASURING else Question(self._page)
 
     def take(self, answered: Answered) -> None:
-        """Take the answer to the question; to a measure it is ``KNOWN`` where just the expected records came."""
+        """Take the answer to the question. For a measure, ``KNOWN`` means that only the expected records came."""
         known = self._known
         if self._state is State.MEASURING:
             self._state, self._is_measured = State.CONFIRMING, answered is Answered.KNOWN
@@ -156,7 +158,7 @@ class Ending:
         if self._is_measured:
             self._finish(End.PROVED)
         elif known.total is Total.OWN and known.rows > known.asked:
-            self._finish(End.PROVED)  # a service that sends more than asked for does not page: this is everything
+            self._finish(End.PROVED)  # a service that sends more than requested does not page: the list is complete
         elif self._state is State.CONFIRMING and len(self._answers) < READINGS:
             return
         elif self._state is State.CONFIRMING and known.is_short and known.total is Total.ABSENT and self._claims_end:
@@ -176,7 +178,7 @@ class Ending:
         known = self._known
         if set(self._answers) == {Answered.KNOWN}:
             return End.REPEATS
-        says_so_alone = known.last == 0 or known.is_small  # nothing else could support it
+        says_so_alone = known.last == 0 or known.is_small  # no other evidence is possible
         is_nothing_against = self._claims_end and known.total in {Total.ABSENT, Total.OWN}
         return End.PROVED if says_so_alone and is_nothing_against else End.UNPROVED
 

@@ -1,10 +1,10 @@
-"""What an answer of BMS says: the envelope ``{success, error, result, totalRecords}`` and the ways it says no.
+"""BMS's answers: the envelope ``{success, error, result, totalRecords}`` and the forms of a refusal.
 
 Facts: a failure can come as HTTP 200 with ``success: false`` [C]; the wire is camelCase, an older host sent PascalCase
-[C]; single reads may come without an envelope [S]; ``error`` is ``{code, message, ...}`` [S]. So: keys in any case,
-only ``success`` being ``true`` is success, and nothing that cannot be read is ever taken for "no records".
+[C]; single reads may come without an envelope [S]; ``error`` is ``{code, message, ...}`` [S]. So keys match in any
+case, and only ``success: true`` is success. An unreadable answer never counts as "no records".
 
-Values stay undecoded (``msgspec.Raw``): the records pass through as the bytes they came in.
+Values stay undecoded (``msgspec.Raw``): the records pass through unchanged, byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bms_pipeline.errors import AccessRefused, AnswerUnreadable, BudgetExhausted
 from bms_pipeline.http import Answer, printable
 
 SECURITY_ERROR = 978001
-"""Code of an expired or missing token [C]; it comes with 401, but a 200 with it means the same."""
+"""Code of an expired or missing token [C]. It comes with 401; with 200 it means the same."""
 
 _RIGHTS = {
     "/v2/crm/accounts": "Accounts",
@@ -27,12 +27,12 @@ _RIGHTS = {
     "/v2/servicedesk/hardwareasset": "Assets",
     "/v2/system/": "Account types (system lookups)",
 }
-# What a refusal for lack of rights is worded like is unknown [G]; these words mean nothing else in an error.
+# BMS's wording for missing rights is unknown [G]. In an error, these words have no other meaning.
 _NO_RIGHT = re.compile(r"permission|access (is )?denied|not (authori[sz]ed|allowed)|unauthori[sz]ed|forbidden", re.I)
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.I | re.S)
 
 NOT_JSON = (ValueError, RecursionError)
-"""What decoding raises for bytes that are not JSON (msgspec's errors are ``ValueError``) or built to break a parser."""
+"""Errors from decoding bytes that are not JSON (msgspec's are ``ValueError``) or are built to break a parser."""
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -48,21 +48,21 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Envelope:
-    """A successful answer: ``result`` undecoded, and ``totalRecords`` where the list has it."""
+    """A successful answer: ``result`` undecoded, and ``totalRecords`` if the list has it."""
 
     result: bytes
     total: int | None
 
 
 def module_of(path: str) -> str:
-    """Return what BMS calls the module that ``path`` belongs to."""
+    """Return BMS's name for the module of ``path``."""
     return next((name for prefix, name in _RIGHTS.items() if path.startswith(prefix)), path)
 
 
 def fields(body: bytes) -> dict[str, bytes]:
     """Return the top-level keys (lower case) and undecoded values of a JSON object.
 
-    Raises one of ``NOT_JSON`` when ``body`` is not one.
+    Raises one of ``NOT_JSON`` when ``body`` is not a JSON object.
     """
     return {key.lower(): bytes(value) for key, value in _fields.decode(body.removeprefix(b"\xef\xbb\xbf")).items()}
 
@@ -70,8 +70,8 @@ def fields(body: bytes) -> dict[str, bytes]:
 def opened(body: bytes, what: str) -> Envelope:
     """Open the envelope ``body``, an answer with status 200; ``what`` names the call in errors.
 
-    Raises ``Refused`` when it says no, ``AnswerUnreadable`` when it says neither yes nor no, and one of ``NOT_JSON``
-    when it is no JSON object: the caller knows whether something can be saved of it, else see ``unreadable``.
+    Raises ``Refused`` for a failure, ``AnswerUnreadable`` without success or failure, and one of ``NOT_JSON`` when
+    ``body`` is no JSON object. In the last case the caller may salvage parts of it, or else call ``unreadable``.
     """
     parts = fields(body)
     success = parts.get("success", b"")
@@ -87,7 +87,7 @@ def opened(body: bytes, what: str) -> Envelope:
 
 
 def unreadable(body: bytes, what: str) -> AnswerUnreadable:
-    """Return the error for a ``body`` that is not JSON, saying what it is instead."""
+    """Return the error for a ``body`` that is not JSON, with the kind of content."""
     start = body[:2000].lstrip().lower()
     if not start:
         kind = "an empty body"
@@ -104,7 +104,7 @@ def unreadable(body: bytes, what: str) -> AnswerUnreadable:
 
 
 def said(body: bytes) -> tuple[int | None, str]:
-    """Return error code and message of a refusal's body, as far as there are any."""
+    """Return error code and message from the body of a refusal, as far as it has them."""
     try:
         parts = fields(body)
     except NOT_JSON:
@@ -113,7 +113,7 @@ def said(body: bytes) -> tuple[int | None, str]:
 
 
 def refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExhausted:
-    """Return the error for an answer whose status is 4xx (401 aside)."""
+    """Return the error for an answer with status 4xx (except 401)."""
     code, message = said(answer.body)
     if answer.status == 403:
         return no_right(what, path, message)
@@ -126,7 +126,7 @@ def refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExha
 
 
 def refused(what: str, path: str, code: int | None, message: str) -> RequestRefused:
-    """Return the error for a refusal that BMS gave a reason for."""
+    """Return the error for a refusal with BMS's reason."""
     if _NO_RIGHT.search(message) or code == SECURITY_ERROR:
         return no_right(what, path, message)
     number = f" ({code})" if code is not None else ""
@@ -137,7 +137,7 @@ def refused(what: str, path: str, code: int | None, message: str) -> RequestRefu
 
 
 def no_right(what: str, path: str, message: str) -> AccessRefused:
-    """Return the error for a user who may not read a module."""
+    """Return the error for a user without the right to read a module."""
     module = module_of(path)
     reason = f": {message}" if message else ""
     return AccessRefused(

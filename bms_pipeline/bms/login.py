@@ -1,10 +1,11 @@
-"""Signing in to BMS and staying signed in.
+"""Sign in to BMS and stay signed in.
 
-Facts: ``POST /v2/security/authenticate`` as a form [C]; the vendor's document says multipart [S], which is sent where a
-form is refused with 415; ``refreshtoken`` replaces **both** tokens [C]; lifetimes are undocumented, so the answer's own
-``accessTokenExpireOn`` counts, measured against the same answer's ``Date`` header because the two clocks may differ. A
-bad password may be 401, 400 or 200 with ``success: false`` [G]. Whether a stamp without a zone is UTC is unknown [G]:
-if that makes no sense (already expired, or years away), it is ignored and the 401 that follows expiry does the job.
+Facts: ``POST /v2/security/authenticate`` takes a form [C]; the vendor's document shows multipart [S], which we send if
+BMS refuses a form with 415; ``refreshtoken`` replaces **both** tokens [C]. Lifetimes are undocumented, so we use the
+answer's own ``accessTokenExpireOn``. We compare it with the same answer's ``Date`` header because the two clocks may
+differ. A bad password may be 401, 400 or 200 with ``success: false`` [G]. Whether a stamp without a zone is UTC is
+unknown [G]. An implausible stamp (already expired, or years away) is ignored: the 401 after expiry then triggers a new
+sign-in.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from bms_pipeline.settings import Settings
 AUTHENTICATE = "/v2/security/authenticate"
 REFRESH = "/v2/security/refreshtoken"
 MARGIN_SECONDS = 60.0
-"""A token is renewed this long before it expires (or a quarter of its life, if that is less)."""
+"""Renew a token this long before it expires (or a quarter of its life, if that is less)."""
 LONGEST_LIFE_SECONDS = 30 * 86400.0
 TOTP_SECONDS = 30
 UNSUPPORTED_MEDIA_TYPE = 415
@@ -55,7 +56,7 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class _Tokens:
-    """``renew_at``: seconds since the epoch by our clock, or ``None`` when the expiry is not known."""
+    """``renew_at``: seconds since the epoch by our clock, or ``None`` for an unknown expiry."""
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
@@ -63,7 +64,7 @@ class _Tokens:
 
 
 class Login:
-    """The session of one BMS user, shared by all threads. Its secrets show in no repr and no error.
+    """The session of one BMS user, shared by all threads. Its secrets appear in no repr and no error.
 
     ``count`` is called with the endpoint before each call (the budget).
     """
@@ -89,7 +90,7 @@ class Login:
         return f"Login({'signed in' if self._tokens else 'not signed in'})"
 
     def token(self, service: Service) -> str:
-        """Return a token that should be valid, signing in or renewing when needed. Raises as ``sign_in``."""
+        """Return a token that should be valid; sign in or renew if needed. Raises as ``_signed_in``."""
         tokens = self._tokens
         if tokens is not None and (tokens.renew_at is None or self._clock() < tokens.renew_at):
             return tokens.access
@@ -101,7 +102,7 @@ class Login:
             return self._tokens.access
 
     def replaced(self, service: Service, rejected: str) -> str:
-        """Return another token than ``rejected``, which BMS answered with 401; only one thread signs in for all."""
+        """Return a new token in place of ``rejected``, which got a 401. Only one thread signs in for all."""
         with self._lock:
             if self._tokens is None or self._tokens.access == rejected:
                 self._tokens = None
@@ -109,7 +110,7 @@ class Login:
             return self._tokens.access
 
     def _signed_in(self, service: Service) -> _Tokens:
-        """Sign in with the password. Raises ``LoginRefused``, ``SettingsError``, or what the ``service`` raises."""
+        """Sign in with the password. Raises ``LoginRefused``, ``SettingsError``, or the errors of ``service``."""
         form = self._credentials()
         answer = self._posted(service, AUTHENTICATE, form)
         if answer.status in {400, 401, 403, 422}:
@@ -130,7 +131,7 @@ class Login:
         raise self._refused(message)
 
     def _refreshed(self, service: Service, tokens: _Tokens) -> _Tokens | None:
-        """Exchange both tokens for new ones; ``None`` if that does not work: signing in then tells why."""
+        """Exchange both tokens for new ones. Return ``None`` if that fails: the sign-in that follows explains why."""
         form = {"AccessToken": tokens.access, "RefreshToken": tokens.refresh}
         try:
             answer = self._posted(service, REFRESH, form)
@@ -139,7 +140,7 @@ class Login:
             return None
 
     def _posted(self, service: Service, path: str, form: dict[str, str]) -> Answer:
-        """POST ``form`` as clients do [C]; where the service refuses that kind of body, as its document says [S]."""
+        """POST ``form`` as clients do [C], or as multipart [S] if the service refuses that kind of body."""
 
         def count() -> None:
             self._count(f"POST {path}")
@@ -152,7 +153,7 @@ class Login:
         return service.post_multipart(path, form, before_send=count)
 
     def _credentials(self) -> dict[str, str]:
-        """Return the sign-in form. Raises ``SettingsError`` naming what is missing."""
+        """Return the sign-in form. Raises ``SettingsError`` with the names of missing settings."""
         settings = self._settings
         form = {
             "GrantType": "password",
@@ -169,7 +170,7 @@ class Login:
         return form
 
     def _mfa_code(self) -> str:
-        """Return a TOTP code that was not used before: BMS may refuse the same one twice, so wait for the next."""
+        """Return an unused TOTP code. BMS may refuse the same code twice, so wait for the next one."""
         now = self._clock()
         step = max(int(now // TOTP_SECONDS), self._last_code_step + 1)
         code = ""
@@ -186,7 +187,7 @@ class Login:
         return code
 
     def _tokens_in(self, answer: Answer) -> _Tokens:
-        """Read the tokens in an answer. Raises ``Refused`` or ``AnswerUnreadable``, neither quoting the answer."""
+        """Read the tokens in an answer. Raises ``Refused`` or ``AnswerUnreadable``; neither quotes the answer."""
         try:
             result = fields(opened(answer.body, "the sign-in").result)
             access, refresh, expires = (
@@ -195,15 +196,15 @@ class Login:
             )
         except NOT_JSON:
             raise unreadable(answer.body, "the sign-in") from None
-        # A token goes into a header, where anything but visible ASCII would break the request, and be quoted for it.
-        if not access or not all("!" <= each <= "~" for each in access):
+        # A token goes into a header. Anything but visible ASCII would break the request, and the error would quote it.
+        if not access or not all("!" <= character <= "~" for character in access):
             raise AnswerUnreadable(
                 "BMS accepted the sign-in and sent no usable token.", "Run again; if it stays, its API changed."
             )
         return _Tokens(access, refresh, self._renew_at(expires, answer.headers.get("Date", "")))
 
     def _renew_at(self, expires: str, date: str) -> float | None:
-        """Return when to renew by our clock, or ``None`` if the stamps make no sense."""
+        """Return when to renew by our clock, or ``None`` if the stamps are implausible."""
         now = self._clock()
         try:
             end = datetime.fromisoformat(expires)
@@ -216,7 +217,7 @@ class Login:
         return now + life - min(MARGIN_SECONDS, life / 4)
 
     def _refused(self, message: str) -> LoginRefused:
-        """Return the error for a refused sign-in, telling apart what can be told apart by what BMS says."""
+        """Return the error for a refused sign-in, with the likely setting to check according to BMS's message."""
         for secret in (self._settings.bms_password, self._settings.bms_mfa_secret):
             value = secret.get_secret_value()
             message = message.replace(value, "***") if value else message
@@ -233,8 +234,8 @@ class Login:
 def totp(seed: str, step: int) -> str:
     """Return the six digits of RFC 6238 for a base-32 ``seed`` and the ``step``-th half minute since 1970.
 
-    Written out because pyotp (2.12) refuses seeds of 80 bits, which is what many services still hand out. Raises
-    ``ValueError`` when ``seed`` is not base 32.
+    Written out because pyotp (2.12) refuses seeds of 80 bits, which many services still issue. Raises ``ValueError``
+    when ``seed`` is not base 32.
     """
     text = "".join(seed.split()).rstrip("=").upper()
     key = base64.b32decode(text + "=" * (-len(text) % 8))

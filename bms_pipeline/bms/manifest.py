@@ -1,4 +1,4 @@
-"""What a sweep is and what it proved: ``manifest.json`` in its folder."""
+"""The manifest of a sweep, with its proof: ``manifest.json`` in its folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mode = Literal["full", "incremental"]
 
 
 class Objection(StrEnum):
-    """Why a finished sweep is not complete."""
+    """The reason why a finished sweep is not complete."""
 
     DRIFT = "drift"
     TOTAL = "total"
@@ -45,10 +45,10 @@ _OBJECTIONS = {
 
 
 class QuarantinedRecord(msgspec.Struct, frozen=True):
-    """A record that BMS sent and no database would take; its bytes are in ``quarantine.ndjson``.
+    """A record from BMS that no database would store; its bytes are in ``quarantine.ndjson``.
 
-    ``position`` counts from 1 in its page. It exists in BMS: whoever looks for what is gone must count its ``id`` as
-    present. ``id`` is ``None`` when it could not be read for sure; such a sweep is never complete.
+    ``position`` counts from 1 in its page. The record exists in BMS: a search for deleted records must count its ``id``
+    as present. ``id`` is ``None`` if it could not be read for sure; such a sweep is never complete.
     """
 
     page: int
@@ -60,11 +60,11 @@ class QuarantinedRecord(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, omit_defaults=False, kw_only=True):
     """One sweep of one list. Times are UTC, ISO 8601.
 
-    ``complete``: every record that existed during the whole sweep is in its files (``sweep`` says what that rests on);
-    if not, ``reason`` says why: an ``Objection``, or what stopped it. ``records``: distinct ids
-    in the files. ``total``: ``totalRecords`` of the last answer. ``total_changes``: by how many records it moved during
-    the sweep, up and down added; 0 is the normal case, and then ``records`` is ``total`` unless pages were read again.
-    ``ordered``: ids rose through the whole list. ``calls_necessary``: what reading it once without any check takes.
+    ``complete``: the files hold every record that existed during the whole sweep (``sweep`` has the reasons). If not,
+    ``reason`` is an ``Objection`` or the error that stopped the sweep. ``records``: distinct ids in the files.
+    ``total``: ``totalRecords`` of the last answer. ``total_changes``: sum of its rises and falls during the sweep, in
+    records; normally 0, and then ``records`` is ``total`` unless pages were read again. ``ordered``: ids rose through
+    the whole list. ``calls_necessary``: calls for one reading without any check.
     """
 
     sweep: str
@@ -91,13 +91,16 @@ class Manifest(msgspec.Struct, omit_defaults=False, kw_only=True):
     quarantined: list[QuarantinedRecord] = msgspec.field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """Put it in place in its sweep's ``folder``, atomically. Raises ``StorageFull`` or ``WarehouseError``."""
+        """Put the manifest in place in its sweep's ``folder``, atomically.
+
+        Raises ``StorageFull`` or ``WarehouseError``.
+        """
         self.touched = now()
         write(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(self), indent=2))
 
 
 def now() -> str:
-    """Return the present moment."""
+    """Return the present moment (UTC, ISO 8601)."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -107,7 +110,7 @@ def new_sweep_id() -> str:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest in a sweep's folder; ``None`` if there is none that can be read."""
+    """Return the manifest in a sweep's folder; ``None`` if there is no readable one."""
     try:
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, ValueError):
@@ -117,29 +120,29 @@ def read_manifest(folder: Path) -> Manifest | None:
 def sweeps(folder: Path) -> list[tuple[Path, Manifest]]:
     """Return the sweeps of one list (``<landing>/<list call>``), oldest first.
 
-    One that seems to come from the future was made by a clock that was ahead: nobody knows when, so it counts as old.
+    A sweep with a start in the future comes from a clock that was ahead. Its real time is unknown, so it counts as old.
     """
     if not folder.is_dir():
         return []
-    read = ((each, read_manifest(each)) for each in sorted(folder.iterdir()) if each.is_dir())
-    found = [(each, manifest) for each, manifest in read if manifest is not None]
+    read = ((home, read_manifest(home)) for home in sorted(folder.iterdir()) if home.is_dir())
+    found = [(home, manifest) for home, manifest in read if manifest is not None]
     return sorted(found, key=lambda sweep: sweep[1].started <= now())
 
 
 def latest_complete(folder: Path, mode: Mode = "full") -> Path | None:
     """Return the folder of the newest complete sweep of one list."""
-    done = [each for each, manifest in sweeps(folder) if manifest.complete and manifest.mode == mode]
+    done = [home for home, manifest in sweeps(folder) if manifest.complete and manifest.mode == mode]
     return done[-1] if done else None
 
 
 def prune(folder: Path, keep: int = 2) -> list[Path]:
     """Delete the sweeps of one list except the newest ``keep`` and the newest complete full one; return the deleted.
 
-    A sweep that was killed before its first manifest is deleted too. Call it while no sweep of the list is at work.
+    Also deletes sweeps that were killed before their first manifest. Call it while no sweep of the list is running.
     """
     found = sweeps(folder)
     kept = {sweep for sweep, _ in found[max(0, len(found) - keep) :]} | {latest_complete(folder)}
     old = [sweep for sweep in sorted(folder.iterdir()) if sweep.is_dir() and sweep not in kept] if found else []
-    for each in old:
-        shutil.rmtree(each, ignore_errors=True)
+    for sweep in old:
+        shutil.rmtree(sweep, ignore_errors=True)
     return old

@@ -1,15 +1,15 @@
-"""The files of a sweep: pages, re-reads, quarantine, progress. Each is either whole or not there.
+"""The files of a sweep: pages, re-reads, quarantine, progress. Each is either whole or absent.
 
 ::
 
     <landing>/<list call>/<sweep id>/
         000001.page-000001.json.zst  a reading of page 1: the JSON array as BMS sent it
-        000002.page-000026.json.zst  the next reading, of page 26; a page that was read again is there twice
+        000002.page-000026.json.zst  the next reading, of page 26; a page read again has two files
         quarantine.ndjson            records that cannot be stored, with page, position, reason and bytes
-        progress.ndjson              stretches whose reading is finished (for resuming)
-        manifest.json                what the sweep is, and once finished what it proved
+        progress.ndjson              finished windows of pages (for resuming)
+        manifest.json                the sweep's settings and counts; once finished, its proof
 
-``*.json.zst`` in name order is the order of reading: of two versions of a record, the later is in the later file.
+The name order of ``*.json.zst`` is the order of reading: of two versions of a record, the later file has the later one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def page_name(sequence: int, number: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """Return the page that a file of this name holds; 0 if it is none."""
+    """Return the page number in a file name; 0 if the name is not a page's."""
     found = _PAGE.match(name)
     return int(found.group(2)) if found else 0
 
@@ -53,7 +53,7 @@ def number_of(name: str) -> int:
 def readings(folder: Path) -> list[tuple[int, int]]:
     """Return sequence and page number of all readings, in order."""
     found = (_PAGE.match(file.name) for file in folder.iterdir())
-    return sorted((int(each.group(1)), int(each.group(2))) for each in found if each)
+    return sorted((int(match.group(1)), int(match.group(2))) for match in found if match)
 
 
 def make_folder(folder: Path) -> None:
@@ -65,13 +65,13 @@ def make_folder(folder: Path) -> None:
 def save_page(folder: Path, name: str, records: bytes) -> None:
     """Compress a page and put it in place. Safe in several threads. Raises as ``write``."""
     compressor = getattr(_thread, "compressor", None)
-    if compressor is None:  # not shared: zstandard's objects are for one thread at a time
+    if compressor is None:  # not shared: a zstandard object serves one thread at a time
         compressor = _thread.compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
     write(folder, name, compressor.compress(records))
 
 
 def load_ids(folder: Path, name: str) -> array[int] | None:
-    """Return the ids of a saved page after checking all of it; delete it and return ``None`` if it is damaged."""
+    """Return the ids of a saved page after checking all of it. Delete a damaged page and return ``None``."""
     try:
         records = zstandard.ZstdDecompressor().decompress((folder / name).read_bytes())
         return array("q", rows_of(records, name).ids)
@@ -95,9 +95,9 @@ def write(folder: Path, name: str, content: bytes) -> None:
 
 
 def append(folder: Path, name: str, line: object) -> None:
-    """Append ``line`` as JSON. A line that a crash cut short is ignored by ``lines``. Raises as ``write``."""
+    """Append ``line`` as JSON. ``lines`` ignores a line that a crash cut short. Raises as ``write``."""
     with _explained(folder), (folder / name).open("ab") as file:
-        # The break comes first too, so that a line after a cut one is not lost with it.
+        # A line break comes first too, so that a cut line does not spoil the next one.
         file.write(b"\n" + msgspec.json.encode(line) + b"\n")
 
 
@@ -111,14 +111,14 @@ def lines(folder: Path, name: str) -> Iterator[dict[str, object]]:
 
 
 def append_quarantined(folder: Path, page: Page) -> None:
-    """Keep the records of ``page`` that cannot be stored, byte for byte."""
-    for each in page.quarantined:
-        line = {"page": page.number, "position": each.position, "why": each.why, "id": each.id}
-        append(folder, QUARANTINE, {**line, "raw_base64": base64.b64encode(each.raw).decode()})
+    """Save the records of ``page`` that cannot be stored, byte for byte."""
+    for record in page.quarantined:
+        line = {"page": page.number, "position": record.position, "why": record.why, "id": record.id}
+        append(folder, QUARANTINE, {**line, "raw_base64": base64.b64encode(record.raw).decode()})
 
 
 def quarantined_lines(folder: Path) -> Iterator[tuple[int, int, str, int | None, bytes]]:
-    """Yield page, position, reason, id and bytes of what ``append_quarantined`` kept."""
+    """Yield page, position, reason, id and bytes of the records from ``append_quarantined``."""
     for line in lines(folder, QUARANTINE):
         with suppress(ValueError):
             kept = msgspec.convert(line, _Kept)

@@ -1,7 +1,8 @@
-"""Reading pages of one sweep, several at a time: what was read is on disk, and here only the ids of it.
+"""Read pages of one sweep, several at a time. Pages go to disk; only their ids stay in memory.
 
-``Reader`` knows nothing of order or proof (``sweep`` does); it fetches, saves, counts, and remembers the newest ids of
-each page. Pages are saved by the thread that fetched them and forgotten, so memory holds at most one page a connection.
+``Reader`` fetches, saves and counts, and remembers the newest ids of each page. It knows nothing of order or proof;
+those are in ``sweep``. The thread that fetched a page also saves and forgets it, so memory holds at most one page a
+connection.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from bms_pipeline.bms.manifest import QuarantinedRecord
 from bms_pipeline.entities import ListCall
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with the pages read so far and, where known, how many there are."""
+"""Called with the number of pages read so far and the number of all pages, if known."""
 
 
 class ReadsPages(Protocol):
-    """What a sweep needs of the client."""
+    """The part of the client for sweeps."""
 
     def page(
         self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None, size: int = PAGE_SIZE
@@ -37,10 +38,10 @@ class ReadsPages(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of one page. ``rows`` counts the quarantined records too. ``refused``: BMS sent no list.
+    """One reading of one page. ``rows`` includes the quarantined records. ``refused``: BMS sent no list.
 
-    ``added`` and ``removed``: by how much ``totalRecords`` had risen and fallen since the sweep began. ``fetched``:
-    from BMS, not from a file.
+    ``added`` and ``removed``: the sums of all rises and falls of ``totalRecords`` since the sweep began. ``fetched``:
+    read from BMS and not from a file.
     """
 
     number: int
@@ -52,14 +53,14 @@ class Reading:
     refused: bool = False
 
     def same_as(self, other: Reading) -> bool:
-        """Whether both saw the same records in the same order."""
+        """Return whether both readings have the same records in the same order."""
         return self.ids == other.ids and self.rows == other.rows
 
 
 class Reader:
-    """Reads pages of one list into ``folder``; what is there already is verified and taken instead of read.
+    """Reads pages of one list into ``folder``. A page already there is verified and used instead of a new reading.
 
-    ``counts_pages``: ``totalRecords`` turned out to count the page that it comes with, and not the list.
+    ``counts_pages``: ``totalRecords`` counts its own page and not the list.
     """
 
     def __init__(
@@ -86,12 +87,12 @@ class Reader:
         self._saved = self._take_over()
 
     def go_on(self, total: int | None, added: int, removed: int, calls: int) -> None:
-        """Take over the counts of the run that was interrupted."""
+        """Continue with the counts of the interrupted run."""
         self.total, self.added, self.removed, self.calls = total, added, removed, max(self.calls, calls)
         self._before = (added, removed)
 
     def stop(self) -> None:
-        """Send nothing more, and wait until what was sent is saved."""
+        """Send no more calls, and wait until all answers in flight are saved."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def first(self, number: int) -> Future[Reading]:
@@ -99,42 +100,42 @@ class Reader:
         return self._pool.submit(self._first, number)
 
     def again(self, number: int) -> Future[Reading]:
-        """Read a page anew; it is saved beside its earlier readings if its ids differ from the newest."""
+        """Read a page again. Save it as a further reading if its ids differ from the newest."""
         return self._pool.submit(self._again, number)
 
     def measured(self, number: int, size: int) -> list[int]:
-        """Read a page of another size and return its ids; it is not kept."""
+        """Read a page of another size and return its ids. The page is not saved."""
         page = self._client.page(self._list_call, number, self._filters, size)
         with self._lock:
             self.calls += page.calls
         return page.ids
 
     def are_known(self, ids: array[int], last: int) -> bool:
-        """Whether the pages up to ``last`` have all of ``ids``."""
+        """Return whether the pages up to ``last`` have all of ``ids``."""
         pages_read = [numpy.asarray(self.newest[number].ids) for number in range(1, last + 1) if number in self.newest]
         known = numpy.concatenate([numpy.empty(0, "q"), *pages_read])
         return bool(numpy.isin(numpy.asarray(ids), known).all())
 
     @property
     def distinct(self) -> int:
-        """Distinct records in all readings, the quarantined ones included."""
+        """Number of distinct records in all readings, including quarantined ones."""
         return self._count(self._all_ids)
 
     @property
     def distinct_now(self) -> int:
-        """Distinct records in the newest reading of each page, the quarantined ones included."""
-        return self._count([each.ids for each in list(self.newest.values())])
+        """Number of distinct records in the newest reading of each page, including quarantined ones."""
+        return self._count([reading.ids for reading in list(self.newest.values())])
 
     def _count(self, ids: list[array[int]]) -> int:
-        named = array("q", [each.id for each in self.quarantined if each.id is not None])
-        everything = numpy.concatenate([numpy.asarray(each) for each in [named, *ids]])
+        named = array("q", [record.id for record in self.quarantined if record.id is not None])
+        everything = numpy.concatenate([numpy.asarray(page_ids) for page_ids in [named, *ids]])
         return int(numpy.unique(everything).size) + len(self._nameless)
 
     def _first(self, number: int) -> Reading:
         if number in self._saved:
             ids = pages.load_ids(self._folder, pages.page_name(self._saved[number], number))
             if ids is not None:
-                rows = len(ids) + len({each.position for each in self.quarantined if each.page == number})
+                rows = len(ids) + len({record.position for record in self.quarantined if record.page == number})
                 return self._keep(Reading(number, ids, rows, *self._before, fetched=False))
         page, reading = self._fetch(number)
         self._save(page)
@@ -165,15 +166,15 @@ class Reader:
             return page, Reading(number, ids, page.rows, self.added, self.removed, refused=bool(page.refused))
 
     def _save(self, page: Page) -> None:
-        if not page.rows and page.number > 1:  # the end; its file would say nothing
+        if not page.rows and page.number > 1:  # the end; an empty page needs no file
             return
         with self._lock:
             self._sequence += 1
             name = pages.page_name(self._sequence, page.number)
             if page.quarantined:  # before the page, so that a crash in between loses no record
                 pages.append_quarantined(self._folder, page)
-                for each in page.quarantined:
-                    self._remember_quarantined(page.number, each.position, each.why, each.id, each.raw)
+                for record in page.quarantined:
+                    self._remember_quarantined(page.number, record.position, record.why, record.id, record.raw)
         pages.save_page(self._folder, name, page.records)
 
     def _keep(self, reading: Reading) -> Reading:
@@ -183,7 +184,10 @@ class Reader:
         return reading
 
     def _take_over(self) -> dict[int, int]:
-        """Take what an interrupted run left; return the newest reading of each page, to be loaded when it is due."""
+        """Take over the files of an interrupted run.
+
+        Return the newest reading of each page, to be loaded when needed.
+        """
         for unfinished in self._folder.glob(".*.tmp"):
             unfinished.unlink(missing_ok=True)
         for page, position, why, number, raw in pages.quarantined_lines(self._folder):

@@ -1,11 +1,11 @@
-"""The records of a page: their ids, and the few that no database would take.
+"""The records of a page: their ids, and the few that no database would store.
 
-A page's records are not decoded: only the ids are read, and msgspec skips over the rest of each record (about 0.1 ms
-for 100). That still validates the JSON and refuses what DuckDB would refuse too (measured on 1.5): lone surrogates, raw
-control characters, broken escapes. What msgspec skips without looking is invalid UTF-8, which is checked here.
+Records are not decoded. msgspec reads only the ids and skips over the rest of each record (about 0.1 ms for 100). It
+still validates the JSON, and refuses what DuckDB would refuse too (measured on 1.5): lone surrogates, raw control
+characters, broken escapes. msgspec does not check skipped text for invalid UTF-8, so this module does.
 
-A record that is refused is *quarantined*: named and kept aside, while the others go on. Only then is the page taken
-apart, by a tokenizer that neither recurses (nesting 100,000 deep is a way to kill a parser) nor believes anything.
+A refused record is *quarantined*: identified and set aside, while the others go on. Only then does a tokenizer split
+the page. It does not recurse, because nesting 100,000 deep can crash a parser, and it trusts nothing in the text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RECORD_BYTES = 15 * 1024 * 1024
 
 
 class ImpossibleId(ValueError):
-    """A whole number as id, but none that fits 64 bits: a hostile record, not another API."""
+    """A whole number as id that does not fit 64 bits: a hostile record, not another API."""
 
 
 class _Row(msgspec.Struct):
@@ -40,7 +40,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]|[^\s"\[\]{},:]++', re.S)
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A record that cannot be stored. ``position`` counts from 1 in its page; ``id`` only where it is sure."""
+    """A record that cannot be stored. ``position`` counts from 1 in its page; ``id`` is set only if it is sure."""
 
     position: int
     why: str
@@ -61,8 +61,8 @@ def rows_of(array: bytes, what: str) -> Rows:
     """Return the records in the JSON ``array``, untouched if all of them can be stored.
 
     Raises ``AnswerUnreadable`` naming ``what`` (list call and page) and the position when a record has no whole number
-    as id: then it is not the API that this was written for, and skipping records would be guessing. Raises
-    one of ``NOT_JSON`` when ``array`` holds a record to quarantine: see ``salvaged``.
+    as id. Then the API is not the one we know, and skipping records would be guessing. Raises one of ``NOT_JSON`` when
+    ``array`` holds a record to quarantine: see ``salvaged``.
     """
     if not array.startswith(b"["):
         kind = "null" if array == b"null" else "no list"
@@ -71,7 +71,7 @@ def rows_of(array: bytes, what: str) -> Rows:
             "This is not taken for “no records”. Run again; if it stays, look at the user's rights in BMS.",
         )
     if not array.isascii():
-        array.decode()  # invalid UTF-8 is a ValueError
+        array.decode()  # raises ValueError for invalid UTF-8
     ids = _ids(array, what)
     if len(array) > RECORD_BYTES:
         raise ValueError("a record may be too large")
@@ -79,7 +79,7 @@ def rows_of(array: bytes, what: str) -> Rows:
 
 
 def salvaged(body: bytes, what: str) -> tuple[bytes, Rows]:
-    """Take the answer ``body`` apart: the envelope with an empty list, and its records with the bad ones set aside.
+    """Split the answer ``body`` into its envelope, with an empty list, and its records, with the bad ones set aside.
 
     Raises ``ValueError`` when ``body`` is not an object with a list of objects called ``result``: cut, or not JSON at
     all. Raises ``AnswerUnreadable`` as ``rows_of`` does.
@@ -103,9 +103,9 @@ def salvaged(body: bytes, what: str) -> tuple[bytes, Rows]:
 
 
 def _ids(array: bytes, what: str, position: int = 0) -> list[int]:
-    """Return the ids of an array's records; ``position`` is that of a single one.
+    """Return the ids of an array's records; ``position``: place in the page, for an array of a single record.
 
-    Raises ``ImpossibleId`` when one is no 64-bit number, ``AnswerUnreadable`` when one is missing or no number.
+    Raises ``ImpossibleId`` when an id is no 64-bit number, ``AnswerUnreadable`` when it is missing or no number.
     """
     try:
         ids = [row.id for row in _rows.decode(array)]
@@ -126,11 +126,11 @@ def _ids(array: bytes, what: str, position: int = 0) -> list[int]:
 
 
 def _why_bad(element: bytes) -> str | None:
-    """Say why one record cannot be stored, or ``None``."""
+    """Return the reason why a record cannot be stored; ``None`` if it can."""
     if len(element) > RECORD_BYTES:
         return f"larger than {RECORD_BYTES // 2**20} MB"
     if not element.startswith(b"{"):
-        return None  # the id check names it
+        return None  # the id check reports it
     try:
         element.decode()
         msgspec.json.decode(element, type=dict[str, msgspec.Raw])
@@ -156,7 +156,10 @@ def _tokens(body: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _split(body: bytes) -> tuple[int, int, list[bytes]]:
-    """Return start and end of the ``result`` array in an envelope, and its elements; ``ValueError`` without one."""
+    """Return start and end of the ``result`` array in an envelope, and its elements.
+
+    Raises ``ValueError`` without one.
+    """
     key, start, cuts = b"", -1, list[int]()
     for at, depth, token in _tokens(body):
         if start < 0:

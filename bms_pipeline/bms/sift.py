@@ -1,8 +1,8 @@
-"""The second look at a sweep's pages, for when the database refuses one.
+"""The second check of a sweep's pages, for when the database refuses one.
 
-A sweep checks what is cheap to check on every page (``rows``). Two things are not: a key that comes twice in one
-object, which DuckDB refuses where it reads that object into columns, and whatever else a database may come to refuse.
-So landing reads the pages as they are, and only when that fails are they sifted, record by record, at some 1 ms a page.
+Every page gets the cheap checks of a sweep (``rows``). They do not cover two cases: a key that comes twice in one
+object, which DuckDB refuses when it reads the object into columns, and anything else that a database may refuse. So
+landing first reads the pages unchanged. Only after a failure is each record checked, at about 1 ms a page.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> list[QuarantinedRecord]:
-    """Take the records that cannot be stored out of a finished sweep's pages; return them.
+    """Quarantine the records that cannot be stored, from the pages of a finished sweep; return them.
 
-    ``home``: the sweep's folder. ``suspect``: says why a record (its JSON) cannot be stored, or ``None``; by default a
-    key that comes twice in one object. The records go to ``quarantine.ndjson`` and the manifest, pages are replaced
-    whole. Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
+    ``home``: the sweep's folder. ``suspect``: returns the reason why a record (its JSON) cannot be stored, or ``None``;
+    the default finds a key that comes twice in one object. The records go to ``quarantine.ndjson`` and the manifest.
+    Pages are replaced whole. Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
     """
     why_not = suspect or repeated_key
     manifest = read_manifest(home)
@@ -47,14 +47,14 @@ def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> li
             pages.append_quarantined(home, Page(number, b"[]", [], None, bad))
             good = b",".join(raw for position, raw in rows if position not in reasons)
             pages.save_page(home, file.name, b"[%b]" % good)
-            found += [QuarantinedRecord(number, each.position, each.why, each.id) for each in bad]
+            found += [QuarantinedRecord(number, record.position, record.why, record.id) for record in bad]
     if found and manifest is not None:
         _tell(manifest, home, found)
     return found
 
 
 def respell(home: Path, declared: Iterable[str]) -> None:
-    """Rewrite the pages of a finished sweep whose keys are spelt otherwise than ``declared``; raises as ``sift``."""
+    """Rewrite the pages of a finished sweep that spell keys differently from ``declared``. Raises as ``sift``."""
     known = set(declared)
     for file in sorted(home.glob("*.json.zst")):
         records = zstandard.ZstdDecompressor().decompress(file.read_bytes())
@@ -64,7 +64,7 @@ def respell(home: Path, declared: Iterable[str]) -> None:
 
 
 def repeated_key(record: bytes) -> str | None:
-    """Say that a key comes twice in one object of ``record``, at any depth, or ``None``."""
+    """Return a reason if a key comes twice in one object of ``record``, at any depth; else ``None``."""
     repeated = False
 
     def notice(pairs: list[tuple[str, object]]) -> None:
@@ -79,5 +79,5 @@ def repeated_key(record: bytes) -> str | None:
 
 
 def _tell(manifest: Manifest, home: Path, found: list[QuarantinedRecord]) -> None:
-    manifest.quarantined += [each for each in found if each not in manifest.quarantined]
+    manifest.quarantined += [record for record in found if record not in manifest.quarantined]
     manifest.save(home)

@@ -1,7 +1,7 @@
 """The spelling of keys: the vendor's document prints PascalCase, the wire is camelCase, older hosts differ [C].
 
-It is decided once for each list, from the first page that has records, and every answer of that list is rewritten to
-the declared spelling before anything is stored. So no later stage knows that there is more than one.
+The first page with records decides the spelling of each list. Every answer of the list is rewritten to the declared
+spelling before anything is stored. So later stages see only one spelling.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ _STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*+:)?', re.S)
 
 
 class Spelling:
-    """A service's way to spell the declared keys."""
+    """A service's spelling of the declared keys."""
 
     def __init__(self, declared: Iterable[str], example: bytes = b"[]") -> None:
-        """Learn it from ``example``, the JSON of some records.
+        """Learn the spelling from ``example``, the JSON of some records.
 
-        A key that ``example`` has in the declared spelling too is left alone: renaming its twin would repeat it.
+        If ``example`` has a key in the declared spelling too, the key is left alone: renaming the variant would repeat
+        it.
         """
         found = {match.group(1) for match in _STRING.finditer(example) if match.group(2)}
         spellings = Counter(key.lower() for key in found)

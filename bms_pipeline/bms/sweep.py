@@ -1,33 +1,40 @@
-"""Reading a whole list to a provable end, page by page, while its records change.
+"""Read a whole list to a provable end, page by page, while its records change.
 
-Records are added and removed while a sweep runs, and every page after the place of the change shifts: a record can slip
-from a page not yet read onto one that was. Plain paging loses it without a trace (measured: in 60 of 60 runs).
+Records are added and removed while a sweep runs, and every page after the change shifts. A record can slip from an
+unread page onto a page already read. Plain paging loses it without a trace (measured: in 60 of 60 runs).
 
-**How it is read.** The list is read in *stretches* of up to 25 pages; two neighbours share the page where they meet. A
-stretch begins with its last page, then come its other pages, then its last page *again*. A shift at or before that page
-while the stretch was read moves the page's own rows. The next stretch begins before this second reading, so that no
-moment lies between two stretches. This costs one call in 25. A stretch is *clean* if both readings of its last page
-have the same ids, ``totalRecords`` did not both rise and fall meanwhile, and no id is in it twice. Others are *read
-again*, in shorter stretches, up to three rounds. A stretch that was read again must share a record with each neighbour
-on the page where they meet; as the order of the other records does not change, no record can lie between them.
+**How it reads.** The list is read in *windows* of up to 25 pages. Two neighbours share a page. Each window starts with
+its last page, goes on with its other pages, and ends with its last page *again*::
+
+    time ──▶
+    window 1   last   other pages   last again
+    window 2          last          first        other pages   last again
+                                    └ the same reading: the last page of window 1 is the first page of window 2
+
+If records shift at or before the last page during this time, the rows of the last page move. The next window starts
+before this second reading, so no moment lies between two windows. This costs one call in 25. A window is *stable* under
+three conditions: both readings of its last page have the same ids, ``totalRecords`` did not both rise and fall between
+them, and no id is in it twice. Unstable windows are *read again*, as shorter windows, in up to three rounds. A window
+read again must share a record with each neighbour on their common page. The order of the other records does not change,
+so no record can lie between them.
 
 **What is proved** when ``complete`` is true, for a list whose records keep their order (``Sort=Id``):
 
-* Every record that existed from the first to the last call is in the files, provided that every change was visible:
-  for a list with ``totalRecords``, that no removal and addition fall between the *same two answers* (some 0.1 seconds),
-  with the place where the reading is between them; for a list without, that no removal and addition cancel out in
-  number during *one stretch* at or before its last page.
-* Where ids rise through the whole list (manifest: ``ordered``) and new records get higher ids, additions come last and
-  can cancel nothing: then both provisos hold by themselves.
-* The last page was read, and two answers say so (``ending`` has the states). With ``totalRecords``, the records of
+* The files hold every record that existed from the first to the last call, if every change was visible. For a list with
+  ``totalRecords`` this means: no removal and addition fall between the *same two answers* (some 0.1 seconds) with the
+  reading position between them. For a list without: no removal and addition cancel out in number during *one window* at
+  or before its last page.
+* If ids rise through the whole list (manifest: ``ordered``) and new records get higher ids, additions come last and can
+  cancel nothing. Then both conditions always hold.
+* The last page was read, and two answers confirm it (``ending`` has the states). With ``totalRecords``, the records of
   several pages add up to it. Without, pages of one size end in a short one and the next page is empty twice, or a page
   of another size shows the last records and no more.
-* With ``totalRecords``, the distinct ids of the newest readings add up to it; if it moved during the sweep, they may
-  differ by as much as it moved (records that were read and then removed, or added where reading had passed).
+* With ``totalRecords``, the distinct ids of the newest readings add up to it. If it moved during the sweep, they may
+  differ by as much as it moved: some records were removed after they were read, or added to pages already read.
 
-**What is not proved.** The two cases above: no second reading of some pages can show them, only reading everything
-twice. A record that left the list and came back elsewhere may be missing. Field values are each from the moment that
-their page was read. A record removed during the sweep may still be in it; the next sweep shows it gone.
+**What is not proved.** The two exceptions above: re-reading some pages cannot show them, only reading everything twice.
+A record that left the list and came back elsewhere may be missing. Field values are as of the reading of their page. A
+record removed during the sweep may still be in it; the next sweep shows it gone.
 """
 
 from __future__ import annotations
@@ -45,7 +52,7 @@ from bms_pipeline.entities import ListCall
 from bms_pipeline.errors import PipelineError
 
 RESUME_HOURS = 6.0
-"""An unfinished sweep that stood still for longer is not taken up again but begun anew."""
+"""Start a new sweep if the unfinished one has been idle for longer."""
 
 
 def sweep(
@@ -58,14 +65,14 @@ def sweep(
     tenant: str = "",
     on_progress: OnProgress | None = None,
 ) -> Manifest:
-    """Read all of a list into ``folder/<list call>/<sweep id>/`` and return what was proved.
+    """Read all of a list into ``folder/<list call>/<sweep id>/`` and return its manifest, with the proof.
 
-    ``folder``: the landing folder. ``modified_since`` (ISO 8601, as BMS gave it) reads only what changed since, which
-    never tells what is gone. ``tenant``: fingerprint of whose data it is; only a sweep of the same tenant, kind and
-    ``modified_since`` is continued, if it stood still for less than ``RESUME_HOURS``.
+    ``folder``: the landing folder. ``modified_since`` (ISO 8601, as BMS gave it) reads only later changes, which never
+    show deletions. ``tenant``: fingerprint of the data's owner. A sweep is continued only for the same tenant, kind and
+    ``modified_since``, and if it was idle for less than ``RESUME_HOURS``.
 
-    Raises what the client raises (``BudgetExhausted``, ``ServiceUnreachable``, ...) and ``StorageFull``: what was read
-    is kept, and the next call continues there. A list that would not hold still is no error but a manifest that is not
+    Raises the client's errors (``BudgetExhausted``, ``ServiceUnreachable``, ...) and ``StorageFull``: the pages read so
+    far are kept, and the next call continues there. A list that keeps changing is no error; its manifest is not
     ``complete``.
     """
     home, manifest = _resumable(folder, list_call, modified_since, tenant) or _started(
@@ -81,7 +88,7 @@ def sweep(
     except BaseException as error:
         manifest.status = "stopped"
         manifest.reason = error.message if isinstance(error, PipelineError) else type(error).__name__
-        with suppress(PipelineError):  # a full disk, say, must not hide what went wrong first
+        with suppress(PipelineError):  # a second error, such as a full disk, must not hide the first
             _settle(manifest, home, reader, walk, began)
         raise
     manifest.reason = walk.objection() or ""
@@ -92,7 +99,7 @@ def sweep(
 
 
 def _settle(manifest: Manifest, home: Path, reader: Reader, walk: Walk, began: float) -> None:
-    """Wait for what is still on its way, and write down what was read."""
+    """Wait for the calls in flight and save the manifest."""
     reader.stop()
     manifest.seconds = round(time.monotonic() - began, 3)
     walk.describe(manifest)
@@ -120,7 +127,7 @@ def _started(folder: Path, list_call: ListCall, modified_since: str | None, tena
 def _resumable(
     folder: Path, list_call: ListCall, modified_since: str | None, tenant: str
 ) -> tuple[Path, Manifest] | None:
-    """Return the newest sweep of the list if it is one of this kind that can be continued."""
+    """Return the newest sweep of the list if it is of this kind and can be continued."""
     found = sweeps(folder / list_call.name)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The order in which a sweep reads a list, and what that proves; ``sweep`` says why it is enough."""
+"""The order in which a sweep reads a list, and the resulting proof. ``sweep`` explains why the proof holds."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bms_pipeline.bms.manifest import Manifest, Objection, now
 from bms_pipeline.bms.reading import OnProgress, Reader, Reading
 
 STRETCH = 25
-"""Pages a stretch: one call in 25 is the price of the proof, 4 %."""
+"""Pages a window. One extra call in 25 is the price of the proof: 4 %."""
 FIRST_STRETCHES = ((1, 4), (15, 10))
-"""(up to page, pages): a list of unknown length is felt out in growing steps, so that a short one costs little."""
+"""(up to page, pages): windows of a list of unknown length start small and grow, so that a short list costs little."""
 REPAIR_STRETCHES = (12, 6, 3)
-"""Pages a stretch in each round of repair: the shorter, the likelier to be read between two changes."""
+"""Pages a window in each round of repair. Shorter windows are likelier to fit between two changes."""
 
 BARREN_PAGES = 8
-"""Pages with known records only, in stretches that moved, until the list counts as one that does not end."""
+"""Pages with only known records, in unstable windows, until the list counts as endless."""
 
 
 class _Stretch(msgspec.Struct):
-    """A stretch that was read: its pages, whether it is clean, and the ids on its first and last page."""
+    """A window that was read: its pages, whether it is stable, and the ids on its first and last page."""
 
     first: int
     last: int
@@ -41,12 +41,15 @@ class _Stretch(msgspec.Struct):
     tail: list[int]
 
     def meets(self, following: _Stretch) -> bool:
-        """Whether no record can lie between this stretch and ``following``; past the end of the list there is none."""
+        """Return whether no record can lie between this window and ``following``.
+
+        Past the end of the list there is none.
+        """
         return not self.tail or not set(self.tail).isdisjoint(following.head)
 
 
 class _Progress(msgspec.Struct):
-    """A line of ``progress.ndjson``: a finished stretch, the counts at that moment, and when that was."""
+    """A line of ``progress.ndjson``: a finished window, the counts at that moment, and its time."""
 
     stretch: _Stretch
     total: int | None
@@ -58,36 +61,36 @@ class _Progress(msgspec.Struct):
 
 @dataclass
 class _Open:
-    """A stretch that is being read: its last page, those between, and its first page."""
+    """A window that is being read: its last page, those between, and its first page."""
 
     tail: Reading
     between: list[Future[Reading]]
     head: Future[Reading]
 
     def all_read(self) -> Reading:
-        """Wait until all of it is read, raising what went wrong; return its first page."""
-        for each in self.between:
-            each.result()
+        """Wait until all of it is read and return its first page. Raises the error of a failed reading."""
+        for page in self.between:
+            page.result()
         return self.head.result()
 
     def closed(self, closing: Reading) -> _Stretch:
-        """Judge it; ``closing`` is the second reading of its last page."""
-        return _judged(self.tail, [self.head.result(), *(each.result() for each in self.between), closing])
+        """Judge the window; ``closing`` is the second reading of its last page."""
+        return _judged(self.tail, [self.head.result(), *(page.result() for page in self.between), closing])
 
 
 def _judged(tail: Reading, readings: list[Reading]) -> _Stretch:
-    """Judge a stretch by the first reading of its last page and all after it, which end with the second."""
+    """Judge a window by the first reading of its last page and all later readings, which end with the second."""
     head, closing = readings[0], readings[-1]
-    ids = [each for reading in readings for each in reading.ids]
-    added = {tail.added, *(each.added for each in readings)}
-    removed = {tail.removed, *(each.removed for each in readings)}
-    # The last page stood still: nothing was added or removed before it, or both and as much. The total tells which.
+    ids = [record_id for reading in readings for record_id in reading.ids]
+    added = {tail.added, *(reading.added for reading in readings)}
+    removed = {tail.removed, *(reading.removed for reading in readings)}
+    # If the last page did not move, nothing was added or removed before it, or as much of both. The total shows which.
     still = tail.same_as(closing) and (len(added) == 1 or len(removed) == 1)
     return _Stretch(head.number, tail.number, still and len(ids) == len(set(ids)), list(head.ids), list(closing.ids))
 
 
 class Walk:
-    """The order in which a list is read, and what that proves."""
+    """The pagination strategy of a sweep, and the resulting proof."""
 
     def __init__(self, reader: Reader, home: Path, on_progress: OnProgress | None, *, is_full: bool = True) -> None:
         self._reader = reader
@@ -104,7 +107,7 @@ class Walk:
         self._is_full = is_full
 
     def run(self) -> None:
-        """Read the list to its end, then read again what did not hold still."""
+        """Read the list to its end, then read the unstable windows again."""
         self._read_to_the_end(self._start())
         for pages_each in REPAIR_STRETCHES:
             suspects = self._suspects()
@@ -137,32 +140,32 @@ class Walk:
         manifest.pages = len(newest)
         manifest.records = reader.distinct
         manifest.total, manifest.total_changes = reader.total, reader.added + reader.removed
-        manifest.ordered = _rising(each.ids for each in newest)
+        manifest.ordered = _rising(reading.ids for reading in newest)
         manifest.rereads, manifest.repairs = reader.rereads, self._repairs
         manifest.calls_made = reader.calls
         manifest.calls_necessary = max(1, len(newest)) + (1 if reader.total is None and newest else 0)
         manifest.quarantined = list(reader.quarantined)
 
     def _start(self) -> int:
-        """Read page 1, or take over what an interrupted run proved; return the last page of that."""
+        """Read page 1, or take over the windows of an interrupted run. Return the last page of the latest window."""
         reader = self._reader
         self._take_over()
         last = self._stretches[-1].last if self._stretches else 1
-        for number, reading in [(each, reader.first(each)) for each in range(1, last + 1)]:
-            if reading.result().fetched:  # its file was damaged: it is from another moment than its neighbours
-                for each in self._stretches:
-                    each.clean = each.clean and not each.first <= number <= each.last
+        for number, reading in [(page, reader.first(page)) for page in range(1, last + 1)]:
+            if reading.result().fetched:  # its file was damaged, so it is from another moment than its neighbours
+                for stretch in self._stretches:
+                    stretch.clean = stretch.clean and not stretch.first <= number <= stretch.last
         first = reader.newest[1]
         if not first.fetched:
-            first = reader.again(1).result()  # a file does not say the total
-        # A service that gives fewer records than asked for, and says that there are more, clamps; or a record shifted,
-        # and then looking for the end one page too far costs a call.
+            first = reader.again(1).result()  # a file does not contain the total
+        # A service clamps the page size if it sends fewer records than requested and its total is higher. Or a record
+        # has shifted: then looking for the end one page too far costs one call.
         if first.rows > PAGE_SIZE or (reader.total is not None and 0 < first.rows < min(PAGE_SIZE, reader.total)):
             self._size = first.rows
         return last
 
     def _take_over(self) -> None:
-        """Take the finished stretches of an interrupted run, as far as they follow on each other."""
+        """Take over the finished windows of an interrupted run, as long as each follows on the one before."""
         for line in pages.lines(self._home, pages.PROGRESS):
             with suppress(ValueError):
                 kept = msgspec.convert(line, _Progress)
@@ -171,7 +174,7 @@ class Walk:
                     self._reader.go_on(kept.total, kept.added, kept.removed, kept.calls)
 
     def _read_to_the_end(self, start: int) -> None:
-        """Read from page ``start``, which was read, until nothing shows that the list goes on; see ``ending``."""
+        """Read on from page ``start``, already read, until nothing shows that the list goes on; see ``ending``."""
         reader = self._reader
         self._read_on(start)
         while not self._is_stuck:
@@ -199,15 +202,15 @@ class Walk:
         self._end = End.REPEATS
 
     def _seen_beyond(self, known: Known) -> Answered | None:
-        """Return what the page after the last one brought, if it was read and that can count as a first answer."""
+        """Return the kind of the page after the last one, if it was read and counts as a first answer."""
         if known.last == 0 and known.total is Total.OWN:
-            return None  # a total of 0 with an empty page 1 is one answer, to be heard twice
+            return None  # a total of 0 with an empty page 1 is a single answer, which needs a second one
         beyond = self._reader.newest.get(known.last + 1)
-        # One that has rows may be from before the list became shorter.
+        # A page with rows may be from before the list became shorter.
         return None if beyond is None or beyond.rows else self._answered(beyond, known.last)
 
     def _known(self) -> Known:
-        """Return what was read so far, as far as it tells where the list ends."""
+        """Return the facts about the pages read so far that show where the list ends."""
         newest, last = self._reader.newest, self._last
         last_rows = newest[last].rows if last else 0
         size = max((newest[number].rows for number in range(1, last + 1)), default=0)
@@ -218,24 +221,24 @@ class Walk:
             return Total.ABSENT
         if not self._adds_up():
             return Total.CONTRADICTS
-        # What changed since the watermark proves no absence, so there a second answer is not worth its call.
+        # The changes since the watermark prove no absence, so a second answer is not worth its call.
         return Total.OWN if last <= 1 and self._is_full else Total.ADDS_UP
 
     @property
     def _last(self) -> int:
-        """The last page that has records; 0 for none."""
+        """Number of the last page with records; 0 for none."""
         newest = self._reader.newest
         read = range(self._stretches[-1].last, 0, -1)
         return next((number for number in read if number in newest and newest[number].rows), 0)
 
     def _is_regular(self) -> bool:
-        """Whether all pages before the last have the same number of records, and the last has no more."""
+        """Return whether all pages before the last have the same number of records, and the last has no more."""
         newest = self._reader.newest
         rows = [newest[number].rows if number in newest else 0 for number in range(1, self._last + 1)]
         return len(set(rows[:-1])) <= 1 and (len(rows) < 2 or rows[-1] <= rows[0])
 
     def _answered(self, reading: Reading, last: int) -> Answered:
-        """Return what a page past ``last`` brought."""
+        """Return the kind of a page past ``last``."""
         if reading.refused:
             return Answered.REFUSED
         if not reading.rows:
@@ -244,14 +247,14 @@ class Walk:
         return Answered.KNOWN if is_known else Answered.NEW
 
     def _measured(self, known: Known, number: int, size: int, expects: int) -> Answered:
-        """Return ``KNOWN`` if a page of another size has the last records that are known, and no other."""
+        """Return ``KNOWN`` if a page of another size has the last known records, and no other."""
         expected = self._reader.newest[known.last].ids[-expects:]
         return Answered.KNOWN if set(self._reader.measured(number, size)) == set(expected) else Answered.NEW
 
     def _read_on(self, start: int, found: Reading | None = None) -> None:
-        """Read from page ``start``, which was read, as far as pages bring something; ``found``: a page that does.
+        """Read on from page ``start``, already read, while pages bring new records; ``found``: a page that does.
 
-        While a stretch is read, the last page of the next one is already on its way, and at most two are open.
+        While a window is read, the last page of the next one is already in flight. At most two windows are open.
         """
         reader = self._reader
         opened: list[_Open] = []
@@ -263,7 +266,7 @@ class Walk:
                 ahead = self._ask_next(start)
                 continue
             if reader.newest[start].rows < self._size:  # a short page that was not the last
-                self._size = max(each.rows for each in list(reader.newest.values()))
+                self._size = max(reading.rows for reading in list(reader.newest.values()))
             ahead = self._ask_next(tail.number)
             between = [reader.first(number) for number in range(start + 1, tail.number)]
             opened.append(_Open(tail, between, self._head_of(start, opened)))
@@ -276,29 +279,29 @@ class Walk:
         self._report()
 
     def _brings_nothing(self, tail: Reading, start: int) -> bool:
-        """Whether a page is empty, or the first one or the one that was read before it once more."""
+        """Return whether a page is empty, or repeats the first page or the page read before it."""
         before = [self._reader.newest[number].ids for number in {1, start} - {tail.number}]
         return not tail.rows or any(set(tail.ids) == set(ids) for ids in before)
 
     def _head_of(self, start: int, opened: list[_Open]) -> Future[Reading]:
-        """Ask for the first page of a new stretch, which closes the one before; that one's pages come first."""
+        """Request the first page of a new window. Its reading closes the window before, whose own pages come first."""
         if opened:
             closing = opened[-1].all_read()
             if len(opened) == 2:
                 self._finished(opened.pop(0), closing)
         elif not self._stretches and self._reader.total is not None:
-            return _done(self._reader.newest[1])  # the total, which is compared anyway, spares a call
+            return _done(self._reader.newest[1])  # the total, which is compared anyway, saves a call
         return self._reader.again(start)
 
     def _close_last(self, opened: list[_Open]) -> None:
-        """Close the stretches that are still open at the end of the list."""
+        """Close the windows that are still open at the end of the list."""
         if not opened:
             return
         last = opened[-1]
         closing = last.all_read()
-        for each in opened[:-1]:
-            self._finished(each, closing)
-        # Without pages between, the readings of the head say all that a second one of the tail could.
+        for window in opened[:-1]:
+            self._finished(window, closing)
+        # Without pages between, the readings of the head show all that a second one of the tail could.
         closing = self._reader.again(last.tail.number).result() if last.between else last.tail
         self._finished(last, closing)
 
@@ -306,7 +309,7 @@ class Walk:
         reader = self._reader
         stretch = opened.closed(closing)
         self._stretches.append(stretch)
-        if not stretch.clean:  # records moved; or the service sends the same ones on and on
+        if not stretch.clean:  # records moved, or the service repeats the same ones for ever
             pages_after = [reader.newest[number] for number in range(stretch.first + 1, stretch.last + 1)]
             brings_none = all(reader.are_known(reading.ids, stretch.first) for reading in pages_after)
             self._barren = self._barren + len(pages_after) if brings_none else 0
@@ -315,12 +318,12 @@ class Walk:
         pages.append(self._home, pages.PROGRESS, progress)
 
     def _ask_next(self, page: int) -> Future[Reading] | None:
-        """Ask for the last page of the stretch that begins with ``page``; ``None`` if the list ends with it."""
+        """Request the last page of the window that begins with ``page``; ``None`` if the list ends with ``page``."""
         following = self._next(page)
         return None if following is None else self._reader.first(following)
 
     def _next(self, page: int) -> int | None:
-        """Choose the last page of the stretch that begins with ``page``: a guess where the end is not known."""
+        """Choose the last page of the window that begins with ``page``. This is a guess while the end is unknown."""
         if self._empty is not None and page + 1 >= self._empty:
             return None
         total, rows = self._reader.total, self._reader.newest[page].rows
@@ -333,7 +336,7 @@ class Walk:
         elif (end := ceil(total / self._size)) > page:
             following = min(page + STRETCH, end)
         elif full:
-            following = page + 1  # nothing says that a total counts the whole list, and a full page may not be the last
+            following = page + 1  # a total may not count the whole list, and a full page may not be the last
         else:
             return None
         if self._empty is not None and following >= self._empty:
@@ -341,7 +344,7 @@ class Walk:
         return following
 
     def _suspects(self) -> list[tuple[int, int]]:
-        """Return first and last page of the parts of the list that have to be read again."""
+        """Return first and last page of the parts of the list to read again."""
         if self._end is End.REPEATS:
             return []
         bad = self._unsettled() or (set() if self._adds_up() else self._where_it_may_not_add_up())
@@ -357,10 +360,12 @@ class Walk:
         return suspects
 
     def _unsettled(self) -> set[int]:
-        """Return which stretches moved while they were read, or do not meet."""
-        moved = {index for index, each in enumerate(self._stretches) if not each.clean}
+        """Return the indexes of windows that are unstable or do not overlap with a neighbour."""
+        moved = {index for index, stretch in enumerate(self._stretches) if not stretch.clean}
         apart = {
-            index for index, (each, following) in enumerate(pairwise(self._stretches)) if not each.meets(following)
+            index
+            for index, (stretch, following) in enumerate(pairwise(self._stretches))
+            if not stretch.meets(following)
         }
         return moved | apart | {index + 1 for index in apart}
 
@@ -371,7 +376,7 @@ class Walk:
         return reader.total is None or abs(reader.distinct_now - reader.total) <= reader.added + reader.removed
 
     def _where_it_may_not_add_up(self) -> set[int]:
-        """Return the stretches with a page that is short or repeats an id; all of a short list if there is none."""
+        """Return the windows with a page that is short or repeats an id; without one, all windows of a short list."""
         seen: set[int] = set()
         odd: set[int] = set()
         last = self._stretches[-1].last
@@ -380,44 +385,46 @@ class Walk:
                 odd |= {number - 1, number, number + 1}
             seen.update(reading.ids)
         bad = {
-            index for index, each in enumerate(self._stretches) if any(each.first <= page <= each.last for page in odd)
+            index
+            for index, stretch in enumerate(self._stretches)
+            if any(stretch.first <= page <= stretch.last for page in odd)
         }
         return bad or (set(range(len(self._stretches))) if last <= 2 * STRETCH else set())
 
     def _repair(self, first: int, last: int, pages_each: int) -> None:
-        """Read a part of the list again, in stretches of ``pages_each``."""
+        """Read a part of the list again, in windows of ``pages_each``."""
         cuts = [*range(first, last, pages_each), last]
-        anew = [self._read_again(*each) for each in pairwise(cuts)] if first < last else [self._read_again(first, last)]
-        kept = [each for each in self._stretches if each.last <= first and each.first < first]
-        rest = [each for each in self._stretches if each.first >= last and each.last > last]
+        anew = [self._read_again(*pair) for pair in pairwise(cuts)] if first < last else [self._read_again(first, last)]
+        kept = [stretch for stretch in self._stretches if stretch.last <= first and stretch.first < first]
+        rest = [stretch for stretch in self._stretches if stretch.first >= last and stretch.last > last]
         self._stretches = [*kept, *anew, *rest]
         self._repairs += 1
 
     def _read_again(self, first: int, last: int) -> _Stretch:
-        """Read one stretch anew, all of it between two readings of its last page."""
+        """Read one window again, all of it between two readings of its last page."""
         reader = self._reader
         tail = reader.again(last).result()
         if first == last:
             return _judged(tail, [tail])
-        others = [each.result() for each in [reader.again(number) for number in range(first, last)]]
+        others = [page.result() for page in [reader.again(number) for number in range(first, last)]]
         return _judged(tail, [*others, reader.again(last).result()])
 
     def _report(self) -> None:
         if self._on_progress is not None:
             total = self._reader.total
-            done = sum(each.rows > 0 for each in list(self._reader.newest.values()))
+            done = sum(reading.rows > 0 for reading in list(self._reader.newest.values()))
             self._on_progress(done, None if total is None else ceil(total / self._size))
 
 
 def _done(reading: Reading) -> Future[Reading]:
-    """Wrap a reading that is there."""
+    """Return a finished future with this reading."""
     future: Future[Reading] = Future()
     future.set_result(reading)
     return future
 
 
 def _rising(ids: Iterable[array[int]]) -> bool:
-    """Whether ids rise through all pages."""
+    """Return whether ids rise through all pages."""
     last = None
     for page in ids:
         numbers = numpy.asarray(page)

@@ -1,8 +1,8 @@
-"""Whether a connection may come in: the address it names, the page it comes from, the session it has.
+"""Checks a connection: the address it names, the page it comes from, its session.
 
-The pages listen on the loopback address, where any page that is open in the browser, and any user of the machine, could
-reach them. So a request has to name the address that it was meant for (no DNS rebinding), come from one of our own
-pages to change anything, and have the session that a one-time code opened.
+The pages listen on the loopback address. Any page open in the browser, and any user of the machine, could reach them.
+So each request has to name our own address (no DNS rebinding) and have a session, which a one-time code opens. A
+request that changes anything has to come from one of our own pages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BY_PROXY = "proxy"
 
 
 class Refused(Exception):
-    """A request that does not come in: HTTP status, what happened, what to do."""
+    """A refused request: HTTP status, what happened, next step."""
 
     def __init__(self, status: int, message: str, next_step: str = "") -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 class NotSignedIn(Refused):
-    """A request without a session: a code opens one."""
+    """A request without a session. A code opens one."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,14 +47,14 @@ class NotSignedIn(Refused):
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who came in: the id of the session, and the name that the person gave (empty: none)."""
+    """The person behind a session: the session's id, and the name that the person gave (empty: none)."""
 
     session: str
     name: str
 
 
 class Door:
-    """The door of the pages that listen on ``port``. With ``proxy`` the operator's own log-in stands in front."""
+    """The access check for the pages on ``port``. With ``proxy``, the operator's own log-in is in front of them."""
 
     def __init__(self, store: Store, port: int, *, hosts: Collection[str] = (), proxy: bool = False) -> None:
         self.store = store
@@ -67,13 +67,13 @@ class Door:
 
     @classmethod
     def of(cls, settings: Settings, port: int, *, behind_proxy: bool = False) -> Door:
-        """The door of these settings; ``behind_proxy``: these pages may rely on the operator's own log-in."""
+        """Return the door for these settings; ``behind_proxy``: these pages may rely on the operator's own log-in."""
         hosts = [host.strip().lower() for host in settings.bms_pipeline_hosts.split(",") if host.strip()]
         proxy = behind_proxy and settings.bms_pipeline_trusted_proxy
         return cls(Store(settings.guard_folder), port, hosts=hosts, proxy=proxy)
 
     def check(self, connection: HTTPConnection) -> Visitor:
-        """Who comes in with ``connection``. Raises ``Refused``."""
+        """Return the visitor of ``connection``. Raises ``Refused``."""
         self.check_address(connection)
         visitor = self.visitor(connection)
         if visitor is None:
@@ -81,7 +81,7 @@ class Door:
         return visitor
 
     def check_address(self, connection: HTTPConnection) -> None:
-        """Raises ``Refused`` for a request that names another address, or that another page sent."""
+        """Raise ``Refused`` for a request that names another address or comes from another page."""
         hosts = connection.headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._own:
             raise Refused(400, "This address is not ours.", "Open the address that `bms-pipeline sign-in` prints.")
@@ -95,21 +95,21 @@ class Door:
             raise Refused(403, "Another page asked for this.", "Open it in a tab of its own.")
 
     def visitor(self, connection: HTTPConnection) -> Visitor | None:
-        """Who has the session of ``connection``, if it has one."""
+        """Return the visitor with the session of ``connection``; ``None`` without a session."""
         if self._proxy:
             return Visitor(_BY_PROXY, "")
         session, _, signed = connection.cookies.get(self.cookie, "").partition(".")
         since, _, signature = signed.partition(".")
         if not self.store.is_signed("session", f"{session}.{since}", signature) or not since.isdigit():
             return None
-        if abs(time.time() - int(since)) > SESSION_SECONDS:  # one from the future would not end for as long
+        if abs(time.time() - int(since)) > SESSION_SECONDS:  # a start in the future would not expire for as long
             return None
         return Visitor(session, cleaned_name(unquote(connection.cookies.get(self.name_cookie, ""))))
 
     def enter(self, connection: HTTPConnection) -> Response | None:
-        """Open a session for the code in the address, and go on to the first page; None where it opens none.
+        """Open a session for the code in the address and go on to the first page; ``None`` if the code is not valid.
 
-        A page of our own leads on, and no redirect: a browser that came from elsewhere sends its cookie only then.
+        The answer is a page and not a redirect: after a visit from another site, a browser sends its cookie only then.
         """
         code = connection.query_params.get("code", "")
         if self.visitor(connection) is not None:
@@ -136,31 +136,32 @@ class Door:
 
     @property
     def cookie(self) -> str:
-        """The name of the session's cookie: one for each home folder, since cookies do not tell ports apart."""
+        """Name of the session's cookie. Each home folder has its own, because cookies do not distinguish ports."""
         return f"bms_pipeline_{self.store.sign('cookie', '')[:12]}"
 
     @property
     def name_cookie(self) -> str:
-        """The name of the cookie that keeps the person's name."""
+        """Name of the cookie with the person's name."""
         return f"{self.cookie}_name"
 
     def _is_from_own_page(self, connection: HTTPConnection, *, is_socket: bool) -> bool:
         origin, site = connection.headers.get("origin"), connection.headers.get("sec-fetch-site")
         host = connection.headers.get("host", "").lower()
-        own = [each for each in self._origins if each.partition("://")[2] == host]
+        own = [allowed for allowed in self._origins if allowed.partition("://")[2] == host]
         if site is None:
             return origin in own
-        # Under our referrer policy browsers send "null" for a form of our own; only the site tells it from others'.
+        # Under our referrer policy, browsers send "null" for our own forms. Only the site distinguishes them from
+        # others'.
         return site == "same-origin" and origin in (own if is_socket else [*own, "null"])
 
 
 def cleaned_name(text: str) -> str:
-    """A person's name as decisions keep it: one line, nothing invisible, not too long."""
+    """Return a person's name as decisions store it: one line, nothing invisible, not too long."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:LONGEST_NAME]
 
 
 def _is_wanted(connection: HTTPConnection) -> bool:
-    """Whether the person opened a page, or one of our own pages asks: a foreign page may link, and nothing else."""
+    """Return whether a person opened the page or one of our own pages asks. A foreign page may only link to it."""
     if connection.headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
         return True
     mode, destination = connection.headers.get("sec-fetch-mode"), connection.headers.get("sec-fetch-dest")

@@ -1,7 +1,7 @@
-"""The door in front of an ASGI application that knows nothing of it: HTTP and WebSocket.
+"""The door in front of an unmodified ASGI application: HTTP and WebSocket.
 
-Its calls that change anything are JSON by POST. So nothing else passes: no call by GET, no form, and no body that a
-foreign page could send without asking first.
+The application's calls that change anything are JSON by POST. So no other kind passes: no call by GET, no form, and no
+body that a foreign page could send without a preflight.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, Refused, Visitor
 
 VISITOR = "bms_pipeline.visitor"
-"""The key under which an application finds in its ASGI scope who came in (a ``Visitor``)."""
+"""Key in the ASGI scope under which an application finds its ``Visitor``."""
 MOST_BYTES = 32 * 1024 * 1024
 HEADERS = {
     "X-Frame-Options": "DENY",
@@ -29,13 +29,13 @@ _POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-
 
 
 class Gate:
-    """Lets through to ``app`` those that ``door`` lets in. Paths in ``calls`` answer no question in an address."""
+    """Passes the requests that ``door`` accepts on to ``app``. Paths in ``calls`` refuse a query in a GET's address."""
 
     def __init__(self, app: ASGIApp, door: Door, *, calls: Collection[str] = ()) -> None:
         self._app, self._door, self._calls = app, door, calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle a connection (ASGI)."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -51,7 +51,7 @@ class Gate:
             await answer(scope, receive, _with_headers(send))
 
     def _answer(self, connection: HTTPConnection) -> Visitor | Response:
-        """Who comes in, or what is answered instead."""
+        """Return the visitor, or the response to a refused request."""
         try:
             if connection.scope["path"] == ENTER and connection.scope["type"] == "http":
                 self._door.check_address(connection)
@@ -80,7 +80,7 @@ class Gate:
 
 
 def sign_in_page(error: Refused, *, used: bool = False, here: str = "") -> Response:
-    """The page that says why there is no other; for somebody without a session it takes a code."""
+    """Return the page that explains a refusal. For a visitor without a session, it has a form for the code."""
     parts = ["This code was used already, or it is too old." if used else error.message, error.next_step]
     form = ""
     if isinstance(error, NotSignedIn):

@@ -1,7 +1,7 @@
-"""How pages are served: on a socket that is there before anything else starts, and with bounds.
+"""Serve pages within bounds, on a socket that is open before anything else starts.
 
-uvicorn waits for ever for the first line of a request. So a connection that asks nothing within some seconds is closed,
-and when too many are open the oldest that asks nothing makes room: idle connections keep nobody out.
+uvicorn waits for ever for the first line of a request. So an idle connection is closed after some seconds. When too
+many are open, the oldest idle one makes room: idle connections keep nobody out.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from bms_pipeline.errors import PipelineError
 
 REQUEST_SECONDS = 10.0
-"""How long the head of a request may take to arrive, and how long its body."""
+"""Longest time for the head of a request to arrive, and for its body."""
 MOST_CONNECTIONS = 400
-"""The most connections of which some ask nothing: fewer than the 1,024 files that a process may have open."""
+"""Most open connections if some are idle: below the 1,024 files that a process may have open."""
 MOST_AT_WORK = 500
 """From this number on, requests are answered 503."""
 
 
 def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
-    """A socket that listens on ``port`` (0: any free one). Raises ``PipelineError`` where that cannot be."""
+    """Return a socket that listens on ``port`` (0: any free one). Raises ``PipelineError`` if it cannot."""
     try:
         listener = socket.create_server((host, port), backlog=512)
     except OSError as error:
@@ -39,7 +39,7 @@ def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
 
 
 def serve(app: ASGIApp, listener: socket.socket, started: Callable[[], None] = lambda: None) -> None:
-    """Serve ``app`` until SIGTERM or SIGINT; ``started`` is called once it answers."""
+    """Serve ``app`` until SIGTERM or SIGINT. ``started`` is called once it answers."""
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -50,7 +50,7 @@ def serve(app: ASGIApp, listener: socket.socket, started: Callable[[], None] = l
 
 
 def configured(app: ASGIApp) -> uvicorn.Config:
-    """The server's configuration: bounded, and without an access log, which would hold codes."""
+    """Return the server's configuration: bounded, and without an access log, which would hold codes."""
     return uvicorn.Config(
         app,
         http=Bounded,
@@ -63,7 +63,7 @@ def configured(app: ASGIApp) -> uvicorn.Config:
 
 
 class Bounded(H11Protocol):
-    """A connection that has to ask for something."""
+    """A connection that is closed when it stays idle."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **kwargs)
@@ -72,12 +72,16 @@ class Bounded(H11Protocol):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether a whole request is being answered."""
+        """Whether the server is answering a whole request."""
         return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room, and wait for a request, but not for ever."""
-        waiting = [other for other in self.connections if isinstance(other, Bounded) and not other.is_at_work]
+        """Make room, and wait a limited time for a request."""
+        waiting = [
+            connection
+            for connection in self.connections
+            if isinstance(connection, Bounded) and not connection.is_at_work
+        ]
         if len(self.connections) >= MOST_CONNECTIONS and waiting:
             min(waiting, key=lambda other: other.since).hang_up()
         super().connection_made(transport)
@@ -85,7 +89,7 @@ class Bounded(H11Protocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; as long as no request is whole, the time goes on."""
+        """Handle new data. The time limit runs on until a request is complete."""
         before = self.cycle
         super().data_received(data)
         if self.is_at_work or self._is_upgraded:
@@ -107,7 +111,7 @@ class Bounded(H11Protocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop the timer of a closed connection."""
         self._stop_waiting()
         super().connection_lost(exc)
 

@@ -1,8 +1,7 @@
-"""What the guard keeps in its folder: its key, one-time codes, used vouchers, and where pages are served.
+"""The guard's folder: its key, one-time codes, used vouchers, and the addresses of served pages.
 
-All of it is files that only their owner may read, so that any process of the same person shares them: the console,
-Dagster's pages, a run, and the command that prints a new code. A code is used up by removing its file, which one
-process alone can do.
+All of it is files that only their owner may read. So all processes of one person share them: the console, Dagster's
+pages, a run, and the command that prints a new code. Using a code removes its file, which only one process can do.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from bms_pipeline.errors import ApprovalRefused, PipelineError, SettingsError
 from bms_pipeline.files import made_whole
 
 CODE_SECONDS = 600.0
-"""How long a one-time code can be used."""
+"""Lifetime of a one-time code."""
 VOUCHER_SECONDS = 24 * 3600.0
-"""How long a launch may wait for its run; used vouchers are remembered for longer than that."""
+"""Longest wait of a launch for its run. Used vouchers are remembered for longer."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,21 @@ class Served:
 
 
 class Store:
-    """``folder``, which only its owner may read. Nothing is cached: a key that was replaced counts at once."""
+    """The guard's ``folder``, which only its owner may read. Nothing is cached: a replaced key counts at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def sign(self, purpose: str, text: str) -> str:
-        """Sign ``text`` for one purpose; nothing else that is signed here can pass for it."""
+        """Sign ``text`` for one purpose. A signature for another purpose does not match."""
         return hmac.new(self._key(), f"{purpose}\n{text}".encode(), "sha256").hexdigest()
 
     def is_signed(self, purpose: str, text: str, signature: str) -> bool:
-        """Whether ``signature`` is the one that ``sign`` gives."""
+        """Return whether ``signature`` equals the result of ``sign``."""
         return hmac.compare_digest(self.sign(purpose, text).encode(), signature.encode(errors="replace"))
 
     def new_code(self) -> str:
-        """Make a code that opens one session, within ``CODE_SECONDS``."""
+        """Create a code that opens one session, within ``CODE_SECONDS``."""
         folder = self._subfolder("codes")
         _forget(folder, CODE_SECONDS)
         code = secrets.token_urlsafe(18)
@@ -58,20 +57,20 @@ class Store:
         return code
 
     def take_code(self, code: str) -> bool:
-        """Use up ``code``; whether it was there and young enough."""
+        """Use up ``code``. Return whether it existed and was young enough."""
         file = self._subfolder("codes") / _hidden(code)
         try:
             age = time.time() - file.stat().st_mtime
             file.unlink()
         except FileNotFoundError:
             return False
-        return abs(age) <= CODE_SECONDS  # one from the future, made while the clock was ahead, ends as well
+        return abs(age) <= CODE_SECONDS  # a code from the future, made under a fast clock, expires as well
 
     @contextlib.contextmanager
     def using_once(self, nonce: str) -> Iterator[None]:
-        """Do once what ``nonce`` allows: what failed may be tried again, what was done may not.
+        """Do once what ``nonce`` allows. After a failure it may be tried again, after success it may not.
 
-        Raises ``ApprovalRefused`` where it was done. Only while the home folder's run lock is held.
+        Raises ``ApprovalRefused`` if it was used before. Call it only while holding the home folder's run lock.
         """
         file = self._subfolder("used") / _hidden(nonce)
         if file.exists():
@@ -84,7 +83,7 @@ class Store:
 
     @contextlib.contextmanager
     def serving(self, name: str, address: str) -> Iterator[None]:
-        """Let ``sign-in`` know that the pages ``name`` are at ``address``, for as long as they are."""
+        """Let ``sign-in`` find the pages ``name`` at ``address`` while the context is open."""
         file = self._subfolder("served") / f"{name} {address.rpartition(':')[2]}"
         with made_whole(file) as unfinished:
             unfinished.write_text(f"{address}\n{_hidden(address)}", encoding="utf-8")
@@ -95,13 +94,16 @@ class Store:
                 file.unlink(missing_ok=True)
 
     def served(self) -> list[Served]:
-        """The pages that are served, also those of a process that was killed; not those whose file is damaged."""
+        """Return the served pages, including those of a killed process. Pages with a damaged file are left out."""
         files = sorted(self._subfolder("served").glob("* *"))
         found = [Served(file.name.partition(" ")[0], _address_in(file)) for file in files]
         return [pages for pages in found if pages.address]
 
     def redirecting_file(self, address: str) -> Path:
-        """A file that leads a browser to ``address``: so the address is on no command line."""
+        """Write a file that leads a browser to ``address``; return its path.
+
+        This keeps the address off command lines.
+        """
         folder = self._subfolder("open")
         _forget(folder, CODE_SECONDS)
         file = folder / f"{secrets.token_hex(8)}.html"
@@ -110,7 +112,7 @@ class Store:
         return file
 
     def end_all_sessions(self) -> None:
-        """Replace the key: every session, code and launch that waits ends."""
+        """Replace the key. This ends every session, code and waiting launch."""
         (self.folder / "key").unlink(missing_ok=True)
         _forget(self._subfolder("codes"), 0)
 
@@ -126,7 +128,7 @@ class Store:
                 if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     raise SettingsError(f"{file} can be read by other users of this machine.", f"Remove {file}.")
                 key = opened.read()
-            if len(key) == 32 and any(key):  # a power cut can leave a file of its length that holds only zeros
+            if len(key) == 32 and any(key):  # a power cut can leave a file of full length with only zeros
                 return key
             raise SettingsError(f"{file} is damaged.", f"Remove {file}; everybody signs in again.")
         raise SettingsError(f"{file} cannot be made.", "See who else writes in the home folder.")
@@ -160,7 +162,7 @@ def _create(file: Path, content: bytes) -> None:
 
 
 def _forget(folder: Path, seconds: float) -> None:
-    """Remove the files of ``folder`` that are older than that."""
+    """Remove the files of ``folder`` that are older than ``seconds``."""
     for file in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime >= seconds:
@@ -168,12 +170,12 @@ def _forget(folder: Path, seconds: float) -> None:
 
 
 def _hidden(text: str) -> str:
-    """A file name from which ``text`` cannot be guessed."""
+    """Return a file name that does not reveal ``text``."""
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def _address_in(file: Path) -> str:
-    """The address in a file of ``served``; nothing where the file is gone, or is not as it was written."""
+    """Return the address in a file of ``served``; nothing if the file is gone or altered."""
     try:
         address, _, checksum = file.read_text(encoding="utf-8", errors="replace").partition("\n")
     except FileNotFoundError:

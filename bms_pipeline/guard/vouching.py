@@ -1,8 +1,8 @@
-"""Which launches of Dagster count as a person's word.
+"""Vouchers: proof that a person launched a Dagster run.
 
-Dagster's own web server has no log-in: everybody who reaches its port can launch any job with any configuration. So a
-launch that approves or decides needs a voucher: a run tag, signed with the guard's key, that only the gate in front of
-Dagster's pages adds. It is good for one job with one configuration, once, for a day.
+Dagster's own web server has no log-in: anybody who reaches its port can launch any job with any configuration. So a
+launch that approves or decides needs a voucher. This is a run tag signed with the guard's key, and only the gate in
+front of Dagster's pages adds it. It is valid for one job with one configuration, once, for a day.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PURPOSE = "launch"
 
 
 class Voucher(msgspec.Struct, frozen=True):
-    """Who launched when; ``nonce`` is used up once."""
+    """The person and the time of a launch; ``nonce`` can be used once."""
 
     by: str
     at: float
@@ -38,7 +38,7 @@ class Voucher(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch as its run sees it."""
+    """A launch as its run sees it: job, configuration and tags."""
 
     job: str
     config: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Launch:
 
 
 def vouch(store: Store, job: str, config: Mapping[str, Any], by: str) -> str:
-    """The tag of a launch of ``job`` with ``config`` by a person who signed in."""
+    """Return the voucher tag for a launch of ``job`` with ``config`` by a signed-in person."""
     voucher = msgspec.json.encode(Voucher(by, time.time(), secrets.token_urlsafe(16)))
     text = base64.urlsafe_b64encode(voucher).decode()
     return f"{text}.{store.sign(_PURPOSE, _signed(text, job, config))}"
@@ -54,10 +54,10 @@ def vouch(store: Store, job: str, config: Mapping[str, Any], by: str) -> str:
 
 @contextlib.contextmanager
 def vouched(settings: Settings, launch: Launch | None, instead: str) -> Iterator[str]:
-    """Do what only a person may do; yields who that is, empty where nothing says.
+    """Do what only a person may do. Yields the person's name, empty if unknown.
 
-    Raises ``ApprovalRefused`` where nobody vouches for ``launch``. ``instead`` says what else the person can do.
-    A retry of a run has its voucher, too: it is good as long as what it allows was not done.
+    Raises ``ApprovalRefused`` if ``launch`` has no valid voucher. ``instead`` names what else the person can do. A
+    retry of a run has the same voucher, which stays valid until the allowed action has succeeded.
     """
     if settings.bms_pipeline_trusted_proxy:
         yield ""
@@ -80,7 +80,7 @@ def _checked(store: Store, launch: Launch | None, instead: str) -> Voucher:
         voucher = msgspec.json.decode(base64.urlsafe_b64decode(text), type=Voucher)
     except (msgspec.MsgspecError, binascii.Error):
         raise ApprovalRefused("This launch has a voucher that cannot be read.", "Launch it again.") from None
-    if abs(time.time() - voucher.at) > VOUCHER_SECONDS:  # one from the future would not end for as long
+    if abs(time.time() - voucher.at) > VOUCHER_SECONDS:  # a voucher from the future would not expire for as long
         raise ApprovalRefused("This launch is older than a day and no longer an approval.", "Launch it again.")
     return voucher
 

@@ -1,1 +1,1 @@
-"""Spreadsheets as people save them, CSV and XLSX: lines and cells. What the cells mean is for the callers to say."""
+"""Spreadsheets as people save them, CSV and XLSX: lines and cells. The callers interpret the cells."""

@@ -1,8 +1,8 @@
-"""What a cell may hold, what a spreadsheet program must not take for a formula, and what is wrong with a file.
+"""Cells: their allowed content, the escaping of formulas, and the mistakes in a file.
 
-A spreadsheet runs a cell that looks like a formula, and names come from strangers. In CSV such a cell gets a leading
-apostrophe; in XLSX every text is stored as a text. A text that already looks like one with an apostrophe gets another
-one in both, so that reading, which takes one off, gives back what was written.
+A spreadsheet program runs a cell that looks like a formula, and names come from strangers. In CSV such a cell gets a
+leading apostrophe. In XLSX every text is stored as a text. A text that already looks like an escaped one gets a further
+apostrophe in both formats. Reading removes one, and so returns the written text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORMULA_LIKE = re.compile(r"'*\s*[=+\-@\t\r]")
 
 @dataclass(frozen=True)
 class Unusable:
-    """A cell of a spreadsheet that holds something else than a value that can be relied on."""
+    """A cell of a spreadsheet without a reliable value."""
 
     what: str
 
@@ -45,16 +45,16 @@ class Reader(Protocol):
     """A file that is being read."""
 
     def rows(self) -> Iterator[Row]:
-        """Each line that has anything."""
+        """Yield each line that is not empty."""
         ...
 
     def keep(self, places: Iterable[Place]) -> None:
-        """From now on give only the cells of these columns."""
+        """From now on, return only the cells of these columns."""
         ...
 
 
 def plain(cell: Cell) -> Cell:
-    """The cell without blanks around it and without the apostrophe that keeps it from being a formula."""
+    """Return the cell without surrounding blanks and without the apostrophe that escapes a formula."""
     if not cell or isinstance(cell, Unusable):
         return cell
     text = cell.strip()
@@ -62,31 +62,31 @@ def plain(cell: Cell) -> Cell:
 
 
 def guarded(text: str) -> str:
-    """``text`` for a cell of a CSV file, which no spreadsheet takes for a formula."""
+    """Return ``text`` for a cell of a CSV file, escaped so that no spreadsheet takes it for a formula."""
     text = storable(text)
     return f"'{text}" if _FORMULA_LIKE.match(text) else text
 
 
 def storable(text: str) -> str:
-    """``text`` as every format can hold it: no control characters, and not too long."""
+    """Return ``text`` as every format can hold it: no control characters, and not too long."""
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text[:_LONGEST_TEXT])
 
 
 def shown(value: str) -> str:
-    """``value`` for a message: what it holds must not move a terminal's cursor, nor fill its screen."""
+    """Return ``value`` for a message: its content must not move a terminal's cursor, nor fill its screen."""
     escaped = repr(value[:61])
     return escaped if len(escaped) <= 60 else f"{escaped[:59]}…"
 
 
 def refusal(file: Path, what: str, next_step: str) -> DecisionFileInvalid:
-    """The error that refuses ``file`` as a whole."""
+    """Return the error that refuses ``file`` as a whole."""
     name = file.name if file.name.isprintable() else repr(file.name)
     return DecisionFileInvalid(f"{name} {what}", f"{next_step} Nothing was applied.")
 
 
 @dataclass
 class Report:
-    """What is wrong with the lines of one file, and what the person should know though it is not wrong."""
+    """The mistakes in the lines of one file, and notes for the person about things that are not mistakes."""
 
     file: Path
     notes: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Report:
     _mistakes: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, what: str) -> None:
-        """Remember a mistake."""
+        """Record a mistake."""
         self._mistakes.append((line, what))
 
     def refuse(self, next_step: str = "Correct them and import again.") -> None:
@@ -111,7 +111,7 @@ class Report:
 
 
 def ranges(lines: Iterable[int]) -> str:
-    """``lines`` for a message: 4, 7-9."""
+    """Return ``lines`` for a message: 4, 7-9."""
     found: list[list[int]] = []
     for line in sorted(lines):
         if found and line == found[-1][1] + 1:

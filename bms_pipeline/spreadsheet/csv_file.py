@@ -1,6 +1,6 @@
 """CSV as spreadsheet programs write it: comma, semicolon or tab, UTF-8 or UTF-16, with or without a line ``sep=;``.
 
-The number of a line is the one on which its record starts, as a text editor counts.
+The number of a line is the line on which its record starts, as a text editor counts.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bms_pipeline.errors import DecisionFileInvalid
 from bms_pipeline.spreadsheet.cells import Cell, Place, Report, Row, Value, guarded, refusal
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Excel's own first line, also as another program saved it again: in quotes, with a delimiter for each empty cell.
+# Excel's own first line, also if another program saved it again: in quotes, with a delimiter for each empty cell.
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(?P<delimiter>[^"\r\n])"?[,;\t|]*\s*', re.IGNORECASE)
 
 
 class CsvReader:
-    """Reads one CSV file; ``known`` are the names of columns, by which the delimiter is found."""
+    """Reads one CSV file. The column names in ``known`` reveal the delimiter."""
 
     def __init__(self, file: Path, report: Report, known: Iterable[str]) -> None:
         self._file = file
@@ -41,7 +41,7 @@ class CsvReader:
         try:
             with self._file.open(encoding=encoding, newline="") as stream:
                 yield from self._rows(stream)
-        except UnicodeError as error:  # a mark of UTF-16 and nothing of it behind is another kind of it
+        except UnicodeError as error:  # a UTF-16 mark without UTF-16 after it raises another kind of UnicodeError
             raise _unreadable(self._file, encoding) from error
 
     def _rows(self, stream: io.TextIOBase) -> Iterator[Row]:
@@ -69,7 +69,7 @@ class CsvReader:
         return {place: cell for place, cell in enumerate(record) if place in self._kept}
 
     def _records(self, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-        """Each record with the line on which it starts; after a broken one, reading goes on with the next line."""
+        """Yield each record with the line on which it starts. After a broken record, go on with the next line."""
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             line = reader.line_num + 1
@@ -116,7 +116,7 @@ def _unreadable(file: Path, encoding: str) -> DecisionFileInvalid:
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> int:
-    """Write ``rows`` below ``header``; how many there are."""
+    """Write ``rows`` below ``header``; return the number of rows."""
     with file.open("w", encoding="utf-8-sig", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\r\n")
         writer.writerow(header)

@@ -1,4 +1,4 @@
-"""XLSX, reading: rows come as XML and not by openpyxl, which takes a minute for 100,000 lines."""
+"""Read XLSX. Rows are read as XML and not by openpyxl, which takes a minute for 100,000 lines."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _NAMESPACES = (
     "{http://schemas.openxmlformats.org/package/2006/relationships}",
 )
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
-# Dates of East Asian versions of Excel, which no format code describes.
+# Number formats for dates in East Asian versions of Excel, which have no format code.
 _DATE_NUMBERS = frozenset({*range(27, 37), *range(50, 59)})
-# Larger ones keep so many elements alive at a time that the garbage collector doubles the time.
+# Larger pieces keep so many elements alive at a time that the garbage collector doubles the time.
 _PIECE = 1 << 15
-# More than any row, shared text or list of styles has: so that a file cannot fill the memory, be it by one huge cell,
-# by elements that are none of ours, or by elements inside each other.
+# More than any row, shared text or list of styles has. The limits keep a file from filling the memory, be it with one
+# huge cell, with foreign elements, or with nested elements.
 _MOST_TAGS = 600_000
 _MOST_BYTES = 32 * 1024**2
 
 _BROKEN = (
     *(BadZipFile, zlib.error, LZMAError, struct.error, ParseError, EOFError),
-    # A part that is not there, a number that is none, a packing or encryption that zipfile does not know.
+    # A missing part, an invalid number, a compression or encryption unknown to zipfile.
     *(LookupError, ValueError, ArithmeticError, RuntimeError),
 )
 
@@ -75,7 +75,7 @@ class XlsxReader:
     def rows(self) -> Iterator[Row]:
         """See ``Reader``. At the end, merged cells of the kept columns are mistakes."""
         try:
-            # Opened here, as a ZipFile leaves its own file open while one of its parts is.
+            # Opened here, because a ZipFile leaves its own file open as long as one of its parts is open.
             with self._file.open("rb") as stream, ZipFile(stream) as archive:
                 unpacked = sum(part.file_size for part in archive.infolist())
                 if unpacked > LARGEST_UNPACKED:
@@ -100,7 +100,7 @@ class XlsxReader:
             self._refuse_merged(merged)
 
     def _refuse_merged(self, where: str) -> None:
-        """Only the first of merged cells has the value, so the others look empty."""
+        """Report merged cells as a mistake: only the first has the value, so the others look empty."""
         first_column, first, last_column, last = range_boundaries(where)
         columns = {get_column_letter(place) for place in range(first_column or 1, (last_column or 1) + 1)}
         if columns & (self._kept or frozenset()):
@@ -109,7 +109,7 @@ class XlsxReader:
 
 
 class _Sheet:
-    """The sheet of a name, or the first; ``unread`` are the names of the others with rows."""
+    """The sheet of a name, or the first. ``unread``: names of the other sheets with rows."""
 
     def __init__(self, archive: ZipFile, name: str) -> None:
         self._archive = archive
@@ -117,16 +117,16 @@ class _Sheet:
         parts = _targets(archive, workbook)
         sheets = _sheets(archive, workbook, dict(parts["worksheet"]))
         self.name, self._part = next((sheet for sheet in sheets if sheet[0].strip().lower() == name), sheets[0])
-        self.unread = [other for other, part in sheets if part != self._part and _has_rows(archive, part)]
+        self.unread = [title for title, part in sheets if part != self._part and _has_rows(archive, part)]
         self.merged: list[str] = []
         self._date_styles = frozenset(chain.from_iterable(_date_styles(archive, part) for _, part in parts["styles"]))
         self._texts = [
-            _text(each) for _, part in parts["sharedStrings"] for each in _elements(_pieces(archive, part), "si")
+            _text(element) for _, part in parts["sharedStrings"] for element in _elements(_pieces(archive, part), "si")
         ]
         self._passed_over: re.Pattern[bytes] | None = None
 
     def rows(self) -> Iterator[tuple[int, Element]]:
-        """Each row with its number; after the last one, ``merged`` has the ranges of merged cells."""
+        """Yield each row with its number. After the last one, ``merged`` has the ranges of merged cells."""
         line = 0
         pieces = self._without_passed_over(_pieces(self._archive, self._part))
         for row in _elements(pieces, "row", "mergeCell", until="mergeCells"):
@@ -139,7 +139,7 @@ class _Sheet:
             yield line, row
 
     def cells(self, row: Element, wanted: Collection[Place] | None = None) -> Iterator[tuple[str, Cell]]:
-        """The cells of the ``wanted`` columns (or all), by column letters."""
+        """Yield the cells of the ``wanted`` columns (or all), with their column letters."""
         namespace = _namespace(row)
         letters = ""
         for cell in row:
@@ -149,23 +149,23 @@ class _Sheet:
                 yield letters, self._cell(cell, namespace)
 
     def pass_over_all_but(self, columns: Iterable[str]) -> None:
-        """From now on only the cells of ``columns`` have to be in the rows; most of the time goes into the others."""
+        """From now on, rows may lack the cells of all other columns: skipping them saves most of the time."""
         kept = "|".join(columns)
         cell = rf'<c r="(?!(?:{kept})[0-9])[A-Z]{{1,3}}[0-9]+"[^<>]*(?:/>|(?<!/)>.{{0,500}}?</c>)'
         self._passed_over = re.compile(cell.encode(), re.DOTALL)
 
     def _without_passed_over(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """The pieces without cells that are passed over, as far as plain text tells them.
+        """Yield the pieces without the skipped cells, as far as plain text shows them.
 
-        Outside of comments, CDATA and processing instructions a ``<`` always begins a tag; from the first of these on,
-        and if a producer writes cells in another way, everything is left to the parser.
+        Outside of comments, CDATA and processing instructions, a ``<`` always begins a tag. From the first of these on,
+        the parser gets everything unchanged. The same happens if a producer writes cells in another way.
         """
         rest = b""
         is_plain = True
         for piece in pieces:
             rest += piece
             is_plain = is_plain and b"<!" not in rest and b"<?" not in rest.removeprefix(b"<?xml ")
-            # No tag is cut in two; where nothing ends, nothing is kept waiting either.
+            # Cut no tag in two. If no tag ends here, pass on everything.
             end = (rest.rfind(b">") + 1 if is_plain else 0) or len(rest)
             is_plain = is_plain and rest[end - 1 : end] == b">"
             whole, rest = rest[:end], rest[end:]
@@ -209,11 +209,11 @@ def _number(text: str, *, is_date: bool) -> Cell:
 
 
 def _text(element: Element) -> str:
-    """The text of a cell: plain or in runs, without the phonetic readings that may stand beside it."""
+    """Return the text of a cell, plain or in runs, without its phonetic readings."""
     namespace = _namespace(element)
     plain, run = f"{namespace}t", f"{namespace}r"
-    pieces = (each.text if each.tag == plain else each.findtext(plain) for each in element if each.tag in (plain, run))
-    return _unescaped("".join(each or "" for each in pieces))
+    pieces = (part.text if part.tag == plain else part.findtext(plain) for part in element if part.tag in (plain, run))
+    return _unescaped("".join(piece or "" for piece in pieces))
 
 
 def _unescaped(text: str) -> str:
@@ -235,10 +235,13 @@ def _pieces(archive: ZipFile, part: str) -> Iterator[bytes]:
 
 
 def _elements(pieces: Iterable[bytes], *names: str, until: str | None = None) -> Iterator[Element]:
-    """Each complete element of ``names`` in a part, emptied after use, up to the end of the first ``until``."""
+    """Yield each complete element of ``names`` in a part, up to the end of the first ``until``.
+
+    Clears each after use.
+    """
     wanted = frozenset(f"{namespace}{name}" for namespace in _NAMESPACES for name in names)
     last = frozenset(f"{namespace}{until}" for namespace in _NAMESPACES)
-    # expat refuses entities that explode since 2.4.1, and Python's own copy is newer.
+    # expat has refused exploding entities since 2.4.1, and Python's own copy is newer.
     parser: XMLPullParser[Element] = XMLPullParser(("end",))
     tags = size = 0
     for piece in chain(pieces, [None]):
@@ -262,7 +265,7 @@ def _elements(pieces: Iterable[bytes], *names: str, until: str | None = None) ->
 
 
 def _targets(archive: ZipFile, part: str) -> dict[str, list[tuple[str, str]]]:
-    """The parts that ``part`` names, as (id, part) by kind."""
+    """Return the parts that ``part`` refers to, as (id, part) by kind."""
     folder, name = posixpath.split(part)
     targets: dict[str, list[tuple[str, str]]] = {
         kind: [] for kind in ("officeDocument", "worksheet", "styles", "sharedStrings")
@@ -276,7 +279,7 @@ def _targets(archive: ZipFile, part: str) -> dict[str, list[tuple[str, str]]]:
 
 
 def _sheets(archive: ZipFile, workbook: str, parts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The name and part of each sheet; ``parts``: of the sheets with cells (a chart is a sheet, too) by id."""
+    """Return name and part of each sheet; ``parts``: the sheets with cells (a chart is a sheet, too) by id."""
     sheets: list[tuple[str, str]] = []
     for sheet in _elements(_pieces(archive, workbook), "sheet"):
         relation = next(value for key, value in sheet.attrib.items() if key.endswith("/relationships}id"))
@@ -294,12 +297,12 @@ def _has_rows(archive: ZipFile, part: str) -> bool:
 
 
 def _date_styles(archive: ZipFile, part: str) -> Iterator[int]:
-    """The numbers of the cell styles that show a number as a date."""
+    """Yield the numbers of the cell styles that show a number as a date."""
     codes = dict(BUILTIN_FORMATS)
     for added in _elements(_pieces(archive, part), "numFmt", until="numFmts"):
         codes[int(added.attrib["numFmtId"])] = added.attrib["formatCode"]
     for formats in _elements(_pieces(archive, part), "cellXfs"):
-        for style, each in enumerate(formats):
-            number = int(each.get("numFmtId", 0))
+        for style, cell_format in enumerate(formats):
+            number = int(cell_format.get("numFmtId", 0))
             if number in _DATE_NUMBERS or is_date_format(codes.get(number, "General")):
                 yield style

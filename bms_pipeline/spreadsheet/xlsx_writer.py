@@ -1,4 +1,4 @@
-"""XLSX, writing: openpyxl makes the file with its header, and the rows go into its sheet as XML.
+"""Write XLSX. openpyxl creates the file with its header, and the rows go into its sheet as XML.
 
 openpyxl takes 30 to 40 µs for a cell, so more than a minute for 100,000 lines.
 """
@@ -23,7 +23,7 @@ from bms_pipeline.errors import DecisionFileInvalid
 from bms_pipeline.spreadsheet.cells import Value, guarded, storable
 
 SHEET_ROWS = 1_048_576
-"""The most rows that a sheet has."""
+"""Largest number of rows in a sheet."""
 
 _SHEET_PART = "xl/worksheets/sheet1.xml"
 _ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
@@ -33,7 +33,10 @@ _EXACT_NUMBERS = 10**15
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a sheet. ``words``: all that a person may enter. ``is_text``: what is entered stays as it is."""
+    """A column of a sheet.
+
+    ``words``: all allowed entries. ``is_text``: the program keeps entries unchanged, as text.
+    """
 
     name: str
     width: int = 20
@@ -42,7 +45,7 @@ class Column:
 
 
 def write_xlsx(file: Path, sheet: str, columns: Sequence[Column], rows: Iterable[Sequence[Value]]) -> int:
-    """Write ``rows`` below the names of ``columns``; how many there are."""
+    """Write ``rows`` below the names of ``columns``; return the number of rows."""
     made = io.BytesIO()
     text_style = _save_empty_workbook(made, sheet, columns)
     letters = [get_column_letter(place) for place in range(1, len(columns) + 1)]
@@ -66,7 +69,7 @@ def write_xlsx(file: Path, sheet: str, columns: Sequence[Column], rows: Iterable
 
 
 def _save_empty_workbook(stream: io.BytesIO, name: str, columns: Sequence[Column]) -> int:
-    """Write a workbook with a header; the number of the style for text cells is returned."""
+    """Write a workbook with a header; return the number of the style for text cells."""
     workbook = Workbook(write_only=True)
     sheet = workbook.create_sheet(name)
     for place, column in enumerate(columns, start=1):
@@ -84,7 +87,7 @@ def _save_empty_workbook(stream: io.BytesIO, name: str, columns: Sequence[Column
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{SHEET_ROWS}"
     text_cell = WriteOnlyCell(sheet)
     text_cell.quotePrefix = True
-    # Asking for its number is what enters the style in the workbook.
+    # Reading its number registers the style in the workbook.
     text_style = text_cell.style_id
     titles = [WriteOnlyCell(sheet, value=column.name) for column in columns]
     for title in titles:
