@@ -1,4 +1,4 @@
-"""Every error that this project raises on purpose.
+"""Every error raised on purpose by this project.
 
 ::
 
@@ -8,7 +8,7 @@
     │   ├── ServiceUnreachable   no connection, no answer in time, or 5xx after every retry
     │   ├── CertificateRefused   the TLS certificate is not trusted
     │   ├── RedirectRefused      the service redirected us to another address
-    │   ├── AnswerUnreadable     not the JSON that the API promises: HTML, a cut body, a wrong shape
+    │   ├── AnswerUnreadable     not the promised JSON: HTML, a cut body, a wrong shape
     │   ├── RequestRefused       the service understood the request and refused it
     │   │   ├── LoginRefused     wrong user name, password, tenant or MFA code
     │   │   └── AccessRefused    this user may not read this module
@@ -20,7 +20,7 @@
     │   ├── WarehouseDamaged     its content is damaged, proved by reading it
     │   ├── WarehouseUnproved    its content looks damaged, but this process has it open
     │   ├── WarehouseNewer       a newer version of this program, or of DuckDB, wrote it
-    │   ├── DecisionsMissing     it lacks decisions that people made
+    │   ├── DecisionsMissing     it lacks decisions of people
     │   ├── StorageFull          the disk is full
     │   ├── StorageRefused       the system does not allow it: rights, a path, a read-only disk, a limit
     │   ├── StorageBroken        the disk reports an error
@@ -89,7 +89,7 @@ class RedirectRefused(ServiceError):
 
 
 class AnswerUnreadable(ServiceError):
-    """The answer is not the JSON that the API promises."""
+    """The answer is not the JSON of the API."""
 
 
 class RequestRefused(ServiceError):
@@ -142,7 +142,7 @@ class WarehouseNewer(WarehouseError):
 
 
 class DecisionsMissing(WarehouseError):
-    """The database lacks decisions that people made, so no conclusion from it is safe."""
+    """The database lacks decisions of people, so no conclusion from it is safe."""
 
 
 class StorageFull(WarehouseError):
@@ -150,7 +150,7 @@ class StorageFull(WarehouseError):
 
 
 class Stage(StrEnum):
-    """A stage of one entity that other stages need."""
+    """A stage of one entity; other stages need it."""
 
     BMS = "bms"
     PASSPORTAL = "passportal"
@@ -234,7 +234,7 @@ class RunLocked(PipelineError):
 
 
 def told(error: BaseException) -> tuple[str, str]:
-    """Return the message and next step that people see for any error."""
+    """Return the message and next step shown to people for any error."""
     if isinstance(error, PipelineError):
         return error.message, error.next_step
     # Not its text: only our own errors are known to contain no secret.

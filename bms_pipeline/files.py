@@ -73,11 +73,11 @@ _OTHER = _Refusal(
 )
 
 NUMBERS: frozenset[int] = frozenset().union(*(refusal.numbers for refusal in _REFUSALS))
-"""Error numbers that ``refused`` can explain."""
+"""Error numbers with an explanation in ``refused``."""
 
 
 def refused(number: int, file: Path | str) -> WarehouseError:
-    """Return the error that explains the system's error ``number`` for ``file``, with the next step."""
+    """Return our error for the system's error ``number`` on ``file``, with the next step."""
     refusal = next((known for known in _REFUSALS if number in known.numbers), _OTHER)
     return refusal.error(refusal.message.format(file=file, why=os.strerror(number)), refusal.next_step)
 

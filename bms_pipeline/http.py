@@ -503,7 +503,7 @@ class _Transport(HTTPAdapter):
 class _TimedRaw(io.RawIOBase):
     """The bytes of a socket until a deadline: each read may take only the time left for the whole answer.
 
-    Otherwise the time limit would apply to each read, and a server that trickles a byte a second would never hit it.
+    Otherwise the time limit would apply to each read. A server sending a byte a second would never hit it.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float | None) -> None:
@@ -560,7 +560,7 @@ class _TlsConnection(_Connection, HTTPSConnection):
 def tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
     """Return a context for TLS 1.2 or newer.
 
-    host name checked, trusting certifi's authorities or the CA in ``ca_file``.
+    It checks the host name, and trusts certifi's authorities or the CA in ``ca_file``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -655,7 +655,7 @@ _UNPACK: Mapping[str, Callable[[bytes], bytes | None]] = {
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield ``error`` and every error that it wraps or was raised from."""
+    """Yield ``error`` and all its wrapped errors and causes."""
     while error is not None:
         yield error
         yield from (argument for argument in error.args if isinstance(argument, BaseException))

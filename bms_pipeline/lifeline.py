@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, however it ends: by Ctrl-C, by a signal, or killed.
+"""Child processes tied to their parent: they end with it, however it ends: by Ctrl-C, by a signal, or killed.
 
 ::
 
@@ -36,7 +36,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Child:
-    """A process that ends with this one. With ``own_session``, the processes that it starts end, too."""
+    """A process that ends with this one. With ``own_session``, its own children end, too."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Child:
             self.process.terminate()
 
     def end(self) -> int:
-        """End the process and those that it started; return its exit code."""
+        """End the process, and with ``own_session`` its children; return its exit code."""
         self.ask_to_end()
         try:
             self.process.wait(PATIENCE_SECONDS)
@@ -90,7 +90,7 @@ class Child:
 
 @contextlib.contextmanager
 def following() -> Iterator[None]:
-    """End with the parent, if it asked for that; the leader of a session takes along all that it started."""
+    """End with the parent, if it asked for it. The leader of a session also ends its children."""
     pipe = os.environ.pop(FOLLOWS, "")
     if not pipe or not _is_open(pipe):
         yield
@@ -124,7 +124,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _is_open(pipe: str) -> bool:
-    """Return whether the descriptor still is that pipe: a process in between may have closed it."""
+    """Return whether the descriptor still is the pipe: a process in between may have closed it."""
     descriptor, _, inode = pipe.partition(":")
     try:
         status = os.fstat(int(descriptor))
@@ -144,7 +144,7 @@ def _follow(descriptor: int) -> None:
 
 
 def _end_session() -> None:
-    """Kill the remaining processes that this one started, if it is the leader of its session."""
+    """Kill the remaining processes of the session, if this one is its leader."""
     if os.getsid(0) != os.getpid():
         return
     for process in _others_of_this_group():

@@ -1,6 +1,6 @@
-"""Notifications.
+"""Notifications to people outside of Dagster about waiting decisions and failures.
 
-inform people outside of Dagster of waiting decisions and failures, by webhook, by e-mail, or not at all.
+They go by webhook, by e-mail, or not at all.
 
 A notification holds counts, ids, hashes and links, but no client names. Its addresses and passwords are secrets. Errors
 here name only a setting, a host and a status, and hold no more in their context.
@@ -108,7 +108,7 @@ def _webhook(url: str) -> tuple[str, str]:
 
 
 def _marked_up(notice: Notice) -> str:
-    """Return the notification as one text, without the angle brackets that Slack reads as links and mentions."""
+    """Return the notification as one text, without angle brackets, which Slack reads as links and mentions."""
     lines = (printable(notice.title, LONGEST_TITLE), *_lines(notice.text), *_lines(notice.link))
     return "\n".join(lines).replace("<", "‹").replace(">", "›")
 

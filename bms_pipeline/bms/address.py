@@ -1,4 +1,4 @@
-"""The address of a BMS portal's REST API, derived from the portal address that the user knows.
+"""The address of a BMS portal's REST API, derived from the portal address known to the user.
 
 The Passportal page asks for the *portal* URL (cloud) or FQDN (on-prem). The API is at another host. Cloud hosts are
 documented [D]. No public page documents the place of v2 for on-prem, so the candidates are probed in order [G].

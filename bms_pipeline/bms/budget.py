@@ -7,8 +7,8 @@ Calls are counted in spans of five seconds. The span that began an hour ago stil
 at most five seconds late and never early. A call is counted *before* it is sent, so a crash in between counts one too
 many and never one too few.
 
-Clocks: calls counted in a future span (the clock was set back) are moved to the current one, so setting the clock back
-frees nothing. Setting the clock forward does free calls early. Then the service's own refusal is the guard.
+Clocks: after the clock was set back, calls in future spans are moved to the current one. So setting it back frees
+nothing. Setting the clock forward does free calls early. Then the service's own refusal is the guard.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bms_pipeline.settings import Settings
 
 SPAN_SECONDS = 5
 SPANS = 3600 // SPAN_SECONDS + 1
-"""Number of spans that count: the current one and those of the hour before it. Together they cover any sliding hour."""
+"""Number of counted spans: the current one and those of the hour before it. Together they cover any sliding hour."""
 BUSY_SECONDS = 10.0
 
 _CREATE = """
@@ -144,7 +144,7 @@ class Budget:
         return 0.0 if free is None else max(0.0, free - self._clock())
 
     def usage(self) -> dict[str, Usage]:
-        """Return the usage of each endpoint that was called in the last hour."""
+        """Return the usage of each endpoint called in the last hour."""
         with self._lock, self._explained():
             rows = self._connection.execute(_ENDPOINTS, (self._span() - SPANS,)).fetchall()
         return {endpoint: self._usage_of(endpoint) for (endpoint,) in rows}
@@ -156,7 +156,7 @@ class Budget:
         return Usage(used=used, left=max(0, limit - used), limit=limit, free_at=free_at)
 
     def _counted(self, endpoint: str) -> tuple[list[tuple[int, int]], int]:
-        """Return (span, calls) of the spans that still count, oldest first, and the sum of the calls."""
+        """Return (span, calls) of the spans still counted, oldest first, and the sum of the calls."""
         with self._lock, self._explained():
             counts = self._connection.execute(_USED, (endpoint, self._span() - SPANS)).fetchall()
         return counts, sum(n for _, n in counts)

@@ -48,7 +48,7 @@ from bms_pipeline.http import Answer, Retries, Service
 from bms_pipeline.settings import Settings
 
 PAGE_SIZE = 100
-"""Records a page: the size that every known client requests [C] and the maximum on an older vendor page [D]."""
+"""Records a page: the size requested by every known client [C] and the maximum on an older vendor page [D]."""
 SORT = "Id"
 """``Sort`` is declared [S], its values are guessed [G]. A stated order keeps pages from shifting for no reason."""
 USER_INFO = "/v2/security/userinfo"
@@ -88,7 +88,7 @@ class Page:
     """One page of a list. ``records``: the JSON array as it came; ``ids``: the ids of its records, in order.
 
     ``total``: ``totalRecords`` if the answer has it. ``records`` and ``ids`` exclude the ``quarantined`` records.
-    ``calls``: calls that the page took, retries included. ``refused``: the reason why BMS sent no list; the page may be
+    ``calls``: calls made for the page, retries included. ``refused``: the reason why BMS sent no list; the page may be
     past the end.
     """
 
@@ -102,7 +102,7 @@ class Page:
 
     @property
     def rows(self) -> int:
-        """Number of records that BMS sent, including quarantined ones."""
+        """Number of records sent by BMS, including quarantined ones."""
         return len(self.ids) + len(self.quarantined)
 
 
@@ -208,7 +208,7 @@ class BmsClient:
         habits: Iterable[_Habit],
         refusal: RequestRefused | ServiceUnreachable,
     ) -> tuple[Page, _Habit]:
-        """Read a page with the first of ``habits`` that the service accepts. Raises ``refusal`` if it accepts none."""
+        """Read a page with the first of ``habits`` accepted by the service. Raises ``refusal`` if it accepts none."""
         tried: list[Mapping[str, str]] = []
         for habit in habits:
             optional = habit.params(filters)
@@ -495,7 +495,7 @@ def _may_be_a_parameter(error: RequestRefused | ServiceUnreachable) -> bool:
 
 
 def _own_token_refused(what: str, message: str) -> LoginRefused:
-    """Return the error for a new token that BMS refuses. A missing right is no cause: BMS would answer 403."""
+    """Return the error for a refused new token. A missing right is no cause: BMS would answer 403."""
     reason = f": {message}" if message else ""
     return LoginRefused(
         f"BMS accepted the sign-in and refused its own new token when asked for {what}{reason}.",
@@ -505,7 +505,7 @@ def _own_token_refused(what: str, message: str) -> LoginRefused:
 
 @dataclass(frozen=True)
 class _Habit:
-    """The optional parameters that a service accepts. ``since``: its format for the moment of ``ModifiedOnFrom``."""
+    """The optional parameters accepted by a service. ``since``: its format for the moment of ``ModifiedOnFrom``."""
 
     sort: bool
     since: Literal["as it is", "with zone", "left out"]

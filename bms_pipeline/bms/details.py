@@ -117,7 +117,7 @@ def finished(folder: Path) -> dict[Path, list[int]]:
 
 
 def finish(folder: Path) -> None:
-    """Finish the files that a killed run left behind. Call it only while no run is reading details.
+    """Finish the files of a killed run. Call it only while no run is reading details.
 
     Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
     """
@@ -172,7 +172,7 @@ def read(
 class _Outcome:
     """The result of the run's ``call``-th call.
 
-    an answer, or an error not about this record. ``is_sure``: BMS confirmed it.
+    It is an answer, or an error not about this record. ``is_sure``: BMS confirmed it.
     """
 
     call: int
@@ -211,7 +211,7 @@ class _Asking:
 
     @property
     def calls_left(self) -> int:
-        """Number of calls that may be sent now."""
+        """Number of calls allowed now."""
         return 0 if self.is_over else self._client.budget.left(self._call.endpoint)
 
     def ask(self, bms_id: int, call: int) -> _Outcome:
@@ -228,9 +228,9 @@ class _Asking:
         return _Outcome(call, bms_id, Answer(bms_id, sent, detail, problem), is_sure=problem is None)
 
     def take(self, done: set[Future[_Outcome]]) -> list[int]:
-        """Keep the results of these calls. Return the records that have to wait because no call was left for them.
+        """Keep the results of these calls. Return the records without a call, which have to wait.
 
-        Takes all results first, then raises the first error that is not about one record.
+        Takes all results first, then raises the first error not about one record.
         """
         unasked: list[int] = []
         errors: list[PipelineError] = []

@@ -12,7 +12,7 @@
       ▼
     CONFIRMING: the page after the last one, ── new records ──┐
       │ until it brought none twice                           ├──▶ the list goes on there:
-      │   └─ after a last page that is short ─────────────────┼──────────────────▶ proved
+      │   └─ after a short last page ─────────────────────────┼──────────────────▶ proved
       ▼                                                       │    read on and come back
     LOOKING_PAST: the three pages after that ── new records ──┘
       │ none
@@ -45,7 +45,7 @@ class Answered(Enum):
 
 
 class Total(Enum):
-    """The relation of ``totalRecords`` to the records that were read.
+    """The relation of ``totalRecords`` to the records read so far.
 
     ``OWN``: it adds up, but it may count only the page it came with.
     """
@@ -77,7 +77,7 @@ class State(Enum):
 class Known:
     """The pages read so far.
 
-    number of the ``last`` page (0 for none), its ``rows``, the ``size`` of the pages before it.
+    Number of the ``last`` page (0 for none), its ``rows``, the ``size`` of the pages before it.
 
     ``is_regular``: all pages before the last have ``size`` rows and the last has no more. ``asked``: the requested
     number of records a page.
@@ -144,7 +144,7 @@ class Ending:
         return self._measure if self._state is State.MEASURING else Question(self._page)
 
     def take(self, answered: Answered) -> None:
-        """Take the answer to the question. For a measure, ``KNOWN`` means that only the expected records came."""
+        """Take the answer to the question. For a measure, ``KNOWN`` means: only the expected records came."""
         known = self._known
         if self._state is State.MEASURING:
             self._state, self._is_measured = State.CONFIRMING, answered is Answered.KNOWN

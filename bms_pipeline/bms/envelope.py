@@ -38,7 +38,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Refused(Exception):
-    """``success`` is not ``true``. Internal: the client turns it into the error that fits the call."""
+    """``success`` is not ``true``. Internal: the client turns it into the error for the call."""
 
     def __init__(self, code: int | None, message: str) -> None:
         super().__init__(message)

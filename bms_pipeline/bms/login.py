@@ -90,7 +90,7 @@ class Login:
         return f"Login({'signed in' if self._tokens else 'not signed in'})"
 
     def token(self, service: Service) -> str:
-        """Return a token that should be valid; sign in or renew if needed. Raises as ``_signed_in``."""
+        """Return a presumably valid token; sign in or renew if needed. Raises as ``_signed_in``."""
         tokens = self._tokens
         if tokens is not None and (tokens.renew_at is None or self._clock() < tokens.renew_at):
             return tokens.access
@@ -131,7 +131,7 @@ class Login:
         raise self._refused(message)
 
     def _refreshed(self, service: Service, tokens: _Tokens) -> _Tokens | None:
-        """Exchange both tokens for new ones. Return ``None`` if that fails: the sign-in that follows explains why."""
+        """Exchange both tokens for new ones. Return ``None`` on failure: the next sign-in explains why."""
         form = {"AccessToken": tokens.access, "RefreshToken": tokens.refresh}
         try:
             answer = self._posted(service, REFRESH, form)
@@ -140,7 +140,7 @@ class Login:
             return None
 
     def _posted(self, service: Service, path: str, form: dict[str, str]) -> Answer:
-        """POST ``form`` as clients do [C], or as multipart [S] if the service refuses that kind of body."""
+        """POST ``form`` as clients do [C], or as multipart [S] if the service refuses a form."""
 
         def count() -> None:
             self._count(f"POST {path}")

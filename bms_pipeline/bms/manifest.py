@@ -45,7 +45,7 @@ _OBJECTIONS = {
 
 
 class QuarantinedRecord(msgspec.Struct, frozen=True):
-    """A record from BMS that no database would store; its bytes are in ``quarantine.ndjson``.
+    """A record from BMS, unfit for any database; its bytes are in ``quarantine.ndjson``.
 
     ``position`` counts from 1 in its page. The record exists in BMS: a search for deleted records must count its ``id``
     as present. ``id`` is ``None`` if it could not be read for sure; such a sweep is never complete.
@@ -120,7 +120,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 def sweeps(folder: Path) -> list[tuple[Path, Manifest]]:
     """Return the sweeps of one list (``<landing>/<list call>``), oldest first.
 
-    A sweep with a start in the future comes from a clock that was ahead. Its real time is unknown, so it counts as old.
+    A sweep with a start in the future comes from a fast clock. Its real time is unknown, so it counts as old.
     """
     if not folder.is_dir():
         return []
@@ -138,7 +138,7 @@ def latest_complete(folder: Path, mode: Mode = "full") -> Path | None:
 def prune(folder: Path, keep: int = 2) -> list[Path]:
     """Delete the sweeps of one list except the newest ``keep`` and the newest complete full one; return the deleted.
 
-    Also deletes sweeps that were killed before their first manifest. Call it while no sweep of the list is running.
+    Also deletes sweeps killed before their first manifest. Call it while no sweep of the list is running.
     """
     found = sweeps(folder)
     kept = {sweep for sweep, _ in found[max(0, len(found) - keep) :]} | {latest_complete(folder)}

@@ -5,7 +5,7 @@
     <landing>/<list call>/<sweep id>/
         000001.page-000001.json.zst  a reading of page 1: the JSON array as BMS sent it
         000002.page-000026.json.zst  the next reading, of page 26; a page read again has two files
-        quarantine.ndjson            records that cannot be stored, with page, position, reason and bytes
+        quarantine.ndjson            unstorable records, with page, position, reason and bytes
         progress.ndjson              finished windows of pages (for resuming)
         manifest.json                the sweep's settings and counts; once finished, its proof
 
@@ -95,14 +95,14 @@ def write(folder: Path, name: str, content: bytes) -> None:
 
 
 def append(folder: Path, name: str, line: object) -> None:
-    """Append ``line`` as JSON. ``lines`` ignores a line that a crash cut short. Raises as ``write``."""
+    """Append ``line`` as JSON. ``lines`` ignores a line cut short by a crash. Raises as ``write``."""
     with _explained(folder), (folder / name).open("ab") as file:
         # A line break comes first too, so that a cut line does not spoil the next one.
         file.write(b"\n" + msgspec.json.encode(line) + b"\n")
 
 
 def lines(folder: Path, name: str) -> Iterator[dict[str, object]]:
-    """Yield the lines that were appended whole."""
+    """Yield the complete lines."""
     with suppress(FileNotFoundError):
         for line in (folder / name).read_bytes().split(b"\n"):
             with suppress(ValueError):
@@ -111,7 +111,7 @@ def lines(folder: Path, name: str) -> Iterator[dict[str, object]]:
 
 
 def append_quarantined(folder: Path, page: Page) -> None:
-    """Save the records of ``page`` that cannot be stored, byte for byte."""
+    """Save the unstorable records of ``page``, byte for byte."""
     for record in page.quarantined:
         line = {"page": page.number, "position": record.position, "why": record.why, "id": record.id}
         append(folder, QUARANTINE, {**line, "raw_base64": base64.b64encode(record.raw).decode()})

@@ -1,4 +1,4 @@
-"""The records of a page: their ids, and the few that no database would store.
+"""The records of a page: their ids, and the few unstorable ones.
 
 Records are not decoded. msgspec reads only the ids and skips over the rest of each record (about 0.1 ms for 100). It
 still validates the JSON, and refuses what DuckDB would refuse too (measured on 1.5): lone surrogates, raw control
@@ -26,7 +26,7 @@ RECORD_BYTES = 15 * 1024 * 1024
 
 
 class ImpossibleId(ValueError):
-    """A whole number as id that does not fit 64 bits: a hostile record, not another API."""
+    """A whole number as id, too large for 64 bits: a hostile record, not another API."""
 
 
 class _Row(msgspec.Struct):
@@ -177,7 +177,7 @@ def _split(body: bytes) -> tuple[int, int, list[bytes]]:
 
 
 def _loose_id(element: bytes) -> int | None:
-    """Return the ``id`` of a record that cannot be decoded, read from its top level only."""
+    """Return the ``id`` of an undecodable record, read from its top level only."""
     key = b""
     for _, depth, token in _tokens(element):
         if depth == 1 and token.startswith(b'"'):

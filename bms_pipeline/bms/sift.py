@@ -1,8 +1,8 @@
 """The second check of a sweep's pages, for when the database refuses one.
 
-Every page gets the cheap checks of a sweep (``rows``). They do not cover two cases: a key that comes twice in one
-object, which DuckDB refuses when it reads the object into columns, and anything else that a database may refuse. So
-landing first reads the pages unchanged. Only after a failure is each record checked, at about 1 ms a page.
+Every page gets the cheap checks of a sweep (``rows``). They do not cover two cases: a repeated key in one object,
+which DuckDB refuses when it reads the object into columns, and any other cause of a refusal. So landing first reads the
+pages unchanged. Only after a failure is each record checked, at about 1 ms a page.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> list[QuarantinedRecord]:
-    """Quarantine the records that cannot be stored, from the pages of a finished sweep; return them.
+    """Quarantine the unstorable records in the pages of a finished sweep; return them.
 
     ``home``: the sweep's folder. ``suspect``: returns the reason why a record (its JSON) cannot be stored, or ``None``;
-    the default finds a key that comes twice in one object. The records go to ``quarantine.ndjson`` and the manifest.
+    the default finds repeated keys in an object. The records go to ``quarantine.ndjson`` and the manifest.
     Pages are replaced whole. Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
     """
     why_not = suspect or repeated_key
@@ -54,7 +54,7 @@ def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> li
 
 
 def respell(home: Path, declared: Iterable[str]) -> None:
-    """Rewrite the pages of a finished sweep that spell keys differently from ``declared``. Raises as ``sift``."""
+    """Rewrite the pages of a finished sweep whose keys differ in spelling from ``declared``. Raises as ``sift``."""
     known = set(declared)
     for file in sorted(home.glob("*.json.zst")):
         records = zstandard.ZstdDecompressor().decompress(file.read_bytes())

@@ -13,10 +13,10 @@ its last page, goes on with its other pages, and ends with its last page *again*
 
 If records shift at or before the last page during this time, the rows of the last page move. The next window starts
 before this second reading, so no moment lies between two windows. This costs one call in 25. A window is *stable* under
-three conditions: both readings of its last page have the same ids, ``totalRecords`` did not both rise and fall between
-them, and no id is in it twice. Unstable windows are *read again*, as shorter windows, in up to three rounds. A window
-read again must share a record with each neighbour on their common page. The order of the other records does not change,
-so no record can lie between them.
+three conditions. Both readings of its last page have the same ids. ``totalRecords`` did not both rise and fall between
+them. No id is in the window twice. Unstable windows are *read again*, as shorter windows, in up to three rounds. A
+window read again must share a record with each neighbour on their common page. The order of the other records does not
+change, so no record can lie between them.
 
 **What is proved** when ``complete`` is true, for a list whose records keep their order (``Sort=Id``):
 
@@ -27,8 +27,8 @@ so no record can lie between them.
 * If ids rise through the whole list (manifest: ``ordered``) and new records get higher ids, additions come last and can
   cancel nothing. Then both conditions always hold.
 * The last page was read, and two answers confirm it (``ending`` has the states). With ``totalRecords``, the records of
-  several pages add up to it. Without, pages of one size end in a short one and the next page is empty twice, or a page
-  of another size shows the last records and no more.
+  several pages add up to it. Without it, there are two proofs. Pages of one size end in a short one, and the next page
+  is empty twice. Or a page of another size shows the last records and no more.
 * With ``totalRecords``, the distinct ids of the newest readings add up to it. If it moved during the sweep, they may
   differ by as much as it moved: some records were removed after they were read, or added to pages already read.
 

@@ -32,7 +32,7 @@ BARREN_PAGES = 8
 
 
 class _Stretch(msgspec.Struct):
-    """A window that was read: its pages, whether it is stable, and the ids on its first and last page."""
+    """A finished window: its pages, whether it is stable, and the ids on its first and last page."""
 
     first: int
     last: int
@@ -49,7 +49,7 @@ class _Stretch(msgspec.Struct):
 
 
 class _Progress(msgspec.Struct):
-    """A line of ``progress.ndjson``: a finished window, the counts at that moment, and its time."""
+    """A line of ``progress.ndjson``: a finished window, the counts then, and its time."""
 
     stretch: _Stretch
     total: int | None
@@ -61,7 +61,7 @@ class _Progress(msgspec.Struct):
 
 @dataclass
 class _Open:
-    """A window that is being read: its last page, those between, and its first page."""
+    """A window in progress: its last page, those between, and its first page."""
 
     tail: Reading
     between: list[Future[Reading]]
@@ -210,7 +210,7 @@ class Walk:
         return None if beyond is None or beyond.rows else self._answered(beyond, known.last)
 
     def _known(self) -> Known:
-        """Return the facts about the pages read so far that show where the list ends."""
+        """Return the evidence for the end of the list in the pages read so far."""
         newest, last = self._reader.newest, self._last
         last_rows = newest[last].rows if last else 0
         size = max((newest[number].rows for number in range(1, last + 1)), default=0)
@@ -252,7 +252,7 @@ class Walk:
         return Answered.KNOWN if set(self._reader.measured(number, size)) == set(expected) else Answered.NEW
 
     def _read_on(self, start: int, found: Reading | None = None) -> None:
-        """Read on from page ``start``, already read, while pages bring new records; ``found``: a page that does.
+        """Read on from page ``start``, already read, while pages bring new records; ``found``: a page with new records.
 
         While a window is read, the last page of the next one is already in flight. At most two windows are open.
         """
@@ -294,7 +294,7 @@ class Walk:
         return self._reader.again(start)
 
     def _close_last(self, opened: list[_Open]) -> None:
-        """Close the windows that are still open at the end of the list."""
+        """Close the windows still open at the end of the list."""
         if not opened:
             return
         last = opened[-1]
@@ -318,12 +318,12 @@ class Walk:
         pages.append(self._home, pages.PROGRESS, progress)
 
     def _ask_next(self, page: int) -> Future[Reading] | None:
-        """Request the last page of the window that begins with ``page``; ``None`` if the list ends with ``page``."""
+        """Request the last page of the window from ``page`` on; ``None`` if the list ends with ``page``."""
         following = self._next(page)
         return None if following is None else self._reader.first(following)
 
     def _next(self, page: int) -> int | None:
-        """Choose the last page of the window that begins with ``page``. This is a guess while the end is unknown."""
+        """Choose the last page of the window from ``page`` on. This is a guess while the end is unknown."""
         if self._empty is not None and page + 1 >= self._empty:
             return None
         total, rows = self._reader.total, self._reader.newest[page].rows
@@ -360,7 +360,7 @@ class Walk:
         return suspects
 
     def _unsettled(self) -> set[int]:
-        """Return the indexes of windows that are unstable or do not overlap with a neighbour."""
+        """Return the indexes of unstable windows and of windows without overlap with a neighbour."""
         moved = {index for index, stretch in enumerate(self._stretches) if not stretch.clean}
         apart = {
             index
@@ -376,7 +376,7 @@ class Walk:
         return reader.total is None or abs(reader.distinct_now - reader.total) <= reader.added + reader.removed
 
     def _where_it_may_not_add_up(self) -> set[int]:
-        """Return the windows with a page that is short or repeats an id; without one, all windows of a short list."""
+        """Return the windows with a short page or a repeated id; without one, all windows of a short list."""
         seen: set[int] = set()
         odd: set[int] = set()
         last = self._stretches[-1].last

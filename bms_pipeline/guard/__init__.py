@@ -1,5 +1,5 @@
-"""Access control for the pages on this machine, and proof that a person launched a run.
+"""Access control for the pages on this machine, and proof of a launch by a person.
 
 ``store`` keeps the key. ``door`` checks connections. ``gate`` puts the door in front of any ASGI application.
-``vouching`` signs launches, so that a run can verify that they came through the gate.
+``vouching`` signs the launches that pass the gate, and a run checks the signature.
 """

@@ -47,7 +47,7 @@ class NotSignedIn(Refused):
 
 @dataclass(frozen=True)
 class Visitor:
-    """The person behind a session: the session's id, and the name that the person gave (empty: none)."""
+    """The person behind a session: the session's id, and the person's name (empty: none)."""
 
     session: str
     name: str

@@ -29,7 +29,7 @@ _POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-
 
 
 class Gate:
-    """Passes the requests that ``door`` accepts on to ``app``. Paths in ``calls`` refuse a query in a GET's address."""
+    """Passes the requests accepted by ``door`` on to ``app``. Paths in ``calls`` refuse a query in a GET's address."""
 
     def __init__(self, app: ASGIApp, door: Door, *, calls: Collection[str] = ()) -> None:
         self._app, self._door, self._calls = app, door, calls
@@ -80,7 +80,7 @@ class Gate:
 
 
 def sign_in_page(error: Refused, *, used: bool = False, here: str = "") -> Response:
-    """Return the page that explains a refusal. For a visitor without a session, it has a form for the code."""
+    """Return the page with the reason for a refusal. For a visitor without a session, it has a form for the code."""
     parts = ["This code was used already, or it is too old." if used else error.message, error.next_step]
     form = ""
     if isinstance(error, NotSignedIn):

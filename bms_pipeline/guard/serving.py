@@ -20,13 +20,13 @@ from bms_pipeline.errors import PipelineError
 REQUEST_SECONDS = 10.0
 """Longest time for the head of a request to arrive, and for its body."""
 MOST_CONNECTIONS = 400
-"""Most open connections if some are idle: below the 1,024 files that a process may have open."""
+"""Most open connections if some are idle: below the limit of 1,024 open files a process."""
 MOST_AT_WORK = 500
 """From this number on, requests are answered 503."""
 
 
 def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
-    """Return a socket that listens on ``port`` (0: any free one). Raises ``PipelineError`` if it cannot."""
+    """Return a socket listening on ``port`` (0: any free one). Raises ``PipelineError`` if it cannot."""
     try:
         listener = socket.create_server((host, port), backlog=512)
     except OSError as error:

@@ -1,7 +1,7 @@
 """The guard's folder: its key, one-time codes, used vouchers, and the addresses of served pages.
 
 All of it is files that only their owner may read. So all processes of one person share them: the console, Dagster's
-pages, a run, and the command that prints a new code. Using a code removes its file, which only one process can do.
+pages, a run, and the command for a new code. Using a code removes its file, which only one process can do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VOUCHER_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Served:
-    """Pages that are being served: their name for people, and the address without any code."""
+    """Served pages: their name for people, and the address without any code."""
 
     name: str
     address: str
@@ -162,7 +162,7 @@ def _create(file: Path, content: bytes) -> None:
 
 
 def _forget(folder: Path, seconds: float) -> None:
-    """Remove the files of ``folder`` that are older than ``seconds``."""
+    """Remove the files of ``folder`` older than ``seconds``."""
     for file in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime >= seconds:

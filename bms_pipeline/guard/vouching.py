@@ -1,4 +1,4 @@
-"""Vouchers: proof that a person launched a Dagster run.
+"""Vouchers: proof of a Dagster launch by a person.
 
 Dagster's own web server has no log-in: anybody who reaches its port can launch any job with any configuration. So a
 launch that approves or decides needs a voucher. This is a run tag signed with the guard's key, and only the gate in
@@ -24,7 +24,7 @@ from bms_pipeline.guard.store import VOUCHER_SECONDS, Store
 from bms_pipeline.settings import Settings
 
 TAG = "bms_pipeline/vouched"
-"""The run tag that holds a voucher."""
+"""The run tag for a voucher."""
 _PURPOSE = "launch"
 
 

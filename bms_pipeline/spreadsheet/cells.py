@@ -42,10 +42,10 @@ Row = tuple[int, Mapping[Place, Cell]]
 
 
 class Reader(Protocol):
-    """A file that is being read."""
+    """An open file."""
 
     def rows(self) -> Iterator[Row]:
-        """Yield each line that is not empty."""
+        """Yield each line with content."""
         ...
 
     def keep(self, places: Iterable[Place]) -> None:
@@ -54,7 +54,7 @@ class Reader(Protocol):
 
 
 def plain(cell: Cell) -> Cell:
-    """Return the cell without surrounding blanks and without the apostrophe that escapes a formula."""
+    """Return the cell without surrounding blanks and without the escaping apostrophe of a formula."""
     if not cell or isinstance(cell, Unusable):
         return cell
     text = cell.strip()
@@ -79,19 +79,19 @@ def shown(value: str) -> str:
 
 
 def refusal(file: Path, what: str, next_step: str) -> DecisionFileInvalid:
-    """Return the error that refuses ``file`` as a whole."""
+    """Return the error for refusing ``file`` as a whole."""
     name = file.name if file.name.isprintable() else repr(file.name)
     return DecisionFileInvalid(f"{name} {what}", f"{next_step} Nothing was applied.")
 
 
 @dataclass
 class Report:
-    """The mistakes in the lines of one file, and notes for the person about things that are not mistakes."""
+    """The mistakes in the lines of one file, and notes for the person about anything else."""
 
     file: Path
     notes: list[str] = field(default_factory=list)
     hidden: set[int] = field(default_factory=set)
-    """Lines that the spreadsheet does not show."""
+    """Lines hidden in the spreadsheet."""
     _mistakes: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, what: str) -> None:

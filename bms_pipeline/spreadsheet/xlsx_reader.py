@@ -265,7 +265,7 @@ def _elements(pieces: Iterable[bytes], *names: str, until: str | None = None) ->
 
 
 def _targets(archive: ZipFile, part: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the parts that ``part`` refers to, as (id, part) by kind."""
+    """Return the parts referenced by ``part``, as (id, part) by kind."""
     folder, name = posixpath.split(part)
     targets: dict[str, list[tuple[str, str]]] = {
         kind: [] for kind in ("officeDocument", "worksheet", "styles", "sharedStrings")
@@ -297,7 +297,7 @@ def _has_rows(archive: ZipFile, part: str) -> bool:
 
 
 def _date_styles(archive: ZipFile, part: str) -> Iterator[int]:
-    """Yield the numbers of the cell styles that show a number as a date."""
+    """Yield the numbers of the cell styles for dates."""
     codes = dict(BUILTIN_FORMATS)
     for added in _elements(_pieces(archive, part), "numFmt", until="numFmts"):
         codes[int(added.attrib["numFmtId"])] = added.attrib["formatCode"]
