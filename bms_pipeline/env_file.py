@@ -1,4 +1,4 @@
-"""A ``.env`` file: each value is exactly the text in the file, and other lines are refused by number.
+"""A ``.env`` file: each value is exactly the text in the file. Errors name the line with an unclear value.
 
 The syntax is python-dotenv's. Dagster loads the same file, and so reads the same names and quotes. One thing differs:
 no variables are expanded, so a password may contain ``${...}``.

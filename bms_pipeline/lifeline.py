@@ -1,4 +1,4 @@
-"""Child processes tied to their parent: they end with it, however it ends: by Ctrl-C, by a signal, or killed.
+"""Child processes that end with their parent, however it ends: by Ctrl-C, by a signal, or killed.
 
 ::
 
@@ -144,7 +144,7 @@ def _follow(descriptor: int) -> None:
 
 
 def _end_session() -> None:
-    """Kill the remaining processes of the session, if this one is its leader."""
+    """Kill the rest of this process's group, if this process leads its session."""
     if os.getsid(0) != os.getpid():
         return
     for process in _others_of_this_group():

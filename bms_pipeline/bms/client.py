@@ -495,7 +495,7 @@ def _may_be_a_parameter(error: RequestRefused | ServiceUnreachable) -> bool:
 
 
 def _own_token_refused(what: str, message: str) -> LoginRefused:
-    """Return the error for a refused new token. A missing right is no cause: BMS would answer 403."""
+    """Return the error for a refused new token. A missing right is not the cause: BMS would answer 403."""
     reason = f": {message}" if message else ""
     return LoginRefused(
         f"BMS accepted the sign-in and refused its own new token when asked for {what}{reason}.",

@@ -110,7 +110,7 @@ def unlanded(folder: Path) -> int:
 def finished(folder: Path) -> dict[Path, list[int]]:
     """Return the finished files, oldest first, with the ids of their records.
 
-    Delete damaged files, to read them again.
+    Delete damaged files, so that their records are read again.
     """
     files = [folder / name for name in sorted(_names(folder)) if _FINISHED.match(name)]
     return {file: ids for file in files if (ids := _ids(file))}

@@ -45,7 +45,7 @@ _OBJECTIONS = {
 
 
 class QuarantinedRecord(msgspec.Struct, frozen=True):
-    """A record from BMS, unfit for any database; its bytes are in ``quarantine.ndjson``.
+    """A record from BMS that cannot be stored; its bytes are in ``quarantine.ndjson``.
 
     ``position`` counts from 1 in its page. The record exists in BMS: a search for deleted records must count its ``id``
     as present. ``id`` is ``None`` if it could not be read for sure; such a sweep is never complete.

@@ -8,8 +8,8 @@ its last page, goes on with its other pages, and ends with its last page *again*
 
     time ──▶
     window 1   last   other pages   last again
-    window 2          last          first        other pages   last again
-                                    └ the same reading: the last page of window 1 is the first page of window 2
+                                    ║ one reading of the shared page
+    window 2          last          first, and other pages   last again
 
 If records shift at or before the last page during this time, the rows of the last page move. The next window starts
 before this second reading, so no moment lies between two windows. This costs one call in 25. A window is *stable* under

@@ -1,4 +1,4 @@
-"""Checks a connection: the address it names, the page it comes from, its session.
+"""Check a connection: the address it names, the page it comes from, its session.
 
 The pages listen on the loopback address. Any page open in the browser, and any user of the machine, could reach them.
 So each request has to name our own address (no DNS rebinding) and have a session, which a one-time code opens. A
