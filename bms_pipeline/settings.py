@@ -1,7 +1,7 @@
 """Connections, paths and limits, from the environment or a ``.env`` file.
 
-Settings a deployment decides once belong here. Settings people revisit (toggles, scope) are in the warehouse. Secrets
-are held as ``SecretStr``: their repr is stars, and only code that sends them reads them.
+Settings that a deployment decides once belong here. Settings that people revisit (toggles, scope) are in the
+warehouse. Secrets are held as ``SecretStr``: their repr is stars, and only code that sends them reads them.
 
 A value comes from the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME`` may be in
 a file of its own, named by ``NAME_FILE``. A path may begin with ``~``. A relative path is made absolute once: from
@@ -241,9 +241,8 @@ class _Given:
 def read_settings(env_file: Path | None = Path(".env")) -> Settings:
     """Read the settings of this process: environment first, then ``env_file`` if it exists.
 
-    Warns once in the log about names that look misspelt. Raises ``SettingsError`` naming the setting, and in
-    ``env_file`` its line, when a setting is malformed, when the home is no folder, or when others can read
-    ``env_file``.
+    Warns once in the log about names that look misspelt. Raises ``SettingsError`` when a setting is malformed, when the
+    home is no folder, or when others can read ``env_file``. The error names the setting, and in ``env_file`` its line.
     """
     settings = _read(Settings, env_file)
     _check_home(settings.bms_pipeline_home)
@@ -397,9 +396,9 @@ def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
     Every other line stays as it is. A secret belongs to its address: where an address changes, its secrets are
     forgotten unless they are entered with it. Returns the names of the forgotten secrets.
 
-    Raises ``SettingsError`` naming the variable where the file would no longer be readable as settings, or where the
-    secret of an address comes from the environment. Raises ``PipelineError`` where the file cannot be written. After an
-    error nothing has changed.
+    Raises ``SettingsError`` naming the variable where the file would no longer be readable as settings. Raises it also
+    where the secret of an address comes from the environment. Raises ``PipelineError`` where the file cannot be
+    written. After an error nothing has changed.
     """
     broken = [name for name, text in changes.items() if NOT_IN_A_VALUE.search(text)]
     if broken:

@@ -50,7 +50,7 @@ _VERSION = (
 )
 _ALL_ROWS = "SELECT count(*) || ' ' || coalesce(bit_xor(hash(each)), 0) FROM {table} each"
 _PLAN = "SELECT coalesce(max(plan_id), 0)::VARCHAR FROM sync.plans"
-# A load also writes here without a line of the journal. Only what a later plan finds depends on that.
+# A load also writes here without a line of the journal, but only a later plan depends on those changes.
 _LOADED = (
     "SELECT concat_ws(' ', (SELECT count(*) FROM {table}), (SELECT concat_ws(' ', max(plan_id), max(loaded_at)) FROM"
     " sync.plans), count(outcome), max(outcome_at)) FROM sync.journal"
@@ -179,9 +179,8 @@ class Reading:
     def refresh(self, *, at_once: bool = False) -> None:
         """Renew the copy if it is due and possible now. An active run is never waited for.
 
-        A page opened just after a run should show its result. So any other process with the warehouse open is waited
-        for, for example the command that prints the result, or a copy in progress. After a recent timeout there is no
-        wait.
+        A page opened just after a run should show its result. Wait for any other process that has the warehouse open,
+        such as a copy in progress or the command that prints the result. Do not wait again after a recent timeout.
         """
         waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_at_work)
         is_due = waits or (self.copy.is_quick and not self.copy.rests)
@@ -227,8 +226,7 @@ class Reading:
         while not self._ended.wait(LOOK_EVERY_SECONDS):
             try:
                 if not is_loaded:
-                    # The module that ranks suggestions takes seconds to load: nobody should wait for it at the first
-                    # ones.
+                    # Loading the module for suggestions takes seconds: nobody should wait for it at the first ones.
                     importlib.import_module("bms_pipeline.reconcile.suggestions")
                     is_loaded = True
                 self._follow()
@@ -244,7 +242,7 @@ class Reading:
         if not self._door.acquire(blocking=False):
             return
         try:
-            with contextlib.suppress(PipelineError):  # a person who decides gets the error of a broken database
+            with contextlib.suppress(PipelineError):  # the next decision reports a broken database
                 self.copy.renew(self._free_or_not_at_all)
         finally:
             self._door.release()

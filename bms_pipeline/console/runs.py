@@ -55,9 +55,7 @@ class Runs:
                 )
             finally:
                 os.close(descriptor)
-            threading.Thread(
-                target=self._child.process.wait, name="run", daemon=True
-            ).start()  # nothing else reaps the child
+            threading.Thread(target=self._child.process.wait, name="run", daemon=True).start()  # reaps the child
 
     def end(self) -> None:
         """End the active run if the console started it. The same run later continues where it stopped."""

@@ -31,7 +31,7 @@ _COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity}
 
 
 class NotFound(PipelineError):
-    """Raised where the console has no such page."""
+    """A request for a page the console does not have."""
 
 
 @dataclass

@@ -63,7 +63,7 @@ def build_check(asset_key: str, name: str, question: Question, *, blocking: bool
 
 
 def completeness(entity: Entity) -> dg.AssetChecksDefinition:
-    """Check: the last sweep behind ``bms_<entity>`` was read to a provable end."""
+    """Build the check that the last sweep behind ``bms_<entity>`` was read to a provable end."""
     return build_check(
         bms_key(entity.name),
         "completeness",
@@ -80,7 +80,7 @@ def completeness(entity: Entity) -> dg.AssetChecksDefinition:
 
 
 def conservation(asset_key: str) -> dg.AssetChecksDefinition:
-    """Check: every record read counts under exactly one outcome."""
+    """Build the check that every record read counts under exactly one outcome."""
     stored = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, count(*) AS stored FROM bms.{entity.name} WHERE missing_since IS NULL"
         for entity in ENTITIES
@@ -98,7 +98,7 @@ def conservation(asset_key: str) -> dg.AssetChecksDefinition:
 
 
 def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
-    """Check: no record of either side has two links."""
+    """Build the check that no record of either side has two links."""
     return build_check(
         asset_key,
         "one_to_one",
@@ -112,7 +112,7 @@ def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefi
 
 
 def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
-    """Check: every link stays inside the client of the record's BMS account."""
+    """Build the check that every link stays inside the client of the record's BMS account."""
     return build_check(
         asset_key,
         "client_boundary",
@@ -126,7 +126,7 @@ def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetCheck
 
 
 def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
-    """Check: the list behind ``bms_<entity>`` had a recent full sweep."""
+    """Build the check that the list behind ``bms_<entity>`` had a recent full sweep."""
     return build_check(
         bms_key(entity.name),
         "full_sweep",
@@ -141,7 +141,7 @@ def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
 
 
 def details(entity: Entity) -> dg.AssetChecksDefinition:
-    """Check: no record waits for its details for long."""
+    """Build the check that no record waits for its details for long."""
     return build_check(
         bms_key(entity.name),
         "details",
@@ -157,7 +157,7 @@ def details(entity: Entity) -> dg.AssetChecksDefinition:
 
 
 def failing() -> dg.AssetChecksDefinition:
-    """Check: Passportal refused nothing."""
+    """Build the check that Passportal refused nothing."""
     return build_check(
         RESULT_KEY,
         "failing",
@@ -171,7 +171,7 @@ def failing() -> dg.AssetChecksDefinition:
 
 
 def open_intents() -> dg.AssetChecksDefinition:
-    """Check: every write has an outcome."""
+    """Build the check that every write has an outcome."""
     return build_check(
         RESULT_KEY,
         "open_intents",
@@ -185,7 +185,7 @@ def open_intents() -> dg.AssetChecksDefinition:
 
 
 def one_marker() -> dg.AssetChecksDefinition:
-    """Check: no BMS id is on two records of Passportal."""
+    """Build the check that no BMS id is on two records of Passportal."""
     return build_check(
         RESULT_KEY,
         "one_marker",
@@ -201,7 +201,7 @@ def one_marker() -> dg.AssetChecksDefinition:
 
 
 def hand_overs() -> dg.AssetChecksDefinition:
-    """Check: every record exported for an import is imported within days."""
+    """Build the check that every record exported for an import is imported within days."""
     stood = states_sql(ENTITIES, "(now() AT TIME ZONE 'UTC')")
     return build_check(
         RESULT_KEY,
@@ -217,7 +217,7 @@ def hand_overs() -> dg.AssetChecksDefinition:
 
 
 def match_rate() -> dg.AssetChecksDefinition:
-    """Check: as many records are linked as usual."""
+    """Build the check that as many records are linked as usual."""
     return build_check(
         RESULT_KEY,
         "match_rate",

@@ -46,8 +46,7 @@ class EventLog(SqliteEventLogStorage):
     def store_event(self, event: EventLogEntry) -> None:
         """Store ``event``, and let the pages following this run know."""
         super().store_event(event)
-        # Pages watch the file itself. SQLite does not change it until a checkpoint: new events are in the file next to
-        # it.
+        # Pages watch this file. SQLite changes it only at a checkpoint and writes new events into a second file.
         os.utime(self.path_for_shard(event.run_id))
 
     @contextmanager

@@ -1,7 +1,8 @@
 """Dagster's run launcher for ``dagster.yaml``: the default one, which also tells a dead run from a live one.
 
-After a kill of the code server, or of the whole machine, Dagster's default launcher leaves a run *started* until its
-maximum run time ends it hours later, and the pool of warehouse writers stays taken (measured, ``docs/decisions.md``).
+After a kill of the code server, or of the whole machine, Dagster's default launcher leaves a run *started*. Its maximum
+run time ends the run hours later, and until then the pool of warehouse writers stays taken (measured,
+``docs/decisions.md``).
 Here run monitoring asks whether the run's process is alive. If it is not, monitoring fails the run, and run retries
 start it again.
 """

@@ -90,8 +90,7 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
                     **_handed_over(done.handed_over),
                 }
             metadata |= {"seconds": time.monotonic() - started, **_outcomes(home, entity, at_hand.plan)}
-            # Dagster skips everything below an entity with nothing to materialize, and the step that closes the plan,
-            # too.
+            # Dagster skips everything below an entity with nothing to materialize, even the step to close the plan.
             if RESULT_KEY not in selected(context) or len(at_hand.plan.entities) < len(ENTITIES):
                 finished = sync.close(home.warehouse, at_hand.plan)
                 wait_for_unknown(context, pipeline, home, finished)

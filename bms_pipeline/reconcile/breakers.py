@@ -23,7 +23,7 @@ MINIMUM = 10
 """Fewer records than this open no breaker: a share of three says nothing."""
 
 EXPECTED = ("details_completed",)
-"""Reasons of updates no breaker counts: they come from our own progress in reading, not from a change in BMS."""
+"""Update reasons that no breaker counts: they come from our own progress in reading, not from a change in BMS."""
 
 
 def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:

@@ -204,7 +204,7 @@ def decide(
 def create_unmatched(
     connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope
 ) -> Taken:
-    """Approve creating every record which only waits for a decision.
+    """Approve creating every record that is only waiting for a decision.
 
     Three kinds still wait: ambiguous records, near-identical ones, and those a person unmatched. Records outside
     ``scope`` wait, too. The entity and its clients have been reconciled.
