@@ -48,7 +48,7 @@ LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
 class DetailCall:
     """The call for more fields of one record than its list gives, one call a record [S].
 
-    ``path`` has ``{id}`` in place of the record's id. ``wire`` maps each JSON key to read to its type.
+    ``path`` has ``{id}`` in place of the record's id. ``wire`` is JSON key → type, for the keys that are read.
     """
 
     path: str
@@ -115,11 +115,11 @@ class Rule:
 class Entity:
     """One of the five kinds of records.
 
-    ``wire`` maps each JSON key to read to its type; ``other_keys`` are documented and not read. ``array_in`` names the
-    array with the records in the rows of the list call (locations are inside accounts). ``name_sql`` is the record's
-    name for matching.
+    ``wire`` is JSON key → type, for the keys that are read; ``other_keys`` are documented and not read. ``array_in``
+    names the array with the records in the rows of the list call (locations are inside accounts). ``name_sql`` is the
+    record's name for matching.
 
-    ``deciding``: JSON keys which some record of every list must have, because their absence would decide something.
+    ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
     before the first finish an unmatched record waits for a person instead of being created. ``category`` names the
     field whose values people choose from to limit the sync.

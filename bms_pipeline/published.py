@@ -42,9 +42,9 @@ class Published(msgspec.Struct, frozen=True):
     """The pipeline's state ``at`` a time (UTC).
 
     ``clients`` are the BMS ids of the linked clients, by id. ``waiting`` counts the records waiting for a decision, by
-    entity. ``auto_create`` maps each entity to whether its new records are created automatically. ``details_waiting``:
-    records whose details are to be read, including details read but not landed. ``unknown``: writes whose answer was
-    lost. ``duplicates``: BMS ids which several records of Passportal carry. ``backup_problem``: see ``publish``.
+    entity. ``auto_create`` is entity → whether its new records are created automatically. ``details_waiting``: records
+    whose details are to be read, including details read but not landed. ``unknown``: writes whose answer was lost.
+    ``duplicates``: BMS ids on several records of Passportal. ``backup_problem``: see ``publish``.
     """
 
     at: str

@@ -40,8 +40,8 @@ SUGGESTIONS = 3
 STATE_COLUMNS = ("client", "name", "disposition", "reason", "matched_to")
 """The record and its state at the time of the export; an import compares them with the stored record.
 
-These are columns a person reads, not a stamp only for us. A refusal can then name the change. A file made by
-hand can leave them out, and no spreadsheet program takes them for a number.
+These are columns a person reads, not a stamp only for us. A refusal can then name the change. A file made by hand can
+leave them out, and no spreadsheet program takes them for a number.
 """
 
 RECORD_COLUMNS = ("entity", "bms_id", *STATE_COLUMNS)
@@ -142,8 +142,8 @@ def read(file: Path) -> list[Decision]:
 def read_lines(file: Path) -> FilledIn:
     """Return the lines of ``file`` with a decision, in the file's order.
 
-    ``line`` of each decision is the row a spreadsheet shows (the header is 1). A cell in CSV can hold line breaks. There
-    ``line`` is the line of the file on which the record starts, as a text editor counts.
+    ``line`` of each decision is the row a spreadsheet shows (the header is 1). A cell in CSV can hold line breaks.
+    There ``line`` is the line of the file on which the record starts, as a text editor counts.
 
     Raises ``DecisionFileInvalid`` with all mistakes at once, as far as they can be found without the warehouse.
     """

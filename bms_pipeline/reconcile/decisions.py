@@ -261,9 +261,9 @@ def _refusals(connection: duckdb.DuckDBPyConnection, entity: Entity, decisions: 
 
 
 def _check_not_contradictory(decisions: Sequence[Decision]) -> None:
-    """Refuse contradictions. One record may be taken back and decided again at once, nothing more.
+    """Refuse contradictions: one record may be taken back and decided again at once, nothing more.
 
-    Allowed pairs are include and create, unmatch and match.
+    Examples are include and create, or unmatch and match.
     """
     first: dict[tuple[str, int, bool], Decision] = {}
     refused = []
