@@ -1,7 +1,7 @@
-"""The five entities, declared once: where BMS lists them, which fields are read, how they map and match.
+"""The five entities, declared once: their list call in BMS, the fields to read, their mapping and matching.
 
 Everything downstream (landing, snapshot, reconcile, plan, load, Dagster assets, CLI tables) is generated from
-``ENTITIES``; adding a field or an entity happens here. Nothing here opens a file or a connection.
+``ENTITIES``. Add a field or an entity here. Nothing here opens a file or a connection.
 
 Certainty of the API facts (``docs/api_facts.md``): list calls and field names are from the vendor's OpenAPI document;
 Passportal's labels were seen in real responses.
@@ -20,7 +20,7 @@ EntityName = str
 """One of ``clients``, ``users``, ``locations``, ``contacts``, ``assets``."""
 
 WireType = str | list[Any] | dict[str, Any]
-"""A DuckDB type, or for nested JSON a list or an object of them."""
+"""A DuckDB type; for nested JSON a list or an object of DuckDB types."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
 
 @dataclass(frozen=True)
 class DetailCall:
-    """The call that gives more of one record than its list does, one call a record [S].
+    """The call for more fields of one record than its list gives, one call a record [S].
 
-    ``path`` has ``{id}`` where the record's id goes. ``wire`` maps each JSON key that is read to its type.
+    ``path`` has ``{id}`` in place of the record's id. ``wire`` is JSON key → type, for the keys that are read.
     """
 
     path: str
@@ -56,19 +56,20 @@ class DetailCall:
 
     @property
     def endpoint(self) -> str:
-        """What the hourly limit counts by."""
+        """The endpoint, as the hourly limit counts it."""
         return f"GET {self.path}"
 
 
 @dataclass(frozen=True)
 class Clue:
-    """What a field says about two records being the same one; for suggestions only, nothing is matched by it.
+    """A field as evidence for two records being the same; only for suggestions, never for matching.
 
-    ``key`` is SQL over the columns, the same on both sides, blank as NULL: equal keys agree. ``like`` is SQL for the
-    part that is nearly the same where only the spelling differs; None where a near miss says nothing.
-    ``agrees`` and ``differs`` are in bits: how many times a value that nobody else has doubles the odds, and how many
-    times another value halves them. ``finds``: sharing the value makes a candidate whatever the names are.
-    ``tail``: a key that is the end of the other is equal to it, if it has as many characters as this.
+    ``key`` is SQL over the columns, the same on both sides, with NULL for blank: equal keys agree. ``like`` is SQL for
+    a part in which a misspelt value is still nearly the same; None where a near miss means nothing.
+
+    ``agrees`` and ``differs`` are in bits. An agreeing value unique to one record doubles the odds ``agrees`` times; a
+    differing value halves them ``differs`` times. ``finds``: sharing the value makes a candidate, whatever the names
+    are. ``tail``: two keys are equal if one is the end of the other and has at least this many characters; 0 for never.
     """
 
     key: str
@@ -81,11 +82,11 @@ class Clue:
 
 @dataclass(frozen=True)
 class Field:
-    """One value that is kept of a record, always text.
+    """One value kept of a record, always text.
 
-    ``sql`` computes it from the record's wire columns; ``label`` is its name in Passportal. ``clue``: what it says
-    about identity, None for nothing. ``from_details``: ``sql`` is over what the detail call gives, so the value comes
-    later than the record. ``kind``: what junk looks like in it.
+    ``sql`` computes it from the record's wire columns. ``label`` is its name in Passportal. ``clue`` is its evidence
+    about identity, None for no evidence. ``from_details``: ``sql`` is over the fields of the detail call, so the value
+    arrives later than the record. ``kind`` selects the patterns of junk in it.
     """
 
     name: str
@@ -98,10 +99,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Rule:
-    """Records of both sides that share all of ``keys`` are the same record, if exactly one on each side bears them.
+    """A matching rule: records of both sides are the same if they share all of ``keys`` and no other record has them.
 
-    ``across_clients``: unique in the whole tenant and not only inside its client (a serial number is).
-    ``is_doubtful``: such records are probably the same one, so they are neither matched nor created without a person.
+    ``across_clients``: the keys are unique in the whole tenant and not only inside a client (a serial number is).
+    ``is_doubtful``: such records are probably the same, so they are neither matched nor created without a person.
     """
 
     reason: str
@@ -114,13 +115,14 @@ class Rule:
 class Entity:
     """One of the five kinds of records.
 
-    ``wire`` maps each JSON key that is read to its type; ``other_keys`` are documented and not read. ``array_in`` names
-    the array of the list call's rows that holds the records (locations sit inside accounts). ``name_sql`` is the
-    record's name, by which it is matched.
+    ``wire`` is JSON key → type, for the keys that are read; ``other_keys`` are documented and not read. ``array_in``
+    names the array with the records in the rows of the list call (locations are inside accounts). ``name_sql`` is the
+    record's name for matching.
+
     ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
-    ``keys`` are SQL expressions over the fields, the same on both sides, blank as NULL. ``decided_by_person``: before
-    the first finish an unmatched record waits for a person instead of being created. ``category`` names the field by
-    whose values people choose what is synced.
+    ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
+    before the first finish an unmatched record waits for a person instead of being created. ``category`` names the
+    field whose values people choose from to limit the sync.
     """
 
     name: EntityName
@@ -145,55 +147,55 @@ class Entity:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that BMS and Passportal share, ``name`` first."""
-        return ("name", *(each.name for each in self.fields))
+        """The columns BMS and Passportal share, ``name`` first."""
+        return ("name", *(field.name for field in self.fields))
 
     @property
     def listed_fields(self) -> tuple[Field, ...]:
-        """The fields that the list call gives."""
-        return tuple(each for each in self.fields if not each.from_details)
+        """The fields of the list call."""
+        return tuple(field for field in self.fields if not field.from_details)
 
     @property
     def detail_fields(self) -> tuple[Field, ...]:
-        """The fields that the detail call gives."""
-        return tuple(each for each in self.fields if each.from_details)
+        """The fields of the detail call."""
+        return tuple(field for field in self.fields if field.from_details)
 
     @property
     def labels(self) -> dict[str, str]:
         """Column → Passportal label."""
-        return {"name": "Name", **{each.name: each.label for each in self.fields}}
+        return {"name": "Name", **{field.name: field.label for field in self.fields}}
 
 
 def _first(array: str, value: str, wanted: str) -> str:
-    """SQL: ``value`` of the element with the lowest id among those for which ``wanted`` holds, else NULL.
+    """Return SQL for ``value`` of the element with the lowest id among those matching ``wanted``, else NULL.
 
-    A contact can have two default e-mails; the choice must not depend on the order in which they are listed.
+    A contact can have two default e-mails. The choice must not depend on their order in the list.
     """
     return f"list_sort(list_filter({array}, lambda e: {wanted}))[1].{value}"
 
 
 def _first_or_any(array: str, value: str, wanted: str) -> str:
-    """SQL: as ``_first``, falling back to the element with the lowest id."""
+    """Return SQL like ``_first``, falling back to the element with the lowest id."""
     several = f"coalesce({_first(array, value, wanted)}, list_sort({array})[1].{value})"
-    # Nearly every record has one or none, and then there is nothing to choose.
+    # Nearly every record has at most one element, and then there is nothing to choose.
     return f"CASE WHEN len({array}) > 1 THEN {several} ELSE {array}[1].{value} END"
 
 
 def _text(column: str, agrees: float, differs: float) -> Clue:
-    """The clue in words that people type: case, accents and punctuation aside, and misspelt they are near."""
+    """Return a clue for free text: it ignores case, accents and punctuation, and misspelt values are near."""
     words = rf"nullif(trim(regexp_replace(lower(strip_accents({column})), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '')"
     words = f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {words} END"
     return Clue(words, agrees, differs, like=words)
 
 
 def _code(column: str, agrees: float, differs: float) -> Clue:
-    """The clue in a code such as a postal code: letters and digits, of which each counts."""
+    """Return a clue for a code such as a postal code: letters and digits, where every character counts."""
     code = rf"nullif(upper(regexp_replace({column}, '[^\p{{L}}\p{{N}}.:]', '', 'g')), '')"
     return Clue(f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {code} END", agrees, differs)
 
 
 def _phone(column: str, agrees: float, *, finds: bool = True) -> Clue:
-    """The clue in a phone number: its last nine digits, because country prefix and leading zero come and go."""
+    """Return a clue for a phone number: its last nine digits, because country prefix and leading zero vary."""
     main = f"regexp_replace(lower({column}), '(x|ext|#).*$', '')"
     digits = f"right(ltrim(regexp_replace({main}, '[^0-9]', '', 'g'), '0'), 9)"
     real = f"length({digits}) >= 7 AND NOT {is_junk(Kind.PHONE, column)}"
@@ -201,12 +203,12 @@ def _phone(column: str, agrees: float, *, finds: bool = True) -> Clue:
 
 
 def _email_of_person(key: str) -> Clue:
-    """The clue in a person's e-mail; ``key`` is its SQL. What stands before the @ may be spelt differently."""
+    """Return a clue for a person's e-mail; ``key`` is its SQL. The part before the @ may be spelt differently."""
     return Clue(key, 10, 2, like=f"nullif(split_part({key}, '@', 1), '')", finds=True)
 
 
 def _email_of_company(key: str) -> Clue:
-    """The clue in a company's e-mail; ``key`` is its SQL. Another mailbox of the same domain is near."""
+    """Return a clue for a company's e-mail; ``key`` is its SQL. Another mailbox of the same domain is near."""
     return Clue(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
 
 
@@ -228,7 +230,7 @@ _ADDRESS: WireType = {
 
 
 def _date(column: str) -> str:
-    """SQL: the day of a moment as BMS writes it. .NET's zero, 0001-01-01, is no date [G]."""
+    """Return SQL for the day of a timestamp in BMS's format. .NET's zero, 0001-01-01, is no date [G]."""
     day = f"nullif(left({column}, 10), '0001-01-01')"
     return rf"CASE WHEN regexp_full_match({column}, '\d{{4}}-\d{{2}}-\d{{2}}T.*') THEN {day} ELSE {column} END"
 
@@ -485,7 +487,7 @@ ASSET_RECORDS = Entity(
 )
 
 ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
-"""In the order they are loaded: clients before what lives inside them."""
+"""The entities in loading order: clients before the records inside them."""
 
 
 def declared_keys(list_call: ListCall) -> set[str]:
@@ -502,18 +504,18 @@ def _keys_of(wire: WireType) -> set[str]:
     return set()
 
 
-BY_NAME: dict[EntityName, Entity] = {each.name: each for each in ENTITIES}
+BY_NAME: dict[EntityName, Entity] = {entity.name: entity for entity in ENTITIES}
 
 
 def chosen(names: Collection[str] | None) -> tuple[Entity, ...]:
-    """The entities with these names, in loading order; all where none is named. Raises ``SettingsError``."""
-    unknown = [each for each in names or () if each not in BY_NAME]
+    """Return the entities with these names, in loading order; all if ``names`` is empty. Raises ``SettingsError``."""
+    unknown = [name for name in names or () if name not in BY_NAME]
     if unknown:
         raise SettingsError(f"There is no entity {unknown[0]!r}.", f"Choose from {', '.join(BY_NAME)}.")
-    return tuple(each for each in ENTITIES if not names or each.name in names)
+    return tuple(entity for entity in ENTITIES if not names or entity.name in names)
 
 
 def with_clients(entities: Collection[Entity]) -> list[Entity]:
-    """``entities`` in loading order, with clients before what lives inside them."""
-    inside = any(each.has_client for each in entities)
-    return [each for each in ENTITIES if each in entities or (inside and each.name == "clients")]
+    """Return ``entities`` in loading order, with clients before the records inside them."""
+    inside = any(entity.has_client for entity in entities)
+    return [entity for entity in ENTITIES if entity in entities or (inside and entity.name == "clients")]

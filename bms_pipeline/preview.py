@@ -1,7 +1,7 @@
-"""The current plan to look at before it is approved: an overview, a spreadsheet of every change, a page to read.
+"""Previews of the current plan for its approval: an overview, a spreadsheet of every change, and an HTML page.
 
-Read-only. The overview is what the command line and Dagster show; the files hold the plan record by record, for a
-person to check before a finish. What BMS and Passportal sent is hostile here: it meets a browser and a spreadsheet.
+Read-only. The command line and Dagster show the overview. The files hold the plan record by record, for a person to
+check before a finish. Values from BMS and Passportal are hostile here: they reach a browser and a spreadsheet.
 """
 
 from __future__ import annotations
@@ -39,14 +39,17 @@ COUNTED: dict[str, str] = {
     "unchanged": "disposition = 'matched' AND operation = 'skip'",
     "conflicts": "kept IS NOT NULL",
 }
-"""What is counted → SQL over ``sync.operations``. All but the conflicts add up to the records read, save that a record
-which a person took apart and whose old counterpart is released counts as an update beside its disposition."""
+"""Label of a count → SQL over ``sync.operations``.
+
+All counts except the conflicts add up to the records read. One kind of record counts twice: a record a person
+unmatched, whose old counterpart loses its marker, counts as an update and under its disposition.
+"""
 
 
 class PlanState(StrEnum):
-    """How far a plan is, as people read it.
+    """The state of a plan, in words for people.
 
-    ``STALE``: something that it rests on changed before any of it was loaded.
+    ``STALE``: an input of the plan changed before any of it was loaded.
     """
 
     WAITING = "not approved"
@@ -58,7 +61,7 @@ class PlanState(StrEnum):
 
 
 WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
-"""What there is to do or to decide about a client."""
+"""The counts of a client's work to do or to decide."""
 
 REASONS: dict[str, str] = {
     "account_type": "its account is not of a type that is synced",
@@ -128,10 +131,10 @@ REASONS: dict[str, str] = {
     "write_unknown": "a write to Passportal has no answer yet; it is looked up before anything else is sent",
     "wholly_other_name": "BMS shows another name under the same id; a person has to tell whether it is the same",
 }
-"""Reason code → why, in plain words."""
+"""Reason code → the reason in plain words."""
 
 LONGEST_SHOWN = 300
-"""So many characters of a value are shown on the page; nobody reads more, and a hostile one has a million."""
+"""A page shows this many characters of a value. Nobody reads more, and a hostile value has a million."""
 
 _PLAIN = (
     "operation = 'skip'"
@@ -154,26 +157,27 @@ SELECT account_id, count(*) AS records FROM to_show WHERE kind NOT IN ('decide',
 
 
 def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
-    """The current plan: its hash, operations and reasons per entity, and some operations with before and after.
+    """Return the current plan: its hash, operations and reasons per entity, and some operations with before and after.
 
-    ``totals`` is entity → the counts of ``COUNTED``; ``clients`` the same for each client where anything is to be done
-    or decided, most first. What belongs to no client, as users do, is under the BMS id None. ``by_person`` counts the
-    operations that rest on people's decisions; ``left`` those that are not loaded, ``refused`` those that Passportal
-    refused; ``held_back`` has a row (entity, client_bms_id, client, updates) for each client that would change too much
-    at once. ``no_place`` has a row (entity, template, field, records) for each field that a template lacks and BMS has
-    values for. ``state`` is a ``PlanState``, ``undoes`` the plan whose load it takes back. Raises ``PlanError`` where
-    there is no plan.
+    ``totals`` is entity → the counts of ``COUNTED``. ``clients`` has the same counts for each client with anything to
+    do or to decide, most first. Records of no client, such as users, are under the BMS id None. ``by_person`` counts
+    the operations based on people's decisions, ``left`` those not loaded, ``refused`` those Passportal refused.
+    ``held_back`` has a row (entity, client_bms_id, client, updates) for each client with too many changes at once.
+    ``no_place`` has a row (entity, template, field, records) for each field with values in BMS and no place in a
+    template. ``state`` is a ``PlanState``, ``undoes`` the plan whose load this one takes back. Raises ``PlanError``
+    where there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, current_plan(connection), examples)
 
 
 def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int:
-    """Write a row for each field that the plan writes or keeps, and one for each record without any; the rows written.
+    """Write a CSV row for each field the plan writes or keeps, and for each record without any.
 
-    Without ``everything`` leaves out what is unchanged or out of scope. ``before`` and ``after`` are what a load
-    replaces and writes; a conflict has Passportal's value as ``kept_in_passportal`` and BMS's as ``not_written``, and
-    what has no place there has only that.
+    Returns the number of rows. Without ``everything``, unchanged and out-of-scope records are left out. ``before`` is
+    the value a load replaces, ``after`` the value it writes. A conflict has Passportal's value in
+    ``kept_in_passportal`` and BMS's in ``not_written``. A value without a place in Passportal has only ``not_written``.
+
     Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
     """
     query = sql.read("plan_rows").format(
@@ -183,7 +187,7 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
         client=sql.guarded("c.name"),
         name=sql.guarded("line.name"),
         passportal_id=sql.guarded("line.passportal_id"),
-        **{each: sql.guarded(f"change.{each}") for each in ("before", "after", "kept", "refused")},
+        **{column: sql.guarded(f"change.{column}") for column in ("before", "after", "kept", "refused")},
     )
     with made_whole(file) as unfinished, warehouse.open() as connection:
         current_plan(connection)
@@ -193,9 +197,10 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
 
 
 def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> int:
-    """Write the plan as one page that needs nothing else, with up to ``most_records`` records; how many it shows.
+    """Write the plan as one self-contained page with up to ``most_records`` records.
 
-    Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
+    Returns the number of records shown. Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file``
+    cannot be written.
     """
     with warehouse.transaction() as connection:  # so that all of it is of one plan
         content = _content(connection, most_records)
@@ -205,12 +210,12 @@ def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> in
 
 
 def why(reason: str) -> str:
-    """``reason`` in plain words."""
+    """Return ``reason`` in plain words."""
     return REASONS.get(reason, reason.replace("_", " "))
 
 
 def visible(value: object) -> Markup:
-    """``value`` for the page: escaped, cut, and with a box for each character that would hide or reorder others."""
+    """Return ``value`` for the page: escaped, cut, and with a box for each character able to hide or reorder others."""
     text = str(value)
     shown = Markup(_NOT_ASCII.sub(_boxed, str(escape(text[:LONGEST_SHOWN]))))  # noqa: S704  # escaped before the boxes
     if len(text) > LONGEST_SHOWN:
@@ -219,7 +224,7 @@ def visible(value: object) -> Markup:
 
 
 def plain(value: object) -> str:
-    """As ``visible``, for where a page takes nothing but text: a label that is read aloud."""
+    """Return ``value`` like ``visible``, for places which take only text, such as a label to read aloud."""
     text = str(value)[:LONGEST_SHOWN]
     return _NOT_ASCII.sub(
         lambda found: f"[U+{ord(found.group()):04X}]" if _hides(found.group()) else found.group(), text
@@ -227,7 +232,7 @@ def plain(value: object) -> str:
 
 
 def visible_lines(text: str) -> Markup:
-    """As ``visible``, for a message of ours in several lines, which may quote what services sent; not cut."""
+    """Return a message of ours like ``visible``: it has several lines, may quote the services, and is not cut."""
     shown = [_NOT_ASCII.sub(_boxed, str(escape(line))) for line in text.split("\n")]
     return Markup("\n".join(shown))  # noqa: S704  # escaped before the boxes
 
@@ -235,7 +240,7 @@ def visible_lines(text: str) -> Markup:
 _NOT_ASCII = re.compile(r"[^ -~]")
 _HIDDEN_CATEGORIES = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 _BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-"""Letters and marks to Unicode, nothing at all to the eye."""
+"""Letters and marks in Unicode, invisible to the eye."""
 
 
 def _hides(character: str) -> bool:
@@ -251,11 +256,11 @@ def _boxed(found: re.Match[str]) -> str:
 
 
 def add_words(pages: jinja2.Environment) -> None:
-    """Give ``pages`` the filters and names that ``record.html.j2`` needs."""
+    """Give ``pages`` the filters and names ``record.html.j2`` needs."""
     pages.filters |= {"visible": visible, "visible_lines": visible_lines, "plain": plain, "why": why}
     pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
-    pages.globals |= {"labels": {each.name: each.labels for each in ENTITIES}}
-    pages.globals |= {"singular": {each.name: each.singular for each in ENTITIES}}
+    pages.globals |= {"labels": {entity.name: entity.labels for entity in ENTITIES}}
+    pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
 
 
 def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
@@ -287,14 +292,14 @@ def _counts() -> str:
 
 
 def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-    totals = {each.name: dict.fromkeys(COUNTED, 0) for each in ENTITIES}
+    totals = {entity.name: dict.fromkeys(COUNTED, 0) for entity in ENTITIES}
     for row in named_rows(connection, f"SELECT entity, {_counts()} FROM sync.operations GROUP BY entity"):
         totals[row.pop("entity")] = row
     return totals
 
 
 def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-    work = " + ".join(f'"{each}"' for each in WORK)
+    work = " + ".join(f'"{label}"' for label in WORK)
     return named_rows(
         connection,
         f"WITH counted AS (SELECT account_id, {_counts()} FROM sync.operations GROUP BY account_id)"
@@ -306,7 +311,7 @@ def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
 
 
 def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[str, Any]:
-    """All that the page shows."""
+    """Return the whole content of the page."""
     plan = current_plan(connection)
     shown = _overview(connection, plan, examples=1)
     connection.execute(sql.read("records_to_show"))
@@ -325,7 +330,7 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "state": shown["state"],
         "left": shown["left"],
         "refused": shown["refused"],
-        "waiting": sum(each["needs a decision"] + each["blocked"] for each in shown["totals"].values()),
+        "waiting": sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values()),
         "held_back": shown["held_back"],
         "no_place": shown["no_place"],
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
@@ -339,7 +344,10 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
 
 
 def _groups(reasons: list[Row], records: list[Row], blocked_by: dict[int, int], *dispositions: str) -> list[Row]:
-    """The records of these dispositions under what they have in common, those that most others wait for first."""
+    """Group the records of these dispositions by entity, disposition and reason.
+
+    In a group, the records blocking most others come first.
+    """
     shown: dict[tuple[str, ...], list[Row]] = {}
     for record in records:
         waiting = blocked_by.get(record["account_id"], 0) if record["entity"] == "clients" else 0

@@ -1,7 +1,7 @@
-"""How far the run at work is, in a small file, for whoever only looks on: the review console, a script.
+"""Progress of the active run in a small file, for readers outside the run: the review console, a script.
 
-Whoever holds the home folder writes it, whole or not at all and a few times a second at most. It stays behind when the
-run ends and then says how; a run that was killed leaves it as it was, and its process is gone.
+The process holding the home folder writes it, atomically and at most a few times a second. The file stays after the run
+ends and then holds the result. A killed run leaves it unchanged, and its process is gone.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bms_pipeline.files import made_whole
 
 WRITE_EVERY_SECONDS = 0.25
 _STARTED_BEFORE_SECONDS = 5.0
-"""A process that bears the number and started later than this after the run is another one."""
+"""A process with the same number that started later than this after the run is another one."""
 
 
 class Run(msgspec.Struct):
-    """The run at work, or the last one that told how far it was.
+    """The active run, or the last one with any progress.
 
-    ``what`` is a command or a Dagster run; times are UTC. ``total`` is None while it is not known. ``ended_at`` is None
-    while it is at work; ``message`` and ``next_step`` say why it failed and are empty where it did not.
+    ``what`` is a command or a Dagster run; times are UTC. ``total`` is None while it is unknown. ``ended_at`` is None
+    while the run is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise.
     """
 
     what: str
@@ -44,7 +44,7 @@ class Run(msgspec.Struct):
 
     @property
     def at_work(self) -> bool:
-        """Whether it is not over: neither ended nor killed."""
+        """Whether the run is still active: neither ended nor killed."""
         if self.ended_at is not None:
             return False
         with contextlib.suppress(psutil.Error, ValueError):
@@ -55,12 +55,12 @@ class Run(msgspec.Struct):
 
     @property
     def was_killed(self) -> bool:
-        """Whether its process is gone although it never told an end."""
+        """Whether its process is gone without an end in the file."""
         return self.ended_at is None and not self.at_work
 
 
 class Told:
-    """Writes how far a run is; a ``sync.Progress``. A run that is never told anything leaves the file as it is."""
+    """Writes the progress of a run; a ``sync.Progress``. A run without any progress leaves the file unchanged."""
 
     def __init__(self, file: Path, what: str) -> None:
         self._file = file
@@ -68,14 +68,14 @@ class Told:
         self._written_at: float | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """See ``sync.Progress``."""
+        """Report progress; see ``sync.Progress``."""
         is_new = stage != self._run.stage
         self._run.stage, self._run.done, self._run.total = stage, done, total
         if is_new or self._written_at is None or time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
             self._write()
 
     def end(self, error: BaseException | None = None) -> None:
-        """The run is over; ``error`` is why it failed."""
+        """Record the end of the run; ``error`` is the reason of a failure."""
         if self._written_at is None:
             return
         self._run.ended_at = moment()
@@ -85,13 +85,16 @@ class Told:
 
     def _write(self) -> None:
         self._written_at = time.monotonic()
-        with contextlib.suppress(PipelineError), made_whole(self._file) as file:  # no run fails for want of onlookers
+        with (
+            contextlib.suppress(PipelineError),
+            made_whole(self._file) as file,
+        ):  # a run must not fail because nobody can follow it
             file.write_bytes(msgspec.json.encode(self._run))
 
 
 @contextlib.contextmanager
 def told(file: Path, what: str) -> Iterator[Told]:
-    """Tell in ``file`` how far ``what`` is, and at the end how it ended."""
+    """Record the progress of ``what`` in ``file``, and its result at the end."""
     telling = Told(file, what)
     try:
         yield telling
@@ -102,7 +105,7 @@ def told(file: Path, what: str) -> Iterator[Told]:
 
 
 def read_run(file: Path) -> Run | None:
-    """The run at work or the last one; None where none ever told anything, or the file is unreadable."""
+    """Return the active run or the last one; None where no run reported progress yet, or the file is unreadable."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=Run)
     except (OSError, ValueError):
@@ -110,5 +113,5 @@ def read_run(file: Path) -> Run | None:
 
 
 def moment() -> str:
-    """Now, in UTC, as a run tells it."""
+    """Return the present time in UTC, as text for a run's times."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,7 +1,7 @@
-"""How things stand, in a small file: what schedules and sensors decide by, because they must not open the warehouse.
+"""The state file: input for schedules and sensors, because they must not open the warehouse.
 
-A tick has a minute, and a database that a run writes cannot be opened by anybody else. So whoever held the home folder
-for a run leaves this file behind, whole or not at all.
+A tick has a minute, and no other process can open a database while a run writes it. So every process that held the home
+folder for a run writes this file at the end, atomically.
 """
 
 from __future__ import annotations
@@ -25,27 +25,26 @@ from bms_pipeline.warehouse.connection import Warehouse, now
 
 
 class PublishedList(msgspec.Struct, frozen=True):
-    """One list of BMS: its records at the newest complete full sweep, and the newest stamp that is landed."""
+    """One list of BMS: its records at the newest complete full sweep, and the newest landed stamp."""
 
     records: int
     newest_modified_on: str | None
 
 
 class PublishedPlan(msgspec.Struct, frozen=True):
-    """The current plan while something of it is left to load. ``waits``: operations that only a person may load."""
+    """The current plan while some of it is left to load. ``waits`` counts the operations only a person may load."""
 
     hash: str
     waits: int
 
 
 class Published(msgspec.Struct, frozen=True):
-    """How things stood ``at`` (UTC).
+    """The pipeline's state ``at`` a time (UTC).
 
-    ``clients`` are the BMS ids of the clients that are linked, by id. ``waiting`` counts the records that wait for a
-    decision, by entity; ``auto_create`` says for which entities new records are created by themselves.
-    ``details_waiting``: records whose details are to be read, those that were read and have not landed included.
-    ``unknown``: writes whose answer was lost; ``duplicates``: BMS ids that several records of Passportal carry.
-    ``backup_problem``: see ``publish``.
+    ``clients`` are the BMS ids of the linked clients, by id. ``waiting`` counts the records waiting for a decision, by
+    entity. ``auto_create`` is entity → whether its new records are created automatically. ``details_waiting``: records
+    whose details are to be read, including details read but not landed. ``unknown``: writes whose answer was lost.
+    ``duplicates``: BMS ids on several records of Passportal. ``backup_problem``: see ``publish``.
     """
 
     at: str
@@ -62,10 +61,10 @@ class Published(msgspec.Struct, frozen=True):
 
 
 def publish(settings: Settings, warehouse: Warehouse, backup_problem: str = "") -> None:
-    """Write the file from what the warehouse holds now, and keep the standings for plots over time.
+    """Write the file from the warehouse's present content, and keep the standings for plots over time.
 
-    ``backup_problem``: why no copy of people's decisions could be made, empty where none was due or one was made.
-    Raises ``WarehouseError`` or ``PipelineError``.
+    ``backup_problem``: the reason why people's decisions could not be backed up; empty where no backup was due, or it
+    was made. Raises ``WarehouseError`` or ``PipelineError``.
     """
     with warehouse.open() as connection:
         standings.compare(connection)
@@ -77,9 +76,9 @@ def publish(settings: Settings, warehouse: Warehouse, backup_problem: str = "") 
 
 
 def read_published(file: Path) -> Published | None:
-    """What was published last; None where nothing ever was.
+    """Read the last state; None where none was ever published.
 
-    Raises ``PipelineError`` when the file cannot be read: that says nothing about what is in it.
+    Raises ``PipelineError`` when the file cannot be read. An unreadable file says nothing about its content.
     """
     try:
         return msgspec.json.decode(file.read_bytes(), type=Published)
@@ -103,7 +102,7 @@ def _published(connection: duckdb.DuckDBPyConnection, counted: standings.Counts)
             for name, records, newest in connection.execute(sql.read("published_lists")).fetchall()
         },
         waiting=standings.waiting(counted),
-        auto_create={each: on and settings.sync[each] for each, on in settings.auto_create.items()},
+        auto_create={entity: on and settings.sync[entity] for entity, on in settings.auto_create.items()},
         plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
         unknown=sum(intent.writes for intent in journal.open_intents(connection)),
         duplicates=duplicates.count(connection),

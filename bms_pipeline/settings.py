@@ -1,11 +1,11 @@
 """Connections, paths and limits, from the environment or a ``.env`` file.
 
-What belongs here: what a deployment decides once. What people revisit (toggles, scope) lives in the warehouse.
-Secrets are held as ``SecretStr``: their repr is stars, and only what sends them reads them.
+Settings that a deployment decides once belong here. Settings that people revisit (toggles, scope) are in the
+warehouse. Secrets are held as ``SecretStr``: their repr is stars, and only code that sends them reads them.
 
-Where a value comes from: the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME``
-may lie in a file of its own, which ``NAME_FILE`` names. A path may begin with ``~``. A relative one is made absolute
-once: from ``.env``, below the folder of that file; from the environment and by default, below the current folder.
+A value comes from the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME`` may be in
+a file of its own, named by ``NAME_FILE``. A path may begin with ``~``. A relative path is made absolute once: from
+``.env``, below the folder of that file; from the environment and by default, below the current folder.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ SECRETS_OF = {
     "NOTICE_SMTP_HOST": ("NOTICE_SMTP_PASSWORD",),
     "NOTICE_SMTP_PORT": ("NOTICE_SMTP_PASSWORD",),
 }
-"""Address → the secrets that are sent there. (A webhook's address is its own secret.)"""
+"""Address → the secrets sent there. (A webhook's address is its own secret.)"""
 
 
 LARGEST_SECRET = 64 * 1024
-"""Bytes of a file that holds a secret."""
+"""The largest file with a secret, in bytes."""
 
 _PREFIXES = ("BMS_", "PASSPORTAL_", "NOTICE_")
 _FILE = "_FILE"
 _FILE_STEP = "Name a file that holds the secret as its only line."
 _NEAR = 0.8
-"""How alike two names are, of 1, where one is likely the other one misspelt."""
+"""Two names at least this similar, of 1, are likely one misspelt name."""
 
 
 class _FromEnvironment(BaseSettings):
-    """Settings by their name in the environment (``bms_url`` is ``BMS_URL``); an empty one counts as not set."""
+    """Settings by their name in the environment (``bms_url`` is ``BMS_URL``). An empty value counts as not set."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
 
 class ScheduleSettings(_FromEnvironment):
-    """When syncs start by themselves. Read when Dagster loads the schedules, and by nothing else."""
+    """The schedules of automatic syncs. Only Dagster reads them, when it loads the schedules."""
 
     bms_pipeline_sync_cron: str = Field("0 * * * *", description="When the incremental sync starts (cron)")
     bms_pipeline_full_sync_cron: str = Field("30 2 * * *", description="When the sync with full sweeps starts (cron)")
@@ -159,7 +159,7 @@ class Settings(_FromEnvironment):
 
     @property
     def guard_folder(self) -> Path:
-        """Where the guard keeps its key: who can read it can sign in and approve."""
+        """The folder with the guard's key. Anyone able to read it can sign in and approve."""
         return self.bms_pipeline_guard or self.bms_pipeline_home / "guard"
 
     @property
@@ -174,42 +174,42 @@ class Settings(_FromEnvironment):
 
     @property
     def import_folder(self) -> Path:
-        """Where files lie that a person imports into Passportal."""
+        """The folder of files for a manual import into Passportal."""
         return self.bms_pipeline_home / "import_files"
 
     def import_headers(self, entity: str) -> Path | None:
-        """The file whose first line has the columns of an import of ``entity``, where one is set."""
+        """Return the file whose first line has the columns for an import of ``entity``, or None if it is not set."""
         file: Path | None = getattr(self, f"passportal_import_headers_{entity}", None)
         return file
 
     @property
     def documents_file(self) -> Path:
-        """What is remembered of Passportal's documents; losing it costs calls."""
+        """The cache of Passportal's documents. Losing it only costs calls."""
         return self.bms_pipeline_home / "documents.duckdb"
 
     @property
     def unknown_seconds(self) -> float:
-        """How long a write whose answer was lost may still take effect in the target that is set."""
+        """The seconds a write without an answer may still take effect in the configured target."""
         return self.passportal_unknown_seconds if self.passportal_target == "documents_api" else 0.0
 
     @property
     def last_write_file(self) -> Path:
-        """When a write last left for Passportal."""
+        """The file with the time of the last write sent to Passportal."""
         return self.bms_pipeline_home / "last_write"
 
     @property
     def landing_folder(self) -> Path:
-        """Where sweeps leave their pages."""
+        """The folder where sweeps leave their pages."""
         return self.bms_pipeline_home / "landing"
 
     @property
     def published_file(self) -> Path:
-        """How things stood after the last run, for whoever must not open the database."""
+        """The state after the last run, for processes which must not open the database."""
         return self.bms_pipeline_home / "published.json"
 
     @property
     def progress_file(self) -> Path:
-        """How far the run at work is, and how the last one ended."""
+        """The progress of the active run, or the result of the last one."""
         return self.bms_pipeline_home / "progress.json"
 
     @property
@@ -219,7 +219,7 @@ class Settings(_FromEnvironment):
 
 
 SECRETS = frozenset(name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
-"""The settings that hold a secret; each may also be given as ``NAME_FILE``."""
+"""The settings with a secret. Each may also be given as ``NAME_FILE``."""
 
 _PATHS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None))
 _NAMES = frozenset(
@@ -231,7 +231,7 @@ _Kind = TypeVar("_Kind", Settings, ScheduleSettings)
 
 @dataclass(frozen=True)
 class _Given:
-    """A value as a person gave it: its text, the folder that a relative path starts in, and the place for messages."""
+    """A value given by a person: its text, the base folder of a relative path, and its place for messages."""
 
     text: str
     folder: Path
@@ -239,10 +239,10 @@ class _Given:
 
 
 def read_settings(env_file: Path | None = Path(".env")) -> Settings:
-    """The settings of this process: environment first, then ``env_file`` if it exists.
+    """Read the settings of this process: environment first, then ``env_file`` if it exists.
 
-    Warns once in the log about names that look misspelt. Raises ``SettingsError`` naming the setting, and in
-    ``env_file`` its line, when one is malformed, when the home is no folder, or when others can read ``env_file``.
+    Warns once in the log about names that look misspelt. Raises ``SettingsError`` when a setting is malformed, when the
+    home is no folder, or when others can read ``env_file``. The error names the setting, and in ``env_file`` its line.
     """
     settings = _read(Settings, env_file)
     _check_home(settings.bms_pipeline_home)
@@ -250,7 +250,7 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
 
 
 def read_schedule_settings(env_file: Path | None = Path(".env")) -> ScheduleSettings:
-    """When syncs start by themselves, from the same places as ``read_settings``; raises the same."""
+    """Read the schedules of automatic syncs from the same places as ``read_settings``, raising the same errors."""
     return _read(ScheduleSettings, env_file)
 
 
@@ -291,7 +291,10 @@ def _lines(env_file: Path) -> list[env_files.Line]:
 
 
 def _from_environment(lines: Sequence[env_files.Line]) -> dict[str, _Given]:
-    """What the environment sets. What `dagster dev` loaded from ``.env`` is left to that file, which knows better."""
+    """Return the settings in the environment, without those ``dagster dev`` loaded from ``.env``.
+
+    The file itself gives these: it has their places and folders, which the environment lacks.
+    """
     loaded = env_files.as_dagster_loads(lines)
     return {
         name.upper(): _Given(text, Path.cwd(), "the environment")
@@ -301,7 +304,7 @@ def _from_environment(lines: Sequence[env_files.Line]) -> dict[str, _Given]:
 
 
 def _with_secrets_from_files(given: Mapping[str, _Given]) -> dict[str, _Given]:
-    """``given`` with each secret whose ``NAME_FILE`` is given, read from there."""
+    """Return ``given`` with each secret whose ``NAME_FILE`` is given, read from its file."""
     read = dict(given)
     for name in SECRETS:
         file_of = given.get(f"{name}{_FILE}")
@@ -316,7 +319,7 @@ def _with_secrets_from_files(given: Mapping[str, _Given]) -> dict[str, _Given]:
 
 
 def _secret_in(file: Path, where: str) -> str:
-    """The one line in ``file``, without its line end."""
+    """Return the only line in ``file``, without its line end."""
     try:
         with file.open("rb") as stream:
             content = stream.read(LARGEST_SECRET + 1)
@@ -388,12 +391,14 @@ def _warn(text: str) -> None:
 
 
 def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
-    """Write settings (NAME → text, empty to forget it) into ``env_file``, which only its owner may read then.
+    """Write settings (NAME → text, empty to forget it) into ``env_file``, readable only by its owner afterwards.
 
     Every other line stays as it is. A secret belongs to its address: where an address changes, its secrets are
-    forgotten unless they are entered with it; the names of those that were. Raises ``SettingsError`` naming the
-    variable where the file would no longer be readable as settings, or where the secret of an address comes from the
-    environment, and ``PipelineError`` where it cannot be written; then nothing has changed.
+    forgotten unless they are entered with it. Returns the names of the forgotten secrets.
+
+    Raises ``SettingsError`` naming the variable where the file would no longer be readable as settings. Raises it also
+    where the secret of an address comes from the environment. Raises ``PipelineError`` where the file cannot be
+    written. After an error nothing has changed.
     """
     broken = [name for name, text in changes.items() if NOT_IN_A_VALUE.search(text)]
     if broken:
@@ -408,7 +413,7 @@ def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
 
 
 def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> list[str]:
-    """The secrets that are stored, and whose address changes without them."""
+    """Return the stored secrets whose address changes without them."""
     forgotten: list[str] = []
     for address, secrets in SECRETS_OF.items():
         was = str(getattr(before, address.lower()) or "")
@@ -426,6 +431,6 @@ def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> li
 
 
 def set_by_environment(name: str) -> bool:
-    """Whether the environment says what NAME is, itself or as ``NAME_FILE``, so that ``.env`` changes nothing."""
+    """Return whether the environment sets NAME, itself or as ``NAME_FILE``, so ``.env`` has no effect on it."""
     names = {name.upper(), f"{name.upper()}{_FILE}"} if name.upper() in SECRETS else {name.upper()}
     return any(text and variable.upper() in names for variable, text in os.environ.items())

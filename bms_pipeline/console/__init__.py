@@ -1,4 +1,4 @@
-"""The review console: the pages on which people set up, decide, look at the plan, finish it and see how it went.
+"""The review console: pages for set-up, decisions, the plan, its finish, and history.
 
-A thin way to call the verbs, like the command line and the Dagster jobs: no rule of the sync lives here.
+The console only calls the verbs, as the command line and the Dagster jobs do. It holds no rule of the sync.
 """

@@ -1,4 +1,4 @@
-"""The application: all pages behind one guard, and how it is served."""
+"""The web application: every page behind one guard, and the server that serves it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ _STATIC = {
 
 
 def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> FastAPI:
-    """The console on the home folder of ``settings``; ``app.state.console.new_address()`` opens it."""
+    """Create the console for the home folder of ``settings``.
+
+    ``app.state.console.new_address()`` returns an address to open it.
+    """
     console = Console(settings, env_file, port)
 
     @asynccontextmanager
@@ -58,7 +61,7 @@ def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> 
 
 
 def serve(settings: Settings, listener: socket.socket, started: Callable[[Console], None]) -> None:
-    """Serve the console on ``listener`` until Ctrl-C; ``started`` is called once it answers."""
+    """Serve the console on ``listener`` until Ctrl-C, and call ``started`` once it answers."""
     with listener:
         app = create_app(settings, listener.getsockname()[1])
         console: Console = app.state.console
@@ -78,7 +81,7 @@ async def _static(name: str) -> Response:
     if name not in _STATIC:
         raise HTTPException(404)
     kind, files = _STATIC[name]
-    text = "".join(resources.files("bms_pipeline").joinpath(each).read_text(encoding="utf-8") for each in files)
+    text = "".join(resources.files("bms_pipeline").joinpath(file).read_text(encoding="utf-8") for file in files)
     return Response(text, media_type=kind)
 
 
@@ -96,10 +99,10 @@ def _not_understood(request: Request, _: RequestValidationError) -> Response:
 
 
 async def _whole(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-    """A defect is told as a page, too, and never by a traceback."""
+    """Show a defect as a page, never as a traceback."""
     try:
         return await proceed(request)
-    except Exception as error:  # what was not raised on purpose
+    except Exception as error:  # any error that no code of ours raised on purpose
         _log.exception("A page failed.")
         return console_of(request).refused(
             request, 500, f"The console has a defect ({type(error).__name__}).", "Please report what you did."

@@ -1,4 +1,4 @@
-"""Counts over time as lines, drawn on the server: a few numbers that a page puts into an SVG."""
+"""Line charts of counts over time, drawn on the server: a page puts the numbers into an SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ EDGE = 3
 
 @dataclass(frozen=True)
 class Line:
-    """One count over time. ``points`` is for a ``polyline``; ``first`` and ``last`` are its values at both ends."""
+    """One count over time.
+
+    ``points`` goes into a ``polyline``. ``first`` and ``last`` are its values at both ends.
+    """
 
     name: str
     points: str
@@ -23,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Some lines in one picture of ``WIDTH`` by ``HEIGHT``; none where there is nothing to compare."""
+    """Several lines in one picture of ``WIDTH`` by ``HEIGHT``; no lines where there is nothing to compare."""
 
     lines: tuple[Line, ...]
     most: int
@@ -32,7 +35,10 @@ class Chart:
 
 
 def chart(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart:
-    """``names`` of ``rows``, which are in order and have ``counted_at``, as lines; what is always 0 is left out."""
+    """Draw the columns ``names`` of ``rows`` as lines, leaving out a count with nothing but zeros.
+
+    The rows are in order and have ``counted_at``.
+    """
     if len(rows) < 2:
         return Chart((), 0, None, None)
     most = max(max(int(row[name]) for name in names) for row in rows)

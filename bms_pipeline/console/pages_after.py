@@ -1,4 +1,4 @@
-"""After a sync: how everything stands, what ran and how far it is, one record's story, and taking a load back."""
+"""Pages for after a sync: the overview, the runs, one record's history, and undoing a load."""
 
 from __future__ import annotations
 
@@ -33,33 +33,35 @@ COLUMNS: dict[str, tuple[Standing, ...]] = {
     "out of scope": (Standing.OUT_OF_SCOPE,),
     "gone from BMS": (Standing.GONE,),
 }
-"""What the overview counts together → the standings that it adds up. Every standing is in exactly one of them."""
+"""Column of the overview → the standings added up in it. Every standing belongs to exactly one column."""
 ONLY_WHERE_ANY = ("to plan", "handed over", "unknown")
-"""Columns that are left out while they are empty."""
+"""Columns to leave out while they are empty."""
 CHARTED = ("in sync", "waiting", "blocked", "excluded", "failing")
 FAILING = 20
 LOADS = 50
 RUNS = 30
 POINTS = 60
-"""A chart shows the last counts, up to this many."""
+"""A chart shows up to this many of the last counts."""
 
 
 @router.get("/")
 def overview(request: Request, console: Here) -> Response:
-    """How everything stands: per entity and per client, the last sync, orphans, details, calls left."""
+    """Show the overview: standings by entity and client, the last sync, orphans, details, calls left."""
     copy, settings = console.reading.copy, console.settings
     clients = copy.kept("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
     status = reports.status(settings, copy)
     stands = {name: _added_up(counted) for name, counted in status["standings"].items()}
-    columns = [each for each in COLUMNS if each not in ONLY_WHERE_ANY or any(row[each] for row in stands.values())]
+    columns = [
+        column for column in COLUMNS if column not in ONLY_WHERE_ANY or any(row[column] for row in stands.values())
+    ]
     return console.page(
         request,
         "overview.html.j2",
         status=status,
         standings=stands,
         columns=columns,
-        means={name: "; ".join(standings.MEANS[each] for each in added) for name, added in COLUMNS.items()},
+        means={name: "; ".join(standings.MEANS[standing] for standing in added) for name, added in COLUMNS.items()},
         clients=shown,
         number_of_clients=len(clients),
         **paging,
@@ -72,13 +74,13 @@ def overview(request: Request, console: Here) -> Response:
 
 @router.get("/runs")
 def runs(request: Request, console: Here) -> Response:
-    """The run at work and how far it is, or how the last one ended; the last runs; loads, which can be taken back."""
+    """Show the active run and its progress, or how the last one ended, and the last runs and loads to undo."""
     then, run = request.query_params.get("then", ""), console.runs.current()
     history = reports.runs(console.reading.copy, RUNS)
     return console.page(
         request,
         "runs.html.j2",
-        history=[each | {"dagster": _dagster_run(console, each["what"])} for each in history],
+        history=[entry | {"dagster": _dagster_run(console, entry["what"])} for entry in history],
         loads=reports.loads(console.reading.copy, LOADS),
         then=then if is_own(then) else "",
         paused="paused" in request.query_params,
@@ -89,14 +91,14 @@ def runs(request: Request, console: Here) -> Response:
 
 @router.post("/runs/sync")
 def start_sync(request: Request, console: Here) -> Response:
-    """Start a whole sync, as a run of its own; it loads no more than the rules allow."""
+    """Start a whole sync as a run of its own. It loads only what the rules allow."""
     console.runs.start("sync")
     return see(request, "/runs?then=/")
 
 
 @router.post("/runs/undo")
 def undo(request: Request, console: Here, form: Sent) -> Response:
-    """Plan to take back what a load wrote; a person finishes it like any other plan."""
+    """Plan to undo a load. A person finishes this plan like any other."""
     with console.reading.writing(request.state.name) as warehouse:
         plan = review.plan_undo(warehouse, number_in(form.get("plan")))
     shown = reports.undo(console.reading.copy, plan)
@@ -112,7 +114,7 @@ def undo(request: Request, console: Here, form: Sent) -> Response:
 
 @router.get("/orphans")
 def orphans(request: Request, console: Here) -> Response:
-    """What is gone from BMS and kept in Passportal, longest gone first."""
+    """Show the records gone from BMS but kept in Passportal, longest gone first."""
     found = reports.orphans(console.reading.copy)
     shown, paging = one_page(request, found)
     return console.page(request, "orphans.html.j2", records=shown, number_of_records=len(found), **paging)
@@ -120,7 +122,7 @@ def orphans(request: Request, console: Here) -> Response:
 
 @router.get("/hand-overs")
 def hand_overs(request: Request, console: Here) -> Response:
-    """What went into files for an import into Passportal, oldest first, and how each record stands."""
+    """Show the records exported for a manual import into Passportal, oldest first, with their states."""
     found = reports.hand_overs(console.reading.copy)
     shown, paging = one_page(request, found)
     folder = console.settings.import_folder
@@ -131,7 +133,7 @@ def hand_overs(request: Request, console: Here) -> Response:
 
 @router.post("/hand-overs/again")
 def hand_over_again(request: Request, console: Here, form: Sent) -> Response:
-    """Let the next plan hand a record over in a new file, because its file was lost before the import."""
+    """Let the next plan export a record in a new file, because its file was lost before the import."""
     entity, bms_id = entity_of(form.get("entity")), number_in(form.get("bms_id"))
     with console.reading.writing(request.state.name) as warehouse:
         review.hand_over_again(warehouse, entity, [bms_id], request.state.name)
@@ -140,7 +142,7 @@ def hand_over_again(request: Request, console: Here, form: Sent) -> Response:
 
 @router.get("/duplicates")
 def duplicates(request: Request, console: Here) -> Response:
-    """The records of Passportal that carry the same BMS id; one of them keeps it."""
+    """Show the Passportal records with the same BMS id. Only one of them can keep it."""
     found = reports.duplicate_records(console.reading.copy)
     shown, paging = one_page(request, found)
     return console.page(request, "duplicates.html.j2", records=shown, number_of_records=len(found), **paging)
@@ -148,7 +150,7 @@ def duplicates(request: Request, console: Here) -> Response:
 
 @router.post("/duplicates/keep")
 def keep(request: Request, console: Here, form: Sent) -> Response:
-    """Let one record keep the id; the others lose it with the next finish."""
+    """Let one record keep the id. The others lose it with the next finish."""
     entity, bms_id, keeper = entity_of(form.get("entity")), number_in(form.get("bms_id")), form.get("passportal_id")
     with console.reading.writing(request.state.name) as warehouse:
         losing = review.keep(warehouse, entity, bms_id, keeper, request.state.name)
@@ -162,14 +164,14 @@ def keep(request: Request, console: Here, form: Sent) -> Response:
 
 @router.get("/records/{name}/{bms_id:int}")
 def explain(request: Request, console: Here, name: str, bms_id: int) -> Response:
-    """One record's story: what BMS says, what was decided and why, and what was done to it."""
+    """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
     story = reports.explain(console.reading.copy, entity.name, bms_id)
     return console.page(request, "explain.html.j2", entity=entity, story=story)
 
 
 def _by_client(console: Console) -> list[dict[str, Any]]:
-    """What is inside each client, under the columns of the overview."""
+    """Return the records inside each client, counted by the columns of the overview."""
     with console.reading.copy.open() as connection:
         rows = standings.by_client(connection)
     return [{"bms_id": row["bms_id"], "name": row["name"], **_added_up(row)} for row in rows]
@@ -181,32 +183,32 @@ def _refused(console: Console) -> list[dict[str, Any]]:
 
 
 def _added_up(counted: Mapping[Any, int]) -> dict[str, int]:
-    """Column of the overview → records, of a count by standing."""
-    return {name: sum(counted[each] for each in added) for name, added in COLUMNS.items()}
+    """Turn a count by standing into column of the overview → records."""
+    return {name: sum(counted[standing] for standing in added) for name, added in COLUMNS.items()}
 
 
 def _charts(console: Console) -> dict[str, Chart]:
-    """Entity → its records over time, as they stood when the last runs ended."""
+    """Return entity → a chart of its records, as counted at the end of the last runs."""
     with console.reading.copy.open() as connection:
         return {
-            each.name: chart(
+            entity.name: chart(
                 [
                     {"counted_at": row["counted_at"], **_added_up(row)}
-                    for row in standings.history(connection, each.name, POINTS)
+                    for row in standings.history(connection, entity.name, POINTS)
                 ],
                 CHARTED,
             )
-            for each in ENTITIES
+            for entity in ENTITIES
         }
 
 
 def _dagster(console: Console) -> str | None:
-    """Where Dagster's UI is, if that is known and safe to link to."""
+    """Return the address of Dagster's UI, if it is known and safe to link to."""
     url = console.settings.dagster_url.rstrip("/")
     return url if url.startswith(("http://", "https://")) else None
 
 
 def _dagster_run(console: Console, what: str) -> str | None:
-    """Where Dagster shows a run of its own."""
+    """Return the address of a run in Dagster's UI, if Dagster started it."""
     url, (_, is_run, run_id) = _dagster(console), what.partition("Dagster run ")
     return f"{url}/runs/{run_id}" if url and is_run and run_id.replace("-", "").isalnum() else None

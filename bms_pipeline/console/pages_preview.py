@@ -1,4 +1,4 @@
-"""The plan before it is loaded: an overview, record by record, and Finish for exactly what is shown."""
+"""Pages for the plan before its load: an overview, record by record, and Finish for exactly the plan shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES = 1
 
 @router.get("/preview")
 def show(request: Request, console: Here) -> Response:
-    """The plan: what it would do to how many records, client by client, and why it may be stopped."""
+    """Show the plan: how many records it would change, client by client, and why it may be stopped."""
     plan = _plan(console)
     if plan is None:
         return console.page(request, "no_plan.html.j2")
@@ -50,12 +50,12 @@ def show(request: Request, console: Here) -> Response:
 
 @router.get("/preview/records")
 def records(request: Request, console: Here) -> Response:
-    """The plan's records before and after, those that one of the overview's numbers counts."""
+    """Show the plan's records before and after, for one number of the overview."""
     plan, said = _plan(console), request.query_params
     if plan is None:
         return console.page(request, "no_plan.html.j2")
     what, entity = said.get("what", ""), said.get("entity", "")
-    counted = preview.COUNTED.get(what) or " OR ".join(preview.COUNTED[each] for each in preview.WORK)
+    counted = preview.COUNTED.get(what) or " OR ".join(preview.COUNTED[label] for label in preview.WORK)
     page = number_in(said.get("page", ""), 1, 1_000_000)
     client = said.get("client")
     rows = console.rows(
@@ -84,14 +84,14 @@ def records(request: Request, console: Here) -> Response:
 
 @router.post("/preview/make")
 def make(request: Request, console: Here, form: Sent) -> Response:
-    """Make the plan anew: from what is stored, or after reading both sides."""
+    """Make a new plan: from the stored data, or after reading both sides."""
     console.runs.start(*(["preview"] if form.get("from") == "both sides" else ["preview", "--saved"]))
     return see(request, "/runs?then=/preview")
 
 
 @router.post("/preview/finish")
 def finish(request: Request, console: Here, form: Sent) -> Response:
-    """Approve and load the plan whose hash the form shows, as a run of its own."""
+    """Approve the plan whose hash the form shows, and load it in a run of its own."""
     shown, plan = form.get("hash"), _plan(console)
     if plan is None or plan.hash != shown:
         other = f"that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC" if plan else "there is none"
@@ -115,7 +115,7 @@ def _finished(console: Console) -> bool:
 
 
 def _stopped(console: Console, plan: Plan) -> PipelineError | None:
-    """Why a load that nobody approved would be stopped."""
+    """Return the error that would stop a load without an approval."""
     with console.reading.copy.open() as connection:
         try:
             check_breakers(connection, plan, read_sync_settings(connection))

@@ -1,4 +1,4 @@
-"""The lists of records that people decide about: User Sync, Client Sync and the other three, and the match picker."""
+"""Pages for decisions: User Sync, Client Sync, the other three lists, and the match picker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Here = Annotated[Console, Depends(console_of)]
 Sent = Annotated[Form, Depends(form_of)]
 
 DISPOSITIONS = ("unmatched", "ambiguous", "to create", "matched", "excluded", "blocked", "out of scope")
-"""In the order of the tabs, and of the list as it first is: what waits for a person comes first."""
+"""The dispositions in the order of the tabs and of the unsorted list. Those waiting for a person come first."""
 ORDERS = {
     "state": f"list_position({list(DISPOSITIONS)}, disposition) {{way}}, reason, name",
     "name": "lower(name) {way} NULLS LAST",
@@ -41,17 +41,17 @@ VERBS = {
     "blocked": ("exclude",),
     "out of scope": (),
 }
-"""Disposition → what a person may do about such a record; ``match`` leads to the picker."""
+"""Disposition → the verbs a person may use on such a record. ``match`` leads to the picker."""
 BULK = ("create", "exclude", "unmatch", "include")
 SEARCHED = 50
-"""So many records of Passportal does a search show."""
+"""A search shows up to this many Passportal records."""
 SUGGESTED_AT_ONCE = 5_000
-"""Of a list with no more records that wait, the suggestions of all are found at once and kept."""
+"""Up to this many waiting records, a list ranks the suggestions for all of them at once and keeps them."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a page of a list shows, as its address says."""
+    """One page of a list, as its address describes it."""
 
     selection: Selection
     sort: str
@@ -60,7 +60,7 @@ class Listed:
 
     @classmethod
     def of(cls, request: Request) -> Listed:
-        """The list that the address asks for; what it says wrongly is left out."""
+        """Read the list from the address of ``request``. Invalid parts are ignored."""
         said = request.query_params
         disposition, sort = said.get("disposition", ""), said.get("sort", "state")
         return cls(
@@ -76,7 +76,10 @@ class Listed:
         )
 
     def address(self, **other: object) -> str:
-        """The query that asks for this list with something else about it; from its first page unless that is said."""
+        """Return the query for this list with some parts changed.
+
+        It asks for the first page unless ``page`` is given.
+        """
         said = {
             "disposition": self.selection.disposition,
             "reason": self.selection.reason,
@@ -88,17 +91,17 @@ class Listed:
         return "?" + urlencode({name: value for name, value in (said | other).items() if value not in ("", None)})
 
     def order(self) -> str:
-        """SQL that orders the list."""
+        """Return SQL for the order of the list."""
         return ORDERS[self.sort].format(way="DESC" if self.is_descending else "ASC")
 
 
 @router.get("/{name}")
 def show(request: Request, console: Here, name: str) -> Response:
-    """One page of a list: search, filter, sort, and what may be done about each record."""
+    """Show one page of a list: search, filter, sort, and the verbs for each record."""
     entity, listed = entity_of(name), Listed.of(request)
     found = _found(console, entity, listed.selection)
     of_all = Selection(disposition=listed.selection.disposition)
-    records = sum(each["records"] for each in found)
+    records = sum(row["records"] for row in found)
     pages = max(1, -(-records // PER_PAGE))
     shown = _shown(console, entity, listed, min(listed.page, pages))
     return console.page(
@@ -115,7 +118,7 @@ def show(request: Request, console: Here, name: str) -> Response:
         counts=console.dispositions()[entity.name],
         dispositions=DISPOSITIONS,
         verbs=VERBS,
-        bulk=[each for each in BULK if each in VERBS.get(listed.selection.disposition, BULK)],
+        bulk=[verb for verb in BULK if verb in VERBS.get(listed.selection.disposition, BULK)],
         here=f"{request.url.path}{listed.address(page=listed.page if listed.page > 1 else '')}",
         client_name=_client_name(console, listed.selection.client),
     )
@@ -123,7 +126,7 @@ def show(request: Request, console: Here, name: str) -> Response:
 
 @router.post("/{name}/decide")
 def decide(request: Request, console: Here, name: str, form: Sent) -> Response:
-    """Take one verdict about one record, those that are ticked, or all that the filter finds."""
+    """Take one decision about one record, the ticked records, or every record the filter finds."""
     entity = entity_of(name)
     verb, one, passportal_id = [*form.get("act").split(":", 2), "", ""][:3]
     if verb not in (*BULK, "match") or (verb == "match" and not passportal_id):
@@ -140,7 +143,7 @@ def decide(request: Request, console: Here, name: str, form: Sent) -> Response:
 def decide_all(
     request: Request, console: Here, name: str, verb: Literal["auto-match", "create-unmatched"], form: Sent
 ) -> Response:
-    """Auto-Match All, or Create Unmatched."""
+    """Run Auto-Match All or Create Unmatched."""
     entity, by = entity_of(name), request.state.name
     call: Literal["auto_match", "create_unmatched"] = "auto_match" if verb == "auto-match" else "create_unmatched"
     with console.reading.writing(by) as warehouse:
@@ -153,7 +156,7 @@ def decide_all(
 
 @router.get("/{name}/{bms_id:int}/match")
 def pick(request: Request, console: Here, name: str, bms_id: int) -> Response:
-    """Whom a record may be matched to: ranked suggestions with their evidence, and a search in Passportal."""
+    """Show possible matches for a record: ranked suggestions with their evidence, and a search in Passportal."""
     entity = entity_of(name)
     rows = console.rows(
         sql.read("records_listed").format(
@@ -186,7 +189,10 @@ def pick(request: Request, console: Here, name: str, bms_id: int) -> Response:
 
 
 def _meant(form: Form, one: str) -> tuple[Selection, Seen]:
-    """Which records the form is about, and how they stood on its page. Raises ``DecisionError`` for none."""
+    """Return the records the form refers to, with their version on its page.
+
+    Raises ``DecisionError`` where no record is chosen.
+    """
     batch = number_in(form.get("batch"))
     if form.get("of") == "all" and not one:
         selection = Selection(
@@ -196,20 +202,20 @@ def _meant(form: Form, one: str) -> tuple[Selection, Seen]:
             name=form.get("q"),
         )
         return selection, Seen(number_in(form.get("records")), number_in(form.get("stamp"), most=2**64), batch)
-    ids = tuple(dict.fromkeys(number_in(each) for each in ([one] if one else form.all("ticked"))))
+    ids = tuple(dict.fromkeys(number_in(text) for text in ([one] if one else form.all("ticked"))))
     if not ids:
         raise DecisionError("No record was ticked.", "Go back and tick the records that you mean.")
-    stamps = (number_in(form.get(f"stamp.{each}"), most=2**64) for each in ids)
+    stamps = (number_in(form.get(f"stamp.{bms_id}"), most=2**64) for bms_id in ids)
     return Selection(bms_ids=ids), Seen(len(ids), reduce(xor, stamps), batch)
 
 
 def _columns(entity: Entity) -> str:
-    return ", ".join(f"b.{each}" for each in _details(entity)) or "NULL AS nothing"
+    return ", ".join(f"b.{column}" for column in _details(entity)) or "NULL AS nothing"
 
 
 def _details(entity: Entity) -> list[str]:
-    """The few fields that tell a record of this entity from its namesakes."""
-    return [each.name for each in entity.listed_fields if each.name not in ("first_name", "last_name")][:4]
+    """Return the few fields that distinguish a record of this entity from its namesakes."""
+    return [field.name for field in entity.listed_fields if field.name not in ("first_name", "last_name")][:4]
 
 
 def _shown(console: Console, entity: Entity, listed: Listed, page: int) -> list[dict[str, Any]]:
@@ -226,19 +232,19 @@ def _shown(console: Console, entity: Entity, listed: Listed, page: int) -> list[
 
 
 def _found(console: Console, entity: Entity, selection: Selection) -> list[dict[str, Any]]:
-    """How many records the filter finds, by disposition and reason."""
+    """Count the records the filter finds, by disposition and reason."""
     query = sql.read("records_found").format(entity=entity.name, stamp=STAMP, where=selection.where)
     return console.rows(query, list(selection.restricting.values()))
 
 
 def _seen(console: Console, found: list[dict[str, Any]]) -> Seen:
-    """What a form on all that was found carries."""
-    stamp = reduce(xor, (each["stamp"] for each in found), 0)
-    return Seen(sum(each["records"] for each in found), stamp, _batch(console))
+    """Return the version of the found records, for a form that decides about all of them."""
+    stamp = reduce(xor, (row["stamp"] for row in found), 0)
+    return Seen(sum(row["records"] for row in found), stamp, _batch(console))
 
 
 def _batch(console: Console) -> int:
-    """The ledger's newest batch, as of the copy."""
+    """Return the ledger's newest batch, as of the copy."""
     return int(console.rows("SELECT coalesce(max(batch), 0) AS batch FROM sync.decisions")[0]["batch"])
 
 
@@ -248,7 +254,7 @@ def _client_name(console: Console, client: int) -> str | None:
 
 
 def _suggestions(console: Console, entity: Entity, bms_id: int) -> review.Suggested | None:
-    """The record with its suggestions; None for one that does not wait for a decision."""
+    """Return the record with its suggestions, or None if it needs no decision."""
     copy = console.reading.copy
 
     def of(ids: list[int] | None) -> dict[int, review.Suggested]:
@@ -266,7 +272,7 @@ def _searched(console: Console, entity: Entity, bms_id: int, text: str) -> list[
         return []
     query = sql.read("passportal_found").format(
         entity=entity.name,
-        columns=", ".join(f"p.{each}" for each in _details(entity)) or "NULL AS nothing",
+        columns=", ".join(f"p.{column}" for column in _details(entity)) or "NULL AS nothing",
         anywhere=str(not entity.has_client).lower(),
     )
     return console.rows(query, {"name": folded, "bms_id": bms_id, "most": SEARCHED})
@@ -278,7 +284,7 @@ def _told(taken: Taken) -> list[str]:
 
 
 def _changes(taken: Taken) -> list[str]:
-    return [_change(each) for each in taken.changes]
+    return [_change(change) for change in taken.changes]
 
 
 def _change(change: Change) -> str:

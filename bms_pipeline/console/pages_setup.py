@@ -1,4 +1,4 @@
-"""Set-up: who decides, the connection to both services, what is synced, and whether BMS lets us in."""
+"""Pages for set-up: your name, the connection to both services, the sync toggles, and Authenticate."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ TOGGLES = ("sync", "auto_create")
 
 @router.get("/name")
 def ask_name(request: Request, console: Here) -> Response:
-    """Who decides in this browser."""
+    """Ask for the name of the person who decides in this browser."""
     return console.page(request, "name.html.j2", suggested=request.state.name or me(), missing=False)
 
 
 @router.post("/name")
 def keep_name(request: Request, console: Here, form: Sent) -> Response:
-    """Remember who decides in this browser."""
+    """Remember the name of the person who decides in this browser."""
     name = cleaned_name(form.get("name"))
     if not name:
         return console.page(request, "name.html.j2", code=422, suggested="", missing=True)
@@ -72,13 +72,13 @@ def keep_name(request: Request, console: Here, form: Sent) -> Response:
 
 @router.get("/setup")
 def show(request: Request, console: Here) -> Response:
-    """The connection, the toggles, Authenticate."""
+    """Show the connection, the toggles and Authenticate."""
     return _page(request, console)
 
 
 @router.post("/setup/connection")
 def store_connection(request: Request, console: Here, form: Sent) -> Response:
-    """Write the connection's settings; a secret that is left empty stays what it is."""
+    """Store the connection's settings. A secret left empty keeps its value."""
     changes = {}
     for name in FIELDS:
         text = form.get(name)
@@ -100,7 +100,7 @@ def store_connection(request: Request, console: Here, form: Sent) -> Response:
 
 @router.post("/setup/toggles")
 def store_toggles(request: Request, console: Here, form: Sent) -> Response:
-    """Change what is synced and what is created by itself: what was switched on this page, and nothing else."""
+    """Change which entities are synced and created automatically: only the toggles switched on this page."""
     wanted = {}
     for kind in TOGGLES:
         for entity in ENTITIES:
@@ -113,14 +113,17 @@ def store_toggles(request: Request, console: Here, form: Sent) -> Response:
         return see(request, "/setup", "These toggles are so already.")
     with console.reading.writing(request.state.name) as warehouse:
         changed = review.change_settings(warehouse, wanted, request.state.name)
-    told = [f"{each.name}: {_worded(each.before)} → {_worded(each.after)}" for each in changed.settings]
-    records = [f"{each.records:,} {each.entity}: {each.was} → {each.becomes}" for each in changed.records]
+    told = [f"{setting.name}: {_worded(setting.before)} → {_worded(setting.after)}" for setting in changed.settings]
+    records = [f"{change.records:,} {change.entity}: {change.was} → {change.becomes}" for change in changed.records]
     return see(request, "/setup", *told, *records)
 
 
 @router.post("/setup/authenticate")
 def authenticate(request: Request, console: Here) -> Response:
-    """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
+    """Log in to BMS, and to Passportal if it is a service, and show which account and address answered.
+
+    Changes nothing.
+    """
     found = _within(AUTHENTICATE_SECONDS, console.settings)
     bms, passportal = found.bms, found.passportal
     told = [f"BMS answers at {bms.api_url} as {bms.full_name} of {bms.business_name} (time zone {bms.time_zone})."]
@@ -132,7 +135,7 @@ def authenticate(request: Request, console: Here) -> Response:
 
 @router.post("/setup/read")
 def read(request: Request, console: Here) -> Response:
-    """Read both sides, as a run of its own: what the lists of users and clients show afterwards."""
+    """Read both sides in a run of its own, so that the lists of users and clients have records to show."""
     console.runs.start("preview")
     return see(request, "/runs?then=/review/users")
 
@@ -161,7 +164,7 @@ def _page(
 
 
 def _shown(settings: Settings, name: str) -> str:
-    """The value of a setting for the page; of a secret, stars or nothing."""
+    """Return the text for a setting on the page. A secret gives stars or nothing."""
     value = getattr(settings, name.lower())
     return "" if value is None else str(value)
 
@@ -171,7 +174,10 @@ def _is_secret(name: str) -> bool:
 
 
 def _within(seconds: float, settings: Settings) -> sync.Authenticated:
-    """Who the services say we are. Raises ``ServiceUnreachable`` when they have not said so in time."""
+    """Return the accounts the services know us by.
+
+    Raises ``ServiceUnreachable`` when they do not answer within ``seconds``.
+    """
     pool = ThreadPoolExecutor(1, thread_name_prefix="authenticate")
     try:
         return pool.submit(sync.authenticate, settings).result(timeout=seconds)

@@ -1,7 +1,7 @@
-"""What the pages read: a copy of the warehouse that is always there, and the way to the warehouse for decisions.
+"""The console's read replica of the warehouse, and its way to the warehouse for decisions.
 
-DuckDB lets one process in, and a run may be in for long. So nobody who only looks opens the warehouse: whenever it is
-free and has changed, the tables that changed are copied into a database of the console's own.
+DuckDB lets one process open the file, and a run may hold it for long. Pages never open the warehouse. Whenever it is
+free and has changed, its changed tables are copied into a database of the console's own.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 WAIT_SECONDS = 3.0
-"""How long somebody who decides is kept waiting before the page says that the decision has to wait."""
+"""A person waits this long for a decision to be taken, before the page asks for another try."""
 IN_VAIN_SECONDS = 10.0
-"""A warehouse that was waited for in vain is not waited for again for so long: somebody just has it open."""
+"""After a timeout, do not wait for the warehouse again for this long: some process has it open."""
 LOOK_EVERY_SECONDS = 0.5
 BUSY_SHARE = 0.05
-"""So much of the time at most goes into copying: while a run writes on and on, a large copy is made less often."""
+"""The largest share of time for copying. While a run keeps writing, a large copy is made less often."""
 QUICK_SECONDS = 0.25
-"""A copy that takes no longer is made while a page is, so that the page is as of now."""
+"""A copy that takes at most this long is made while a page is rendered, so the page is up to date."""
 
 _VERSION = (
     "SELECT (SELECT count(*) FROM {table}) || ' ' || coalesce((SELECT max(version) FROM sync.inputs"
@@ -50,7 +50,7 @@ _VERSION = (
 )
 _ALL_ROWS = "SELECT count(*) || ' ' || coalesce(bit_xor(hash(each)), 0) FROM {table} each"
 _PLAN = "SELECT coalesce(max(plan_id), 0)::VARCHAR FROM sync.plans"
-# What a load leaves in there without a line of the journal only matters to what a later plan finds.
+# A load also writes here without a line of the journal, but only a later plan depends on those changes.
 _LOADED = (
     "SELECT concat_ws(' ', (SELECT count(*) FROM {table}), (SELECT concat_ws(' ', max(plan_id), max(loaded_at)) FROM"
     " sync.plans), count(outcome), max(outcome_at)) FROM sync.journal"
@@ -58,16 +58,16 @@ _LOADED = (
 _JOURNAL = "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(left_at), max(outcome_at)) FROM {table}"
 
 COPIED: dict[str, tuple[str, str]] = {
-    **{f"bms.{each.name}": ("* EXCLUDE (json)", _VERSION) for each in ENTITIES},
-    **{f"passportal.{each.name}": ("*", _VERSION) for each in ENTITIES},
-    **{f"sync.reconciled_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
-    **{f"sync.planned_{each.name}": ("*", _PLAN) for each in ENTITIES},
-    **{f"sync.left_{each.name}": ("*", _ALL_ROWS) for each in ENTITIES},
-    **{f"sync.loaded_{each.name}": ("*", _LOADED) for each in ENTITIES},
+    **{f"bms.{entity.name}": ("* EXCLUDE (json)", _VERSION) for entity in ENTITIES},
+    **{f"passportal.{entity.name}": ("*", _VERSION) for entity in ENTITIES},
+    **{f"sync.reconciled_{entity.name}": ("*", _ALL_ROWS) for entity in ENTITIES},
+    **{f"sync.planned_{entity.name}": ("*", _PLAN) for entity in ENTITIES},
+    **{f"sync.left_{entity.name}": ("*", _ALL_ROWS) for entity in ENTITIES},
+    **{f"sync.loaded_{entity.name}": ("*", _LOADED) for entity in ENTITIES},
     "sync.journal": ("*", _JOURNAL),
     **{
-        f"sync.{each}": ("*", _ALL_ROWS)
-        for each in (
+        f"sync.{table}": ("*", _ALL_ROWS)
+        for table in (
             "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "matches",
             "partings", "plans", "results",
             "runs", "settings", "settings_history", "standing_counts", "sweeps",
@@ -75,13 +75,13 @@ COPIED: dict[str, tuple[str, str]] = {
     },
     "bms.account_types": ("*", _ALL_ROWS),
 }  # fmt: skip
-"""Table → what is copied of it, and SQL for a text that differs when it has to be copied again."""
+"""Table → the columns to copy, and SQL for a text that changes whenever the table has to be copied again."""
 
 
 class ReadCopy(Warehouse):
-    """The warehouse as it was ``as_of``: for everything that only reads, never waited for.
+    """The warehouse as it was ``as_of``: for all reading, without any wait.
 
-    ``generation`` counts up whenever its content changes.
+    ``generation`` increases whenever the content changes.
     """
 
     def __init__(self, file: Path) -> None:
@@ -99,31 +99,31 @@ class ReadCopy(Warehouse):
 
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """See ``Warehouse.open``; it takes no time, and any number of threads may."""
+        """Open the copy like ``Warehouse.open``, but at once and from any number of threads."""
         with reported(self.file), closing(self._connection.cursor()) as connection:
             yield connection
 
     def close(self) -> None:
-        """Remove it."""
+        """Close the copy and remove its file."""
         self._held.close()
         self.file.unlink(missing_ok=True)
 
     def is_behind(self, warehouse: Warehouse) -> bool:
-        """Whether the warehouse changed since it was copied."""
+        """Return whether the warehouse changed since the last copy."""
         return self._stamp != _stamp(warehouse)
 
     @property
     def is_quick(self) -> bool:
-        """Whether making the copy anew takes so little that a page may wait for it."""
+        """Whether renewing the copy is fast enough for a page to wait for it."""
         return self.as_of is not None and self._cost <= QUICK_SECONDS
 
     @property
     def rests(self) -> bool:
-        """Whether it was made so lately that copying again would take too much of the time."""
+        """Whether the copy is so new that another one would take too large a share of the time."""
         return time.monotonic() < self._renewed_at + self._cost / BUSY_SHARE
 
     def renew(self, warehouse: Warehouse) -> None:
-        """Copy what changed. Raises ``WarehouseBusy``. For one thread at a time."""
+        """Copy the changed tables. Call it from one thread at a time. Raises ``WarehouseBusy``."""
         stamp, began = _stamp(warehouse), time.monotonic()
         with self.open() as connection, warehouse.attached_to(connection), transaction(connection):
             changed = {table: key for table, key in _keys(connection).items() if self._keys.get(table) != key}
@@ -137,7 +137,7 @@ class ReadCopy(Warehouse):
         self._cost = self._renewed_at - began
 
     def kept(self, name: str, ask: Callable[[], Found]) -> Found:
-        """What ``ask`` answers, asked once for each state of the copy."""
+        """Return the answer of ``ask``, which is called once for each state of the copy."""
         generation = self.generation
         if self._kept.get(name, (-1, None))[0] != generation:
             self._kept[name] = generation, ask()
@@ -150,7 +150,7 @@ class ReadCopy(Warehouse):
 
 
 class Reading:
-    """The two of them: pages read ``copy``; ``writing`` is the way to the warehouse."""
+    """Both ways to the data: pages read ``copy``, and decisions go to the warehouse through ``writing``."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -169,7 +169,7 @@ class Reading:
         self._looking.start()
 
     def close(self) -> None:
-        """Follow it no more, and remove the copy."""
+        """Stop following the warehouse, and remove the copy."""
         self._ended.set()
         if self._looking.is_alive():
             self._looking.join()
@@ -177,10 +177,10 @@ class Reading:
             self.copy.close()
 
     def refresh(self, *, at_once: bool = False) -> None:
-        """Renew the copy where that is due and can be done now; a run at work is not waited for.
+        """Renew the copy if it is due and possible now. An active run is never waited for.
 
-        Who looks after a run has ended wants to see what it did, so whatever else has the warehouse open (the command
-        that prints how it went, a copy being made) is waited for, unless it was in vain a moment ago.
+        A page opened just after a run should show its result. Wait for any other process that has the warehouse open,
+        such as a copy in progress or the command that prints the result. Do not wait again after a recent timeout.
         """
         waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_at_work)
         is_due = waits or (self.copy.is_quick and not self.copy.rests)
@@ -199,9 +199,9 @@ class Reading:
 
     @contextlib.contextmanager
     def writing(self, by: str) -> Iterator[Warehouse]:
-        """The warehouse for a decision of ``by``, as a run of its own; afterwards the copy holds the decision.
+        """Yield the warehouse for a decision by ``by``, in a run of its own, then copy the decision.
 
-        Raises ``RunLocked`` or ``WarehouseBusy`` where a run is at work for longer than a person wants to wait.
+        Raises ``RunLocked`` or ``WarehouseBusy`` when a run is active for longer than a person wants to wait.
         """
         if not self._door.acquire(timeout=WAIT_SECONDS):
             raise WarehouseBusy(
@@ -226,39 +226,39 @@ class Reading:
         while not self._ended.wait(LOOK_EVERY_SECONDS):
             try:
                 if not is_loaded:
-                    # What ranks suggestions takes seconds to load: nobody should wait for it at the first ones.
+                    # Loading the module for suggestions takes seconds: nobody should wait for it at the first ones.
                     importlib.import_module("bms_pipeline.reconcile.suggestions")
                     is_loaded = True
                 self._follow()
             except Exception:
-                # Whatever it was, the pages have to follow the warehouse again as soon as they can.
+                # After any error, the pages have to follow the warehouse again as soon as possible.
                 _log.exception("What the pages read could not be renewed; that is tried again.")
                 self._ended.wait(IN_VAIN_SECONDS)
 
     def _follow(self) -> None:
-        """Renew the copy if there is anything new that can be had at once."""
+        """Renew the copy if there is something new and the warehouse is free."""
         if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_at_work):
             return
         if not self._door.acquire(blocking=False):
             return
         try:
-            with contextlib.suppress(PipelineError):  # a broken database is told to whoever decides
+            with contextlib.suppress(PipelineError):  # the next decision reports a broken database
                 self.copy.renew(self._free_or_not_at_all)
         finally:
             self._door.release()
 
 
 def _own_file(folder: Path) -> Path:
-    """Where this process keeps its copy; those that killed ones left behind are removed."""
-    for each in folder.glob("console_*.duckdb*"):
-        owner = each.name.removeprefix("console_").partition(".")[0]
+    """Return the file for this process's copy, and remove the copies of killed processes."""
+    for file in folder.glob("console_*.duckdb*"):
+        owner = file.name.removeprefix("console_").partition(".")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            each.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
     return folder / f"console_{os.getpid()}.duckdb"
 
 
 def _stamp(warehouse: Warehouse) -> object:
-    """What changes whenever the file does."""
+    """Return a value that changes whenever the file does."""
     found = []
     for file in (warehouse.file, warehouse.file.with_name(f"{warehouse.file.name}.wal")):
         try:
@@ -270,7 +270,7 @@ def _stamp(warehouse: Warehouse) -> object:
 
 
 def _keys(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Table → the text that says which state of it the attached warehouse holds."""
+    """Return table → a text that identifies its state in the attached warehouse."""
     return {
         table: str((connection.execute(key.format(table=table)).fetchone() or ("",))[0])
         for table, (_, key) in COPIED.items()

@@ -1,6 +1,6 @@
-"""Runs that the console starts: the command line in a process of its own, which ends with the console.
+"""Runs started by the console: the command line in a child process, which ends with the console.
 
-The console holds no lock for them. How far they are, it reads as it does of any other run: ``progress``.
+The console holds no lock for them. It reads their progress like any other run's, with ``progress``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from bms_pipeline.progress import Run, moment, read_run
 from bms_pipeline.settings import Settings
 
 ENDED_WELL = (0, 2)
-"""Exit codes: done, and changes are pending."""
+"""Exit codes of success: done, and changes are pending."""
 
 
 class Runs:
-    """Starts one run at a time, and knows of the run at work whoever started it. ``folder`` is where its `.env` is."""
+    """Starts one run at a time, and reports the active run, no matter which process started it.
+
+    The `.env` file is in ``folder``.
+    """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
@@ -32,7 +35,7 @@ class Runs:
         self._what = self._started_at = ""
 
     def start(self, *arguments: str) -> None:
-        """Start ``bms-pipeline`` with ``arguments``. Raises ``RunLocked`` while a run is at work."""
+        """Start ``bms-pipeline`` with ``arguments``. Raises ``RunLocked`` while a run is active."""
         with self._door:
             current = self.current()
             if current is not None and current.at_work:
@@ -52,16 +55,16 @@ class Runs:
                 )
             finally:
                 os.close(descriptor)
-            threading.Thread(target=self._child.process.wait, name="run", daemon=True).start()  # nobody else buries it
+            threading.Thread(target=self._child.process.wait, name="run", daemon=True).start()  # reaps the child
 
     def end(self) -> None:
-        """Have the run end that is at work, if the console started it; the same run goes on where it stopped."""
+        """End the active run if the console started it. The same run later continues where it stopped."""
         with self._door:
             if self._child is not None:
                 self._child.end()
 
     def current(self) -> Run | None:
-        """The run at work, or the last one."""
+        """Return the active run, or the last one."""
         told, process = read_run(self._settings.progress_file), self._child.process if self._child else None
         code = process.poll() if process is not None else None
         if process is None or (told is not None and (told.pid == process.pid or told.started_at > self._started_at)):
@@ -81,7 +84,7 @@ class Runs:
         )
 
     def _failure(self) -> PipelineError:
-        """What a run of ours that ended before it told anything wrote on its way out."""
+        """Return the error our run printed when it ended before it reported any progress."""
         text = self._log.read_text(encoding="utf-8", errors="replace")[-20_000:]
         message, _, next_step = text.rpartition("Error:")[2].partition("Next:")
         return PipelineError(message.strip()[:2_000] or f"{self._what} did not start.", next_step.strip()[:500])

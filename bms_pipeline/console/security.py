@@ -1,6 +1,7 @@
-"""Who may use the console: every request passes here first.
+"""Access control of the console: every request passes here first.
 
-The door that Dagster's pages have too lets it in (``guard.door``); to change anything it has to be a form of our own.
+The guard shares its door with Dagster's pages (``guard.door``). A request that changes anything must be one of our
+forms.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MOST_BYTES = 512 * 1024
 MOST_FIELDS = 5_000
 MOST_SESSIONS = 1_000
 FORM_SECONDS = 30.0
-"""How long a form may take to arrive."""
+"""A form must arrive within this time."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
     " img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -36,33 +37,33 @@ HEADERS = {
 
 
 Refuse = Callable[[Request, int, str, str], Response]
-"""Makes the page that refuses a request: status, what happened, what to do."""
+"""Makes the page for a refused request: status, what happened, next step."""
 
 
 @dataclass
 class Session:
-    """One browser that signed in; ``told`` is what the next page shows it, once."""
+    """One signed-in browser, with the messages its next page shows once."""
 
     id: str
     told: list[str] = field(default_factory=list)
 
 
 class Form:
-    """What a form of ours sent: each field's texts, in their order."""
+    """The content of one of our forms: the texts of each field, in their order."""
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
         self.fields = fields
 
     def all(self, name: str) -> list[str]:
-        """Every text of one field."""
-        return [text for each, text in self.fields if each == name]
+        """Return every text of one field."""
+        return [text for field_name, text in self.fields if field_name == name]
 
     def get(self, name: str, default: str = "") -> str:
-        """The first text of one field."""
+        """Return the first text of one field."""
         return next(iter(self.all(name)), default)
 
     def __contains__(self, name: str) -> bool:
-        return any(each == name for each, _ in self.fields)
+        return any(field_name == name for field_name, _ in self.fields)
 
 
 class Guard:
@@ -74,7 +75,7 @@ class Guard:
         self._sessions: dict[str, Session] = {}
 
     async def __call__(self, request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Answer ``request``: by the page it asks for, or by one that says why not."""
+        """Answer ``request`` with the page it asks for, or with one that explains the refusal."""
         try:
             self.door.check_address(request)
             if request.url.path != ENTER and not request.url.path.startswith(STATIC):
@@ -92,7 +93,7 @@ class Guard:
         return response
 
     def csrf(self, session: Session, action: str) -> str:
-        """What a form of ``session`` that is sent to ``action`` has to bring along."""
+        """Return the CSRF token for a form of ``session`` that is sent to ``action``."""
         return self.door.store.sign("form", f"{session.id}\n{action}")
 
     def _find_session(self, request: Request) -> None:
@@ -103,7 +104,7 @@ class Guard:
         request.state.name = visitor.name
 
     async def _read_form(self, request: Request) -> None:
-        """Put what a POST brings along into ``request.state.form``, if it is one of our forms."""
+        """Put the content of a POST into ``request.state.form``, if it is one of our forms."""
         kind = request.headers.get("content-type", "").split(";")[0].strip()
         length = request.headers.get("content-length", "")
         if kind != "application/x-www-form-urlencoded" or not length.isdigit() or int(length) > MOST_BYTES:

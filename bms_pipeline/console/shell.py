@@ -1,4 +1,4 @@
-"""What every page shares: the console's state, the frame around a page, and how errors are told."""
+"""Shared parts of every page: the console's state, the frame around a page, and error pages."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ _COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity}
 
 
 class NotFound(PipelineError):
-    """The console has no such page."""
+    """A request for a page the console does not have."""
 
 
 @dataclass
 class Console:
-    """One running console; ``env_file`` is where set-up writes, ``started_with`` the settings that do not change."""
+    """One running console.
+
+    Set-up writes to ``env_file``. ``started_with`` holds the settings that do not change.
+    """
 
     started_with: Settings
     env_file: Path
@@ -50,21 +53,21 @@ class Console:
 
     @property
     def settings(self) -> Settings:
-        """The settings as they are now, in this console's home folder."""
+        """The current settings, in this console's home folder."""
         home = {"bms_pipeline_home": self.started_with.bms_pipeline_home}
         return read_settings(self.env_file).model_copy(update=home)
 
     @property
     def origin(self) -> str:
-        """Where it is, without any code."""
+        """The console's address, without any code."""
         return f"http://127.0.0.1:{self.port}"
 
     def new_address(self) -> str:
-        """What to open, with a one-time code."""
+        """Return an address to open, with a one-time code."""
         return f"{self.origin}{ENTER}?code={self.guard.door.store.new_code()}"
 
     def page(self, request: Request, template: str, *, code: int = 200, **content: Any) -> Response:  # noqa: ANN401  # of any page
-        """``template`` filled with ``content``, in the frame."""
+        """Return ``template`` filled with ``content``, in the frame."""
         session: Session | None = getattr(request.state, "session", None)
         told = session.told[:] if session else []
         if session:
@@ -84,37 +87,37 @@ class Console:
         return HTMLResponse(self._templates.get_template(template).render(frame | content), status_code=code)
 
     def waiting(self) -> dict[str, int]:
-        """Entity → the records that wait for a person."""
+        """Return entity → the records waiting for a person."""
         counts = self.dispositions()
-        return {name: each.get("unmatched", 0) + each.get("ambiguous", 0) for name, each in counts.items()}
+        return {name: count.get("unmatched", 0) + count.get("ambiguous", 0) for name, count in counts.items()}
 
     def dispositions(self) -> dict[str, dict[str, int]]:
-        """Entity → disposition → records."""
+        """Return entity → disposition → records."""
 
         def ask() -> dict[str, dict[str, int]]:
             with self.reading.copy.open() as connection:
                 return {
-                    each.name: dict(connection.execute(_COUNTS.format(entity=each.name)).fetchall())
-                    for each in ENTITIES
+                    entity.name: dict(connection.execute(_COUNTS.format(entity=entity.name)).fetchall())
+                    for entity in ENTITIES
                 }
 
         return self.reading.copy.kept("dispositions", ask)
 
     def rows(self, query: str, parameters: Any = ()) -> list[dict[str, Any]]:  # noqa: ANN401  # as DuckDB takes them
-        """What ``query`` finds in the copy."""
+        """Return the rows ``query`` finds in the copy."""
         with self.reading.copy.open() as connection:
             return named_rows(connection, query, parameters)
 
     def refused(self, request: Request, status: int, message: str, next_step: str) -> Response:
-        """The page that says why there is no other."""
+        """Return the page that explains why the requested one is not shown."""
         return self.page(
             request, "error.html.j2", code=status, message=message, next_step=next_step, again=None, back=None
         )
 
     def failed(self, request: Request, error: PipelineError) -> Response:
-        """What went wrong as a page: for a form, with all that was in it, to send it again."""
+        """Return an error page. For a form it includes everything entered, to send it again."""
         form: Form | None = getattr(request.state, "form", None)
-        again = [each for each in form.fields if each[0] != "csrf"] if form and _may_be_sent_again(error) else None
+        again = [field for field in form.fields if field[0] != "csrf"] if form and _may_be_sent_again(error) else None
         return self.page(
             request,
             "error.html.j2",
@@ -141,45 +144,45 @@ class Console:
 
 
 def console_of(request: Request) -> Console:
-    """The console that a request came to, with its copy as new as it can be had at once."""
+    """Return the console a request came to, with its copy as new as possible without waiting."""
     console: Console = request.app.state.console
     console.reading.refresh()
     return console
 
 
 def form_of(request: Request) -> Form:
-    """The form that a POST brought along; the guard has checked it."""
+    """Return the form of a POST, which the guard has checked."""
     form: Form = request.state.form
     return form
 
 
 def entity_of(name: str) -> Entity:
-    """The entity that an address names. Raises ``NotFound``."""
+    """Return the entity in an address. Raises ``NotFound``."""
     if name not in BY_NAME:
         raise NotFound("There is no such list.", f"Choose from {', '.join(BY_NAME)}.")
     return BY_NAME[name]
 
 
 def see(request: Request, address: str, *told: str) -> Response:
-    """Go on to ``address``, one of our own; the page there tells ``told``."""
+    """Redirect to ``address``, one of our own, and show the messages on that page."""
     request.state.session.told += told
     return RedirectResponse(address if is_own(address) else "/", status_code=303)
 
 
 def one_page(request: Request, rows: Sequence[Row]) -> tuple[Sequence[Row], dict[str, int]]:
-    """The rows of the page that the address asks for, and ``this_page`` of how many ``pages`` it is."""
+    """Return the rows of the page in the address, with ``this_page`` and the number of ``pages``."""
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = min(number_in(request.query_params.get("page", ""), 1), pages)
     return rows[(page - 1) * PER_PAGE : page * PER_PAGE], {"this_page": page, "pages": pages}
 
 
 def is_own(address: str) -> bool:
-    """Whether an address that came with a form leads nowhere but to the console."""
+    """Return whether an address in a form leads to the console and nowhere else."""
     return address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
 
 
 def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
-    """The whole number in ``text``, ``least`` where there is none; nothing outside of both."""
+    """Return the whole number in ``text``, limited to ``least`` and ``most``; ``least`` where there is none."""
     digits = text.strip()
     return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else least
 

@@ -1,4 +1,4 @@
-"""Load client by client: a partition for each linked client, for the initial bulk import and to import one again.
+"""Load client by client: a partition for each linked client, for the initial bulk import and for importing one again.
 
 One run loads a whole range of partitions, because starting a run takes seconds and a client takes milliseconds.
 """
@@ -24,7 +24,9 @@ from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.load.apply import ClientLoaded
 
 CLIENTS = dg.DynamicPartitionsDefinition(name="clients")
-"""A partition is a client's BMS account id. The sensor ``client_partitions`` keeps them in step with the links."""
+"""A partition is a client's BMS account id. The sensor ``client_partitions`` keeps the partitions in step with the
+links.
+"""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)  # of backfill_policy
@@ -34,7 +36,7 @@ with warnings.catch_warnings():
         group_name=GROUP,
         partitions_def=CLIENTS,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        # Each client is told as soon as it is loaded, by an event of its own, and one that failed is not.
+        # Each loaded client gets an event of its own at once; a failed client gets none.
         output_required=False,
         deps=[loaded_key("clients")],
         description=(
@@ -78,8 +80,8 @@ with warnings.catch_warnings():
 
 
 def _failure(failed: list[ClientLoaded]) -> dg.Failure:
-    """What to show when some clients could not be loaded whole."""
-    told = "\n".join(f"  client {each.client}: {each.failed_because}" for each in failed[:20])
+    """Return the failure to show when some clients could not be loaded whole."""
+    told = "\n".join(f"  client {client.client}: {client.failed_because}" for client in failed[:20])
     more = f"\n  and {len(failed) - 20:,} more" if len(failed) > 20 else ""
     return dg.Failure(
         f"{len(failed):,} clients were not loaded whole; all others were.\n{told}{more}\n"

@@ -1,4 +1,4 @@
-"""Checks that stop what is below them: one factory for each kind, each asking one question of the warehouse."""
+"""Checks to stop the assets below them: one factory for each kind, each with one question for the warehouse."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bms_pipeline.warehouse import sql
 FULL_SWEEP_HOURS = 36
 """One nightly full sweep may be missed, not two."""
 DETAILS_DAYS = 7
-"""Longer than 50,000 records take at the vendor's limit, by far."""
+"""Far longer than 50,000 records take at the vendor's limit."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A statement that finds offenders, and what it means when there are any.
+    """A statement that finds offenders, and the meaning of a hit.
 
-    ``statement`` names a file beside the other statements, ``values`` fill its placeholders.
+    ``statement`` names an SQL file of the warehouse. ``values`` fill its placeholders.
     """
 
     statement: str
@@ -43,7 +43,10 @@ class Question:
 
 
 def build_check(asset_key: str, name: str, question: Question, *, blocking: bool = True) -> dg.AssetChecksDefinition:
-    """A check that fails when ``question`` finds an offender, and stops what is below ``asset_key`` or only warns."""
+    """Build a check that fails when ``question`` finds an offender.
+
+    A failed check stops the assets below ``asset_key``, or only warns.
+    """
 
     @dg.asset_check(asset=asset_key, name=name, description=f"{question.means} {question.then}", blocking=blocking)
     def check(pipeline: Pipeline) -> dg.AssetCheckResult:
@@ -60,7 +63,7 @@ def build_check(asset_key: str, name: str, question: Question, *, blocking: bool
 
 
 def completeness(entity: Entity) -> dg.AssetChecksDefinition:
-    """The last sweep behind ``bms_<entity>`` was read to a provable end."""
+    """Build the check that the last sweep behind ``bms_<entity>`` was read to a provable end."""
     return build_check(
         bms_key(entity.name),
         "completeness",
@@ -77,10 +80,10 @@ def completeness(entity: Entity) -> dg.AssetChecksDefinition:
 
 
 def conservation(asset_key: str) -> dg.AssetChecksDefinition:
-    """Every record read counts under exactly one outcome."""
+    """Build the check that every record read counts under exactly one outcome."""
     stored = " UNION ALL ".join(
-        f"SELECT '{each.name}' AS entity, count(*) AS stored FROM bms.{each.name} WHERE missing_since IS NULL"
-        for each in ENTITIES
+        f"SELECT '{entity.name}' AS entity, count(*) AS stored FROM bms.{entity.name} WHERE missing_since IS NULL"
+        for entity in ENTITIES
     )
     return build_check(
         asset_key,
@@ -95,7 +98,7 @@ def conservation(asset_key: str) -> dg.AssetChecksDefinition:
 
 
 def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
-    """No record of either side has two links."""
+    """Build the check that no record of either side has two links."""
     return build_check(
         asset_key,
         "one_to_one",
@@ -109,7 +112,7 @@ def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefi
 
 
 def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
-    """Every link stays inside the client of the record's BMS account."""
+    """Build the check that every link stays inside the client of the record's BMS account."""
     return build_check(
         asset_key,
         "client_boundary",
@@ -123,7 +126,7 @@ def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetCheck
 
 
 def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
-    """The list behind ``bms_<entity>`` was swept in full not long ago."""
+    """Build the check that the list behind ``bms_<entity>`` had a recent full sweep."""
     return build_check(
         bms_key(entity.name),
         "full_sweep",
@@ -138,7 +141,7 @@ def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
 
 
 def details(entity: Entity) -> dg.AssetChecksDefinition:
-    """No record waits for its details for long."""
+    """Build the check that no record waits for its details for long."""
     return build_check(
         bms_key(entity.name),
         "details",
@@ -154,7 +157,7 @@ def details(entity: Entity) -> dg.AssetChecksDefinition:
 
 
 def failing() -> dg.AssetChecksDefinition:
-    """Passportal refused nothing."""
+    """Build the check that Passportal refused nothing."""
     return build_check(
         RESULT_KEY,
         "failing",
@@ -168,7 +171,7 @@ def failing() -> dg.AssetChecksDefinition:
 
 
 def open_intents() -> dg.AssetChecksDefinition:
-    """Every write has an outcome."""
+    """Build the check that every write has an outcome."""
     return build_check(
         RESULT_KEY,
         "open_intents",
@@ -182,7 +185,7 @@ def open_intents() -> dg.AssetChecksDefinition:
 
 
 def one_marker() -> dg.AssetChecksDefinition:
-    """No BMS id stands on two records of Passportal."""
+    """Build the check that no BMS id is on two records of Passportal."""
     return build_check(
         RESULT_KEY,
         "one_marker",
@@ -198,7 +201,7 @@ def one_marker() -> dg.AssetChecksDefinition:
 
 
 def hand_overs() -> dg.AssetChecksDefinition:
-    """What was handed over is imported within days."""
+    """Build the check that every record exported for an import is imported within days."""
     stood = states_sql(ENTITIES, "(now() AT TIME ZONE 'UTC')")
     return build_check(
         RESULT_KEY,
@@ -214,7 +217,7 @@ def hand_overs() -> dg.AssetChecksDefinition:
 
 
 def match_rate() -> dg.AssetChecksDefinition:
-    """As many records are linked as usual."""
+    """Build the check that as many records are linked as usual."""
     return build_check(
         RESULT_KEY,
         "match_rate",
@@ -235,20 +238,20 @@ def _links(stage: str, entity: Entity, asset_key: str) -> list[dg.AssetChecksDef
 
 
 HEALTH = (
-    *(completeness(each) for each in ENTITIES),
-    *(full_sweep(each) for each in ENTITIES),
-    *(details(each) for each, _ in DETAILED),
+    *(completeness(entity) for entity in ENTITIES),
+    *(full_sweep(entity) for entity in ENTITIES),
+    *(details(entity) for entity, _ in DETAILED),
     failing(),
     open_intents(),
     one_marker(),
     hand_overs(),
     match_rate(),
 )
-"""These warn and stop nothing."""
+"""These checks warn and stop nothing."""
 CHECKS = (
     *HEALTH,
-    *(check for each in ENTITIES for check in _links("reconciled", each, reconciled_key(each.name))),
+    *(check for entity in ENTITIES for check in _links("reconciled", entity, reconciled_key(entity.name))),
     conservation(PLAN_KEY),
-    *(check for each in ENTITIES for check in _links("loaded", each, loaded_key(each.name))),
+    *(check for entity in ENTITIES for check in _links("loaded", entity, loaded_key(entity.name))),
     conservation(RESULT_KEY),
 )

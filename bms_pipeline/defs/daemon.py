@@ -1,4 +1,7 @@
-"""Dagster's daemon, that ends with ``bms-pipeline dev``: ``python -m bms_pipeline.defs.daemon``, then its arguments."""
+"""Dagster's daemon, ended together with ``bms-pipeline dev``.
+
+Run it with ``python -m bms_pipeline.defs.daemon``, then the daemon's arguments.
+"""
 
 from __future__ import annotations
 

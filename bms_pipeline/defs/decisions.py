@@ -1,10 +1,10 @@
-"""The verbs of a person's review as jobs: one for each, with what it takes in the launchpad.
+"""The verbs of a person's review as jobs: one for each, with its configuration in the launchpad.
 
-They change what is decided, never Passportal: that is left to a plan, and to the job `finish` with the plan's hash.
-What a person matched, created or took apart waits for that. An included record is decided by the rules again, and after
+The jobs change decisions, never Passportal. Writing to Passportal takes a plan, and the job `finish` with the plan's
+hash. A record a person matched, created or unmatched waits for it. The rules decide an included record again, and after
 the initial sync the settings may let a scheduled run load it.
 
-They decide for people who signed in to Dagster's pages. A launch that nobody vouches for only tries.
+The jobs decide for people signed in to Dagster's pages. A launch without a voucher is only a dry run.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
 
 MOST_LINES = 1_000
-"""Lines of an imported file that a run's page lists."""
+"""Lines of an imported file to list on a run's page."""
 
 INSTEAD = "Or decide by command or in the review console (docs/deciding.md)."
 
-EntityChoice = Enum("EntityChoice", {each: each for each in BY_NAME})  # type: ignore[misc]  # from the declaration
+EntityChoice = Enum("EntityChoice", {name: name for name in BY_NAME})  # type: ignore[misc]  # from the declaration
 """The entities as the launchpad offers them."""
 
 
 class Said(dg.Config):
-    """Who decides, why, and whether it is only tried."""
+    """The decider, the note, and whether this is a dry run."""
 
     by: str = Field(default=SOMEBODY, description="Who decides, for the record; default: who signed in.")
     why: str = Field(default="", description="For the record.")
@@ -44,7 +44,7 @@ class Said(dg.Config):
 
 
 class AboutRecords(Said):
-    """Which records a verb is meant for."""
+    """The records a verb applies to."""
 
     entity: EntityChoice = Field(default=EntityChoice("clients"), description="Which kind of records.")
     bms_ids: list[int] = Field(default=[], description="Their ids in BMS; empty: those that the filters choose.")
@@ -54,13 +54,13 @@ class AboutRecords(Said):
     name: str = Field(default="", description="Those whose name contains this.")
 
     def chosen(self, home: Home) -> list[int]:
-        """The BMS ids that are meant. Raises ``DecisionError`` when neither ids nor a filter are given."""
+        """Return the chosen BMS ids. Raises ``DecisionError`` when neither ids nor a filter are given."""
         selection = Selection(tuple(self.bms_ids), self.disposition, self.reason, self.client, self.name)
         return review.select(home.warehouse, BY_NAME[self.entity.value], selection)
 
 
 class Creating(AboutRecords):
-    """Which records are to be created."""
+    """The records to create."""
 
     beside: bool = Field(
         default=False, description="Also where Passportal has one of the same or nearly the same name."
@@ -68,7 +68,7 @@ class Creating(AboutRecords):
 
 
 class Matching(Said):
-    """Which two records are the same."""
+    """The two records to match."""
 
     entity: EntityChoice = Field(default=EntityChoice("clients"), description="Which kind of records.")
     bms_id: int = Field(description="The record's id in BMS.")
@@ -76,14 +76,14 @@ class Matching(Said):
 
 
 class Including(Creating):
-    """Which excluded records are synced again, and as what."""
+    """The excluded records to sync again, optionally created or matched."""
 
     create: bool = Field(default=False, description="And decide that they be created.")
     match_to: str = Field(default="", description="And match it to this record of Passportal (one record only).")
 
 
 class AllOf(Said):
-    """Which entities a verb runs over."""
+    """The entities a verb runs over."""
 
     entities: list[str] = Field(default=list(BY_NAME), description="Which kinds of records.")
 
@@ -95,7 +95,7 @@ class Importing(Said):
 
 
 class ChangingSettings(Said):
-    """Which settings change."""
+    """The settings to change."""
 
     changes: dict[str, str] = Field(
         default={},
@@ -108,7 +108,7 @@ class ChangingSettings(Said):
 
 
 class Undoing(dg.Config):
-    """Which load is taken back."""
+    """The load to undo."""
 
     plan_id: int = Field(description="The number of a loaded plan, as the console's page Runs lists them.")
 
@@ -116,7 +116,7 @@ class Undoing(dg.Config):
 def build_decision_job(
     verb: str, config: type[Any], describe: str, decide: Callable[[Home, Any], Taken]
 ) -> dg.JobDefinition:
-    """The job of one verb: ``decide`` does it, the step's output tells what it changed."""
+    """Build the job of one verb: ``decide`` takes the decisions, and the step's output shows the changes."""
 
     @dg.op(name=f"decide_{verb}", description=describe)
     def op(context: dg.OpExecutionContext, config: config, pipeline: Pipeline) -> dg.Output[dict[str, int]]:  # type: ignore[valid-type]
@@ -132,9 +132,9 @@ def build_decision_job(
 
 @contextlib.contextmanager
 def _of_a_person(home: Home, pipeline: Pipeline, said: Any) -> Iterator[Any]:  # noqa: ANN401  # one of the configs
-    """Let people decide who signed in: yields ``said`` with their name. A try changes nothing and needs no log-in.
+    """Let signed-in people decide, under their name. A dry run changes nothing and needs no log-in.
 
-    But a file is read only for who signed in: its content shows in the errors.
+    Reading a file always needs a signed-in person, because errors show the file's content.
     """
     if said.only_try and not isinstance(said, Importing):
         yield said
@@ -151,12 +151,12 @@ def _job(name: str, op: dg.OpDefinition, describe: str) -> dg.JobDefinition:
 def _table(changes: list[comparison.Change]) -> dg.TableMetadataValue:
     return table(
         ("entity", "was", "becomes", "records", "examples"),
-        [(each.entity, each.was, each.becomes, each.records, "; ".join(each.examples)) for each in changes],
+        [(change.entity, change.was, change.becomes, change.records, "; ".join(change.examples)) for change in changes],
     )
 
 
 def _of_a_file(taken: review.Imported) -> dict[str, Any]:
-    """Each decision of a file by the names of both records, and what the person should know about the file."""
+    """Return each decision of a file with the names of both records, and the notes about the file."""
     pairs = table(
         ("line", "decision", "entity", "BMS id", "name", "client", "Passportal id", "name in Passportal"),
         [
@@ -172,8 +172,8 @@ def _one_verb(verb: str) -> Callable[[Home, Any], Taken]:
     def decide(home: Home, said: AboutRecords) -> Taken:
         beside = isinstance(said, Creating) and said.beside
         decisions = [
-            Decision(verb, said.entity.value, each, beside=beside and verb == "create", why=said.why)
-            for each in said.chosen(home)
+            Decision(verb, said.entity.value, bms_id, beside=beside and verb == "create", why=said.why)
+            for bms_id in said.chosen(home)
         ]
         return review.decide(home.warehouse, decisions, said.by, tried=said.only_try)
 
@@ -202,9 +202,9 @@ def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, 
         entities = chosen(said.entities)
         taken = review.decide_all(home.warehouse, verb, entities, said.by, tried=said.only_try).values()
         return Taken(
-            sum(each.taken for each in taken),
-            sum(each.already for each in taken),
-            [change for each in taken for change in each.changes],
+            sum(result.taken for result in taken),
+            sum(result.already for result in taken),
+            [change for result in taken for change in result.changes],
         )
 
     return decide
@@ -218,7 +218,7 @@ def _import(home: Home, said: Importing) -> Taken:
 def change_sync_settings(
     context: dg.OpExecutionContext, config: ChangingSettings, pipeline: Pipeline
 ) -> dg.Output[dict[str, Any]]:
-    """Show what a change of settings would change, or, confirmed by the code that this showed, store it."""
+    """Show the effect of a change of settings, or store the change once its code confirms it."""
     with pipeline.at_work() as home:
         tried = review.change_settings(home.warehouse, config.changes, config.by, config.why, tried=True)
         code = hashlib.sha256(json.dumps([repr(tried)]).encode()).hexdigest()[:12]
@@ -253,7 +253,7 @@ def change_sync_settings(
 
 @dg.op
 def plan_undo(context: dg.OpExecutionContext, config: Undoing, pipeline: Pipeline) -> dg.Output[dict[str, Any]]:
-    """Save a plan that takes back what a load wrote. The job `finish` with its hash does it."""
+    """Save a plan to undo a load. The job `finish` with its hash carries it out."""
     with pipeline.at_work() as home:
         with pipeline.vouched(home, "", INSTEAD):
             plan = review.plan_undo(home.warehouse, config.plan_id)

@@ -1,9 +1,10 @@
-"""Dagster's event log, as ``dagster.yaml`` names it: the SQLite one, kept open and not flushed at each event.
+"""Dagster's event log for ``dagster.yaml``: its SQLite log, kept open and not flushed for each event.
 
-Dagster opens and closes the file for every event and has the disk confirm each: 25 ms an event where disks are slow or
-busy, and a run has hundreds, a backfill of 500 clients 2,000. Kept open, and with SQLite's ``synchronous = NORMAL``, it
-is about 1 ms (``docs/measurements.md``). A killed process still loses nothing. A power cut can lose the last moments of
-this history, never the file; what was loaded is told by the pipeline's own journal and not by these events.
+Dagster opens and closes the file for every event and makes the disk confirm each. This takes 25 ms an event where disks
+are slow or busy. A run has hundreds of events, a backfill of 500 clients 2,000. Kept open, and with SQLite's
+``synchronous = NORMAL``, an event takes about 1 ms (``docs/measurements.md``). A killed process still loses nothing. A
+power cut can lose the last moments of this history, never the file. The pipeline's own journal, not these events,
+records what was loaded.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 
 OPEN_AT_MOST = 16
-"""Files kept open: one for each run that somebody looks at, and the index. The one used longest ago is closed first."""
+"""Open files: one for each run somebody looks at, and the index. The least recently used one is closed first."""
 
 
 class EventLog(SqliteEventLogStorage):
-    """The event log of ``$DAGSTER_HOME``, where Dagster's default one is too: either reads what the other wrote."""
+    """The event log of ``$DAGSTER_HOME``, in the place of Dagster's default log; each reads what the other wrote."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, sqlalchemy.Engine] = OrderedDict()
@@ -34,18 +35,18 @@ class EventLog(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> Any:  # noqa: ANN401  # Dagster's own signature
-        """No configuration: it lives where ``$DAGSTER_HOME`` is."""
+        """Return an empty configuration: the log lives where ``$DAGSTER_HOME`` is."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> EventLog:
-        """The log below ``$DAGSTER_HOME``."""
+        """Create the log below ``$DAGSTER_HOME``."""
         return cls(str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs"), inst_data)
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store ``event``, and let a page that follows the run know."""
+        """Store ``event``, and let the pages following this run know."""
         super().store_event(event)
-        # Pages watch the file itself, which SQLite leaves alone until it tidies up: the news is in a file beside it.
+        # Pages watch this file. SQLite changes it only at a checkpoint and writes new events into a second file.
         os.utime(self.path_for_shard(event.run_id))
 
     @contextmanager
@@ -57,13 +58,13 @@ class EventLog(SqliteEventLogStorage):
             yield connection
 
     def _engine(self, shard: str) -> sqlalchemy.Engine:
-        """The file's engine, which holds its one connection."""
+        """Return the file's engine, which holds its one connection."""
         if shard in self._engines:
             self._engines.move_to_end(shard)
             return self._engines[shard]
         engine = sqlalchemy.create_engine(
             self.conn_string_for_shard(shard),
-            # One connection: the lock lets one thread at a time in.
+            # One connection, because the lock lets one thread in at a time.
             pool_size=1,
             max_overflow=0,
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},

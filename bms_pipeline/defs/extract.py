@@ -17,32 +17,32 @@ from bms_pipeline.warehouse import schema
 GROUP = "extract"
 POOL = "warehouse"
 FRESH = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3))
-"""Read every hour; told by Dagster's daemon when no run starts any more."""
+"""Read every hour. Dagster's daemon alerts people when runs no longer start."""
 
 
 def bms_key(name: EntityName) -> str:
-    """The key of the Dagster asset that holds what BMS lists."""
+    """Return the key of the Dagster asset for the records listed by BMS."""
     return f"bms_{name}"
 
 
 def passportal_key(name: EntityName) -> str:
-    """The key of the Dagster asset that holds what Passportal has."""
+    """Return the key of the Dagster asset for the records in Passportal."""
     return f"passportal_{name}"
 
 
 def details_key(entity: Entity) -> str:
-    """The key of the Dagster asset that holds what BMS tells one record at a time."""
+    """Return the key of the Dagster asset for the details, which BMS gives one record at a time."""
     return f"bms_{entity.singular}_details"
 
 
 def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
-    """One sweep of a list, which lands every entity that the list holds: no list is read twice."""
+    """Build the assets of one sweep, which lands every entity in the list: no list is read twice."""
 
     @dg.multi_asset(
         name=f"sweep_{list_call.name}",
-        specs=[_bms_spec(each) for each in _entities(list_call)],
+        specs=[_bms_spec(entity) for entity in _entities(list_call)],
         pool=POOL,
-        # A list is read and landed whole: whichever of its entities are selected, all of them are brought up to date.
+        # A list is read and landed whole: selecting any of its entities updates all of them.
         can_subset=True,
     )
     def sweep(
@@ -79,7 +79,7 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
 
 
 def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
-    """What Passportal has of ``entity`` now."""
+    """Build the asset of the records of ``entity`` in Passportal now."""
 
     @dg.asset(
         name=passportal_key(entity.name),
@@ -110,7 +110,7 @@ def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
 
 
 def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
-    """The details of ``entity``, read one call each beside everything else."""
+    """Build the asset of the details of ``entity``, read with one call each, in parallel to everything else."""
 
     @dg.asset(
         name=details_key(entity),
@@ -126,7 +126,7 @@ def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
         ),
         metadata={
             "dagster/table_name": f"bms.{entity.name}",
-            "dagster/column_schema": column_schema({each.name: "VARCHAR" for each in entity.detail_fields}),
+            "dagster/column_schema": column_schema({field.name: "VARCHAR" for field in entity.detail_fields}),
         },
         kinds={"json", "duckdb"},
         owners=OWNERS,
@@ -152,11 +152,11 @@ def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
 
 
 def _entities(list_call: ListCall) -> list[Entity]:
-    return [each for each in ENTITIES if each.list_call == list_call]
+    return [entity for entity in ENTITIES if entity.list_call == list_call]
 
 
 def _bms_spec(entity: Entity) -> dg.AssetSpec:
-    together = [f"`{bms_key(each.name)}`" for each in _entities(entity.list_call) if each != entity]
+    together = [f"`{bms_key(sibling.name)}`" for sibling in _entities(entity.list_call) if sibling != entity]
     return dg.AssetSpec(
         bms_key(entity.name),
         group_name=GROUP,
@@ -203,7 +203,7 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
 
 
 ASSETS = (
-    *(build_sweep(each) for each in LIST_CALLS),
-    *(build_snapshot(each) for each in ENTITIES),
+    *(build_sweep(list_call) for list_call in LIST_CALLS),
+    *(build_snapshot(entity) for entity in ENTITIES),
     *(build_details(entity, call) for entity, call in DETAILED),
 )

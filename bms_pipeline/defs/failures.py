@@ -1,7 +1,7 @@
-"""The one place where an error of the pipeline becomes a failure that Dagster shows.
+"""Translation of the pipeline's errors into failures shown by Dagster, in this one place.
 
-The next step of an error is worded for a terminal. Who reads it in Dagster has jobs and Dagster assets instead, so the
-kinds of errors whose next step is a command have words of their own here.
+The next step of an error is worded for a terminal. A reader in Dagster has jobs and Dagster assets instead. So errors
+with a command as their next step have another wording here.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from bms_pipeline.errors import (
 )
 
 CurrentPlan = Callable[[], str | None]
-"""Gives the hash of the current plan, None where there is none."""
+"""Returns the hash of the current plan, or None where there is none."""
 
 
 @contextlib.contextmanager
 def told_to_the_operator(current_plan: CurrentPlan = lambda: None) -> Iterator[None]:
-    """Turn a ``PipelineError`` into a ``Failure`` that says what happened and what to do, without our internals.
+    """Turn a ``PipelineError`` into a ``Failure`` with the event and the next step, without our internals.
 
-    It is not retried: what can be retried safely was, further down, and the rest is for a person.
+    The failure is not retried: safe retries happened further down, and the rest needs a person.
     """
     try:
         yield
@@ -48,23 +48,23 @@ def told_to_the_operator(current_plan: CurrentPlan = lambda: None) -> Iterator[N
 
 
 def next_step(error: PipelineError, plan_hash: str | None) -> str:
-    """What to do about ``error`` in Dagster, in plain text."""
+    """Return the next step for ``error`` in Dagster, in plain text."""
     finish = f"`finish` with `plan_hash: {plan_hash[: links.SHORT]}`" if plan_hash else "`finish` with the plan's hash"
     words = _words(error)
-    return words.format(finish=finish, **{each: f"`{each}`" for each in _JOBS}) if words else error.next_step
+    return words.format(finish=finish, **{job: f"`{job}`" for job in _JOBS}) if words else error.next_step
 
 
 def _linked(error: PipelineError, plan_hash: str | None) -> str:
-    """The same with links, as Markdown; empty where it names nothing to link to."""
+    """Return the same next step with links, as Markdown; empty where it names nothing to link to."""
     finish = links.finish_link(plan_hash) if plan_hash else links.job_link("finish")
-    return _words(error).format(finish=finish, **{each: links.job_link(each) for each in _JOBS})
+    return _words(error).format(finish=finish, **{job: links.job_link(job) for job in _JOBS})
 
 
 _JOBS = ("initial_sync", "incremental_sync", "plan")
 
 
 def _words(error: PipelineError) -> str:
-    """What to do about ``error``, with jobs as placeholders; empty where its own next step serves as well."""
+    """Return the next step for ``error`` with jobs as placeholders; empty where its own next step fits Dagster, too."""
     if isinstance(error, StageMissing):
         first = ", ".join(f"`{stage}_{entity}`" for stage, entity in error.missing)
         return f"Materialize {first} first, or launch the job {{initial_sync}}, which does all of it in order."
@@ -88,4 +88,4 @@ WORDS: dict[type[PipelineError], str] = {
     ),
     RecordsUnexplained: "Launch the job {plan}. If this stays, it is a defect: report it with this message.",
 }
-"""Kind of error → what to do about it in Dagster; a kind before those that it is one of."""
+"""Kind of error → its next step in Dagster. A more specific kind precedes the kinds it belongs to."""

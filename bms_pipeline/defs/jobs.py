@@ -1,4 +1,4 @@
-"""What a person launches."""
+"""The jobs a person launches."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bms_pipeline.entities import ENTITIES
 
 DETAILS = dg.AssetSelection.assets(*(details_key(entity) for entity, _ in DETAILED))
 WHOLE = dg.AssetSelection.all() - dg.AssetSelection.assets(BY_CLIENT_KEY) - DETAILS
-"""Everything but what has runs of its own: the clients one by one, and the details."""
+"""Every asset except those with runs of their own: the clients one by one, and the details."""
 
 
 def scheduled(*, full_sweep: bool = False) -> dict[str, Any]:
-    """The configuration of a run that nobody watches."""
+    """Return the configuration of a scheduled run."""
     scope = ScopeOfRun(full_sweep=full_sweep, only_what_is_new=True)
     return {
         "resources": {"scope": {"config": scope.model_dump()}, "approval": {"config": Approval().model_dump()}},
@@ -45,7 +45,7 @@ JOBS = (
     dg.define_asset_job(
         "initial_sync",
         selection=WHOLE,
-        # Only here does the default differ from the resources' own, which the launchpad shows by itself.
+        # Only this default differs from the resources' own, which the launchpad shows by itself.
         config={
             "resources": {
                 "scope": {"config": ScopeOfRun(full_sweep=True).model_dump()},
@@ -60,12 +60,12 @@ JOBS = (
     INCREMENTAL_SYNC,
     dg.define_asset_job(
         "plan",
-        selection=dg.AssetSelection.assets(*(reconciled_key(each.name) for each in ENTITIES), PLAN_KEY),
+        selection=dg.AssetSelection.assets(*(reconciled_key(entity.name) for entity in ENTITIES), PLAN_KEY),
         description="Plans anew after decisions or settings changed, from what was read last; reads neither service.",
     ),
     dg.define_asset_job(
         "finish",
-        selection=dg.AssetSelection.assets(*(loaded_key(each.name) for each in ENTITIES), RESULT_KEY),
+        selection=dg.AssetSelection.assets(*(loaded_key(entity.name) for entity in ENTITIES), RESULT_KEY),
         description="Loads the saved plan that `plan_hash` names. The first time, this ends the initial sync.",
     ),
     dg.define_asset_job(

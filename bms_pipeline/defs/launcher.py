@@ -1,8 +1,10 @@
-"""Dagster's run launcher, as ``dagster.yaml`` names it: the default one, that also knows a dead run from a live one.
+"""Dagster's run launcher for ``dagster.yaml``: the default one, which also tells a dead run from a live one.
 
-After a kill of the code server, or of the whole machine, Dagster's default launcher leaves a run *started* until its
-maximum run time ends it hours later, and the pool of warehouse writers stays taken (measured, ``docs/decisions.md``).
-Here run monitoring asks whether the run's process is alive, fails the run if it is not, and run retries start it again.
+After a kill of the code server, or of the whole machine, Dagster's default launcher leaves a run *started*. Its maximum
+run time ends the run hours later, and until then the pool of warehouse writers stays taken (measured,
+``docs/decisions.md``).
+Here run monitoring asks whether the run's process is alive. If it is not, monitoring fails the run, and run retries
+start it again.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._serdes import ConfigurableClassData
 
 CLOCK_SLACK_SECONDS = 5.0
-"""A process that began so much later than the run said so is another one that got its number."""
+"""A process that started later than this after the run's event is another one with a reused number."""
 
 
 class RunLauncher(DefaultRunLauncher):
-    """Launches runs as processes of this machine, and tells whether they are alive."""
+    """Launches runs as processes of this machine, and reports whether they are alive."""
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> RunLauncher:
-        """The launcher with Dagster's own configuration of the default one."""
+        """Create the launcher with Dagster's own configuration of the default one."""
         return cls(inst_data=inst_data, **config_value)
 
     @property
@@ -34,7 +36,7 @@ class RunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether the process that said it works on ``run`` is alive."""
+        """Report whether the process working on ``run`` is alive."""
         said = [
             (event.timestamp, int(str(data.metadata["pid"].value)))
             for event in self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
@@ -51,7 +53,7 @@ class RunLauncher(DefaultRunLauncher):
 
 
 def is_alive(pid: int, when: float) -> bool:
-    """Whether the process that had number ``pid`` at ``when`` (seconds since the epoch) still runs."""
+    """Return whether the process with number ``pid`` at ``when`` (seconds since the epoch) still runs."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= when + CLOCK_SLACK_SECONDS

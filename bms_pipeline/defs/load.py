@@ -1,4 +1,4 @@
-"""Load: the saved plan, entity by entity, if it may be; then the books are closed."""
+"""Load: apply the saved plan entity by entity, if it may be loaded, then close it."""
 
 import time
 from collections.abc import Iterator
@@ -34,19 +34,19 @@ RESULT_COLUMNS = {
 
 @dataclass(frozen=True)
 class PlanAtHand:
-    """The current plan, and whether it still waits for a person."""
+    """The current plan, and whether it still waits for a person's approval."""
 
     plan: Plan
     waits: bool
 
 
 def loaded_key(name: EntityName) -> str:
-    """The key of the Dagster asset that stands for the records as loaded."""
+    """Return the key of the Dagster asset for the records as loaded."""
     return f"loaded_{name}"
 
 
 def build_loaded(entity: Entity) -> dg.AssetsDefinition:
-    """The plan's operations on ``entity``, applied to Passportal."""
+    """Build the asset for the plan's operations on ``entity``, applied to Passportal."""
 
     @dg.asset(
         name=loaded_key(entity.name),
@@ -67,7 +67,7 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
         kinds={"sql", "duckdb"},
         owners=OWNERS,
         pool=POOL,
-        # Nothing is materialized where nothing was loaded: a plan waits for a person, or does not cover the entity.
+        # An entity without a load materializes nothing: its plan waits for a person, or does not cover the entity.
         output_required=False,
     )
     def loaded(
@@ -90,7 +90,7 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
                     **_handed_over(done.handed_over),
                 }
             metadata |= {"seconds": time.monotonic() - started, **_outcomes(home, entity, at_hand.plan)}
-            # Where an entity has nothing to materialize, Dagster skips what is below it, also the step that closes.
+            # Dagster skips everything below an entity with nothing to materialize, even the step to close the plan.
             if RESULT_KEY not in selected(context) or len(at_hand.plan.entities) < len(ENTITIES):
                 finished = sync.close(home.warehouse, at_hand.plan)
                 wait_for_unknown(context, pipeline, home, finished)
@@ -101,16 +101,17 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
 
 
 def selected(context: dg.AssetExecutionContext) -> set[str]:
-    """The keys of the Dagster assets that this run materializes."""
+    """Return the keys of the Dagster assets this run materializes."""
     return {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
 
 
 def wait_for_unknown(
     context: dg.AssetExecutionContext, pipeline: Pipeline, home: Home, finished: sync.Finished
 ) -> None:
-    """Have this step run again when writes without answer may be settled; until then others may use the home folder.
+    """Run this step again when writes without an answer may be settled. Until then other runs may use the home folder.
 
-    Returns where there is none, or where this step waited as often as a load does: then the next sync settles them.
+    Returns where there are none, or where this step has waited as often as a load does. Then the next sync settles
+    them.
     """
     if not finished.unknown or context.retry_number >= sync.LOOKS_FOR_UNKNOWN:
         return
@@ -126,7 +127,7 @@ def wait_for_unknown(
 
 
 def still_unknown(finished: sync.Finished) -> dg.Failure:
-    """The failure of a run that leaves writes without answer behind."""
+    """Return the failure of a run that ends with unanswered writes."""
     writes = sum(intent.writes for intent in finished.unknown)
     return dg.Failure(
         f"The answer to {writes:,} writes was lost, and Passportal does not show yet whether they took effect."
@@ -136,7 +137,7 @@ def still_unknown(finished: sync.Finished) -> dg.Failure:
 
 
 def _check_loaded(entity: Entity, finished: sync.Finished) -> None:
-    """Raise where operations on ``entity`` are left that this run cannot do, because their clients are not loaded."""
+    """Raise where this run cannot do the rest of the operations on ``entity``, because their clients are not loaded."""
     if finished.unknown:
         raise still_unknown(finished)
     if finished.left.get(entity.name):
@@ -152,7 +153,7 @@ def _check_loaded(entity: Entity, finished: sync.Finished) -> None:
 @dg.asset(
     name=RESULT_KEY,
     group_name=GROUP,
-    deps=[loaded_key(each.name) for each in ENTITIES],
+    deps=[loaded_key(entity.name) for entity in ENTITIES],
     description=(
         "One row for each entity and plan: under which outcome every record read counts.\n\n"
         + facts(
@@ -170,9 +171,10 @@ def _check_loaded(entity: Entity, finished: sync.Finished) -> None:
 def sync_result(
     context: dg.AssetExecutionContext, pipeline: Pipeline, approval: Approval
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Count the outcomes, and close the plan if nothing of it is left to do.
+    """Count the outcomes, and close the plan if none of its operations is left.
 
-    Where the answers to writes were lost, look them up when their time has passed, and load what depends on them.
+    Where answers to writes were lost, look the writes up when their time has passed, and load the records waiting for
+    them.
     """
     with pipeline.at_work() as home:
         at_hand = _plan_at_hand(context, home, pipeline, approval)
@@ -202,7 +204,7 @@ def sync_result(
 
 
 def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
-    """The event that tells one client as loaded, with the number of records inside it for each outcome."""
+    """Return the event for one loaded client, with the number of its records by outcome."""
     return dg.AssetMaterialization(
         BY_CLIENT_KEY,
         partition=str(loaded.client),
@@ -211,10 +213,10 @@ def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
 
 
 def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipeline, approval: Approval) -> PlanAtHand:
-    """The plan of this run, approved if a person named its hash, with what an earlier load left unknown looked up.
+    """Return the plan of this run, approved if a person named its hash.
 
-    Raises ``PlanError`` when it must not be loaded, also when it waits for a person and this run did not make it:
-    whoever launched the run wanted it loaded.
+    Unknown writes of earlier loads are looked up first. Raises ``PlanError`` when the plan must not be loaded. This
+    includes a plan waiting for a person in a run that did not make it: the person launched the run to have it loaded.
     """
     if approval.plan_hash and (when := sync.loaded_at(home.warehouse, approval.plan_hash)):
         return PlanAtHand(replace(sync.current_plan(home.warehouse), loaded_at=when), waits=False)
@@ -230,7 +232,7 @@ def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipel
 
 
 def _approve(home: Home, pipeline: Pipeline, approval: Approval) -> None:
-    """Take the launch as an approval of the plan that it names, unless that plan is approved already."""
+    """Take the launch as an approval of the plan it names, unless the plan is approved already."""
     plan = sync.current_plan(home.warehouse)
     if plan.approved and plans.is_named(plan, approval.plan_hash):
         return
@@ -282,7 +284,7 @@ def _state(at_hand: PlanAtHand, pending: int) -> str:
 
 def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str, int]], pending: int) -> Metadata:
     status = reports.status(home.settings, home.warehouse)
-    totals = {name: sum(each[name] for each in results.values()) for name in ("read", *OUTCOMES)}
+    totals = {name: sum(counts[name] for counts in results.values()) for name in ("read", *OUTCOMES)}
     return {
         "state": _state(at_hand, pending),
         "next": dg.MetadataValue.md(
@@ -291,19 +293,19 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
         "plan hash": at_hand.plan.hash,
         "initial sync finished": status["initial_sync_finished"],
         **totals,
-        "orphaned": sum(each["orphaned"] for each in status["entities"].values()),
+        "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
         "results": table(
             ("entity", "read", *OUTCOMES, "orphaned"),
             [
-                (name, *(counts[each] for each in ("read", *OUTCOMES)), status["entities"][name]["orphaned"])
+                (name, *(counts[outcome] for outcome in ("read", *OUTCOMES)), status["entities"][name]["orphaned"])
                 for name, counts in results.items()
             ],
         ),
         "gone from BMS": table(
             ("entity", "bms_id", "name", "client", "passportal_id", "days"),
             [
-                tuple(each[column] for column in ("entity", "bms_id", "name", "client", "passportal_id", "days"))
-                for each in reports.orphans(home.warehouse)[:SAMPLE]
+                tuple(orphan[column] for column in ("entity", "bms_id", "name", "client", "passportal_id", "days"))
+                for orphan in reports.orphans(home.warehouse)[:SAMPLE]
             ],
         ),
         "calls this hour": table(
@@ -313,4 +315,4 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
     }
 
 
-ASSETS = (*(build_loaded(each) for each in ENTITIES), sync_result)
+ASSETS = (*(build_loaded(entity) for entity in ENTITIES), sync_result)

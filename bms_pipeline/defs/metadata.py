@@ -1,4 +1,4 @@
-"""How facts become what the pages of Dagster show: tables, column schemas, and where to look next."""
+"""Metadata for Dagster's pages: tables, column schemas, and where to look next."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CELL = 200
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.TableMetadataValue:
-    """A table for the pages; what is no number or truth value is shown as text, cut where it is too long."""
+    """Build a table for the pages. Any value but a number or a truth value becomes text, cut where it is too long."""
     return dg.MetadataValue.table(
         [dg.TableRecord({name: _cell(value) for name, value in zip(columns, row, strict=True)}) for row in rows],
         dg.TableSchema([dg.TableColumn(name) for name in columns]),
@@ -28,33 +28,33 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.TableM
 def sample(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None
 ) -> tuple[int, dg.TableMetadataValue]:
-    """How many rows ``query`` finds, and the first of them as a table."""
+    """Return the number of rows of ``query``, and the first of them as a table."""
     result = connection.execute(f"SELECT *, count(*) OVER () FROM ({query}) LIMIT {SAMPLE}", dict(parameters or {}))
-    columns = [each[0] for each in result.description or []][:-1]
+    columns = [column[0] for column in result.description or []][:-1]
     rows = result.fetchall()
     return (int(rows[0][-1]) if rows else 0), table(columns, [row[:-1] for row in rows])
 
 
 def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
-    """The column schema of a warehouse table."""
+    """Return the column schema of a warehouse table."""
     return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
 
 
 def changes(operation: Mapping[str, Any]) -> str:
-    """An operation's changes on one line: ``phone: (empty) → +45 70 10 20 30``."""
+    """Return an operation's changes on one line: ``phone: (empty) → +45 70 10 20 30``."""
     return "; ".join(
-        f"{each['field']}: {each['before'] if each['before'] is not None else '(empty)'} → {each['after']}"
-        for each in operation["changes"] or []
+        f"{change['field']}: {change['before'] if change['before'] is not None else '(empty)'} → {change['after']}"
+        for change in operation["changes"] or []
     )
 
 
 def facts(**rows: str) -> str:
-    """A small table for a description."""
+    """Return a small table for a description."""
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()) -> int:
-    """The one number that ``query`` gives."""
+    """Return the single number of ``query``."""
     row = connection.execute(query, list(parameters)).fetchone()
     return int(row[0] or 0) if row else 0
 

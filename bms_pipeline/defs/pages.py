@@ -1,7 +1,7 @@
 """Dagster's own pages behind the gate: ``python -m bms_pipeline.defs.pages``.
 
-The pages are Dagster's, unchanged. The gate lets in who signed in, and each launch that such a person asks for gets a
-voucher, by which its run knows that it may take the launch as an approval (``guard.vouching``).
+The pages are Dagster's, unchanged. The gate lets signed-in people in. It gives each of their launches a voucher, so the
+run knows to accept the launch as an approval (``guard.vouching``).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from bms_pipeline.settings import read_settings
 NAME = "dagster"
 LIVE_DATA_MILLISECONDS = 2000
 STATEMENT_MILLISECONDS, RECYCLE_SECONDS, MOST_OVERFLOW = 15_000, 3_600, 20
-"""What ``dagster-webserver`` itself takes for its database."""
+"""The values of ``dagster-webserver`` for its own database."""
 CALLS = ("/graphql",)
 
 
 class Vouching:
-    """Has each launch that came through the gate carry a voucher, and no request bring one along.
+    """Adds a voucher to each launch that came through the gate, and removes any voucher a request brings along.
 
-    A middleware of GraphQL: it sees the arguments of a mutation as Dagster takes them, however they were written.
+    This is a GraphQL middleware: it sees the arguments of a mutation as Dagster takes them, in any notation.
     """
 
     def __init__(self, store: Store) -> None:
@@ -79,25 +79,25 @@ class Vouching:
 
 
 class Webserver(DagsterWebserver[WorkspaceProcessContext, Any]):
-    """Dagster's web server, whose launches are vouched for."""
+    """Dagster's web server, with a voucher for each launch."""
 
     def __init__(self, context: WorkspaceProcessContext, store: Store) -> None:
         self._store = store
         super().__init__(context, live_data_poll_rate=LIVE_DATA_MILLISECONDS)
 
     def build_graphql_middleware(self) -> list[Any]:
-        """Dagster's place for it."""
+        """Add the vouchers where Dagster takes GraphQL middleware."""
         return [*super().build_graphql_middleware(), Vouching(self._store)]
 
 
 def guarded(context: WorkspaceProcessContext, door: Door) -> ASGIApp:
-    """Dagster's pages behind ``door``."""
+    """Return Dagster's pages behind ``door``."""
     app: Starlette = Webserver(context, door.store).create_asgi_app(lifespan=_lifespan)
     return Gate(app, door, calls=CALLS)
 
 
 def main() -> None:
-    """Serve on the socket that was inherited, until SIGTERM."""
+    """Serve on the inherited socket until SIGTERM."""
     parser = argparse.ArgumentParser(description="Serve Dagster's pages behind the gate.")
     parser.add_argument("--socket", type=int, required=True, help="The descriptor of a listening socket.")
     parser.add_argument("--workspace", action="append", required=True)
@@ -124,7 +124,7 @@ def _serve(listener: socket.socket, workspaces: list[str]) -> None:
 
 
 def _remove_vouchers(value: object) -> None:
-    """Remove every tag that only we may add, wherever ``value`` holds tags."""
+    """Remove every tag reserved for us, wherever ``value`` holds tags."""
     if isinstance(value, Mapping):
         for part in value.values():
             _remove_vouchers(part)

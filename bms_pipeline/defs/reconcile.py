@@ -1,4 +1,4 @@
-"""Reconcile and plan: what is to become of every record, saved and shown before anything is loaded."""
+"""Reconcile and plan: the next operation of every record, saved and shown before anything is loaded."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from bms_pipeline.warehouse import schema
 
 GROUP = "reconcile"
 READ = (Stage.BMS, Stage.PASSPORTAL)
-"""What has to be read of an entity before anything may be concluded about it."""
+"""The stages that must be read before anything may be concluded about an entity."""
 INPUTS_KEY = "sync_inputs"
 INPUTS_COLUMNS = {"name": "VARCHAR", "version": "BIGINT", "changed_at": "TIMESTAMP"}
 PLAN_KEY = "sync_plan"
@@ -44,14 +44,14 @@ PLAN_COLUMNS = {
 
 
 def reconciled_key(name: EntityName) -> str:
-    """The key of the Dagster asset that holds what is to become of each record."""
+    """Return the key of the Dagster asset for the dispositions of an entity's records."""
     return f"reconciled_{name}"
 
 
 @dg.asset(
     name=INPUTS_KEY,
     group_name=GROUP,
-    deps=[key(each.name) for each in ENTITIES for key in (bms_key, passportal_key)],
+    deps=[key(entity.name) for entity in ENTITIES for key in (bms_key, passportal_key)],
     output_required=False,
     description=(
         "What changed since the last plan. In a scheduled run nothing below it runs where nothing did.\n\n"
@@ -68,12 +68,12 @@ def reconciled_key(name: EntityName) -> str:
 def sync_inputs(
     context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Say what is new; say nothing, and so end the run, where that is wanted and nothing is.
+    """Report the changed inputs. Report nothing, and so end the run, where it is incremental and nothing changed.
 
-    A plan that a person approved, and whose load was interrupted, is finished first: the next plan would replace it.
+    An approved plan with an interrupted load is finished first, because the next plan would replace it.
     """
     with pipeline.at_work() as home:
-        sync.check_stages(home.warehouse, [(stage, each) for each in ENTITIES for stage in READ])
+        sync.check_stages(home.warehouse, [(stage, entity) for entity in ENTITIES for stage in READ])
         if sync.resume(home.settings, wait=False, progress=pipeline.progress(context.log)):
             context.log.info("An approved plan whose load was interrupted was taken up first.")
         changed = sync.changed_inputs(home.warehouse)
@@ -84,7 +84,7 @@ def sync_inputs(
 
 
 def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
-    """What is to become of every record of ``entity``, and why."""
+    """Build the asset of the disposition of every record of ``entity``, with its reason."""
     inputs = [bms_key(entity.name), passportal_key(entity.name)]
 
     @dg.asset(
@@ -94,7 +94,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
         description=(
             f"One row for each {entity.singular} that BMS has now: its disposition and the reason.\n\n"
             + facts(
-                source=", ".join(f"`{each}`" for each in inputs),
+                source=", ".join(f"`{key}`" for key in inputs),
                 table=f"`sync.reconciled_{entity.name}`, replaced each time",
                 do="the console's page of a record tells its story",
             )
@@ -129,7 +129,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
 @dg.asset(
     name=PLAN_KEY,
     group_name=GROUP,
-    deps=[reconciled_key(each.name) for each in ENTITIES],
+    deps=[reconciled_key(entity.name) for entity in ENTITIES],
     description=(
         "One row for each record read: what load will do with it, field by field, and why. Saved under a hash.\n\n"
         + facts(
@@ -144,27 +144,29 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
     pool=POOL,
 )
 def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
-    """Save what load would do as the current plan."""
+    """Save the current plan: the operations a load would apply."""
     with pipeline.at_work() as home:
         started = time.monotonic()
         entities = _reconciled_in(context)
-        sync.check_stages(home.warehouse, [(stage, each) for each in entities for stage in (*READ, Stage.RECONCILED)])
+        sync.check_stages(
+            home.warehouse, [(stage, entity) for entity in entities for stage in (*READ, Stage.RECONCILED)]
+        )
         plan = sync.make_plan(home.warehouse, entities, scope.value)
         pipeline.keep_to(plan)
         return dg.MaterializeResult(metadata=_planned(home, plan) | {"seconds": time.monotonic() - started})
 
 
 def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
-    """The entities whose reconciling is part of this run; all, where none is."""
+    """Return the entities reconciled in this run, or all of them where it reconciles none."""
     selected = {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
-    return [each for each in ENTITIES if reconciled_key(each.name) in selected] or ENTITIES
+    return [entity for entity in ENTITIES if reconciled_key(entity.name) in selected] or ENTITIES
 
 
 def _planned(home: Home, plan: Plan) -> Metadata:
     shown = preview.overview(home.warehouse, examples=SAMPLE)
     status = reports.status(home.settings, home.warehouse)
     by_operation = {
-        name: sum(each["records"] for each in shown["reasons"] if each["operation"] == name)
+        name: sum(row["records"] for row in shown["reasons"] if row["operation"] == name)
         for name in ("create", "adopt", "update", "skip")
     }
     undecided = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
@@ -182,20 +184,23 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         "entities": ", ".join(plan.entities),
         "dispositions": table(
             ("entity", "disposition", "operation", "reason", "records"),
-            [tuple(each.values()) for each in in_order],
+            [tuple(row.values()) for row in in_order],
         ),
         "examples": _examples(shown["examples"]),
         "kept in Passportal": _kept(shown["examples"]),
         "without a place": table(
             ("entity", "template", "field", "records"), [tuple(row.values()) for row in shown["no_place"]]
         ),
-        "orphaned": sum(each["orphaned"] for each in status["entities"].values()),
-        "moved": sum(each["records"] for each in shown["reasons"] if each["reason"] == "moved_to_this_client"),
+        "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
+        "moved": sum(row["records"] for row in shown["reasons"] if row["reason"] == "moved_to_this_client"),
     }
 
 
 def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
-    """What the plan waits for, and how a person gives it. ``undecided``: its records that wait for a decision."""
+    """Return what the plan needs next from a person, and how to give it.
+
+    ``undecided`` counts its records waiting for a decision.
+    """
     if not plan.operations:
         waiting = f"; {undecided:,} records wait for a decision in the console" if undecided else ""
         return f"Nothing to load{waiting}."
@@ -222,24 +227,28 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
 
 
 def _examples(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
-    """Some operations of each kind, with what changes."""
+    """Return a few operations of each kind, with their changes."""
     columns = ("entity", "operation", "bms_id", "name", "reason", "passportal_id")
     return table(
         (*columns, "changes"),
-        [(*(each[column] for column in columns), changes(each)) for each in operations if each["operation"] != "skip"],
-    )
-
-
-def _kept(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
-    """Some values that a person entered in Passportal and that stay although BMS says otherwise."""
-    return table(
-        ("entity", "bms_id", "name", "field", "bms", "passportal"),
         [
-            (each["entity"], each["bms_id"], each["name"], value["field"], value["bms"], value["passportal"])
-            for each in operations
-            for value in each["kept"] or []
+            (*(operation[column] for column in columns), changes(operation))
+            for operation in operations
+            if operation["operation"] != "skip"
         ],
     )
 
 
-ASSETS = (sync_inputs, *(build_reconciled(each) for each in ENTITIES), sync_plan)
+def _kept(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Return a few values a person entered in Passportal, which stay although BMS has another value."""
+    return table(
+        ("entity", "bms_id", "name", "field", "bms", "passportal"),
+        [
+            (row["entity"], row["bms_id"], row["name"], value["field"], value["bms"], value["passportal"])
+            for row in operations
+            for value in row["kept"] or []
+        ],
+    )
+
+
+ASSETS = (sync_inputs, *(build_reconciled(entity) for entity in ENTITIES), sync_plan)

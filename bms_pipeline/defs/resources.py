@@ -1,4 +1,4 @@
-"""What a run works with: the home folder and its services, the scope, and a person's approval."""
+"""Resources of a run: the home folder with its services, the scope, and a person's approval."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.warehouse.connection import Warehouse
 
 LOCK_WAIT_SECONDS = 900.0
-"""How long a run waits for one on the command line: longer than a whole sync of a typical tenant."""
+"""A run waits this long for a command line run to end: longer than a whole sync of a typical tenant."""
 LOG_EVERY_SECONDS = 10.0
-"""How often a long step says how far it is: each line is an event in Dagster's own database."""
+"""A long step logs its progress this often, because each line is an event in Dagster's own database."""
 
 
 SOMEBODY = "somebody in Dagster"
-"""Who approves or decides, where neither the launchpad nor the log-in says so."""
+"""The name of the person who approves or decides, where neither the launchpad nor the log-in gives one."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The pipeline's home folder and what lives in it or is reached from it."""
+    """The pipeline's home folder, and the files and services it leads to."""
 
     settings: Settings
     warehouse: Warehouse
@@ -46,7 +46,7 @@ class Home:
 class Pipeline(dg.ConfigurableResource[Any]):
     """Opens the home folder and the services, as the environment or `.env` says.
 
-    It has no configuration on purpose: what Dagster is told, it stores and shows.
+    It has no configuration on purpose: Dagster stores and shows every configuration.
     """
 
     _home: Home | None = PrivateAttr(default=None)
@@ -60,7 +60,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _failed: BaseException | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Remember which run this is, for those who wait for it, and how it was launched."""
+        """Remember the run's id, for processes waiting for it, and how the run was launched."""
         if context.run_id:
             self._what = f"Dagster run {context.run_id}"
         if context.run is not None:
@@ -68,9 +68,9 @@ class Pipeline(dg.ConfigurableResource[Any]):
 
     @contextlib.contextmanager
     def vouched(self, home: Home, by: str, instead: str) -> Iterator[str]:
-        """Do what only a person may do; yields the name: ``by``, or of the person who signed in and launched this.
+        """Allow an action that needs a person. Yields the name: ``by``, or the signed-in person who launched this run.
 
-        Raises ``ApprovalRefused`` where anybody could have launched it; ``instead`` says what else the person can do.
+        Raises ``ApprovalRefused`` where anybody could have launched it. ``instead`` names the person's other options.
         """
         with vouching.vouched(home.settings, self._launch, instead) as name:
             yield name if name and by in ("", SOMEBODY) else by
@@ -79,7 +79,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
     def at_work(self) -> Iterator[Home]:
         """Hold the home folder, from the first step that writes to the end of the run.
 
-        Nobody else plans, decides or loads between two steps, so that the run loads the plan that it made.
+        No other process plans, decides or loads between two steps, so the run loads its own plan.
         """
         with self.looking() as home:
             if self._held is None:
@@ -93,18 +93,18 @@ class Pipeline(dg.ConfigurableResource[Any]):
                 raise
 
     def let_go(self) -> None:
-        """Give back the home folder before this run waits; its next step takes it again."""
+        """Release the home folder before this run waits. Its next step takes it again."""
         if self._held is not None:
             held, self._held = self._held, None
             held.close()
 
     def progress(self, log: dg.DagsterLogManager) -> LoggedProgress:
-        """What a stage tells how far it is: the run's log, and whoever looks on while this run is at work."""
+        """Return the progress reporter of a stage: it writes to the run's log and to the progress file of this run."""
         return LoggedProgress(log, self._told)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Home]:
-        """Use the home folder without holding it; errors become failures that say what to do."""
+        """Use the home folder without holding it. Errors become failures with a next step."""
         with told_to_the_operator(self._current_plan):
             if self._home is None:
                 settings = read_settings()
@@ -120,9 +120,9 @@ class Pipeline(dg.ConfigurableResource[Any]):
 
     @contextlib.contextmanager
     def bms(self, settings: Settings) -> Iterator[BmsClient]:
-        """The client of this run: one login serves all its steps, which share a process.
+        """Yield the client of this run: one login serves all its steps, which share a process.
 
-        A refused login is not tried again by the run's other steps: a few more wrong passwords lock a user out.
+        The run's other steps do not try a refused login again: a few more wrong passwords lock a user out.
         """
         if self._refusal is not None:
             raise type(self._refusal)(self._refusal.message, self._refusal.next_step)
@@ -135,7 +135,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
             raise
 
     def keep_to(self, plan: Plan) -> None:
-        """Raises ``PlanNotCurrent`` when an earlier step of this run worked with another plan."""
+        """Raise ``PlanNotCurrent`` when an earlier step of this run worked with another plan."""
         if self._plan_id not in (None, plan.plan_id):
             raise PlanNotCurrent(
                 f"Plan {plan.hash[:12]} replaced the plan of this run while it was at work.",
@@ -144,9 +144,9 @@ class Pipeline(dg.ConfigurableResource[Any]):
         self._plan_id = plan.plan_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Let go of the home folder and close the connections of the run."""
+        """Release the home folder and close the connections of the run."""
         if self._held is not None:
-            error = self._failed  # the run ends as failed also for those who look on
+            error = self._failed  # the run has to end as failed in its progress file, too
             self._held.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
         if self._client is not None:
             self._client.close()
@@ -155,7 +155,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
 
 
 class ScopeOfRun(dg.ConfigurableResource[Any]):
-    """What this run looks at. Entities are chosen by selecting assets."""
+    """The scope of this run. You choose entities by selecting assets."""
 
     clients: list[int] = Field(
         default=[], description="Only these clients and what is inside them, by BMS account id; empty: all."
@@ -174,12 +174,12 @@ class ScopeOfRun(dg.ConfigurableResource[Any]):
 
     @property
     def value(self) -> Scope:
-        """The scope as reconcile and plan understand it."""
+        """The scope as reconcile and plan take it."""
         return Scope(clients=tuple(self.clients) or None)
 
 
 class Approval(dg.ConfigurableResource[Any]):
-    """A person's word. Launching a job is none: before the initial sync is finished, nothing is loaded without it.
+    """A person's approval. Before the initial sync is finished, nothing is loaded without it: a launch is no approval.
 
     It counts where the launch came through the log-in in front of Dagster's pages; else only for an approved plan.
     """
@@ -192,7 +192,7 @@ class Approval(dg.ConfigurableResource[Any]):
 
 
 class LoggedProgress:
-    """Writes a stage's progress to the run's log, now and then; ``beside`` is told the same."""
+    """Writes a stage's progress to the run's log now and then, and passes it on to the run's progress file."""
 
     def __init__(self, log: dg.DagsterLogManager, beside: Told | None = None) -> None:
         self._log = log
@@ -200,7 +200,7 @@ class LoggedProgress:
         self._told_at = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """See ``sync.Progress``."""
+        """Report progress; see ``sync.Progress``."""
         if self._beside is not None:
             self._beside(stage, done, total)
         if time.monotonic() - self._told_at >= LOG_EVERY_SECONDS:

@@ -1,4 +1,4 @@
-"""When a sync starts by itself: every hour, and once a night with a full sweep."""
+"""Schedules of the sync: every hour, and once a night with a full sweep."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from bms_pipeline.published import read_published
 from bms_pipeline.settings import read_schedule_settings, read_settings
 
 WHY_TAG = "bms_pipeline/why"
-"""The tag of a run that says why it started."""
+"""The tag with the reason a run started."""
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -22,9 +22,9 @@ WHEN = read_schedule_settings()
 
 
 def build_schedule(name: str, setting: str, describe: str, *, full_sweep: bool) -> dg.ScheduleDefinition:
-    """A schedule of the incremental sync: one run for each tick, none while another is at work.
+    """Build a schedule of the incremental sync: one run for each tick, none while another is active.
 
-    ``setting`` names the setting with its cron. Raises ``SettingsError`` where that is no cron expression.
+    ``setting`` names the setting with its cron. Raises ``SettingsError`` where its value is no cron expression.
     """
     cron: str = getattr(WHEN, setting.lower())
 
@@ -53,8 +53,8 @@ def build_schedule(name: str, setting: str, describe: str, *, full_sweep: bool) 
 
 
 def unfinished(instance: dg.DagsterInstance, *jobs: str) -> int:
-    """How many runs of these jobs are queued or running."""
-    return sum(instance.get_runs_count(dg.RunsFilter(job_name=each, statuses=UNFINISHED)) for each in jobs)
+    """Count the queued and running runs of these jobs."""
+    return sum(instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED)) for job in jobs)
 
 
 SCHEDULES = (

@@ -1,6 +1,6 @@
-"""What starts by itself because something happened. Each tick fetches, lets ``ticks`` decide, and carries that out.
+"""Sensors: runs and notifications started by events. Each tick fetches, lets ``ticks`` decide, and acts.
 
-No tick opens the warehouse: what a run left published, Dagster's own instance and a call or two to BMS have to do.
+No tick opens the warehouse. It has the state file of the last run, Dagster's own instance, and a call or two to BMS.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ REFUSED_LOGIN_RESTS_SECONDS = 6 * 3600
 
 @dg.sensor(name="client_partitions", minimum_interval_seconds=30, default_status=RUNNING)
 def client_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Keeps the partitions of `loaded_by_client` in step with the linked clients."""
+    """Keep the partitions of `loaded_by_client` in step with the linked clients."""
     changes = ticks.partition_changes(_published(), context.instance.get_dynamic_partitions(str(CLIENTS.name)))
     if not changes.new and not changes.gone:
         return dg.SkipReason("The partitions are the linked clients.")
@@ -45,7 +45,7 @@ def client_partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
 
 @dg.sensor(name="new_records", job=INCREMENTAL_SYNC, minimum_interval_seconds=600, default_status=RUNNING)
 def new_records(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Looks every ten minutes, with one call a list, whether BMS has new records that are created by themselves."""
+    """Check every ten minutes, with one call a list, whether BMS has new records to be created automatically."""
     published = _published()
     watched = ticks.lists_to_watch(published)
     if isinstance(watched, ticks.Skip) or published is None:
@@ -66,7 +66,7 @@ def new_records(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipR
 
 @dg.sensor(name="asset_details", job=ASSET_DETAILS, minimum_interval_seconds=30, default_status=RUNNING)
 def asset_details(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Reads details in the background, as long as some wait and the hour has calls left for them."""
+    """Read details in the background, as long as some wait and the hour has calls left for them."""
     settings = read_settings()
     ((entity, call),) = DETAILED
     with contextlib.closing(Budget.of(settings)) as budget:
@@ -80,7 +80,7 @@ def asset_details(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Ski
 
 @dg.sensor(name="decisions_waiting", minimum_interval_seconds=300, default_status=RUNNING)
 def decisions_waiting(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Tells people once when more waits for their decision than they knew of (by webhook or e-mail, if one is set)."""
+    """Notify people once when their backlog of decisions grows (by webhook or e-mail, if one is set)."""
     told = msgspec.json.decode(context.cursor, type=ticks.Waiting) if context.cursor else ticks.Waiting({}, 0)
     text, known = ticks.decisions_waiting(_published(), told)
     ways = _tell(Notice("Decisions wait", text)) if text else []
@@ -90,10 +90,10 @@ def decisions_waiting(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 @dg.run_failure_sensor(name="run_failed", minimum_interval_seconds=30, default_status=RUNNING)
 def run_failed(context: dg.RunFailureSensorContext) -> dg.SkipReason:
-    """Tells people about each run that failed: a breaker that opened, a refused login, a process that died."""
-    failures = [each.step_failure_data for each in context.get_step_failure_events()]
+    """Notify people of each failed run: a breaker that opened, a refused login, a process that died."""
+    failures = [event.step_failure_data for event in context.get_step_failure_events()]
     run = context.dagster_run
-    text = "\n".join(_what_failed(each) for each in failures[:3]) or context.failure_event.message or "It failed."
+    text = "\n".join(_what_failed(failure) for failure in failures[:3]) or context.failure_event.message or "It failed."
     ways = _tell(Notice(f"{run.job_name} failed", f"{text}\nRun {run.run_id} in Dagster."))
     return dg.SkipReason(_told(text, ways))
 
@@ -101,23 +101,25 @@ def run_failed(context: dg.RunFailureSensorContext) -> dg.SkipReason:
 def _look(
     settings: Settings, published: Published, watched: Sequence[ListCall]
 ) -> tuple[dict[ListCall, list[ticks.Listed]], dict[ListCall, int | None]]:
-    """The first page of what changed in each list since the newest landed stamp; of a list without stamps its total."""
+    """Return each list's first page of changes since the newest landed stamp; for a list without stamps, its total."""
     pages: dict[ListCall, list[ticks.Listed]] = {}
     totals: dict[ListCall, int | None] = {}
     with BmsClient(settings) as client:
-        for each in watched:
-            newest = published.lists[each.name].newest_modified_on
-            if not each.modified_since:
-                totals[each] = client.page(each, 1).total
+        for list_call in watched:
+            newest = published.lists[list_call.name].newest_modified_on
+            if not list_call.modified_since:
+                totals[list_call] = client.page(list_call, 1).total
             elif newest:
-                page = client.page(each, 1, {"ModifiedOnFrom": newest})
+                page = client.page(list_call, 1, {"ModifiedOnFrom": newest})
                 rows = msgspec.json.decode(page.records, type=list[dict[str, Any]])
-                pages[each] = [ticks.Listed(*found) for found in zip(page.ids, map(_created_on, rows), strict=True)]
+                pages[list_call] = [
+                    ticks.Listed(*found) for found in zip(page.ids, map(_created_on, rows), strict=True)
+                ]
     return pages, totals
 
 
 def _created_on(record: Mapping[str, Any]) -> str | None:
-    """The stamp, whichever way the host spells its keys."""
+    """Return the creation stamp, however the host spells its keys."""
     return next((text for key, text in record.items() if key.lower() == "createdon" and isinstance(text, str)), None)
 
 
@@ -127,10 +129,10 @@ def _published() -> Published | None:
 
 
 def _what_failed(failure: StepFailureData) -> str:
-    """What happened and what to do: without the lines between, which can name customers."""
+    """Return the error and its next step, without the lines between, which can name customers."""
     told = failure.user_failure_data.description if failure.user_failure_data else None
     first, *rest = (told or (failure.error.message if failure.error else "A step failed.")).strip().splitlines()
-    return "\n".join([first, *(each for each in rest if each.startswith("→"))])
+    return "\n".join([first, *(line for line in rest if line.startswith("→"))])
 
 
 def _tell(notice: Notice) -> list[str]:

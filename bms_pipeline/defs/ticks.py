@@ -1,7 +1,7 @@
-"""What a tick decides, as pure functions: what was published and what was asked in, what to do out.
+"""Decisions of ticks as pure functions, from the state file and the fetched pages to the next action.
 
-Schedules and sensors only fetch the one and carry out the other. Nothing here reads a file, a service or a clock, and
-what could not be read never gets here: a failed read fails the tick.
+Schedules and sensors only fetch the input and carry out the result. Nothing here reads a file, a service or a clock. A
+failed read never gets here: it fails the tick.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEVER = "No sync has run in this home folder so far."
 
 @dataclass(frozen=True)
 class Launch:
-    """Launch one run; ``key``: at most once for this key, ever. ``why`` becomes a tag of the run."""
+    """Launch one run, at most once ever for the same ``key``. ``why`` becomes a tag of the run."""
 
     why: str
     key: str | None = None
@@ -27,13 +27,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class Skip:
-    """Do nothing, and say why."""
+    """Do nothing, for the reason ``why``."""
 
     why: str
 
 
 def scheduled_sync(published: Published | None, at_work: int) -> Launch | Skip:
-    """Whether a scheduled sync is due; ``at_work``: syncs that are queued or running already."""
+    """Decide whether a scheduled sync is due. ``at_work`` counts the queued and running syncs."""
     if published is None:
         return Skip(NEVER)
     if not published.initial_sync_finished:
@@ -45,37 +45,41 @@ def scheduled_sync(published: Published | None, at_work: int) -> Launch | Skip:
 
 @dataclass(frozen=True)
 class PartitionChanges:
-    """Partitions to add, in order, and to take away."""
+    """Partitions to add, in order, and partitions to remove."""
 
     new: list[str]
     gone: list[str]
 
 
 def partition_changes(published: Published | None, known: Collection[str]) -> PartitionChanges:
-    """What brings the partitions ``known`` in step with the linked clients."""
+    """Return the changes to bring the partitions ``known`` in step with the linked clients."""
     if published is None:
         return PartitionChanges([], [])
-    linked = [str(each) for each in published.clients]
-    return PartitionChanges([each for each in linked if each not in set(known)], sorted(set(known) - set(linked)))
+    linked = [str(client) for client in published.clients]
+    return PartitionChanges([client for client in linked if client not in set(known)], sorted(set(known) - set(linked)))
 
 
 def lists_to_watch(published: Published | None) -> list[ListCall] | Skip:
-    """The lists of BMS in which new records can be seen with one call, and would be created by themselves.
+    """Return the BMS lists where one call shows new records, and where new records are created automatically.
 
-    The list of assets is not among them: it has neither stamps nor a total, so the scheduled sync finds what is new.
+    The list of assets is never among them: it has neither stamps nor a total, so the scheduled sync finds new assets.
     """
     if published is None:
         return Skip(NEVER)
     if not published.initial_sync_finished:
         return Skip(NOT_FINISHED)
-    wanted = {each.list_call for each in ENTITIES if published.auto_create[each.name]}
-    watched = [each for each in (ACCOUNTS, CONTACTS, EMPLOYEES) if each in wanted and each.name in published.lists]
+    wanted = {entity.list_call for entity in ENTITIES if published.auto_create[entity.name]}
+    watched = [
+        list_call
+        for list_call in (ACCOUNTS, CONTACTS, EMPLOYEES)
+        if list_call in wanted and list_call.name in published.lists
+    ]
     return watched or Skip("Auto-create is off for every entity in which new records can be seen with one call.")
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One record on a page of a list: its id and, where the list has it, when it was created (the server's stamp)."""
+    """One record on a page of a list: its id and, where the list has it, its creation time (the server's stamp)."""
 
     id: int
     created_on: str | None
@@ -84,18 +88,19 @@ class Listed:
 def new_records(
     published: Published, pages: Mapping[ListCall, Sequence[Listed]], totals: Mapping[ListCall, int | None]
 ) -> Launch | Skip:
-    """Whether BMS has records that no sync has seen.
+    """Decide whether BMS has records no sync has seen.
 
-    ``pages``: what changed since the newest stamp that is landed, first page; a record created after that is new.
-    ``totals``: how many records a list has that carries no stamps; more than at the last full sweep are new.
+    ``pages``: for each list, the first page of changes since the newest landed stamp. A record created after it is new.
+    ``totals``: for each list without stamps, its number of records. Records beyond the last full sweep's number are
+    new.
     """
     seen: list[str] = []
     told: list[str] = []
     for list_call, page in pages.items():
         newest = published.lists[list_call.name].newest_modified_on or ""
-        created = [each for each in page if each.created_on and each.created_on > newest]
+        created = [record for record in page if record.created_on and record.created_on > newest]
         if created:
-            seen += [f"{list_call.name}/{each.id}" for each in created]
+            seen += [f"{list_call.name}/{record.id}" for record in created]
             told.append(f"{len(created)} new in {list_call.name}")
     for list_call, total in totals.items():
         more = (total or 0) - published.lists[list_call.name].records
@@ -108,10 +113,10 @@ def new_records(
 
 
 def details_due(published: Published | None, unlanded: int, left: int, limit: int, at_work: int) -> Launch | Skip:
-    """Whether a run that reads details is worth its start.
+    """Decide whether a run to read details is worth its start.
 
-    ``unlanded``: details that were read and have not landed; ``left`` of ``limit`` calls are possible now; ``at_work``:
-    runs that read details already.
+    ``unlanded`` counts details read but not landed yet. ``left`` of ``limit`` calls are possible now. ``at_work``
+    counts the runs reading details already.
     """
     waiting = published.details_waiting - unlanded if published else 0
     if waiting <= 0:
@@ -125,7 +130,7 @@ def details_due(published: Published | None, unlanded: int, left: int, limit: in
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waited at the last notice: records by entity, operations of a plan, BMS ids on several records."""
+    """The backlog at the last notification: records by entity, operations of a plan, BMS ids on several records."""
 
     records: dict[EntityName, int]
     operations: int
@@ -133,9 +138,9 @@ class Waiting:
 
 
 def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, Waiting]:
-    """What to tell people (an empty text: nothing), and what they know of then.
+    """Return the text of a notification (empty: send none) and the backlog people know of afterwards.
 
-    They are told when more waits than they knew of, once. When it becomes less they know of less.
+    Notify once when the backlog grows. A shrinking backlog lowers the threshold.
     """
     if published is None:
         return "", told

@@ -1,7 +1,7 @@
-"""Whether the lines of a person's file still agree with what is stored: name, client, state, and the suggested partner.
+"""Agreement of a person's file with the stored records: name, client, state, and the suggested partner.
 
-A line that disagrees was exported before something changed, or its cells were sorted or moved one by one. Nobody can
-know which of the two records it is about, so it is refused.
+A line disagrees when something changed after the export, or when its cells were sorted or moved one by one. Nobody can
+know which of the two records it means, so it is refused.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from bms_pipeline.warehouse.connection import named_rows
 from bms_pipeline.warehouse.names import fold_name
 
 _PLAIN_QUOTES = str.maketrans("‘’‚“”„–—", "'''\"\"\"--")
-"""What spreadsheet programs make of quotes and dashes while people type."""
+"""Quotes and dashes as spreadsheet programs replace them while people type → the plain ones."""
 _CREATED = ("created_by_person", "not_in_passportal", "moved_to_this_client")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A decision by the names of both records; the second is empty but for a match."""
+    """A decision with the names of both records; the second is empty except for a match."""
 
     line: int | None
     entity: EntityName
@@ -59,9 +59,9 @@ class _Stored:
 
 
 def check(connection: duckdb.DuckDBPyConnection, filled_in: FilledIn) -> list[Pair]:
-    """Return the decisions of ``filled_in`` by names; raises ``DecisionFileInvalid`` with each line that disagrees.
+    """Return the decisions of ``filled_in`` with names; raise ``DecisionFileInvalid`` with each line that disagrees.
 
-    The entities have been reconciled. An id that BMS never listed is left to ``decisions``, which refuses it.
+    The entities have been reconciled. An id BMS never listed is left to ``decisions``, which refuses it.
     """
     report = Report(filled_in.file)
     pairs: list[Pair] = []
@@ -92,7 +92,7 @@ def _stored(connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequen
 
 
 def _partners(connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequence[Line]) -> dict[str, str | None]:
-    """Passportal id → name, of those that the lines match to."""
+    """Return Passportal id → name, for the ids the lines match to."""
     ids = [line.decision.passportal_id for line in lines if line.decision.passportal_id]
     rows = connection.execute(
         f"SELECT passportal_id, name FROM passportal.{entity.name} WHERE list_contains($ids::VARCHAR[], passportal_id)",
@@ -117,7 +117,7 @@ def _pair(decision: Decision, record: _Stored | None, partners: dict[str, str | 
 
 
 def _disagreements(entity: Entity, line: Line, record: _Stored, partners: dict[str, str | None]) -> Iterator[str]:
-    """What the line says otherwise; a wrong name or client goes before the state, which then means nothing."""
+    """Yield the differences of a line. A wrong name or client precedes the state, which then means nothing."""
     one = f"{entity.singular} {record.bms_id}"
     identity = [
         f"{one} {verb} {shown(stored or '')}, and this line says {shown(line.state[column])}"
@@ -135,7 +135,7 @@ def _disagreements(entity: Entity, line: Line, record: _Stored, partners: dict[s
 
 
 def _same(said: str, stored: str | None) -> bool:
-    """Whether a cell still shows what was written into it, whatever a spreadsheet program did to blanks and quotes."""
+    """Return whether a cell still shows its written value, apart from a spreadsheet program's blanks and quotes."""
     return _folded(said) == _folded(storable(stored or ""))
 
 
@@ -149,7 +149,7 @@ def _stands_as(line: Line, record: _Stored) -> bool:
 
 
 def _holds(decision: Decision, record: _Stored) -> bool:
-    """Whether the decision is true already, so that saying it again changes nothing."""
+    """Return whether the decision is already in effect, so repeating it changes nothing."""
     match decision.verb:
         case "match":
             return record.disposition == "matched" and record.matched_to == decision.passportal_id

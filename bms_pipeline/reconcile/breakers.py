@@ -1,7 +1,7 @@
-"""Breakers: what stops the load of a plan that nobody looked at, and what holds a part of one back.
+"""Breakers: they stop the load of a plan without approval, or hold a part of it back.
 
-They ask whether BMS still is what it was, not whether a single change is right. A stopped plan stays the current one:
-a person who names its hash allows it, and it is then what the next plan is compared with.
+They check whether BMS is still whole, not whether a single change is right. A stopped plan stays the current one. A
+person allows it by naming its hash, and the next plan is then compared with it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ MINIMUM = 10
 """Fewer records than this open no breaker: a share of three says nothing."""
 
 EXPECTED = ("details_completed",)
-"""Reasons of updates that no breaker counts: they come from our own reading on, not from a change in BMS."""
+"""Update reasons that no breaker counts: they come from our own progress in reading, not from a change in BMS."""
 
 
 def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:
-    """Stop a plan that nobody looked at where something is wrong with BMS or with what was read of it.
+    """Stop a plan without approval where something is wrong with BMS or with the data read from it.
 
-    What a list that was not read to a provable end may not do is left to a person (``hold_unproved``). Raises, after
-    the initial sync, ``BreakerOpen`` naming each entity of which too many records are gone or would be updated, with
-    their number. The plan is kept.
+    Operations which need a provably complete list are left to a person (``hold_unproved``). After the initial sync,
+    raises ``BreakerOpen`` naming each entity with too many gone or updated records, and their number. The plan is kept.
     """
     entities = with_clients(chosen(plan.entities))
     hold_unproved(connection, chosen(plan.entities))  # a list may have been read since the plan was made
@@ -46,7 +45,7 @@ def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: 
 
 
 def check_held_back(plan: Plan) -> None:
-    """Raises ``BreakerOpen`` where a part of the plan is held back, for a load that would not leave it out."""
+    """Raise ``BreakerOpen`` where a part of the plan is held back, for a load that would not leave it out."""
     if plan.held_back:
         raise BreakerOpen(
             f"Plan {plan.hash[:12]} holds back {plan.held_back:,} updates, because most of a client would change at"
@@ -57,10 +56,10 @@ def check_held_back(plan: Plan) -> None:
 
 
 def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings) -> None:
-    """Mark the updates that wait for a person: those of a client of which too large a share would change at once.
+    """Mark the updates waiting for a person: those of a client with too large a share of changes at once.
 
-    Also those that would turn a client or a user into another one, see ``hold_back_names.sql``. Only after the initial
-    sync; before it all of a plan waits.
+    Updates that would turn a client or a user into another one wait, too; see ``hold_back_names.sql``. This applies
+    only after the initial sync; before it the whole plan waits.
     """
     if not settings.initial_sync_finished:
         return
@@ -76,9 +75,9 @@ def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
 
 def hold_unproved(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
-    """Mark the new matches and creates that wait for a person, because their list was not read to a provable end.
+    """Mark the new matches and creates waiting for a person because their list was not read to a provable end.
 
-    Updates of matched records go on: what was read of them is as true as ever.
+    Updates of matched records continue: an incomplete list does not make its records wrong.
     """
     incomplete = {name for name, _ in _incomplete(connection, entities)}
     for entity in entities:
@@ -90,7 +89,7 @@ def hold_unproved(connection: duckdb.DuckDBPyConnection, entities: Sequence[Enti
 
 
 def check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Stop a plan that a person approved before it was made, where a list was not read to a provable end.
+    """Stop a plan approved in advance, where a list was not read to a provable end.
 
     Raises ``SweepIncomplete`` naming the lists.
     """
@@ -106,8 +105,8 @@ def check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 
 def _incomplete(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> list[tuple[str, str]]:
-    """Return the lists of ``entities`` that were not read to a provable end, and why not."""
-    lists = sorted({each.list_call.name for each in entities})
+    """Return the lists of ``entities`` which were not read to a provable end, with the reasons."""
+    lists = sorted({entity.list_call.name for entity in entities})
     return connection.execute(sql.read("incomplete_sweeps"), {"lists": lists}).fetchall()
 
 

@@ -1,4 +1,4 @@
-"""What a change of settings or decisions would change: dispositions before and after, on the stored records."""
+"""The effect of a change of settings or decisions: dispositions before and after, on the stored records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Change:
-    """So many records of an entity would be decided otherwise; ``examples`` are some of them as ``id name``."""
+    """Records of an entity with another disposition than before; ``examples`` are some of them as ``id name``."""
 
     entity: EntityName
     was: str
@@ -26,7 +26,7 @@ class Change:
 
 @dataclass(frozen=True)
 class InScope:
-    """How many records of an entity the filters let in and keep out; ``kept_out_because`` is reason → records."""
+    """The records of an entity the filters let in and keep out; ``kept_out_because`` is reason → records."""
 
     entity: EntityName
     records_in: int
@@ -35,13 +35,13 @@ class InScope:
 
 
 def remember(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> None:
-    """Keep how the records of ``entities`` are decided now, as ``before_<entity>``."""
+    """Keep the present dispositions of ``entities`` as ``before_<entity>``."""
     for entity in entities:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE before_{entity.name} AS FROM sync.reconciled_{entity.name}")
 
 
 def changes(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> list[Change]:
-    """How the records of ``entities`` are decided otherwise than they were when remembered."""
+    """Return the changes in the dispositions of ``entities`` since ``remember``."""
     found: list[Change] = []
     for entity in entities:
         rows = connection.execute(
@@ -52,7 +52,7 @@ def changes(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -
 
 
 def in_scope(connection: duckdb.DuckDBPyConnection) -> list[InScope]:
-    """What the filters let in and keep out, as it is decided now."""
+    """Return the records the filters let in and keep out, by the present dispositions."""
     found = []
     for entity in ENTITIES:
         rows = connection.execute(
@@ -60,5 +60,5 @@ def in_scope(connection: duckdb.DuckDBPyConnection) -> list[InScope]:
             f" FROM sync.reconciled_{entity.name} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
         out = {because: records for because, records in rows if because is not None}
-        found.append(InScope(entity.name, sum(each[1] for each in rows) - sum(out.values()), sum(out.values()), out))
+        found.append(InScope(entity.name, sum(row[1] for row in rows) - sum(out.values()), sum(out.values()), out))
     return found

@@ -1,7 +1,7 @@
 """Decisions to and from a spreadsheet: ``write`` lists records, a person fills in four columns, ``read`` takes them.
 
-CSV and XLSX, by the file's suffix. Nothing here knows the warehouse: whether a line agrees with what is stored is for
-``agreement`` to say, and whether a decision may be taken for ``decisions``. Here it is about columns and lines.
+The file's suffix selects CSV or XLSX. Nothing here knows the warehouse. ``agreement`` checks a line against the stored
+records, and ``decisions`` checks whether a decision may be taken. This module only handles columns and lines.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from bms_pipeline.spreadsheet.xlsx_writer import Column, write_xlsx
 
 SUGGESTIONS = 3
 STATE_COLUMNS = ("client", "name", "disposition", "reason", "matched_to")
-"""What the record was and how it stood when it was exported: an import compares them with what is stored.
+"""The record and its state at the time of the export; an import compares them with the stored record.
 
-They are columns that a person reads, and no stamp that only we read: so a refusal can say what changed, a file made by
-hand can leave them out, and no spreadsheet program takes them for a number.
+These are columns a person reads, not a stamp only for us. A refusal can then name the change. A file made by hand can
+leave them out, and no spreadsheet program takes them for a number.
 """
 
 RECORD_COLUMNS = ("entity", "bms_id", *STATE_COLUMNS)
@@ -66,7 +66,7 @@ _YES_OR_NO = _YES | {"", "no", "false", "0"}
 
 @dataclass(frozen=True)
 class Suggested:
-    """A Passportal record that may be the same, and what speaks for it."""
+    """A Passportal record that may be the same, with the evidence."""
 
     passportal_id: str
     name: str
@@ -91,7 +91,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """A decision, and what its line of the file says about the record: column → text, for the columns that are there.
+    """A decision, and the record's state in its line of the file: column → text, for the columns in the file.
 
     ``suggested``: Passportal id → name, as the line suggests them.
     """
@@ -103,7 +103,7 @@ class Line:
 
 @dataclass(frozen=True)
 class FilledIn:
-    """A file that a person filled in; ``notes`` is what that person should know though it is not wrong."""
+    """A file a person filled in; ``notes`` are remarks for that person which are no mistakes."""
 
     file: Path
     lines: list[Line]
@@ -119,10 +119,10 @@ class FilledIn:
 
 
 def write(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> int:
-    """Write ``rows`` and return how many there are; the file is replaced as a whole or not at all.
+    """Write ``rows`` and return their number. The file is replaced as a whole or not at all.
 
-    Only its owner may read it. Control characters, which XLSX cannot hold, become U+FFFD, and a text ends after
-    16,000 characters.
+    Only its owner may read it. Control characters, which XLSX cannot hold, become U+FFFD, and a text ends after 16,000
+    characters.
     """
     columns = _columns_written(field_names)
     values = (_values(row, field_names) for row in rows)
@@ -140,10 +140,10 @@ def read(file: Path) -> list[Decision]:
 
 
 def read_lines(file: Path) -> FilledIn:
-    """Return the lines of ``file`` that have a decision, in its order.
+    """Return the lines of ``file`` with a decision, in the file's order.
 
-    ``line`` of each is the row that a spreadsheet shows (the header is 1); in CSV, where a cell can hold line breaks,
-    it is the line of the file on which the record starts, as a text editor counts.
+    ``line`` of each decision is the row a spreadsheet shows (the header is 1). A cell in CSV can hold line breaks.
+    There ``line`` is the line of the file on which the record starts, as a text editor counts.
 
     Raises ``DecisionFileInvalid`` with all mistakes at once, as far as they can be found without the warehouse.
     """
@@ -189,7 +189,7 @@ def _refuse_unfit(file: Path) -> None:
 
 
 def _cells(reader: Reader, report: Report) -> Iterator[tuple[int, dict[str, Cell]]]:
-    """Each line below the header: column → cell."""
+    """Yield each line below the header: column → cell."""
     rows = reader.rows()
     _, header = next(rows, (1, {}))
     problems = _problems_of(header)
@@ -212,7 +212,7 @@ def _named(header: Mapping[Place, Cell]) -> list[tuple[str, Place]]:
 
 
 def _problems_of(header: Mapping[Place, Cell]) -> list[str]:
-    """Why the lines below ``header`` cannot be read; empty if they can."""
+    """Return why the lines below ``header`` cannot be read; empty if they can."""
     times = Counter(name for name, _ in _named(header))
     missing = [f"there is no column {name!r}" for name in NEEDED_COLUMNS if not times[name]]
     if missing and any(name.startswith("ï»¿") for name in times):
@@ -221,7 +221,7 @@ def _problems_of(header: Mapping[Place, Cell]) -> list[str]:
 
 
 def _lines(rows: Iterable[tuple[int, dict[str, Cell]]], report: Report) -> list[Line]:
-    """The lines that have a decision; what is wrong with them goes into ``report``."""
+    """Return the lines with a decision; their mistakes go into ``report``."""
     found: list[Line] = []
     suggested_on: dict[str, int] = {}
     for number, row in rows:
@@ -268,7 +268,7 @@ def _decision(line: int, cells: Mapping[str, str]) -> Decision:
 
 
 def _problems(cells: Mapping[str, Cell]) -> list[str]:
-    """What is wrong with one line that has a decision."""
+    """Return the mistakes in one line with a decision."""
     bms_id, match_to, why = cells["bms_id"], cells["match_to"], cells["why"]
     problems = [*_word_problems(cells["entity"], cells["decision"], cells["beside"], has_target=match_to != "")]
     if isinstance(bms_id, Unusable):
@@ -284,7 +284,7 @@ def _problems(cells: Mapping[str, Cell]) -> list[str]:
     return problems
 
 
-# Cached, as the same few words stand on every line.
+# Cached, as the same few words are on every line.
 @lru_cache(maxsize=1024)
 def _word_problems(entity: Cell, verb: Cell, beside: Cell, *, has_target: bool) -> tuple[str, ...]:
     problems = [
@@ -311,7 +311,7 @@ def _misplaced(verb: str, beside: Cell, *, has_target: bool) -> Iterator[str]:
 
 
 def _refuse_inconsistent(decisions: Iterable[Decision], report: Report) -> None:
-    """Two different decisions for one record, and two records for one Passportal id, are mistakes."""
+    """Refuse two different decisions for one record, and two records for one Passportal id."""
     of_record: dict[tuple[str, int], Decision] = {}
     of_target: dict[tuple[str, str], Decision] = {}
     for decision in decisions:
@@ -328,10 +328,10 @@ def _refuse_inconsistent(decisions: Iterable[Decision], report: Report) -> None:
 
 
 def _refuse_moved(lines: Sequence[Line], suggested_on: Mapping[str, int], report: Report) -> None:
-    """Where ``match_to`` was sorted, moved or filled down on its own, its ids stand on the wrong lines.
+    """Refuse ids on the wrong lines, where ``match_to`` was sorted, moved or filled down on its own.
 
-    A person may choose an id that is not suggested. But two that other lines suggest, or three in a row that count up,
-    are not chosen.
+    A person may choose an id which is not suggested. But nobody chooses two ids suggested on other lines, or three in a
+    row that count up.
     """
     unsuggested = [
         line.decision
@@ -350,7 +350,7 @@ def _refuse_moved(lines: Sequence[Line], suggested_on: Mapping[str, int], report
 
 
 def _runs(decisions: Iterable[Decision]) -> list[list[Decision]]:
-    """The decisions, those together whose ids count up."""
+    """Group the decisions whose ids count up."""
     runs: list[list[Decision]] = []
     for decision in decisions:
         if runs and _follows(runs[-1][-1], decision):
@@ -361,7 +361,7 @@ def _runs(decisions: Iterable[Decision]) -> list[list[Decision]]:
 
 
 def _follows(first: Decision, second: Decision) -> bool:
-    """Whether ``second`` has the id that filling down from ``first`` makes."""
+    """Return whether ``second`` has the id made by filling down from ``first``."""
     before, after = (_COUNTING.fullmatch(decision.passportal_id or "") for decision in (first, second))
     return bool(before and after and before[1] == after[1] and int(after[2]) == int(before[2]) + 1)
 
@@ -371,7 +371,7 @@ def _follows(first: Decision, second: Decision) -> bool:
 _WIDTHS = {"entity": 11, "bms_id": 12, "client": 28, "name": 32, "disposition": 14, "reason": 28, "matched_to": 14}
 _OF_THE_PERSON = (
     Column("decision", 12, VERBS),
-    Column("match_to", 22, is_text=True),  # so that a long id that is typed or pasted is not rounded as a number
+    Column("match_to", 22, is_text=True),  # so a long id, typed or pasted, is not rounded as a number
     Column("beside", 9, ("yes", "no")),
     Column("why", 32),
 )

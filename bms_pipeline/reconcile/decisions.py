@@ -1,11 +1,14 @@
-"""What people decide about records, applied to the warehouse: match, unmatch, create, exclude, include.
+"""People's decisions about records, applied to the warehouse: match, unmatch, create, exclude, include.
 
-Decisions are taken as a whole or not at all. They are written down, everything they concern is decided anew by
-``matching.reconcile``, and each must then have come true; else all are undone and each refusal is told. So a decision
-can break no rule that reconcile keeps, and the order within one batch means nothing.
+A batch of decisions is taken as a whole or not at all::
 
-What lasts: ``sync.matches`` (links), ``sync.exclusions``, ``sync.creations`` (to be created), ``sync.partings`` (pairs
-taken apart, which no rule matches again), and ``sync.decisions``, the ledger of all of it.
+    store the decisions → reconcile all records concerned → has each decision come true?
+        yes: write the ledger        no: undo all of them and list every refusal
+
+So a decision cannot break a rule of reconcile, and the order within one batch has no meaning.
+
+The lasting tables: ``sync.matches`` (links), ``sync.exclusions``, ``sync.creations`` (approved creates),
+``sync.partings`` (non-matches: pairs no rule matches again), and ``sync.decisions``, the ledger of all of it.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ REFUSALS_TOLD = 20
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decided about one record.
+    """A person's decision about one record.
 
-    ``passportal_id``: whom ``match`` links it to. ``beside``: ``create`` it although Passportal has one of the same or
-    nearly the same name. ``line``: of the file that the decision comes from.
+    ``passportal_id``: the record ``match`` links it to. ``beside``: ``create`` it although Passportal has a record of
+    the same or nearly the same name. ``line``: the line in the file the decision comes from.
     """
 
     verb: str
@@ -46,21 +49,21 @@ class Decision:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A decision that cannot be taken, and why."""
+    """A decision that cannot be taken, and the reason."""
 
     decision: Decision
     reason: str
 
     def __str__(self) -> str:
-        """One line for a person: where, what, why."""
-        each = self.decision
-        where = f"line {each.line}: " if each.line else ""
-        return f"{where}{each.verb} {BY_NAME[each.entity].singular} {each.bms_id}: {self.reason}"
+        """Return one line for a person: where, what, why."""
+        decision = self.decision
+        where = f"line {decision.line}: " if decision.line else ""
+        return f"{where}{decision.verb} {BY_NAME[decision.entity].singular} {decision.bms_id}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a batch of decisions came to: how many were taken, how many held already, and what they changed."""
+    """The result of a batch: the decisions taken, those already in effect, and the changes."""
 
     taken: int
     already: int
@@ -69,9 +72,9 @@ class Taken:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records of an entity a verb is meant for; what is left empty does not restrict.
+    """A filter for the records of an entity. An empty part does not restrict.
 
-    ``client``: a BMS account id. ``name``: contained in the record's name, as matching understands names.
+    ``client``: a BMS account id. ``name``: contained in the record's name, as matching folds names.
     """
 
     bms_ids: tuple[int, ...] = ()
@@ -99,14 +102,14 @@ class Selection:
 
 
 STAMP = "hash(r.bms_id, r.disposition, r.reason, r.passportal_id)"
-"""SQL over ``sync.reconciled_<entity> r``: how the record stands, as a number."""
+"""SQL over ``sync.reconciled_<entity> r``: the record's state as a number."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a person was looking at while deciding: so many records, and all their ``STAMP`` in one (bit_xor).
+    """The version of the records a person saw while deciding: their number, and all their ``STAMP`` in one (bit_xor).
 
-    ``batch``: the ledger's newest then.
+    ``batch``: the ledger's newest batch at that time.
     """
 
     records: int
@@ -115,9 +118,9 @@ class Seen:
 
 
 def check_seen(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection, seen: Seen) -> None:
-    """Raises ``DecisionOvertaken``, telling who decided what, unless the records stand as the person saw them.
+    """Raise ``DecisionOvertaken``, listing the decisions since, unless the records are as the person saw them.
 
-    Looks at how they were decided last: reconcile anew only after it.
+    Compares with the last dispositions: reconcile again only after it.
     """
     row = connection.execute(
         f"SELECT count(*), coalesce(bit_xor({STAMP}), 0) FROM sync.reconciled_{entity.name} r"
@@ -141,10 +144,10 @@ def check_seen(connection: duckdb.DuckDBPyConnection, entity: Entity, selection:
 
 
 def select(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection) -> list[int]:
-    """The BMS ids of the selected records as they are decided now, in order.
+    """Return the BMS ids of the selected records by their present dispositions, in order.
 
-    Ids that nothing else restricts are given back as they are: a wrong one is to be refused, not passed over. Raises
-    ``DecisionError`` when nothing is given, or no record is like that.
+    Ids without another restriction are returned unchanged: a wrong id is to be refused, not skipped. Raises
+    ``DecisionError`` when nothing is given, or no record matches the filter.
     """
     if not replace(selection, bms_ids=()).restricting:
         if selection.bms_ids:
@@ -170,13 +173,13 @@ def including(
     match_to: str | None = None,
     why: str = "",
 ) -> list[Decision]:
-    """The decisions that take records back from the excluded ones: as they were, or at once as create or as match."""
+    """Return the decisions to re-include excluded records, optionally with a create or a match."""
     ids = list(bms_ids)
-    decisions = [Decision("include", entity, each, why=why) for each in ids]
+    decisions = [Decision("include", entity, bms_id, why=why) for bms_id in ids]
     if create:
-        decisions += [Decision("create", entity, each, beside=beside, why=why) for each in ids]
+        decisions += [Decision("create", entity, bms_id, beside=beside, why=why) for bms_id in ids]
     if match_to:
-        decisions += [Decision("match", entity, each, match_to, why=why) for each in ids]
+        decisions += [Decision("match", entity, bms_id, match_to, why=why) for bms_id in ids]
     return decisions
 
 
@@ -190,8 +193,8 @@ def decide(
 ) -> Taken:
     """Take ``decisions``, all or none. Call it inside a transaction, which a refusal must end.
 
-    ``agree`` looks at the records as they stand before, and raises where that is not what the person decided by.
-    Raises ``DecisionRefused`` with one line for each decision that cannot be taken.
+    ``agree`` checks the records first, and raises where they differ from what the person based the decisions on. Raises
+    ``DecisionRefused`` with one line for each decision that cannot be taken.
     """
     reconcile_all(connection, _concerned(decisions))
     agree(connection)
@@ -201,10 +204,10 @@ def decide(
 def create_unmatched(
     connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope
 ) -> Taken:
-    """Decide that every record that waits for nothing but a decision be created.
+    """Approve creating every record that is only waiting for a decision.
 
-    Ambiguous and near-identical ones, and those that a person took apart, still wait; so does what is not inside
-    ``scope``. The entity and its clients have been reconciled.
+    Three kinds still wait: ambiguous records, near-identical ones, and those a person unmatched. Records outside
+    ``scope`` wait, too. The entity and its clients have been reconciled.
     """
     rows = connection.execute(
         f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason IN ('waits_for_decision', 'placeholder_name')"
@@ -214,7 +217,7 @@ def create_unmatched(
 
 
 def auto_match(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> Taken:
-    """Save every match that the rules found. The entity and its clients have been reconciled."""
+    """Save every match the rules found. The entity and its clients have been reconciled."""
     rows = connection.execute(sql.read("unsaved_matches").format(entity=entity.name)).fetchall()
     found = [Decision("match", entity.name, bms_id, partner, why="auto-match") for bms_id, partner in rows]
     return _take(connection, found, by, now)
@@ -224,7 +227,7 @@ def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], 
     """Take ``decisions`` about records that have just been reconciled."""
     if not decisions:
         return Taken(0, 0)
-    decisions = list(dict.fromkeys(replace(each, why=each.why.strip()) for each in decisions))
+    decisions = list(dict.fromkeys(replace(decision, why=decision.why.strip()) for decision in decisions))
     _check_not_contradictory(decisions)
     entities = _concerned(decisions)
     comparison.remember(connection, entities)
@@ -233,7 +236,7 @@ def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], 
         connection.execute(sql.read("decision_states").format(entity=entity.name))
         _apply(connection, entity, by, now)
     reconcile_all(connection, entities)
-    refused = [each for entity in entities for each in _refusals(connection, entity, decisions)]
+    refused = [refusal for entity in entities for refusal in _refusals(connection, entity, decisions)]
     if refused:
         raise _refused(refused, len(decisions))
     taken = _write_ledger(connection, entities, by, now)
@@ -243,12 +246,12 @@ def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], 
 
 
 def _concerned(decisions: Iterable[Decision]) -> list[Entity]:
-    """The entities to decide anew, in their order: those decided about, and the clients that they live in."""
-    return with_clients([BY_NAME[name] for name in {each.entity for each in decisions}])
+    """Return the entities to reconcile, in their order: those decided about, and the clients they are in."""
+    return with_clients([BY_NAME[name] for name in {decision.entity for decision in decisions}])
 
 
 def _refusals(connection: duckdb.DuckDBPyConnection, entity: Entity, decisions: Sequence[Decision]) -> list[Refusal]:
-    """The decisions about ``entity`` that did not come true, and why not."""
+    """Return the decisions about ``entity`` that did not come true, with the reasons."""
     rows = connection.execute(
         sql.read("decision_refusals").format(
             entity=entity.name, singular=entity.singular, has_client=str(entity.has_client).lower()
@@ -258,20 +261,23 @@ def _refusals(connection: duckdb.DuckDBPyConnection, entity: Entity, decisions: 
 
 
 def _check_not_contradictory(decisions: Sequence[Decision]) -> None:
-    """One record may be taken back and decided anew at once (include and create, unmatch and match), no more."""
+    """Refuse contradictions: one record may be taken back and decided again at once, nothing more.
+
+    Examples are include and create, or unmatch and match.
+    """
     first: dict[tuple[str, int, bool], Decision] = {}
     refused = []
-    for each in decisions:
-        takes_back = each.verb in ("include", "unmatch")
-        other = first.setdefault((each.entity, each.bms_id, takes_back), each)
-        if (other.verb, other.passportal_id) != (each.verb, each.passportal_id):
-            refused.append(Refusal(each, f"another decision in the same batch says {other.verb}"))
+    for decision in decisions:
+        takes_back = decision.verb in ("include", "unmatch")
+        other = first.setdefault((decision.entity, decision.bms_id, takes_back), decision)
+        if (other.verb, other.passportal_id) != (decision.verb, decision.passportal_id):
+            refused.append(Refusal(decision, f"another decision in the same batch says {other.verb}"))
     if refused:
         raise _refused(refused, len(decisions))
 
 
 def _write_down(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> None:
-    """The temp table ``decided``: one row for each decision, numbered."""
+    """Fill the temp table ``decided``: one row for each decision, numbered."""
     columns = {
         "verb": "VARCHAR", "entity": "VARCHAR", "bms_id": "BIGINT", "passportal_id": "VARCHAR", "beside": "BOOLEAN",
         "why": "VARCHAR",
@@ -279,19 +285,19 @@ def _write_down(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decis
     lists = ", ".join(f"unnest(${name}::{kind}[]) AS {name}" for name, kind in columns.items())
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE decided AS SELECT unnest(range($count)) AS number, {lists}",
-        {"count": len(decisions), **{name: [getattr(each, name) for each in decisions] for name in columns}},
+        {"count": len(decisions), **{name: [getattr(decision, name) for decision in decisions] for name in columns}},
     )
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> None:
-    """Write the decisions on ``entity`` into the tables that last; what was taken back goes first."""
+    """Write the decisions on ``entity`` into the lasting tables; decisions taken back go first."""
     who = {"by": by, "now": now}
     for statement in connection.extract_statements(sql.read("apply_decisions").format(entity=entity.name)):
         connection.execute(statement, {name: who[name] for name in statement.named_parameters})
 
 
 def _write_ledger(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], by: str, now: datetime) -> int:
-    """One line for each decision that changed anything; how many did."""
+    """Write one line for each decision that changed anything, and return their number."""
     (batch,) = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM sync.decisions").fetchone() or (1,)
     taken = 0
     for entity in entities:
@@ -303,7 +309,7 @@ def _write_ledger(connection: duckdb.DuckDBPyConnection, entities: Sequence[Enti
 
 
 def _refused(refused: Sequence[Refusal], of: int) -> DecisionRefused:
-    told = "".join(f"\n  {each}" for each in refused[:REFUSALS_TOLD])
+    told = "".join(f"\n  {refusal}" for refusal in refused[:REFUSALS_TOLD])
     more = f"\n  and {len(refused) - REFUSALS_TOLD:,} more" if len(refused) > REFUSALS_TOLD else ""
     return DecisionRefused(
         f"{len(refused):,} of {of:,} decisions cannot be taken, so none was:{told}{more}",

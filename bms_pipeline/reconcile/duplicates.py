@@ -1,6 +1,6 @@
-"""Records of Passportal that carry the same BMS id: found in the snapshot, settled by a person.
+"""Records of Passportal with the same BMS id: found in the snapshot, resolved by a person.
 
-A create that arrives late, an import done twice, or another tool can make them, also before this one was there.
+A create that arrives late, a repeated import or another tool can make them, also before this pipeline was installed.
 Nothing is deleted in Passportal: one record keeps the id, and the others lose it with the next finish. No rule matches
 them again.
 """
@@ -22,12 +22,12 @@ from bms_pipeline.warehouse.inputs import count_input
 
 
 def query(entities: Sequence[Entity] = ENTITIES) -> str:
-    """SQL for ``find``."""
+    """Return SQL for ``find``."""
     return " UNION ALL ".join(sql.read("duplicate_markers").format(entity=entity.name) for entity in entities)
 
 
 def find(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:
-    """The records that share a BMS id, as the last snapshot showed them.
+    """Return the records that share a BMS id, as the last snapshot showed them.
 
     Columns: entity, bms_id, passportal_id, client_id, name, is_matched (the BMS record is linked to it).
     """
@@ -35,7 +35,7 @@ def find(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENT
 
 
 def count(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENTITIES) -> int:
-    """How many BMS ids several records carry."""
+    """Count the BMS ids which several records carry."""
     row = connection.execute(f"SELECT count(DISTINCT (entity, bms_id)) FROM ({query(entities)})").fetchone()
     return int(row[0]) if row else 0
 
@@ -43,7 +43,7 @@ def count(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = EN
 def keep(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int, passportal_id: str, by: str, now: datetime
 ) -> list[str]:
-    """Let ``passportal_id`` alone keep the BMS id; the records that lose it with the next finish.
+    """Let only ``passportal_id`` keep the BMS id, and return the records that lose it with the next finish.
 
     Raises ``DecisionRefused`` where it does not share that id with another record.
     """
@@ -56,8 +56,8 @@ def keep(
         )
     others = [carrier for carrier in carriers if carrier != passportal_id]
     (batch,) = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM sync.decisions").fetchone() or (1,)
-    for other in others:
-        values = {"entity": entity.name, "bms_id": bms_id, "other": other, "by": by, "now": now}
+    for carrier in others:
+        values = {"entity": entity.name, "bms_id": bms_id, "other": carrier, "by": by, "now": now}
         connection.execute("INSERT INTO sync.partings VALUES ($entity, $bms_id, $other, $by, $now)", values)
         connection.execute(
             "INSERT INTO sync.decisions VALUES ($batch, $now, $by, 'keep', $entity, $bms_id, $other,"

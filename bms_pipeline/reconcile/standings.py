@@ -1,7 +1,7 @@
-"""Standings: how each record stands now, by what is stored, matched and loaded, whatever the current plan is.
+"""Standings: the present state of each record, from what is stored, matched and loaded, independent of the plan.
 
-A plan's outcomes say what one sync did. A standing says what is true now: an undo, a plan for one client or an empty
-plan changes the outcomes that are shown, and no standing before it is loaded. ``standings.sql`` is the definition.
+A plan's outcomes describe one sync; a standing describes the present. An undo, a plan for one client or an empty plan
+changes the displayed outcomes, and no standing before it is loaded. ``standings.sql`` is the definition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bms_pipeline.warehouse.connection import named_rows
 
 
 class Standing(StrEnum):
-    """How a record stands. Every record that BMS lists has exactly one, and so has a matched one that is gone."""
+    """The state of a record. Every record listed by BMS has exactly one, and so has a matched record gone from BMS."""
 
     IN_SYNC = "in sync"
     DIFFERS = "differs"
@@ -57,21 +57,21 @@ MEANS: dict[Standing, str] = {
     Standing.OUT_OF_SCOPE: "left out by the settings",
     Standing.GONE: "matched, and gone from BMS; kept in Passportal",
 }
-"""Standing → what it means, in plain words."""
+"""Standing → its meaning in plain words."""
 
 WAITS_FOR_PERSON = (Standing.UNMATCHED, Standing.AMBIGUOUS)
 TO_LOAD = (Standing.DIFFERS, Standing.TO_MATCH, Standing.TO_CREATE)
 
 RARE = (Standing.TO_PLAN, Standing.HANDED_OVER, Standing.REFUSED, Standing.UNKNOWN)
-"""Standings that a table leaves out while no record has them."""
+"""Standings to leave out of a table while no record has them."""
 
 Counts = dict[EntityName, dict[Standing, int]]
-"""Entity → standing → records; every entity and every standing is there."""
+"""Entity → standing → records, with every entity and every standing."""
 
 
 def counts(connection: duckdb.DuckDBPyConnection) -> Counts:
     """Count the records of each entity by standing."""
-    found: Counts = {each.name: dict.fromkeys(Standing, 0) for each in ENTITIES}
+    found: Counts = {entity.name: dict.fromkeys(Standing, 0) for entity in ENTITIES}
     query = sql.read("standing_counts").format(standings=all_records(connection))
     for entity, standing, records in connection.execute(query).fetchall():
         found[entity][Standing(standing)] = records
@@ -79,11 +79,11 @@ def counts(connection: duckdb.DuckDBPyConnection) -> Counts:
 
 
 def by_client(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Count what is inside each client: a row with ``bms_id``, ``name`` and each standing.
+    """Count the records inside each client: a row with ``bms_id``, ``name`` and each standing.
 
-    Clients come first where something is refused, then those where most waits for a person.
+    Clients with refused records come first, then those with the most records waiting for a person.
     """
-    counted = ", ".join(f"count(*) FILTER (s.standing = '{each}') AS \"{each}\"" for each in Standing)
+    counted = ", ".join(f"count(*) FILTER (s.standing = '{standing}') AS \"{standing}\"" for standing in Standing)
     first = (
         f'"{Standing.REFUSED}" DESC, "{Standing.UNMATCHED}" + "{Standing.AMBIGUOUS}" DESC, "{Standing.BLOCKED}" DESC'
     )
@@ -92,7 +92,7 @@ def by_client(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 class NextStep(StrEnum):
-    """What moves a record on. Each shell says in its own words how that is done."""
+    """The step to advance a record. Each user interface has its own words for it."""
 
     NOTHING = "nothing"
     SYNC = "sync"
@@ -108,11 +108,11 @@ class NextStep(StrEnum):
 
 @dataclass(frozen=True)
 class Story:
-    """How one record stands, why, what it waits for, and what moves it on.
+    """One record's standing, its reason, the client it waits for, and its next step.
 
-    ``detail`` is Passportal's reason for a refusal. ``waits_for`` is the client that keeps it waiting, and
-    ``next_step`` is then what moves that client on. ``plan_hash`` is the plan to finish, for ``NextStep.FINISH``.
-    ``blocks``: of a client, entity → the records inside it that wait for it.
+    ``detail`` is Passportal's reason for a refusal. ``waits_for`` is the client it waits for; ``next_step`` is then the
+    next step of that client. ``plan_hash`` is the plan to finish, for ``NextStep.FINISH``. ``blocks``: of a client,
+    entity → the waiting records inside it.
     """
 
     standing: Standing
@@ -127,7 +127,7 @@ class Story:
 
 @dataclass(frozen=True)
 class ClientWaitedFor:
-    """A client that a record waits for; ``name`` and ``standing`` are None where BMS does not list it."""
+    """A client a record waits for; ``name`` and ``standing`` are None where BMS does not list it."""
 
     bms_id: int
     name: str | None
@@ -149,7 +149,7 @@ _AT_ONCE: dict[Standing, NextStep] = {
 
 
 def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> Story | None:
-    """Tell how one record stands; None for what is gone from BMS and was never matched."""
+    """Return one record's story, or None for a record gone from BMS and never matched."""
     record = _one(connection, entity, bms_id)
     if record is None:
         return None
@@ -172,7 +172,7 @@ def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) ->
 def _client_waited_for(
     connection: duckdb.DuckDBPyConnection, account_id: int | None
 ) -> tuple[ClientWaitedFor | None, NextStep, str | None]:
-    """The client that keeps a record waiting, and what moves that client on."""
+    """Return the client a record waits for, and the next step of that client."""
     if account_id is None:
         return None, NextStep.LOOK_IN_BMS, None
     client, stands = _one(connection, BY_NAME["clients"], account_id), story(connection, BY_NAME["clients"], account_id)
@@ -184,7 +184,7 @@ def _client_waited_for(
 
 
 def _client_created_first(connection: duckdb.DuckDBPyConnection, account_id: int | None) -> ClientWaitedFor | None:
-    """The client of a record, where it has to be created before the record."""
+    """Return the client of a record, where it has to be created before the record."""
     client = _one(connection, BY_NAME["clients"], account_id) if account_id is not None else None
     if client is None or client["standing"] != Standing.TO_CREATE:
         return None
@@ -192,7 +192,7 @@ def _client_created_first(connection: duckdb.DuckDBPyConnection, account_id: int
 
 
 def _to_be_loaded(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> tuple[NextStep, str | None]:
-    """Who moves on a record that a load is to write: a new plan, a person's finish, or the next sync by itself."""
+    """Return the next step of a record to load: a new plan, a person's finish, or the next sync by itself."""
     try:
         plan = current_plan(connection)
     except PlanError:
@@ -218,7 +218,7 @@ def _blocked_inside(connection: duckdb.DuckDBPyConnection, account_id: int) -> d
 
 
 def is_taken_apart(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the current plan took records apart that are still reconciled as matched."""
+    """Return whether the current plan unmatched records that are still reconciled as matched."""
     rows = connection.execute(
         "SELECT DISTINCT entity FROM sync.journal WHERE plan_id = (SELECT max(plan_id) FROM sync.plans)"
         " AND outcome = 'done' AND releases = passportal_id"
@@ -240,18 +240,21 @@ def _one(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> 
 
 
 def refused(connection: duckdb.DuckDBPyConnection, most: int) -> list[dict[str, Any]]:
-    """Up to ``most`` records whose last operation Passportal refused: entity, bms_id, and why as ``detail``."""
+    """Return up to ``most`` records whose last operation Passportal refused.
+
+    Columns: entity, bms_id, and the reason as ``detail``.
+    """
     query = f"SELECT entity, bms_id, detail FROM ({all_records(connection)}) WHERE standing = '{Standing.REFUSED}'"
     return named_rows(connection, f"{query} ORDER BY ALL LIMIT {most}")
 
 
 def all_records(connection: duckdb.DuckDBPyConnection) -> str:
-    """SQL for every record and its standing: entity, bms_id, account_id, name, standing, reason, detail."""
+    """Return SQL for every record and its standing: entity, bms_id, account_id, name, standing, reason, detail."""
     return _records_sql(connection, ENTITIES)
 
 
 def compare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Compare the fields of what changed on either side, and keep which records differ, for every count until then.
+    """Compare the fields of changed records, and store which records differ, for every count until the next change.
 
     After an interruption the next count compares them itself.
     """
@@ -267,7 +270,7 @@ def compare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def remember(connection: duckdb.DuckDBPyConnection, counted: Counts, now: datetime) -> None:
-    """Keep ``counted`` for plots over time, where it is not what was kept last."""
+    """Store ``counted`` for plots over time, if it differs from the last stored counts."""
     for entity, by_standing in counted.items():
         values = {standing.value: records for standing, records in by_standing.items() if records}
         connection.execute(
@@ -279,8 +282,8 @@ def remember(connection: duckdb.DuckDBPyConnection, counted: Counts, now: dateti
 
 
 def history(connection: duckdb.DuckDBPyConnection, entity: EntityName, last: int) -> list[dict[str, Any]]:
-    """The last counts of ``entity`` in order: ``counted_at`` and each standing."""
-    each_standing = ", ".join(f"coalesce(counts['{each}'], 0) AS \"{each}\"" for each in Standing)
+    """Return the last counts of ``entity`` in order: ``counted_at`` and each standing."""
+    each_standing = ", ".join(f"coalesce(counts['{standing}'], 0) AS \"{standing}\"" for standing in Standing)
     rows = named_rows(
         connection,
         f"SELECT counted_at, {each_standing} FROM sync.standing_counts WHERE entity = ?"
@@ -291,25 +294,28 @@ def history(connection: duckdb.DuckDBPyConnection, entity: EntityName, last: int
 
 
 def waiting(counted: Counts) -> dict[EntityName, int]:
-    """Entity → the records that wait for a person's decision."""
+    """Return entity → the records waiting for a person's decision."""
     return {name: total(counted[name], WAITS_FOR_PERSON) for name in counted}
 
 
 def total(counted: dict[Standing, int], standings: Sequence[Standing]) -> int:
-    """How many records have one of ``standings``."""
-    return sum(counted[each] for each in standings)
+    """Count the records with one of ``standings``."""
+    return sum(counted[standing] for standing in standings)
 
 
 _NO_CLIENTS = "SELECT NULL::BIGINT AS bms_id, NULL AS passportal_id, NULL AS standing, NULL AS is_there WHERE false"
 
 
 def _records_sql(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> str:
-    """SQL for the records of ``entities``; the clients come first, because they decide about what is inside them."""
+    """Return SQL for the records of ``entities``.
+
+    The clients come first, because they decide about the records inside them.
+    """
     settings = read_sync_settings(connection)
     clients = _entity_sql(connection, BY_NAME["clients"], settings)
     parts = [
-        "FROM client_now" if each.name == "clients" else f"FROM ({_entity_sql(connection, each, settings)})"
-        for each in entities
+        "FROM client_now" if entity.name == "clients" else f"FROM ({_entity_sql(connection, entity, settings)})"
+        for entity in entities
     ]
     return f"WITH client_now AS MATERIALIZED ({clients}) {' UNION ALL BY NAME '.join(parts)}"
 

@@ -1,8 +1,14 @@
-"""Suggestions: for a BMS record that matched nothing, or several, the records of Passportal that it may be.
+"""Suggestions: likely Passportal records for each unmatched or ambiguous BMS record.
 
-For a person to decide; nothing here is ever applied by itself. Candidates are found by the trigrams of their names
-(TF-IDF, so that rare ones weigh more) and by sharing a rare value such as an e-mail, and are then ranked by how alike
-the names are and what the other fields say (``entities.Clue``). Importing this module takes a second: do it late.
+They are for a person to decide on; nothing here is ever applied by itself::
+
+    open records of both sides
+        → candidate pairs: similar trigrams in their names (TF-IDF, so rare ones weigh more),
+          or a shared rare value such as an e-mail
+        → bits for and against each pair: from the names and from the other fields (``entities.Clue``)
+        → a score between 0 and 1 from the sum of the bits, and the best few pairs of each record
+
+Importing this module takes a second: do it late.
 """
 
 from __future__ import annotations
@@ -31,19 +37,19 @@ Positions = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
 CANDIDATES = 20
-"""So many are compared with each record; more bearers of one value than this do not make candidates of each other."""
+"""The number of candidates compared with each record. A value on more records than this makes no candidates."""
 CHUNK = 5_000
-"""So many BMS records are compared at a time, which bounds the memory."""
+"""The number of BMS records compared at a time, which bounds the memory."""
 CORES = os.cpu_count() or 1
 LEAST_SCORE = 0.05
-"""What scores less is no suggestion."""
+"""A pair with a lower score is no suggestion."""
 
 # The name alone: 20 bits for the whole way from nothing alike to identical, even odds at 0.72. Measured: of the best
 # candidates with names this alike about half are right (benchmarks/suggestions.py).
 BITS_OF_NAME, EVEN_NAME, MOST_OF_NAME, LEAST_OF_NAME = 20.0, 0.72, 5.0, -6.0
 BITS_WITHOUT_NAME = -5.0
 NEAR = 85.0
-"""Values at least this alike, out of 100, are near."""
+"""Values at least this similar, out of 100, are near."""
 MARKER = "bms_id"
 MISSING, DIFFERS, NEARLY, AGREES = range(4)
 AGREEMENTS: tuple[Agreement, ...] = ("missing", "differs", "near", "agrees")
@@ -51,7 +57,7 @@ AGREEMENTS: tuple[Agreement, ...] = ("missing", "differs", "near", "agrees")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one field says: the values of both sides as stored, and whether they agree."""
+    """The evidence of one field: the values of both sides as stored, and whether they agree."""
 
     field: str
     agreement: Agreement
@@ -63,7 +69,8 @@ class Evidence:
 class Suggestion:
     """One candidate for one BMS record; ``rank`` counts from 1, ``score`` is between 0 and 1.
 
-    ``evidence``: the name, then each field that says anything about identity, in the order of the entity's fields.
+    ``evidence`` starts with the name. Then comes each field with evidence about identity, in the order of the entity's
+    fields.
     """
 
     bms_id: int
@@ -78,7 +85,7 @@ class Suggestion:
 class _Column:
     """One field of all records of one side; ``codes`` are equal where the keys are, on both sides, -1 for a blank.
 
-    ``rarity`` is 1 for a value that one record of its client bears and goes to 0 for one that all of them bear.
+    ``rarity`` is 1 for a value on one record of its client and approaches 0 for a value on all of them.
     """
 
     values: Sequence[str | None]
@@ -103,7 +110,7 @@ class _Side:
 
     @cached_property
     def rank_of_id(self) -> Positions:
-        """For each record where it stands by its id alone."""
+        """The rank of each record by its id alone."""
         return np.argsort(np.argsort(np.array(self.ids)))
 
 
@@ -118,7 +125,7 @@ class _Pairs:
 
 @dataclass(frozen=True)
 class _Compared:
-    """How one field of each pair compares: an index into ``AGREEMENTS``, and for or against how many bits."""
+    """The comparison of one field for each pair: an index into ``AGREEMENTS``, and the bits for or against."""
 
     agreement: NDArray[np.int8]
     bits: Numbers
@@ -127,51 +134,48 @@ class _Compared:
 def suggest(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int] | None = None, limit: int = 5
 ) -> dict[int, list[Suggestion]]:
-    """BMS id → at most ``limit`` suggestions, best first, for each unmatched or ambiguous record of ``entity``.
+    """Return BMS id → at most ``limit`` suggestions, best first, for each unmatched or ambiguous record of ``entity``.
 
-    Only for ``bms_ids``, if given; the answer for a record is the same whether it is asked for alone or with all. A
-    record without candidates has an empty list. Needs ``sync.reconciled_<entity>`` as reconcile left it. Changes
-    nothing.
+    ``bms_ids`` limits the records. The answer for a record is the same alone or with all others. A record without
+    candidates has an empty list. Needs ``sync.reconciled_<entity>`` as reconcile left it. Changes nothing.
     """
-    clues = {each.name: each.clue for each in entity.fields if each.clue}
-    codes: dict[str, dict[str, int]] = {each: {} for each in clues}
+    clues = {field.name: field.clue for field in entity.fields if field.clue}
+    codes: dict[str, dict[str, int]] = {field: {} for field in clues}
     waiting = _read(connection, entity, "bms", codes)
     free = _read(connection, entity, "passportal", codes)
     wanted = None if bms_ids is None else set(bms_ids)
-    chosen = np.array([n for n, each in enumerate(waiting.ids) if wanted is None or each in wanted], dtype=np.int64)
-    found: dict[int, list[Suggestion]] = {waiting.ids[each]: [] for each in chosen.tolist()}
+    chosen = np.array([n for n, bms_id in enumerate(waiting.ids) if wanted is None or bms_id in wanted], dtype=np.int64)
+    found: dict[int, list[Suggestion]] = {waiting.ids[position]: [] for position in chosen.tolist()}
     if len(chosen) and free.ids:
         finder = _Finder(waiting, free, clues)
         for start in range(0, len(chosen), CHUNK):
             pairs = finder.pairs(chosen[start : start + CHUNK])
-            for each in _ranked(waiting, free, pairs, clues, limit):
-                found[each.bms_id].append(each)
+            for suggestion in _ranked(waiting, free, pairs, clues, limit):
+                found[suggestion.bms_id].append(suggestion)
     return found
 
 
 def _read(
     connection: duckdb.DuckDBPyConnection, entity: Entity, schema: str, codes: dict[str, dict[str, int]]
 ) -> _Side:
-    """The open records of one side; ``codes`` (field → key → code) is added to, so that both sides share it."""
-    clues = {each.name: each.clue for each in entity.fields if each.clue}
+    """Read the open records of one side, adding their keys to the shared ``codes`` (field → key → code)."""
+    clues = {field.name: field.clue for field in entity.fields if field.clue}
     cursor = connection.execute(_side_sql(entity, schema, clues))
-    # Column by column: rows as tuples, by the hundred thousand, keep the garbage collector busy.
-    fetched: list[list[Any]] = [each.tolist() for each in cursor.fetchnumpy().values()]
+    # Column by column: hundreds of thousands of row tuples keep the garbage collector busy.
+    fetched: list[list[Any]] = [column.tolist() for column in cursor.fetchnumpy().values()]
     ids, clients, markers, name, name_keys, loose, records, *rest = fetched
     parts = iter(rest)
     columns = {
         field: _column(codes[field], records, next(parts), next(parts), next(parts), next(parts), next(parts))
         for field in clues
     }
-    return _Side(
-        ids, clients, markers, name, [each or "" for each in name_keys], [each or "" for each in loose], columns
-    )
+    return _Side(ids, clients, markers, name, [key or "" for key in name_keys], [key or "" for key in loose], columns)
 
 
 def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
     is_bms = schema == "bms"
     inside, client = ("account_id", "o.client_id") if is_bms else ("client_id", "k.inside")
-    counted = [f"key_{each}" for each in clues]
+    counted = [f"key_{field}" for field in clues]
     counted += [f"like_{field}" for field, clue in clues.items() if clue.like not in (None, clue.key)]
     return sql.read("suggestion_candidates").format(
         table=f"{schema}.{entity.name}",
@@ -183,12 +187,12 @@ def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
         keys="".join(
             f", {field}, {c.key} AS key_{field}, {c.like or 'NULL'} AS like_{field}" for field, c in clues.items()
         ),
-        bearers="".join(f", count(*) OVER (PARTITION BY inside, {each}) AS bearers_{each}" for each in counted),
+        bearers="".join(f", count(*) OVER (PARTITION BY inside, {column}) AS bearers_{column}" for column in counted),
         loose="coalesce(k.loose_key, k.name_key)",
         columns="".join(
-            f", k.{each}, k.key_{each}, k.like_{each}, k.bearers_key_{each},"
-            f" {f'k.bearers_like_{each}' if f'like_{each}' in counted else f'k.bearers_key_{each} AS of_like_{each}'}"
-            for each in clues
+            f", k.{name}, k.key_{name}, k.like_{name}, k.bearers_key_{name},"
+            f" {f'k.bearers_like_{name}' if f'like_{name}' in counted else f'k.bearers_key_{name} AS of_like_{name}'}"
+            for name in clues
         ),
         open=(_WAITING if is_bms else _FREE).format(
             entity=entity.name, has_place="k.inside IS NOT NULL" if entity.has_client else "true"
@@ -198,7 +202,7 @@ def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
 
 _WAITING = """JOIN sync.reconciled_{entity} o ON o.bms_id = k.id
 WHERE o.disposition IN ('unmatched', 'ambiguous')"""
-# A record with the marker of a BMS record is that one's.
+# A record with the marker of a BMS record belongs to that BMS record.
 _FREE = """WHERE {has_place}
   AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.passportal_id = k.id)
   AND NOT EXISTS (FROM sync.reconciled_{entity} o WHERE o.disposition = 'matched' AND o.passportal_id = k.id)
@@ -215,7 +219,7 @@ def _column(
     bearers: Sequence[int],
     like_bearers: Sequence[int],
 ) -> _Column:
-    coded = [-1 if each is None else codes.setdefault(each, len(codes)) for each in keys]
+    coded = [-1 if key is None else codes.setdefault(key, len(codes)) for key in keys]
     all_of_client = np.log1p(np.array(records, dtype=np.float64))
     rarity = 1 - np.log(np.array(bearers, dtype=np.float64)) / all_of_client
     like_rarity = 1 - np.log(np.array(like_bearers, dtype=np.float64)) / all_of_client
@@ -223,12 +227,12 @@ def _column(
 
 
 class _Finder:
-    """Finds the pairs that are worth comparing: knows the trigrams of all names, and who bears which rare value."""
+    """Finds the pairs worth comparing, from the trigrams of all names and the records of each rare value."""
 
     def __init__(self, waiting: _Side, free: _Side, clues: dict[str, Clue]) -> None:
         self._waiting, self._free = waiting, free
-        # One vocabulary for all clients, so that a score means the same everywhere. The last name is nobody's: without
-        # any trigram there is no vocabulary.
+        # One vocabulary for all clients, so a score means the same everywhere. No record has the last name: without any
+        # trigram there is no vocabulary.
         vectors = TfidfVectorizer(analyzer=_trigrams, dtype=np.float32).fit_transform(
             [*waiting.loose, *free.loose, "nobody"]
         )
@@ -238,7 +242,7 @@ class _Finder:
         self._bearers = _bearers_of_values(free, self._finding)
 
     def pairs(self, chosen: Positions) -> _Pairs:
-        """The candidates of these BMS records: each pair once, ordered by the positions on both sides."""
+        """Return the candidates of these BMS records: each pair once, ordered by the positions on both sides."""
         found = [self._sharing_a_value(chosen)]
         for client, group in groupby(chosen.tolist(), key=self._waiting.clients.__getitem__):
             found.append(
@@ -250,7 +254,7 @@ class _Finder:
         return _Pairs(left, right, np.asarray(cosine, dtype=np.float64).ravel())
 
     def _alike_in_name(self, left: Positions, start: int, end: int) -> tuple[Positions, Positions]:
-        """Each of ``left`` with the free records from ``start`` to ``end`` whose names are most alike."""
+        """Pair each of ``left`` with the free records from ``start`` to ``end`` whose names are most similar."""
         if end - start <= CANDIDATES:
             return np.repeat(left, end - start), np.tile(np.arange(start, end), len(left))
         # Threads take longer to start than a small client takes to multiply.
@@ -259,15 +263,15 @@ class _Finder:
         return np.repeat(left, np.diff(best.indptr)), best.indices.astype(np.int64) + start
 
     def _sharing_a_value(self, chosen: Positions) -> tuple[Positions, Positions]:
-        """Each of ``chosen`` with the free records that bear a rare value of its own, or its marker."""
+        """Pair each of ``chosen`` with the free records which share one of its rare values or have its marker."""
         pairs: list[tuple[int, int]] = []
         for left in chosen.tolist():
             client = self._waiting.clients[left]
             values = [
                 (field, _end(self._waiting.columns[field].keys[left], tail)) for field, tail in self._finding.items()
             ]
-            for each in (*values, (MARKER, self._waiting.ids[left])):
-                bearers = self._bearers.get((client, *each), ())
+            for shared_value in (*values, (MARKER, self._waiting.ids[left])):
+                bearers = self._bearers.get((client, *shared_value), ())
                 if len(bearers) <= CANDIDATES:
                     pairs += zip(repeat(left), bearers, strict=False)
         both = np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -275,18 +279,18 @@ class _Finder:
 
 
 def _trigrams(name: str) -> list[str]:
-    """The trigrams within each word of ``name``, white space around it included: word order does not show."""
+    """Return the trigrams within each word of ``name``, with its surrounding white space: word order has no effect."""
     padded = f" {name} "
     return [padded[n : n + 3] for n in range(len(padded) - 2) if padded[n + 1] != " "] if name else []
 
 
 def _end(key: str | None, length: int) -> str | None:
-    """The last ``length`` characters, all for 0."""
+    """Return the last ``length`` characters, or all for 0."""
     return key[-length:] if key else None
 
 
 def _unmarked(free: _Side) -> dict[str | None, tuple[int, int]]:
-    """Client → from where to where its records without a marker lie."""
+    """Return client → the start and end of its records without a marker."""
     lies: dict[str | None, tuple[int, int]] = {}
     for position, (client, marker) in enumerate(zip(free.clients, free.markers, strict=True)):
         if marker is None:
@@ -295,7 +299,7 @@ def _unmarked(free: _Side) -> dict[str | None, tuple[int, int]]:
 
 
 def _bearers_of_values(free: _Side, finding: dict[str, int]) -> dict[tuple[str | None, str, Any], list[int]]:
-    """Client, field and value → the free records that bear it; a marker counts as the value of a field ``MARKER``."""
+    """Return client, field and value → the free records with it; a marker is the value of a field ``MARKER``."""
     bearers: dict[tuple[str | None, str, Any], list[int]] = defaultdict(list)
     for position, (client, marker) in enumerate(zip(free.clients, free.markers, strict=True)):
         if marker is not None:
@@ -309,13 +313,13 @@ def _bearers_of_values(free: _Side, finding: dict[str, int]) -> dict[tuple[str |
 
 
 def _ranked(waiting: _Side, free: _Side, pairs: _Pairs, clues: dict[str, Clue], limit: int) -> Iterator[Suggestion]:
-    """The best ``limit`` of each BMS record's pairs, in the order of their ranks."""
+    """Yield the best ``limit`` pairs of each BMS record, in the order of their ranks."""
     compared = {"name": _compare_names(waiting, free, pairs)}
     compared |= {
         field: _compare(waiting.columns[field], free.columns[field], clue, pairs) for field, clue in clues.items()
     }
-    # Rounded, so that the order in which floating-point numbers were added decides nothing.
-    bits = np.round(np.sum([each.bits for each in compared.values()], axis=0), 6)
+    # Rounded, so the order in which floating-point numbers were added decides nothing.
+    bits = np.round(np.sum([comparison.bits for comparison in compared.values()], axis=0), 6)
     order = np.lexsort((free.rank_of_id[pairs.right], -bits, pairs.left))
     order = order[bits[order] >= np.log2(LEAST_SCORE / (1 - LEAST_SCORE))]
     grouped = pairs.left[order]
@@ -325,18 +329,18 @@ def _ranked(waiting: _Side, free: _Side, pairs: _Pairs, clues: dict[str, Clue], 
     values = {"name": (waiting.names, free.names)}
     values |= {field: (waiting.columns[field].values, free.columns[field].values) for field in clues}
     evidence = [
-        _evidence(field, each.agreement[best].tolist(), _of(values[field][0], left), _of(values[field][1], right))
-        for field, each in compared.items()
+        _evidence(field, comparison.agreement[best].tolist(), _of(values[field][0], left), _of(values[field][1], right))
+        for field, comparison in compared.items()
     ]
     scores = np.round(1 / (1 + 2 ** -bits[best]), 4).tolist()
-    names_found = [each or "" for each in _of(free.names, right)]
+    names_found = [name or "" for name in _of(free.names, right)]
     return map(
         Suggestion, _of(waiting.ids, left), rank, _of(free.ids, right), names_found, scores, zip(*evidence, strict=True)
     )
 
 
 def _of(values: Sequence[Any], positions: Sequence[int]) -> list[Any]:
-    return [values[each] for each in positions]
+    return [values[position] for position in positions]
 
 
 def _evidence(
@@ -346,7 +350,7 @@ def _evidence(
 
 
 def _compare_names(waiting: _Side, free: _Side, pairs: _Pairs) -> _Compared:
-    """How alike the names are: with and without legal suffixes, accents, punctuation and word order, in four ways."""
+    """Compare the names in four ways: with and without legal suffixes, accents, punctuation and word order."""
     left, right = pairs.left.tolist(), pairs.right.tolist()
     loose = _of(waiting.loose, left), _of(free.loose, right)
     written = _of(waiting.name_keys, left), _of(free.name_keys, right)
@@ -356,19 +360,23 @@ def _compare_names(waiting: _Side, free: _Side, pairs: _Pairs) -> _Compared:
         / 100
     )
     bits = np.clip(BITS_OF_NAME * (alike / 4 - EVEN_NAME), LEAST_OF_NAME, MOST_OF_NAME)
-    blank = np.array([not (one and other) for one, other in zip(*written, strict=True)], dtype=bool)
-    identical = np.array([one == other for one, other in zip(*written, strict=True)], dtype=bool)
+    blank = np.array(
+        [not (bms_name and passportal_name) for bms_name, passportal_name in zip(*written, strict=True)], dtype=bool
+    )
+    identical = np.array(
+        [bms_name == passportal_name for bms_name, passportal_name in zip(*written, strict=True)], dtype=bool
+    )
     agreement = np.select([blank, identical, bits >= 0], [MISSING, AGREES, NEARLY], DIFFERS)
     return _Compared(agreement.astype(np.int8), np.where(blank, BITS_WITHOUT_NAME, bits))
 
 
 def _likeness(scorer: Callable[..., float], one: Sequence[str | None], other: Sequence[str | None]) -> Numbers:
-    """How alike each text of ``one`` is to that of ``other`` in the same place, out of 100."""
+    """Return the similarity, out of 100, of each text of ``one`` to the text of ``other`` in the same place."""
     return np.asarray(process.cpdist(one, other, scorer=scorer), dtype=np.float64)
 
 
 def _compare(one: _Column, other: _Column, clue: Clue, pairs: _Pairs) -> _Compared:
-    """What one field says about each pair. Agreeing counts for as much as the value is rare, a blank for nothing."""
+    """Compare one field of each pair. An agreement counts for as much as the value is rare, a blank for nothing."""
     left, right = one.codes[pairs.left], other.codes[pairs.right]
     agreement = np.where(left == right, AGREES, DIFFERS)
     agreement[(left < 0) | (right < 0)] = MISSING
@@ -391,5 +399,5 @@ def _compare(one: _Column, other: _Column, clue: Clue, pairs: _Pairs) -> _Compar
 
 
 def _ends_alike(one: str, other: str, tail: int) -> bool:
-    """Whether one is the end of the other, and as long as ``tail``."""
+    """Return whether one text is the end of the other, and at least ``tail`` characters long."""
     return min(len(one), len(other)) >= tail and (one.endswith(other) or other.endswith(one))

@@ -1,8 +1,8 @@
-"""Undo: a plan that takes back what one load wrote, from the journal's before-images.
+"""Undo: a plan to take back one load, made from the journal's before-images.
 
-Updated fields are put back, adopted records lose their marker and their match, and each pair that an adoption made is
-remembered as taken apart, so that no rule makes it again. Created records stay where they are: neither target can
-delete. A field that changed in Passportal since is left alone and listed as kept.
+Updated fields get their old values, adopted records lose their marker and their match. Each pair made by an adoption is
+stored as a non-match, so no rule matches it again. Created records stay: neither target can delete. A field changed in
+Passportal since is left alone and listed as kept.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bms_pipeline.errors import PlanError
 from bms_pipeline.warehouse import sql
 
 TAKEN_BACK = "taken_back"
-"""The reason of an operation that takes one back."""
+"""The reason of an operation that takes another one back."""
 
 
 def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
-    """Raises ``PlanError`` when there is no load of this plan to take back."""
+    """Raise ``PlanError`` when there is no load of this plan to take back."""
     row = connection.execute(
         "SELECT undoes, (SELECT count(*) FROM sync.journal j WHERE j.plan_id = p.plan_id AND outcome = 'done')"
         " FROM sync.plans p WHERE plan_id = ?",
@@ -30,7 +30,7 @@ def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
         loads = connection.execute(
             "SELECT DISTINCT plan_id FROM sync.journal WHERE outcome = 'done' ORDER BY plan_id DESC LIMIT 10"
         ).fetchall()
-        known = ", ".join(str(each[0]) for each in loads) or "none so far"
+        known = ", ".join(str(load[0]) for load in loads) or "none so far"
         raise PlanError(f"Nothing was loaded by plan {plan_id}.", f"Plans that loaded something: {known}.")
     if row[0] is not None:
         raise PlanError(
@@ -40,7 +40,7 @@ def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
 
 
 def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], plan_id: int) -> None:
-    """Replace the operations by those that take back the load of ``plan_id``; ``entities`` have been reconciled."""
+    """Replace the operations by those that take back the load of ``plan_id``. ``entities`` have been reconciled."""
     for entity in entities:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
         connection.execute(_undo_sql(entity), {"plan_id": plan_id, "taken_back": TAKEN_BACK})
@@ -48,7 +48,7 @@ def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
 def _undo_sql(entity: Entity) -> str:
     def each_column(text: str) -> str:
-        return ", ".join(text.format(each) for each in entity.columns)
+        return ", ".join(text.format(column) for column in entity.columns)
 
     return sql.read("undo_operations").format(
         entity=entity.name,
@@ -56,7 +56,7 @@ def _undo_sql(entity: Entity) -> str:
         has=each_column("p.{0} AS has_{0}"),
         touched=each_column("wrote_{0}.after IS DISTINCT FROM wrote_{0}.before AS touched_{0}"),
         unchanged=each_column("has_{0} IS NOT DISTINCT FROM wrote_{0}.after AS unchanged_{0}"),
-        anything_put_back=" OR ".join(f"touched_{each} AND unchanged_{each}" for each in entity.columns),
+        anything_put_back=" OR ".join(f"touched_{column} AND unchanged_{column}" for column in entity.columns),
         kept=each_column(
             "CASE WHEN touched_{0} AND NOT unchanged_{0} THEN"
             " {{'field': '{0}', 'bms': wrote_{0}.before, 'passportal': has_{0}}} END"
