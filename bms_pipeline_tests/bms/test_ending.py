@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bms_pipeline.bms.manifest import Manifest
@@ -14,6 +14,7 @@ from bms_pipeline.bms.sweep import sweep
 from bms_pipeline_tests.bms.moving_list import SOME, UNCOUNTED
 from bms_pipeline_tests.bms.odd_list import Beyond, Counts, OddList
 from bms_pipeline_tests.bms.test_sweep import home_of, landed_ids
+from bms_pipeline_tests.exploring import examples
 
 ALWAYS = 10**9
 
@@ -147,20 +148,9 @@ ODD_LISTS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(50, 1000)
 @given(listing=ODD_LISTS)
 def test_no_service_makes_it_lose_a_record_and_call_that_complete(listing: OddList) -> None:
-    nothing_is_lost(listing)
-
-
-@pytest.mark.soak
-@settings(max_examples=1000, deadline=None)
-@given(listing=ODD_LISTS)
-def test_no_service_of_a_thousand_makes_it_lose_a_record(listing: OddList) -> None:
-    nothing_is_lost(listing)
-
-
-def nothing_is_lost(listing: OddList) -> None:
     # A wrong total that is by chance the number of what is to be seen cannot be seen through.
     visible = listing.records - len(listing.hidden)
     assume(not listing.hidden or visible not in (listing.records - 1, 0))
