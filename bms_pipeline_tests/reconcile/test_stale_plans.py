@@ -89,8 +89,15 @@ def test_a_plan_whose_operations_moved_is_refused_by_name(world: World, change: 
     assert re.search(operation, refused.value.message), refused.value.message
     assert world.content() == before, "nothing was loaded"
     assert sync.current_plan(world.warehouse).hash == plan.hash, "the plan is kept"
+
+
+def test_the_plan_that_is_made_after_a_refusal_is_another_and_is_loaded(world: World) -> None:
+    plan = sync.current_plan(world.warehouse)
+    bms_adds(world)
+    with pytest.raises(PlanStale):
+        world.approve(plan.hash)
     assert world.plan(CREATE_ALL).hash != plan.hash
-    world.finish()
+    assert world.finish()["contacts"]["created"] == 2
 
 
 def test_a_change_that_moves_no_operation_leaves_the_plan_standing(world: World) -> None:
