@@ -345,7 +345,7 @@ def rebuilt(world: World, folder: Path) -> Iterator[World]:
 # Any history
 
 
-@examples(4, 100)
+@examples(3, 100)
 @given(steps=st.lists(st.sampled_from(["sync", "crash", "import", "new client"]), max_size=8))
 def test_whatever_happens_no_client_is_there_twice(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Each record is in at most one file ever, and the imported ones are adopted."""

@@ -195,4 +195,4 @@ class TestHistories(History.TestCase):
     """A few of at most twelve steps in every run of the suite, many by `make soak`."""
 
     # Making a history shorter takes longer than reading a long one: each step is half a second.
-    settings = examples(3, 150, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+    settings = examples(2, 150, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))
