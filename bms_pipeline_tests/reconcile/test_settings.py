@@ -91,6 +91,7 @@ def test_auto_create_can_only_be_on_while_its_sync_is_on(world: World) -> None:
 
 
 def test_a_toggle_switched_off_and_on_again_loses_nothing_and_doubles_nothing(world: World) -> None:
+    world.entities = (CLIENTS, CONTACT_RECORDS)
     world.cycle()
     world.unmatch("contacts", 1)
     before, content = world.lasting(), world.titles("contact")
