@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from bms_pipeline.junk import Kind, is_junk, is_junk_text, serial_keys
 from bms_pipeline.warehouse import names
 
-pytestmark = pytest.mark.explores
-
 JUNK_SERIALS = (
     "Not Available", "No Serial", "No Serial Number", "System Product Name", "Base Board Serial Number",
     "VMware", "Empty",

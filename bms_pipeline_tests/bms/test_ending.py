@@ -6,14 +6,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bms_pipeline.bms.ending import LOOK_PAST, Answered, Ending, Known, Question, Total
 from bms_pipeline.bms.manifest import Manifest
 from bms_pipeline.bms.sweep import sweep
 from bms_pipeline_tests.bms.moving_list import SOME, UNCOUNTED
 from bms_pipeline_tests.bms.odd_list import Beyond, Counts, OddList
 from bms_pipeline_tests.bms.test_sweep import home_of, landed_ids
+from bms_pipeline_tests.exploring import examples
 
 ALWAYS = 10**9
 
@@ -63,6 +65,27 @@ def test_a_page_that_is_always_empty_or_short_is_read_past_and_proves_nothing(
 
 def test_with_a_total_a_page_that_is_always_empty_is_missed(tmp_path: Path) -> None:
     assert outcome(OddList(730, counts="list", damaged=range(3, 4)), tmp_path) == ("total", 630)
+
+
+# One answer, and nothing else that speaks for it
+
+
+def test_an_empty_page_after_a_short_one_is_asked_for_again_and_the_list_may_go_on_there() -> None:
+    ending = Ending(Known(last=3, rows=40, size=100, is_regular=True, total=Total.ABSENT, asked=100))
+    ending.take(Answered.EMPTY)
+    assert (ending.question, ending.end) == (Question(4), None)
+    ending.take(Answered.NEW)
+    assert (ending.goes_on_at, ending.end) == (4, None)
+
+
+def test_a_first_page_that_is_short_shows_no_end_because_none_says_how_long_a_full_one_is() -> None:
+    """A service may clamp a page to any size: so the pages after it are looked at too."""
+    ending = Ending(Known(last=1, rows=40, size=100, is_regular=True, total=Total.ABSENT, asked=100))
+    asked = []
+    while ending.question is not None:
+        asked.append(ending.question.number)
+        ending.take(Answered.EMPTY)
+    assert asked[-LOOK_PAST:] == [3, 4, 5]
 
 
 # Past the end
@@ -147,20 +170,9 @@ ODD_LISTS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100, 1000)
 @given(listing=ODD_LISTS)
 def test_no_service_makes_it_lose_a_record_and_call_that_complete(listing: OddList) -> None:
-    nothing_is_lost(listing)
-
-
-@pytest.mark.soak
-@settings(max_examples=1000, deadline=None)
-@given(listing=ODD_LISTS)
-def test_no_service_of_a_thousand_makes_it_lose_a_record(listing: OddList) -> None:
-    nothing_is_lost(listing)
-
-
-def nothing_is_lost(listing: OddList) -> None:
     # A wrong total that is by chance the number of what is to be seen cannot be seen through.
     visible = listing.records - len(listing.hidden)
     assume(not listing.hidden or visible not in (listing.records - 1, 0))

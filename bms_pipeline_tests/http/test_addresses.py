@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.bms.address import api_base_candidates
@@ -80,7 +80,6 @@ def test_passportals_address_has_no_query(rest: str) -> None:
         base_address(made(passportal_url=f"https://p.example{rest}"))
 
 
-@settings(deadline=None)  # the first one loads the authorities
 @given(st.text(max_size=30))
 def test_whatever_stands_there_is_an_address_or_a_setting_to_correct(host: str) -> None:
     with contextlib.suppress(SettingsError):

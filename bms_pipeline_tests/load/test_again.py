@@ -1,6 +1,6 @@
 """Running it again: the second sync plans nothing, whatever was there and whatever was edited in between (rule 1).
 
-Hypothesis builds 3 worlds and the edits between two syncs of each, the same at every run.
+Hypothesis builds worlds and the edits between two syncs of each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES
@@ -26,6 +26,7 @@ from bms_pipeline_tests.building import (
     location,
     opened_world,
 )
+from bms_pipeline_tests.exploring import examples
 
 NAMES = ("Ann Lee", "ANN  lee", "Lee, Ann", "Bob Ray", "Cat Fox", "Zoë Orr")
 EMAILS = (None, "a@x.example", "b@x.example")
@@ -169,7 +170,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return (tmp_path_factory.mktemp("again") for _ in iter(int, 1))
 
 
-@settings(derandomize=True, max_examples=3, deadline=None)
+@examples(2, 60)
 @given(worlds(), edits())
 def test_whatever_was_edited_one_sync_settles_it(homes: Iterator[Path], fill: Edit, edit_later: Edit) -> None:
     with opened_world(next(homes), entities=(CLIENTS, CONTACT_RECORDS, ASSET_RECORDS)) as world:

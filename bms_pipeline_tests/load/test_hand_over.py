@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline import reports, review, sync
@@ -32,6 +32,7 @@ from bms_pipeline_tests.building import (
     location,
     opened_world,
 )  # fmt: skip
+from bms_pipeline_tests.exploring import examples
 from bms_pipeline_tests.load.disturbing import Passing
 
 DOCUMENTS = {"assets", "contacts", "locations"}
@@ -60,15 +61,51 @@ class Died(BaseException):
     """The process ends here."""
 
 
+def fill(world: World) -> World:
+    """Client Acme and user Ann are there; client Beta and user Bob are new, with something inside each client."""
+    world.accounts = [account(1, "Acme"), account(2, "Beta")]
+    world.employees = [employee(1, "Ann", "Lee"), employee(2, "Bob", "Ray", emailAddress="bob@msp.example")]
+    world.contacts = [contact(1, 1, "Cid", "One"), contact(2, 2, "Dot", "Two")]
+    world.assets = [asset(1, 1, "PC-1"), asset(2, 2, "PC-2")]
+    world.passportal_holds(clients=[in_passportal("C1", "ACME")], users=[in_passportal("U1", "Ann Lee")])
+    return world
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """Client Acme and user Ann are there; client Beta and user Bob are new, with something inside each client."""
+    """Filled, and nothing is read yet."""
     with opened_world(tmp_path) as world:
-        world.accounts = [account(1, "Acme"), account(2, "Beta")]
-        world.employees = [employee(1, "Ann", "Lee"), employee(2, "Bob", "Ray", emailAddress="bob@msp.example")]
-        world.contacts = [contact(1, 1, "Cid", "One"), contact(2, 2, "Dot", "Two")]
-        world.assets = [asset(1, 1, "PC-1"), asset(2, 2, "PC-2")]
-        world.passportal_holds(clients=[in_passportal("C1", "ACME")], users=[in_passportal("U1", "Ann Lee")])
+        yield fill(world)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Filled and planned."""
+    with opened_world(tmp_path_factory.mktemp("prepared")) as world:
+        fill(world).plan(CREATE_ALL, DocumentsOnly(world))
+    return world
+
+
+@pytest.fixture(scope="module")
+def finished(prepared: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Filled, planned and loaded: Beta and Bob are in files that wait for an import."""
+    with opened_world(tmp_path_factory.mktemp("finished"), like=prepared) as world:
+        world.finish(DocumentsOnly(world))
+    return world
+
+
+@pytest.fixture
+def planned(prepared: World, tmp_path: Path) -> Iterator[World]:
+    """A copy of ``prepared``."""
+    with opened_world(tmp_path, like=prepared) as world:
+        yield world
+
+
+@pytest.fixture
+def handed(finished: World, tmp_path: Path) -> Iterator[World]:
+    """A copy of ``finished``, with its files."""
+    with opened_world(tmp_path, like=finished) as world:
+        shutil.copytree(finished.settings.import_folder, world.settings.import_folder)
         yield world
 
 
@@ -116,33 +153,30 @@ def test_new_clients_and_users_go_into_a_file_and_the_next_sync_adopts_them(worl
     assert world.plan(CREATE_ALL, target).operations == 0
 
 
-def test_while_an_import_is_waited_for_nothing_is_planned_or_handed_over_twice(world: World) -> None:
-    target = DocumentsOnly(world)
-    world.cycle(CREATE_ALL, target)
-    before = files(world)
+def test_while_an_import_is_waited_for_nothing_is_planned_or_handed_over_twice(handed: World) -> None:
+    target = DocumentsOnly(handed)
+    before = files(handed)
     for _ in range(2):
-        plan = world.plan(CREATE_ALL, target)
+        plan = handed.plan(CREATE_ALL, target)
         assert plan.operations == 0
-        assert world.operations("clients")[2][:2] == ("skip", "handed_over")
-        world.finish(target)
-    assert files(world) == before
-    assert not sync.is_anything_new(world.warehouse)
+        assert handed.operations("clients")[2][:2] == ("skip", "handed_over")
+        handed.finish(target)
+    assert files(handed) == before
+    assert not sync.is_anything_new(handed.warehouse)
 
 
-def test_the_initial_sync_ends_although_an_import_is_waited_for(world: World) -> None:
-    world.cycle(CREATE_ALL, DocumentsOnly(world))
-    assert reports.status(world.settings, world.warehouse)["initial_sync_finished"]
-    assert reports.status(world.settings, world.warehouse)["hand_overs"] == {
-        "waiting": 2, "overdue": 0, "folder": str(world.settings.import_folder),
+def test_the_initial_sync_ends_although_an_import_is_waited_for(handed: World) -> None:
+    assert reports.status(handed.settings, handed.warehouse)["initial_sync_finished"]
+    assert reports.status(handed.settings, handed.warehouse)["hand_overs"] == {
+        "waiting": 2, "overdue": 0, "folder": str(handed.settings.import_folder),
     }  # fmt: skip
 
 
-def test_what_cannot_be_written_is_never_updated(world: World) -> None:
-    target = DocumentsOnly(world)
-    world.cycle(CREATE_ALL, target)
-    world.accounts[0] = account(1, "Acme International")
-    assert world.plan(CREATE_ALL, target).operations == 0
-    assert world.operations("clients")[1].kept == {"name": ("Acme International", "ACME")}
+def test_what_cannot_be_written_is_never_updated(handed: World) -> None:
+    target = DocumentsOnly(handed)
+    handed.accounts[0] = account(1, "Acme International")
+    assert handed.plan(CREATE_ALL, target).operations == 0
+    assert handed.operations("clients")[1].kept == {"name": ("Acme International", "ACME")}
 
 
 def test_users_that_are_not_listed_are_left_alone(world: World) -> None:
@@ -152,12 +186,11 @@ def test_users_that_are_not_listed_are_left_alone(world: World) -> None:
     assert "users" not in files(world)
 
 
-def test_one_client_is_excluded_after_its_hand_over(world: World) -> None:
-    target = DocumentsOnly(world)
-    world.cycle(CREATE_ALL, target)
-    world.exclude("clients", 2)
-    assert world.plan(CREATE_ALL, target).operations == 0
-    assert [each["state"] for each in reports.hand_overs(world.warehouse) if each["entity"] == "clients"] == [
+def test_one_client_is_excluded_after_its_hand_over(handed: World) -> None:
+    target = DocumentsOnly(handed)
+    handed.exclude("clients", 2)
+    assert handed.plan(CREATE_ALL, target).operations == 0
+    assert [each["state"] for each in reports.hand_overs(handed.warehouse) if each["entity"] == "clients"] == [
         "excluded"
     ]
 
@@ -201,30 +234,27 @@ def test_columns_without_a_name_are_refused_before_anything_is_noted(
 # A file that was lost
 
 
-def test_what_was_lost_is_handed_over_anew_and_nothing_else(world: World) -> None:
-    target = DocumentsOnly(world)
-    world.cycle(CREATE_ALL, target)
-    for file in world.settings.import_folder.iterdir():
+def test_what_was_lost_is_handed_over_anew_and_nothing_else(handed: World) -> None:
+    target = DocumentsOnly(handed)
+    for file in handed.settings.import_folder.iterdir():
         file.unlink()
-    review.hand_over_again(world.warehouse, CLIENTS, [2], "a person")
-    world.cycle(CREATE_ALL, target)
-    assert files(world) == {"clients": [["", "Beta", "", ""]]}
+    review.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
+    handed.cycle(CREATE_ALL, target)
+    assert files(handed) == {"clients": [["", "Beta", "", ""]]}
 
 
-def test_what_passportal_lists_is_not_handed_over_again(world: World) -> None:
-    target = DocumentsOnly(world)
-    world.cycle(CREATE_ALL, target)
-    import_by_hand(world)
-    world.reconcile(CREATE_ALL, target)
+def test_what_passportal_lists_is_not_handed_over_again(handed: World) -> None:
+    target = DocumentsOnly(handed)
+    import_by_hand(handed)
+    handed.reconcile(CREATE_ALL, target)
     with pytest.raises(DecisionRefused, match="client 2 is listed"):
-        review.hand_over_again(world.warehouse, CLIENTS, [2], "a person")
+        review.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
     with pytest.raises(DecisionRefused, match="client 1 is not handed over"):
-        review.hand_over_again(world.warehouse, CLIENTS, [1], "a person")
+        review.hand_over_again(handed.warehouse, CLIENTS, [1], "a person")
 
 
-def test_a_file_that_nobody_imports_is_overdue(world: World) -> None:
-    world.cycle(CREATE_ALL, DocumentsOnly(world))
-    with world.warehouse.open() as connection:
+def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
+    with handed.warehouse.open() as connection:
         later = hand_over.waiting(connection, ENTITIES, now() + timedelta(days=hand_over.OVERDUE_DAYS + 1))
     assert [each["overdue"] for each in later] == [True, True]
 
@@ -237,16 +267,16 @@ def test_a_file_that_nobody_imports_is_overdue(world: World) -> None:
                          ("write_files", False)],
     ids=["noted", "no file begun", "ids beside it", "written and not in place", "marked as written"],
 )  # fmt: skip
-def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(world: World, step: str, before: bool) -> None:
-    target = DocumentsOnly(world)
-    world.approve(world.plan(CREATE_ALL, target).hash, target)
+def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(planned: World, step: str, before: bool) -> None:
+    target = DocumentsOnly(planned)
+    planned.approve(sync.current_plan(planned.warehouse).hash, target)
     with dying(step, before=before), pytest.raises(Died):
-        world.load(target)
-    world.cycle(CREATE_ALL, target)
-    assert files(world) == {
+        planned.load(target)
+    planned.cycle(CREATE_ALL, target)
+    assert files(planned) == {
         "clients": [["", "Beta", "", ""]], "users": [["", "Ray", "Bob", "bob@msp.example", ""]],
     }  # fmt: skip
-    assert world.query("SELECT count(*) FROM sync.hand_overs WHERE written_at IS NULL") == [(0,)]
+    assert planned.query("SELECT count(*) FROM sync.hand_overs WHERE written_at IS NULL") == [(0,)]
 
 
 @contextlib.contextmanager
@@ -263,24 +293,22 @@ def dying(step: str, *, before: bool) -> Iterator[None]:
         yield
 
 
-def test_with_the_database_lost_nothing_is_created_or_handed_over_again(world: World, tmp_path: Path) -> None:
-    target = DocumentsOnly(world)
-    world.cycle(CREATE_ALL, target)
-    import_by_hand(world)
-    world.cycle(CREATE_ALL, target)
-    with rebuilt(world, tmp_path / "rebuilt") as again:
+def test_with_the_database_lost_nothing_is_created_or_handed_over_again(handed: World, tmp_path: Path) -> None:
+    target = DocumentsOnly(handed)
+    import_by_hand(handed)
+    handed.cycle(CREATE_ALL, target)
+    with rebuilt(handed, tmp_path / "rebuilt") as again:
         plan = again.plan(None, DocumentsOnly(again))
         assert {each.operation for entity in BY_NAME for each in again.operations(entity).values()} == {"adopt"}
         again.finish(DocumentsOnly(again))
         assert plan.operations == 8
-        assert again.content() == world.content()
+        assert again.content() == handed.content()
         assert again.plan(CREATE_ALL, DocumentsOnly(again)).operations == 0
 
 
-def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(world: World, tmp_path: Path) -> None:
-    world.cycle(CREATE_ALL, DocumentsOnly(world))
-    before = files(world)
-    with rebuilt(world, tmp_path / "rebuilt") as again:
+def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(handed: World, tmp_path: Path) -> None:
+    before = files(handed)
+    with rebuilt(handed, tmp_path / "rebuilt") as again:
         again.cycle(None, DocumentsOnly(again))
         assert files(again) == before
         assert {each["state"] for each in reports.hand_overs(again.warehouse)} == {"handed over"}
@@ -288,10 +316,9 @@ def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(wor
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"handed_over_at": "x", "records": []}', '{"records": [1]}'])
 def test_with_the_database_lost_a_damaged_file_stops_the_run_by_name_and_nothing_is_handed_over_twice(
-    world: World, tmp_path: Path, content: str
+    handed: World, tmp_path: Path, content: str
 ) -> None:
-    world.cycle(CREATE_ALL, DocumentsOnly(world))
-    with rebuilt(world, tmp_path / "rebuilt") as again:
+    with rebuilt(handed, tmp_path / "rebuilt") as again:
         before = sorted(each.name for each in again.settings.import_folder.iterdir())
         damaged = next(again.settings.import_folder.glob("clients-*.json"))
         damaged.write_text(content, encoding="utf-8")
@@ -318,7 +345,7 @@ def rebuilt(world: World, folder: Path) -> Iterator[World]:
 # Any history
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(3, 100)
 @given(steps=st.lists(st.sampled_from(["sync", "crash", "import", "new client"]), max_size=8))
 def test_whatever_happens_no_client_is_there_twice(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Each record is in at most one file ever, and the imported ones are adopted."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bms_pipeline import review
@@ -19,6 +18,7 @@ from bms_pipeline.reconcile import standings
 from bms_pipeline.reconcile.decisions import VERBS, Decision
 from bms_pipeline.reconcile.standings import Standing
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
+from bms_pipeline_tests.exploring import examples
 
 NAMES = ("Acme", "ACME", "Acme Ltd", "Beta")
 PEOPLE = ("Ann", "Bob")
@@ -191,29 +191,8 @@ class History(RuleBasedStateMachine):
             )
 
 
-def histories(count: int, *, always_the_same: bool) -> settings:
-    """So many histories of at most twelve steps."""
-    return settings(
-        derandomize=always_the_same,
-        # Making a history shorter takes longer than reading a long one: each step is half a second.
-        phases=(Phase.explicit, Phase.reuse, Phase.generate),
-        max_examples=count,
-        stateful_step_count=12,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
+class TestHistories(History.TestCase):
+    """A few of at most twelve steps in every run of the suite, many by `make soak`."""
 
-
-class TestSomeHistories(History.TestCase):
-    """A few, in every run of the suite."""
-
-    settings = histories(4, always_the_same=True)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-class TestManyHistories(History.TestCase):
-    """Many, by `make soak`."""
-
-    settings = histories(150, always_the_same=False)
+    # Making a history shorter takes longer than reading a long one: each step is half a second.
+    settings = examples(2, 150, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from bms_pipeline import review, sync
 from bms_pipeline.entities import BY_NAME, CLIENTS
@@ -15,6 +15,7 @@ from bms_pipeline.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile.decisions import Decision, Selection
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import Decided, World, account, asset, contact, employee, in_passportal, opened_world
+from bms_pipeline_tests.exploring import examples
 
 ACME, BETA, NEAR, TWIN, OTHER_TWIN, NAMELESS = range(1, 7)
 
@@ -46,9 +47,32 @@ def reconciled(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
+@pytest.fixture(scope="module")
+def cycled(reconciled: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """After a first sync, in which all was created that nothing spoke against."""
+    with opened_world(tmp_path_factory.mktemp("cycled") / "home", like=reconciled) as world:
+        world.cycle()
+    return world
+
+
 @pytest.fixture
 def world(reconciled: World, tmp_path: Path) -> Iterator[World]:
+    """A copy of ``reconciled``: nothing is loaded yet."""
     with opened_world(tmp_path / "home", like=reconciled) as world:
+        yield world
+
+
+@pytest.fixture
+def synced(cycled: World, tmp_path: Path) -> Iterator[World]:
+    """A copy of ``cycled``."""
+    with opened_world(tmp_path / "synced", like=cycled) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def undecided(reconciled: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A copy of ``reconciled`` for decisions that are refused, and so leave it as it is."""
+    with opened_world(tmp_path_factory.mktemp("undecided") / "home", like=reconciled) as world:
         yield world
 
 
@@ -71,21 +95,20 @@ def test_a_match_by_a_person_is_loaded_by_the_next_finish_and_lasts(world: World
     assert world.plan().operations == 0
 
 
-def test_an_unmatched_pair_stays_apart_and_loses_its_marker(world: World) -> None:
-    world.cycle()
-    assert world.unmatch("contacts", 1).taken == 1
-    assert world.unmatch("contacts", 1).taken == 0, "said twice before it is loaded, it is one"
-    assert world.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
-    world.plan()
-    operation = world.operations("contacts")[1]
+def test_an_unmatched_pair_stays_apart_and_loses_its_marker(synced: World) -> None:
+    assert synced.unmatch("contacts", 1).taken == 1
+    assert synced.unmatch("contacts", 1).taken == 0, "said twice before it is loaded, it is one"
+    assert synced.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
+    synced.plan()
+    operation = synced.operations("contacts")[1]
     assert (operation.operation, operation.reason) == ("update", "unmatched_by_person")
-    world.finish()
-    assert [each.marker for each in world.content() if each.title == "Ann Lee" and each.client == "ACME"] == [None]
-    assert world.plan().operations == 0
-    assert world.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
+    synced.finish()
+    assert [each.marker for each in synced.content() if each.title == "Ann Lee" and each.client == "ACME"] == [None]
+    assert synced.plan().operations == 0
+    assert synced.decisions("contacts")[1] == Decided("unmatched", "unmatched_by_person")
 
 
-def test_what_was_taken_apart_can_be_created_matched_elsewhere_or_matched_again(tmp_path: Path) -> None:
+def test_what_was_taken_apart_can_be_created_matched_elsewhere_or_matched_again(cycled: World, tmp_path: Path) -> None:
     for number, (verb, expected) in enumerate(
         {
             "create": [("Ann Lee", None), ("Ann Lee", "1"), ("Bob Ray", "3"), ("Robert Ray", None)],
@@ -93,9 +116,7 @@ def test_what_was_taken_apart_can_be_created_matched_elsewhere_or_matched_again(
             "again": [("Ann Lee", "1"), ("Bob Ray", "3"), ("Robert Ray", None)],
         }.items()
     ):
-        with opened_world(tmp_path / str(number)) as world:
-            fill(world)
-            world.cycle()
+        with opened_world(tmp_path / str(number), like=cycled) as world:
             world.unmatch("contacts", 1)
             if verb == "create":
                 world.create("contacts", 1)
@@ -111,17 +132,16 @@ def test_what_was_taken_apart_can_be_created_matched_elsewhere_or_matched_again(
             assert world.plan().operations == 0
 
 
-def test_excluding_keeps_the_match_and_including_brings_it_back(world: World) -> None:
-    world.cycle()
-    matches = world.lasting()["matches"]
-    world.exclude("clients", ACME)
-    world.plan()
-    assert world.decisions("clients")[ACME].disposition == "excluded"
-    assert world.decisions("contacts")[1] == Decided("blocked", "client_excluded")
-    world.cycle()
-    world.include("clients", ACME)
-    assert world.plan().operations == 0
-    assert world.lasting()["matches"] == matches
+def test_excluding_keeps_the_match_and_including_brings_it_back(synced: World) -> None:
+    matches = synced.lasting()["matches"]
+    synced.exclude("clients", ACME)
+    synced.plan()
+    assert synced.decisions("clients")[ACME].disposition == "excluded"
+    assert synced.decisions("contacts")[1] == Decided("blocked", "client_excluded")
+    synced.cycle()
+    synced.include("clients", ACME)
+    assert synced.plan().operations == 0
+    assert synced.lasting()["matches"] == matches
 
 
 def test_excluded_before_it_was_created_it_is_created_once_included(world: World) -> None:
@@ -186,12 +206,12 @@ def test_the_ledger_tells_who_when_from_what_to_what_and_why(world: World) -> No
     ],
     ids=str,
 )
-def test_what_would_break_a_rule_is_refused_with_the_reason(world: World, decision: Decision, because: str) -> None:
-    assert because in refusal(world, decision)
+def test_what_would_break_a_rule_is_refused_with_the_reason(undecided: World, decision: Decision, because: str) -> None:
+    assert because in refusal(undecided, decision)
 
 
-def test_one_refused_decision_refuses_the_whole_batch(world: World) -> None:
-    told = refusal(world, Decision("exclude", "clients", TWIN), Decision("match", "contacts", 3, "nobody", line=7))
+def test_one_refused_decision_refuses_the_whole_batch(undecided: World) -> None:
+    told = refusal(undecided, Decision("exclude", "clients", TWIN), Decision("match", "contacts", 3, "nobody", line=7))
     assert "1 of 2 decisions cannot be taken, so none was" in told
     assert "line 7: match contact 3: Passportal has no contact nobody" in told
 
@@ -202,13 +222,13 @@ def test_two_records_for_one_partner_are_refused_both(world: World) -> None:
     assert "is matched to client 3 of BMS" in told
 
 
-def test_contradictions_in_one_batch_are_refused(world: World) -> None:
+def test_contradictions_in_one_batch_are_refused(undecided: World) -> None:
     assert "another decision in the same batch says exclude" in refusal(
-        world, Decision("exclude", "clients", TWIN), Decision("create", "clients", TWIN)
+        undecided, Decision("exclude", "clients", TWIN), Decision("create", "clients", TWIN)
     )
 
 
-def test_the_order_of_a_batch_means_nothing(tmp_path: Path) -> None:
+def test_the_order_of_a_batch_means_nothing(reconciled: World, tmp_path: Path) -> None:
     said = [
         Decision("match", "contacts", 3, "ann"),
         Decision("unmatch", "contacts", 1),
@@ -219,9 +239,7 @@ def test_the_order_of_a_batch_means_nothing(tmp_path: Path) -> None:
     ]
     states = []
     for number, order in enumerate((said, said[::-1], said[3:] + said[:3])):
-        with opened_world(tmp_path / str(number)) as world:
-            fill(world)
-            world.reconcile()
+        with opened_world(tmp_path / str(number), like=reconciled) as world:
             world.say(*order)
             states.append((world.lasting(), world.decisions("clients"), world.decisions("contacts")))
     assert states[0] == states[1] == states[2]
@@ -239,17 +257,15 @@ SAID = (
 )
 
 
-@settings(derandomize=True, max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@examples(2, 60)
 @given(st.data())
 def test_decisions_one_by_one_in_any_order_end_in_the_same_state(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    reconciled: World, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     chosen = data.draw(st.lists(st.sampled_from(SAID), min_size=3, unique=True))
     states = []
     for order in (chosen, data.draw(st.permutations(chosen + chosen))):
-        with opened_world(tmp_path_factory.mktemp("order") / "home") as world:
-            fill(world)
-            world.reconcile()
+        with opened_world(tmp_path_factory.mktemp("order") / "home", like=reconciled) as world:
             waiting = list(order)
             while waiting:  # what was refused is said again once another decision made it possible
                 refused = [each for each in waiting if not taken(world, each)]
@@ -269,41 +285,38 @@ def taken(world: World, decision: Decision) -> bool:
     return True
 
 
-def test_a_record_gone_from_bms_can_give_its_partner_to_another(world: World) -> None:
-    world.cycle()
-    world.contacts = [each for each in world.contacts if each["id"] != 1] + [contact(7, ACME, "Anna", "Lee")]
-    world.reconcile()
-    assert "ann is matched to contact 1 of BMS" in refusal(world, Decision("match", "contacts", 7, "ann"))
-    world.unmatch("contacts", 1)
-    world.match("contacts", 7, "ann")
-    world.cycle()
-    assert [(each.title, each.marker) for each in world.content() if each.marker == "7"] == [("Ann Lee", "7")]
-    assert world.plan().operations == 0
+def test_a_record_gone_from_bms_can_give_its_partner_to_another(synced: World) -> None:
+    synced.contacts = [each for each in synced.contacts if each["id"] != 1] + [contact(7, ACME, "Anna", "Lee")]
+    synced.reconcile()
+    assert "ann is matched to contact 1 of BMS" in refusal(synced, Decision("match", "contacts", 7, "ann"))
+    synced.unmatch("contacts", 1)
+    synced.match("contacts", 7, "ann")
+    synced.cycle()
+    assert [(each.title, each.marker) for each in synced.content() if each.marker == "7"] == [("Ann Lee", "7")]
+    assert synced.plan().operations == 0
 
 
-def test_a_record_whose_partner_is_gone_is_created_again_when_a_person_says_so(world: World) -> None:
-    world.cycle()
-    world.edit_passportal("DELETE FROM records WHERE id = 'ann'")
-    world.reconcile()
-    assert world.decisions("contacts")[1].reason == "passportal_record_gone"
-    world.create("contacts", 1)
-    world.cycle(None)
-    assert world.titles("contact").count("Ann Lee") == 2, "one in each client"
-    assert world.plan().operations == 0
+def test_a_record_whose_partner_is_gone_is_created_again_when_a_person_says_so(synced: World) -> None:
+    synced.edit_passportal("DELETE FROM records WHERE id = 'ann'")
+    synced.reconcile()
+    assert synced.decisions("contacts")[1].reason == "passportal_record_gone"
+    synced.create("contacts", 1)
+    synced.cycle(None)
+    assert synced.titles("contact").count("Ann Lee") == 2, "one in each client"
+    assert synced.plan().operations == 0
 
 
-def test_a_record_that_moved_can_be_created_or_matched_in_its_new_client(world: World) -> None:
-    world.cycle()
-    world.passportal_holds(contacts=[in_passportal("bobby", "Bobby Ray", "B")])
-    world.contacts[0]["accountId"] = world.contacts[2]["accountId"] = BETA  # Ann, of whom Beta has one, and Bob
-    world.reconcile()
-    world.match("contacts", 3, "bobby")
-    world.create("contacts", 1, beside=True)
-    world.cycle()
-    markers = {(each.client, each.title): each.marker for each in world.content() if each.type == "contact"}
+def test_a_record_that_moved_can_be_created_or_matched_in_its_new_client(synced: World) -> None:
+    synced.passportal_holds(contacts=[in_passportal("bobby", "Bobby Ray", "B")])
+    synced.contacts[0]["accountId"] = synced.contacts[2]["accountId"] = BETA  # Ann, of whom Beta has one, and Bob
+    synced.reconcile()
+    synced.match("contacts", 3, "bobby")
+    synced.create("contacts", 1, beside=True)
+    synced.cycle()
+    markers = {(each.client, each.title): each.marker for each in synced.content() if each.type == "contact"}
     assert markers["Beta", "Bobby Ray"] == "3"
-    assert world.titles("contact").count("Ann Lee") == 3, "the old one stays, Beta's own, and this"
-    assert world.plan().operations == 0
+    assert synced.titles("contact").count("Ann Lee") == 3, "the old one stays, Beta's own, and this"
+    assert synced.plan().operations == 0
 
 
 def test_create_unmatched_leaves_alone_what_is_unsure(world: World) -> None:
@@ -363,33 +376,31 @@ def test_nothing_named_or_nothing_found_is_told(world: World) -> None:
         review.select(world.warehouse, CLIENTS, Selection(name="nobody is called that"))
 
 
-def test_after_the_initial_sync_decisions_wait_for_a_finish_and_the_rest_goes_on(world: World) -> None:
-    world.cycle()
-    world.accounts.append(account(8, "Delta"))
-    world.contacts += [contact(8, 8, "Cleo", "Doe"), contact(9, ACME, "Dan", "Poe")]
-    world.reconcile()
-    world.create("clients", 8)
-    world.match("contacts", 3, "robert") if world.decisions("contacts")[3].disposition == "unmatched" else None
-    plan = world.plan()
+def test_after_the_initial_sync_decisions_wait_for_a_finish_and_the_rest_goes_on(synced: World) -> None:
+    synced.accounts.append(account(8, "Delta"))
+    synced.contacts += [contact(8, 8, "Cleo", "Doe"), contact(9, ACME, "Dan", "Poe")]
+    synced.reconcile()
+    synced.create("clients", 8)
+    synced.match("contacts", 3, "robert") if synced.decisions("contacts")[3].disposition == "unmatched" else None
+    plan = synced.plan()
     assert plan.by_person == 2, "the client, and the contact inside it"
-    counts = world.load()
+    counts = synced.load()
     assert counts["contacts"]["created"] == 1
     assert (counts["clients"]["pending"], counts["contacts"]["pending"]) == (1, 1)
-    assert "Delta" not in world.titles("client")
-    world.finish()
-    assert "Delta" in world.titles("client")
-    assert world.plan().operations == 0
+    assert "Delta" not in synced.titles("client")
+    synced.finish()
+    assert "Delta" in synced.titles("client")
+    assert synced.plan().operations == 0
 
 
-def test_children_of_a_client_that_a_person_matched_wait_with_it(world: World) -> None:
-    world.cycle()
-    world.passportal_holds(clients=[in_passportal("T", "The twins")])
-    world.contacts.append(contact(8, TWIN, "Cleo", "Doe"))
-    world.reconcile()
-    world.match("clients", TWIN, "T")
-    assert world.plan().by_person == 2
-    assert "Cleo Doe" not in world.titles("contact")
+def test_children_of_a_client_that_a_person_matched_wait_with_it(synced: World) -> None:
+    synced.passportal_holds(clients=[in_passportal("T", "The twins")])
+    synced.contacts.append(contact(8, TWIN, "Cleo", "Doe"))
+    synced.reconcile()
+    synced.match("clients", TWIN, "T")
+    assert synced.plan().by_person == 2
+    assert "Cleo Doe" not in synced.titles("contact")
     with pytest.raises(Exception, match="rests on people's decisions"):
-        world.load()
-    world.finish()
-    assert [each.client for each in world.content() if each.title == "Cleo Doe"] == ["The twins"]
+        synced.load()
+    synced.finish()
+    assert [each.client for each in synced.content() if each.title == "Cleo Doe"] == ["The twins"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline import reports, review
+from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline.errors import SettingsError
 from bms_pipeline_tests.building import World, account, asset, contact, employee, in_passportal, opened_world
 
@@ -90,6 +91,7 @@ def test_auto_create_can_only_be_on_while_its_sync_is_on(world: World) -> None:
 
 
 def test_a_toggle_switched_off_and_on_again_loses_nothing_and_doubles_nothing(world: World) -> None:
+    world.entities = (CLIENTS, CONTACT_RECORDS)
     world.cycle()
     world.unmatch("contacts", 1)
     before, content = world.lasting(), world.titles("contact")
@@ -132,6 +134,16 @@ def test_mistakes_are_told_and_nothing_is_stored(world: World, wanted: dict[str,
     assert reports.sync_settings(world.warehouse) == before
 
 
+@pytest.fixture(scope="module")
+def clerks(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Three contacts of one job title, loaded."""
+    with opened_world(tmp_path_factory.mktemp("clerks"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+        world.accounts = [account(1, "Acme")]
+        world.contacts = [contact(n, 1, "Person", str(n), jobTitle="Clerk") for n in (1, 2, 3)]
+        world.cycle()
+    return world
+
+
 @pytest.mark.parametrize(
     ("owner", "edited", "untouched", "empty"),
     [
@@ -141,21 +153,19 @@ def test_mistakes_are_told_and_nothing_is_stored(world: World, wanted: dict[str,
         ("fill_if_empty", "Queen", "Clerk", "Chief"),
     ],
 )
-def test_who_owns_a_field(world: World, owner: str, edited: str, untouched: str, empty: str | None) -> None:
+def test_who_owns_a_field(
+    clerks: World, tmp_path: Path, owner: str, edited: str, untouched: str, empty: str | None
+) -> None:
     """BMS changes a job title; in Passportal a person edited it, left it alone, or blanked it."""
-    world.contacts = [contact(n, 1, "Person", str(n), jobTitle="Clerk") for n in (1, 2, 3)]
-    world.cycle()
-    change(world, owner__contacts__job_title=owner)
-    world.edit_passportal(
-        "UPDATE records SET details = map_concat(details, MAP {'Job Title': 'Queen'}) WHERE title = 'Person 1'"
-    )
-    for each in world.contacts:
-        each["jobTitle"] = "Chief"
-    if owner != "last_edit":  # there, blanking is an edit like any other, and kept
-        world.edit_passportal(
-            "UPDATE records SET details = map_concat(details, MAP {'Job Title': ''}) WHERE title = 'Person 3'"
-        )
-    world.cycle()
-    found = {each.title: each.details.get("Job Title") or None for each in world.content() if each.type == "contact"}
-    assert (found["Person 1"], found["Person 2"], found["Person 3"]) == (edited, untouched, empty)
-    assert world.plan().operations == 0
+    titled = "UPDATE records SET details = map_concat(details, MAP {'Job Title': ?}) WHERE title = ?"
+    with opened_world(tmp_path / "home", like=clerks) as world:
+        change(world, owner__contacts__job_title=owner)
+        world.edit_passportal(titled, "Queen", "Person 1")
+        for each in world.contacts:
+            each["jobTitle"] = "Chief"
+        if owner != "last_edit":  # there, blanking is an edit like any other, and kept
+            world.edit_passportal(titled, "", "Person 3")
+        world.cycle()
+        found = {each.title: each.details.get("Job Title") or None for each in world.content()}
+        assert (found["Person 1"], found["Person 2"], found["Person 3"]) == (edited, untouched, empty)
+        assert world.plan().operations == 0

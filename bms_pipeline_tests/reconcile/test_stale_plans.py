@@ -60,18 +60,26 @@ CHANGES: dict[str, tuple[Change, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened_world(tmp_path / "home", entities=(CLIENTS, CONTACT_RECORDS)) as world:
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A client and a contact to adopt, and one of each to create; planned."""
+    with opened_world(tmp_path_factory.mktemp("planned"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
         world.accounts = [account(1, "Acme"), account(2, "Beta")]
         world.contacts = [contact(1, 1, "Ann", "Lee", jobTitle="Clerk"), contact(2, 1, "Bob", "Ray")]
         world.passportal_holds(clients=[in_passportal("A", "Acme")], contacts=[in_passportal("ann", "Ann Lee", "A")])
+        world.plan(CREATE_ALL)
+    return world
+
+
+@pytest.fixture
+def world(planned: World, tmp_path: Path) -> Iterator[World]:
+    with opened_world(tmp_path / "home", like=planned) as world:
         yield world
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_plan_whose_operations_moved_is_refused_by_name(world: World, change: str) -> None:
-    plan = world.plan(CREATE_ALL)
+    plan = sync.current_plan(world.warehouse)
     happens, inputs, operation = CHANGES[change]
     happens(world)
     before = world.content()
@@ -81,12 +89,19 @@ def test_a_plan_whose_operations_moved_is_refused_by_name(world: World, change: 
     assert re.search(operation, refused.value.message), refused.value.message
     assert world.content() == before, "nothing was loaded"
     assert sync.current_plan(world.warehouse).hash == plan.hash, "the plan is kept"
+
+
+def test_the_plan_that_is_made_after_a_refusal_is_another_and_is_loaded(world: World) -> None:
+    plan = sync.current_plan(world.warehouse)
+    bms_adds(world)
+    with pytest.raises(PlanStale):
+        world.approve(plan.hash)
     assert world.plan(CREATE_ALL).hash != plan.hash
-    world.finish()
+    assert world.finish()["contacts"]["created"] == 2
 
 
 def test_a_change_that_moves_no_operation_leaves_the_plan_standing(world: World) -> None:
-    plan = world.plan(CREATE_ALL)
+    plan = sync.current_plan(world.warehouse)
     world.accounts.append(account(3, "Gamma"))  # waits for a decision, so nothing is planned for it
     world.land()
     world.edit_passportal("UPDATE records SET details = MAP {'Notes': 'not a field that is mapped'} WHERE id = 'ann'")

@@ -28,6 +28,7 @@ BY_ENTITY = {each.name: each for each in (CLIENTS, USERS, LOCATIONS, CONTACT_REC
 
 def suggested(world: World, entity: EntityName, bms_ids: Collection[int] | None = None) -> dict[int, list[Suggestion]]:
     """Reconcile and ask, as after the first finish with auto-create off: what is new waits for a person."""
+    world.entities = (BY_ENTITY[entity],)  # the others only take time
     world.reconcile()
     world.query(f"UPDATE sync.reconciled_{entity} SET disposition = 'unmatched' WHERE disposition = 'to create'")
     with world.warehouse.open() as connection:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline import reports, review
+from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline.errors import PlanError, PlanWaits
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
@@ -15,7 +16,7 @@ from bms_pipeline_tests.building import World, account, contact, in_passportal, 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Loaded once: Ann was adopted and got a job title, Bob was created."""
-    with opened_world(tmp_path_factory.mktemp("loaded")) as world:
+    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [contact(1, 1, "Ann", "Lee", jobTitle="Clerk"), contact(2, 1, "Bob", "Ray", jobTitle="Cook")]
         world.passportal_holds(

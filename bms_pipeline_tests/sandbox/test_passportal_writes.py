@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
 from bms_pipeline.sandbox.documents_api.store import Link, Record, Value
 from bms_pipeline.sandbox.documents_api.templates import GENERIC_ASSET
 from bms_pipeline.sandbox.documents_api.wire import details, read_details
+from bms_pipeline_tests.exploring import examples
 from bms_pipeline_tests.sandbox.passportal_calling import DOCUMENTS, Stranger, stranger
 
 CLIENT = 10000001
@@ -244,7 +245,7 @@ VALUES = st.dictionaries(
 )
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@examples(50, 1000)
 @given(values=VALUES, form=st.sampled_from(["keys", "positions"]), bare=st.booleans())
 def test_elements_sent_back_as_they_were_read_change_nothing(values: dict[str, Value], form: str, bare: bool) -> None:
     behaviour = PassportalBehaviour().changed({"values": "element", "details_form": form, "bare_values": bare})

@@ -59,13 +59,21 @@ def provoke(program: str, *arguments: object, prefix: tuple[str, ...] = ()) -> s
     return ended.stdout
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    file = tmp_path / "home" / "warehouse.duckdb"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with some megabytes in it, which nothing changes."""
+    file = tmp_path_factory.mktemp("filled") / "warehouse.duckdb"
     new_warehouse(file)
     with Warehouse(file).transaction() as connection:
         connection.execute("CREATE TABLE filler AS SELECT i, md5(i::VARCHAR) AS text FROM range(50000) t(i)")
     return file
+
+
+@pytest.fixture
+def file(filled: Path, tmp_path: Path) -> Path:
+    """A copy of ``filled``, in a home of its own."""
+    (tmp_path / "home").mkdir()
+    return Path(shutil.copy(filled, tmp_path / "home"))
 
 
 def refusal(file: Path) -> WarehouseError:

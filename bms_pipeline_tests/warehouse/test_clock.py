@@ -17,8 +17,6 @@ from bms_pipeline.warehouse import clock
 from bms_pipeline.warehouse.connection import now
 from bms_pipeline_tests.building import World, account, asset, contact, opened_world
 
-pytestmark = pytest.mark.explores
-
 TOGGLES = {"clients": True, "users": False, "locations": True, "contacts": True, "assets": False}
 
 

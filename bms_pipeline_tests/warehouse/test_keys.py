@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline import sync
@@ -14,6 +14,7 @@ from bms_pipeline.entities import BY_NAME
 from bms_pipeline.warehouse import keys, names
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.building import World, account, asset, contact, in_passportal, opened_world
+from bms_pipeline_tests.exploring import examples
 
 KEYED = [BY_NAME[each] for each in ("clients", "contacts", "assets")]
 NAMES = st.sampled_from(
@@ -25,7 +26,7 @@ DAYS = st.lists(st.lists(st.tuples(st.integers(1, 4), NAMES, SERIALS, EMAILS), m
 
 
 @given(days=DAYS)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(3, 60)
 def test_after_any_landings_the_stored_keys_are_those_of_the_stored_values(
     days: list[list[tuple[int, str, str | None, str | None]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
@@ -30,6 +30,7 @@ from bms_pipeline_tests.building import (
     opened_world,
     write_page,
 )
+from bms_pipeline_tests.exploring import examples
 
 FIRST, LATER, LAST = datetime(2026, 1, 1), datetime(2026, 1, 2), datetime(2026, 1, 3)
 _ADDRESS = {
@@ -450,7 +451,7 @@ def _sweeps(draw: st.DrawFn) -> tuple[list[list[Row]], list[list[Row]]]:
     return paged(rows), paged(draw(st.permutations(rows)))
 
 
-@settings(derandomize=True, max_examples=10, deadline=None)
+@examples(10, 300)
 @given(_sweeps())
 def test_the_order_of_pages_and_rows_changes_nothing(
     kept_open: Warehouse, tmp_path_factory: pytest.TempPathFactory, sweeps: tuple[list[list[Row]], list[list[Row]]]

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from bms_pipeline.warehouse.names import BLANKS, LEGAL_FORMS, fold_name, is_other_name, name_key, near_keys
 from bms_pipeline_tests.building import new_warehouse
 
-pytestmark = pytest.mark.explores
-
 IDENTICAL = {
     "case": ("Acme Ltd", "ACME ltd"),
     "spaces around": ("Acme", "  Acme  "),
