@@ -32,7 +32,7 @@ from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
 from bms_pipeline.guard.store import CODE_SECONDS, Store
 from bms_pipeline.lifeline import Child
-from bms_pipeline.on_demand import journal, matching, notices, read_settings, reports, standings, sync
+from bms_pipeline.on_demand import journal, matching, notices, open_warehouse, read_settings, reports, standings, sync
 from bms_pipeline.on_demand import preview as pages
 from bms_pipeline.terminal import (
     CLOSED_PIPE,
@@ -50,6 +50,7 @@ from bms_pipeline.terminal import (
     progress,
     this_command,
 )  # fmt: skip
+from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
     from bms_pipeline.settings import Settings
@@ -331,7 +332,8 @@ def details(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show how the records stand, what the last sync did, the plan that waits, and the calls left this hour."""
-    _print_status(read_settings(), as_json, None)
+    with without_pandas():
+        _print_status(read_settings(), as_json, None)
 
 
 @app.command()
@@ -341,7 +343,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
-    story = reports.explain(sync.open_warehouse(read_settings()), entity, bms_id)
+    with without_pandas():
+        story = reports.explain(open_warehouse(read_settings()), entity, bms_id)
     if as_json:
         print_json(story)
         return
@@ -360,7 +363,7 @@ def orphans(
     csv: Annotated[Path | None, typer.Option(help="Also write them into this file.")] = None,
 ) -> None:
     """List what is gone from BMS and kept in Passportal, longest gone first. Nothing is ever deleted there."""
-    warehouse, entities = sync.open_warehouse(read_settings()), chosen(entity)
+    warehouse, entities = open_warehouse(read_settings()), chosen(entity)
     found = reports.orphans(warehouse, entities)
     if as_json:
         print_json(found)
@@ -731,7 +734,7 @@ def _scope(clients: Sequence[int] | None) -> matching.Scope:
 
 
 def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> None:
-    shown = reports.status(settings, sync.open_warehouse(settings))
+    shown = reports.status(settings, open_warehouse(settings))
     if as_json:
         print_json(shown)
         return

@@ -46,6 +46,7 @@ from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.filepost import encode_multipart_formdata
 
+from bms_pipeline.core.text import printable
 from bms_pipeline.errors import (
     AnswerUnreadable,
     CertificateRefused,
@@ -429,12 +430,6 @@ def is_loopback(host: str) -> bool:
     """Whether ``host`` names this machine by itself: ``localhost`` or a loopback address."""
     address = _ip(host)
     return host.lower() == "localhost" if address is None else address.is_loopback
-
-
-def printable(text: str, length: int) -> str:
-    """``text`` from a service, fit for a message: one line, no control characters, at most ``length`` characters."""
-    clean = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return clean if len(clean) <= length else clean[: length - 1] + "…"
 
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "bms-pipeline"}

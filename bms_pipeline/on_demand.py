@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from bms_pipeline.load import journal
     from bms_pipeline.reconcile import decisions, matching, standings
     from bms_pipeline.settings import Settings
+    from bms_pipeline.warehouse.connection import Warehouse
 
 __all__ = [
-    "decisions", "import_all", "journal", "matching", "notices", "preview", "read_settings", "recovery", "reports",
-    "review", "standings", "sync",
+    "decisions", "import_all", "journal", "matching", "notices", "open_warehouse", "preview", "read_settings",
+    "recovery", "reports", "review", "standings", "sync",
 ]  # fmt: skip
 
 
@@ -49,6 +50,13 @@ def read_settings() -> Settings:
     from bms_pipeline import settings
 
     return settings.read_settings()
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """See ``connection.open_warehouse``."""
+    from bms_pipeline.warehouse import connection
+
+    return connection.open_warehouse(settings)
 
 
 def import_all() -> None:
