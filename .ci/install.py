@@ -52,7 +52,10 @@ def main(arguments: list[str]) -> int:
 
 def install(locks: list[str], *, editable: bool) -> int:
     """Install all of ``locks``, and return the exit code. Raises ``NoInstaller``."""
-    wanted = [[*LOCKED, *(part for lock in locks for part in ("--requirement", lock))], *([EDITABLE] if editable else [])]
+    wanted = [
+        [*LOCKED, *(part for lock in locks for part in ("--requirement", lock))],
+        *([EDITABLE] if editable else []),
+    ]
     uv = find_uv()
     if not (uv and installed_by([uv, "pip"], wanted, uv_environment(os.environ, pip_settings()))):
         why = "uv did not install it" if uv else "uv is not on PATH and cannot be installed"
@@ -61,7 +64,8 @@ def install(locks: list[str], *, editable: bool) -> int:
             return 1
     if sys.dont_write_bytecode:  # else each start would compile what it imports, and forget it
         tests = re.compile(r"[/\\]tests?[/\\]")
-        compileall.compile_dir(sysconfig.get_path("purelib"), rx=tests, quiet=2, workers=0)
+        for folder in (sysconfig.get_path("purelib"), "bms_pipeline"):
+            compileall.compile_dir(folder, rx=tests, quiet=2, workers=0)
     return 0
 
 
