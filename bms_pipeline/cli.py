@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
@@ -30,7 +29,6 @@ from rich.table import Table
 from bms_pipeline import backup_cli, files, lifeline, review_cli
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
-from bms_pipeline.guard.store import CODE_SECONDS, Store
 from bms_pipeline.lifeline import Child
 from bms_pipeline.on_demand import journal, matching, notices, open_warehouse, read_settings, reports, standings, sync
 from bms_pipeline.on_demand import preview as pages
@@ -53,6 +51,7 @@ from bms_pipeline.terminal import (
 from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
+    from bms_pipeline.guard.store import Store
     from bms_pipeline.settings import Settings
     from bms_pipeline.warehouse.connection import Warehouse
 
@@ -404,6 +403,7 @@ def dev(
     also ends everything that it started.
     """
     from bms_pipeline.guard.serving import listen
+    from bms_pipeline.guard.store import Store
 
     settings = read_settings()
     with ExitStack() as stack:
@@ -452,6 +452,7 @@ def dagster_ui(
     signed in; a launch from any other web server does not.
     """
     from bms_pipeline.guard.serving import listen
+    from bms_pipeline.guard.store import Store
     from bms_pipeline.http import is_loopback
 
     settings = read_settings()
@@ -484,7 +485,9 @@ def console(
 
     They listen on 127.0.0.1 only. A one-time code opens them: press Enter for another one.
     """
-    # Only here: no other verb needs a web server.
+    # Only here: no other verb needs a web server or a browser.
+    import webbrowser
+
     from bms_pipeline.console.app import serve
     from bms_pipeline.console.shell import Console
     from bms_pipeline.guard.serving import listen
@@ -508,6 +511,8 @@ def sign_in(
 
     A code opens one browser, once, within ten minutes; that browser is signed in to the console and Dagster for a day.
     """
+    from bms_pipeline.guard.store import Store
+
     store = Store(read_settings().guard_folder)
     if end_all:
         store.end_all_sessions()
@@ -582,6 +587,7 @@ def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = Fal
     With a code only on a terminal, or ``anywhere``: other output becomes a log.
     """
     from bms_pipeline.guard.door import ENTER
+    from bms_pipeline.guard.store import CODE_SECONDS
 
     for address, name in served.items():
         if anywhere or sys.stdout.isatty():
