@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bms_pipeline import recovery, sync
 from bms_pipeline.errors import PipelineError
-from bms_pipeline.settings import read_settings
+from bms_pipeline.on_demand import read_settings, recovery, sync
 from bms_pipeline.terminal import AsJson, print_json, print_table, safe, say
 
 app = typer.Typer()

@@ -15,31 +15,23 @@ import subprocess
 import sys
 import threading
 import time
-import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.exceptions
 from rich.markup import escape
 from rich.table import Table
 
-from bms_pipeline import backup_cli, files, lifeline, notices, reports, review_cli, sync
+from bms_pipeline import backup_cli, files, lifeline, review_cli
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
-from bms_pipeline.guard.door import ENTER
-from bms_pipeline.guard.store import CODE_SECONDS, Store
 from bms_pipeline.lifeline import Child
-from bms_pipeline.load import journal
-from bms_pipeline.notices import Notice
-from bms_pipeline.preview import overview, why, write_csv, write_html
-from bms_pipeline.reconcile import standings
-from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.standings import NextStep, Standing
-from bms_pipeline.settings import Settings, read_settings
+from bms_pipeline.on_demand import journal, matching, notices, open_warehouse, read_settings, reports, standings, sync
+from bms_pipeline.on_demand import preview as pages
 from bms_pipeline.terminal import (
     CLOSED_PIPE,
     AsJson,
@@ -56,7 +48,12 @@ from bms_pipeline.terminal import (
     progress,
     this_command,
 )  # fmt: skip
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.warehouse.binding import without_pandas
+
+if TYPE_CHECKING:
+    from bms_pipeline.guard.store import Store
+    from bms_pipeline.settings import Settings
+    from bms_pipeline.warehouse.connection import Warehouse
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -255,12 +252,12 @@ def preview(
         with sync.running(settings, this_command()) as told:
             sync.plan_anew(warehouse, progress=told)
         err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
-    shown = overview(warehouse)
+    shown = pages.overview(warehouse)
     if as_json:
         print_json(shown)
     else:
         _print_overview(shown)
-    for file, write in ((csv, write_csv), (html, write_html)):
+    for file, write in ((csv, pages.write_csv), (html, pages.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
     if shown["operations"] and not shown["loaded"]:
@@ -334,7 +331,8 @@ def details(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show how the records stand, what the last sync did, the plan that waits, and the calls left this hour."""
-    _print_status(read_settings(), as_json, None)
+    with without_pandas():
+        _print_status(read_settings(), as_json, None)
 
 
 @app.command()
@@ -344,7 +342,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
-    story = reports.explain(sync.open_warehouse(read_settings()), entity, bms_id)
+    with without_pandas():
+        story = reports.explain(open_warehouse(read_settings()), entity, bms_id)
     if as_json:
         print_json(story)
         return
@@ -363,7 +362,7 @@ def orphans(
     csv: Annotated[Path | None, typer.Option(help="Also write them into this file.")] = None,
 ) -> None:
     """List what is gone from BMS and kept in Passportal, longest gone first. Nothing is ever deleted there."""
-    warehouse, entities = sync.open_warehouse(read_settings()), chosen(entity)
+    warehouse, entities = open_warehouse(read_settings()), chosen(entity)
     found = reports.orphans(warehouse, entities)
     if as_json:
         print_json(found)
@@ -380,7 +379,7 @@ def orphans(
 @app.command("notify-test")
 def notify_test() -> None:
     """Send a test notice by every way that is set, and say which ways it went."""
-    notice = Notice("BMS pipeline: a test notice", "Somebody ran `bms-pipeline notify-test`. Nothing is wrong.")
+    notice = notices.Notice("BMS pipeline: a test notice", "Somebody ran `bms-pipeline notify-test`. Nothing is wrong.")
     ways = notices.send(read_settings(), notice)
     if ways:
         out.print(f"A test notice went by {' and '.join(ways)}.", highlight=False)
@@ -404,6 +403,7 @@ def dev(
     also ends everything that it started.
     """
     from bms_pipeline.guard.serving import listen
+    from bms_pipeline.guard.store import Store
 
     settings = read_settings()
     with ExitStack() as stack:
@@ -452,6 +452,7 @@ def dagster_ui(
     signed in; a launch from any other web server does not.
     """
     from bms_pipeline.guard.serving import listen
+    from bms_pipeline.guard.store import Store
     from bms_pipeline.http import is_loopback
 
     settings = read_settings()
@@ -484,7 +485,9 @@ def console(
 
     They listen on 127.0.0.1 only. A one-time code opens them: press Enter for another one.
     """
-    # Only here: no other verb needs a web server.
+    # Only here: no other verb needs a web server or a browser.
+    import webbrowser
+
     from bms_pipeline.console.app import serve
     from bms_pipeline.console.shell import Console
     from bms_pipeline.guard.serving import listen
@@ -508,6 +511,8 @@ def sign_in(
 
     A code opens one browser, once, within ten minutes; that browser is signed in to the console and Dagster for a day.
     """
+    from bms_pipeline.guard.store import Store
+
     store = Store(read_settings().guard_folder)
     if end_all:
         store.end_all_sessions()
@@ -581,6 +586,9 @@ def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = Fal
 
     With a code only on a terminal, or ``anywhere``: other output becomes a log.
     """
+    from bms_pipeline.guard.door import ENTER
+    from bms_pipeline.guard.store import CODE_SECONDS
+
     for address, name in served.items():
         if anywhere or sys.stdout.isatty():
             print(f"{name:8} {address}{ENTER}?code={store.new_code()}", flush=True)
@@ -717,6 +725,8 @@ def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
     from bms_pipeline.sandbox.process import running_passportal
 
     if target == "embedded":
+        from bms_pipeline.settings import Settings
+
         settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
         fill_passportal(settings.passportal_file, home / "tenant")
         yield {"PASSPORTAL_TARGET": target}
@@ -725,18 +735,18 @@ def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
             yield running.environment()
 
 
-def _scope(clients: Sequence[int] | None) -> Scope:
-    return Scope(clients=tuple(clients) if clients else None)
+def _scope(clients: Sequence[int] | None) -> matching.Scope:
+    return matching.Scope(clients=tuple(clients) if clients else None)
 
 
 def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> None:
-    shown = reports.status(settings, sync.open_warehouse(settings))
+    shown = reports.status(settings, open_warehouse(settings))
     if as_json:
         print_json(shown)
         return
     rare = (*standings.RARE, "pending")
     _print_counts("The last sync, by outcome. Read is the sum of the others", shown["entities"], reports.COUNTS, rare)
-    _print_counts("How the records stand now", shown["standings"], tuple(Standing), rare)
+    _print_counts("How the records stand now", shown["standings"], tuple(standings.Standing), rare)
     _print_remarks(shown)
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s.", highlight=False)
@@ -886,7 +896,7 @@ def _command(settings: Settings) -> str:
     home = settings.bms_pipeline_home
     chosen = (
         ""
-        if home == Settings.model_fields["bms_pipeline_home"].default
+        if home == type(settings).model_fields["bms_pipeline_home"].default
         else f"BMS_PIPELINE_HOME={os.path.relpath(home)} "
     )
     return chosen + ("bms-pipeline" if shutil.which("bms-pipeline") else os.path.relpath(sys.argv[0]))
@@ -960,18 +970,23 @@ def _value(value: str | None) -> str:
     return escape(printable(value)) if value is not None else "—"
 
 
-_NEXT_STEPS: dict[NextStep, str] = {
-    NextStep.NOTHING: "nothing is to be done",
-    NextStep.SYNC: "the next `bms-pipeline sync` does it",
-    NextStep.PLAN: "make a new plan with `bms-pipeline preview`",
-    NextStep.FINISH: "`bms-pipeline finish {plan}`, after a look at `bms-pipeline preview --saved`",
-    NextStep.DECIDE: "decide about it: `bms-pipeline suggest {record}`, then `match`, `create` or `exclude`",
-    NextStep.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
-    NextStep.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline hand-overs`",
-    NextStep.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
-    NextStep.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
-    NextStep.LOOK_IN_BMS: "see in BMS which account it belongs to",
-}
+def _next_step(story: dict[str, Any], about: str) -> str:
+    """What to do about the record of ``story``, which waits for ``about``."""
+    steps = standings.NextStep
+    said = {
+        steps.NOTHING: "nothing is to be done",
+        steps.SYNC: "the next `bms-pipeline sync` does it",
+        steps.PLAN: "make a new plan with `bms-pipeline preview`",
+        steps.FINISH: "`bms-pipeline finish {plan}`, after a look at `bms-pipeline preview --saved`",
+        steps.DECIDE: "decide about it: `bms-pipeline suggest {record}`, then `match`, `create` or `exclude`",
+        steps.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
+        steps.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline hand-overs`",
+        steps.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
+        steps.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
+        steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
+    }
+    stands = story["standing"]
+    return said[stands["next_step"]].format(record=about, plan=(stands["plan_hash"] or "")[:12])
 
 
 def _print_standing(story: dict[str, Any]) -> None:
@@ -981,10 +996,10 @@ def _print_standing(story: dict[str, Any]) -> None:
         out.print("It is gone from BMS and was never matched.", highlight=False)
         return
     client, record = stands["waits_for"], f"{story['entity']} {story['bms_id']}"
-    is_blocked = client is not None and stands["standing"] is Standing.BLOCKED
+    is_blocked = client is not None and stands["standing"] is standings.Standing.BLOCKED
     rows = {
         "stands": f"{stands['standing']}: {stands['means']}",
-        "why": why(stands["reason"]),
+        "why": pages.why(stands["reason"]),
         "detail": stands["detail"],
     }
     if client is not None:
@@ -993,8 +1008,7 @@ def _print_standing(story: dict[str, Any]) -> None:
     if stands["blocks"]:
         rows["keeps waiting"] = ", ".join(f"{records:,} {entity}" for entity, records in stands["blocks"].items())
     about = f"clients {client['bms_id']}" if is_blocked else record
-    plan = (stands["plan_hash"] or "")[:12]
-    rows["next"] = _NEXT_STEPS[stands["next_step"]].format(record=about, plan=plan)
+    rows["next"] = _next_step(story, about)
     _print_pairs("standing", rows)
 
 

@@ -46,6 +46,7 @@ from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.filepost import encode_multipart_formdata
 
+from bms_pipeline.core.text import printable
 from bms_pipeline.errors import (
     AnswerUnreadable,
     CertificateRefused,
@@ -438,12 +439,6 @@ def is_loopback(host: str) -> bool:
     """Return whether ``host`` itself names this machine: ``localhost`` or a loopback address."""
     address = _ip(host)
     return host.lower() == "localhost" if address is None else address.is_loopback
-
-
-def printable(text: str, length: int) -> str:
-    """Return a service's ``text`` fit for a message: one line, no control characters, at most ``length`` characters."""
-    clean = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return clean if len(clean) <= length else clean[: length - 1] + "…"
 
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "bms-pipeline"}

@@ -20,8 +20,9 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
 
+from bms_pipeline.core.text import printable
 from bms_pipeline.errors import NoticeError, PipelineError, ServiceUnreachable, SettingsError
-from bms_pipeline.http import Service, check_host, is_loopback, printable, tls_context
+from bms_pipeline.http import Service, check_host, is_loopback, tls_context
 from bms_pipeline.settings import Settings
 
 DEADLINE_SECONDS = 30.0

@@ -16,7 +16,6 @@ import duckdb
 
 from bms_pipeline import details
 from bms_pipeline.bms.budget import Budget
-from bms_pipeline.bms.manifest import Objection
 from bms_pipeline.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.files import made_whole
@@ -320,6 +319,8 @@ def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
     name, folder = sweep["list_call"], settings.landing_folder / sweep["list_call"] / sweep["sweep"]
     if not sweep["complete"]:
         # A sweep that an earlier version landed, or that a person noted, may have another reason.
+        from bms_pipeline.bms.manifest import Objection
+
         known = sweep["reason"] in set(Objection)
         why = f"{Objection(sweep['reason']).words} ({sweep['reason']})" if known else sweep["reason"]
         yield (

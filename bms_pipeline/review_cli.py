@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bms_pipeline import reports, review, sync
 from bms_pipeline.entities import BY_NAME, Entity, chosen
 from bms_pipeline.errors import SettingsError
-from bms_pipeline.reconcile import comparison
-from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
-from bms_pipeline.settings import read_settings
+from bms_pipeline.on_demand import decisions as deciding
+from bms_pipeline.on_demand import read_settings, reports, review, sync
 from bms_pipeline.terminal import AsJson, me, print_json, print_table, safe, say, this_command
 
 if TYPE_CHECKING:
     from bms_pipeline.reconcile.agreement import Pair
+    from bms_pipeline.reconcile.comparison import Change
+    from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
 
 app = typer.Typer()
 settings_app = typer.Typer(help="The sync settings: toggles, filters, who owns a field. Without a verb: show them.")
@@ -62,7 +62,7 @@ def match(
     as_json: AsJson = False,
 ) -> None:
     """Decide that a record of BMS and one of Passportal are the same. `suggest` tells which could be."""
-    _decide([Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, tried, as_json)
+    _decide([deciding.Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, tried, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -79,8 +79,8 @@ def unmatch(
     as_json: AsJson = False,
 ) -> None:
     """Take records apart from what they are matched to. No rule matches the two again; both stay where they are."""
-    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([Decision("unmatch", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
+    chosen_ids = _selected(entity, deciding.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    _decide([deciding.Decision("unmatch", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -98,8 +98,10 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Decide that records be created in Passportal. The next finish does it."""
-    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([Decision("create", entity, each, beside=beside, why=why) for each in chosen_ids], by, tried, as_json)
+    chosen_ids = _selected(entity, deciding.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    _decide(
+        [deciding.Decision("create", entity, each, beside=beside, why=why) for each in chosen_ids], by, tried, as_json
+    )
 
 
 @app.command(rich_help_panel="Decide")
@@ -116,8 +118,8 @@ def exclude(
     as_json: AsJson = False,
 ) -> None:
     """Leave records out of the sync until they are included again. Matches are kept for then."""
-    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([Decision("exclude", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
+    chosen_ids = _selected(entity, deciding.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    _decide([deciding.Decision("exclude", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -136,9 +138,14 @@ def include(
     as_json: AsJson = False,
 ) -> None:
     """Take records back from the excluded ones: as they were, or at once as create or as match."""
-    chosen_ids = _selected(entity, Selection(tuple(bms_id or ()), "" if bms_id else "excluded", reason, client, name))
+    chosen_ids = _selected(
+        entity, deciding.Selection(tuple(bms_id or ()), "" if bms_id else "excluded", reason, client, name)
+    )
     _decide(
-        including(entity, chosen_ids, create=as_create, beside=beside, match_to=as_match, why=why), by, tried, as_json
+        deciding.including(entity, chosen_ids, create=as_create, beside=beside, match_to=as_match, why=why),
+        by,
+        tried,
+        as_json,
     )
 
 
@@ -425,7 +432,7 @@ def _paired(pair: Pair) -> str:
     return f"line {pair.line}: {pair.verb} {BY_NAME[pair.entity].singular} {record}{partner}"
 
 
-def _print_changes(changes: list[comparison.Change]) -> None:
+def _print_changes(changes: list[Change]) -> None:
     if changes:
         print_table(
             "Decided otherwise now",

@@ -55,6 +55,7 @@ from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, lease, sql
 from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import Warehouse, now, transaction
+from bms_pipeline.warehouse.connection import open_warehouse as open_warehouse
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input, is_counted
 
@@ -107,11 +108,6 @@ class CallsPlanned:
     def __str__(self) -> str:
         needed = "was not read in this way yet" if self.needed is None else f"needs about {self.needed:,} calls"
         return f"{needed}, {self.left:,} are left in this hour"
-
-
-def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse of these settings."""
-    return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,20 @@
-"""Debian's Chromium, and a person in front of it who has a mouse, or nothing but a keyboard."""
+"""Chromium, and a person in front of it who has a mouse, or nothing but a keyboard."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-CHROMIUM = "/usr/bin/chromium"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PLACES = ("/usr/bin/chromium", "/usr/lib/chromium/chromium", "/opt/google/chrome/chrome", "/snap/bin/chromium")
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -30,11 +34,45 @@ FOCUSED = """() => {
 }"""
 
 
+class NoBrowser(Exception):
+    """No Chromium or Chrome was found that runs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The browser tests need Chromium or Chrome, and none that runs is on PATH. Install one (Debian: apt-get"
+            " install chromium; elsewhere: .venv/bin/python -m playwright install --with-deps chromium), and run"
+            " make test again."
+        )
+
+
+@cache
+def find_chromium() -> str:
+    """Return the first Chromium that runs: on PATH, where systems put it, or that which Playwright downloaded.
+
+    Raises ``NoBrowser``. Some systems have a ``chromium`` that only says how to install one.
+    """
+    found = next(filter(_runs, [*filter(None, map(shutil.which, PROGRAMS)), *PLACES]), None)
+    if found is None:
+        with sync_playwright() as playwright:
+            found = playwright.chromium.executable_path
+    if not _runs(found):
+        raise NoBrowser
+    return found
+
+
+def _runs(program: str) -> bool:
+    try:
+        return not subprocess.run([program, "--version"], check=False, capture_output=True, timeout=60).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser, for as long as it is needed."""
+    """The browser, for as long as it is needed. Raises ``NoBrowser``."""
+    program = find_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         try:
             yield browser
         finally:

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from bms_pipeline.core.text import printable
 from bms_pipeline.errors import AccessRefused, AnswerUnreadable, BudgetExhausted, RequestRefused
-from bms_pipeline.http import Answer, printable
+
+if TYPE_CHECKING:
+    from bms_pipeline.http import Answer
 
 SECURITY_ERROR = 978001
 """Code of an expired or missing token [C]. It comes with 401; with 200 it means the same."""

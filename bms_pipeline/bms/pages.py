@@ -22,14 +22,17 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import zstandard
 
-from bms_pipeline.bms.client import Page
 from bms_pipeline.bms.rows import rows_of
 from bms_pipeline.errors import AnswerUnreadable
 from bms_pipeline.files import refused
+
+if TYPE_CHECKING:
+    from bms_pipeline.bms.client import Page
 
 QUARANTINE = "quarantine.ndjson"
 PROGRESS = "progress.ndjson"

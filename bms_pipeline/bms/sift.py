@@ -15,7 +15,6 @@ import msgspec
 import zstandard
 
 from bms_pipeline.bms import pages
-from bms_pipeline.bms.client import Page
 from bms_pipeline.bms.manifest import Manifest, QuarantinedRecord, read_manifest
 from bms_pipeline.bms.rows import Quarantined, rows_of
 from bms_pipeline.bms.spelling import Spelling
@@ -30,6 +29,8 @@ def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> li
     the default finds repeated keys in an object. The records go to ``quarantine.ndjson`` and the manifest.
     Pages are replaced whole. Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
     """
+    from bms_pipeline.bms.client import Page  # late: asking which details wait needs no client
+
     why_not = suspect or repeated_key
     manifest = read_manifest(home)
     found: list[QuarantinedRecord] = []

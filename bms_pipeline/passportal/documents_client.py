@@ -25,6 +25,7 @@ from typing import Any, Self
 
 import msgspec
 
+from bms_pipeline.core.text import printable
 from bms_pipeline.errors import (
     AccessRefused,
     AnswerUnreadable,
@@ -34,7 +35,7 @@ from bms_pipeline.errors import (
     ServiceUnreachable,
     SettingsError,
 )
-from bms_pipeline.http import LOST, Answer, Retries, Service, checked_address, printable
+from bms_pipeline.http import LOST, Answer, Retries, Service, checked_address
 from bms_pipeline.passportal.documents_encoding import decoded_name
 from bms_pipeline.settings import Settings
 

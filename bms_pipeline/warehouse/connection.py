@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.errors import WarehouseError
+from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, schema, sql
 from bms_pipeline.warehouse.causes import reported
 
@@ -144,6 +145,11 @@ class Warehouse:
             finally:
                 with contextlib.suppress(duckdb.Error):
                     connection.execute("ROLLBACK")
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Return the warehouse of these settings."""
+    return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
 
 
 def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import duckdb
 
-from bms_pipeline import cli
+from bms_pipeline import cli, on_demand
 from bms_pipeline.passportal import embedded
 from bms_pipeline.passportal.documents_client import DocumentsClient
 from bms_pipeline.warehouse import connection
@@ -70,6 +70,7 @@ class Steps:
 
 def main() -> None:
     """Run ``bms-pipeline`` with the arguments of this process; ``DIE_OF``: only steps of this kind count."""
+    on_demand.import_all()  # before anything counts
     die_at, kind = int(os.environ["DIE_AT"]), os.environ.get("DIE_OF")
     steps = Steps(die_at, kind)  # type: ignore[arg-type]
     try:

@@ -24,11 +24,11 @@ from bms_pipeline.sandbox.tenant import Tenant
 from bms_pipeline.settings import Settings
 from bms_pipeline_tests.strikes import tiny
 from bms_pipeline_tests.strikes.services import Bms, DocumentsApi, serving
+from bms_pipeline_tests.strikes.shim import built_shim
 from bms_pipeline_tests.strikes.striker import FINISH_CLIENTS, Kind, Order
 
 Target = Literal["embedded", "documents_api"]
 TARGETS: tuple[Target, ...] = ("embedded", "documents_api")
-_SHIM = Path(__file__).with_name("shim.c")
 _IN_MEMORY = Path("/dev/shm")
 _ROOM = 2 * 1024**3
 """The prepared homes and a case or two of each process take less."""
@@ -39,25 +39,6 @@ FROM (SELECT unnest(from_json($dump, '[{"id": "VARCHAR", "type": "VARCHAR", "cli
       "details": "JSON", "marker": "VARCHAR"}]'), recursive := true))
 """
 _TABLES = "SELECT schema_name, table_name FROM duckdb_tables()"
-
-
-class NoCompiler(Exception):
-    """The shim cannot be built."""
-
-
-def built_shim(folder: Path) -> Path:
-    """The shared object of ``shim.c``. Raises ``NoCompiler`` where no C compiler is found: install gcc."""
-    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-    if compiler is None:
-        raise NoCompiler("The strikes need a C compiler for bms_pipeline_tests/strikes/shim.c: apt-get install gcc")
-    made = folder / "shim.so"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", str(made), str(_SHIM), "-ldl"],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return made
 
 
 class Striker:

@@ -30,7 +30,7 @@ import pandas as pd  # noqa: F401  # before the fork
 import time_machine
 import urllib3.connection
 
-from bms_pipeline import cli, sync
+from bms_pipeline import cli, on_demand, sync
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.entities import CLIENTS, USERS
 from bms_pipeline.errors import PipelineError
@@ -85,6 +85,7 @@ class Order:
 
 def main() -> None:
     """Obey orders until standard input ends."""
+    on_demand.import_all()
     calm()
     for line in sys.stdin:
         order = Order(**json.loads(line))

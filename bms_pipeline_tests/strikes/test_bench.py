@@ -9,8 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from bms_pipeline_tests.strikes.bench import Bench, NoCompiler, built_shim
+from bms_pipeline_tests.strikes.bench import Bench
 from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
+from bms_pipeline_tests.strikes.shim import NoCompiler, built_shim
 from bms_pipeline_tests.strikes.strikes import CALLS, KINDS, NotStruck, Strike, choose, held, kinds_of
 from bms_pipeline_tests.strikes.test_strikes import QUICK_SCENARIOS, parameters
 
@@ -93,5 +94,14 @@ def test_a_damaged_database_is_known_for_one(bench: Bench) -> None:
 
 def test_without_a_compiler_the_suite_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoCompiler, match="apt-get install gcc"):
+    with pytest.raises(NoCompiler, match=r"no cc, gcc or clang on PATH.*apt-get install gcc"):
+        built_shim(tmp_path)
+
+
+def test_a_compiler_without_headers_is_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho 'fatal error: stdio.h: No such file' >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    with pytest.raises(NoCompiler, match=r"(?s)stdio\.h: No such file.*libc6-dev"):
         built_shim(tmp_path)

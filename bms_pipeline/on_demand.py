@@ -1,0 +1,65 @@
+"""What the commands work with: modules that are imported when a command first uses something of them.
+
+`--help` and a mistyped command use none, `status` a few; importing all takes half a second. In Python 3.15 this is
+``lazy import``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bms_pipeline import notices, preview, recovery, reports, review, sync
+    from bms_pipeline.load import journal
+    from bms_pipeline.reconcile import decisions, matching, standings
+    from bms_pipeline.settings import Settings
+    from bms_pipeline.warehouse.connection import Warehouse
+
+__all__ = [
+    "decisions", "import_all", "journal", "matching", "notices", "open_warehouse", "preview", "read_settings",
+    "recovery", "reports", "review", "standings", "sync",
+]  # fmt: skip
+
+
+def _module(name: str) -> ModuleType:
+    """Return a module that the first use of its content imports."""
+    full_name = f"bms_pipeline.{name}"
+    if full_name in sys.modules:
+        return sys.modules[full_name]
+    spec = importlib.util.find_spec(full_name)
+    assert spec is not None and spec.loader is not None, full_name  # noqa: PT018, S101  # it is ours
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[full_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if not TYPE_CHECKING:
+    decisions, matching, standings = (_module(f"reconcile.{name}") for name in ("decisions", "matching", "standings"))
+    journal = _module("load.journal")
+    notices, preview, recovery = (_module(name) for name in ("notices", "preview", "recovery"))
+    reports, review, sync = (_module(name) for name in ("reports", "review", "sync"))
+
+
+def read_settings() -> Settings:
+    """See ``settings.read_settings``."""
+    from bms_pipeline import settings
+
+    return settings.read_settings()
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """See ``connection.open_warehouse``."""
+    from bms_pipeline.warehouse import connection
+
+    return connection.open_warehouse(settings)
+
+
+def import_all() -> None:
+    """Import every module now: for a process whose children run commands."""
+    for module in (decisions, journal, matching, notices, preview, recovery, reports, review, standings, sync):
+        vars(module)
