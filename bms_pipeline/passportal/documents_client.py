@@ -14,6 +14,7 @@ import email.utils
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -110,6 +111,8 @@ class DocumentsClient:
         )
         self._lock = Lock()
         self._token: _Token | None = None
+        self._newest_date = 0.0  # of all answers, by the service's clock
+        self._ahead: float | None = None  # how far the service's clock is ahead of ours, at least
         self._list_path = DOCUMENTS
 
     def __repr__(self) -> str:
@@ -126,6 +129,20 @@ class DocumentsClient:
     def close(self) -> None:
         """Close every connection."""
         self._service.close()
+
+    def date(self) -> float:
+        """Return the service's time of its newest answer, or ours before the first; seconds since the epoch."""
+        with self._lock:
+            return self._newest_date or self._clock()
+
+    def passed(self, moment: float, seconds: float) -> float:
+        """Return when, by our clock, an answer will be dated more than ``seconds`` after ``moment`` of the service.
+
+        Answers are dated by whole seconds. That is never long after now: a clock may be wrong.
+        """
+        with self._lock:
+            at = math.floor(moment + seconds) + 1 - (self._ahead or 0.0)
+        return min(at, self._clock() + seconds + 1)
 
     def check(self) -> Access:
         """Test the connection: sign in, and see what the key opens.
@@ -264,8 +281,13 @@ class DocumentsClient:
 
     def _answered(self, send: Callable[[Mapping[str, str]], Answer], token: str, what: str) -> tuple[Row, float]:
         answer = send({"x-access-token": token})
+        now = self._clock()
+        at = _service_time(answer, now)
+        with self._lock:
+            self._newest_date = max(self._newest_date, at)
+            self._ahead = at - now if self._ahead is None else max(self._ahead, at - now)
         try:
-            return _opened(answer, what), _service_time(answer, self._clock())
+            return _opened(answer, what), at
         except _Refused as refused:
             refused.message = self._redacted(refused.message, token)
             raise
