@@ -237,13 +237,10 @@ class DocumentsPassportal:
         found: dict[int, str] = {}
         if not clients:
             return found
-        most = 2 * max(NEW_IN_ONE_CALL, len(clients))
-        page_size = min(PAGE_SIZE, most)
+        page_size = min(PAGE_SIZE, 2 * max(NEW_IN_ONE_CALL, len(clients)))
         newest = self._client.pages(entity.singular, newest_first=True, page_size=page_size)
-        for page in itertools.islice(newest, math.ceil(most / page_size)):
-            self._take(entity, page, clients, found, at_once=at_once)
-            if len(found) == len(clients):
-                return found
+        pages = itertools.islice(newest, math.ceil(len(clients) / page_size))
+        self._take(entity, itertools.chain.from_iterable(pages), clients, found, at_once=at_once)
         for client_id in dict.fromkeys(clients.values()):
             wanted = {id_ for id_, client in clients.items() if client == client_id}
             pages = self._client.pages(entity.singular, client_id=client_id, newest_first=True)
