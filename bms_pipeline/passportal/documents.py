@@ -55,6 +55,8 @@ NEW_IN_ONE_CALL = 50
 """Documents that one POST creates: so many are looked for when its answer is lost."""
 CHANGED_IN_ONE_CALL = 12
 """Documents that one batched PUT changes: they are read one after the other right before it, in about a second."""
+FEW = 10
+"""Fewer writes than this are read at once and once more by the next snapshot: that is quicker than to wait."""
 MANY = 50
 """When so many wait for the first of them to be proven, it is read at once; one in so many is read again by the next
 snapshot. Fewer wait until its reading counts as the snapshot's, too."""
@@ -213,7 +215,7 @@ class DocumentsPassportal:
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
-        return self._found(entity, writes, at_once=False)
+        return self._found(entity, writes, at_once=len(writes) < FEW)
 
     def last_write_at(self) -> datetime | None:
         """See ``Target.last_write_at``."""
@@ -305,7 +307,8 @@ class DocumentsPassportal:
                 why = "not sent: the answer to the first new document of its template was lost"
                 return failed | {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, why) for each in left}
             if not tried:
-                why = self._read_back(entity, template, new[0], at_once=len(left) >= MANY)
+                at_once = len(writes) < FEW or len(left) >= MANY
+                why = self._read_back(entity, template, new[0], at_once=at_once)
                 failed |= {first.bms_id: _refused(first, why)} if why else {}
                 if template.id not in self._proven:
                     return failed | self._not_proven(template, why, left)
@@ -461,7 +464,7 @@ class DocumentsPassportal:
     def _missing_of(self, entity: Entity, writes: Sequence[Write], *, settle: bool) -> list[Write]:
         """Return the writes whose document is not there; with ``settle`` after looking several times."""
         look = self._found if settle else self._look
-        there = look(entity, writes, at_once=False) if writes else {}
+        there = look(entity, writes, at_once=len(writes) < FEW) if writes else {}
         return [each for each in writes if each.bms_id not in there]
 
     def _send(self, send: Callable[[bool], None], *, alone: bool) -> None:
@@ -530,17 +533,17 @@ class DocumentsPassportal:
     def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         self._release(entity, [each for each in writes if each.releases != each.passportal_id])
         outcomes: list[Written] = []
-        left = list(writes)
+        left, few = list(writes), len(writes) < FEW
         while left and not self._keeps_fields:
             # Until one was seen to keep what it should, they go one by one: a wrong guess must not spoil many.
-            outcomes += self._change(entity, left[:1], at_once=len(left) > MANY)
+            outcomes += self._change(entity, left[:1], at_once=few or len(left) > MANY)
             left = left[1:]
-        return outcomes + self._change(entity, left)
+        return outcomes + self._change(entity, left, at_once=few)
 
     def _release(self, entity: Entity, writes: Iterable[Write]) -> None:
         """Take markers off the documents that are to lose theirs."""
         released = [Write(each.bms_id, None, each.releases, releases=each.releases) for each in writes if each.releases]
-        for outcome in self._change(entity, released):
+        for outcome in self._change(entity, released, at_once=len(released) < FEW):
             done = outcome.outcome is Outcome.DONE
             if not done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
                 raise ServiceError(
@@ -548,7 +551,7 @@ class DocumentsPassportal:
                     "Nothing else of this batch was sent. Run again.",
                 )
 
-    def _change(self, entity: Entity, writes: Sequence[Write], *, at_once: bool = False) -> list[Written]:
+    def _change(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> list[Written]:
         """Read, compare and write; read again once that reading is a settled one, or ``at_once``.
 
         A change whose answer was lost and that is not there is unknown: it may still come. After an error nothing

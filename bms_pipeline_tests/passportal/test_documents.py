@@ -288,18 +288,33 @@ def test_many_changes_take_three_calls_each_and_the_next_snapshot_reads_none_of_
         assert service.calls().get(GET, 0) <= 0.02 * 80
 
 
-def test_also_of_a_few_writes_the_next_snapshot_reads_none_again(service: Service, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "waits"), [(2, False), (12, True)])
+def test_a_few_writes_are_not_waited_for_and_read_once_more_by_the_next_snapshot(
+    service: Service, tmp_path: Path, count: int, waits: bool
+) -> None:
     service.now += 60
     target = service.target()
     snapshot(target, tmp_path, CONTACT_RECORDS)
-    target.create(CONTACT_RECORDS, persons(20, 21))
-    assert target.find(CONTACT_RECORDS, persons(20, 21)).keys() == {20, 21}
-    assert refusals(target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])) == {}
+    writes = persons(*range(20, 20 + count))
+    target.create(CONTACT_RECORDS, writes)
+    found = target.find(CONTACT_RECORDS, writes)
+    changes = [change(n, id_, phone=(None, "1")) for n, id_ in found.items()]
+    assert refusals(target.update(CONTACT_RECORDS, changes)) == {}
+    assert bool(service.pauses) is waits
+    service.now += 60
     service.calls()
-    assert snapshot(target, tmp_path, CONTACT_RECORDS)["102"]["phone"] == "1"
-    assert GET not in service.calls()
+    rows = snapshot(target, tmp_path, CONTACT_RECORDS)
+    assert [rows[id_]["phone"] for id_ in found.values()] == ["1"] * count
+    assert service.calls().get(GET, 0) == (0 if waits else count)
 
 
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a single write be waited for as many are."""
+    monkeypatch.setattr("bms_pipeline.passportal.documents.FEW", 1)
+
+
+@pytest.mark.usefixtures("waiting")
 def test_done_is_answered_after_the_reading_and_not_before(service: Service) -> None:
     target = service.target()
     seen: dict[str, int] = {}
@@ -311,6 +326,7 @@ def test_done_is_answered_after_the_reading_and_not_before(service: Service) -> 
     assert service.calls()[GET] == 1
 
 
+@pytest.mark.usefixtures("waiting")
 def test_a_kill_before_the_reading_answers_nothing(service: Service) -> None:
     target = service.target()
 
@@ -324,6 +340,7 @@ def test_a_kill_before_the_reading_answers_nothing(service: Service) -> None:
     assert target.last_write_at() is not None
 
 
+@pytest.mark.usefixtures("waiting")
 @pytest.mark.parametrize("edit", [{"details": {"Phone": "2"}}, {"title": "Ann Ray"}, {"details": {"Notes": "Hers."}}])
 def test_what_a_person_changes_before_the_reading_is_theirs_and_the_write_is_done(
     service: Service, tmp_path: Path, edit: dict[str, Any]
@@ -339,6 +356,7 @@ def test_what_a_person_changes_before_the_reading_is_theirs_and_the_write_is_don
     assert (shown["name"], shown["phone"]) == (held["title"], held["details"]["Phone"])
 
 
+@pytest.mark.usefixtures("waiting")
 @pytest.mark.parametrize("meanwhile", [None, {"details": {"Fax": "9"}}])
 def test_a_value_that_is_not_kept_is_refused_whatever_else_a_person_changes(
     service: Service, meanwhile: dict[str, Any] | None
@@ -357,6 +375,7 @@ def test_a_value_that_is_not_kept_is_refused_whatever_else_a_person_changes(
     assert refusals(outcomes) == {7: "Passportal accepted the change and does not show it: Phone"}
 
 
+@pytest.mark.usefixtures("waiting")
 def test_a_lost_change_that_never_came_is_no_persons_edit(service: Service) -> None:
     target = service.target()
     service.behave(lose_calls=1.0)
