@@ -89,14 +89,15 @@ class _Bench:
         return sum(self._create_portion(writes[first : first + size]) for first in range(0, len(writes), size))
 
     def _create_portion(self, writes: Sequence[Write]) -> int:
-        written = {each.bms_id for each in self.target.create(CONTACT_RECORDS, writes) if each.outcome is Outcome.DONE}
-        return len(self.target.find(CONTACT_RECORDS, [write for write in writes if write.bms_id in written]))
+        created = self.target.create(CONTACT_RECORDS, writes)
+        done = {written.bms_id for written in created if written.outcome is Outcome.DONE}
+        return len(self.target.find(CONTACT_RECORDS, [write for write in writes if write.bms_id in done]))
 
     def _update(self, writes: Sequence[Write]) -> int:
         size = self.target.batch_size
         portions = [writes[first : first + size] for first in range(0, len(writes), size)]
-        written = [each for portion in portions for each in self.target.update(CONTACT_RECORDS, portion)]
-        return sum(each.outcome is Outcome.DONE for each in written)
+        outcomes = [written for portion in portions for written in self.target.update(CONTACT_RECORDS, portion)]
+        return sum(written.outcome is Outcome.DONE for written in outcomes)
 
     def _snapshot(self) -> None:
         self.service.behave(latency_seconds=0)
@@ -161,11 +162,11 @@ def _timed(seconds: list[float]) -> Iterator[None]:
 def _fill(folder: Path, count: int) -> None:
     """What Passportal holds: clients, and contacts without a marker."""
     folder.mkdir(parents=True)
-    rows: dict[str, list[dict[str, str]]] = {each.name: [] for each in ENTITIES}
-    rows["clients"] = [{"passportal_id": str(1 + each), "name": f"Client {each}"} for each in range(CLIENTS)]
+    rows: dict[str, list[dict[str, str]]] = {entity.name: [] for entity in ENTITIES}
+    rows["clients"] = [{"passportal_id": str(1 + number), "name": f"Client {number}"} for number in range(CLIENTS)]
     rows["contacts"] = [
         {"passportal_id": str(1000 + n), "client_id": _client(n), "name": f"Contact {n}", "phone": f"+43 {n}"}
         for n in range(count)
     ]
     for name, lines in rows.items():
-        (folder / f"{name}.ndjson").write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+        (folder / f"{name}.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

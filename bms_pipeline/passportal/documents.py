@@ -47,19 +47,20 @@ from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.settings import Settings
 
 READ_AT_ONCE = 200
-"""Documents that are read between two commits: so many calls an interruption costs."""
+"""Documents that are read between two commits: as many calls as an interruption costs."""
 UNSETTLED_SECONDS = 2.0
 """``last_modified`` has whole seconds, and a service has several clocks: what was changed so shortly before it was
 read may have been changed once more without another stamp."""
 NEW_IN_ONE_CALL = 50
-"""Documents that one POST creates: so many are looked for when its answer is lost."""
+"""Documents that one POST creates. They are all looked for when its answer is lost."""
 CHANGED_IN_ONE_CALL = 12
 """Documents that one batched PUT changes: they are read one after the other right before it, in about a second."""
 FEW = 10
-"""Fewer writes than this are read at once and once more by the next snapshot: that is quicker than to wait."""
+"""Fewer writes than this are read at once, because that is quicker than to wait; and once more behind the next writes,
+or by the next snapshot."""
 MANY = 50
-"""When so many wait for the first of them to be proven, it is read at once; one in so many is read again by the next
-snapshot. Fewer wait until its reading counts as the snapshot's, too."""
+"""When this many wait for the first to be proven, it is read at once, and once more by the next snapshot: one in fifty.
+Fewer wait until its reading is a settled one."""
 LOST_AT_MOST = 3
 """Changes in a row whose answer was lost and that did not take effect; then no other is sent for now."""
 TEMPLATE_LOOKED_AT_SECONDS = 86400.0
@@ -108,6 +109,7 @@ class DocumentsPassportal:
         self._fields: dict[str, Fields] = {}  # by template
         self._keeps_fields = False
         self._lost_in_a_row = 0
+        self._read_at_once: dict[str, tuple[Entity, float]] = {}  # id → from when on its reading is a settled one
         self._proven: set[str] = set()  # templates of which a new document kept all that it was sent
         self._prefixed = True  # how a template is called when writing
         self._prefix_is_proven = False
@@ -176,9 +178,26 @@ class DocumentsPassportal:
             return [Later(at, step=partial(read_one, id_)) for id_, at in due.items()]
 
         if due:
-            self._flow.run([begin])
+            self._flow.run(itertools.chain([begin], () if len(due) < FEW else self._reading_again()))
             readings.remember()
         return found
+
+    def _read_again_later(self, entity: Entity, ids: Iterable[str]) -> None:
+        """Read documents that were read at once again when many writes go out, so that no snapshot has to."""
+        at = self._client.passed(self._client.date(), UNSETTLED_SECONDS)
+        self._read_at_once |= dict.fromkeys(ids, (entity, at))
+
+    def _reading_again(self) -> Iterator[Step]:
+        """Steps that read what was read at once, as far as that is due by now."""
+        due = [id_ for id_, (_, at) in self._read_at_once.items() if at <= self._clock()]
+        return (partial(self._read_once_more, id_, self._read_at_once.pop(id_)[0]) for id_ in due)
+
+    def _read_once_more(self, id_: str, entity: Entity) -> Sequence[Later]:
+        read = self._client.document(id_)
+        if read is not None:
+            document = self._decoded(entity, read)
+            self._remember(entity, [(document, _is_settled(document, read))])
+        return ()
 
     def _settled_from(self, last_modified: str) -> float:
         """Return when, by our clock, a reading of a document will be a settled one."""
@@ -215,7 +234,10 @@ class DocumentsPassportal:
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
-        return self._found(entity, writes, at_once=len(writes) < FEW)
+        found = self._found(entity, writes, at_once=len(writes) < FEW)
+        if len(writes) < FEW:
+            self._read_again_later(entity, found.values())
+        return found
 
     def last_write_at(self) -> datetime | None:
         """See ``Target.last_write_at``."""
@@ -241,8 +263,8 @@ class DocumentsPassportal:
             return found
         page_size = min(PAGE_SIZE, 2 * max(NEW_IN_ONE_CALL, len(clients)))
         newest = self._client.pages(entity.singular, newest_first=True, page_size=page_size)
-        pages = itertools.islice(newest, math.ceil(len(clients) / page_size))
-        self._take(entity, itertools.chain.from_iterable(pages), clients, found, at_once=at_once)
+        rows = itertools.chain.from_iterable(itertools.islice(newest, math.ceil(len(clients) / page_size)))
+        self._take(entity, rows, clients, found, at_once=at_once)
         for client_id in dict.fromkeys(clients.values()):
             wanted = {id_ for id_, client in clients.items() if client == client_id}
             pages = self._client.pages(entity.singular, client_id=client_id, newest_first=True)
@@ -261,7 +283,7 @@ class DocumentsPassportal:
     ) -> None:
         """Note which of the documents bear a marker that is looked for; only those not read yet are read."""
         wanted = set(clients.values())
-        rows = {each.id: each for each in map(encoding.decoded, page) if each.client_id in wanted}
+        rows = {row.id: row for row in map(encoding.decoded, page) if row.client_id in wanted}
         known = self._memory.markers(entity.singular, list(rows))
         markers = {id_: row.marker or known.get(id_, ("", None))[1] for id_, row in rows.items()}
         unread = {
@@ -421,17 +443,17 @@ class DocumentsPassportal:
         left = [_Batch(new) for new in batches if new]
         while left:
             self._flow.run(_unless(self._post_one, left, partial(_any_is_lost, left)))
-            unsent = [each for each in left if not each.is_sent]
-            lost = [new.write for each in left if each.lost for new in each.new]
+            lost = _writes(batch for batch in left if batch.lost)
             missing = self._missing_of(entity, lost, settle=True)
-            why = next((each.lost.message for each in left if each.lost), "")
-            failed |= {each.bms_id: Written(each.bms_id, Outcome.UNKNOWN, why) for each in missing}
+            why = next((batch.lost.message for batch in left if batch.lost), "")
+            failed |= {write.bms_id: Written(write.bms_id, Outcome.UNKNOWN, why) for write in missing}
+            failed |= self._post_alone(entity, [batch for batch in left if batch.refusal])
+            left = [batch for batch in left if not batch.is_sent]
             if lost and len(missing) == len(lost):
-                waiting = [new.write for each in unsent for new in each.new]
-                failed |= {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, _TAKES_NO_WRITES) for each in waiting}
-                unsent = []
-            failed |= self._post_alone(entity, [each for each in left if each.refusal])
-            left = unsent
+                waiting = _writes(left)
+                return failed | {
+                    write.bms_id: Written(write.bms_id, Outcome.NOT_SENT, _TAKES_NO_WRITES) for write in waiting
+                }
         return failed
 
     def _post_one(self, batch: _Batch) -> Sequence[Later]:
@@ -439,7 +461,7 @@ class DocumentsPassportal:
         batch.is_sent = True
 
         def send(prefixed: bool) -> None:
-            items = [encoding.new_document(each.document, self._dialect, prefixed=prefixed) for each in batch.new]
+            items = [encoding.new_document(new.document, self._dialect, prefixed=prefixed) for new in batch.new]
             self._client.create(encoding.batch(items, self._dialect))
 
         try:
@@ -454,18 +476,19 @@ class DocumentsPassportal:
 
     def _post_alone(self, entity: Entity, refused: Sequence[_Batch]) -> dict[int, Written]:
         """Send the documents of refused batches one by one, but for those that are there already."""
+        single = [batch for batch in refused if len(batch.new) == 1]
         failed = {
-            each.new[0].write.bms_id: _refused(each.new[0].write, each.refusal) for each in refused if each.is_single
+            write.bms_id: _refused(write, batch.refusal) for batch, write in zip(single, _writes(single), strict=True)
         }
-        several = [new for each in refused if not each.is_single for new in each.new]
-        missing = {each.bms_id for each in self._missing_of(entity, [each.write for each in several], settle=False)}
-        return failed | self._post(entity, [[each] for each in several if each.write.bms_id in missing])
+        several = [new for batch in refused if len(batch.new) > 1 for new in batch.new]
+        missing = self._missing_of(entity, [new.write for new in several], settle=False)
+        return failed | self._post(entity, [[new] for new in several if new.write in missing])
 
     def _missing_of(self, entity: Entity, writes: Sequence[Write], *, settle: bool) -> list[Write]:
         """Return the writes whose document is not there; with ``settle`` after looking several times."""
         look = self._found if settle else self._look
         there = look(entity, writes, at_once=len(writes) < FEW) if writes else {}
-        return [each for each in writes if each.bms_id not in there]
+        return [write for write in writes if write.bms_id not in there]
 
     def _send(self, send: Callable[[bool], None], *, alone: bool) -> None:
         """Send a write whose templates have the prefix or not, as it was proven; else try both, with one document.
@@ -498,7 +521,7 @@ class DocumentsPassportal:
         template = self._template_among(kind, templates)
         if template is not None and template.documents and not self._fields_of(template.id).places:
             listed = [each.document for each in self._memory.listed(kind).values() if each.readable]
-            ids = [each.id for each in listed if each.template_id == template.id][-5:]
+            ids = [document.id for document in listed if document.template_id == template.id][-5:]
             self._read(entity, dict.fromkeys(ids, 0.0))
         return template
 
@@ -528,7 +551,10 @@ class DocumentsPassportal:
         """See ``Target.update``."""
         self._check_can_write(entity)
         with self._memory.opened():
-            return self._update(entity, writes)
+            outcomes = self._update(entity, writes)
+        if len(writes) < FEW:
+            self._read_again_later(entity, [write.passportal_id for write in writes if write.passportal_id])
+        return outcomes
 
     def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         self._release(entity, [each for each in writes if each.releases != each.passportal_id])
@@ -564,7 +590,8 @@ class DocumentsPassportal:
         error: PipelineError | None = None
         self._lost_in_a_row = 0
         try:
-            self._flow.run(_unless(send, list(_cut(changes, size)), lambda: self._lost_in_a_row >= LOST_AT_MOST))
+            steps = _unless(send, list(_cut(changes, size)), lambda: self._lost_in_a_row >= LOST_AT_MOST)
+            self._flow.run(itertools.chain(steps, () if len(writes) < FEW else self._reading_again()))
         except PipelineError as stopped:
             error = stopped
         readings.remember()
@@ -750,11 +777,6 @@ class _Batch:
     refusal: str = ""
     lost: ServiceError | None = None
 
-    @property
-    def is_single(self) -> bool:
-        """Whether a refusal is of one document."""
-        return len(self.new) == 1
-
 
 @dataclass
 class _Change:
@@ -816,14 +838,18 @@ class _Readings:
         self._remember(list(kept.values()))
 
 
-def _unless(send: Callable[[_T], Sequence[Later]], each: Iterable[_T], stop: Callable[[], bool]) -> Iterator[Step]:
+def _unless(send: Callable[[_T], Sequence[Later]], items: Iterable[_T], stop: Callable[[], bool]) -> Iterator[Step]:
     """Steps that send these, and do nothing once ``stop`` says so."""
-    return (partial(lambda item: () if stop() else send(item), item) for item in each)
+    return (partial(lambda item: () if stop() else send(item), item) for item in items)
 
 
 def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     """``items`` in portions of ``size``."""
     return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _writes(batches: Iterable[_Batch]) -> list[Write]:
+    return [new.write for batch in batches for new in batch.new]
 
 
 def _any_is_lost(batches: Iterable[_Batch]) -> bool:

@@ -58,6 +58,11 @@ TAKES_NO_JSON = frozenset({400, 415, 422})
 KEY_UNKNOWN, HASH_WRONG, TOKEN_INVALID = 1000, 1001, 1006
 """Codes: key verification failed [D]; the hash does not verify [G], where that has a code of its own; no token [D]."""
 
+CUSTOM_ID_ADVICE = (
+    "Before the first load, try PASSPORTAL_MARKER=custom_id: a load then reads no document that it created."
+    " If this tenant does not keep it, the first document shows that, and nothing else is sent."
+)
+
 Row = dict[str, Any]
 """A row of a list or a document, as it came."""
 
@@ -72,11 +77,15 @@ class Read:
 
 @dataclass(frozen=True)
 class Access:
-    """What a key opens: the address, how many clients it sees, and whether there are documents."""
+    """What a key opens: the address, how many clients it sees, and whether there are documents.
+
+    ``advice``: one sentence about a setting that may be better, empty if there is none.
+    """
 
     url: str
     clients: int
     has_documents: bool
+    advice: str = ""
 
 
 class DocumentsClient:
@@ -171,7 +180,8 @@ class DocumentsClient:
                 f" PASSPORTAL_EXPECTED_CLIENTS: {printable('; '.join(missing), 300)}.",
                 "In Passportal, give the user access to them, or correct the setting.",
             )
-        return Access(self._service.base_url, len(clients), bool(rows))
+        advice = "" if self._settings.passportal_marker == "custom_id" else CUSTOM_ID_ADVICE
+        return Access(self._service.base_url, len(clients), bool(rows), advice)
 
     def pages(
         self, kind: str | None, *, client_id: str | None = None, newest_first: bool = False, page_size: int = PAGE_SIZE

@@ -432,8 +432,8 @@ class RememberedDocuments:
             {
                 "template": template_id,
                 "labels": list(elements),
-                "names": [each.name for each in elements.values()],
-                "keys": [each.key for each in elements.values()],
+                "names": [element.name for element in elements.values()],
+                "keys": [element.key for element in elements.values()],
             },
         )
 

@@ -27,7 +27,7 @@ from bms_pipeline.errors import PipelineError
 AHEAD = 2
 """Steps handed over for each connection: while results are looked at here, no connection runs dry."""
 ERRORS_AT_MOST = 3
-"""One can be of one document. So many are of the service, each after several tries."""
+"""One error can be of one document. This many, each after several tries, are of the service."""
 
 
 @dataclass(order=True)

@@ -308,6 +308,25 @@ def test_a_few_writes_are_not_waited_for_and_read_once_more_by_the_next_snapshot
     assert service.calls().get(GET, 0) == (0 if waits else count)
 
 
+def test_a_few_writes_are_read_once_more_behind_the_next_ones(service: Service, tmp_path: Path) -> None:
+    for number in range(20):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    service.now += 60
+    target = service.target()
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    target.create(LOCATIONS, [Write(7, str(ACME), values={"name": "Depot"})])
+    target.find(LOCATIONS, [Write(7, str(ACME))])
+    target.update(ASSET_RECORDS, [change(7, "101", serial_number=("SN-1", "SN-2"))])
+    service.now += 60
+    target.update(CONTACT_RECORDS, [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(20)])
+    service.now += 60
+    service.calls()
+    assert "7" in {str(each["bms_id"]) for each in snapshot(target, tmp_path, LOCATIONS).values()}
+    assert snapshot(target, tmp_path, ASSET_RECORDS)["101"]["serial_number"] == "SN-2"
+    assert snapshot(target, tmp_path, CONTACT_RECORDS)["1000"]["phone"] == "1"
+    assert service.calls().get(GET, 0) == 1, "the location that was there before and was never read"
+
+
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a single write be waited for as many are."""
