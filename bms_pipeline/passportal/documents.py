@@ -450,10 +450,7 @@ class DocumentsPassportal:
             failed |= self._post_alone(entity, [batch for batch in left if batch.refusal])
             left = [batch for batch in left if not batch.is_sent]
             if lost and len(missing) == len(lost):
-                waiting = _writes(left)
-                return failed | {
-                    write.bms_id: Written(write.bms_id, Outcome.NOT_SENT, _TAKES_NO_WRITES) for write in waiting
-                }
+                return failed | _not_sent_yet(_writes(left))
         return failed
 
     def _post_one(self, batch: _Batch) -> Sequence[Later]:
@@ -564,6 +561,8 @@ class DocumentsPassportal:
             # Until one was seen to keep what it should, they go one by one: a wrong guess must not spoil many.
             outcomes += self._change(entity, left[:1], at_once=few or len(left) > MANY)
             left = left[1:]
+            if [written.outcome for written in outcomes[-LOST_AT_MOST:]] == [Outcome.UNKNOWN] * LOST_AT_MOST:
+                return outcomes + list(_not_sent_yet(left).values())
         return outcomes + self._change(entity, left, at_once=few)
 
     def _release(self, entity: Entity, writes: Iterable[Write]) -> None:
@@ -617,11 +616,18 @@ class DocumentsPassportal:
             self._put_batch(due)
         else:
             self._put(due[0])
-        date = self._client.date()
-        at = self._clock() if at_once else self._client.passed(date, UNSETTLED_SECONDS)
+        date, now = self._client.date(), self._clock()
+        settled = now if at_once else self._client.passed(date, UNSETTLED_SECONDS)
         for change in due:
             change.answered_at = date
-        return [Later(at, step=partial(self._verify, entity, readings, change)) for change in due]
+        return [
+            Later(
+                # Whether a lost change took effect decides whether others go out.
+                now if change.error or change.refused else settled,
+                step=partial(self._verify, entity, readings, change),
+            )
+            for change in due
+        ]
 
     def _prepare(self, entity: Entity, readings: _Readings, change: _Change) -> None:
         """Read the document and say what it shall be, or why it may not be changed."""
@@ -945,6 +951,10 @@ def _no_field(template: str, labels: Sequence[str]) -> str:
 
 def _not_sent(writes: Iterable[Write], why: str) -> dict[int, Written]:
     return {each.bms_id: _refused(each, why) for each in writes}
+
+
+def _not_sent_yet(writes: Iterable[Write]) -> dict[int, Written]:
+    return {write.bms_id: Written(write.bms_id, Outcome.NOT_SENT, _TAKES_NO_WRITES) for write in writes}
 
 
 def _ignores_custom_id(document_id: str) -> SettingsError:

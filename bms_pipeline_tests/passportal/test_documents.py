@@ -398,7 +398,14 @@ def test_a_value_that_is_not_kept_is_refused_whatever_else_a_person_changes(
 def test_a_lost_change_that_never_came_is_no_persons_edit(service: Service) -> None:
     target = service.target()
     service.behave(lose_calls=1.0)
-    service.meanwhile = lambda: service.edit(102, details={"Phone": "2"})
+    sent = target._client.update
+
+    def edited(document_id: str | None, body: dict[str, Any]) -> None:
+        service.now += 5
+        service.edit(102, details={"Phone": "2"})
+        sent(document_id, body)
+
+    target._client.update = edited  # type: ignore[method-assign, assignment]
     outcomes = target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
     assert [each.outcome for each in outcomes] == [Outcome.UNKNOWN]
 
@@ -467,6 +474,28 @@ def test_a_service_that_takes_no_writes_is_not_sent_a_thousand(service: Service,
              if was.outcome is Outcome.NOT_SENT]  # fmt: skip
     assert {each.outcome for each in target.create(CONTACT_RECORDS, again)} == {Outcome.DONE}
     assert len(service.titles("contact")) == 202 + len(again)
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_changes_that_no_answer_comes_to_and_that_take_no_effect_end_after_some(
+    service: Service, is_proven: bool
+) -> None:
+    for number in range(400):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    target = service.target()
+    if is_proven:
+        target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+    service.behave(lose_calls=1.0)
+    writes = [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(400)]
+    service.calls()
+    outcomes = target.update(CONTACT_RECORDS, writes)
+    sent = service.calls()[PUT]
+    assert sent == 3 if not is_proven else 3 <= sent <= 20
+    assert [each.outcome for each in outcomes].count(Outcome.UNKNOWN) == sent
+    assert [each.outcome for each in outcomes].count(Outcome.NOT_SENT) == 400 - sent
+    service.behave(lose_calls=0)
+    again = [write for write, was in zip(writes, outcomes, strict=True) if was.outcome is Outcome.NOT_SENT]
+    assert len(offered_until_all_are_done(target, again)) == 1
 
 
 # Changes
