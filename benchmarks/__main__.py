@@ -1,7 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|backfill|suggestions|details|documents|console`` runs one part; ``--records`` sets
-the sizes to land and to suggest for, ``--size`` the tenant.
+``python -m benchmarks landing|tenant|backfill|suggestions|details|documents|writes|console`` runs one part;
+``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, details, documents, whole_tenant
+from benchmarks import backfill, console, details, documents, whole_tenant, writes
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -168,6 +168,11 @@ def _documents(options: argparse.Namespace) -> None:
         said(what, figure, target)
 
 
+def _writes(options: argparse.Namespace) -> None:
+    for what, figure, target in writes.measured((options.records or [1000])[0] if options.part == "writes" else 1000):
+        said(what, figure, target)
+
+
 def _console(options: argparse.Namespace) -> None:
     for what, figure, target in console.measured("typical" if options.part == "all" else options.size):
         said(what, figure, target)
@@ -180,6 +185,7 @@ PARTS = {
     "suggestions": _suggestions,
     "details": _details,
     "documents": _documents,
+    "writes": _writes,
     "console": _console,
 }
 

@@ -166,6 +166,8 @@ def authenticate() -> None:
     if passportal:
         out.print(f"Passportal answers at [bold]{escape(passportal.url)}[/]", highlight=False)
         out.print(f"with {passportal.clients:,} clients" + ("" if passportal.has_documents else " and no document yet"))
+        if passportal.advice:
+            out.print(passportal.advice, style="dim", highlight=False)
 
 
 @app.command("sync")

@@ -46,7 +46,7 @@ CHOICES = {
     "PASSPORTAL_MARKER": {
         "notes": "last line of Notes",
         "id_fields": "fields ID and Integration Type",
-        "custom_id": "customId",
+        "custom_id": "customId (fewest calls, where your tenant keeps it)",
     },
 }
 FIELDS = BMS_FIELDS | PASSPORTAL_FIELDS

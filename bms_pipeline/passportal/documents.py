@@ -4,18 +4,25 @@ Clients and users are only ever read: no call creates or changes one [D]. What i
 marker, because no answer tells it [D]. What is changed is read, compared with what the plan saw, written whole and read
 again. After a write whose answer was lost nothing is sent again: it is looked for first.
 
+The reading that proves a write is made so late that it counts as the next snapshot's, too. Meanwhile the next writes go
+out: see ``flow``.
+
 Which fields a document has is known from the documents that were read, and goes into the snapshot. The first new
 document of each template goes out alone and is read back before any other.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from bms_pipeline.core.vocabulary import NewRecords, Outcome
@@ -23,6 +30,7 @@ from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.errors import (
     AnswerUnreadable,
     LoginRefused,
+    PipelineError,
     RequestRefused,
     ServiceError,
     ServiceUnreachable,
@@ -30,18 +38,31 @@ from bms_pipeline.errors import (
 )
 from bms_pipeline.passportal import documents_encoding as encoding
 from bms_pipeline.passportal import snapshots
-from bms_pipeline.passportal.documents_client import DocumentsClient, Read, Row, base_address
+from bms_pipeline.passportal.documents_client import PAGE_SIZE, DocumentsClient, Read, Row, base_address
 from bms_pipeline.passportal.documents_encoding import Document
 from bms_pipeline.passportal.documents_memory import Fields, Listed, RememberedDocuments, Template, Trial, places
+from bms_pipeline.passportal.flow import Flow, Later, Step
 from bms_pipeline.passportal.last_write import LastWrite
 from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.settings import Settings
 
 READ_AT_ONCE = 200
-"""Documents that are read between two commits: so many calls an interruption costs."""
+"""Documents that are read between two commits: as many calls as an interruption costs."""
 UNSETTLED_SECONDS = 2.0
 """``last_modified`` has whole seconds, and a service has several clocks: what was changed so shortly before it was
 read may have been changed once more without another stamp."""
+NEW_IN_ONE_CALL = 50
+"""Documents that one POST creates. They are all looked for when its answer is lost."""
+CHANGED_IN_ONE_CALL = 12
+"""Documents that one batched PUT changes: they are read one after the other right before it, in about a second."""
+FEW = 10
+"""Fewer writes than this are read at once, because that is quicker than to wait; and once more behind the next writes,
+or by the next snapshot."""
+MANY = 50
+"""When this many wait for the first to be proven, it is read at once, and once more by the next snapshot: one in fifty.
+Fewer wait until its reading is a settled one."""
+LOST_AT_MOST = 3
+"""Changes in a row whose answer was lost and that did not take effect; then no other is sent for now."""
 TEMPLATE_LOOKED_AT_SECONDS = 86400.0
 """One document of each template is read again after so long: a label that is added or removed changes no document."""
 LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
@@ -51,6 +72,7 @@ DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location":
 
 _LOST = (ServiceUnreachable, AnswerUnreadable)
 _GONE = "the record is gone from Passportal"
+_TAKES_NO_WRITES = "not sent: Passportal did not answer the writes before it, and none of them took effect"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -62,7 +84,7 @@ class DocumentsPassportal:
     """
 
     can_write = frozenset(each.name for each in ENTITIES if each.has_client)
-    batch_size = 50
+    batch_size = 1000
 
     def __init__(
         self,
@@ -83,8 +105,11 @@ class DocumentsPassportal:
         self._memory = RememberedDocuments(settings.documents_file)
         self._sleep = sleep
         self._clock = clock
+        self._flow = Flow(self._connections, clock=clock, sleep=sleep)
         self._fields: dict[str, Fields] = {}  # by template
         self._keeps_fields = False
+        self._lost_in_a_row = 0
+        self._read_at_once: dict[str, tuple[Entity, float]] = {}  # id → from when on its reading is a settled one
         self._proven: set[str] = set()  # templates of which a new document kept all that it was sent
         self._prefixed = True  # how a template is called when writing
         self._prefix_is_proven = False
@@ -134,21 +159,50 @@ class DocumentsPassportal:
     def _read_details(self, entity: Entity) -> None:
         """Read the documents that changed since they were read, or never were."""
         due = self._memory.not_looked_at(entity.singular, self._clock() - TEMPLATE_LOOKED_AT_SECONDS)
-        unread = list(dict.fromkeys((*self._memory.unread(entity), *due)))
-        for first in range(0, len(unread), READ_AT_ONCE):
-            self._read(entity, unread[first : first + READ_AT_ONCE])
+        self._read(entity, dict.fromkeys((*self._memory.unread(entity), *due), 0.0))
 
-    def _read(self, entity: Entity, ids: Sequence[str]) -> list[Document]:
-        """Read these documents and remember them; those that are there."""
-        if not ids:
-            return []
-        found = []
-        for read in self._at_once(self._client.document, ids):
+    def _read(self, entity: Entity, due: Mapping[str, float]) -> list[Document]:
+        """Read these documents (id → from when on, by our clock) and remember them; those that are there."""
+        found: list[Document] = []
+        readings = _Readings(partial(self._remember, entity))
+
+        def read_one(id_: str) -> Sequence[Later]:
+            read = self._client.document(id_)
             if read is not None:
                 document = self._decoded(entity, read)
-                found.append((document, _is_settled(document.last_modified, read.at)))
-        self._remember(entity, found)
-        return [each for each, _ in found]
+                found.append(document)
+                readings.add(document, read)
+            return ()
+
+        def begin() -> Sequence[Later]:
+            return [Later(at, step=partial(read_one, id_)) for id_, at in due.items()]
+
+        if due:
+            self._flow.run(itertools.chain([begin], () if len(due) < FEW else self._reading_again()))
+            readings.remember()
+        return found
+
+    def _read_again_later(self, entity: Entity, ids: Iterable[str]) -> None:
+        """Read documents that were read at once again when many writes go out, so that no snapshot has to."""
+        at = self._client.passed(self._client.date(), UNSETTLED_SECONDS)
+        self._read_at_once |= dict.fromkeys(ids, (entity, at))
+
+    def _reading_again(self) -> Iterator[Step]:
+        """Steps that read what was read at once, as far as that is due by now."""
+        due = [id_ for id_, (_, at) in self._read_at_once.items() if at <= self._clock()]
+        return (partial(self._read_once_more, id_, self._read_at_once.pop(id_)[0]) for id_ in due)
+
+    def _read_once_more(self, id_: str, entity: Entity) -> Sequence[Later]:
+        read = self._client.document(id_)
+        if read is not None:
+            document = self._decoded(entity, read)
+            self._remember(entity, [(document, _is_settled(document, read))])
+        return ()
+
+    def _settled_from(self, last_modified: str) -> float:
+        """Return when, by our clock, a reading of a document will be a settled one."""
+        modified = _moment(last_modified)
+        return 0.0 if modified is None else self._client.passed(modified, UNSETTLED_SECONDS)
 
     def _remember(self, entity: Entity, found: Sequence[tuple[Document, bool]]) -> None:
         self._memory.remember(entity, found, self._clock())
@@ -162,9 +216,10 @@ class DocumentsPassportal:
 
     def _fields_of(self, template_id: str) -> Fields:
         """What is known of the fields of new documents of this template."""
-        if template_id not in self._fields:
-            self._fields[template_id] = self._memory.fields(template_id)
-        return self._fields[template_id]
+        fields = self._fields.get(template_id)
+        if fields is None:
+            fields = self._fields[template_id] = self._memory.fields(template_id)
+        return fields
 
     def _new_records(self, entity: Entity) -> dict[str, object]:
         """What a plan has to know about new documents: see ``Target.snapshot``."""
@@ -179,47 +234,63 @@ class DocumentsPassportal:
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
-        with self._memory.opened():
-            found = self._look(entity, writes)
-            for seconds in LOOK_AGAIN_AFTER:
-                missing = [each for each in writes if each.bms_id not in found]
-                if not missing:
-                    break
-                self._sleep(seconds)
-                found |= self._look(entity, missing)
-            return found
+        found = self._found(entity, writes, at_once=len(writes) < FEW)
+        if len(writes) < FEW:
+            self._read_again_later(entity, found.values())
+        return found
 
     def last_write_at(self) -> datetime | None:
         """See ``Target.last_write_at``."""
         return self._last_write.read()
 
-    def _look(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
+    def _found(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> dict[int, str]:
+        """``find``; unless ``at_once``, a new document is read when its reading is a settled one."""
+        with self._memory.opened():
+            found = self._look(entity, writes, at_once=at_once)
+            for seconds in LOOK_AGAIN_AFTER:
+                missing = [each for each in writes if each.bms_id not in found]
+                if not missing:
+                    break
+                self._sleep(seconds)
+                found |= self._look(entity, missing, at_once=at_once)
+            return found
+
+    def _look(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> dict[int, str]:
         """Look for these markers: among the newest documents first, then client by client, the newest first."""
         clients = {each.bms_id: each.client_id for each in writes}
         found: dict[int, str] = {}
         if not clients:
             return found
-        newest = self._client.pages(entity.singular, newest_first=True, page_size=2 * self.batch_size)
-        self._take(entity, next(newest), clients, found)
+        page_size = min(PAGE_SIZE, 2 * max(NEW_IN_ONE_CALL, len(clients)))
+        newest = self._client.pages(entity.singular, newest_first=True, page_size=page_size)
+        rows = itertools.chain.from_iterable(itertools.islice(newest, math.ceil(len(clients) / page_size)))
+        self._take(entity, rows, clients, found, at_once=at_once)
         for client_id in dict.fromkeys(clients.values()):
-            for page in self._client.pages(entity.singular, client_id=client_id, newest_first=True):
-                if all(id_ in found for id_, client in clients.items() if client == client_id):
-                    break
-                self._take(entity, page, clients, found)
+            wanted = {id_ for id_, client in clients.items() if client == client_id}
+            pages = self._client.pages(entity.singular, client_id=client_id, newest_first=True)
+            while wanted - found.keys() and (page := next(pages, [])):
+                self._take(entity, page, clients, found, at_once=at_once)
         return found
 
     def _take(
-        self, entity: Entity, page: Iterable[Row], clients: Mapping[int, str | None], found: dict[int, str]
+        self,
+        entity: Entity,
+        page: Iterable[Row],
+        clients: Mapping[int, str | None],
+        found: dict[int, str],
+        *,
+        at_once: bool,
     ) -> None:
         """Note which of the documents bear a marker that is looked for; only those not read yet are read."""
-        rows = {each.id: each for each in map(encoding.decoded, page) if each.client_id in clients.values()}
+        wanted = set(clients.values())
+        rows = {row.id: row for row in map(encoding.decoded, page) if row.client_id in wanted}
         known = self._memory.markers(entity.singular, list(rows))
         markers = {id_: row.marker or known.get(id_, ("", None))[1] for id_, row in rows.items()}
-        unread = [
-            id_
+        unread = {
+            id_: 0.0 if at_once else self._settled_from(row.last_modified)
             for id_, row in rows.items()
             if row.marker is None and (id_ not in known or known[id_][0] != row.last_modified)
-        ]
+        }
         markers |= {each.id: each.marker for each in self._read(entity, unread)}
         for id_, marker in markers.items():
             if marker is not None and clients.get(marker, "") == rows[id_].client_id:
@@ -251,19 +322,20 @@ class DocumentsPassportal:
         left = list(writes)
         while left and template.id not in self._proven:
             new, refused = self._new_documents(entity, template, left[:1])
-            tried = refused or self._post(entity, new)
+            tried = refused or self._post(entity, [new])
             failed |= tried
             first, left = left[0], left[1:]
             if any(each.outcome is Outcome.UNKNOWN for each in tried.values()):
                 why = "not sent: the answer to the first new document of its template was lost"
                 return failed | {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, why) for each in left}
             if not tried:
-                why = self._read_back(entity, template, new[0])
+                at_once = len(writes) < FEW or len(left) >= MANY
+                why = self._read_back(entity, template, new[0], at_once=at_once)
                 failed |= {first.bms_id: _refused(first, why)} if why else {}
                 if template.id not in self._proven:
                     return failed | self._not_proven(template, why, left)
         new, refused = self._new_documents(entity, template, left)
-        return failed | refused | self._post(entity, new)
+        return failed | refused | self._post(entity, list(_cut(new, NEW_IN_ONE_CALL)))
 
     def _not_proven(self, template: Template, why: str, left: Sequence[Write]) -> dict[int, Written]:
         """What becomes of the others when the first new document is not listed, or did not keep its values."""
@@ -293,12 +365,11 @@ class DocumentsPassportal:
                 made.append(_New(write, document))
         return made, refused
 
-    def _read_back(self, entity: Entity, template: Template, new: _New) -> str:
+    def _read_back(self, entity: Entity, template: Template, new: _New, *, at_once: bool) -> str:
         """Read the first new document of a template; why it is not as it was sent, empty if it is or is not listed."""
-        found = self._shown(entity, new)
+        found = self._shown(entity, new, at_once=at_once)
         if found is None:
             return ""
-        self._remember(entity, [(found, False)])
         if new.document.custom_id and found.custom_id != new.document.custom_id:
             raise _ignores_custom_id(found.id)
         lacking = _lacking(new.document, found)
@@ -313,16 +384,18 @@ class DocumentsPassportal:
         self._memory.note_trial(template.id, self._form, Trial(found.id, tuple(lacking)))
         return f"Passportal made document {found.id} of it and did not keep {', '.join(lacking)}"
 
-    def _shown(self, entity: Entity, new: _New) -> Document | None:
+    def _shown(self, entity: Entity, new: _New, *, at_once: bool) -> Document | None:
         """The document that a create made, as soon as it shows what it was sent, or as it is after a while."""
-        found_id = self.find(entity, [new.write]).get(new.write.bms_id) or self._unmarked(entity, new)
+        found_id = self._found(entity, [new.write], at_once=at_once).get(new.write.bms_id)
+        found_id = found_id or self._unmarked(entity, new)
         found: Document | None = None
         for seconds in (0.0, *LOOK_AGAIN_AFTER) if found_id else ():
             self._sleep(seconds) if seconds else None
             read = self._client.document(found_id) if found_id else None
             found = self._decoded(entity, read) if read else None
-            if found is None or found.marker not in (None, new.write.bms_id):
+            if read is None or found is None or found.marker not in (None, new.write.bms_id):
                 return None
+            self._remember(entity, [(found, _is_settled(found, read))])
             if all(label not in found.elements for label in _lacking(new.document, found)):
                 break
         return found
@@ -359,39 +432,60 @@ class DocumentsPassportal:
         """How new documents are sent."""
         return f"{self._dialect.body} {self._dialect.values} {self._dialect.marker}"
 
-    def _post(self, entity: Entity, new: Sequence[_New]) -> dict[int, Written]:
+    def _post(self, entity: Entity, batches: Sequence[Sequence[_New]]) -> dict[int, Written]:
         """Create documents; BMS id → what became of it, for all that are not there.
 
-        Where the answer is lost, what is not found is unknown: it may still come. Of a refused batch, what is there
-        is left alone, and the others are sent one by one so that only what is wrong is refused.
+        Where the answer is lost, what is not found is unknown: it may still come. Nothing is sent on before that is
+        looked at. Of a refused batch, what is there is left alone, and the others are sent one by one so that only
+        what is wrong is refused.
         """
-        if not new:
-            return {}
-        writes = [each.write for each in new]
+        failed: dict[int, Written] = {}
+        left = [_Batch(new) for new in batches if new]
+        while left:
+            self._flow.run(_unless(self._post_one, left, partial(_any_is_lost, left)))
+            lost = _writes(batch for batch in left if batch.lost)
+            missing = self._missing_of(entity, lost, settle=True)
+            why = next((batch.lost.message for batch in left if batch.lost), "")
+            failed |= {write.bms_id: Written(write.bms_id, Outcome.UNKNOWN, why) for write in missing}
+            failed |= self._post_alone(entity, [batch for batch in left if batch.refusal])
+            left = [batch for batch in left if not batch.is_sent]
+            if lost and len(missing) == len(lost):
+                return failed | _not_sent_yet(_writes(left))
+        return failed
+
+    def _post_one(self, batch: _Batch) -> Sequence[Later]:
+        """Send one batch and note what it was answered."""
+        batch.is_sent = True
 
         def send(prefixed: bool) -> None:
-            items = [encoding.new_document(each.document, self._dialect, prefixed=prefixed) for each in new]
+            items = [encoding.new_document(new.document, self._dialect, prefixed=prefixed) for new in batch.new]
             self._client.create(encoding.batch(items, self._dialect))
 
         try:
-            self._send(send, alone=len(new) == 1)
+            self._send(send, alone=len(batch.new) == 1)
         except LoginRefused:
             raise
         except RequestRefused as refusal:
-            if len(new) == 1:
-                return {writes[0].bms_id: _refused(writes[0], refusal.message)}
+            batch.refusal = refusal.message
         except _LOST as error:
-            there = self.find(entity, writes)
-            lost = [each.bms_id for each in writes if each.bms_id not in there]
-            return {bms_id: Written(bms_id, Outcome.UNKNOWN, error.message) for bms_id in lost}
-        else:
-            return {}
-        there = self._look(entity, writes)
-        failed: dict[int, Written] = {}
-        for each in new:
-            if each.write.bms_id not in there:
-                failed |= self._post(entity, [each])
-        return failed
+            batch.lost = error
+        return ()
+
+    def _post_alone(self, entity: Entity, refused: Sequence[_Batch]) -> dict[int, Written]:
+        """Send the documents of refused batches one by one, but for those that are there already."""
+        single = [batch for batch in refused if len(batch.new) == 1]
+        failed = {
+            write.bms_id: _refused(write, batch.refusal) for batch, write in zip(single, _writes(single), strict=True)
+        }
+        several = [new for batch in refused if len(batch.new) > 1 for new in batch.new]
+        missing = self._missing_of(entity, [new.write for new in several], settle=False)
+        return failed | self._post(entity, [[new] for new in several if new.write in missing])
+
+    def _missing_of(self, entity: Entity, writes: Sequence[Write], *, settle: bool) -> list[Write]:
+        """Return the writes whose document is not there; with ``settle`` after looking several times."""
+        look = self._found if settle else self._look
+        there = look(entity, writes, at_once=len(writes) < FEW) if writes else {}
+        return [write for write in writes if write.bms_id not in there]
 
     def _send(self, send: Callable[[bool], None], *, alone: bool) -> None:
         """Send a write whose templates have the prefix or not, as it was proven; else try both, with one document.
@@ -424,7 +518,8 @@ class DocumentsPassportal:
         template = self._template_among(kind, templates)
         if template is not None and template.documents and not self._fields_of(template.id).places:
             listed = [each.document for each in self._memory.listed(kind).values() if each.readable]
-            self._read(entity, [each.id for each in listed if each.template_id == template.id][-5:])
+            ids = [document.id for document in listed if document.template_id == template.id][-5:]
+            self._read(entity, dict.fromkeys(ids, 0.0))
         return template
 
     def _template_among(self, kind: str, templates: Sequence[Template]) -> Template | None:
@@ -453,23 +548,27 @@ class DocumentsPassportal:
         """See ``Target.update``."""
         self._check_can_write(entity)
         with self._memory.opened():
-            return self._update(entity, writes)
+            outcomes = self._update(entity, writes)
+        if len(writes) < FEW:
+            self._read_again_later(entity, [write.passportal_id for write in writes if write.passportal_id])
+        return outcomes
 
     def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         self._release(entity, [each for each in writes if each.releases != each.passportal_id])
         outcomes: list[Written] = []
-        left = list(writes)
-        while left:
+        left, few = list(writes), len(writes) < FEW
+        while left and not self._keeps_fields:
             # Until one was seen to keep what it should, they go one by one: a wrong guess must not spoil many.
-            size = len(left) if self._keeps_fields else 1
-            outcomes += self._change(entity, left[:size])
-            left = left[size:]
-        return outcomes
+            outcomes += self._change(entity, left[:1], at_once=few or len(left) > MANY)
+            left = left[1:]
+            if [written.outcome for written in outcomes[-LOST_AT_MOST:]] == [Outcome.UNKNOWN] * LOST_AT_MOST:
+                return outcomes + list(_not_sent_yet(left).values())
+        return outcomes + self._change(entity, left, at_once=few)
 
     def _release(self, entity: Entity, writes: Iterable[Write]) -> None:
         """Take markers off the documents that are to lose theirs."""
         released = [Write(each.bms_id, None, each.releases, releases=each.releases) for each in writes if each.releases]
-        for outcome in self._change(entity, released):
+        for outcome in self._change(entity, released, at_once=len(released) < FEW):
             done = outcome.outcome is Outcome.DONE
             if not done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
                 raise ServiceError(
@@ -477,35 +576,70 @@ class DocumentsPassportal:
                     "Nothing else of this batch was sent. Run again.",
                 )
 
-    def _change(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        """Read, compare, write, read again; an error is raised when all that was sent has been looked at.
+    def _change(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> list[Written]:
+        """Read, compare and write; read again once that reading is a settled one, or ``at_once``.
 
-        A change whose answer was lost and that is not there is unknown: it may still come.
+        A change whose answer was lost and that is not there is unknown: it may still come. After an error nothing
+        else is sent; it is raised when nothing came of these writes, or where the tenant is not as the settings say.
         """
-        changes = self._at_once(lambda each: self._prepared(entity, each), writes)
-        sent = [each for each in changes if each.is_due]
-        if self._dialect.update == "batch":
-            self._put_batch(sent)
-        else:
-            for _ in self._at_once(self._put, sent):
-                pass
-        for _ in self._at_once(lambda each: self._verify(entity, each), sent):
-            pass
-        for each in sent:
-            if each.error is not None and not isinstance(each.error, _LOST):
-                raise each.error
-        return [each.written for each in changes]
+        changes = [_Change(write) for write in writes]
+        readings = _Readings(partial(self._remember, entity))
+        size = CHANGED_IN_ONE_CALL if self._dialect.update == "batch" else 1
+        send = partial(self._send_changes, entity, readings, at_once=at_once)
+        error: PipelineError | None = None
+        self._lost_in_a_row = 0
+        try:
+            steps = _unless(send, list(_cut(changes, size)), lambda: self._lost_in_a_row >= LOST_AT_MOST)
+            self._flow.run(itertools.chain(steps, () if len(writes) < FEW else self._reading_again()))
+        except PipelineError as stopped:
+            error = stopped
+        readings.remember()
+        for change in changes:
+            if change.error is not None and not isinstance(change.error, _LOST):
+                raise change.error
+        if error is not None and not any(change.is_concluded for change in changes):
+            raise error
+        return [change.written(error) for change in changes]
 
-    def _prepared(self, entity: Entity, write: Write) -> _Change:
-        change = _Change(write)
+    def _send_changes(
+        self, entity: Entity, readings: _Readings, changes: Sequence[_Change], *, at_once: bool
+    ) -> Sequence[Later]:
+        """Read, compare and write; then they are due to be verified."""
+        for change in changes:
+            self._prepare(entity, readings, change)
+        due = [change for change in changes if change.is_due]
+        if not due:
+            return ()
+        for change in due:
+            change.is_sent = True
+        if self._dialect.update == "batch":
+            self._put_batch(due)
+        else:
+            self._put(due[0])
+        date, now = self._client.date(), self._clock()
+        settled = now if at_once else self._client.passed(date, UNSETTLED_SECONDS)
+        for change in due:
+            change.answered_at = date
+        return [
+            Later(
+                # Whether a lost change took effect decides whether others go out.
+                now if change.error or change.refused else settled,
+                step=partial(self._verify, entity, readings, change),
+            )
+            for change in due
+        ]
+
+    def _prepare(self, entity: Entity, readings: _Readings, change: _Change) -> None:
+        """Read the document and say what it shall be, or why it may not be changed."""
+        write = change.write
         read = self._client.document(write.passportal_id) if write.passportal_id else None
         if read is None:
-            change.refused = _GONE
-            return change
+            change.conclude(_GONE)
+            return
         before = self._decoded(entity, read)
-        change.refused = _why_not_changed(entity, write, before)
-        if change.refused:
-            return change
+        if why := _why_not_changed(entity, write, before):
+            change.conclude(why)
+            return
         fields = self._fields_of(before.template_id)
         columns = places(before, entity, fields)
         values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
@@ -516,8 +650,8 @@ class DocumentsPassportal:
         ]
         if lacking:
             self._remember(entity, [(before, False)])  # the next plan knows better
-            change.refused = _no_field(before.template_id, lacking)
-            return change
+            change.conclude(_no_field(before.template_id, lacking))
+            return
 
         def can_write(label: str) -> bool:
             place = before.elements.get(label)
@@ -532,7 +666,9 @@ class DocumentsPassportal:
         change.read, change.before, change.after = read.document, before, after
         change.ours = {label for label in after.values if after.values[label] != before.values.get(label)}
         change.is_due = replace(after, elements=before.elements) != before
-        return change
+        if not change.is_due:
+            readings.add(before, read)
+            change.conclude()
 
     def _item(self, change: _Change, prefixed: bool) -> dict[str, Any]:
         """The whole document as a change sends it."""
@@ -553,17 +689,15 @@ class DocumentsPassportal:
 
         try:
             self._send(send, alone=not self._keeps_fields)
-        except LoginRefused as error:
-            change.error = error
+        except LoginRefused:
+            raise
         except RequestRefused as refusal:
             change.refused = refusal.message
-        except ServiceError as error:
+        except _LOST as error:
             change.error = error
 
     def _put_batch(self, changes: Sequence[_Change]) -> None:
         """One call for all; where that is refused, one for each: only one may be wrong."""
-        if not changes:
-            return
 
         def send(prefixed: bool) -> None:
             items = [self._item(each, prefixed) for each in changes]
@@ -577,37 +711,47 @@ class DocumentsPassportal:
             if len(changes) == 1:
                 changes[0].refused = refusal.message
                 return
-            for each in changes:
-                self._put_batch([each])
-        except ServiceError as error:
-            for each in changes:
-                each.error = error
+            for change in changes:
+                self._put_batch([change])
+        except _LOST as error:
+            for change in changes:
+                change.error = error
 
-    def _verify(self, entity: Entity, change: _Change) -> None:
-        """See whether the document is as it should be, whatever was answered to the write."""
-        if change.error is not None and not isinstance(change.error, _LOST):
-            return
-        missing: list[str] = []
-        for seconds in (0.0, *(() if change.refused or change.error else LOOK_AGAIN_AFTER)):
-            if seconds:
-                self._sleep(seconds)
-            read = self._client.document(change.after.id)
-            if read is None:
-                missing = [encoding.NAME]
-                continue
+    def _verify(self, entity: Entity, readings: _Readings, change: _Change) -> Sequence[Later]:
+        """See whether the document is as it should be, whatever was answered to the write; if not, look again."""
+        read = self._client.document(change.after.id)
+        missing = [encoding.NAME]
+        if read is not None:
             names = {place.key: place.name for place in change.after.elements.values()}
             if spoilt := encoding.lost(change.read, read.document, change.ours, names):
                 change.error = _spoilt(change.after.id, spoilt)
-                return
-            missing = _missing(change, self._decoded(entity, read))
-            if not missing:
-                change.refused, change.error = "", None
-                self._keeps_fields = True
-                return
-        if missing == ["customId"] and not change.refused and not change.error:
+                raise change.error
+            found = self._decoded(entity, read)
+            readings.add(found, read)
+            missing = _missing(change, found)
+        if not missing:
+            self._keeps_fields = True
+            self._lost_in_a_row = 0
+            change.error = None
+            change.conclude()
+        elif change.refused or change.error or change.looks == len(LOOK_AGAIN_AFTER):
+            self._give_up(change, missing)
+        else:
+            change.looks += 1
+            at = self._clock() + LOOK_AGAIN_AFTER[change.looks - 1]
+            return [Later(at, step=partial(self._verify, entity, readings, change))]
+        return ()
+
+    def _give_up(self, change: _Change, missing: Sequence[str]) -> None:
+        """Say why a document that does not show a change does not. Raises an error that is of all documents."""
+        if change.refused or change.error:
+            self._lost_in_a_row += 0 if change.refused else 1
+            change.conclude(change.refused)
+        elif missing == ["customId"]:
             change.error = _ignores_custom_id(change.after.id)
-        elif not change.refused and not change.error:
-            change.refused = f"Passportal accepted the change and does not show it: {', '.join(missing)}"
+            raise change.error
+        else:
+            change.conclude(f"Passportal accepted the change and does not show it: {', '.join(missing)}")
 
     def _check_can_write(self, entity: Entity) -> None:
         if entity.name not in self.can_write:
@@ -631,10 +775,21 @@ class _New:
 
 
 @dataclass
+class _Batch:
+    """New documents that go out in one call, and what it was answered: nothing, a refusal, or its answer was lost."""
+
+    new: Sequence[_New]
+    is_sent: bool = False
+    refusal: str = ""
+    lost: ServiceError | None = None
+
+
+@dataclass
 class _Change:
     """A write on its way: the document as it was read and understood, as it shall be, and what came of it.
 
-    ``refused``: why it was, empty if it was not. ``is_due``: whether anything has to be sent.
+    ``refused``: why it was, empty if it was not. ``is_due``: whether anything has to be sent. ``answered_at``: when
+    its call ended, by the service's clock. ``looks``: how often it was looked for in vain.
     """
 
     write: Write
@@ -643,15 +798,68 @@ class _Change:
     after: Document = field(default_factory=lambda: Document("", None, "", "", ""))
     is_due: bool = False
     ours: set[str] = field(default_factory=set)
+    is_sent: bool = False
+    answered_at: float = 0.0
+    looks: int = 0
+    is_concluded: bool = False
     refused: str = ""
     error: ServiceError | SettingsError | None = None
 
-    @property
-    def written(self) -> Written:
-        """What became of it; an error that is left is a lost answer."""
-        if self.error is not None:
-            return Written(self.write.bms_id, Outcome.UNKNOWN, self.error.message)
-        return _refused(self.write, self.refused) if self.refused else Written(self.write.bms_id, Outcome.DONE)
+    def conclude(self, refused: str = "") -> None:
+        """It is done, or was refused, or its lost answer stays lost."""
+        self.refused = refused
+        self.is_concluded = True
+
+    def written(self, stopped_by: PipelineError | None) -> Written:
+        """Return what became of it; an error that is left is a lost answer."""
+        bms_id = self.write.bms_id
+        if self.is_concluded and self.error is None:
+            return _refused(self.write, self.refused) if self.refused else Written(bms_id, Outcome.DONE)
+        why = self.error or stopped_by
+        if self.is_sent:
+            return Written(bms_id, Outcome.UNKNOWN, why.message if why else _TAKES_NO_WRITES)
+        return Written(bms_id, Outcome.NOT_SENT, f"not sent: {why.message}" if why else _TAKES_NO_WRITES)
+
+
+class _Readings:
+    """Documents that were read and are not remembered yet. Safe to share between threads."""
+
+    def __init__(self, remember: Callable[[Sequence[tuple[Document, bool]]], None]) -> None:
+        self._remember = remember
+        self._lock = Lock()
+        self._kept: dict[str, tuple[Document, bool]] = {}
+
+    def add(self, document: Document, read: Read) -> None:
+        """Keep a document that was just read; remember it with others."""
+        with self._lock:
+            self._kept[document.id] = document, _is_settled(document, read)
+            is_full = len(self._kept) >= READ_AT_ONCE
+        if is_full:
+            self.remember()
+
+    def remember(self) -> None:
+        """Remember those that are left."""
+        with self._lock:
+            kept, self._kept = self._kept, {}
+        self._remember(list(kept.values()))
+
+
+def _unless(send: Callable[[_T], Sequence[Later]], items: Iterable[_T], stop: Callable[[], bool]) -> Iterator[Step]:
+    """Steps that send these, and do nothing once ``stop`` says so."""
+    return (partial(lambda item: () if stop() else send(item), item) for item in items)
+
+
+def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """``items`` in portions of ``size``."""
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _writes(batches: Iterable[_Batch]) -> list[Write]:
+    return [new.write for batch in batches for new in batch.new]
+
+
+def _any_is_lost(batches: Iterable[_Batch]) -> bool:
+    return any(batch.lost for batch in batches)
 
 
 def _refused(write: Write, why: str) -> Written:
@@ -663,14 +871,19 @@ def _listed(row: Row) -> Listed:
     return Listed(encoding.decoded(row), str(row.get("templateName") or ""), readable, encoding.raw_title(row))
 
 
-def _is_settled(last_modified: str, read_at: float) -> bool:
+def _is_settled(document: Document, read: Read) -> bool:
     """Whether a document read then shows every change of the second in which it was last modified."""
+    modified = _moment(document.last_modified)
+    return modified is not None and read.at - modified > UNSETTLED_SECONDS
+
+
+def _moment(last_modified: str) -> float | None:
+    """``last_modified`` as seconds since the epoch; None where it is no date."""
     try:
         modified = datetime.fromisoformat(last_modified)
     except ValueError:
-        return False
-    modified = modified if modified.tzinfo else modified.replace(tzinfo=UTC)
-    return read_at - modified.timestamp() > UNSETTLED_SECONDS
+        return None
+    return (modified if modified.tzinfo else modified.replace(tzinfo=UTC)).timestamp()
 
 
 def _why_not_new(write: Write) -> str:
@@ -694,10 +907,24 @@ def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
 
 
 def _missing(change: _Change, found: Document) -> list[str]:
-    """What of a change a document does not show."""
-    after = change.after
-    missing = [each for each in sorted(change.ours) if not _same(found.values.get(each), after.values[each])]
-    missing += [] if _same(found.title, after.title) else ["title"]
+    """What of a change a document does not show.
+
+    A person's edit is not missing: the document was changed since, and holds neither what it held nor what was sent.
+    """
+    modified = _moment(found.last_modified)
+    was_accepted = not change.refused and change.error is None
+    was_edited = was_accepted and modified is not None and modified > change.answered_at
+
+    def is_shown(now: str | None, sent: str | None, was: str | None) -> bool:
+        return _same(now, sent) or (was_edited and not _same(now, was))
+
+    before, after = change.before, change.after
+    missing = [
+        label
+        for label in sorted(change.ours)
+        if not is_shown(found.values.get(label), after.values[label], before.values.get(label))
+    ]
+    missing += [] if is_shown(found.title, after.title, before.title) else ["title"]
     return missing + (["customId"] if found.custom_id != after.custom_id else [])
 
 
@@ -724,6 +951,10 @@ def _no_field(template: str, labels: Sequence[str]) -> str:
 
 def _not_sent(writes: Iterable[Write], why: str) -> dict[int, Written]:
     return {each.bms_id: _refused(each, why) for each in writes}
+
+
+def _not_sent_yet(writes: Iterable[Write]) -> dict[int, Written]:
+    return {write.bms_id: Written(write.bms_id, Outcome.NOT_SENT, _TAKES_NO_WRITES) for write in writes}
 
 
 def _ignores_custom_id(document_id: str) -> SettingsError:

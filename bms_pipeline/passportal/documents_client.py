@@ -14,6 +14,7 @@ import email.utils
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +57,11 @@ TAKES_NO_JSON = frozenset({400, 415, 422})
 KEY_UNKNOWN, HASH_WRONG, TOKEN_INVALID = 1000, 1001, 1006
 """Codes: key verification failed [D]; the hash does not verify [G], where that has a code of its own; no token [D]."""
 
+CUSTOM_ID_ADVICE = (
+    "Before the first load, try PASSPORTAL_MARKER=custom_id: a load then reads no document that it created."
+    " If this tenant does not keep it, the first document shows that, and nothing else is sent."
+)
+
 Row = dict[str, Any]
 """A row of a list or a document, as it came."""
 
@@ -70,11 +76,15 @@ class Read:
 
 @dataclass(frozen=True)
 class Access:
-    """What a key opens: the address, how many clients it sees, and whether there are documents."""
+    """What a key opens: the address, how many clients it sees, and whether there are documents.
+
+    ``advice``: one sentence about a setting that may be better, empty if there is none.
+    """
 
     url: str
     clients: int
     has_documents: bool
+    advice: str = ""
 
 
 class DocumentsClient:
@@ -109,6 +119,8 @@ class DocumentsClient:
         )
         self._lock = Lock()
         self._token: _Token | None = None
+        self._newest_date = 0.0  # of all answers, by the service's clock
+        self._ahead: float | None = None  # how far the service's clock is ahead of ours, at least
         self._list_path = DOCUMENTS
 
     def __repr__(self) -> str:
@@ -125,6 +137,20 @@ class DocumentsClient:
     def close(self) -> None:
         """Close every connection."""
         self._service.close()
+
+    def date(self) -> float:
+        """Return the service's time of its newest answer, or ours before the first; seconds since the epoch."""
+        with self._lock:
+            return self._newest_date or self._clock()
+
+    def passed(self, moment: float, seconds: float) -> float:
+        """Return when, by our clock, an answer will be dated more than ``seconds`` after ``moment`` of the service.
+
+        Answers are dated by whole seconds. That is never long after now: a clock may be wrong.
+        """
+        with self._lock:
+            at = math.floor(moment + seconds) + 1 - (self._ahead or 0.0)
+        return min(at, self._clock() + seconds + 1)
 
     def check(self) -> Access:
         """Test the connection: sign in, and see what the key opens.
@@ -153,7 +179,8 @@ class DocumentsClient:
                 f" PASSPORTAL_EXPECTED_CLIENTS: {printable('; '.join(missing), 300)}.",
                 "In Passportal, give the user access to them, or correct the setting.",
             )
-        return Access(self._service.base_url, len(clients), bool(rows))
+        advice = "" if self._settings.passportal_marker == "custom_id" else CUSTOM_ID_ADVICE
+        return Access(self._service.base_url, len(clients), bool(rows), advice)
 
     def pages(
         self, kind: str | None, *, client_id: str | None = None, newest_first: bool = False, page_size: int = PAGE_SIZE
@@ -263,8 +290,13 @@ class DocumentsClient:
 
     def _answered(self, send: Callable[[Mapping[str, str]], Answer], token: str, what: str) -> tuple[Row, float]:
         answer = send({"x-access-token": token})
+        now = self._clock()
+        at = _service_time(answer, now)
+        with self._lock:
+            self._newest_date = max(self._newest_date, at)
+            self._ahead = at - now if self._ahead is None else max(self._ahead, at - now)
         try:
-            return _opened(answer, what), _service_time(answer, self._clock())
+            return _opened(answer, what), at
         except _Refused as refused:
             refused.message = self._redacted(refused.message, token)
             raise

@@ -363,9 +363,13 @@ class RememberedDocuments:
             )
         for template_id, document in newest.items():
             self._remember_template(connection, template_id, document, at)
+        seen: dict[str, dict[str, Element]] = {}
         for document in documents:
             if not document.shows_blanks:
-                self._add_fields(connection, document)
+                fields = seen.setdefault(document.template_id, {})
+                fields.update({label: at for label, at in document.elements.items() if label not in fields})
+        for template_id, fields in seen.items():
+            self._add_fields(connection, template_id, fields)
 
     def _carry_over(
         self, connection: duckdb.DuckDBPyConnection, template_id: str, was: dict[str, object], now: dict[str, object]
@@ -402,7 +406,7 @@ class RememberedDocuments:
         is_newest = row is None or _age(document.id) >= _age(row[0])
         if is_newest and document.shows_blanks:
             connection.execute("DELETE FROM template_fields WHERE template_id = ?", [template_id])
-        self._add_fields(connection, document) if is_newest else None
+        self._add_fields(connection, template_id, document.elements) if is_newest else None
         connection.execute("DELETE FROM templates WHERE template_id = ?", [template_id])
         connection.execute(
             "INSERT INTO templates VALUES (?, ?, ?, ?)",
@@ -414,20 +418,22 @@ class RememberedDocuments:
             ],
         )
 
-    def _add_fields(self, connection: duckdb.DuckDBPyConnection, document: Document) -> None:
+    def _add_fields(
+        self, connection: duckdb.DuckDBPyConnection, template_id: str, elements: Mapping[str, Element]
+    ) -> None:
         connection.execute(
             "DELETE FROM template_fields WHERE template_id = ? AND key IS NULL AND label IN (SELECT unnest(?))",
-            [document.template_id, list(document.elements)],
+            [template_id, list(elements)],
         )
         connection.execute(
             "INSERT INTO template_fields SELECT $template, label, name, key FROM"
             " (SELECT unnest($labels) AS label, unnest($names) AS name, unnest($keys) AS key) s WHERE NOT EXISTS"
             " (FROM template_fields f WHERE f.template_id = $template AND f.label = s.label)",
             {
-                "template": document.template_id,
-                "labels": list(document.elements),
-                "names": [each.name for each in document.elements.values()],
-                "keys": [each.key for each in document.elements.values()],
+                "template": template_id,
+                "labels": list(elements),
+                "names": [element.name for element in elements.values()],
+                "keys": [element.key for element in elements.values()],
             },
         )
 

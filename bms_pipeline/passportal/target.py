@@ -63,7 +63,7 @@ class Target(Protocol):
     can_list: frozenset[EntityName]
     """The entities whose records it can list now; a snapshot of any other is empty."""
     batch_size: int
-    """How many writes one call takes."""
+    """How many writes one call of ``create``, ``update`` or ``find`` takes."""
     unknown_seconds: float
     """How long after a call left its write may still take effect; 0 where an answer or none settles it at once."""
 
@@ -83,11 +83,18 @@ class Target(Protocol):
         ...
 
     def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        """Create records. Like the real service it does not tell the new ids [D]: ``find`` them."""
+        """Create records. Like the real service it does not tell the new ids [D]: ``find`` them.
+
+        Takes up to ``batch_size`` writes and may cut them into several calls to the service.
+        """
         ...
 
     def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        """Change records and set or take off their marker, leaving every other value as it is."""
+        """Change records and set or take off their marker, leaving every other value as it is.
+
+        Done means that a reading afterwards shows it. After an error in the middle the outcomes of all writes are
+        returned, those that were not sent as ``NOT_SENT``; it is raised when nothing came of any.
+        """
         ...
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:

@@ -34,13 +34,17 @@ ACME, BETA = 11, 12
 
 @dataclass
 class Service:
-    """A running stand-in. Its clock is ``now``; ``pauses`` are the seconds that clients would have slept."""
+    """A running stand-in. Its clock and ours is ``now``; ``pauses`` are the seconds that clients slept by it.
+
+    ``meanwhile``: what a person does while a client sleeps, once.
+    """
 
     url: str
     folder: Path
     store: Store
     now: float = START
     pauses: list[float] = field(default_factory=list)
+    meanwhile: Callable[[], None] | None = None
 
     def settings(self, **overrides: Any) -> Settings:
         values = {
@@ -60,6 +64,10 @@ class Service:
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
+        self.now += seconds
+        if self.meanwhile is not None:
+            act, self.meanwhile = self.meanwhile, None
+            act()
 
     def behave(self, **switches: Any) -> None:
         self.steer("POST", "behaviour", switches)

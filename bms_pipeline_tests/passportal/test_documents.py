@@ -247,6 +247,257 @@ def test_new_documents_that_are_listed_late_are_waited_for_a_while(service: Serv
     assert sum(service.pauses) < 30
 
 
+# Many writes
+
+
+def test_many_creates_take_few_calls_and_the_next_snapshot_reads_none_of_them_again(
+    service: Service, tmp_path: Path
+) -> None:
+    service.now += 60
+    target = service.target()
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    writes = persons(*range(1000, 1120))
+    service.calls()
+    assert {each.outcome for each in target.create(CONTACT_RECORDS, writes)} == {Outcome.DONE}
+    assert len(target.find(CONTACT_RECORDS, writes)) == 120
+    calls = service.calls()
+    assert calls[POST] == 4, "the first alone, then fifty at once"
+    assert sum(calls.values()) <= 1.1 * 120, calls
+    assert len(snapshot(target, tmp_path, CONTACT_RECORDS)) == 121
+    assert service.calls().get(GET, 0) <= 0.02 * 120
+
+
+@pytest.mark.parametrize("update", ["one", "batch"])
+def test_many_changes_take_three_calls_each_and_the_next_snapshot_reads_none_of_them_again(
+    service: Service, tmp_path: Path, update: str
+) -> None:
+    service.behave(update=update)
+    for number in range(80):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    service.now += 60
+    target = service.target(passportal_update=update)
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    for phone in (None, "1"):  # adopted, then changed
+        writes = [change(n, f"{1000 + n}", phone=(phone, f"{phone or ''}1")) for n in range(80)]
+        service.calls()
+        assert refusals(target.update(CONTACT_RECORDS, writes)) == {}
+        calls = service.calls()
+        assert calls[GET] == 160
+        assert sum(calls.values()) <= 3.0 * 80, calls
+        snapshot(target, tmp_path, CONTACT_RECORDS)
+        assert service.calls().get(GET, 0) <= 0.02 * 80
+
+
+@pytest.mark.parametrize(("count", "waits"), [(2, False), (12, True)])
+def test_a_few_writes_are_not_waited_for_and_read_once_more_by_the_next_snapshot(
+    service: Service, tmp_path: Path, count: int, waits: bool
+) -> None:
+    service.now += 60
+    target = service.target()
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    writes = persons(*range(20, 20 + count))
+    target.create(CONTACT_RECORDS, writes)
+    found = target.find(CONTACT_RECORDS, writes)
+    changes = [change(n, id_, phone=(None, "1")) for n, id_ in found.items()]
+    assert refusals(target.update(CONTACT_RECORDS, changes)) == {}
+    assert bool(service.pauses) is waits
+    service.now += 60
+    service.calls()
+    rows = snapshot(target, tmp_path, CONTACT_RECORDS)
+    assert [rows[id_]["phone"] for id_ in found.values()] == ["1"] * count
+    assert service.calls().get(GET, 0) == (0 if waits else count)
+
+
+def test_a_few_writes_are_read_once_more_behind_the_next_ones(service: Service, tmp_path: Path) -> None:
+    for number in range(20):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    service.now += 60
+    target = service.target()
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    target.create(LOCATIONS, [Write(7, str(ACME), values={"name": "Depot"})])
+    target.find(LOCATIONS, [Write(7, str(ACME))])
+    target.update(ASSET_RECORDS, [change(7, "101", serial_number=("SN-1", "SN-2"))])
+    service.now += 60
+    target.update(CONTACT_RECORDS, [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(20)])
+    service.now += 60
+    service.calls()
+    assert "7" in {str(each["bms_id"]) for each in snapshot(target, tmp_path, LOCATIONS).values()}
+    assert snapshot(target, tmp_path, ASSET_RECORDS)["101"]["serial_number"] == "SN-2"
+    assert snapshot(target, tmp_path, CONTACT_RECORDS)["1000"]["phone"] == "1"
+    assert service.calls().get(GET, 0) == 1, "the location that was there before and was never read"
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a single write be waited for as many are."""
+    monkeypatch.setattr("bms_pipeline.passportal.documents.FEW", 1)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_done_is_answered_after_the_reading_and_not_before(service: Service) -> None:
+    target = service.target()
+    seen: dict[str, int] = {}
+    service.meanwhile = lambda: seen.update(service.calls())
+    assert [each.outcome for each in target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])] == [
+        Outcome.DONE
+    ]
+    assert (seen[GET], seen[PUT]) == (1, 1), "written, and not yet read again"
+    assert service.calls()[GET] == 1
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_kill_before_the_reading_answers_nothing(service: Service) -> None:
+    target = service.target()
+
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    service.meanwhile = kill
+    with pytest.raises(KeyboardInterrupt):
+        target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+    assert service.record(102)["details"]["Phone"] == "1"
+    assert target.last_write_at() is not None
+
+
+@pytest.mark.usefixtures("waiting")
+@pytest.mark.parametrize("edit", [{"details": {"Phone": "2"}}, {"title": "Ann Ray"}, {"details": {"Notes": "Hers."}}])
+def test_what_a_person_changes_before_the_reading_is_theirs_and_the_write_is_done(
+    service: Service, tmp_path: Path, edit: dict[str, Any]
+) -> None:
+    target = service.target()
+    service.meanwhile = lambda: service.edit(102, **edit)
+    write = change(7, "102", phone=(None, "1"), name=("Ann Lee", "Ann Fox"))
+    assert target.update(CONTACT_RECORDS, [write]) == [Written(7, Outcome.DONE)]
+    held = service.record(102)
+    assert held["title"] == edit.get("title", "Ann Fox")
+    assert held["details"]["Phone"] == edit.get("details", {}).get("Phone", "1")
+    shown = snapshot(target, tmp_path, CONTACT_RECORDS)["102"]
+    assert (shown["name"], shown["phone"]) == (held["title"], held["details"]["Phone"])
+
+
+@pytest.mark.usefixtures("waiting")
+@pytest.mark.parametrize("meanwhile", [None, {"details": {"Fax": "9"}}])
+def test_a_value_that_is_not_kept_is_refused_whatever_else_a_person_changes(
+    service: Service, meanwhile: dict[str, Any] | None
+) -> None:
+    target = service.target()
+    assert refusals(target.update(CONTACT_RECORDS, [change(7, "102", job_title=(None, "CTO"))])) == {}
+    sent = target._client.update
+
+    def dropping(document_id: str | None, body: dict[str, Any]) -> None:
+        del body["details"]["Phone"]
+        sent(document_id, body)
+
+    target._client.update = dropping  # type: ignore[method-assign, assignment]
+    service.meanwhile = None if meanwhile is None else lambda: service.edit(102, **meanwhile)
+    outcomes = target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+    assert refusals(outcomes) == {7: "Passportal accepted the change and does not show it: Phone"}
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_lost_change_that_never_came_is_no_persons_edit(service: Service) -> None:
+    target = service.target()
+    service.behave(lose_calls=1.0)
+    sent = target._client.update
+
+    def edited(document_id: str | None, body: dict[str, Any]) -> None:
+        service.now += 5
+        service.edit(102, details={"Phone": "2"})
+        sent(document_id, body)
+
+    target._client.update = edited  # type: ignore[method-assign, assignment]
+    outcomes = target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+    assert [each.outcome for each in outcomes] == [Outcome.UNKNOWN]
+
+
+# Outages in the middle of many writes
+
+
+def offered_until_all_are_done(target: DocumentsPassportal, writes: list[Write]) -> list[int]:
+    """Offer what was not sent until nothing is left, as a load does; how many were done in each round."""
+    rounds = []
+    while writes:
+        outcomes = target.update(CONTACT_RECORDS, writes)
+        unsent = {each.bms_id for each in outcomes if each.outcome is Outcome.NOT_SENT}
+        assert {each.outcome for each in outcomes} <= {Outcome.DONE, Outcome.NOT_SENT}
+        rounds.append(len(writes) - len(unsent))
+        writes = [write for write in writes if write.bms_id in unsent]
+    return rounds
+
+
+def test_a_document_that_cannot_be_read_stops_no_other_and_nothing_is_sent_twice(
+    service: Service, tmp_path: Path
+) -> None:
+    for number in range(60):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    target = service.target()
+    writes = [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(60)]
+    service.behave(faults=[{"route": GET, "kind": "status", "from_call": 50, "until_call": 53, "status": 500}])
+    service.calls()
+    rounds = offered_until_all_are_done(target, writes)
+    assert service.calls()[PUT] == 60
+    assert rounds[0] > 0
+    assert all(service.record(1000 + number)["details"]["Phone"] == "1" for number in (0, 30, 59))
+
+
+def test_an_outage_leaves_done_what_was_seen_and_unknown_only_what_was_sent(service: Service, tmp_path: Path) -> None:
+    for number in range(60):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    target = service.target()
+    target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+    service.behave(faults=[{"route": GET, "kind": "status", "from_call": 70, "status": 500}])
+    outcomes = target.update(CONTACT_RECORDS, [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(60)])
+    sent = service.calls()[PUT] - 1
+    service.behave(faults=[{"route": GET, "kind": "status", "status": 500}])
+    became = {outcome: [each for each in outcomes if each.outcome is outcome] for outcome in Outcome}
+    assert len(became[Outcome.DONE]) + len(became[Outcome.UNKNOWN]) == sent
+    assert len(became[Outcome.NOT_SENT]) == 60 - sent
+    assert all("answered 500" in each.detail for each in became[Outcome.UNKNOWN] + became[Outcome.NOT_SENT])
+    with pytest.raises(ServiceError, match="answered 500"):
+        target.update(CONTACT_RECORDS, [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(60)])
+    assert PUT not in service.calls()
+
+
+def test_a_service_that_takes_no_writes_is_not_sent_a_thousand(service: Service, tmp_path: Path) -> None:
+    for number in range(200):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    target = service.target()
+    snapshot(target, tmp_path, CONTACT_RECORDS)
+    target.create(CONTACT_RECORDS, persons(900))
+    service.behave(lose_calls=1.0)
+    created = target.create(CONTACT_RECORDS, persons(*range(2000, 3000)))
+    lost = sum(each.outcome is Outcome.UNKNOWN for each in created)
+    assert 50 <= lost <= 50 * service.settings().passportal_connections
+    assert sum(each.outcome is Outcome.NOT_SENT for each in created) == 1000 - lost
+    service.behave(lose_calls=0)
+    again = [each for each, was in zip(persons(*range(2000, 3000)), created, strict=True)
+             if was.outcome is Outcome.NOT_SENT]  # fmt: skip
+    assert {each.outcome for each in target.create(CONTACT_RECORDS, again)} == {Outcome.DONE}
+    assert len(service.titles("contact")) == 202 + len(again)
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_changes_that_no_answer_comes_to_and_that_take_no_effect_end_after_some(
+    service: Service, is_proven: bool
+) -> None:
+    for number in range(400):
+        service.hold(1000 + number, "contact", f"P{number}", 5000)
+    target = service.target()
+    if is_proven:
+        target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+    service.behave(lose_calls=1.0)
+    writes = [change(n, f"{1000 + n}", phone=(None, "1")) for n in range(400)]
+    service.calls()
+    outcomes = target.update(CONTACT_RECORDS, writes)
+    sent = service.calls()[PUT]
+    assert sent == 3 if not is_proven else 3 <= sent <= 20
+    assert [each.outcome for each in outcomes].count(Outcome.UNKNOWN) == sent
+    assert [each.outcome for each in outcomes].count(Outcome.NOT_SENT) == 400 - sent
+    service.behave(lose_calls=0)
+    again = [write for write, was in zip(writes, outcomes, strict=True) if was.outcome is Outcome.NOT_SENT]
+    assert len(offered_until_all_are_done(target, again)) == 1
+
+
 # Changes
 
 

@@ -170,9 +170,26 @@ def test_a_template_that_was_made_anew_replaces_the_one_of_its_name(service: Ser
 @pytest.mark.parametrize("uids", ["prefixed", "bare", "either"])
 @pytest.mark.parametrize("ids", ["number", "uid"])
 def test_a_template_is_named_with_or_without_its_prefix_as_the_service_wants_it(
-    service: Service, world: World, uids: str, ids: str
+    service: Service, tmp_path: Path, uids: str, ids: str
 ) -> None:
     service.behave(template_uids=uids, template_ids=ids)
+    target = service.target(passportal_templates="asset=tpl-79")
+    snapshot(target, tmp_path, ASSET_RECORDS)
+    new = [Write(n, str(ACME), values={"name": f"PC-{n}", "serial_number": f"CSP600005{n}"}) for n in (2, 3)]
+    assert {each.outcome for each in target.create(ASSET_RECORDS, new)} == {Outcome.DONE}
+    found = target.find(ASSET_RECORDS, new)
+    assert {service.store.records[int(id_)].template for id_ in found.values()} == {79}
+    changes = [change(7, "102", email=(None, "ann@a.example"))]
+    assert refusals(target.update(CONTACT_RECORDS, changes)) == {}
+    assert service.titles("asset") == ["PC-1", "PC-2", "PC-3"]
+    rows = snapshot(target, tmp_path, ASSET_RECORDS)
+    assert {rows[id_]["template"] for id_ in ("101", *found.values())} == {"Generic Asset"}
+
+
+def test_a_second_sync_plans_nothing_whichever_name_of_the_template_was_sent_first(
+    service: Service, world: World
+) -> None:
+    service.behave(template_uids="bare", template_ids="uid")
     target = service.target(passportal_templates="asset=tpl-79")
     world.assets = [asset(1, 1, "PC-1", "CSP6000056"), asset(2, 1, "PC-2"), asset(3, 1, "PC-3")]
     world.contacts = [contact(1, 1, "Ann", "Lee", "ann@a.example")]
