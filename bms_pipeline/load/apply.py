@@ -25,6 +25,10 @@ from bms_pipeline.warehouse.portions import Sent
 PORTION = 1000
 """Operations whose intents become durable together: enough that a transaction is little to each of their calls."""
 
+MOST_PORTIONS = 100
+"""An entity with more operations gets larger portions: each costs a look through whole tables, so that a load of any
+size has a bounded number of looks."""
+
 LOST_IN_A_ROW = 3
 """Calls of which no answer came at all: the service does not take writes now, and more would only be more unknown."""
 
@@ -111,7 +115,7 @@ def load_entity(
             journal.remember_agreement(connection, entity, clients)
     load = _Load(warehouse, target, entity, plan, total, on_progress)
     if waiting:
-        load.send(bms_id for _, bms_id in waiting)
+        load.send(waiting)
         with warehouse.transaction() as connection:
             journal.remember_agreement(connection, entity, clients)
     return load.loaded
@@ -130,24 +134,28 @@ class _Load:
     loaded: Loaded = field(default_factory=lambda: Loaded(0, 0))
     lost_in_a_row: int = 0
 
-    def send(self, bms_ids: Iterable[int]) -> None:
+    def send(self, operations: Iterable[journal.Due]) -> None:
         """Send these operations in this order, as far as they are still due. They are offered again if not sent."""
-        waiting = deque(bms_ids)
-        size = max(PORTION, self.target.batch_size)
+        waiting = deque(operations)
+        size = max(PORTION, self.target.batch_size, len(waiting) // MOST_PORTIONS)
         while waiting:
             portion = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-            waiting.extendleft(reversed(self._send_portion(portion)))
+            again = self._send_portion(portion)
+            waiting.extendleft(operation for operation in reversed(portion) if operation.bms_id in again)
 
-    def _send_portion(self, bms_ids: Sequence[int]) -> list[int]:
-        """Make the intents durable, then the calls; the operations that were not sent. The next opening takes it in."""
-        again: list[int] = []
+    def _send_portion(self, operations: Sequence[journal.Due]) -> set[int]:
+        """Make the intents durable, then the calls. Return the BMS ids of what was not sent.
+
+        Whoever opens the warehouse next takes in how the calls went.
+        """
+        again: set[int] = set()
         with contextlib.ExitStack() as held:
             with self.warehouse.transaction() as connection:
                 portion = journal.begin_portion(
                     connection,
                     self.entity,
                     self.plan.plan_id,
-                    bms_ids,
+                    operations,
                     self.target.batch_size,
                     now(),
                     approved=self.plan.approved,
@@ -158,7 +166,7 @@ class _Load:
                 calls = held.enter_context(portions.begun(self.warehouse.file, portion.number))
             for call in portion.calls:
                 sent = self._call(calls, call)
-                again += sent.not_sent
+                again |= sent.not_sent.keys()
         return again
 
     def _call(self, calls: portions.Portion, call: journal.Call) -> Sent:
@@ -239,7 +247,7 @@ def load_clients(
     done = 0
     for group in _groups(operations, max(PORTION, target.batch_size)):
         for name, load in loads.items():
-            load.send([bms_id for client in group for bms_id in waiting[name].pop(client, ())])
+            load.send([operation for client in group for operation in waiting[name].pop(client, ())])
         done += len(group)
         if on_progress:
             on_progress(done, len(operations))
@@ -249,13 +257,15 @@ def load_clients(
             journal.remember_agreement(connection, entity, clients)
 
 
-def _by_client(warehouse: Warehouse, entity: Entity, plan: plans.Plan, clients: Sequence[int]) -> dict[int, list[int]]:
+def _by_client(
+    warehouse: Warehouse, entity: Entity, plan: plans.Plan, clients: Sequence[int]
+) -> dict[int | None, list[journal.Due]]:
     """Return what is due on ``entity``, by client."""
     with warehouse.open() as connection:
         due = journal.due(connection, entity, plan.plan_id, approved=plan.approved, clients=clients)
-    found: dict[int, list[int]] = {}
-    for client, bms_id in due:
-        found.setdefault(client, []).append(bms_id)
+    found: dict[int | None, list[journal.Due]] = {}
+    for operation in due:
+        found.setdefault(operation.account_id, []).append(operation)
     return found
 
 

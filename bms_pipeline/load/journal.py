@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import duckdb
 
@@ -28,6 +29,13 @@ from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import count_input
 
 SETTLED = "settled by reading Passportal"
+
+
+class Due(NamedTuple):
+    """An operation that is due. ``account_id``: the client that its record is inside, by BMS id; users have none."""
+
+    account_id: int | None
+    bms_id: int
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,8 @@ def due(
     *,
     approved: bool,
     clients: Collection[int] | None = None,
-) -> list[tuple[int, int]]:
-    """Return the plan's operations that are due, in the order in which they go, as (BMS account id, BMS id).
+) -> list[Due]:
+    """Return the plan's operations that are due, in the order in which they go.
 
     ``approved``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
     account id.
@@ -75,14 +83,14 @@ def due(
         f" FROM ({_due(entity, '$clients IS NULL OR o.account_id IN (SELECT unnest($clients))')})",
         {"plan_id": plan_id, "approved": approved, "clients": clients and list(clients)},
     ).fetchone() or ([], [])
-    return list(zip(accounts, bms_ids, strict=True))
+    return list(map(Due, accounts, bms_ids))
 
 
 def begin_portion(
     connection: duckdb.DuckDBPyConnection,
     entity: Entity,
     plan_id: int,
-    bms_ids: Collection[int],
+    operations: Collection[Due],
     call_size: int,
     now: datetime,
     *,
@@ -93,13 +101,20 @@ def begin_portion(
     A record whose client this plan did not link is refused here; one whose client it may still link waits.
     """
     number = _next_number(connection, now)
+    accounts = [operation.account_id for operation in operations if operation.account_id is not None]
+    have_accounts = len(accounts) == len(operations) > 0
     connection.execute(
         sql.read("next_portion").format(
             entity=entity.name,
             changes=schema.changes_sql(entity),
             due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
+            among=f"o.account_id BETWEEN {min(accounts)} AND {max(accounts)}" if have_accounts else "true",
         ),
-        {"plan_id": plan_id, "approved": approved, "bms_ids": list(bms_ids)},
+        {
+            "plan_id": plan_id,
+            "approved": approved,
+            "bms_ids": [operation.bms_id for operation in operations],
+        },
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
