@@ -1,16 +1,35 @@
-"""The journal: an intent before each call to the target, an outcome after it.
+"""The journal: an intent before each call to the target, a mark when the call leaves, an outcome after it.
 
-An intent without an outcome is *unknown*: the process died, or the answer was lost. It is settled by reading the
-target, never by guessing::
+Intents become durable in portions of many calls, in one transaction. Marks and outcomes go into the portion's file
+(``warehouse/portions.py``), durable without the database. ``Warehouse.open`` takes the file in::
 
-    intent ──answer──▶ done | refused
-       │
-       └─no answer──▶ unknown ──a reading finds it────────────────────────────────────▶ done
-                         │
-                         └──its time has passed, and a second reading does not find it──▶ not_sent
+    intents of a portion ──▶ mark ──▶ call ──▶ outcomes ──▶ mark ──▶ call ──▶ ...  ──▶ taken in ──▶ next portion
+        database            file      target     file                              database, file removed
 
-Its time (``Target.unknown_seconds``) counts from the last moment at which the call may have left this machine. What is
-unknown is never sent. What was not sent is pending again under the same approval, with an intent of its own.
+    pending ──▶ intent ──mark──▶ marked ──answer──▶ done | refused | not_sent
+                  │                │
+                  │                └──no answer──▶ unknown ──a reading finds it─────────────────────────▶ done
+                  │                                   │
+                  │                                   └──its time has passed, a second reading does not──▶ not_sent
+                  ├──taken in, and the file is whole: its call was never made───────────────────────────▶ not_sent
+                  └──the file is lost, cut or damaged────▶ unknown
+
+What a kill leaves, moment by moment:
+
+    before the commit of the intents   a file without marks, no intents: the file is removed
+    after it, before the first mark    every intent was never sent
+    in the middle of a mark            half a line: this call did not leave, the calls before it have their outcomes
+    between a mark and its outcomes    this call is unknown, whether it left or not; the calls after it never left
+    in the middle of outcomes          half a line: this call is unknown
+    while it is taken in               the transaction is undone, the file is there: it is taken in again
+    after that, before the removal     the file is there: it changes only intents without outcome, so nothing more
+
+Neither side is believed alone. An intent counts as never sent only where the database has it without outcome, *and* the
+file of its portion is whole and has no mark for it. In the database alone, an intent without outcome is unknown.
+
+The time of an unknown write (``Target.unknown_seconds``) counts from the last moment at which the call may have left
+this machine: the answer that never came, the mark, or the target's own last write. What is unknown is never sent. What
+was not sent is pending again under the same approval, with an intent of its own.
 """
 
 from __future__ import annotations
