@@ -146,14 +146,19 @@ MUTATIONS = (
     ),
     # Issue 13, 1 and 2: a load ends right
     Mutation(
-        f"{_SQL}/next_batch.sql",
+        f"{_SQL}/due.sql",
         "AND NOT coalesce(c.is_unknown, false)",
         "",
         f"{_LOADS}/test_resume.py {_LOADS}/test_lost_answers.py",
     ),
-    Mutation(f"{_SQL}/next_batch.sql", "WHERE NOT (is_refused AND client_is_pending)", "", f"{_LOADS}/test_resume.py"),
     Mutation(
-        f"{_SQL}/next_batch.sql",
+        f"{_SQL}/due.sql",
+        "WHERE NOT (coalesce(is_outside, false) AND client_is_pending)",
+        "",
+        f"{_LOADS}/test_resume.py",
+    ),
+    Mutation(
+        f"{_SQL}/due.sql",
         "(outcome IS NULL OR plan_id",
         "(plan_id",
         f"{_LOADS}/test_resume.py {_LOADS}/test_lost_answers.py",

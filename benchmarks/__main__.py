@@ -1,6 +1,6 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|backfill|suggestions|details|documents|writes|console`` runs one part;
+``python -m benchmarks landing|tenant|load|backfill|suggestions|details|documents|writes|console`` runs one part;
 ``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, details, documents, whole_tenant, writes
+from benchmarks import backfill, console, details, documents, load, whole_tenant, writes
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -147,6 +147,11 @@ def _tenant(options: argparse.Namespace) -> None:
         said(what, figure, target)
 
 
+def _load(options: argparse.Namespace) -> None:
+    for what, figure, target in load.measured("typical" if options.part == "all" else options.size):
+        said(what, figure, target)
+
+
 def _backfill(options: argparse.Namespace) -> None:
     for size in ("typical", "large") if options.part == "all" else (options.size,):
         for what, figure, target in backfill.measured(size):
@@ -181,6 +186,7 @@ def _console(options: argparse.Namespace) -> None:
 PARTS = {
     "landing": _landing,
     "tenant": _tenant,
+    "load": _load,
     "backfill": _backfill,
     "suggestions": _suggestions,
     "details": _details,

@@ -121,3 +121,12 @@ def clear_unfinished(folder: Path) -> None:
                 unfinished.unlink()
             finally:
                 os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which files ``folder`` has."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -153,6 +153,7 @@ def running(settings: Settings, what: str = "A command", wait_seconds: float = 0
         with warehouse.transaction() as connection:
             decision_log.check(connection, warehouse.file)
             lease.take(connection, warehouse.file, what, now())
+        warehouse.take_over()
         try:
             yield telling
         except BaseException as error:

@@ -170,6 +170,7 @@ class KeptOpen(Warehouse):
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """See ``Warehouse.open``."""
         with reported(self.file), closing(self._kept.cursor()) as connection:
+            self.take_in(connection)
             yield connection
 
     def close(self) -> None:

@@ -28,3 +28,7 @@ class NewRecords(StrEnum):
 
     TEMPLATE_UNKNOWN = "template_unknown"
     NO_PLACE_FOR_MARKER = "no_place_for_marker"
+
+
+TAKEN_BACK = "taken_back"
+"""The reason of an operation that takes back what an earlier load wrote."""

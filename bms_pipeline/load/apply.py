@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -12,19 +14,23 @@ from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError, PlanWaits, ServiceUnreachable
 from bms_pipeline.load import journal
 from bms_pipeline.load.hand_over import HandedOver
-from bms_pipeline.load.journal import Sent
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
-from bms_pipeline.warehouse import schema, sql
+from bms_pipeline.warehouse import portions, schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.portions import Sent
 
-GROUP = 2
-"""Batches to a group of clients: the smaller, the sooner a client is told as loaded, and the more statements."""
+PORTION = 1000
+"""Operations whose intents become durable together: enough that a transaction is little to each of their calls."""
+
+MOST_PORTIONS = 100
+"""An entity with more operations gets larger portions: each costs a look through whole tables, so that a load of any
+size has a bounded number of looks."""
 
 LOST_IN_A_ROW = 3
-"""Batches of which no answer came at all: the service does not take writes now, and more would only be more unknown."""
+"""Calls of which no answer came at all: the service does not take writes now, and more would only be more unknown."""
 
 Progress = Callable[[int, int], None]
 """Called with the operations (or clients) done and those that there are."""
@@ -98,41 +104,88 @@ def load_entity(
 ) -> Loaded:
     """Apply the plan's operations on ``entity``; with ``clients`` those inside them. It has passed ``check_approved``.
 
-    What only a person's finish may load is left alone until somebody approves the plan by its hash. A write whose
-    answer was lost stays unknown, and all else goes on. Raises ``ServiceUnreachable`` when several batches in a row
+    Operations that only a person's finish may load are left alone until somebody approves the plan by its hash. A write
+    whose answer was lost stays unknown, and all else goes on. Raises ``ServiceUnreachable`` when several calls in a row
     lost theirs, and what the target raises; the next run settles what was under way.
     """
-    total: int | None = None
-    loaded, sent, lost = Loaded(0, 0), Sent(), 0
-    while True:
-        # The outcomes of one batch and the intents of the next become durable together.
+    with warehouse.transaction() as connection:
+        total = _operations(connection, entity, plan, clients)
+        waiting = journal.due(connection, entity, plan.plan_id, approved=plan.approved, clients=clients)
+        if not waiting:
+            journal.remember_agreement(connection, entity, clients)
+    load = _Load(warehouse, target, entity, plan, total, on_progress)
+    if waiting:
+        load.send(waiting)
         with warehouse.transaction() as connection:
-            if total is None:
-                total = _operations(connection, entity, plan, clients)
-            moment = now()
-            journal.record_outcomes(connection, entity, plan.plan_id, sent, moment)
-            lost = lost + 1 if sent.unknown and not sent.done and not sent.refused else 0
-            batch = None
-            if total and lost < LOST_IN_A_ROW:
-                batch = journal.next_batch(
+            journal.remember_agreement(connection, entity, clients)
+    return load.loaded
+
+
+@dataclass
+class _Load:
+    """The load of one entity, portion by portion; see the drawing in ``journal``."""
+
+    warehouse: Warehouse
+    target: Target
+    entity: Entity
+    plan: plans.Plan
+    total: int
+    on_progress: Progress | None
+    loaded: Loaded = field(default_factory=lambda: Loaded(0, 0))
+    lost_in_a_row: int = 0
+
+    def send(self, operations: Iterable[journal.Due]) -> None:
+        """Send these operations in this order, as far as they are still due. They are offered again if not sent."""
+        waiting = deque(operations)
+        size = max(PORTION, self.target.batch_size, len(waiting) // MOST_PORTIONS)
+        while waiting:
+            portion = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+            again = self._send_portion(portion)
+            waiting.extendleft(operation for operation in reversed(portion) if operation.bms_id in again)
+
+    def _send_portion(self, operations: Sequence[journal.Due]) -> set[int]:
+        """Make the intents durable, then the calls. Return the BMS ids of what was not sent.
+
+        Whoever opens the warehouse next takes in how the calls went.
+        """
+        again: set[int] = set()
+        with contextlib.ExitStack() as held:
+            with self.warehouse.transaction() as connection:
+                portion = journal.begin_portion(
                     connection,
-                    entity,
-                    plan.plan_id,
-                    target.batch_size,
-                    moment,
-                    approved=plan.approved,
-                    clients=clients,
+                    self.entity,
+                    self.plan.plan_id,
+                    operations,
+                    self.target.batch_size,
+                    now(),
+                    approved=self.plan.approved,
                 )
-            if batch is None:
-                journal.remember_agreement(connection, entity, clients)
-        loaded = _added(loaded, sent)
-        if on_progress and total:
-            on_progress(loaded.done + loaded.refused + loaded.unknown, total)
-        if lost == LOST_IN_A_ROW:
-            raise _takes_no_writes(entity, sent)
-        if batch is None:
-            return loaded
-        sent = _send(target, batch)
+                if not portion.calls:
+                    return again
+                # There before the commit: where a file is missing, everything in its portion counts as unknown.
+                calls = held.enter_context(portions.begun(self.warehouse.file, portion.number))
+            for call in portion.calls:
+                sent = self._call(calls, call)
+                again |= sent.not_sent.keys()
+        return again
+
+    def _call(self, calls: portions.Portion, call: journal.Call) -> Sent:
+        """Make one call, between its mark and its outcomes."""
+        if self.entity.name in self.target.can_write:
+            calls.mark([write.bms_id for write in call.writes], now())
+            sent = _send(self.target, self.entity, call)
+        else:
+            # What it cannot write it cannot mark: adopting such a record is a match of ours and no call.
+            sent = Sent({write.bms_id: write.passportal_id for write in call.writes if write.passportal_id})
+        calls.answer(sent, now())
+        self.loaded = _added(self.loaded, sent)
+        if self.on_progress:
+            self.on_progress(self.loaded.done + self.loaded.refused + self.loaded.unknown, self.total)
+        is_lost = sent.unknown and not sent.done and not sent.refused
+        self.lost_in_a_row = self.lost_in_a_row + 1 if is_lost else 0
+        if self.lost_in_a_row == LOST_IN_A_ROW:
+            raise _takes_no_writes(self.entity, sent)
+        return sent
 
 
 def _added(loaded: Loaded, sent: Sent) -> Loaded:
@@ -186,27 +239,44 @@ def load_clients(
     ``check_approved``.
     """
     entities = [each for each in plans.planned_entities(plan) if each.has_client]
+    loads = {each.name: _Load(warehouse, target, each, plan, 0, None) for each in entities}
+    waiting = {each.name: _by_client(warehouse, each, plan, clients) for each in entities}
+    operations = {
+        client: sum(len(found.get(client, ())) for found in waiting.values()) for client in dict.fromkeys(clients)
+    }
     done = 0
-    for group in _groups(warehouse, clients, GROUP * target.batch_size):
-        for entity in entities:
-            load_entity(warehouse, target, entity, plan, clients=group)
+    for group in _groups(operations, max(PORTION, target.batch_size)):
+        for name, load in loads.items():
+            load.send([operation for client in group for operation in waiting[name].pop(client, ())])
         done += len(group)
         if on_progress:
-            on_progress(done, len(clients))
+            on_progress(done, len(operations))
         yield client_outcomes(warehouse, group)
+    for entity in entities:
+        with warehouse.transaction() as connection:
+            journal.remember_agreement(connection, entity, clients)
 
 
-def _groups(warehouse: Warehouse, clients: Sequence[int], most: int) -> Iterator[list[int]]:
-    """``clients`` in order, in groups of about ``most`` operations: each group costs a few statements."""
+def _by_client(
+    warehouse: Warehouse, entity: Entity, plan: plans.Plan, clients: Sequence[int]
+) -> dict[int | None, list[journal.Due]]:
+    """Return what is due on ``entity``, by client."""
     with warehouse.open() as connection:
-        rows = connection.execute(sql.read("client_operations"), {"clients": list(clients)}).fetchall()
-    operations: dict[int, int] = dict(rows)
+        due = journal.due(connection, entity, plan.plan_id, approved=plan.approved, clients=clients)
+    found: dict[int | None, list[journal.Due]] = {}
+    for operation in due:
+        found.setdefault(operation.account_id, []).append(operation)
+    return found
+
+
+def _groups(operations: Mapping[int, int], least: int) -> Iterator[list[int]]:
+    """Clients in order, in groups of ``least`` operations or more: each group costs a few transactions."""
     group: list[int] = []
     size = 0
-    for client in clients:
+    for client, count in operations.items():
         group.append(client)
-        size += operations.get(client, 0)
-        if size >= most:
+        size += count
+        if size >= least:
             yield group
             group, size = [], 0
     if group:
@@ -253,22 +323,17 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
         return counts
 
 
-def _send(target: Target, batch: journal.Batch) -> Sent:
-    """Send one batch. What was accepted and is not listed is unknown: it may still show."""
-    if batch.entity.name not in target.can_write:
-        # What it cannot write it cannot mark: adopting such a record is a match of ours and no call.
-        return Sent({write.bms_id: write.passportal_id for write in batch.writes if write.passportal_id})
-    if not batch.writes:
-        return Sent()
-    call = target.create if batch.creates else target.update
-    written = call(batch.entity, batch.writes)
+def _send(target: Target, entity: Entity, call: journal.Call) -> Sent:
+    """Make one call. What was accepted and is not listed is unknown: it may still show."""
+    send = target.create if call.creates else target.update
+    written = send(entity, call.writes)
     became = {outcome: {each.bms_id: each.detail for each in written if each.outcome is outcome} for outcome in Outcome}
     refused, unknown, not_sent = became[Outcome.REFUSED], became[Outcome.UNKNOWN], became[Outcome.NOT_SENT]
-    accepted = [write for write in batch.writes if write.bms_id in became[Outcome.DONE]]
-    if not batch.creates:
+    accepted = [write for write in call.writes if write.bms_id in became[Outcome.DONE]]
+    if not call.creates:
         done = {write.bms_id: write.passportal_id for write in accepted if write.passportal_id}
         return Sent(done, refused, unknown, not_sent)
-    done = target.find(batch.entity, accepted)
+    done = target.find(entity, accepted)
     unlisted = [write.bms_id for write in accepted if write.bms_id not in done]
     unknown |= dict.fromkeys(unlisted, "Passportal accepted it and does not list it")
     return Sent(done, refused, unknown, not_sent)

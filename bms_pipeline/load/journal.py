@@ -1,53 +1,76 @@
-"""The journal: an intent before each call to the target, an outcome after it.
+"""The journal: an intent before each call to the target, a mark when the call leaves, an outcome after it.
 
-An intent without an outcome is *unknown*: the process died, or the answer was lost. It is settled by reading the
-target, never by guessing::
+Intents become durable in portions of many calls, in one transaction. Marks and outcomes go into the portion's file
+(``warehouse/portions.py``), durable without the database. ``Warehouse.open`` takes the file in::
 
-    intent ──answer──▶ done | refused
-       │
-       └─no answer──▶ unknown ──a reading finds it────────────────────────────────────▶ done
-                         │
-                         └──its time has passed, and a second reading does not find it──▶ not_sent
+    intents of a portion ──▶ mark ──▶ call ──▶ outcomes ──▶ mark ──▶ call ──▶ ...  ──▶ taken in ──▶ next portion
+        database            file      target     file                              database, file removed
 
-Its time (``Target.unknown_seconds``) counts from the last moment at which the call may have left this machine. What is
-unknown is never sent. What was not sent is pending again under the same approval, with an intent of its own.
+    pending ──▶ intent ──mark──▶ marked ──answer──▶ done | refused | not_sent
+                  │                │
+                  │                └──no answer──▶ unknown ──a reading finds it─────────────────────────▶ done
+                  │                                   │
+                  │                                   └──its time has passed, a second reading does not──▶ not_sent
+                  ├──taken in, and the file is whole: its call was never made───────────────────────────▶ not_sent
+                  └──the file is lost, cut or damaged────▶ unknown
+
+What a kill leaves, moment by moment:
+
+    before the commit of the intents   a file without marks, no intents: the file is removed
+    after it, before the first mark    every intent was never sent
+    in the middle of a mark            half a line: this call did not leave, the calls before it have their outcomes
+    between a mark and its outcomes    this call is unknown, whether it left or not; the calls after it never left
+    in the middle of outcomes          half a line: this call is unknown
+    while it is taken in               the transaction is undone, the file is there: it is taken in again
+    after that, before the removal     the file is there: it changes only intents without outcome, so nothing more
+
+Neither side is believed alone. An intent counts as never sent only where the database has it without outcome, *and* the
+file of its portion is whole and has no mark for it. In the database alone, an intent without outcome is unknown.
+
+The time of an unknown write (``Target.unknown_seconds``) counts from the last moment at which the call may have left
+this machine: the answer that never came, the mark, or the target's own last write. What is unknown is never sent. What
+was not sent is pending again under the same approval, with an intent of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import duckdb
 
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import Entity, EntityName
 from bms_pipeline.passportal.target import Write
-from bms_pipeline.reconcile.undo import TAKEN_BACK
-from bms_pipeline.warehouse import keys, schema, sql
+from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import count_input
 
 SETTLED = "settled by reading Passportal"
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Operations of one kind that go to the target in one call."""
+class Due(NamedTuple):
+    """An operation that is due. ``account_id``: the client that its record is inside, by BMS id; users have none."""
 
-    entity: Entity
+    account_id: int | None
+    bms_id: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """Operations of one kind that leave together."""
+
     creates: bool
     writes: list[Write]
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What became of a batch: BMS id → Passportal id of what was done, → why of what was refused, unknown, not sent."""
+class Portion:
+    """Operations whose intents become durable together, in the order of their calls."""
 
-    done: Mapping[int, str] = field(default_factory=dict)
-    refused: Mapping[int, str] = field(default_factory=dict)
-    unknown: Mapping[int, str] = field(default_factory=dict)
-    not_sent: Mapping[int, str] = field(default_factory=dict)
+    number: int
+    calls: list[Call]
 
 
 @dataclass(frozen=True)
@@ -60,90 +83,105 @@ class Open:
     left_at: datetime
 
 
-def next_batch(
+def due(
     connection: duckdb.DuckDBPyConnection,
     entity: Entity,
     plan_id: int,
-    size: int,
-    now: datetime,
     *,
     approved: bool,
     clients: Collection[int] | None = None,
-) -> Batch | None:
-    """The next operations of the plan that are due, client by client; None when there is none.
+) -> list[Due]:
+    """Return the plan's operations that are due, in the order in which they go.
 
     ``approved``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
-    account id. Their intents are written; commit before calling the target. A record whose client this plan did not
-    link is refused here; one whose client it may still link waits.
+    account id.
     """
+    accounts, bms_ids = connection.execute(
+        "SELECT coalesce(list(account_id ORDER BY operation = 'create', account_id, bms_id), []),"
+        " coalesce(list(bms_id ORDER BY operation = 'create', account_id, bms_id), [])"
+        f" FROM ({_due(entity, '$clients IS NULL OR o.account_id IN (SELECT unnest($clients))')})",
+        {"plan_id": plan_id, "approved": approved, "clients": clients and list(clients)},
+    ).fetchone() or ([], [])
+    return list(map(Due, accounts, bms_ids))
+
+
+def begin_portion(
+    connection: duckdb.DuckDBPyConnection,
+    entity: Entity,
+    plan_id: int,
+    operations: Collection[Due],
+    call_size: int,
+    now: datetime,
+    *,
+    approved: bool,
+) -> Portion:
+    """Write the intents of these operations, as far as they are still due; commit before calling the target.
+
+    A record whose client this plan did not link is refused here; one whose client it may still link waits.
+    """
+    number = _next_number(connection, now)
+    accounts = [operation.account_id for operation in operations if operation.account_id is not None]
+    have_accounts = len(accounts) == len(operations) > 0
     connection.execute(
-        sql.read("next_batch").format(
+        sql.read("next_portion").format(
             entity=entity.name,
-            has_client=str(entity.has_client).lower(),
             changes=schema.changes_sql(entity),
-            waits=schema.WAITS_FOR_PERSON,
+            due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
+            among=f"o.account_id BETWEEN {min(accounts)} AND {max(accounts)}" if have_accounts else "true",
         ),
-        {"plan_id": plan_id, "size": size, "approved": approved, "clients": clients and list(clients)},
+        {
+            "plan_id": plan_id,
+            "approved": approved,
+            "bms_ids": [operation.bms_id for operation in operations],
+        },
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
-        " client_id, passportal_id, changes, releases, $now AS intent_at,"
+        " client_id, passportal_id, changes, releases, $now AS intent_at, $number AS portion,"
         " CASE WHEN is_refused THEN $refused END AS outcome, CASE WHEN is_refused THEN $now END AS outcome_at,"
-        " CASE WHEN is_refused THEN 'its client is not linked in Passportal' END AS detail FROM batch",
-        {"plan_id": plan_id, "entity": entity.name, "now": now, "refused": Outcome.REFUSED.value},
+        " CASE WHEN is_refused THEN 'its client is not linked in Passportal' END AS detail FROM portion",
+        {
+            "plan_id": plan_id,
+            "entity": entity.name,
+            "now": now,
+            "number": number,
+            "refused": Outcome.REFUSED.value,
+        },
     )
-    rows = connection.execute("SELECT * FROM batch ORDER BY account_id, bms_id").fetchall()
-    if not rows:
-        return None
-    writes = [
-        Write(
-            bms_id=bms_id,
-            client_id=client_id,
-            passportal_id=passportal_id,
-            values={change["field"]: change["after"] for change in changes},
-            before={change["field"]: change["before"] for change in changes},
-            replaces=replaces,
-            releases=releases,
+    rows = connection.execute(
+        "SELECT operation = 'create', bms_id, client_id, passportal_id, changes, replaces, releases FROM portion"
+        " WHERE NOT is_refused ORDER BY operation = 'create', account_id, bms_id"
+    ).fetchall()
+    calls: list[Call] = []
+    for creates, bms_id, client_id, passportal_id, changes, replaces, releases in rows:
+        if not calls or calls[-1].creates != creates or len(calls[-1].writes) == call_size:
+            calls.append(Call(creates, []))
+        calls[-1].writes.append(
+            Write(
+                bms_id=bms_id,
+                client_id=client_id,
+                passportal_id=passportal_id,
+                values={change["field"]: change["after"] for change in changes},
+                before={change["field"]: change["before"] for change in changes},
+                replaces=replaces,
+                releases=releases,
+            )
         )
-        for _, bms_id, _, _, client_id, passportal_id, changes, replaces, releases, is_refused in rows
-        if not is_refused
-    ]
-    return Batch(entity, creates=rows[0][2] == "create", writes=writes)
+    return Portion(number, calls)
 
 
-def record_outcomes(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, sent: Sent, now: datetime
-) -> None:
-    """Note what became of a batch.
-
-    What is done becomes a match, and both sides' values become the base of the next comparison. What is unknown keeps
-    its open intent; its time counts from ``now``.
-    """
-    _note_outcome(connection, entity, plan_id, Outcome.REFUSED, sent.refused, now)
-    _note_outcome(connection, entity, plan_id, Outcome.NOT_SENT, sent.not_sent, now)
-    _note_outcome(connection, entity, plan_id, Outcome.DONE, dict.fromkeys(sent.done, ""), now)
-    if sent.unknown:
-        connection.execute(
-            "UPDATE sync.journal SET left_at = $now, detail = o.detail"
-            " FROM (SELECT unnest($ids) AS bms_id, unnest($details) AS detail) o"
-            " WHERE journal.entity = $entity AND journal.bms_id = o.bms_id AND journal.outcome IS NULL",
-            {
-                "now": now,
-                "ids": list(sent.unknown),
-                "details": list(sent.unknown.values()),
-                "entity": entity.name,
-            },
-        )
-    if not sent.done:
-        return
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*, d.found_id FROM sync.journal j JOIN"
-        " (SELECT unnest($ids) AS bms_id, unnest($found) AS found_id) d USING (bms_id)"
-        " WHERE j.entity = $entity AND j.plan_id = $plan_id AND j.outcome = 'done'",
-        {"ids": list(sent.done), "found": list(sent.done.values()), "entity": entity.name, "plan_id": plan_id},
+def _due(entity: Entity, among: str) -> str:
+    """SQL: the operations of the plan that are due, ``among`` those."""
+    return sql.read("due").format(
+        entity=entity.name, has_client=str(entity.has_client).lower(), waits=schema.WAITS_FOR_PERSON, among=among
     )
-    _bring_snapshot_up_to_date(connection, entity)
-    _remember(connection, entity, now)
+
+
+def _next_number(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
+    """Return a number that no portion of this home had: a moment, so that it stays so after a copy is put back."""
+    microseconds = int(now.replace(tzinfo=UTC).timestamp() * 1_000_000)
+    row = connection.execute("SELECT coalesce(max(portion), 0) + 1 FROM sync.journal").fetchone()
+    return max(microseconds, int(row[0]) if row else 1)
 
 
 def open_intents(connection: duckdb.DuckDBPyConnection) -> list[Open]:
@@ -168,7 +206,8 @@ def settle_found(
     if not _count_unknown(connection, entity):
         return 0
     connection.execute(
-        "UPDATE sync.journal SET left_at = least(coalesce(left_at, greatest(intent_at, $last_write_at)), $now)"
+        "UPDATE sync.journal"
+        " SET left_at = least(coalesce(left_at, greatest(intent_at, marked_at, $last_write_at)), $now)"
         " WHERE entity = $entity AND outcome IS NULL",
         {"entity": entity.name, "last_write_at": last_write_at, "now": now},
     )
@@ -245,7 +284,7 @@ def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, now: dat
     row = connection.execute("SELECT count(*) FROM settled").fetchone()
     if row and row[0]:
         count_input(connection, "unknown_writes", now)
-        _remember(connection, entity, now)
+        outcomes.remember(connection, entity, now)
 
 
 def remember_agreement(
@@ -283,7 +322,7 @@ def remember_agreement(
     connection.execute(f"UPDATE {table} SET {columns} FROM agreed WHERE {table}.bms_id = agreed.bms_id")
     if entity.details:
         met = ", ".join(
-            f"bms_{each.name} = {_first_base(each.name)}, passportal_{each.name} = p.{each.name}"
+            f"bms_{each.name} = {outcomes.first_base(each.name)}, passportal_{each.name} = p.{each.name}"
             for each in entity.detail_fields
         )
         connection.execute(
@@ -291,170 +330,3 @@ def remember_agreement(
             f" AND b.details_read_at IS NOT NULL AND {table}.with_details IS NOT true",
             values,
         )
-
-
-def _note_outcome(
-    connection: duckdb.DuckDBPyConnection,
-    entity: Entity,
-    plan_id: int,
-    outcome: Outcome,
-    details: Mapping[int, str],
-    now: datetime,
-) -> None:
-    if not details:
-        return
-    connection.execute(
-        "UPDATE sync.journal SET outcome = $outcome, outcome_at = $now, detail = nullif(o.detail, '')"
-        " FROM (SELECT unnest($ids) AS bms_id, unnest($details) AS detail) o"
-        " WHERE journal.entity = $entity AND journal.plan_id = $plan_id AND journal.bms_id = o.bms_id"
-        " AND journal.outcome IS NULL",
-        {
-            "outcome": outcome.value,
-            "now": now,
-            "ids": list(details),
-            "details": list(details.values()),
-            "entity": entity.name,
-            "plan_id": plan_id,
-        },
-    )
-
-
-def _bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Put what was just written into the snapshot, so that it need not be read again."""
-    table = f"passportal.{entity.name}"
-    values = ", ".join(
-        f"CASE WHEN {_taken_back(each)} THEN {_after(each)} ELSE coalesce({_after(each)}, p.{each}) END AS {each}"
-        for each in entity.columns
-    )
-    connection.execute(
-        f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
-    )
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE written AS"
-        f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
-        f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
-        f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
-        f" FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
-        f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
-    )
-    connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
-    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'FROM written')}")
-
-
-def _of_new(column: str) -> str:
-    """SQL: what a snapshot says of a record, or of new ones where none has shown it so far."""
-    return f"CASE WHEN p.passportal_id IS NULL THEN n.{column} ELSE p.{column} END AS {column}"
-
-
-def _remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """Make what was ``settled`` last: as matches with their values, or as pairs that are taken apart."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM releases"
-        # A person took the two apart before it was known that they had come together: the person's word holds.
-        " AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
-        " AND t.passportal_id = s.found_id)"
-    )
-    _remember_partings(connection, entity, now)
-    _remember_left(connection, entity)
-    _remember_matches(connection, entity, now)
-    _remember_values(connection, entity)
-
-
-def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """What lost its marker has no match either, and gets none by a rule."""
-    released = "(SELECT bms_id FROM settled WHERE found_id = releases)"
-    connection.execute(
-        "DELETE FROM sync.matches m USING settled s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
-        " AND m.passportal_id = s.releases"
-    )
-    connection.execute(f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN {released}")
-    connection.execute(
-        "INSERT INTO sync.partings SELECT entity, bms_id, releases, 'plan ' || plan_id, $now FROM settled s"
-        " WHERE releases IS NOT NULL AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity"
-        " AND t.bms_id = s.bms_id AND t.passportal_id = s.releases)",
-        {"now": now},
-    )
-
-
-def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """What a record held in the document that it leaves for another one, in case that it comes back to it."""
-    left = f"sync.left_{entity.name}"
-    connection.execute(
-        f"DELETE FROM {left} b USING loaded l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
-    )
-    connection.execute(
-        f"INSERT INTO {left} BY NAME SELECT b.*, m.passportal_id FROM loaded l"
-        f" JOIN sync.loaded_{entity.name} b ON b.bms_id = l.bms_id"
-        f" JOIN sync.matches m ON m.entity = l.entity AND m.bms_id = l.bms_id AND m.passportal_id <> l.found_id"
-    )
-
-
-def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """A record has one match: one just made replaces what it had (it moved to another client).
-
-    The word that it be created is fulfilled. An update leaves the match as it was, with its reason.
-    """
-    made = "(SELECT bms_id FROM loaded WHERE operation <> 'update')"
-    for table in ("matches", "creations"):
-        connection.execute(f"DELETE FROM sync.{table} WHERE entity = '{entity.name}' AND bms_id IN {made}")
-    connection.execute(
-        "INSERT INTO sync.matches SELECT entity, bms_id, found_id, reason, $now FROM loaded"
-        " WHERE operation <> 'update'",
-        {"now": now},
-    )
-
-
-def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Both sides' values become the base of the next comparison.
-
-    What was written is the base of both. What an update left alone keeps its base, so that a person's edit goes on
-    being one; what an adoption found is taken as it was, and so is what was taken back.
-    """
-    table = f"sync.loaded_{entity.name}"
-    details = [each.name for each in entity.detail_fields]
-    connection.execute(
-        sql.read("remember_values").format(
-            entity=entity.name,
-            values=", ".join(_base_of(each, is_detail=each in details) for each in entity.columns)
-            + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
-        )
-    )
-    connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
-    connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
-
-
-def _base_of(column: str, *, is_detail: bool) -> str:
-    """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
-    after, taken_back = _after(column), _taken_back(column)
-    has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
-    first = _first_base(column) if is_detail else f"b.{column}"
-    # What has no place has not met yet: it is filled once its template has a field for it.
-    has_no_place = f"p.{column} IS NULL AND NOT coalesce(list_contains(p.places, '{column}'), true)"
-    return (
-        f"CASE WHEN {taken_back} THEN b.{column}"
-        f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
-        f" WHEN {has_no_place} THEN NULL"
-        f" WHEN l.operation = 'create' THEN p.{column} WHEN {has_old} THEN o.bms_{column}"
-        f" ELSE {first} END AS bms_{column},"
-        f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
-        f" WHEN {has_old} THEN o.passportal_{column}"
-        f" ELSE p.{column} END AS passportal_{column}"
-    )
-
-
-def _first_base(column: str) -> str:
-    """SQL: what counts as BMS's base of a detail when both sides first meet in it.
-
-    Where Passportal has nothing it is nothing, so that the next plan fills it, whatever kept this one from it.
-    """
-    return f"CASE WHEN p.{column} IS NOT NULL THEN b.{column} END"
-
-
-def _after(column: str) -> str:
-    """SQL: what was written into the field, NULL where nothing was."""
-    return f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
-
-
-def _taken_back(column: str) -> str:
-    """SQL: whether the field was put back to what it was before a load, which may be nothing."""
-    return f"(l.reason = '{TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 
 import duckdb
 
+from bms_pipeline.core.vocabulary import TAKEN_BACK
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError
 from bms_pipeline.warehouse import sql
-
-TAKEN_BACK = "taken_back"
-"""The reason of an operation that takes another one back."""
 
 
 def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:

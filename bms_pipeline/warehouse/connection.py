@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import duckdb
 
 from bms_pipeline.errors import WarehouseError
 from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, schema, sql
+from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, outcomes, portions, schema, sql
 from bms_pipeline.warehouse.causes import reported
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "force_compression": "uncompressed",
 }
 
+_TAKING_IN = threading.Lock()
+"""Two threads must not take in the same file: the second one waits, and sees what the first one took in."""
+
 
 class Warehouse:
     """The database file and how to get at it.
@@ -76,7 +80,26 @@ class Warehouse:
             with contextlib.closing(connect(self.file, self._wait_seconds)) as connection:
                 if not self._prepared:
                     self._prepare(connection)
+                self.take_in(connection)
                 yield connection
+
+    def take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Take in what the files of portions say that no living process holds; see ``portions`` and ``outcomes``.
+
+        ``open`` does it, because everything that reads or changes the journal or follows from it (loads, settling,
+        planning, decisions, status, pages, copies) gets its connection there: nobody sees a journal that is behind.
+        """
+        with _TAKING_IN if portions.files_of(self.file) else contextlib.nullcontext():
+            for file in portions.files_of(self.file):
+                with portions.let_go(file) as calls:
+                    if calls is None:
+                        continue
+                    with transaction(connection):
+                        is_known = outcomes.take_in(connection, portions.number_of(file), calls, now())
+                    if is_known or not calls.marked:
+                        file.unlink()
+                    else:
+                        move_aside([file])  # of a database that is not here any more
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Bring an older database to this version, after a whole copy of it; raises ``WarehouseNewer``."""
@@ -87,6 +110,14 @@ class Warehouse:
         with transaction(connection):
             schema.migrate(connection)
         self._prepared = True
+
+    def take_over(self) -> None:
+        """Move aside the files of portions that a living process holds, after this one took the lease from it.
+
+        It sends nothing more then, and all of its portion that has no outcome is unknown.
+        """
+        with reported(self.file):
+            move_aside(portions.held(self.file))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -119,7 +150,7 @@ class Warehouse:
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Let ``connection``, which is open on another database, read this one, where unqualified names then lead."""
         with reported(self.file, IF_DAMAGED):
-            if not self._prepared:
+            if not self._prepared or portions.files_of(self.file):
                 with self.open():
                     pass
             (home,) = connection.execute("SELECT current_database()").fetchone() or ("memory",)

@@ -15,7 +15,6 @@ one damaged line spoils nothing but the records that it alone is about.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -29,7 +28,8 @@ import duckdb
 
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import DecisionsMissing
-from bms_pipeline.warehouse import sql
+from bms_pipeline.files import sync_folder
+from bms_pipeline.warehouse import lines, sql
 from bms_pipeline.warehouse.causes import reported
 
 _log = logging.getLogger(__name__)
@@ -127,18 +127,14 @@ def append(file: Path, entry: Entry) -> None:
                 stream.truncate(begin)
                 entry = {**entry, "cut_off": end - begin}
             try:
-                stream.write(_line(entry))
+                stream.write(lines.encoded(entry))
                 stream.flush()
                 os.fsync(stream.fileno())
             except OSError:
                 os.truncate(stream.fileno(), begin)
                 raise
         if is_new:
-            folder = os.open(file.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(file.parent)
 
 
 def read(file: Path) -> Log:
@@ -149,14 +145,14 @@ def read(file: Path) -> Log:
         except FileNotFoundError:
             return Log()
     log = Log()
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):
+    *whole, rest = content.split(b"\n")
+    for number, line in enumerate(whole, 1):
         entry = _entry(line)
         if entry is None:
             log.problems.append(f"line {number:,} of {file} is damaged: its decisions are not in it any more")
         else:
             log.entries.append(entry)
-    if lines[-1]:
+    if rest:
         log.problems.append(f"{file} ends in half a line, which nobody was answered about")
     return log
 
@@ -169,8 +165,8 @@ def last_number(file: Path) -> int:
                 size, tail = stream.seek(0, os.SEEK_END), _TAIL
                 while True:
                     stream.seek(max(0, size - tail))
-                    lines = stream.read().split(b"\n")[:-1]
-                    found = next((entry for entry in map(_entry, reversed(lines)) if entry is not None), None)
+                    whole = stream.read().split(b"\n")[:-1]
+                    found = next((entry for entry in map(_entry, reversed(whole)) if entry is not None), None)
                     if found is not None:
                         return int(found["number"])
                     if tail >= size:
@@ -264,27 +260,10 @@ def _put(
     connection.execute(f"INSERT INTO sync.{table} BY NAME FROM {given}", values)
 
 
-def _line(entry: Entry) -> bytes:
-    whole = {"checksum": _checksum(_canonical(entry)), "entry": entry}
-    return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-
-
 def _entry(line: bytes) -> Entry | None:
     """What a line says, or None where it is damaged."""
-    try:
-        found = json.loads(line)
-        entry = found["entry"]
-        return entry if found["checksum"] == _checksum(_canonical(entry)) and isinstance(entry["number"], int) else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def _canonical(entry: Entry) -> str:
-    return json.dumps(entry, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-
-
-def _checksum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    entry = lines.decoded(line)
+    return entry if entry is not None and isinstance(entry.get("number"), int) else None
 
 
 def _end_of_whole_lines(descriptor: int, end: int) -> int:

@@ -15,6 +15,7 @@ from bms_pipeline import sync
 from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, Entity
 from bms_pipeline.errors import PipelineError, PlanError, ServiceUnreachable
 from bms_pipeline.passportal.target import Write
+from bms_pipeline.warehouse import portions
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     Stored,
@@ -211,24 +212,29 @@ def test_a_person_who_edits_what_a_lost_answer_had_written_keeps_the_edit(world:
 # The journal
 
 
-def test_every_call_has_its_intent_on_record_before_it_is_made(approved: World) -> None:
+def test_every_call_has_its_intents_and_its_mark_on_record_before_it_is_made(approved: World) -> None:
     class Watching(Passing):
-        intents: list[tuple[str, bool]] = []  # noqa: RUF012  # one object, one test
+        seen: list[tuple[str, bool]] = []  # noqa: RUF012  # one object, one test
 
         def call(self, verb: str, entity: Entity, writes: Sequence[Write], go: Callable[[], _T]) -> _T:
             if verb in ("create", "update"):
-                ids = {n for name, n in unknown(approved) if name == entity.name}
-                self.intents.append((entity.name, ids == {each.bms_id for each in writes}))
+                sent = {each.bms_id for each in writes}
+                intents = {n for name, n in unknown(approved) if name == entity.name}
+                (file,) = portions.files_of(approved.warehouse.file)
+                calls = portions.read(file.read_bytes(), file)
+                answered = {n for _, answer in calls.answers for n in answer.done}
+                self.seen.append((entity.name, sent <= intents and sent == calls.marked.keys() - answered))
             return super().call(verb, entity, writes, go)
 
     watching = Watching(approved.passportal, batch_size=2)
     approved.load(watching)
-    assert len(watching.intents) > 6
-    assert all(known for _, known in watching.intents)
+    assert len(watching.seen) > 6
+    assert all(known for _, known in watching.seen)
     assert approved.query("SELECT outcome, count(*) FROM sync.journal GROUP BY ALL") == [("done", 11)]
+    assert portions.files_of(approved.warehouse.file) == []
 
 
-def test_a_batch_is_of_one_kind_and_client_follows_client(approved: World) -> None:
+def test_a_call_is_of_one_kind_and_client_follows_client(approved: World) -> None:
     passing = Passing(approved.passportal, batch_size=2)
     approved.load(passing)
     accounts = {each["id"]: each["accountId"] for each in approved.contacts}

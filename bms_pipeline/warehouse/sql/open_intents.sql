@@ -1,5 +1,5 @@
 -- Which writes have an intent and no outcome, and when may the last of each kind have left?
-SELECT entity, operation, count(*), max(coalesce(left_at, intent_at))
+SELECT entity, operation, count(*), max(coalesce(left_at, marked_at, intent_at))
 FROM sync.journal
 WHERE outcome IS NULL
 GROUP BY entity, operation

@@ -1,7 +1,6 @@
--- Which operations on {entity} come next? One kind to a batch, client by client; a new client's id is known by now.
+-- Which operations on {entity} are due? A new client's id is known by now.
 -- What has an intent without outcome is left alone, and so is all inside a client that has one. What is to come into a
 -- client waits until that client is linked; is_refused where the plan will not link it any more.
-CREATE OR REPLACE TEMP TABLE batch AS
 WITH begun AS (
          SELECT bms_id FROM sync.journal
          WHERE entity = '{entity}' AND (outcome IS NULL OR plan_id = $plan_id AND outcome <> 'not_sent')
@@ -24,18 +23,10 @@ WITH begun AS (
          FROM sync.planned_{entity} o
          LEFT JOIN client c ON {has_client} AND c.account_id = o.account_id
          WHERE o.operation <> 'skip' AND ($approved OR NOT {waits})
-           AND ($clients IS NULL OR o.account_id IN (SELECT unnest($clients)))
+           AND ({among})
            AND NOT coalesce(c.is_unknown, false)
            AND NOT EXISTS (FROM begun WHERE begun.bms_id = o.bms_id)
-     ),
-     due AS (SELECT *, coalesce(is_outside, false) AS is_refused FROM waiting WHERE NOT (is_refused AND client_is_pending)),
-     chosen AS MATERIALIZED (
-         SELECT * FROM due
-         WHERE (operation = 'create') = (SELECT bool_and(operation = 'create') FROM due)
-         ORDER BY account_id, bms_id
-         LIMIT $size
      )
-SELECT o.account_id, o.bms_id, o.operation, o.reason, chosen.client_id, o.passportal_id, {changes} AS changes,
-       o.replaces, o.releases, chosen.is_refused
-FROM sync.planned_{entity} o
-JOIN chosen ON chosen.bms_id = o.bms_id
+SELECT bms_id, account_id, operation, client_id, coalesce(is_outside, false) AS is_refused
+FROM waiting
+WHERE NOT (coalesce(is_outside, false) AND client_is_pending)

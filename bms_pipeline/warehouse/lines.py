@@ -1,0 +1,31 @@
+"""Lines of JSON that show by a checksum whether they are whole, for files that are only appended to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+Entry = dict[str, Any]
+"""The content of one line."""
+
+
+def encoded(entry: Entry) -> bytes:
+    """Return the line that holds ``entry``, in ASCII, its end included."""
+    whole = {"checksum": _checksum(entry), "entry": entry}
+    return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
+def decoded(line: bytes) -> Entry | None:
+    """Return what a line holds, or None where it is damaged."""
+    try:
+        found = json.loads(line)
+        entry = found["entry"]
+        return entry if isinstance(entry, dict) and found["checksum"] == _checksum(entry) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _checksum(entry: Entry) -> str:
+    canonical = json.dumps(entry, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

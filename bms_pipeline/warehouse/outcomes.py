@@ -1,0 +1,238 @@
+"""What follows from outcomes: in the journal, in matches, in the bases of the next comparison, in the snapshot.
+
+``take_in`` takes in the file of a portion; see ``portions``. It changes only intents that have no outcome, so taking in
+the same file twice, or once more after a kill in the middle, changes nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+import duckdb
+
+from bms_pipeline.core.vocabulary import TAKEN_BACK, Outcome
+from bms_pipeline.entities import BY_NAME, Entity
+from bms_pipeline.warehouse import keys, sql
+from bms_pipeline.warehouse.portions import Calls
+
+_log = logging.getLogger(__name__)
+
+NEVER_SENT = "its call was never made"
+
+
+def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, now: datetime) -> bool:
+    """Give the intents of ``portion`` the outcomes that ``calls`` says. In a transaction.
+
+    Marked operations without an answer stay unknown. The others were never sent, unless something of ``calls`` is
+    missing: then they stay unknown, too. Returns False where the database does not know the portion.
+    """
+    row = connection.execute("SELECT any_value(entity) FROM sync.journal WHERE portion = ?", [portion]).fetchone()
+    if row is None or row[0] is None:
+        return False
+    entity = BY_NAME[row[0]]
+    _note_answers(connection, portion, calls)
+    row = connection.execute("SELECT count(*) FROM settled").fetchone()
+    _note_marks(connection, portion, calls, now)
+    if row and row[0]:
+        bring_snapshot_up_to_date(connection, entity)
+        remember(connection, entity, now)
+    return True
+
+
+def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls) -> None:
+    """Put what was answered into the journal; what is done into ``settled``, with its ``found_id``."""
+    answers = [
+        (bms_id, outcome.value, text, at)
+        for at, sent in calls.answers
+        for outcome, found in sent.by_outcome().items()
+        for bms_id, text in found.items()
+    ]
+    ids, outcomes, texts, moments = zip(*answers, strict=True) if answers else ((), (), (), ())
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE answered AS SELECT unnest($ids)::BIGINT AS bms_id,"
+        " unnest($outcomes)::VARCHAR AS outcome, unnest($texts)::VARCHAR AS text, unnest($moments)::TIMESTAMP AS at",
+        {"ids": list(ids), "outcomes": list(outcomes), "texts": list(texts), "moments": list(moments)},
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*, a.text AS found_id FROM sync.journal j"
+        " JOIN answered a USING (bms_id) WHERE j.portion = $portion AND j.outcome IS NULL AND a.outcome = $done",
+        {"portion": portion, "done": Outcome.DONE.value},
+    )
+    connection.execute(
+        "UPDATE sync.journal SET outcome = nullif(a.outcome, $unknown),"
+        " outcome_at = CASE WHEN a.outcome <> $unknown THEN a.at END,"
+        # Its time counts from the answer that never came.
+        " left_at = CASE WHEN a.outcome = $unknown THEN a.at END,"
+        " detail = CASE WHEN a.outcome <> $done THEN nullif(a.text, '') END"
+        " FROM answered a WHERE journal.portion = $portion AND journal.bms_id = a.bms_id AND journal.outcome IS NULL",
+        {"portion": portion, "done": Outcome.DONE.value, "unknown": Outcome.UNKNOWN.value},
+    )
+
+
+def _note_marks(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, now: datetime) -> None:
+    """Note when what has no answer was marked; what was not marked was never sent, where ``calls`` is whole."""
+    answered = {bms_id for _, sent in calls.answers for found in sent.by_outcome().values() for bms_id in found}
+    marked = {bms_id: at for bms_id, at in calls.marked.items() if bms_id not in answered}
+    if marked:
+        connection.execute(
+            "UPDATE sync.journal SET marked_at = m.at"
+            " FROM (SELECT unnest($ids) AS bms_id, unnest($moments) AS at) m"
+            " WHERE journal.portion = $portion AND journal.bms_id = m.bms_id AND journal.outcome IS NULL",
+            {"portion": portion, "ids": list(marked), "moments": list(marked.values())},
+        )
+    if calls.problem:
+        _log.warning("%s. Whatever it may be about counts as unknown and is looked up in Passportal.", calls.problem)
+        return
+    connection.execute(
+        "UPDATE sync.journal SET outcome = $not_sent, outcome_at = $now, detail = $why"
+        " WHERE portion = $portion AND outcome IS NULL AND bms_id NOT IN (SELECT unnest($sent::BIGINT[]))",
+        {
+            "portion": portion,
+            "not_sent": Outcome.NOT_SENT.value,
+            "why": NEVER_SENT,
+            "now": now,
+            "sent": [*answered, *marked],
+        },
+    )
+
+
+def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+    """Put what was just written into the snapshot, so that it need not be read again."""
+    table = f"passportal.{entity.name}"
+    values = ", ".join(
+        f"CASE WHEN {_taken_back(each)} THEN {_after(each)} ELSE coalesce({_after(each)}, p.{each}) END AS {each}"
+        for each in entity.columns
+    )
+    connection.execute(
+        f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE written AS"
+        f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
+        f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
+        f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
+        f" FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
+        f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
+    )
+    connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
+    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'FROM written')}")
+
+
+def _of_new(column: str) -> str:
+    """SQL: what a snapshot says of a record, or of new ones where none has shown it so far."""
+    return f"CASE WHEN p.passportal_id IS NULL THEN n.{column} ELSE p.{column} END AS {column}"
+
+
+def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """Make what was ``settled`` last: as matches with their values, or as pairs that are taken apart."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM releases"
+        # A person took the two apart before it was known that they had come together: the person's word holds.
+        " AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
+        " AND t.passportal_id = s.found_id)"
+    )
+    _remember_partings(connection, entity, now)
+    _remember_left(connection, entity)
+    _remember_matches(connection, entity, now)
+    _remember_values(connection, entity)
+
+
+def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """What lost its marker has no match either, and gets none by a rule."""
+    released = "(SELECT bms_id FROM settled WHERE found_id = releases)"
+    connection.execute(
+        "DELETE FROM sync.matches m USING settled s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
+        " AND m.passportal_id = s.releases"
+    )
+    connection.execute(f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN {released}")
+    connection.execute(
+        "INSERT INTO sync.partings SELECT entity, bms_id, releases, 'plan ' || plan_id, $now FROM settled s"
+        " WHERE releases IS NOT NULL AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity"
+        " AND t.bms_id = s.bms_id AND t.passportal_id = s.releases)",
+        {"now": now},
+    )
+
+
+def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+    """What a record held in the document that it leaves for another one, in case that it comes back to it."""
+    left = f"sync.left_{entity.name}"
+    connection.execute(
+        f"DELETE FROM {left} b USING loaded l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
+    )
+    connection.execute(
+        f"INSERT INTO {left} BY NAME SELECT b.*, m.passportal_id FROM loaded l"
+        f" JOIN sync.loaded_{entity.name} b ON b.bms_id = l.bms_id"
+        f" JOIN sync.matches m ON m.entity = l.entity AND m.bms_id = l.bms_id AND m.passportal_id <> l.found_id"
+    )
+
+
+def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+    """A record has one match: one just made replaces what it had (it moved to another client).
+
+    The word that it be created is fulfilled. An update leaves the match as it was, with its reason.
+    """
+    made = "(SELECT bms_id FROM loaded WHERE operation <> 'update')"
+    for table in ("matches", "creations"):
+        connection.execute(f"DELETE FROM sync.{table} WHERE entity = '{entity.name}' AND bms_id IN {made}")
+    connection.execute(
+        "INSERT INTO sync.matches SELECT entity, bms_id, found_id, reason, $now FROM loaded"
+        " WHERE operation <> 'update'",
+        {"now": now},
+    )
+
+
+def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+    """Both sides' values become the base of the next comparison.
+
+    What was written is the base of both. What an update left alone keeps its base, so that a person's edit goes on
+    being one; what an adoption found is taken as it was, and so is what was taken back.
+    """
+    table = f"sync.loaded_{entity.name}"
+    details = [each.name for each in entity.detail_fields]
+    connection.execute(
+        sql.read("remember_values").format(
+            entity=entity.name,
+            values=", ".join(_base_of(each, is_detail=each in details) for each in entity.columns)
+            + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
+        )
+    )
+    connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
+    connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
+
+
+def _base_of(column: str, *, is_detail: bool) -> str:
+    """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
+    after, taken_back = _after(column), _taken_back(column)
+    has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
+    first = first_base(column) if is_detail else f"b.{column}"
+    # What has no place has not met yet: it is filled once its template has a field for it.
+    has_no_place = f"p.{column} IS NULL AND NOT coalesce(list_contains(p.places, '{column}'), true)"
+    return (
+        f"CASE WHEN {taken_back} THEN b.{column}"
+        f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
+        f" WHEN {has_no_place} THEN NULL"
+        f" WHEN l.operation = 'create' THEN p.{column} WHEN {has_old} THEN o.bms_{column}"
+        f" ELSE {first} END AS bms_{column},"
+        f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
+        f" WHEN {has_old} THEN o.passportal_{column}"
+        f" ELSE p.{column} END AS passportal_{column}"
+    )
+
+
+def first_base(column: str) -> str:
+    """SQL: what counts as BMS's base of a detail when both sides first meet in it.
+
+    Where Passportal has nothing it is nothing, so that the next plan fills it, whatever kept this one from it.
+    """
+    return f"CASE WHEN p.{column} IS NOT NULL THEN b.{column} END"
+
+
+def _after(column: str) -> str:
+    """SQL: what was written into the field, NULL where nothing was."""
+    return f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
+
+
+def _taken_back(column: str) -> str:
+    """SQL: whether the field was put back to what it was before a load, which may be nothing."""
+    return f"(l.reason = '{TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"

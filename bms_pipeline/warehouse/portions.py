@@ -1,0 +1,228 @@
+"""The file of a portion: which operations left with a call, and what became of them, durable without the database.
+
+The intents of a portion are in the database. Opening that costs 20 ms and a transaction more, so what happens between
+two portions goes into ``calls/<portion>.log``: a line of JSON with a checksum before each call (its *mark*) and one
+after it (its outcomes), each synced before the next step. ``Warehouse.open`` takes the file in; see ``outcomes``::
+
+    header  mark  outcomes  mark  outcomes  mark ░░░░░░░░░░
+    ─────────────── written so far ───────────── zero bytes: filler
+
+The file ends in filler, which is enlarged before a line is written over it. So a kill in the middle of a line leaves
+filler behind that line, and a file that does not end in filler was cut by something else: then marks may be missing.
+
+The process that sends holds the file (``flock``) for as long as it lives. Nobody takes in what is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bms_pipeline.core.vocabulary import Outcome
+from bms_pipeline.errors import RunLocked
+from bms_pipeline.files import sync_folder
+from bms_pipeline.warehouse import lines
+from bms_pipeline.warehouse.causes import reported
+
+_log = logging.getLogger(__name__)
+
+_SUFFIX = ".log"
+_FILLER = 1 << 16
+"""By how much a file grows at once."""
+_LONGEST_DETAIL = 1000
+"""Characters of a reason that are kept."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a call: BMS id → Passportal id of what was done, → why of what was refused, unknown, not sent."""
+
+    done: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    unknown: Mapping[int, str] = field(default_factory=dict)
+    not_sent: Mapping[int, str] = field(default_factory=dict)
+
+    def by_outcome(self) -> dict[Outcome, Mapping[int, str]]:
+        """The four by their word."""
+        return {
+            Outcome.DONE: self.done,
+            Outcome.REFUSED: self.refused,
+            Outcome.UNKNOWN: self.unknown,
+            Outcome.NOT_SENT: self.not_sent,
+        }
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The content of a portion's file: ``marked`` by BMS id with the moment of its mark, and the ``answers`` in order.
+
+    ``problem`` says why marks may be missing; it is empty where the file is whole.
+    """
+
+    marked: Mapping[int, datetime]
+    answers: list[tuple[datetime, Sent]]
+    problem: str = ""
+
+
+class Portion:
+    """The file of the portion at work. Use it as a context manager: it is let go of at the end."""
+
+    def __init__(self, file: Path, descriptor: int) -> None:
+        self._file = file
+        self._descriptor = descriptor
+        self._end = 0
+        self._lines = 0
+
+    def __enter__(self) -> Portion:
+        """Hold the file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it: from now on whoever opens the warehouse takes it in."""
+        os.close(self._descriptor)
+
+    def mark(self, bms_ids: Collection[int], now: datetime) -> None:
+        """Make durable that these operations leave now.
+
+        Raises ``RunLocked`` where the file is no longer in its place: another run took over. Raises ``StorageFull``
+        and the like where the mark cannot be written. Either way nothing may be sent.
+        """
+        if not self._is_in_place():
+            raise RunLocked(
+                f"{self._file} is not there any more: another run took over, or somebody deleted it. Nothing more is"
+                " sent.",
+                "What was done is kept. Run again when the other run is over: what was sent is looked up first.",
+            )
+        self._append({"at": now.isoformat(), "leave": list(bms_ids)})
+
+    def answer(self, sent: Sent, now: datetime) -> None:
+        """Make durable what became of operations. Raises ``StorageFull`` and the like; then they stay unknown."""
+        became = {
+            outcome.value: {
+                str(bms_id): text if outcome is Outcome.DONE else text[:_LONGEST_DETAIL]
+                for bms_id, text in found.items()
+            }
+            for outcome, found in sent.by_outcome().items()
+            if found
+        }
+        self._append({"at": now.isoformat(), "became": became})
+
+    def _append(self, content: dict[str, Any]) -> None:
+        line = lines.encoded({"line": self._lines, **content})
+        with reported(self._file):
+            needed = self._end + len(line) + 1
+            if os.fstat(self._descriptor).st_size < needed:
+                os.ftruncate(self._descriptor, needed + _FILLER)
+            written = 0
+            while written < len(line):
+                written += os.pwrite(self._descriptor, line[written:], self._end + written)
+            os.fsync(self._descriptor)
+        self._end += len(line)
+        self._lines += 1
+
+    def _is_in_place(self) -> bool:
+        with reported(self._file):
+            try:
+                return os.path.samestat(self._file.stat(), os.fstat(self._descriptor))
+            except FileNotFoundError:
+                return False
+
+
+def begun(database: Path, number: int) -> Portion:
+    """Make the file of portion ``number`` and hold it. It has to be there before the portion's intents are durable."""
+    file = folder_of(database) / f"{number}{_SUFFIX}"
+    with reported(file):
+        file.parent.mkdir(exist_ok=True, mode=0o700)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        portion = Portion(file, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            portion._append({"portion": number})
+            sync_folder(file.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return portion
+
+
+def folder_of(database: Path) -> Path:
+    """Where the files of this database's portions are."""
+    return database.with_name("calls")
+
+
+def files_of(database: Path) -> list[Path]:
+    """The files of portions that are at work or wait to be taken in, in their order."""
+    return sorted((file for file in folder_of(database).glob(f"*{_SUFFIX}") if file.stem.isdecimal()), key=number_of)
+
+
+def number_of(file: Path) -> int:
+    """The portion whose file this is."""
+    return int(file.stem)
+
+
+@contextlib.contextmanager
+def let_go(file: Path) -> Iterator[Calls | None]:
+    """Hold ``file`` and return what it says; None where a living process holds it, or where it is gone by now."""
+    with contextlib.ExitStack() as held:
+        with reported(file):
+            try:
+                descriptor = os.open(file, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                content = file.read_bytes()
+            except (FileNotFoundError, BlockingIOError):
+                content = None
+        yield None if content is None else read(content, file)
+
+
+def held(database: Path) -> list[Path]:
+    """The files that a living process holds."""
+    found = []
+    for file in files_of(database):
+        with let_go(file) as calls:
+            if calls is None and file.exists():
+                found.append(file)
+    return found
+
+
+def read(content: bytes, file: Path) -> Calls:
+    """Return what the ``content`` of a portion's file says.
+
+    Half a line at the end is of a mark or an answer that was being written when the process was killed. The call that
+    it was to mark did not leave; the operations that it was to answer stay marked.
+    """
+    written = content.rstrip(b"\0")
+    *whole, rest = written.split(b"\n")
+    entries = [lines.decoded(line) for line in whole]
+    # Only its end is missing or damaged, so it counts.
+    last = lines.decoded(rest) or lines.decoded(rest[:-1])
+    entries += [last] if last is not None else []
+    known = [entry for entry in entries if entry is not None]
+    problem = ""
+    if written == content:
+        problem = f"{file} was cut off"
+    elif len(known) < len(entries):
+        problem = f"{len(entries) - len(known):,} lines of {file} are damaged"
+    elif not known or known[0].get("portion") != number_of(file):
+        problem = f"{file} has lost its beginning"
+    elif [entry.get("line") for entry in known] != list(range(len(known))):
+        problem = f"lines of {file} are missing"
+    marked: dict[int, datetime] = {}
+    answers: list[tuple[datetime, Sent]] = []
+    for entry in known:
+        if "leave" in entry:
+            marked |= dict.fromkeys(entry["leave"], datetime.fromisoformat(entry["at"]))
+        elif "became" in entry:
+            became = {
+                outcome: {int(bms_id): text for bms_id, text in entry["became"].get(outcome.value, {}).items()}
+                for outcome in Sent().by_outcome()
+            }
+            answers.append((datetime.fromisoformat(entry["at"]), Sent(*became.values())))
+    return Calls(marked, answers, problem)
