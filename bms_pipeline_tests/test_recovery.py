@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, decision_log, landing
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.building import CLIENT_TYPE, World, account, contact, opened_world
+from bms_pipeline_tests.running import called
 
 
 def content() -> dict[str, Any]:
@@ -445,16 +445,10 @@ def test_the_log_is_json_lines_with_a_checksum(world: World) -> None:
 
 
 def command(world: World, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``bms-pipeline`` on this home in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "bms_pipeline.cli", *arguments],
-        input=answer,
-        env={"PATH": os.environ["PATH"], "BMS_PIPELINE_HOME": str(world.settings.bms_pipeline_home), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run ``bms-pipeline`` on this home."""
+    home = world.settings.bms_pipeline_home
+    environment = {"PATH": os.environ["PATH"], "BMS_PIPELINE_HOME": str(home), "COLUMNS": "200"}
+    return called(*arguments, environment=environment, folder=home.parent, answer=answer)
 
 
 def test_a_person_lists_makes_and_puts_back_copies_by_command(world: World, tmp_path: Path) -> None:
