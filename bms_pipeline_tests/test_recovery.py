@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from bms_pipeline import recovery, reports, review, sync
+from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS, ENTITIES
 from bms_pipeline.errors import (
     DecisionRefused,
     DecisionsMissing,
@@ -36,8 +37,9 @@ from bms_pipeline_tests.running import called
 
 
 def content() -> dict[str, Any]:
-    """What BMS lists."""
+    """What BMS lists, and the two entities of it that are synced: each more costs as much and shows the same."""
     return {
+        "entities": (CLIENTS, CONTACT_RECORDS),
         "accounts": [account(1, "Acme"), account(2, "Beta"), account(3, "Gamma")],
         "contacts": [contact(each, 1 + each % 2, "Ann", f"Lee {each}") for each in range(1, 7)],
     }
@@ -376,6 +378,7 @@ def test_a_new_database_that_meets_our_own_markers_stops_before_it_plans(world: 
 def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_its_hash(world: World) -> None:
     lose_everything(world)
     titles = world.content()
+    world.entities = ENTITIES  # nothing but a whole plan ends it
     recovery.rebuild(world.settings)
     world.warehouse = Warehouse(world.settings.warehouse_file)
     with world.warehouse.transaction() as connection:
