@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
@@ -56,7 +56,8 @@ def kept_open(settings: Settings) -> Iterator[None]:
     For runs in this process that no other has to meet; what is committed is durable all the same.
     """
     with ExitStack() as held:
-        held.enter_context(sync.open_warehouse(settings).open())
+        warehouse = held.enter_context(sync.open_warehouse(settings).open())
+        warehouse.execute("SET threads = 1")  # plenty for so few records, at less cost
         if settings.passportal_file.exists():
             held.enter_context(closing(connect(settings.passportal_file)))
         yield
@@ -127,23 +128,12 @@ class Home:
         For what is not about processes, of which starting one takes longer than most verbs; it never sleeps between
         two tries.
         """
-        output, errors = io.StringIO(), io.StringIO()
         impatient = partial(BmsClient, sleep=lambda _: None)
-        umask = os.umask(0o077)  # as the command line does, for good
-        try:
-            with (
-                mock.patch.dict(os.environ, {**self.environment, **env}, clear=True),
-                mock.patch.object(sys, "argv", ["bms-pipeline", *arguments]),
-                mock.patch.object(sync, "BmsClient", impatient),
-                kept_open(self.settings) if self.keeps_open else nullcontext(),
-                chdir(self.folder),
-                redirect_stdout(output),
-                redirect_stderr(errors),
-            ):
-                code = _exit_code()
-        finally:
-            os.umask(umask)
-        return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+        with (
+            mock.patch.object(sync, "BmsClient", impatient),
+            kept_open(self.settings) if self.keeps_open else nullcontext(),
+        ):
+            return called(*arguments, environment={**self.environment, **env}, folder=self.folder)
 
     def status(self) -> dict[str, Any]:
         """What ``bms-pipeline status --json`` says."""
@@ -180,6 +170,27 @@ class Home:
             "passportal": self.passportal(f"SELECT type, {client}, title, details, marker FROM records r ORDER BY ALL"),
             "matches": self.warehouse("SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL"),
         }
+
+
+def called(
+    *arguments: str, environment: Mapping[str, str], folder: Path, answer: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run ``bms-pipeline`` in this process, in ``folder``, with nothing but ``environment``. ``answer``: its input."""
+    output, errors = io.StringIO(), io.StringIO()
+    umask = os.umask(0o077)  # as the command line does, for good
+    try:
+        with (
+            mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch.object(sys, "argv", ["bms-pipeline", *arguments]),
+            mock.patch.object(sys, "stdin", io.StringIO(answer)),
+            chdir(folder),
+            redirect_stdout(output),
+            redirect_stderr(errors),
+        ):
+            code = _exit_code()
+    finally:
+        os.umask(umask)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def _exit_code() -> int:

@@ -26,6 +26,7 @@ from bms_pipeline.entities import ASSETS
 from bms_pipeline.sandbox.process import running_passportal, running_sandbox
 from bms_pipeline_tests.end_to_end.test_kill import import_path
 from bms_pipeline_tests.running import Home
+from bms_pipeline_tests.strikes import tiny
 
 Target = Literal["embedded", "documents_api"]
 Damage = Callable[[Path], None]
@@ -177,7 +178,7 @@ def use(home: Home) -> None:
     done(home, "sync")
     killed(home, KILLED_IN_SYNC)
     used = home.status()["budget"][f"GET {ASSETS.path}"]["used"]
-    done(home, "sync", "--full", code=1, BMS_CALLS_PER_HOUR=str(used + 3))
+    done(home, "sync", "--full", code=1, BMS_CALLS_PER_HOUR=str(used + 1))
     done(home, "details", "--most", "3")
     killed(home, KILLED_IN_DETAILS)
     look_in_the_console(home)
@@ -223,6 +224,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Tar
             made[target] = Prepared(home, code, state_of(undisturbed))
         return made[target]
 
+    tiny.today().save(folder / "tenant")
     with (
         running_sandbox("small", 1, folder / "tenant", {"hourly_limit": None}) as sandbox,
         running_passportal(folder / "passportal", sandbox.folder) as service,
@@ -268,7 +270,10 @@ def go_on(home: Home, kept: Home) -> tuple[int, list[str]]:
 
 
 def cases() -> list[Any]:
-    """Every pattern of the table with every damage and target; a few of them in the quick suite, at even distances."""
+    """Every pattern of the table with every damage and target; in the quick suite those of the database alone.
+
+    The rows of all other files are damaged together there: see ``test_all_other_files_damaged_at_once``.
+    """
     found = [
         (target, pattern, damage)
         for target in ("documents_api", "embedded")
@@ -276,7 +281,7 @@ def cases() -> list[Any]:
         for damage in DAMAGES
         if not pattern.endswith("/")
     ]
-    quick = {("documents_api", "warehouse.duckdb", flip), ("documents_api", "last_write", cut)}
+    quick = {("documents_api", "warehouse.duckdb", flip), ("documents_api", "warehouse.duckdb.wal", cut)}
     return [
         pytest.param(
             *case, marks=() if case in quick else pytest.mark.soak, id=f"{case[0]} {case[1]} {case[2].__name__}"
@@ -307,6 +312,39 @@ def test_no_decision_is_lost_nothing_unwanted_is_created_and_every_message_is_tr
     if advised:
         again = home.call("sync")
         assert (again.returncode, home.status()["plan"]) == (reference.code, None), again.stderr
+
+
+def test_all_other_files_damaged_at_once_cost_no_decision_and_every_message_is_true(
+    prepared: Callable[[Target], Prepared], tmp_path: Path
+) -> None:
+    """One file of each row but the database's, by the four damages in turn; a soak has each of them alone."""
+    reference = prepared("documents_api")
+    home = reference.copied(tmp_path / "home", keeps_open=False)
+    found = files_of(home.folder)
+    patterns = [each for each in listed() if not each.startswith("warehouse.duckdb") and not each.endswith("/")]
+    damaged = 0
+    for number, pattern in enumerate(patterns):
+        files = [name for name in found if is_of(name, pattern)]
+        if files:
+            DAMAGES[number % len(DAMAGES)](home.folder / files[-1])
+            damaged += 1
+    assert damaged > 20
+    code, advised = go_on(home, reference.home)
+    assert code == reference.code, advised
+    assert state_of(home) == reference.end
+
+
+def test_a_damaged_embedded_store_is_named_and_comes_back_from_a_copy_of_ones_own(
+    prepared: Callable[[Target], Prepared], tmp_path: Path
+) -> None:
+    """The row that a home on Passportal's API lacks."""
+    kept = Home(tmp_path / "kept", prepared("documents_api").home.sandbox)
+    done(kept, "sync", "--create-unmatched")
+    before = state_of(kept)
+    home = Prepared(kept, 0, before).copied(tmp_path / "home", keeps_open=False)
+    cut(home.folder / "passportal.duckdb")
+    assert go_on(home, kept) == (0, ["own copy"])
+    assert state_of(home) == before
 
 
 @pytest.mark.parametrize("target", ["documents_api", pytest.param("embedded", marks=pytest.mark.soak)])

@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import duckdb
 import pytest
 
 from bms_pipeline import recovery, reports, review, sync
+from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS, ENTITIES
 from bms_pipeline.errors import (
     DecisionRefused,
     DecisionsMissing,
@@ -33,11 +33,13 @@ from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, decision_log, landing
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.building import CLIENT_TYPE, World, account, contact, opened_world
+from bms_pipeline_tests.running import called
 
 
 def content() -> dict[str, Any]:
-    """What BMS lists."""
+    """What BMS lists, and the two entities of it that are synced: each more costs as much and shows the same."""
     return {
+        "entities": (CLIENTS, CONTACT_RECORDS),
         "accounts": [account(1, "Acme"), account(2, "Beta"), account(3, "Gamma")],
         "contacts": [contact(each, 1 + each % 2, "Ann", f"Lee {each}") for each in range(1, 7)],
     }
@@ -376,6 +378,7 @@ def test_a_new_database_that_meets_our_own_markers_stops_before_it_plans(world: 
 def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_its_hash(world: World) -> None:
     lose_everything(world)
     titles = world.content()
+    world.entities = ENTITIES  # nothing but a whole plan ends it
     recovery.rebuild(world.settings)
     world.warehouse = Warehouse(world.settings.warehouse_file)
     with world.warehouse.transaction() as connection:
@@ -445,16 +448,10 @@ def test_the_log_is_json_lines_with_a_checksum(world: World) -> None:
 
 
 def command(world: World, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``bms-pipeline`` on this home in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "bms_pipeline.cli", *arguments],
-        input=answer,
-        env={"PATH": os.environ["PATH"], "BMS_PIPELINE_HOME": str(world.settings.bms_pipeline_home), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run ``bms-pipeline`` on this home."""
+    home = world.settings.bms_pipeline_home
+    environment = {"PATH": os.environ["PATH"], "BMS_PIPELINE_HOME": str(home), "COLUMNS": "200"}
+    return called(*arguments, environment=environment, folder=home.parent, answer=answer)
 
 
 def test_a_person_lists_makes_and_puts_back_copies_by_command(world: World, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline import settings as settings_module
+from bms_pipeline.entities import CLIENTS
 from bms_pipeline.env_file import NOT_IN_A_VALUE
 from bms_pipeline.errors import SettingsError
 from bms_pipeline.settings import (
@@ -28,6 +30,7 @@ from bms_pipeline.settings import (
     store_settings,
 )
 from bms_pipeline_tests.building import account, opened_world
+from bms_pipeline_tests.running import quick_and_soak
 
 SPECIAL = "'\"\\#$ {}=:-`%!\u00a0“”"
 """What some parser somewhere takes for something else than itself."""
@@ -382,10 +385,10 @@ def test_a_secret_that_is_entered_replaces_the_file_that_held_it(env_file: Path,
 # ------------------------------------------------------------------------------------------- schedules, homes, output
 
 
-def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     package = str(Path(settings_module.__file__).parents[1])
     return subprocess.run(
-        [sys.executable, *(["-c", code] if " " in code else ["-m", "bms_pipeline.cli", code])],
+        command,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": package, **environment},
         cwd=folder,
         capture_output=True,
@@ -396,10 +399,14 @@ def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
-SCHEDULES = """
-from bms_pipeline.defs.schedules import SCHEDULES
-print(*((each.cron_schedule, each.execution_timezone) for each in SCHEDULES))
-"""
+def schedules() -> list[tuple[str, str]]:
+    """Cron and time zone of each schedule, as Dagster finds them when it loads the module."""
+    spec = importlib.util.find_spec("bms_pipeline.defs.schedules")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [(each.cron_schedule, each.execution_timezone) for each in module.SCHEDULES]
 
 
 @pytest.mark.parametrize(
@@ -412,16 +419,18 @@ print(*((each.cron_schedule, each.execution_timezone) for each in SCHEDULES))
         ("BMS_PIPELINE_TIME_ZONE", "../etc/passwd"),
     ],
 )
-def test_a_cron_or_zone_that_is_none_is_named_by_its_setting(tmp_path: Path, name: str, value: str) -> None:
-    done = run(SCHEDULES, tmp_path, **{name: value})
-    assert done.stderr.splitlines()[-2].startswith("bms_pipeline.errors.SettingsError: ")
-    assert name in done.stderr.splitlines()[-2]
+def test_a_cron_or_zone_that_is_none_is_named_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        schedules()
 
 
-def test_schedules_are_set_in_the_file_too(env_file: Path) -> None:
+def test_schedules_are_set_in_the_file_too(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(env_file, "BMS_PIPELINE_SYNC_CRON=*/15 * * * *\nBMS_PIPELINE_TIME_ZONE=Europe/Berlin\n")
-    done = run(SCHEDULES, env_file.parent)
-    assert done.stdout == "('*/15 * * * *', 'Europe/Berlin') ('30 2 * * *', 'Europe/Berlin')\n", done.stderr
+    monkeypatch.chdir(env_file.parent)
+    assert schedules() == [("*/15 * * * *", "Europe/Berlin"), ("30 2 * * *", "Europe/Berlin")]
 
 
 HOMES = ("t[1]", "a*b", "a\\b [!x]", "it's 100%20", "ünï 日本 {x}", '~ $HOME "#1')
@@ -431,10 +440,10 @@ HOMES = ("t[1]", "a*b", "a\\b [!x]", "it's 100%20", "ünï 日本 {x}", '~ $HOME
 def test_a_home_may_hold_any_character_and_reads_its_own_pages_only(tmp_path: Path, name: str) -> None:
     matched = {"t[1]": "t1", "a*b": "axb"}.get(name)  # by the name, taken for a pattern
     if matched:
-        with opened_world(tmp_path / matched / "home") as other:
+        with opened_world(tmp_path / matched / "home", entities=(CLIENTS,)) as other:
             other.accounts = [account(1, "Alpha"), account(2, "Beta")]
             other.cycle()
-    with opened_world(tmp_path / name / "home") as world:
+    with opened_world(tmp_path / name / "home", entities=(CLIENTS,)) as world:
         world.accounts = [account(3, "Gamma")]
         world.cycle()
         assert world.titles("client") == ["Gamma"]
@@ -442,7 +451,9 @@ def test_a_home_may_hold_any_character_and_reads_its_own_pages_only(tmp_path: Pa
 
 @pytest.mark.parametrize("more", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C"}])
 def test_output_that_cannot_show_a_sign_shows_something_else(tmp_path: Path, more: dict[str, str]) -> None:
-    done = run("status", tmp_path, BMS_PIPELINE_HOME=str(tmp_path / "Łódź"), **more)
+    done = run(
+        [sys.executable, "-m", "bms_pipeline.cli", "status"], tmp_path, BMS_PIPELINE_HOME=str(tmp_path / "Łódź"), **more
+    )
     assert done.returncode == 0
     assert not done.stderr
     assert "\\u0141" in done.stdout or "Łódź" in done.stdout
@@ -458,15 +469,11 @@ def test_output_that_cannot_show_a_sign_shows_something_else(tmp_path: Path, mor
         ("< /dev/null", 0, ""),
     ],
 )
-@pytest.mark.parametrize("verb", ["status", "status --json"])
+@pytest.mark.parametrize("verb", quick_and_soak(["status"], ["status --json"]))
 def test_output_that_takes_nothing_is_one_message_at_most(
     tmp_path: Path, verb: str, redirection: str, code: int, message: str
 ) -> None:
-    done = run(
-        f"import subprocess, sys\nsys.exit(subprocess.run(sys.executable + ' -m bms_pipeline.cli {verb} {redirection}',"
-        " shell=True).returncode)",
-        tmp_path,
-    )
+    done = run(["sh", "-c", f"{sys.executable} -m bms_pipeline.cli {verb} {redirection}"], tmp_path)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr

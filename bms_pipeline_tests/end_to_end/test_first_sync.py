@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bms_pipeline.reports import COUNTS
+from bms_pipeline.sandbox.process import Sandbox
 from bms_pipeline_tests.running import Home, running_home
 
 
@@ -18,7 +20,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 def test_authenticate_says_who_and_where(home: Home) -> None:
-    result = home.run("authenticate")
+    result = home.call("authenticate")
     assert result.returncode == 0, result.stderr
     assert home.sandbox.url in result.stdout
     assert "Sandbox MSP" in result.stdout
@@ -33,7 +35,7 @@ def test_status_before_anything_was_read_counts_nothing(home: Home) -> None:
 
 def test_preview_shows_changes_and_writes_nothing_to_passportal(home: Home) -> None:
     before = home.passportal("SELECT * FROM records ORDER BY ALL")
-    result = home.run("preview", "--json")
+    result = home.call("preview", "--json")
     assert result.returncode == 2, result.stderr
     shown = json.loads(result.stdout)
     assert shown["operations"] > 0
@@ -44,7 +46,7 @@ def test_preview_shows_changes_and_writes_nothing_to_passportal(home: Home) -> N
 
 def test_a_plain_sync_before_the_first_finish_waits_for_a_person(home: Home) -> None:
     before = home.passportal("SELECT * FROM records ORDER BY ALL")
-    result = home.run("sync")
+    result = home.call("sync")
     assert result.returncode == 2
     assert "waits for a person" in result.stderr
     assert home.passportal("SELECT * FROM records ORDER BY ALL") == before
@@ -106,32 +108,30 @@ def test_explain_tells_one_records_story(home: Home) -> None:
     ((bms_id, name),) = home.warehouse(
         "SELECT bms_id, b.name FROM sync.matches JOIN bms.assets b USING (bms_id) WHERE entity = 'assets' LIMIT 1"
     )
-    story = json.loads(home.run("explain", "assets", str(bms_id), "--json").stdout)
+    story = json.loads(home.call("explain", "assets", str(bms_id), "--json").stdout)
     assert story["in_bms"]["name"] == name
     assert story["match"]["passportal_id"] == story["in_passportal"]["passportal_id"]
     assert story["history"][0]["outcome"] == "done"
     assert home.call("explain", "assets", "999999999").returncode == 1
 
 
-def test_only_the_chosen_client_is_touched(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with running_home(tmp_path_factory.mktemp("one_client"), seed=2) as home:
-        ((chosen, client_id),) = _a_matched_client(home)
-        before = home.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL")
-        result = home.call("sync", "--create-unmatched", "--client", str(chosen), "--json")
-        assert result.returncode == 0, result.stderr
-        status = json.loads(result.stdout)
-        assert status["initial_sync_finished"] is False  # a trial run on one client ends nothing
-        assert status["entities"]["assets"]["out_of_scope"] > 0
-        assert home.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL") == before
-        assert home.passportal(f"SELECT count(*) FROM records WHERE client_id = '{client_id}' AND marker <> ''") > [
-            (0,)
-        ]
+def test_only_the_chosen_client_is_touched(home: Home, tmp_path: Path) -> None:
+    fresh = Home(tmp_path / "home", home.sandbox)
+    chosen, client_id = _a_client_that_lacks_an_asset(home.sandbox)
+    before = fresh.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL")
+    result = fresh.call("sync", "--create-unmatched", "--client", chosen, "--json")
+    assert result.returncode == 0, result.stderr
+    status = json.loads(result.stdout)
+    assert status["initial_sync_finished"] is False  # a trial run on one client ends nothing
+    assert status["entities"]["assets"]["out_of_scope"] > 0
+    assert fresh.passportal(f"SELECT * FROM records WHERE client_id <> '{client_id}' ORDER BY ALL") == before
+    created = f"SELECT count(*) FROM records WHERE client_id = '{client_id}' AND type = 'asset' AND marker <> ''"
+    assert fresh.passportal(created) > [(0,)]
 
 
-def _a_matched_client(home: Home) -> list[tuple[int, str]]:
-    home.call("preview", "--json")
-    return home.warehouse(
-        "SELECT c.bms_id, c.passportal_id FROM sync.reconciled_clients c JOIN sync.reconciled_assets a"
-        " ON a.account_id = c.bms_id AND a.disposition = 'to create' WHERE c.disposition = 'matched'"
-        " GROUP BY ALL ORDER BY ALL LIMIT 1"
-    )
+def _a_client_that_lacks_an_asset(sandbox: Sandbox) -> tuple[str, str]:
+    """Id in BMS and in Passportal of a client that both have, with an asset inside that only BMS has."""
+    truth = json.loads((sandbox.folder / "truth.json").read_text())["entities"]
+    assets = map(json.loads, (sandbox.folder / "assets.ndjson").read_text().splitlines())
+    lacking = {str(asset["accountId"]) for asset in assets if asset["id"] in truth["assets"]["new"]}
+    return min((bms_id, held) for bms_id, held in truth["clients"]["identical"].items() if bms_id in lacking)

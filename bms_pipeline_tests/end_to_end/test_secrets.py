@@ -23,13 +23,14 @@ def test_no_secret_reaches_any_output_or_file(tmp_path: Path) -> None:
     with running_sandbox("small", 6, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
         home = Home(tmp_path / "home", sandbox)
         real = sandbox.login["password"]
-        outputs = [home.run(*COMMANDS[0]), home.run(*COMMANDS[1]), *(home.call(*command) for command in COMMANDS[2:])]
+        outputs = [home.call(*command) for command in COMMANDS]
         assert outputs[1].returncode == 0, outputs[1].stderr
-        outputs += [home.run(*command, BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED) for command in COMMANDS[:2]]
+        wrong = {"BMS_PASSWORD": PASSWORD, "BMS_MFA_SECRET": MFA_SEED}
+        outputs += [home.call(*COMMANDS[0], **wrong), home.run(*COMMANDS[1], **wrong)]
         sandbox.behave(faults=[{"route": "employees", "kind": "html"}])
         outputs.append(home.run("sync", "--full"))
         sandbox.behave(faults=[{"route": "authenticate", "kind": "status", "status": 500}])
-        outputs.append(home.run("authenticate", BMS_PASSWORD=PASSWORD))
+        outputs.append(home.call("authenticate", BMS_PASSWORD=PASSWORD))
         secrets = [each.encode() for each in (real, PASSWORD, MFA_SEED)]
         for output in outputs:
             assert not [each for each in secrets if each in (output.stdout + output.stderr).encode()], output.args

@@ -22,8 +22,8 @@ def test_the_users_page_lists_each_habit_that_is_tried_and_no_other() -> None:
 
 @pytest.mark.timeout(3600)
 def test_twenty_small_tenants_with_mixed_habits() -> None:
-    """Every fourth lives through a second day; a look at the first day's end shows that nothing would be planned."""
-    _hold(range(20), 70, each_whole=4)
+    """Every tenth lives through a second day; a look at the first day's end shows that nothing would be planned."""
+    _hold(range(20), 70, each_whole=10)
 
 
 @pytest.mark.soak

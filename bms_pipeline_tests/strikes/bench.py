@@ -171,8 +171,12 @@ class Case:
 
     def warehouse(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the warehouse."""
+        return self.ask(query)[0]
+
+    def ask(self, *queries: str) -> list[list[tuple[Any, ...]]]:
+        """Rows of the warehouse for each query."""
         with duckdb.connect(str(self.warehouse_file), read_only=True) as connection:
-            return connection.execute(query).fetchall()
+            return [connection.execute(query).fetchall() for query in queries]
 
     def is_damaged(self) -> bool:
         """Whether a database of this home cannot be read, as DuckDB itself finds."""

@@ -6,13 +6,14 @@ import os
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bms_pipeline_tests.strikes.bench import Bench, opened_bench
+from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
 
 KIND, STRIKE, RESULT = "kind of strike", "strike", "result of the strike"
 """Names of what a test notes about its strike."""
@@ -67,14 +68,27 @@ def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         yield opened
 
 
+@pytest.fixture(scope="session")
+def seen(bench: Bench) -> Callable[[str], Undisturbed]:
+    """How a scenario goes when nobody strikes, by its name; looked at once in a session."""
+    known: dict[str, Undisturbed] = {}
+
+    def look(name: str) -> Undisturbed:
+        if name not in known:
+            known[name] = undisturbed(bench, SCENARIOS[name])
+        return known[name]
+
+    return look
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what was struck and what held."""
     results: dict[str, Counter[str]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
-            noted = dict(getattr(report, "user_properties", ()))
-            if KIND in noted and getattr(report, "when", "") == "call":
-                results.setdefault(noted[KIND], Counter())[noted.get(RESULT, "wrong")] += 1
+            noted = getattr(report, "user_properties", ()) if getattr(report, "when", "") == "call" else ()
+            for kind in (value for name, value in noted if name == KIND):
+                results.setdefault(kind, Counter())[dict(noted).get(RESULT, "wrong")] += 1
     if not results:
         return
     terminalreporter.section(f"strikes, seed {_seed(config)}")

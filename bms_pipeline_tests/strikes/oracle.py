@@ -97,7 +97,7 @@ def standing(case: Case) -> Standing:
         "SELECT entity, bms_id, operation FROM sync.journal WHERE outcome IS NULL OR outcome = 'unknown' ORDER BY ALL",
         _PLAN,
     )
-    matches, decided, bases, intents, plan = (case.warehouse(query) for query in queries)
+    matches, decided, bases, intents, plan = case.ask(*queries)
     files = _names(case.home)
     handed_over = _handed_over(case.home / "import_files")
     return Standing(content, twice, matches, decided, bases, intents, plan, handed_over, files, case.run("preview"))

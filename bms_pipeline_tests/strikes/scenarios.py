@@ -74,10 +74,14 @@ SCENARIOS = _all_scenarios()
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """How a scenario goes when nobody strikes: exit code, the end, and how many steps and calls of each name it has."""
+    """How a scenario goes when nobody strikes: exit code, the end, and how many steps and calls of each name it has.
+
+    ``order``: the names of all steps and calls as they come.
+    """
 
     code: int
     end: Standing
+    order: list[str] = field(default_factory=list)
     steps: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -87,13 +91,9 @@ def undisturbed(bench: Bench, scenario: Scenario) -> Undisturbed:
     case = scenario.case(bench)
     code = case.run(*scenario.command(case), kind="record")
     assert code in {0, 2}, f"{scenario} ends with {code} although nobody struck:\n{case.last_output()}"
-    steps: Counter[str] = Counter()
-    calls: Counter[str] = Counter()
-    for line in case.reported():
-        function, _, name = line.partition("\t")
-        if function == "call":
-            calls[name] += 1
-        else:
-            steps[f"{function}@{any_name(name)}"] += 1
+    lines = [line.partition("\t") for line in case.reported()]
+    calls = [name for function, _, name in lines if function == "call"]
+    order = [name if function == "call" else f"{function}@{any_name(name)}" for function, _, name in lines]
+    steps = [f"{function}@{any_name(name)}" for function, _, name in lines if function != "call"]
     scenario.afterwards(case)
-    return Undisturbed(code, standing(case), steps, calls)
+    return Undisturbed(code, standing(case), order, Counter(steps), Counter(calls))

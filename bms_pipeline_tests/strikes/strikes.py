@@ -1,11 +1,11 @@
-"""One strike: chosen from what an undisturbed run does, dealt, and judged."""
+"""Strikes: chosen from what an undisturbed run does, dealt one after another to one home, and judged at its end."""
 
 from __future__ import annotations
 
 import random
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from bms_pipeline_tests.strikes.bench import Bench, Case
@@ -48,6 +48,20 @@ class Strike:
         return cls(scenario, kind, what, int(nth))  # type: ignore[arg-type]
 
 
+THEN = " then "
+"""Between the strikes of one story, as a failed test prints them."""
+
+
+def parse_story(text: str) -> list[Strike]:
+    """The strikes that are dealt to one home in a row, as ``as_text`` wrote them."""
+    return [Strike.parse(part) for part in text.split(THEN)]
+
+
+def as_text(strikes: Sequence[Strike]) -> str:
+    """One line for the strikes of a story."""
+    return THEN.join(map(str, strikes))
+
+
 class NotStruck(Exception):
     """The run ended before the step that was to be struck."""
 
@@ -78,23 +92,40 @@ def choose(scenario: Scenario, kind: Kind, seen: Undisturbed, place: float, seed
     return Strike(str(scenario), kind, names[-1], found[names[-1]])
 
 
-def held(bench: Bench, strike: Strike, seen: Undisturbed) -> list[str]:
-    """Deal ``strike`` and run the same command again; a line for each thing that is wrong then, none where it held.
+def in_a_row(strikes: Sequence[Strike], seen: Undisturbed) -> list[Strike]:
+    """The same strikes as they are dealt to one home: in the order of the run, a write fault last.
 
-    Where a write fault damaged the database, the message has to say so, and ``restore`` comes before the command.
-    Raises ``NotStruck``.
+    A run goes on where the one before was struck, so each is counted from there.
     """
-    case = SCENARIOS[strike.scenario].case(bench)
+
+    def place(strike: Strike) -> int:
+        return [number for number, name in enumerate(seen.order) if name == strike.what][strike.nth - 1]
+
+    found: list[Strike] = []
+    since = 0
+    for strike in sorted(strikes, key=lambda strike: (strike.kind not in KILLS, place(strike))):
+        found.append(replace(strike, nth=1 + seen.order[since : place(strike)].count(strike.what)))
+        since = max(since, place(strike))
+    return found
+
+
+def held(bench: Bench, strikes: Sequence[Strike], seen: Undisturbed) -> list[str]:
+    """Deal ``strikes`` to the same command, each to the run after the one before, and run it once more undisturbed.
+
+    A line for each thing that is wrong then, none where it held. Where a write fault damaged the database, the message
+    has to say so, and ``restore`` comes before the command; so a write fault comes last. Raises ``NotStruck``.
+    """
+    case = SCENARIOS[strikes[0].scenario].case(bench)
     try:
-        return _held(case, strike, seen)
+        return _held(case, strikes, seen)
     finally:
         bench.put_away(case)
 
 
-def _held(case: Case, strike: Strike, seen: Undisturbed) -> list[str]:
-    scenario = SCENARIOS[strike.scenario]
+def _held(case: Case, strikes: Sequence[Strike], seen: Undisturbed) -> list[str]:
+    scenario = SCENARIOS[strikes[0].scenario]
     command = scenario.command(case)
-    wrong = _deal(case, command, strike)
+    wrong = [f"{strike}: {line}" for strike in strikes for line in _deal(case, command, strike)]
     code = case.run(*command)
     restored = code != seen.code and case.is_damaged()
     if restored:

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from bms_pipeline_tests.strikes.bench import Bench
-from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
+from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed
 from bms_pipeline_tests.strikes.shim import NoCompiler, built_shim
-from bms_pipeline_tests.strikes.strikes import CALLS, KINDS, NotStruck, Strike, choose, held, kinds_of
+from bms_pipeline_tests.strikes.strikes import (
+    CALLS,
+    KINDS,
+    NotStruck,
+    Strike,
+    as_text,
+    choose,
+    held,
+    kinds_of,
+    parse_story,
+)
 from bms_pipeline_tests.strikes.test_strikes import QUICK_SCENARIOS, parameters
 
 FINISH = SCENARIOS["finish-documents_api"]
 
 
 @pytest.fixture(scope="module")
-def seen(bench: Bench) -> Undisturbed:
+def finished(seen: Callable[[str], Undisturbed]) -> Undisturbed:
     """What an undisturbed finish by Passportal's API does."""
-    return undisturbed(bench, FINISH)
+    return seen(str(FINISH))
 
 
 def test_the_quick_suite_deals_sixty_strikes_of_every_kind_and_a_soak_five_hundred() -> None:
-    dealt = [(each.values[0].kind, any(mark.name == "soak" for mark in each.marks)) for each in parameters()]
+    dealt = [
+        (kind, any(mark.name == "soak" for mark in story.marks))
+        for story in parameters()
+        for kind in story.values[0].kinds
+    ]
     quick = Counter(kind for kind, in_soak in dealt if not in_soak)
     soak = Counter(kind for kind, in_soak in dealt if in_soak)
     assert quick.total() >= 60
@@ -34,21 +49,21 @@ def test_the_quick_suite_deals_sixty_strikes_of_every_kind_and_a_soak_five_hundr
     assert {SCENARIOS[name].target for name in QUICK_SCENARIOS} == {"embedded", "documents_api"}
 
 
-def test_every_durable_step_and_call_is_seen_also_those_of_the_database(seen: Undisturbed) -> None:
-    functions = {name.partition("@")[0] for name in seen.steps}
+def test_every_durable_step_and_call_is_seen_also_those_of_the_database(finished: Undisturbed) -> None:
+    functions = {name.partition("@")[0] for name in finished.steps}
     assert functions == {"open", "write", "fsync", "rename", "unlink", "truncate", "mkdir"}
-    assert {"write@warehouse.duckdb", "write@warehouse.duckdb.wal", "fsync@warehouse.duckdb"} <= set(seen.steps)
-    assert {"Passportal POST /api/v{n}/documents", "Passportal PUT /api/v{n}/documents/{n}"} <= set(seen.calls)
+    assert {"write@warehouse.duckdb", "write@warehouse.duckdb.wal", "fsync@warehouse.duckdb"} <= set(finished.steps)
+    assert {"Passportal POST /api/v{n}/documents", "Passportal PUT /api/v{n}/documents/{n}"} <= set(finished.calls)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_places_of_a_kind_lead_to_different_strikes_that_read_back(seen: Undisturbed, kind: str) -> None:
+def test_the_places_of_a_kind_lead_to_different_strikes_that_read_back(finished: Undisturbed, kind: str) -> None:
     assert kind in kinds_of(FINISH)
-    strikes = [choose(FINISH, kind, seen, place / 10, place) for place in range(10)]  # type: ignore[arg-type]
+    strikes = [choose(FINISH, kind, finished, place / 10, place) for place in range(10)]  # type: ignore[arg-type]
     assert len(set(strikes)) == 10
-    assert [Strike.parse(str(strike)) for strike in strikes] == strikes
+    assert parse_story(as_text(strikes)) == strikes
     for strike in strikes if kind != "random" else ():
-        assert 1 <= strike.nth <= (seen.calls if kind in CALLS else seen.steps)[strike.what]
+        assert 1 <= strike.nth <= (finished.calls if kind in CALLS else finished.steps)[strike.what]
 
 
 def test_a_kill_comes_at_the_step_that_is_named(bench: Bench) -> None:
@@ -77,9 +92,9 @@ def test_a_disk_that_fails_goes_on_failing_until_the_process_ends(bench: Bench, 
     assert not case.is_damaged()
 
 
-def test_a_step_that_no_run_takes_is_no_strike_that_held(bench: Bench, seen: Undisturbed) -> None:
+def test_a_step_that_no_run_takes_is_no_strike_that_held(bench: Bench, finished: Undisturbed) -> None:
     with pytest.raises(NotStruck):
-        held(bench, Strike(str(FINISH), "step-before", "write@no-such-file", 1), seen)
+        held(bench, [Strike(str(FINISH), "step-before", "write@no-such-file", 1)], finished)
 
 
 def test_a_damaged_database_is_known_for_one(bench: Bench) -> None:

@@ -6,7 +6,9 @@ Moments are seconds after the call, by the pipeline's clock. The grace time is t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,9 +19,10 @@ from bms_pipeline.published import read_published
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.warehouse import sql
 from bms_pipeline_tests.console.serving import Person, served
+from bms_pipeline_tests.running import quick_and_soak
 from bms_pipeline_tests.strikes.bench import Bench, Case
 from bms_pipeline_tests.strikes.oracle import standing
-from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
+from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed
 from bms_pipeline_tests.strikes.services import Late
 
 SCENARIO = SCENARIOS["finish-documents_api"]
@@ -27,23 +30,33 @@ TWICE = "SELECT type, marker FROM records WHERE marker IS NOT NULL GROUP BY ALL 
 GRACE = {"PASSPORTAL_UNKNOWN_SECONDS": "300"}
 
 
+CREATES = {"locations": 1, "contacts": 2, "assets": 3}
+"""Which `POST` of the finish is the first create of an entity."""
+
+
 @pytest.fixture(scope="module")
-def seen(bench: Bench) -> Undisturbed:
+def in_time(seen: Callable[[str], Undisturbed]) -> Undisturbed:
     """How it goes when every call arrives in time."""
-    return undisturbed(bench, SCENARIO)
+    return seen(str(SCENARIO))
+
+
+def late(quick: str) -> pytest.MarkDecorator:
+    """Parametrise ``story``: the first create of ``quick`` in the quick suite, that of each entity in a soak."""
+    return pytest.mark.parametrize("story", quick_and_soak([quick], CREATES), indirect=True)
 
 
 @dataclass
 class Story:
-    """A finish whose first create of locations, contacts or assets (``number``) is under way."""
+    """A finish whose first create of an entity is under way since it ``began``."""
 
     case: Case
     command: list[str]
     gateway: Late
+    began: float = field(default_factory=time.time)
 
     def run(self, at: float) -> int:
         """The same command again ``at`` that moment, without waiting; its exit code."""
-        return self.case.run(*self.command, "--no-wait", ahead=at, **GRACE)
+        return self.case.run(*self.command, "--no-wait", ahead=max(0, self.began + at - time.time()), **GRACE)
 
     def unknown(self) -> list[str]:
         """The entities of the writes that `status` shows as unknown."""
@@ -62,56 +75,58 @@ class Story:
         return listed
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture
 def story(bench: Bench, request: pytest.FixtureRequest) -> Story:
     """The command has run once, and said that something is unknown."""
     case = SCENARIO.case(bench)
-    gateway = bench.api.late(request.param)
+    gateway = bench.api.late(CREATES[request.param])
     found = Story(case, SCENARIO.command(case), gateway)
     assert found.run(at=0) == 2, case.last_output()
     assert gateway.holds == 1
     return found
 
 
-@pytest.mark.parametrize(("delivered", "runs_before", "runs_after"), [(30, (20,), (40,)), (240, (60, 200), (301,))])
-def test_a_create_that_arrives_within_the_grace_time_is_there_once(
-    story: Story, seen: Undisturbed, delivered: float, runs_before: tuple[float, ...], runs_after: tuple[float, ...]
+def arrives_in_time(
+    story: Story, in_time: Undisturbed, delivered: float, before: Sequence[float], after: float
 ) -> None:
-    for moment in runs_before:
+    """Deliver it at that moment, with runs ``before`` and ``after``: it is there once."""
+    for moment in before:
         assert moment < delivered
         assert story.run(moment) == 2, story.case.last_output()
         assert story.unknown()
     story.gateway.deliver()
     assert story.gateway.answers[0] == 200
-    for moment in runs_after:
-        assert story.run(moment) == 0, story.case.last_output()
+    assert story.run(after) == 0, story.case.last_output()
     SCENARIO.afterwards(story.case)
-    assert standing(story.case).differences(seen.end) == []
+    assert standing(story.case).differences(in_time.end) == []
 
 
-def test_a_create_that_never_arrives_is_sent_again_after_the_grace_time_and_not_before(
-    story: Story, seen: Undisturbed
+@late("locations")
+def test_a_create_that_arrives_within_half_a_minute_is_there_once(story: Story, in_time: Undisturbed) -> None:
+    arrives_in_time(story, in_time, 30, before=[20], after=40)
+
+
+@late("assets")
+def test_a_create_that_arrives_late_within_the_grace_time_is_there_once(story: Story, in_time: Undisturbed) -> None:
+    arrives_in_time(story, in_time, 240, before=[60, 200], after=301)
+
+
+@late("contacts")
+def test_all_else_is_loaded_and_a_create_that_never_arrives_is_sent_again_after_the_grace_time_and_not_before(
+    story: Story, in_time: Undisturbed
 ) -> None:
-    assert story.run(290) == 2, story.case.last_output()
+    open_calls = "SELECT count(*) FILTER (outcome IS NULL), count(*) FILTER (outcome IS NOT NULL) FROM sync.journal"
+    ((unknown, loaded),) = story.case.warehouse(open_calls)
+    assert loaded > unknown > 0
+    assert story.run(240) == 2, story.case.last_output()
     assert story.run(310) == 0, story.case.last_output()
     SCENARIO.afterwards(story.case)
-    assert standing(story.case).differences(seen.end) == []
+    assert standing(story.case).differences(in_time.end) == []
 
 
-def test_everything_else_is_loaded_while_one_create_is_unknown(bench: Bench, seen: Undisturbed) -> None:
-    case = SCENARIO.case(bench)
-    gateway = bench.api.late(1)
-    story = Story(case, SCENARIO.command(case), gateway)
-    assert story.run(at=0) == 2
-    (content,) = case.passportal("SELECT count(*) FROM records")
-    assert len(content) == 1
-    late = case.warehouse("SELECT count(*) FROM sync.journal WHERE outcome IS NULL")[0][0]
-    assert late > 0
-    assert case.warehouse("SELECT count(*) FROM sync.journal WHERE outcome IS NOT NULL")[0][0] > late
-
-
+@late("assets")
 def test_a_create_that_arrives_after_twenty_minutes_is_found_reported_everywhere_and_settled_by_one_command(
-    story: Story, seen: Undisturbed
+    story: Story, in_time: Undisturbed
 ) -> None:
     case = story.case
     assert story.run(310) == 0, "it was looked for, not found, and sent again"
@@ -145,5 +160,5 @@ def test_a_create_that_arrives_after_twenty_minutes_is_found_reported_everywhere
     assert case.run("preview") == 0
     assert story.status()["duplicates"] == 0
     linked = case.warehouse("SELECT entity, bms_id FROM sync.matches")
-    assert {row[:2] for row in seen.end.matches} <= set(linked)
+    assert {row[:2] for row in in_time.end.matches} <= set(linked)
     assert len(linked) == len(set(linked))

@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 
 from bms_pipeline_tests.strikes.bench import Bench
 from bms_pipeline_tests.strikes.conftest import KIND, RESULT, STRIKE
-from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed, undisturbed
-from bms_pipeline_tests.strikes.strikes import Kind, NotStruck, Strike, choose, held, kinds_of
+from bms_pipeline_tests.strikes.scenarios import SCENARIOS, Undisturbed
+from bms_pipeline_tests.strikes.strikes import (
+    Kind,
+    NotStruck,
+    Strike,
+    as_text,
+    choose,
+    held,
+    in_a_row,
+    kinds_of,
+    parse_story,
+)
 
 QUICK_SCENARIOS = (
     "finish-embedded",
     "finish-documents_api",
-    "backfill-embedded",
     "backfill-documents_api",
     "second-embedded",
-    "second-documents_api",
     "first-documents_api",
     "undo_finish-embedded",
     "details-embedded",
     "import_files-documents_api",
 )
-QUICK_EACH, FRESH, SOAK_EACH = 6, 4, 5
-"""Strikes of each scenario in the quick suite; how many more are drawn; of each scenario and kind in a soak."""
+QUICK_KINDS: tuple[tuple[Kind, ...], ...] = (
+    ("call-before", "step-before", "torn", "enospc"),
+    ("call-sent", "call-answered", "step-after", "eio"),
+)
+"""What is dealt to one home in a row in the quick suite. A write fault comes last: it may need a `restore`."""
+SILENT_KINDS: tuple[tuple[Kind, ...], ...] = (
+    ("step-before", "step-after", "torn", "enospc"),
+    ("step-after", "torn", "step-before", "eio"),
+)
+"""The same where the command makes no call."""
+FRESH, SOAK_EACH = 4, 5
+"""How many stories more are drawn in the quick suite; strikes of each scenario and kind in a soak."""
+
+
+ENDED_BY_DUCKDB = ("second-embedded", QUICK_KINDS[1])
+"""Its disk fails to sync the database's log and then to shorten it: DuckDB ends the process, which shows no message."""
 
 
 class Place(NamedTuple):
-    """Where to strike: the scenario, the kind, and how far in the run, from 0 to 1; None: drawn."""
+    """Where to strike: the scenario, the kinds in a row, and how far in the run, from 0 to 1; None: drawn."""
 
     scenario: str
-    kind: Kind
+    kinds: tuple[Kind, ...]
     moment: float | None
     number: int = 0
 
@@ -41,18 +64,21 @@ class Place(NamedTuple):
 def quick() -> list[Place]:
     """A fixed spread over kinds, moments and scenarios, and a few that differ from run to run."""
     places: list[Place] = []
-    for number, name in enumerate(QUICK_SCENARIOS):
-        kinds = kinds_of(SCENARIOS[name])
-        for turn in range(QUICK_EACH):
-            moment = ((number * QUICK_EACH + turn) * 0.618) % 1  # the golden ratio spreads any number of points
-            places.append(Place(name, kinds[(number + turn) % len(kinds)], moment))
-    return places + [Place(QUICK_SCENARIOS[turn], "random", None) for turn in range(FRESH)]
+    for name in QUICK_SCENARIOS:
+        stories = QUICK_KINDS if "call-sent" in kinds_of(SCENARIOS[name]) else SILENT_KINDS
+        places += [Place(name, kinds, _spread(len(places) + turn)) for turn, kinds in enumerate(stories)]
+    return places + [Place(QUICK_SCENARIOS[turn], ("random",), None) for turn in range(FRESH)]
+
+
+def _spread(number: int) -> float:
+    """The golden ratio spreads any number of points."""
+    return (number * 0.618) % 1
 
 
 def soak() -> list[Place]:
-    """Each scenario and kind in turn, at moments that are drawn."""
+    """Each scenario and kind in turn, alone, at moments that are drawn."""
     return [
-        Place(name, kind, None)
+        Place(name, (kind,), None)
         for name, scenario in SCENARIOS.items()
         for kind in kinds_of(scenario)
         for _ in range(SOAK_EACH)
@@ -61,28 +87,19 @@ def soak() -> list[Place]:
 
 def parameters() -> list[Any]:
     """Of the test: all that is struck."""
-    marked = [(place, ()) for place in quick()] + [(place, (pytest.mark.soak,)) for place in soak()]
+    fault = pytest.mark.xfail(
+        strict=True, reason="DuckDB ends the process by SIGABRT where its log cannot be shortened"
+    )
+    marked = [(place, (fault,) if place[:2] == ENDED_BY_DUCKDB else ()) for place in quick()]
+    marked += [(place, (pytest.mark.soak,)) for place in soak()]
     return [
         pytest.param(
             place._replace(number=number),
             marks=[*marks, pytest.mark.xdist_group(place.scenario)],
-            id=f"{place.scenario}-{place.kind}-{number}",
+            id=f"{place.scenario}-{'-then-'.join(place.kinds)}-{number}",
         )
         for number, (place, marks) in enumerate(marked)
     ]
-
-
-@pytest.fixture(scope="session")
-def seen(bench: Bench) -> Callable[[str], Undisturbed]:
-    """How a scenario goes when nobody strikes, by its name."""
-    known: dict[str, Undisturbed] = {}
-
-    def look(name: str) -> Undisturbed:
-        if name not in known:
-            known[name] = undisturbed(bench, SCENARIOS[name])
-        return known[name]
-
-    return look
 
 
 @pytest.mark.parametrize("place", parameters())
@@ -96,7 +113,13 @@ def test_a_struck_command_that_is_run_again_ends_as_if_nothing_happened(
     draw = random.Random(f"{strike_seed} {place.number}")
     moment, seed = (draw.random(), draw.randrange(10**6)) if place.moment is None else (place.moment, place.number)
     expected = seen(place.scenario)
-    judge(bench, choose(SCENARIOS[place.scenario], place.kind, expected, moment, seed), expected, record_property)
+    strikes = [
+        choose(SCENARIOS[place.scenario], kind, expected, (moment + _spread(turn)) % 1, seed)
+        for turn, kind in enumerate(place.kinds)
+    ]
+    if len(strikes) > 1:
+        strikes = in_a_row(strikes, expected)
+    judge(bench, strikes, expected, record_property)
 
 
 def test_the_strike_that_the_option_names_holds(
@@ -105,21 +128,36 @@ def test_the_strike_that_the_option_names_holds(
     request: pytest.FixtureRequest,
     record_property: Callable[[str, object], None],
 ) -> None:
-    strike = Strike.parse(request.config.getoption("--strike"))
+    strikes = parse_story(request.config.getoption("--strike"))
     print(f"The home that is struck is the last case in {bench.folder}")
-    judge(bench, strike, seen(strike.scenario), record_property)
+    judge(bench, strikes, seen(strikes[0].scenario), record_property)
 
 
-def judge(bench: Bench, strike: Strike, seen: Undisturbed, record_property: Callable[[str, object], None]) -> None:
-    """Deal ``strike`` and fail with what is wrong, and with the command that replays it."""
-    record_property(KIND, strike.kind)
-    record_property(STRIKE, str(strike))
+def judge(
+    bench: Bench, strikes: Sequence[Strike], seen: Undisturbed, record_property: Callable[[str, object], None]
+) -> None:
+    """Deal ``strikes`` in a row and fail with what is wrong, and with the command that replays it.
+
+    Where the command came to its end before it met all of them, each is dealt alone.
+    """
+    stories = [list(strikes)]
     try:
-        wrong = held(bench, strike, seen)
+        wrong = held(bench, strikes, seen)
     except NotStruck:
-        strike = Strike(strike.scenario, strike.kind, strike.what, 1)  # this run had fewer of them
-        wrong = held(bench, strike, seen)
+        stories = [[strike] for strike in strikes]
+        wrong = [line for story in stories for line in _alone(bench, story, seen)]
+    for strike in strikes:
+        record_property(KIND, strike.kind)
+    record_property(STRIKE, as_text(strikes))
     record_property(RESULT, "wrong" if wrong else "held")
-    replay = f"python -m pytest bms_pipeline_tests/strikes --strike='{strike}'"
+    replays = [f"python -m pytest bms_pipeline_tests/strikes --strike='{as_text(story)}'" for story in stories]
     if wrong:
-        pytest.fail("\n".join([f"{strike} did not hold; replay: {replay}", *wrong]), pytrace=False)
+        pytest.fail("\n".join([f"{as_text(strikes)} did not hold; replay:", *replays, *wrong]), pytrace=False)
+
+
+def _alone(bench: Bench, story: list[Strike], seen: Undisturbed) -> list[str]:
+    try:
+        return held(bench, story, seen)
+    except NotStruck:
+        story[0] = replace(story[0], nth=1)  # this run had fewer of them
+        return held(bench, story, seen)
