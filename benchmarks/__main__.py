@@ -1,7 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|load|backfill|suggestions|details|documents|console`` runs one part; ``--records`` sets
-the sizes to land and to suggest for, ``--size`` the tenant.
+``python -m benchmarks landing|tenant|load|backfill|suggestions|details|documents|console`` runs one part;
+``--records`` sets the sizes to land and to suggest for, ``--size`` the tenant.
 """
 
 from __future__ import annotations
