@@ -133,7 +133,7 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
         assert Store(dev.home / "guard").served() == []
 
 
-def test_a_console_gives_codes_to_its_owner_alone_and_sigterm_ends_it_with_the_run_that_it_started(
+def test_a_console_is_opened_by_its_owner_alone_and_sigterm_ends_it_with_the_run_that_it_started(
     started: Callable[..., Started], tmp_path: Path
 ) -> None:
     said, opener = tmp_path / "said", tmp_path / "xdg-open"
