@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
@@ -164,7 +164,7 @@ def test_an_update_drops_what_is_left_out(passportal: Stranger) -> None:
 
 
 def test_an_update_that_sends_all_back_changes_nothing_but_its_time(passportal: Stranger) -> None:
-    for row in passportal.all_pages():
+    for row in passportal.all_pages()[::4]:  # of every template some
         before = passportal.document(row["id"])
         assert passportal.put(row["id"], put_body(passportal, row["id"])).status_code == 200
         after = passportal.document(row["id"])
@@ -244,7 +244,7 @@ VALUES = st.dictionaries(
 )
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@pytest.mark.explores
 @given(values=VALUES, form=st.sampled_from(["keys", "positions"]), bare=st.booleans())
 def test_elements_sent_back_as_they_were_read_change_nothing(values: dict[str, Value], form: str, bare: bool) -> None:
     behaviour = PassportalBehaviour().changed({"values": "element", "details_form": form, "bare_values": bare})
