@@ -21,9 +21,10 @@ from bms_pipeline.guard import vouching
 from bms_pipeline.guard.store import Store
 from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.reconcile.plan import Plan
-from bms_pipeline.settings import Settings
+from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.guard.conftest import FORGED, Pages, execution
+from bms_pipeline_tests.running import kept_open
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 DECIDING: dict[str, dict[str, Any]] = {
@@ -52,10 +53,11 @@ class Dagster:
 
     def run(self, job: str, config: Mapping[str, Any], tags: Mapping[str, str], *only: str) -> str:
         """Run ``job``, or ``only`` these Dagster assets of it; what its failed steps say."""
-        result = self.definitions.resolve_job_def(job).execute_in_process(
-            run_config={**QUIET, **config}, instance=self.instance, tags=dict(tags), raise_on_error=False,
-            asset_selection=[dg.AssetKey(each) for each in only] or None,
-        )  # fmt: skip
+        with kept_open(read_settings(None)):
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config={**QUIET, **config}, instance=self.instance, tags=dict(tags), raise_on_error=False,
+                asset_selection=[dg.AssetKey(each) for each in only] or None,
+            )  # fmt: skip
         failed = [event for event in result.all_events if event.is_step_failure]
         return "\n".join(event.step_failure_data.error_display_string for event in failed)
 
@@ -141,15 +143,14 @@ def test_a_launch_that_nobody_vouches_for_decides_nothing(world: World, dagster:
         )  # fmt: skip
 
     (tmp_path / "decisions.csv").write_text("a secret line")
-    before = decided()
-    for job in DECIDING:
-        config = deciding(job)
-        if job == "change_settings":
-            config = deciding(job, confirm=dagster.code_that_confirms())
-        said = dagster.run(job, config, {})
-        assert "is no approval" in said, job
-        assert "secret line" not in said
-        assert decided() == before, job
+    confirmed = {"change_settings": {"confirm": dagster.code_that_confirms()}}
+    with kept_open(world.settings):
+        before = decided()
+        for job in DECIDING:
+            said = dagster.run(job, deciding(job, **confirmed.get(job, {})), {})
+            assert "is no approval" in said, job
+            assert "secret line" not in said
+            assert decided() == before, job
 
 
 @pytest.mark.parametrize("job", ["match", "create", "exclude"])
