@@ -32,12 +32,12 @@ class Person:
     page: requests.Response | None = None
 
     def __post_init__(self) -> None:
-        """Open an address with a one-time code and say who it is."""
+        """Open an address with a one-time code and say who it is; the way to the front page is not followed."""
         self.session.trust_env = False
         self.session.headers["Connection"] = "close"  # so that nobody has to close it
         self.get(self.console.new_address())
         self.get("/")  # which that page leads to
-        self.send("/name", name=self.name)
+        self._post("/name", {**self.form("/name"), "name": self.name}, follows=False)
 
     @property
     def origin(self) -> str:
@@ -64,14 +64,18 @@ class Person:
 
     def send(self, action: str, **fields: Any) -> str:
         """Send the page's form for ``action`` with ``fields`` filled (None: left out); what comes back."""
-        filled: dict[str, Any] = {**self.form(action), **fields}
+        self._post(action, {**self.form(action), **fields}, follows=True)
+        assert self.page is not None
+        return self.page.text
+
+    def _post(self, action: str, fields: dict[str, Any], *, follows: bool) -> None:
         self.page = self.session.post(
             urljoin(self.origin, action),
-            data={name: value for name, value in filled.items() if value is not None},
+            data={name: value for name, value in fields.items() if value is not None},
             headers={"Origin": self.origin},
+            allow_redirects=follows,
             timeout=60,
         )
-        return self.page.text
 
     @property
     def status(self) -> int:

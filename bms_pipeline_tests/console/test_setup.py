@@ -1,4 +1,4 @@
-"""Set-up: what is stored and where, what is never shown, and what the toggles allow."""
+"""Set-up of the connection: what is stored and where, and what is never shown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,29 @@ from bms_pipeline import sync
 from bms_pipeline.console import pages_setup
 from bms_pipeline.console.shell import Console
 from bms_pipeline.settings import read_settings
-from bms_pipeline_tests.building import World
-from bms_pipeline_tests.console.serving import Person
+from bms_pipeline_tests.building import World, opened_world
+from bms_pipeline_tests.console.serving import Person, served
 
 SECRET, SEED = "canary-pass-7f3a'\"\\ #$", "CANARYSEEDJBSWY3DP"
 
 
+@pytest.fixture(scope="module")
+def console(prepared: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """One for all: what is tried here is in its ``.env``, and not in its databases."""
+    with opened_world(tmp_path_factory.mktemp("set_up") / "home", like=prepared) as world:
+        world.let_go_of_the_warehouse()
+        with served(world.settings) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def alex(console: Console) -> Person:
+    return Person(console)
+
+
 @pytest.fixture(autouse=True)
-def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_is_set(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    console.env_file.unlink(missing_ok=True)
     for name in pages_setup.FIELDS:
         monkeypatch.delenv(name, raising=False)
 
@@ -112,33 +127,6 @@ def test_what_the_environment_says_is_shown_and_cannot_be_changed_here(
     assert "The environment says so; change it there." in alex.text
     alex.send("/setup/connection", BMS_URL="https://other.example", BMS_TENANT="Us")
     assert "BMS_URL" not in console.env_file.read_text()
-
-
-def test_auto_create_is_available_only_while_its_sync_is_on(alex: Person, world: World) -> None:
-    alex.get("/setup")
-    alex.send("/setup/toggles", **{"sync.users": None})
-    assert "sync.users: on → off" in alex.text
-    assert "2 users: unmatched (waits_for_decision) → out of scope (sync_is_off)" in alex.text
-    text = alex.get("/setup")
-    assert 'name="auto_create.users" disabled' in text
-    alex.send("/setup/toggles", **{"auto_create.users": "on"})  # by whoever takes the lock off the field
-    assert "These toggles are so already." in alex.text
-    alex.get("/setup")
-    alex.send("/setup/toggles", **{"sync.users": "on", "auto_create.users": "on"})
-    assert "auto_create.users: off → on" in alex.text
-
-
-def test_only_what_was_switched_on_this_page_is_changed(console: Console, alex: Person, world: World) -> None:
-    blake = Person(console, "Blake")
-    blake.get("/setup")
-    alex.get("/setup")
-    alex.send("/setup/toggles", **{"sync.contacts": None})
-    blake.send("/setup/toggles", **{"auto_create.clients": "on"})
-    assert "sync.contacts" not in blake.text.split("Set-up")[1].split("Kaseya")[0]
-    assert dict(world.query("SELECT name, changed_by FROM sync.settings_history")) == {
-        "sync.contacts": "Alex",
-        "auto_create.clients": "Blake",
-    }
 
 
 def test_authenticate_says_what_is_missing_in_the_verbs_own_words(alex: Person) -> None:

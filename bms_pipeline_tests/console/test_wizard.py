@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -27,6 +28,19 @@ RUN_SECONDS = 120
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     with running_sandbox("small", 1, tmp_path_factory.mktemp("tenant"), {"hourly_limit": None}) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def read(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """By command line both sides were read, and a plan was made. Not to be used, but copied."""
+    home = Home(tmp_path_factory.mktemp("read") / "home", sandbox)
+    assert home.call("preview").returncode == 2
+    return home
+
+
+def copied(home: Home, folder: Path) -> Home:
+    """The same in another folder."""
+    return Home(shutil.copytree(home.folder, folder), home.sandbox)
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +75,9 @@ DECISIONS = "SELECT verb, entity, bms_id, passportal_id, was, became FROM sync.d
 
 
 def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_line(
-    sandbox: Sandbox, tmp_path: Path
+    sandbox: Sandbox, read: Home, tmp_path: Path
 ) -> None:
-    by_pages, by_command = Home(tmp_path / "pages", sandbox), Home(tmp_path / "command", sandbox)
+    by_pages, by_command = Home(tmp_path / "pages", sandbox), copied(read, tmp_path / "command")
 
     with served(by_pages.settings) as console:
         alex = Person(console)
@@ -102,14 +116,13 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
         alex.get("/")
         assert "Initial sync finished" in alex.text
 
-    by_command.run("preview")
     for command in (
         "auto-match users", "create-unmatched users", "auto-match clients", f"match clients {near[0]} {best}",
-        "exclude clients --disposition ambiguous --why twins", "create-unmatched clients", "preview --saved",
+        "exclude clients --disposition ambiguous --why twins", "create-unmatched clients",
     ):  # fmt: skip
         assert by_command.call(*command.split()).returncode in (0, 2), command
     plan = json.loads(by_command.call("preview", "--saved", "--json").stdout)
-    assert by_command.run("finish", plan["hash"]).returncode == 0
+    assert by_command.call("finish", plan["hash"]).returncode == 0
 
     assert by_pages.state() == by_command.state()
     assert by_pages.warehouse(DECISIONS) == by_command.warehouse(DECISIONS)
@@ -123,9 +136,8 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
     assert [each.name for each in leaked] == [".env"]
 
 
-def test_a_plan_that_moved_is_refused_and_says_what_moved(sandbox: Sandbox, tmp_path: Path) -> None:
-    home = Home(tmp_path / "home", sandbox)
-    home.run("preview")
+def test_a_plan_that_moved_is_refused_and_says_what_moved(sandbox: Sandbox, read: Home, tmp_path: Path) -> None:
+    home = copied(read, tmp_path / "home")
     with served(home.settings) as console:
         alex, blake = Person(console), Person(console, "Blake")
         connect(alex, sandbox)
@@ -139,8 +151,6 @@ def test_a_plan_that_moved_is_refused_and_says_what_moved(sandbox: Sandbox, tmp_
         assert "was planned, it is skip now (excluded_by_person)" in alex.text
         blake.get("/preview")
         assert "Since this plan was made, decisions changed." in blake.text
-        blake.send("/preview/make")
-        until_ended(blake)
         alex.get("/preview")
         alex.send("/preview/finish", hash="0" * 32)
         assert "is not the current plan any more" in alex.text

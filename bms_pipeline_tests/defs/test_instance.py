@@ -18,7 +18,8 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from bms_pipeline.defs.event_log import OPEN_AT_MOST, EventLog
+from bms_pipeline.defs import event_log
+from bms_pipeline.defs.event_log import EventLog
 from bms_pipeline.defs.launcher import RunLauncher, is_alive
 
 ROOT = Path(__file__).parents[2]
@@ -41,11 +42,14 @@ def _run(instance: dg.DagsterInstance) -> str:
     return dg.materialize([some], instance=instance).run_id
 
 
-def test_the_event_log_is_the_default_one_kept_open(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_the_event_log_is_the_default_one_kept_open(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "OPEN_AT_MOST", 3)
     log = instance.event_log_storage
     assert isinstance(log, EventLog)
-    runs = [_run(instance) for _ in range(OPEN_AT_MOST + 2)]
-    assert len(log._engines) == OPEN_AT_MOST
+    runs = [_run(instance) for _ in range(5)]
+    assert len(log._engines) == 3
     assert all(instance.get_run_stats(each).steps_succeeded == 1 for each in runs)
     events = instance.get_latest_materialization_event(dg.AssetKey("some"))
     assert events is not None

@@ -15,27 +15,14 @@ from bms_pipeline import errors, sync
 from bms_pipeline.defs import links
 from bms_pipeline.defs.failures import WORDS, told_to_the_operator
 from bms_pipeline.errors import PipelineError, PlanWaits, StageMissing
-from bms_pipeline_tests.defs.test_runs import (  # the fixtures, too
-    ENTITIES,
-    QUIET,
-    Pipeline,
-    Run,
-    copied,
-    definitions,
-    environment,
-    finished,
-    fresh,
-    sandbox,
-    waiting,
-)
+from bms_pipeline_tests.defs.conftest import Pipeline, Run
+from bms_pipeline_tests.defs.test_runs import ENTITIES
 from bms_pipeline_tests.running import quick_and_soak
-
-__all__ = ["definitions", "environment", "finished", "fresh", "sandbox", "waiting"]
 
 READS = [f"{side}_{each}" for side in ("bms", "passportal") for each in ENTITIES]
 RECONCILED = [f"reconciled_{each}" for each in ENTITIES]
-LOADS = [*(f"loaded_{each}" for each in ENTITIES), "sync_result", "loaded_by_client"]
-"""What these do by themselves depends on the plan; ``test_runs`` has it."""
+LOADS = [*(f"loaded_{each}" for each in ENTITIES), "sync_result"]
+"""What these do by themselves depends on the plan: see ``test_runs``. ``loaded_by_client`` needs partitions."""
 
 FIRST: dict[str, list[str]] = {
     "bms_asset_details": ["bms_assets", "passportal_assets"],
@@ -49,94 +36,72 @@ FIRST: dict[str, list[str]] = {
 
 
 @pytest.fixture
-def home(
-    request: pytest.FixtureRequest,
+def home(request: pytest.FixtureRequest) -> Pipeline:
+    """A home of the kind that the parameter names."""
+    found: Pipeline = request.getfixturevalue(request.param)
+    return found
+
+
+def test_every_list_of_either_side_can_be_read_alone_and_is_not_planned_before_it_is_reconciled(
     fresh: Pipeline,
-    waiting: tuple[Pipeline, Run],
-    finished: Pipeline,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Pipeline:
-    """A copy of the home that the parameter names."""
-    kinds = {"empty": fresh, "planned": waiting[0], "loaded": finished}
-    return copied(kinds[request.param], tmp_path / "home", monkeypatch)
-
-
-def alone(pipeline: Pipeline, *keys: str) -> Run:
-    """Materialize these Dagster assets and nothing else, without their checks, as their page does."""
-    job = pipeline.definitions.resolve_implicit_global_asset_job_def()
-    with pipeline.kept_open():
-        return Run(
-            job.get_subset(asset_selection={dg.AssetKey(each) for each in keys}).execute_in_process(
-                QUIET, instance=pipeline.instance, raise_on_error=False
-            )
-        )
-
-
-@pytest.mark.parametrize("home", quick_and_soak(["empty"], ["planned", "loaded"]), indirect=True)
-def test_every_list_of_either_side_can_be_read_alone_and_again(home: Pipeline) -> None:
+) -> None:
     for key in READS:
-        assert key in alone(home, key).metadata, key
-    assert set(READS) <= set(alone(home, *READS).metadata)
+        read = set(fresh.alone(key).metadata)
+        if key in ("bms_clients", "bms_locations"):
+            assert read == {"bms_locations", "bms_clients"}, "one sweep lands both, and says so"
+        else:
+            assert read == {key}
+    assert fresh.query("SELECT count(*) > 0 FROM bms.clients") == [(True,)]
+
+    (told,) = fresh.alone("sync_plan").failures.values()
+    assert "Materialize `reconciled_" in told
+    (told,) = fresh.alone("reconciled_contacts").failures.values()
+    assert "Materialize `reconciled_clients` first" in told
+    for key in ("reconciled_clients", "reconciled_contacts"):
+        assert fresh.alone(key).result.success
 
 
-@pytest.mark.parametrize("home", ["empty"], indirect=True)
-def test_a_list_that_holds_two_entities_brings_both_up_to_date(home: Pipeline) -> None:
-    run = alone(home, "bms_locations")
-    assert set(run.metadata) == {"bms_locations", "bms_clients"}, "one sweep lands both, and says so"
-    assert home.query("SELECT count(*) > 0 FROM bms.clients") == [(True,)]
+@pytest.mark.parametrize("home", quick_and_soak([], ["waiting", "finished"]), indirect=True)
+def test_every_list_of_either_side_can_be_read_alone_again(home: Pipeline) -> None:
+    for key in READS:
+        assert key in home.alone(key).metadata, key
+    assert set(READS) <= set(home.alone(*READS).metadata)
 
 
-@pytest.mark.parametrize("key", FIRST)
-@pytest.mark.parametrize("home", ["empty"], indirect=True)
-def test_on_an_empty_home_a_stage_names_what_comes_first(home: Pipeline, key: str) -> None:
-    run = alone(home, key)
-    assert not run.result.success
-    assert run.metadata == {}
-    (told,) = run.failures.values()
-    assert all(f"`{each}`" in told for each in FIRST[key]), told
-    assert "Materialize " in told
-    assert "`initial_sync`" in told
-    assert "bms-pipeline" not in told
-    assert home.query("SELECT count(*) FROM sync.plans") == [(0,)], "no empty plan is left behind"
+def test_on_an_empty_home_a_stage_names_what_comes_first(fresh: Pipeline) -> None:
+    for key, first in FIRST.items():
+        run = fresh.alone(key)
+        assert not run.result.success
+        assert run.metadata == {}
+        (told,) = run.failures.values()
+        assert all(f"`{each}`" in told for each in first), told
+        assert "Materialize " in told
+        assert "`initial_sync`" in told
+        assert "bms-pipeline" not in told
+        assert fresh.query("SELECT count(*) FROM sync.plans") == [(0,)], "no empty plan is left behind"
 
 
-@pytest.mark.parametrize("home", quick_and_soak(["loaded"], ["planned"]), indirect=True)
+@pytest.mark.parametrize("home", quick_and_soak(["finished"], ["waiting"]), indirect=True)
 def test_on_a_home_that_was_read_every_stage_runs_alone_and_again(home: Pipeline) -> None:
     for key in ("sync_inputs", *RECONCILED, "sync_plan", "sync_plan", "bms_asset_details"):
-        run = alone(home, key)
+        run = home.alone(key)
         assert run.result.success, (key, run.failures)
         assert set(run.metadata) == {key}
 
 
-@pytest.mark.parametrize("home", ["empty"], indirect=True)
-def test_what_was_read_and_not_reconciled_is_not_planned(home: Pipeline) -> None:
-    alone(home, *READS)
-    (told,) = alone(home, "sync_plan").failures.values()
-    assert "Materialize `reconciled_" in told
-    (told,) = alone(home, "reconciled_contacts").failures.values()
-    assert "Materialize `reconciled_clients` first" in told
-    for key in ("reconciled_clients", "reconciled_contacts"):
-        assert alone(home, key).result.success
+def test_on_an_empty_home_a_load_says_that_there_is_no_plan(fresh: Pipeline) -> None:
+    for key in LOADS:
+        (told,) = fresh.alone(key).failures.values()
+        assert "There is no plan yet" in told
+        assert "`initial_sync`" in told
 
 
-@pytest.mark.parametrize("key", LOADS)
-@pytest.mark.parametrize("home", ["empty"], indirect=True)
-def test_on_an_empty_home_a_load_says_that_there_is_no_plan(home: Pipeline, key: str) -> None:
-    if key == "loaded_by_client":
-        pytest.skip("a run without partitions is refused in its own way")
-    (told,) = alone(home, key).failures.values()
-    assert "There is no plan yet" in told
-    assert "`initial_sync`" in told
-
-
-@pytest.mark.parametrize("job", ["plan", "finish", "asset_details"])
-@pytest.mark.parametrize("home", ["empty"], indirect=True)
-def test_on_an_empty_home_a_job_says_which_one_comes_first(home: Pipeline, job: str) -> None:
-    run = home.run(job) if job == "finish" else alone(home, *_selected(home, job))
-    assert not run.result.success
-    assert all("`initial_sync`" in told for told in run.failures.values())
-    assert "loaded_clients" not in run.metadata
+def test_on_an_empty_home_a_job_says_which_one_comes_first(fresh: Pipeline) -> None:
+    for job in ("plan", "finish", "asset_details"):
+        run = fresh.run(job) if job == "finish" else fresh.alone(*_selected(fresh, job))
+        assert not run.result.success
+        assert all("`initial_sync`" in told for told in run.failures.values())
+        assert "loaded_clients" not in run.metadata
 
 
 def _selected(pipeline: Pipeline, job: str) -> list[str]:
@@ -144,15 +109,15 @@ def _selected(pipeline: Pipeline, job: str) -> list[str]:
     return [each.to_user_string() for each in layer.executable_asset_keys]
 
 
-@pytest.mark.parametrize("home", ["planned"], indirect=True)
-def test_the_plan_links_to_a_launchpad_that_names_it(home: Pipeline) -> None:
-    plan = alone(home, "sync_plan").metadata["sync_plan"]
+def test_the_plan_links_to_a_launchpad_that_names_it(made_waiting: tuple[Pipeline, Run]) -> None:
+    waiting, first = made_waiting
+    plan = first.metadata["sync_plan"]
     assert links.finish_link(plan["plan hash"]) in plan["next"]
     address = urlsplit(links.finish_launchpad(plan["plan hash"]))
     assert address.path == "/locations/bms_pipeline/jobs/finish/playground/setup"
     config = yaml.safe_load(parse_qs(address.query)["config"][0])
     assert config["resources"]["approval"]["config"]["plan_hash"] == plan["plan hash"][:12]
-    problems = dg.validate_run_config(home.definitions.resolve_job_def("finish"), config)
+    problems = dg.validate_run_config(waiting.definitions.resolve_job_def("finish"), config)
     assert problems["resources"]["approval"], "Dagster takes it as it is"
 
 

@@ -63,6 +63,10 @@ class Pages:
     instance: dg.DagsterInstance
     cookie: str = field(default="", repr=False)
 
+    def __post_init__(self) -> None:
+        """Count the runs that are there already: other tests have the same Dagster."""
+        self._before = self.instance.get_runs_count()
+
     @property
     def origin(self) -> str:
         """Where they are."""
@@ -100,8 +104,8 @@ class Pages:
         return answer.data
 
     def launched(self) -> int:
-        """How many runs there are."""
-        return int(self.instance.get_runs_count())
+        """How many runs were launched since."""
+        return int(self.instance.get_runs_count()) - self._before
 
 
 def execution(job: str, config: Any = None, **more: Any) -> dict[str, Any]:
@@ -152,9 +156,9 @@ def world(waiting_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceProcessContext]:
-    """Dagster with the shipped workspace, in a home of its own."""
+    """Dagster with the shipped workspace, in a home of its own, which the environment names while it starts."""
     home = tmp_path_factory.mktemp("dagster")
     shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
     with (home / "dagster.yaml").open("a") as settings:  # else its process is a zombie that a later test is blamed for
@@ -168,28 +172,41 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceProce
                 instance, workspace_load_target=WorkspaceFileTarget([str(ROOT / "workspace.yaml")])
             ) as found,
         ):
+            patch.undo()
             yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home folder of the gate."""
     return tmp_path_factory.mktemp("gate") / "home"
 
 
-@pytest.fixture(scope="module")
-def pages(context: WorkspaceProcessContext, home: Path) -> Iterator[Pages]:
-    """Dagster's pages behind the gate."""
+@pytest.fixture(scope="session")
+def guarded_port(context: WorkspaceProcessContext, home: Path) -> Iterator[int]:
+    """Where Dagster's pages are, behind the gate."""
     store = Store(home)
     with serving(lambda port: guarded(context, Door(store, port))) as port:
-        yield Pages(port, store, context.instance)
+        yield port
 
 
-@pytest.fixture(scope="module")
-def bare(context: WorkspaceProcessContext, home: Path) -> Iterator[Pages]:
-    """Dagster's pages as Dagster's own command serves them."""
+@pytest.fixture(scope="session")
+def bare_port(context: WorkspaceProcessContext) -> Iterator[int]:
+    """Where Dagster's pages are as Dagster's own command serves them."""
     with serving(lambda _: DagsterWebserver(context).create_asgi_app()) as port:
-        yield Pages(port, Store(home), context.instance)
+        yield port
+
+
+@pytest.fixture
+def pages(context: WorkspaceProcessContext, guarded_port: int, home: Path) -> Pages:
+    """Dagster's pages behind the gate, in front of somebody who has not signed in yet."""
+    return Pages(guarded_port, Store(home), context.instance)
+
+
+@pytest.fixture
+def bare(context: WorkspaceProcessContext, bare_port: int, home: Path) -> Pages:
+    """Dagster's pages without the gate."""
+    return Pages(bare_port, Store(home), context.instance)
 
 
 def _settings_of(world: World, folder: Path, patch: pytest.MonkeyPatch) -> None:

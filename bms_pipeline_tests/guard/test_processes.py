@@ -24,7 +24,8 @@ from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.settings import Settings
 from bms_pipeline_tests.running import quick_and_soak
 
-ENDS = quick_and_soak([signal.SIGTERM, signal.SIGKILL], [signal.SIGHUP, signal.SIGINT])
+ENDS = quick_and_soak([signal.SIGKILL], [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+"""Of `dev`; `dagster-ui` and `console` are ended by SIGTERM below."""
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-password-7c1f"
 
@@ -32,7 +33,7 @@ CANARY = "canary-password-7c1f"
 class Started:
     """`bms-pipeline` with some arguments, and all that it started."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
         self.home = folder / "home"
         self.log = folder / "log"
         environment = {
@@ -40,6 +41,7 @@ class Started:
             "HOME": str(folder),
             "BMS_PIPELINE_HOME": str(self.home),
             "BMS_PASSWORD": CANARY,
+            **more,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -93,8 +95,8 @@ def is_free(port: int) -> bool:
 def started(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     found: list[Started] = []
 
-    def start(*arguments: str) -> Started:
-        found.append(Started(tmp_path, *arguments))
+    def start(*arguments: str, **more: str) -> Started:
+        found.append(Started(tmp_path, *arguments, **more))
         return found[-1]
 
     yield start
@@ -131,33 +133,32 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
         assert Store(dev.home / "guard").served() == []
 
 
-def test_sigterm_to_the_console_ends_the_run_that_it_started(started: Callable[..., Started]) -> None:
-    (port,) = free_ports(1)
-    console = started("console", "--port", str(port))
-    until(lambda: answers(port), "the console answers")
-    # A service that takes the call and never answers: the run waits for it.
-    with listen(0) as silent, requests.Session() as browser:
-        browser.headers.update({"Connection": "close", "Origin": f"http://127.0.0.1:{port}"})
-        settings = console.home.parent / ".env"
-        settings.write_text(f"BMS_URL=http://127.0.0.1:{silent.getsockname()[1]}\nBMS_TENANT=x\nBMS_USERNAME=x\n")
-        settings.chmod(0o600)
-        browser.get(f"http://127.0.0.1:{port}/enter?code={Store(console.home / 'guard').new_code()}", timeout=30)
-        _send(browser, port, "/name", "/name", name="Alex")
-        _send(browser, port, "/setup", "/setup/read")
-        until(lambda: len(console.all()) == 2, "the run is at work")
-        processes = console.all()
-        console.process.terminate()
-        until(lambda: not any(_is_alive(process) for process in processes), "both are gone", 60)
-
-
-def test_a_one_time_code_is_in_no_output_that_is_no_terminal_and_sign_in_prints_one(
-    started: Callable[..., Started],
+def test_a_console_is_opened_by_its_owner_alone_and_sigterm_ends_it_with_the_run_that_it_started(
+    started: Callable[..., Started], tmp_path: Path
 ) -> None:
+    said, opener = tmp_path / "said", tmp_path / "xdg-open"
+    opener.write_text(f'#!/bin/sh\necho "$@" > {said}\n')
+    opener.chmod(0o700)
     (port,) = free_ports(1)
-    console = started("console", "--port", str(port))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    console = started("console", "--port", str(port), "--open", BROWSER=f"{opener} %s", PATH=path)
+    until(lambda: said.exists() and said.read_text().endswith("\n"), "the browser is opened")
     until(lambda: answers(port), "the console answers")
     assert f"http://127.0.0.1:{port}" in console.log.read_text()
-    assert "code=" not in console.log.read_text()
+    assert "code=" not in console.log.read_text(), "which is no terminal"
+    _is_opened_by_a_file_that_only_its_owner_can_read(said.read_text().strip())
+    _sign_in_prints_a_code_and_signs_everybody_out(started, port)
+    _sigterm_ends_the_run_too(console, port)
+
+
+def _is_opened_by_a_file_that_only_its_owner_can_read(said: str) -> None:
+    assert "code" not in said
+    opened = Path(said.removeprefix("file://"))
+    assert "enter?code=" in opened.read_text()
+    assert stat.S_IMODE(opened.stat().st_mode) == 0o600
+
+
+def _sign_in_prints_a_code_and_signs_everybody_out(started: Callable[..., Started], port: int) -> None:
     signed = started("sign-in")
     assert signed.process.wait(60) == 0
     (line,) = [line for line in signed.log.read_text().splitlines() if "code=" in line]
@@ -172,30 +173,22 @@ def test_a_one_time_code_is_in_no_output_that_is_no_terminal_and_sign_in_prints_
     assert again.status_code == 403, "every browser is signed out"
 
 
-def test_a_browser_is_opened_by_a_file_that_only_its_owner_can_read(
-    started: Callable[..., Started], tmp_path: Path
-) -> None:
-    said = tmp_path / "said"
-    browser = tmp_path / "xdg-open"
-    browser.write_text(f'#!/bin/sh\necho "$@" > {said}\n')
-    browser.chmod(0o700)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        (port,) = free_ports(1)
-        environment = {**os.environ, "BROWSER": f"{browser} %s", "BMS_PIPELINE_HOME": str(tmp_path / "home")}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bms_pipeline.cli", "console", "--port", str(port), "--open"],
-            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            until(lambda: said.exists() and said.read_text().endswith("\n"), "the browser is opened")
-        finally:
-            process.terminate()
-            process.wait(60)
-    opened = Path(said.read_text().strip().removeprefix("file://"))
-    assert "code" not in said.read_text()
-    assert "enter?code=" in opened.read_text()
-    assert stat.S_IMODE(opened.stat().st_mode) == 0o600
+def _sigterm_ends_the_run_too(console: Started, port: int) -> None:
+    # A service that takes the call and never answers: the run waits for it.
+    with listen(0) as silent, requests.Session() as browser:
+        browser.headers.update({"Connection": "close", "Origin": f"http://127.0.0.1:{port}"})
+        settings = console.home.parent / ".env"
+        settings.write_text(f"BMS_URL=http://127.0.0.1:{silent.getsockname()[1]}\nBMS_TENANT=x\nBMS_USERNAME=x\n")
+        settings.chmod(0o600)
+        browser.get(f"http://127.0.0.1:{port}/enter?code={Store(console.home / 'guard').new_code()}", timeout=30)
+        _send(browser, port, "/name", "/name", name="Alex")
+        _send(browser, port, "/setup", "/setup/read")
+        until(lambda: len(console.all()) == 2, "the run is at work")
+        processes = console.all()
+        console.process.terminate()
+        until(lambda: not any(_is_alive(process) for process in processes), "both are gone", 60)
+    assert Store(console.home / "guard").served() == []
+    assert "Traceback" not in console.log.read_text()
 
 
 def test_a_parent_that_is_killed_takes_along_the_session_of_its_child(tmp_path: Path) -> None:
@@ -280,3 +273,4 @@ def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_p
     pages.process.terminate()
     until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
     assert is_free(port)
+    assert "Traceback" not in pages.log.read_text()

@@ -1,4 +1,4 @@
-"""One small tenant for all tests that only read it, and one sandbox process for each module that needs a socket."""
+"""One small tenant for all tests that only read it, and one sandbox process for those that need a socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def small() -> Tenant:
     return generate("small", 1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     with running_sandbox("small", 1, tmp_path_factory.mktemp("tenant")) as running:
         yield running

@@ -14,8 +14,14 @@ from typing import Any
 import pytest
 
 from bms_pipeline.sandbox.documents_api.store import Record, Store
-from bms_pipeline.sandbox.process import SandboxFailed, SandboxPassportal, import_new_files, running_passportal
-from bms_pipeline_tests.running import running_home
+from bms_pipeline.sandbox.process import (
+    Sandbox,
+    SandboxFailed,
+    SandboxPassportal,
+    import_new_files,
+    running_passportal,
+)
+from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.sandbox.passportal_calling import DOCUMENTS, Stranger, stranger
 
 CLIENTS = "Passportal ID,Client Name,Phone,Email\r\n"
@@ -218,19 +224,19 @@ def test_a_refused_import_says_why(running: SandboxPassportal, tmp_path: Path) -
         import_new_files(running.url, tmp_path)
 
 
-def test_a_home_asks_it_as_it_asks_the_embedded_one(tmp_path: Path) -> None:
+def test_a_home_asks_it_as_it_asks_the_embedded_one_and_the_command_line_plays_the_person(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     query = (
         "SELECT id, type, client_id, title, details['Serial Number'], details['Email Address'], details['City'], marker"
         " FROM records WHERE type IN ('client', 'user', 'asset', 'contact', 'location') ORDER BY ALL"
     )
-    with running_home(tmp_path / "one") as embedded, running_home(tmp_path / "two", target="documents_api") as service:
+    with running_passportal(tmp_path / "passportal", sandbox.folder) as service:
+        embedded, home = Home(tmp_path / "one", sandbox), Home(tmp_path / "two", sandbox, service=service)
         blank_as_none = [tuple(each or None for each in row) for row in embedded.passportal(query)]
-        assert service.passportal(query) == blank_as_none
+        assert home.passportal(query) == blank_as_none
         assert len(blank_as_none) > 200
 
-
-def test_the_command_line_plays_the_person(tmp_path: Path) -> None:
-    with running_home(tmp_path, target="documents_api") as home:
         (home.folder / "import_files").mkdir()
         (home.folder / "import_files" / "clients-1.csv").write_text(f"{CLIENTS},Acme,,\r\n")
         said = home.call("sandbox", "import-files")

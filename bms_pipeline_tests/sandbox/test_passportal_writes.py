@@ -165,7 +165,7 @@ def test_an_update_drops_what_is_left_out(passportal: Stranger) -> None:
 
 
 def test_an_update_that_sends_all_back_changes_nothing_but_its_time(passportal: Stranger) -> None:
-    for row in passportal.all_pages():
+    for row in passportal.all_pages()[::4]:  # of every template some
         before = passportal.document(row["id"])
         assert passportal.put(row["id"], put_body(passportal, row["id"])).status_code == 200
         after = passportal.document(row["id"])

@@ -27,6 +27,7 @@ def alive(pid: int) -> bool:
 
 
 def test_it_counts_calls_by_route_template(sandbox: Sandbox) -> None:
+    sandbox.reset_calls()
     with logged_in(sandbox) as session:
         for path in ("/v2/crm/accounts/summary/101", "/api2/v2/crm/accounts/summary/102"):
             session.get(sandbox.url + path, timeout=60)
