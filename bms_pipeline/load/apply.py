@@ -6,6 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import duckdb
 
@@ -14,7 +15,7 @@ from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError, PlanWaits, ServiceUnreachable
 from bms_pipeline.load import journal
 from bms_pipeline.load.hand_over import HandedOver
-from bms_pipeline.passportal.target import Target
+from bms_pipeline.passportal.target import Leaving, Target
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
@@ -170,10 +171,9 @@ class _Load:
         return again
 
     def _call(self, calls: portions.Portion, call: journal.Call) -> Sent:
-        """Make one call, between its mark and its outcomes."""
+        """Make one call, between its marks and its outcomes: the target marks what leaves as it leaves."""
         if self.entity.name in self.target.can_write:
-            calls.mark([write.bms_id for write in call.writes], now())
-            sent = _send(self.target, self.entity, call)
+            sent = _send(self.target, self.entity, call, self._leaving_by(calls))
         else:
             # What it cannot write it cannot mark: adopting such a record is a match of ours and no call.
             sent = Sent({write.bms_id: write.passportal_id for write in call.writes if write.passportal_id})
@@ -186,6 +186,21 @@ class _Load:
         if self.lost_in_a_row == LOST_IN_A_ROW:
             raise _takes_no_writes(self.entity, sent)
         return sent
+
+    def _leaving_by(self, calls: portions.Portion) -> Leaving:
+        """Return what the target calls before each call: it marks what leaves, and shows it as progress."""
+        left: set[int] = set()
+        lock = Lock()
+        before = self.loaded.done + self.loaded.refused + self.loaded.unknown
+
+        def leaving(bms_ids: Collection[int]) -> None:
+            with lock:
+                calls.mark(bms_ids, now())
+                left.update(bms_ids)
+                if self.on_progress:
+                    self.on_progress(before + len(left), self.total)
+
+        return leaving
 
 
 def _added(loaded: Loaded, sent: Sent) -> Loaded:
@@ -323,10 +338,10 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
         return counts
 
 
-def _send(target: Target, entity: Entity, call: journal.Call) -> Sent:
+def _send(target: Target, entity: Entity, call: journal.Call, leaving: Leaving) -> Sent:
     """Make one call. What was accepted and is not listed is unknown: it may still show."""
     send = target.create if call.creates else target.update
-    written = send(entity, call.writes)
+    written = send(entity, call.writes, leaving)
     became = {outcome: {each.bms_id: each.detail for each in written if each.outcome is outcome} for outcome in Outcome}
     refused, unknown, not_sent = became[Outcome.REFUSED], became[Outcome.UNKNOWN], became[Outcome.NOT_SENT]
     accepted = [write for write in call.writes if write.bms_id in became[Outcome.DONE]]

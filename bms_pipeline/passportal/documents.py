@@ -43,7 +43,7 @@ from bms_pipeline.passportal.documents_encoding import Document
 from bms_pipeline.passportal.documents_memory import Fields, Listed, RememberedDocuments, Template, Trial, places
 from bms_pipeline.passportal.flow import Flow, Later, Step
 from bms_pipeline.passportal.last_write import LastWrite
-from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.settings import Settings
 
 READ_AT_ONCE = 200
@@ -107,6 +107,7 @@ class DocumentsPassportal:
         self._clock = clock
         self._flow = Flow(self._connections, clock=clock, sleep=sleep)
         self._fields: dict[str, Fields] = {}  # by template
+        self._leaving: Leaving = unmarked
         self._keeps_fields = False
         self._lost_in_a_row = 0
         self._read_at_once: dict[str, tuple[Entity, float]] = {}  # id → from when on its reading is a settled one
@@ -298,8 +299,9 @@ class DocumentsPassportal:
 
     # Creating
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
+        self._leaving = leaving
         self._check_can_write(entity)
         with self._memory.opened():
             return self._create(entity, writes)
@@ -455,6 +457,7 @@ class DocumentsPassportal:
 
     def _post_one(self, batch: _Batch) -> Sequence[Later]:
         """Send one batch and note what it was answered."""
+        self._leaving([new.write.bms_id for new in batch.new])
         batch.is_sent = True
 
         def send(prefixed: bool) -> None:
@@ -544,8 +547,9 @@ class DocumentsPassportal:
 
     # Changing
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def update(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.update``."""
+        self._leaving = leaving
         self._check_can_write(entity)
         with self._memory.opened():
             outcomes = self._update(entity, writes)
@@ -610,6 +614,7 @@ class DocumentsPassportal:
         due = [change for change in changes if change.is_due]
         if not due:
             return ()
+        self._leaving([change.write.bms_id for change in due])
         for change in due:
             change.is_sent = True
         if self._dialect.update == "batch":

@@ -17,7 +17,7 @@ import duckdb
 
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import ENTITIES, Entity
-from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import connect, make_whole, transaction
@@ -92,8 +92,9 @@ class EmbeddedPassportal:
                 {"type": entity.singular},
             )
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
+        leaving([write.bms_id for write in writes])
         with self._open() as connection:
             self._release(connection, entity, writes)
             clients = self._existing(connection, "client", {each.client_id for each in writes if each.client_id})
@@ -111,8 +112,9 @@ class EmbeddedPassportal:
             )
         return outcomes
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def update(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.update``."""
+        leaving([write.bms_id for write in writes])
         labels = entity.labels
         outcomes: list[Written] = []
         rewritten: list[tuple[str, str, dict[str, str], str | None]] = []

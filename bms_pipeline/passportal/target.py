@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import Entity, EntityName
@@ -49,6 +49,14 @@ class Written:
     detail: str = ""
 
 
+Leaving: TypeAlias = Callable[[Collection[int]], None]
+"""Makes durable which BMS ids leave with the next call. What it raises means that the call must not be made."""
+
+
+def unmarked(bms_ids: Collection[int]) -> None:
+    """Mark nothing: for calls outside of a load."""
+
+
 class Target(Protocol):
     """A Passportal tenant.
 
@@ -82,16 +90,18 @@ class Target(Protocol):
         """
         ...
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        """Create records. Like the real service it does not tell the new ids [D]: ``find`` them.
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
+        """Create records. Like the real service it does not return the new ids [D]: ``find`` them.
 
-        Takes up to ``batch_size`` writes and may cut them into several calls to the service.
+        Takes up to ``batch_size`` writes and may cut them into several calls to the service. Calls ``leaving`` before
+        each of these, from whichever thread makes it.
         """
         ...
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def update(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """Change records and set or take off their marker, leaving every other value as it is.
 
+        ``leaving``: see ``create``; a write that needs no call is not marked.
         Done means that a reading afterwards shows it. After an error in the middle the outcomes of all writes are
         returned, those that were not sent as ``NOT_SENT``; it is raised when nothing came of any.
         """

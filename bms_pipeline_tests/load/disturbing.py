@@ -12,7 +12,7 @@ from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import ServiceUnreachable
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 
 Fault = Literal["", "before", "after"]
 """A call fails before it takes effect, or after it: the caller cannot tell which."""
@@ -49,12 +49,14 @@ class Passing:
         """See ``Target.snapshot``."""
         self.call("snapshot", entity, (), lambda: self.inner.snapshot(entity, file))
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
+        leaving([each.bms_id for each in writes])
         return self.call("create", entity, writes, lambda: self.inner.create(entity, writes))
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def update(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.update``."""
+        leaving([each.bms_id for each in writes])
         return self.call("update", entity, writes, lambda: self.inner.update(entity, writes))
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
@@ -97,10 +99,13 @@ class Refusing(Passing):
         super().__init__(inner)
         self.entity, self.bms_ids = entity, bms_ids
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
         refused = {each.bms_id for each in writes if entity.name == self.entity and each.bms_id in self.bms_ids}
-        done = {each.bms_id: each for each in super().create(entity, [w for w in writes if w.bms_id not in refused])}
+        done = {
+            each.bms_id: each
+            for each in super().create(entity, [w for w in writes if w.bms_id not in refused], leaving)
+        }
         return [done.get(w.bms_id, Written(w.bms_id, Outcome.REFUSED, "the service says no")) for w in writes]
 
 
@@ -141,12 +146,13 @@ class Slow(Passing):
         """See ``Target.last_write_at``."""
         return datetime.now(UTC).replace(tzinfo=None)
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """Create what is not lost; each is lost once."""
         lost = [each for each in writes if (entity.name, each.bms_id) in self.lost]
+        leaving([each.bms_id for each in lost])
         self.lost -= {(entity.name, each.bms_id) for each in lost}
         self.under_way += [(entity, each) for each in lost]
-        answered = super().create(entity, [each for each in writes if each not in lost])
+        answered = super().create(entity, [each for each in writes if each not in lost], leaving)
         return [*answered, *(Written(each.bms_id, Outcome.UNKNOWN, "no answer in time") for each in lost)]
 
     def deliver(self) -> None:

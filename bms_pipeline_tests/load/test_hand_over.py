@@ -19,7 +19,7 @@ from bms_pipeline import reports, review, sync
 from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
 from bms_pipeline.errors import DecisionRefused, PipelineError, SettingsError
 from bms_pipeline.load import hand_over
-from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.warehouse.connection import connect, now
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -46,15 +46,15 @@ class DocumentsOnly(Passing):
         self.can_write = frozenset(DOCUMENTS)
         self.can_list = frozenset(each.name for each in ENTITIES if lists_users or each.name != "users")
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
         assert entity.name in DOCUMENTS
-        return super().create(entity, writes)
+        return super().create(entity, writes, leaving)
 
-    def update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def update(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.update``."""
         assert entity.name in DOCUMENTS
-        return super().update(entity, writes)
+        return super().update(entity, writes, leaving)
 
 
 class Died(BaseException):

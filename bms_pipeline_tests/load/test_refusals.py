@@ -107,4 +107,4 @@ def test_the_load_of_an_entity_says_what_was_done_and_refused(approved: World) -
     )
     assert loaded == apply.Loaded(done=1, refused=1)
     assert seen == sorted(seen)
-    assert seen[-2:] == [(1, 2), (2, 2)]
+    assert list(dict.fromkeys(seen))[-2:] == [(1, 2), (2, 2)]
