@@ -1,7 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|backfill|suggestions|details|documents|console`` runs one part; ``--records`` sets
-the sizes to land and to suggest for, ``--size`` the tenant.
+``python -m benchmarks counts|landing|tenant|backfill|suggestions|details|documents|console`` runs one part;
+``--records`` sets the sizes to land and to suggest for, ``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, details, documents, whole_tenant
+from benchmarks import backfill, console, counts, details, documents, whole_tenant
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -137,6 +137,12 @@ def main() -> None:
         PARTS[part](options)
 
 
+def _counts(options: argparse.Namespace) -> None:
+    for size in ("small", "typical") if options.part == "all" else (options.size,):
+        for what, figure, target in counts.measured(size):
+            said(what, figure, target)
+
+
 def _landing(options: argparse.Namespace) -> None:
     for count in options.records or [100_000, 1_000_000]:
         landing(count)
@@ -174,6 +180,7 @@ def _console(options: argparse.Namespace) -> None:
 
 
 PARTS = {
+    "counts": _counts,
     "landing": _landing,
     "tenant": _tenant,
     "backfill": _backfill,
