@@ -20,7 +20,7 @@ from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import reported
-from bms_pipeline.warehouse.connection import connect, make_whole, transaction
+from bms_pipeline.warehouse.connection import make_whole, opened, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -75,7 +75,7 @@ class EmbeddedPassportal:
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
-            with contextlib.closing(connect(self._file)) as connection, transaction(connection):
+            with opened(self._file) as connection, transaction(connection):
                 yield connection
 
     def snapshot(self, entity: Entity, file: Path) -> None:
