@@ -54,9 +54,9 @@ from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, lease, sql
 from bms_pipeline.warehouse.causes import reported
-from bms_pipeline.warehouse.connection import Warehouse, now, transaction
+from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, transaction
 from bms_pipeline.warehouse.details import LandedDetails
-from bms_pipeline.warehouse.inputs import count_input, is_counted
+from bms_pipeline.warehouse.inputs import OF_LOADS, count_input, is_counted, read_inputs
 
 _log = logging.getLogger(__name__)
 
@@ -204,18 +204,54 @@ def extract(
     ``in_instalments``: a list that needs more calls than the hour has left is no error, it goes on the next time.
     Details that were read since the last sweep land behind it.
     """
-    tenant = check_tenant(warehouse, client)
-    watermark = None if full else _watermark(warehouse, list_call)
-    if list_call == ACCOUNTS:
-        _land_account_types(warehouse, client)
+    ready = _get_ready(warehouse, client, [list_call], full=full)
+    return _sweep(settings, warehouse, client, list_call, ready[list_call], in_instalments, progress)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a sweep has to know before it: whose data this is, and from when on to ask for changes (None: for all)."""
+
+    tenant: str
+    modified_since: str | None
+    planned: CallsPlanned
+
+
+def _get_ready(
+    warehouse: Warehouse, client: BmsClient, list_calls: Sequence[ListCall], *, full: bool
+) -> dict[ListCall, _Ready]:
+    """Ask the warehouse once for what all these sweeps have to know."""
+    client.identity()
+    with warehouse.open():
+        tenant = check_tenant(warehouse, client)
+        return {
+            list_call: _Ready(
+                tenant,
+                None if full else _watermark(warehouse, list_call),
+                planned_calls(warehouse, client, list_call, full=full),
+            )
+            for list_call in list_calls
+        }
+
+
+def _sweep(
+    settings: Settings,
+    warehouse: Warehouse,
+    client: BmsClient,
+    list_call: ListCall,
+    ready: _Ready,
+    in_instalments: bool,
+    progress: Progress,
+) -> Extracted | Unfinished:
+    account_types = _account_types(client) if list_call == ACCOUNTS else None
     try:
         manifest = sweep(
             client,
             list_call,
             settings.landing_folder,
             connections=settings.bms_connections,
-            modified_since=watermark,
-            tenant=tenant,
+            modified_since=ready.modified_since,
+            tenant=ready.tenant,
             on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
         )
     except BudgetExhausted as error:
@@ -224,9 +260,13 @@ def extract(
         details.land(settings, warehouse, list_call)
         return Unfinished(list_call, f"{error.message} {error.next_step}")
     progress(f"land {list_call.name}", 0, None)
-    landed = land(settings, warehouse, list_call, manifest)
+    with warehouse.open():
+        if account_types is not None:
+            _land_account_types(warehouse, account_types)
+        landed = land(settings, warehouse, list_call, manifest)
+        details_landed = details.land(settings, warehouse, list_call)
     prune(settings.landing_folder / list_call.name)
-    return Extracted(manifest, landed, details.land(settings, warehouse, list_call))
+    return Extracted(manifest, landed, details_landed)
 
 
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
@@ -266,25 +306,15 @@ def _land(
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
-        landed = {
-            each.name: landing.land(
-                connection,
-                each,
-                folder,
-                proves_absence=proves_absence,
-                set_aside=set_aside,
-                is_full=manifest.mode == "full",
-                now=landed_at,
-            )
-            for each in entities
-        }
+        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside))
+        landed = landing.land_once(connection, entities, how, landed_at)
         before = connection.execute(
             "SELECT arg_max(complete, landed_at) FROM sync.sweeps WHERE list_call = ?", [list_call.name]
         ).fetchone()
         # What a plan may do by itself depends on whether its lists are complete.
         is_other = before is not None and before[0] not in (None, manifest.complete)
-        for name, changes in landed.items():
-            if changes.anything_changed or is_other:
+        if is_other:
+            for name in landed:
                 count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
@@ -311,6 +341,17 @@ def _land(
 
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
+    """Read what Passportal has now of ``entity``; see ``snapshots``. The number of records."""
+    return snapshots(settings, warehouse, target, [entity])[entity.name]
+
+
+def snapshots(
+    settings: Settings,
+    warehouse: Warehouse,
+    target: Target,
+    entities: Sequence[Entity],
+    progress: Progress = _silent,
+) -> dict[EntityName, int]:
     """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records.
 
     A write that is not found stays unknown until its time has passed; then it is looked for once more.
@@ -318,27 +359,73 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
     this home folder holds the matches of another Passportal.
     """
-    with warehouse.transaction() as connection:
-        check_target(connection, target)
-        if entity.name not in target.can_write:
-            hand_overs.recover(connection, entity, settings.import_folder)
-    if entity.name not in target.can_list:
-        return 0
+    with warehouse.open():
+        check_target(warehouse, target)
+        for entity in entities:
+            if entity.name not in target.can_write:
+                with warehouse.transaction() as connection:
+                    hand_overs.recover(connection, entity, settings.import_folder)
+    with _calling(settings):
+        read = [
+            _read_snapshot(settings, target, entity, progress) for entity in entities if entity.name in target.can_list
+        ]
+    with warehouse.open():
+        overdue = _land_snapshots(warehouse, target, read)
+        counts = {entity.name: 0 for entity in entities} | {each.entity.name: each.records for each in read}
+    for each in read:
+        each.file.unlink()
+    for entity, writes in overdue:
+        found = target.find(entity, [write for write in writes if write.passportal_id is None])
+        with warehouse.transaction() as connection:
+            journal.settle_overdue(connection, entity, writes, found, now())
+    return counts
+
+
+@contextlib.contextmanager
+def _calling(settings: Settings) -> Iterator[None]:
+    """Call Passportal several times; the embedded one is a file, which is kept open meanwhile."""
+    with kept_open() if settings.passportal_target == "embedded" else contextlib.nullcontext():
+        yield
+
+
+@dataclass
+class _Snapshot:
+    """What Passportal holds of ``entity`` in ``file``, as of ``read_at``; ``records`` once it is landed."""
+
+    entity: Entity
+    file: Path
+    read_at: datetime
+    records: int = 0
+
+
+def _read_snapshot(settings: Settings, target: Target, entity: Entity, progress: Progress) -> _Snapshot:
+    progress(f"snapshot {entity.name}", 0, None)
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     with reported(file):
         target.snapshot(entity, file)
-    overdue: list[Write] = []
-    with warehouse.transaction() as connection:
-        landed_at = now()
-        count = landing.land_snapshot(connection, entity, file, landed_at)
-        if journal.settle_found(connection, entity, _last_write_at(target, landed_at), landed_at):
-            overdue = journal.overdue(connection, entity, target.unknown_seconds, landed_at)
-    file.unlink()
-    if overdue:
-        found = target.find(entity, [write for write in overdue if write.passportal_id is None])
+    return _Snapshot(entity, file, now())
+
+
+def _land_snapshots(
+    warehouse: Warehouse, target: Target, read: Sequence[_Snapshot]
+) -> list[tuple[Entity, list[Write]]]:
+    """Land what was read, unless it is what was landed last; the writes that are overdue, by entity."""
+    overdue: list[tuple[Entity, list[Write]]] = []
+    with warehouse.open() as connection:
+        inputs = read_inputs(connection)
+        unsettled = {intent.entity for intent in journal.open_intents(connection)}
+    for each in read:
+        entity, at = each.entity, each.read_at
+        landed = landing.landed_before(inputs, entity, each.file)
+        if landed is not None and entity.name not in unsettled:
+            each.records = landed
+            continue
         with warehouse.transaction() as connection:
-            journal.settle_overdue(connection, entity, overdue, found, now())
-    return count
+            each.records = landing.land_snapshot(connection, entity, each.file, at)
+            if journal.settle_found(connection, entity, _last_write_at(target, at), at):
+                late = journal.overdue(connection, entity, target.unknown_seconds, at)
+                overdue += [(entity, late)] if late else []
+    return overdue
 
 
 def _last_write_at(target: Target, otherwise: datetime) -> datetime | None:
@@ -350,10 +437,9 @@ def settle(settings: Settings, warehouse: Warehouse, target: Target, progress: P
     """Read Passportal for every intent without outcome, of whichever plan, and settle what that shows."""
     with warehouse.open() as connection:
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
-    for entity in ENTITIES:
-        if entity.name in unsettled:
-            progress(f"settle {entity.name}", 0, None)
-            snapshot(settings, warehouse, target, entity)
+    left_open = [entity for entity in ENTITIES if entity.name in unsettled]
+    if left_open:
+        snapshots(settings, warehouse, target, left_open, lambda stage, *how: progress(f"settle: {stage}", *how))
 
 
 def reconcile(
@@ -423,8 +509,7 @@ def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash:
     """
     plan = current_plan(warehouse)
     if not plan.approved:
-        for entity in plans.planned_entities(plan):
-            snapshot(settings, warehouse, target, entity)
+        snapshots(settings, warehouse, target, plans.planned_entities(plan))
     with warehouse.transaction() as connection:
         return plans.approve(connection, plan_hash, by, now())
 
@@ -514,16 +599,13 @@ def read(
     warehouse = open_warehouse(settings)
     unfinished: list[Unfinished] = []
     with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
-        for each in list_calls(entities):
-            progress(f"{each.name}: {planned_calls(warehouse, client, each, full=full)}", 0, None)
-            extracted = extract(
-                settings, warehouse, client, each, full=full, in_instalments=in_instalments, progress=progress
-            )
+        ready = _get_ready(warehouse, client, list_calls(entities), full=full)
+        for list_call in list_calls(entities):
+            progress(f"{list_call.name}: {ready[list_call].planned}", 0, None)
+            extracted = _sweep(settings, warehouse, client, list_call, ready[list_call], in_instalments, progress)
             if isinstance(extracted, Unfinished):
                 unfinished.append(extracted)
-        for entity in with_clients(entities):
-            progress(f"snapshot {entity.name}", 0, None)
-            snapshot(settings, warehouse, target, entity)
+        snapshots(settings, warehouse, target, with_clients(entities), progress)
     return unfinished
 
 
@@ -624,8 +706,7 @@ def import_clients(
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(open_target(settings)) as target:
-        with warehouse.transaction() as connection:
-            check_target(connection, target)
+        check_target(warehouse, target)
         settle(settings, warehouse, target, progress)
         plan = current_plan(warehouse)
         if plan.loaded or not plan.approved:
@@ -633,8 +714,7 @@ def import_clients(
                 finished = read_sync_settings(connection).initial_sync_finished
             if not finished:
                 apply.check_approved(warehouse)  # the plan that waits is the one to approve
-            for entity in ENTITIES:
-                snapshot(settings, warehouse, target, entity)
+            snapshots(settings, warehouse, target, ENTITIES)
             plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
         plan = apply.check_approved(warehouse)
         yield from apply.load_clients(
@@ -664,8 +744,7 @@ def finish(settings: Settings, *, wait: bool = True, progress: Progress = _silen
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(open_target(settings)) as target:
-        with warehouse.transaction() as connection:
-            check_target(connection, target)
+        check_target(warehouse, target)
         settle(settings, warehouse, target, progress)
         plan = current_plan(warehouse)
         if not plan.loaded:
@@ -745,6 +824,10 @@ def load(
 ) -> apply.Loaded:
     """Apply the plan's operations on ``entity``; what the target cannot create is handed over for an import."""
     handed_over = None
+    with (
+        warehouse.transaction() as connection
+    ):  # before it: after a kill in the middle nothing counts as made from this
+        count_input(connection, f"{OF_LOADS}{entity.name}", now())
     if entity.name not in target.can_write:
         headers = settings.import_headers(entity.name)
         handed_over = hand_overs.hand_over(warehouse, entity, plan, settings.import_folder, headers, now())
@@ -801,35 +884,43 @@ def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
 def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.identity()
-    with warehouse.transaction() as connection:
+    with warehouse.open() as connection:
         known = _known_tenant(connection)
         found = _check_same_tenant(identity, known)
         if known is None:
-            connection.execute(
-                "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
-            )
+            with warehouse.transaction() as writing:
+                writing.execute(
+                    "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
+                )
     return found
 
 
-def check_target(connection: duckdb.DuckDBPyConnection, target: Target) -> None:
+def check_target(warehouse: Warehouse, target: Target) -> None:
     """Note which Passportal this home folder belongs to, and which entities can be written and listed there.
 
     Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
     """
-    known = _known(connection, "passportal")
-    if known not in (None, target.name):
-        raise SettingsError(
-            f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
-            "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and PASSPORTAL_URL.",
-        )
-    if known is None:
-        stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
-        connection.execute(stored, [target.name, now()])
-    settings = read_sync_settings(connection)
-    for name in ("can_write", "can_list"):
-        able = [each.name for each in ENTITIES if each.name in getattr(target, name)]
-        if able != getattr(settings, name):
-            store_sync_setting(connection, name, able, now())
+    able = {
+        name: [each.name for each in ENTITIES if each.name in getattr(target, name)]
+        for name in ("can_write", "can_list")
+    }
+    with warehouse.open() as connection:
+        known, settings = _known(connection, "passportal"), read_sync_settings(connection)
+        if known not in (None, target.name):
+            raise SettingsError(
+                f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
+                "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and"
+                " PASSPORTAL_URL.",
+            )
+        changed = {name: names for name, names in able.items() if names != getattr(settings, name)}
+        if known is not None and not changed:
+            return
+        with warehouse.transaction() as writing:
+            if known is None:
+                stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
+                writing.execute(stored, [target.name, now()])
+            for name, names in changed.items():
+                store_sync_setting(writing, name, names, now())
 
 
 def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
@@ -851,11 +942,17 @@ def _check_same_tenant(identity: Identity, known: str | None) -> str:
     return found
 
 
-def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
-    rows = [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
-    with warehouse.transaction() as connection:
-        if landing.land_account_types(connection, rows):
-            count_input(connection, "bms.account_types", now())
+def _account_types(client: BmsClient) -> list[tuple[int, str, bool, bool, bool]]:
+    return [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
+
+
+def _land_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bool, bool, bool]]) -> None:
+    with warehouse.open() as connection:
+        if not landing.is_other_account_types(connection, rows):
+            return
+        with warehouse.transaction() as writing:
+            landing.land_account_types(writing, rows)
+            count_input(writing, "bms.account_types", now())
 
 
 def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:

@@ -15,6 +15,7 @@ import duckdb
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.inputs import count_input
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
         connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(moment)), _FINISHED])
         report.append(Ahead(f"sync.settings.{_FINISHED}", 1, finished))
     connection.execute("DROP TABLE ahead")
+    count_input(connection, "clock", now)  # whether a record is new is told by its moments
     report = [each for each in report if each.latest > now + TOLERATED]
     for each in report:
         connection.execute(
@@ -110,11 +112,12 @@ def latest_stamp(now: datetime) -> datetime:
 def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
     """Every table and column that holds a moment after ``now``."""
     stamps = connection.execute(sql.read("moment_columns")).fetchall()
-    found = []
-    for table, columns in stamps:
-        latest = connection.execute(f"SELECT {', '.join(f'max({each})' for each in columns)} FROM {table}").fetchone()
-        found += [(table, each) for each, moment in zip(columns, latest or (), strict=True) if moment and moment > now]
-    return found
+    latest = " UNION ALL ".join(
+        f"SELECT '{table}' AS place, '{column}' AS stamp, max({column}) AS latest FROM {table}"
+        for table, columns in stamps
+        for column in columns
+    )
+    return connection.execute(f"SELECT place, stamp FROM ({latest}) WHERE latest > $now", {"now": now}).fetchall()
 
 
 def _finished(connection: duckdb.DuckDBPyConnection) -> datetime | None:

@@ -3,8 +3,8 @@
 DuckDB lets one process in at a time, so a connection is opened late, closed early and never held across a call to a
 service. A busy file is waited for with a bound. (This is also the only place that would change for DuckLake.)
 
-Opening and closing a file takes 20 to 50 ms, a connection to one that this thread has open takes none. ``opened`` shares
-what is open already, and ``kept_open`` keeps files open through a stretch in which no service is called::
+Opening and closing a file takes 20 to 50 ms, a connection to one that this thread has open takes none. ``opened``
+shares what is open already, and ``kept_open`` keeps files open through a stretch in which no service is called::
 
     kept_open ──┬─ opened ─ opened ─ opened ─┬── closed at the end
                 └─ the file is open once ────┘
@@ -224,7 +224,7 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
 
 
 KEPT_SECONDS = 5.0
-"""How long ``kept_open`` keeps a file from other processes at most: they wait for it, ``WAIT_SECONDS`` and no longer."""
+"""How long ``kept_open`` keeps a file from other processes, which wait for it ``WAIT_SECONDS`` and no longer."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,16 @@ import duckdb
 from bms_pipeline.entities import Entity, WireType
 from bms_pipeline.errors import LandingError
 from bms_pipeline.warehouse import keys, names, schema, sql
-from bms_pipeline.warehouse.inputs import count_input, is_counted
+from bms_pipeline.warehouse.inputs import (
+    OF_LOADS,
+    Inputs,
+    count_input,
+    digest,
+    is_counted,
+    note_made_from,
+    read_inputs,
+    rules,
+)
 
 _JSON_TYPES = {
     "BIGINT": {"BIGINT", "UBIGINT"},
@@ -84,6 +93,54 @@ def land(
     landed = _replace(connection, entity, set_aside if proves_absence else None, _kept(entity, not_sent), now)
     connection.execute("DROP TABLE staged")
     return Landed(*landed, unknown_fields=unknown, not_sent=tuple(sorted(not_sent)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The pages of a sweep in ``folder``, and what may be concluded from them; see ``land``."""
+
+    folder: Path
+    proves_absence: bool
+    is_full: bool
+    set_aside: tuple[int, ...] = ()
+
+
+def land_once(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], swept: Sweep, now: datetime
+) -> dict[str, Landed]:
+    """Land every entity of a list, and count what that changed; the same pages on the same records are landed once."""
+    inputs = read_inputs(connection)
+    name = f"landed.{entities[0].list_call.name}"
+    pages = digest(swept.folder.glob("*.json.zst"))
+
+    def made_from(found: Inputs) -> str:
+        # The records as this landing leaves them: details, or another version, may change them later.
+        stored = found.versions(["clock", *(f"bms.{entity.name}" for entity in entities)])
+        return json.dumps([pages, swept.proves_absence, swept.is_full, swept.set_aside, stored, rules()])
+
+    if inputs.is_made_from(name, made_from(inputs)):
+        return {
+            entity: Landed(read, 0, 0, 0, tuple(unknown), tuple(not_sent))
+            for entity, (read, unknown, not_sent) in inputs.results[name].items()
+        }
+    landed = {
+        entity.name: land(
+            connection,
+            entity,
+            swept.folder,
+            proves_absence=swept.proves_absence,
+            set_aside=swept.set_aside,
+            is_full=swept.is_full,
+            now=now,
+        )
+        for entity in entities
+    }
+    for entity, changes in landed.items():
+        if changes.anything_changed:
+            count_input(connection, f"bms.{entity}", now)
+    result = {entity: (each.read, each.unknown_fields, each.not_sent) for entity, each in landed.items()}
+    note_made_from(connection, name, made_from(read_inputs(connection)), result)
+    return landed
 
 
 def _paths(wire: Mapping[str, WireType], inside: str = "") -> list[str]:
@@ -364,18 +421,32 @@ def _replace(
     return read, added, changed, gone
 
 
-def land_account_types(
-    connection: duckdb.DuckDBPyConnection, rows: Iterable[tuple[int, str, bool, bool, bool]]
-) -> bool:
-    """Replace ``bms.account_types`` (id, name, is_client, is_vendor, is_active); whether that changed anything."""
-    before = connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall()
-    after = sorted(rows)
-    if before == after:
-        return False
+AccountTypes = Sequence[tuple[int, str, bool, bool, bool]]
+"""Rows of ``bms.account_types``: id, name, is_client, is_vendor, is_active."""
+
+
+def is_other_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> bool:
+    """Whether other account types are stored than ``rows``."""
+    return connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall() != sorted(rows)
+
+
+def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> None:
+    """Replace the account types."""
     connection.execute("DELETE FROM bms.account_types")
-    for row in after:
+    for row in sorted(rows):
         connection.execute("INSERT INTO bms.account_types VALUES (?, ?, ?, ?, ?)", list(row))
-    return True
+
+
+def landed_before(inputs: Inputs, entity: Entity, file: Path) -> int | None:
+    """The records in the snapshot ``file``, where ``passportal.<entity>`` holds exactly that; else None."""
+    name = f"passportal.{entity.name}"
+    return inputs.results[name] if inputs.is_made_from(name, _snapshot_of(inputs, entity, digest([file]))) else None
+
+
+def _snapshot_of(inputs: Inputs, entity: Entity, content: str) -> str:
+    """What ``passportal.<entity>`` is made from. A load writes there what it wrote, and puts that into the journal."""
+    names = (f"passportal.{entity.name}", f"journal.{entity.name}", f"{OF_LOADS}{entity.name}")
+    return json.dumps([content, inputs.versions(names), rules()])
 
 
 def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
@@ -414,6 +485,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     new_records_changed = _land_new_records(connection, entity, file)
     if changed or stored != count or new_records_changed or not is_counted(connection, table):
         count_input(connection, table, now)
+    note_made_from(connection, table, _snapshot_of(read_inputs(connection), entity, digest([file])), count)
     return count
 
 

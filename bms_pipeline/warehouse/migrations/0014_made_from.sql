@@ -2,4 +2,5 @@
 CREATE TABLE main.schema_stamp (stamp VARCHAR);
 
 -- What each stored result was made from: versions of sync.inputs, digests of files. The same again need not be made again.
-CREATE TABLE sync.made_from (name VARCHAR, inputs VARCHAR);
+-- result: what the making of it reported, as JSON.
+CREATE TABLE sync.made_from (name VARCHAR, inputs VARCHAR, result VARCHAR);
