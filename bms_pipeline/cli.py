@@ -18,7 +18,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -38,6 +38,7 @@ from bms_pipeline.notices import Notice
 from bms_pipeline.preview import overview, why, write_csv, write_html
 from bms_pipeline.reconcile import standings
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.plan import Plan
 from bms_pipeline.reconcile.standings import NextStep, Standing
 from bms_pipeline.settings import Settings, read_settings
 from bms_pipeline.terminal import (
@@ -56,7 +57,7 @@ from bms_pipeline.terminal import (
     progress,
     this_command,
 )  # fmt: skip
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.warehouse.connection import Warehouse, kept_open
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -193,34 +194,37 @@ def sync_command(
         )
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings, this_command()) as told, progress(told) as bars:
-        if only_what_is_new:
-            plan = sync.incremental(settings, full=full, wait=not no_wait, progress=bars)
-        else:
-            sync.resume(settings, wait=not no_wait, progress=bars)
-            plan = sync.prepare(
-                settings,
-                entities=chosen(entity),
-                scope=_scope(client),
-                full=full,
-                create_unmatched_by=me() if create_unmatched else None,
-                progress=bars,
-            )
-            if create_unmatched:
-                with closing(sync.open_target(settings)) as target:
-                    sync.approve_unseen(settings, sync.open_warehouse(settings), target, me())
-            if not sync.waits_for_person(sync.open_warehouse(settings)):
-                sync.finish(settings, wait=not no_wait, progress=bars)
-        waiting = sync.waits_for_person(sync.open_warehouse(settings))
-    _print_status(settings, as_json, time.monotonic() - started)
-    if waiting:
+    with ExitStack() as kept:
+        with sync.running(settings, this_command()) as told, progress(told) as bars:
+            if only_what_is_new:
+                synced = sync.synchronise_new(settings, full=full, wait=not no_wait, progress=bars)
+            else:
+                synced = sync.synchronise(
+                    settings,
+                    entities=chosen(entity),
+                    scope=_scope(client),
+                    full=full,
+                    create_unmatched_by=me() if create_unmatched else None,
+                    wait=not no_wait,
+                    progress=bars,
+                )
+            kept.enter_context(kept_open())  # no service is called any more
+        ended = _how_it_ended(settings)
+    _print_status(settings, ended.status, as_json, time.monotonic() - started)
+    plan = synced.plan
+    if synced.waits:
         err.print(
             f"Plan {plan.hash[:12]} with {plan.operations:,} operations waits for a person; nothing was loaded.\n"
             f"Look at it with `bms-pipeline preview --saved`, load it with `bms-pipeline finish {plan.hash[:12]}`.",
             highlight=False,
         )
         raise typer.Exit(2)
-    _exit_with_2_unless_done(settings)
+    if not synced.is_new:
+        err.print(
+            f"Nothing is new since the plan of {plan.made_at:%Y-%m-%d %H:%M} UTC. Nothing was planned or loaded.",
+            highlight=False,
+        )
+    _exit_with_2_unless_done(settings, ended)
 
 
 @app.command()
@@ -290,9 +294,10 @@ def finish(
             sync.finish(settings, wait=not no_wait, progress=bars)
     if loaded_at is not None:
         err.print(f"Plan {escape(plan_hash)} was loaded already, at {loaded_at:%Y-%m-%d %H:%M} UTC. Nothing to do.")
-    _print_status(settings, as_json, time.monotonic() - started)
+    ended = _how_it_ended(settings)
+    _print_status(settings, ended.status, as_json, time.monotonic() - started)
     if loaded_at is None:
-        _exit_with_2_unless_done(settings)
+        _exit_with_2_unless_done(settings, ended)
 
 
 @app.command()
@@ -334,7 +339,10 @@ def details(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show how the records stand, what the last sync did, the plan that waits, and the calls left this hour."""
-    _print_status(read_settings(), as_json, None)
+    settings = read_settings()
+    with kept_open():
+        shown = reports.status(settings, sync.open_warehouse(settings))
+    _print_status(settings, shown, as_json, None)
 
 
 @app.command()
@@ -729,8 +737,23 @@ def _scope(clients: Sequence[int] | None) -> Scope:
     return Scope(clients=tuple(clients) if clients else None)
 
 
-def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> None:
-    shown = reports.status(settings, sync.open_warehouse(settings))
+@dataclass(frozen=True)
+class _Ended:
+    """How things stand after a run: the status, the writes without answer, and the current plan."""
+
+    status: dict[str, Any]
+    unknown: list[journal.Open]
+    plan: Plan
+
+
+def _how_it_ended(settings: Settings) -> _Ended:
+    """Read all that is shown after a run, so that nobody waits for the warehouse while it is printed."""
+    warehouse = sync.open_warehouse(settings)
+    with kept_open():
+        return _Ended(reports.status(settings, warehouse), sync.unknown_writes(warehouse), sync.current_plan(warehouse))
+
+
+def _print_status(settings: Settings, shown: dict[str, Any], as_json: bool, seconds: float | None) -> None:
     if as_json:
         print_json(shown)
         return
@@ -755,10 +778,9 @@ def _warn_of_approved_plan(warehouse: Warehouse) -> None:
             )
 
 
-def _exit_with_2_unless_done(settings: Settings) -> None:
+def _exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
     """Say what the load left open, and exit with 2 if it did."""
-    warehouse = sync.open_warehouse(settings)
-    unknown, plan = sync.unknown_writes(warehouse), sync.current_plan(warehouse)
+    unknown, plan = ended.unknown, ended.plan
     if unknown:
         writes, until = sum(intent.writes for intent in unknown), journal.settles_at(unknown, settings.unknown_seconds)
         err.print(

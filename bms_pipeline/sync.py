@@ -204,8 +204,9 @@ def extract(
     ``in_instalments``: a list that needs more calls than the hour has left is no error, it goes on the next time.
     Details that were read since the last sweep land behind it.
     """
-    ready = _get_ready(warehouse, client, [list_call], full=full)
-    return _sweep(settings, warehouse, client, list_call, ready[list_call], in_instalments, progress)
+    ready = _get_ready(warehouse, client, [list_call], full=full)[list_call]
+    swept = _sweep(settings, client, list_call, ready, progress, in_instalments=in_instalments)
+    return _land_swept(settings, warehouse, list_call, swept, progress)
 
 
 @dataclass(frozen=True)
@@ -234,15 +235,24 @@ def _get_ready(
         }
 
 
+@dataclass(frozen=True)
+class _Swept:
+    """What BMS answered: the sweep, and with accounts their types."""
+
+    manifest: Manifest
+    account_types: landing.AccountTypes | None
+
+
 def _sweep(
     settings: Settings,
-    warehouse: Warehouse,
     client: BmsClient,
     list_call: ListCall,
     ready: _Ready,
-    in_instalments: bool,
     progress: Progress,
-) -> Extracted | Unfinished:
+    *,
+    in_instalments: bool,
+) -> _Swept | Unfinished:
+    """Read the list, with the warehouse closed."""
     account_types = _account_types(client) if list_call == ACCOUNTS else None
     try:
         manifest = sweep(
@@ -257,16 +267,25 @@ def _sweep(
     except BudgetExhausted as error:
         if not in_instalments:
             raise
-        details.land(settings, warehouse, list_call)
         return Unfinished(list_call, f"{error.message} {error.next_step}")
-    progress(f"land {list_call.name}", 0, None)
+    return _Swept(manifest, account_types)
+
+
+def _land_swept(
+    settings: Settings, warehouse: Warehouse, list_call: ListCall, swept: _Swept | Unfinished, progress: Progress
+) -> Extracted | Unfinished:
+    """Land what was read, and the details behind it."""
     with warehouse.open():
-        if account_types is not None:
-            _land_account_types(warehouse, account_types)
-        landed = land(settings, warehouse, list_call, manifest)
+        if isinstance(swept, Unfinished):
+            details.land(settings, warehouse, list_call)
+            return swept
+        progress(f"land {list_call.name}", 0, None)
+        if swept.account_types is not None:
+            _land_account_types(warehouse, swept.account_types)
+        landed = land(settings, warehouse, list_call, swept.manifest)
         details_landed = details.land(settings, warehouse, list_call)
     prune(settings.landing_folder / list_call.name)
-    return Extracted(manifest, landed, details_landed)
+    return Extracted(swept.manifest, landed, details_landed)
 
 
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
@@ -359,33 +378,33 @@ def snapshots(
     Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
     this home folder holds the matches of another Passportal.
     """
+    read = _read_snapshots(settings, warehouse, target, entities, progress)
+    _look_for(warehouse, target, _land_snapshots(warehouse, target, read))
+    return {entity.name: 0 for entity in entities} | {each.entity.name: each.records for each in read}
+
+
+def _read_snapshots(
+    settings: Settings, warehouse: Warehouse, target: Target, entities: Sequence[Entity], progress: Progress
+) -> list[_Snapshot]:
+    """Read what Passportal has of the entities that it can list, with the warehouse closed."""
     with warehouse.open():
         check_target(warehouse, target)
         for entity in entities:
             if entity.name not in target.can_write:
                 with warehouse.transaction() as connection:
                     hand_overs.recover(connection, entity, settings.import_folder)
-    with _calling(settings):
-        read = [
+    with kept_open() if _is_passportal_here(settings) else contextlib.nullcontext():
+        return [
             _read_snapshot(settings, target, entity, progress) for entity in entities if entity.name in target.can_list
         ]
-    with warehouse.open():
-        overdue = _land_snapshots(warehouse, target, read)
-        counts = {entity.name: 0 for entity in entities} | {each.entity.name: each.records for each in read}
-    for each in read:
-        each.file.unlink()
+
+
+def _look_for(warehouse: Warehouse, target: Target, overdue: Sequence[tuple[Entity, list[Write]]]) -> None:
+    """Look once more for writes whose time has passed, and settle them."""
     for entity, writes in overdue:
         found = target.find(entity, [write for write in writes if write.passportal_id is None])
         with warehouse.transaction() as connection:
             journal.settle_overdue(connection, entity, writes, found, now())
-    return counts
-
-
-@contextlib.contextmanager
-def _calling(settings: Settings) -> Iterator[None]:
-    """Call Passportal several times; the embedded one is a file, which is kept open meanwhile."""
-    with kept_open() if settings.passportal_target == "embedded" else contextlib.nullcontext():
-        yield
 
 
 @dataclass
@@ -414,18 +433,18 @@ def _land_snapshots(
     with warehouse.open() as connection:
         inputs = read_inputs(connection)
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
-    for each in read:
-        entity, at = each.entity, each.read_at
-        landed = landing.landed_before(inputs, entity, each.file)
-        if landed is not None and entity.name not in unsettled:
-            each.records = landed
-            continue
-        with warehouse.transaction() as connection:
-            each.records = landing.land_snapshot(connection, entity, each.file, at)
-            if journal.settle_found(connection, entity, _last_write_at(target, at), at):
-                late = journal.overdue(connection, entity, target.unknown_seconds, at)
-                overdue += [(entity, late)] if late else []
-    return overdue
+        for each in read:
+            entity, at = each.entity, each.read_at
+            landed = landing.landed_before(inputs, entity, each.file)
+            if landed is not None and entity.name not in unsettled:
+                each.records = landed
+            else:
+                with warehouse.transaction() as writing:
+                    each.records = landing.land_snapshot(writing, entity, each.file, at)
+                    if journal.settle_found(writing, entity, _last_write_at(target, at), at):
+                        overdue.append((entity, journal.overdue(writing, entity, target.unknown_seconds, at)))
+            each.file.unlink()
+    return [(entity, writes) for entity, writes in overdue if writes]
 
 
 def _last_write_at(target: Target, otherwise: datetime) -> datetime | None:
@@ -596,17 +615,48 @@ def read(
     progress: Progress = _silent,
 ) -> list[Unfinished]:
     """Extract, land and snapshot: bring what is stored up to both services; the lists that are still being read."""
-    warehouse = open_warehouse(settings)
+    reading = just_read(settings, entities=entities, full=full, in_instalments=in_instalments, progress=progress)
+    with reading as unfinished:
+        return unfinished
+
+
+@contextlib.contextmanager
+def just_read(
+    settings: Settings,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    full: bool = False,
+    in_instalments: bool = False,
+    progress: Progress = _silent,
+) -> Iterator[list[Unfinished]]:
+    """As ``read``, and keep what is open then open inside, where no service may be called."""
+    warehouse, lists = open_warehouse(settings), list_calls(entities)
     unfinished: list[Unfinished] = []
-    with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
-        ready = _get_ready(warehouse, client, list_calls(entities), full=full)
-        for list_call in list_calls(entities):
-            progress(f"{list_call.name}: {ready[list_call].planned}", 0, None)
-            extracted = _sweep(settings, warehouse, client, list_call, ready[list_call], in_instalments, progress)
-            if isinstance(extracted, Unfinished):
-                unfinished.append(extracted)
-        snapshots(settings, warehouse, target, with_clients(entities), progress)
-    return unfinished
+    with contextlib.ExitStack() as kept:
+        with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
+            ready = _get_ready(warehouse, client, lists, full=full)
+            for list_call in lists:
+                progress(f"{list_call.name}: {ready[list_call].planned}", 0, None)
+                swept = _sweep(settings, client, list_call, ready[list_call], progress, in_instalments=in_instalments)
+                if list_call == lists[-1] and _is_passportal_here(settings):
+                    kept.enter_context(kept_open())  # it was the last call to a service
+                extracted = _land_swept(settings, warehouse, list_call, swept, progress)
+                if isinstance(extracted, Unfinished):
+                    unfinished.append(extracted)
+            read_then = _read_snapshots(settings, warehouse, target, with_clients(entities), progress)
+            if not _is_passportal_here(settings):
+                kept.enter_context(kept_open())
+            overdue = _land_snapshots(warehouse, target, read_then)
+            if overdue:
+                kept.close()
+                _look_for(warehouse, target, overdue)
+                kept.enter_context(kept_open())
+        yield unfinished
+
+
+def _is_passportal_here(settings: Settings) -> bool:
+    """Whether Passportal is a file of this machine, so that using it calls no service."""
+    return settings.passportal_target == "embedded"
 
 
 def prepare(
@@ -650,24 +700,92 @@ def plan_anew(
         return make_plan(warehouse, entities, scope)
 
 
+@dataclass(frozen=True)
+class Synced:
+    """How a sync ended: the current plan, whether this sync made it, and whether a person has to approve it."""
+
+    plan: plans.Plan
+    is_new: bool
+    waits: bool
+
+
+def synchronise(
+    settings: Settings,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    scope: Scope | None = None,
+    full: bool = False,
+    create_unmatched_by: str | None = None,
+    wait: bool = True,
+    progress: Progress = _silent,
+) -> Synced:
+    """One whole sync as a person types it: read, plan, and load what may be; nothing where nothing is new.
+
+    ``create_unmatched_by``: who decided, and approves in advance, that all be created that waits for nothing but a
+    decision. Raises what the stages raise. ``wait``: see ``finish``.
+    """
+    warehouse = open_warehouse(settings)
+    is_whole = scope in (None, Scope()) and not full and len(entities) == len(ENTITIES)
+    resume(settings, wait=wait, progress=progress)
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(just_read(settings, entities=entities, full=full, progress=progress))
+        if is_whole and _is_all_done(warehouse, creates=create_unmatched_by is not None):
+            return Synced(current_plan(warehouse), is_new=False, waits=False)
+        plan = plan_anew(
+            warehouse, entities=entities, scope=scope, create_unmatched_by=create_unmatched_by, progress=progress
+        )
+        if not _is_passportal_here(settings):
+            kept.close()
+        if create_unmatched_by:
+            with contextlib.closing(open_target(settings)) as target:
+                approve_unseen(settings, warehouse, target, create_unmatched_by)
+        return Synced(plan, is_new=True, waits=_load_what_may_be(settings, warehouse, wait, progress))
+
+
+def _load_what_may_be(settings: Settings, warehouse: Warehouse, wait: bool, progress: Progress) -> bool:
+    """Load the current plan unless a person has to approve it first; whether one has to, then or for what is left."""
+    if not waits_for_person(warehouse):
+        finish(settings, wait=wait, progress=progress)
+    return waits_for_person(warehouse)
+
+
+def _is_all_done(warehouse: Warehouse, *, creates: bool) -> bool:
+    """Whether the current plan is loaded whole, and one made now would hold the same and nothing more.
+
+    ``creates``: made by somebody who has everything created that waits for nothing but a decision.
+    """
+    with warehouse.open() as connection:
+        if is_anything_new(warehouse) or not plans.current_plan(connection).loaded or journal.open_intents(connection):
+            return False
+        return not (creates and any(decisions.waits_for_creation(connection, entity) for entity in ENTITIES))
+
+
 def incremental(
     settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
 ) -> plans.Plan:
+    """As ``synchronise_new``: the plan at work."""
+    return synchronise_new(settings, full=full, wait=wait, progress=progress).plan
+
+
+def synchronise_new(
+    settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
+) -> Synced:
     """One whole sync as the schedule does it: read what changed; where anything did, plan, and load what may be.
 
-    The plan, of which what is left waits for a person; where nothing was new it is the one that was there already. A
-    list that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
+    Of the plan, what is left waits for a person; where nothing was new it is the one that was there already. A list
+    that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
     ``BreakerOpen`` and what the stages raise. ``wait``: see ``finish``.
     """
     warehouse = open_warehouse(settings)
     resume(settings, wait=wait, progress=progress)
-    read(settings, full=full, in_instalments=True, progress=progress)
-    if not is_anything_new(warehouse):
-        return current_plan(warehouse)
-    plan = plan_anew(warehouse, progress=progress)
-    if not waits_for_person(warehouse):
-        finish(settings, wait=wait, progress=progress)
-    return plan
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(just_read(settings, full=full, in_instalments=True, progress=progress))
+        if not is_anything_new(warehouse):
+            return Synced(current_plan(warehouse), is_new=False, waits=waits_for_person(warehouse))
+        plan = plan_anew(warehouse, progress=progress)
+        if not _is_passportal_here(settings):
+            kept.close()
+        return Synced(plan, is_new=True, waits=_load_what_may_be(settings, warehouse, wait, progress))
 
 
 def is_anything_new(warehouse: Warehouse) -> bool:
