@@ -225,13 +225,10 @@ def _get_ready(
     client.identity()
     with warehouse.open():
         tenant = check_tenant(warehouse, client)
+        since = {each: None if full else _watermark(warehouse, each) for each in list_calls}
         return {
-            list_call: _Ready(
-                tenant,
-                None if full else _watermark(warehouse, list_call),
-                planned_calls(warehouse, client, list_call, full=full),
-            )
-            for list_call in list_calls
+            each: _Ready(tenant, since[each], planned_calls(warehouse, client, each, full=since[each] is None))
+            for each in list_calls
         }
 
 
@@ -729,8 +726,9 @@ def synchronise(
     resume(settings, wait=wait, progress=progress)
     with contextlib.ExitStack() as kept:
         kept.enter_context(just_read(settings, entities=entities, full=full, progress=progress))
-        if is_whole and _is_all_done(warehouse, creates=create_unmatched_by is not None):
-            return Synced(current_plan(warehouse), is_new=False, waits=False)
+        done = _plan_done(warehouse, creates=create_unmatched_by is not None) if is_whole else None
+        if done is not None:
+            return Synced(done, is_new=False, waits=False)
         plan = plan_anew(
             warehouse, entities=entities, scope=scope, create_unmatched_by=create_unmatched_by, progress=progress
         )
@@ -749,15 +747,18 @@ def _load_what_may_be(settings: Settings, warehouse: Warehouse, wait: bool, prog
     return waits_for_person(warehouse)
 
 
-def _is_all_done(warehouse: Warehouse, *, creates: bool) -> bool:
-    """Whether the current plan is loaded whole, and one made now would hold the same and nothing more.
+def _plan_done(warehouse: Warehouse, *, creates: bool) -> plans.Plan | None:
+    """Return the current plan if it is loaded whole, and one made now would hold nothing more; else None.
 
     ``creates``: made by somebody who has everything created that waits for nothing but a decision.
     """
     with warehouse.open() as connection:
-        if is_anything_new(warehouse) or not plans.current_plan(connection).loaded or journal.open_intents(connection):
-            return False
-        return not (creates and any(decisions.waits_for_creation(connection, entity) for entity in ENTITIES))
+        plan = _plan_at_hand(connection)
+        if plan is None or not plan.loaded or journal.open_intents(connection):
+            return None
+        if creates and any(decisions.waits_for_creation(connection, entity) for entity in ENTITIES):
+            return None
+        return plan
 
 
 def incremental(
@@ -780,8 +781,10 @@ def synchronise_new(
     resume(settings, wait=wait, progress=progress)
     with contextlib.ExitStack() as kept:
         kept.enter_context(just_read(settings, full=full, in_instalments=True, progress=progress))
-        if not is_anything_new(warehouse):
-            return Synced(current_plan(warehouse), is_new=False, waits=waits_for_person(warehouse))
+        with warehouse.open() as connection:
+            at_hand = _plan_at_hand(connection)
+        if at_hand is not None:
+            return Synced(at_hand, is_new=False, waits=not at_hand.loaded and waits_for_person(warehouse))
         plan = plan_anew(warehouse, progress=progress)
         if not _is_passportal_here(settings):
             kept.close()
@@ -791,16 +794,21 @@ def synchronise_new(
 def is_anything_new(warehouse: Warehouse) -> bool:
     """Whether a plan of everything made now could differ from the current one, or something of that is not loaded."""
     with warehouse.open() as connection:
-        try:
-            plan = plans.current_plan(connection)
-        except PlanError:
-            return True
-        if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
-            return True
-        if not plan.operations and not plan.loaded:
-            return True  # a breaker is open, although nothing would be written
-        row = connection.execute(sql.read("is_anything_to_load")).fetchone()
-    return bool(row and row[0])
+        return _plan_at_hand(connection) is None
+
+
+def _plan_at_hand(connection: duckdb.DuckDBPyConnection) -> plans.Plan | None:
+    """Return the current plan if it is what would be made now of everything, with nothing to load by itself."""
+    try:
+        plan = plans.current_plan(connection)
+    except PlanError:
+        return None
+    if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
+        return None
+    if not plan.operations and not plan.loaded:
+        return None  # a breaker is open, although nothing would be written
+    row = connection.execute(sql.read("is_anything_to_load")).fetchone()
+    return None if row and row[0] else plan
 
 
 def changed_inputs(warehouse: Warehouse) -> list[str]:
