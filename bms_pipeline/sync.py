@@ -748,13 +748,14 @@ def _load_what_may_be(settings: Settings, warehouse: Warehouse, wait: bool, prog
 
 
 def _plan_done(warehouse: Warehouse, *, creates: bool) -> plans.Plan | None:
-    """Return the current plan if it is loaded whole, and one made now would hold nothing more; else None.
+    """Return the current plan if there was nothing to load by it, and one made now would say the same; else None.
 
+    What the last load did would be counted as done by this sync: after it, a plan of nothing says that all is in sync.
     ``creates``: made by somebody who has everything created that waits for nothing but a decision.
     """
     with warehouse.open() as connection:
         plan = _plan_at_hand(connection)
-        if plan is None or not plan.loaded or journal.open_intents(connection):
+        if plan is None or plan.operations or journal.open_intents(connection):
             return None
         if creates and any(decisions.waits_for_creation(connection, entity) for entity in ENTITIES):
             return None
@@ -843,6 +844,7 @@ def import_clients(
             snapshots(settings, warehouse, target, ENTITIES)
             plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
         plan = apply.check_approved(warehouse)
+        _count_loads(warehouse, plans.planned_entities(plan))
         yield from apply.load_clients(
             warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
         )
@@ -961,6 +963,13 @@ def load(
         warehouse, target, entity, plan, on_progress=lambda done, total: progress(f"load {entity.name}", done, total)
     )
     return replace(loaded, handed_over=handed_over)
+
+
+def _count_loads(warehouse: Warehouse, entities: Sequence[Entity]) -> None:
+    """Count that a load changes what these were compared with; before it, so that it holds after a kill as well."""
+    with warehouse.transaction() as connection:
+        for entity in entities:
+            count_input(connection, f"{OF_LOADS}{entity.name}", now())
 
 
 def read_details(

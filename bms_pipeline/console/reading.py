@@ -69,7 +69,8 @@ COPIED: dict[str, tuple[str, str]] = {
         f"sync.{each}": ("*", _ALL_ROWS)
         for each in (
             "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "made_from",
-            "matches", "partings", "plans", "results", "runs", "settings", "settings_history", "standing_counts", "sweeps",
+            "matches", "partings", "plans", "results", "runs", "settings", "settings_history", "standing_counts",
+            "sweeps",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),

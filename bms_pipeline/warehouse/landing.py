@@ -83,9 +83,12 @@ def land(
     transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or no record has a
     field that decides something or used to be there.
     """
-    connection.execute("DROP TABLE IF EXISTS staged")
-    connection.execute(_stage_sql(entity, folder))
-    unknown, sent = _check_shapes(connection, entity, folder)
+    drifts = _drifted_last_time(connection, entity)
+    _stage(connection, entity, folder, "CASE WHEN NOT {are_documented} THEN raw END" if drifts else "NULL::JSON")
+    found = _check_shapes(connection, entity, folder)
+    unknown, sent = found.unknown, found.sent
+    if unknown and not drifts:
+        _stage(connection, entity, folder, f"CASE WHEN shape IN {found.undeclared} THEN raw END")
     _keep_latest(connection)
     not_sent = _not_sent(connection, entity, folder, sent, is_full=proves_absence if is_full is None else is_full)
     _remember_sent(connection, entity, set(_paths(entity.wire)) - not_sent if sent else set(), now)
@@ -255,7 +258,26 @@ def _source(entity: Entity, files: str) -> str:
     )
 
 
-def _stage_sql(entity: Entity, folder: Path) -> str:
+def _drifted_last_time(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    """Whether the last sweep had keys that are not declared, so that it is as well to look for them at once."""
+    row = connection.execute(
+        "SELECT arg_max(len(unknown_fields), landed_at) FROM sync.sweeps WHERE list_call = ?", [entity.list_call.name]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, raw: str) -> None:
+    """Read the pages into the temp table ``staged``. ``raw``: SQL for the JSON to keep, over ``raw`` and ``shape``.
+
+    It is kept only of records that hold more than the declared keys: kept of every record it costs more time and space
+    than all else together, and looking for such keys in each record a seventh of a landing (docs/decisions.md).
+    """
+    connection.execute("DROP TABLE IF EXISTS staged")
+    are_documented = f"list_has_all({sorted(documented_keys(entity))}, json_keys(raw))"
+    connection.execute(_stage_sql(entity, folder, raw.format(are_documented=are_documented)))
+
+
+def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
     columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
@@ -268,9 +290,7 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
         values=", ".join(f"{names.value(column)} AS {column}" for column in columns),
         active=entity.active_sql,
         modified=entity.modified_sql,
-        # The whole JSON is kept only where it holds more than the declared keys: kept for every record it costs more
-        # time and space than all else together (docs/decisions.md).
-        raw=f"CASE WHEN NOT list_has_all({sorted(documented_keys(entity))}, json_keys(raw)) THEN raw END",
+        raw=raw,
     )
 
 
@@ -279,16 +299,23 @@ def documented_keys(entity: Entity) -> set[str]:
     return set(entity.wire) | set(entity.other_keys)
 
 
-def _check_shapes(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path
-) -> tuple[tuple[str, ...], set[str]]:
-    """The undeclared keys, and all keys that some record has; raises ``LandingError``.
+@dataclass(frozen=True)
+class _Shapes:
+    """The undeclared keys, SQL for the shapes that have one, and all keys that some record has."""
+
+    unknown: tuple[str, ...]
+    undeclared: str
+    sent: set[str]
+
+
+def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> _Shapes:
+    """Look at one record of each shape, instead of at every record; raises ``LandingError``.
 
     That is for a record without id, or with a declared key in another spelling or of another type.
     """
     examples = connection.execute("SELECT shape, min(filename) FROM staged GROUP BY shape").fetchall()
     rows = connection.execute(
-        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, json_keys(json) FROM"
+        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, shape, json_keys(json) FROM"
         f" (SELECT *, {_shape(entity)} AS shape FROM ({_source(entity, '$files')}))"
         " WHERE shape IN (SELECT unnest($shapes))",
         {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
@@ -301,12 +328,14 @@ def _check_shapes(
             f"{entity.name}: {nameless[1]} records have no readable id, the first in {nameless[0]}.",
             "Nothing was replaced. Look at that page; if BMS changed its format, report it with the page attached.",
         )
-    for bms_id, filename, *types, _ in rows:
+    for bms_id, filename, *types, _, _ in rows:
         where = f"record {bms_id} in {Path(filename).relative_to(sql.literal(folder).parent)}"
         for (key, declared), found in zip(_leaves(entity), types, strict=True):
             _check_type(entity, key, declared, found, where)
-    found_keys = {key for row in rows for key in row[-1]}
-    return tuple(sorted(found_keys - documented_keys(entity))), found_keys
+    sent = {key for row in rows for key in row[-1]}
+    documented = documented_keys(entity)
+    shapes = [str(row[-2]) for row in rows if set(row[-1]) - documented]
+    return _Shapes(tuple(sorted(sent - documented)), f"({', '.join(shapes)})", sent)
 
 
 def _check_spelling(entity: Entity, found: set[str], page: Path) -> None:
