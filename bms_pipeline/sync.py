@@ -952,10 +952,7 @@ def load(
 ) -> apply.Loaded:
     """Apply the plan's operations on ``entity``; what the target cannot create is handed over for an import."""
     handed_over = None
-    with (
-        warehouse.transaction() as connection
-    ):  # before it: after a kill in the middle nothing counts as made from this
-        count_input(connection, f"{OF_LOADS}{entity.name}", now())
+    _count_loads(warehouse, [entity])
     if entity.name not in target.can_write:
         headers = settings.import_headers(entity.name)
         handed_over = hand_overs.hand_over(warehouse, entity, plan, settings.import_folder, headers, now())
