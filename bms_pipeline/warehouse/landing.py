@@ -459,11 +459,14 @@ def is_other_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountT
     return connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall() != sorted(rows)
 
 
-def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> None:
-    """Replace the account types."""
+def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> bool:
+    """Replace the account types; whether that changed anything."""
+    if not is_other_account_types(connection, rows):
+        return False
     connection.execute("DELETE FROM bms.account_types")
     for row in sorted(rows):
         connection.execute("INSERT INTO bms.account_types VALUES (?, ?, ?, ?, ?)", list(row))
+    return True
 
 
 def landed_before(inputs: Inputs, entity: Entity, file: Path) -> int | None:
