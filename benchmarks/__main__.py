@@ -1,7 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
-``python -m benchmarks landing|tenant|load|backfill|suggestions|details|documents|writes|console`` runs one part;
-``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
+``python -m benchmarks PART`` runs one part: counts, landing, tenant, load, backfill, suggestions, details, documents,
+writes or console. ``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, details, documents, load, whole_tenant, writes
+from benchmarks import backfill, console, counts, details, documents, load, whole_tenant, writes
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -137,6 +137,12 @@ def main() -> None:
         PARTS[part](options)
 
 
+def _counts(options: argparse.Namespace) -> None:
+    for size in ("small", "typical") if options.part == "all" else (options.size,):
+        for what, figure, target in counts.measured(size):
+            said(what, figure, target)
+
+
 def _landing(options: argparse.Namespace) -> None:
     for count in options.records or [100_000, 1_000_000]:
         landing(count)
@@ -184,6 +190,7 @@ def _console(options: argparse.Namespace) -> None:
 
 
 PARTS = {
+    "counts": _counts,
     "landing": _landing,
     "tenant": _tenant,
     "load": _load,

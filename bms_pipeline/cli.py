@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -30,7 +30,17 @@ from bms_pipeline import backup_cli, files, lifeline, review_cli
 from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.errors import PipelineError, PlanError, SettingsError
 from bms_pipeline.lifeline import Child
-from bms_pipeline.on_demand import journal, matching, notices, open_warehouse, read_settings, reports, standings, sync
+from bms_pipeline.on_demand import (
+    journal,
+    kept_open,
+    matching,
+    notices,
+    open_warehouse,
+    read_settings,
+    reports,
+    standings,
+    sync,
+)
 from bms_pipeline.on_demand import preview as pages
 from bms_pipeline.terminal import (
     CLOSED_PIPE,
@@ -52,6 +62,7 @@ from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
     from bms_pipeline.guard.store import Store
+    from bms_pipeline.reconcile.plan import Plan
     from bms_pipeline.settings import Settings
     from bms_pipeline.warehouse.connection import Warehouse
 
@@ -192,34 +203,37 @@ def sync_command(
         )
     settings = read_settings()
     started = time.monotonic()
-    with sync.running(settings, this_command()) as told, progress(told) as bars:
-        if only_what_is_new:
-            plan = sync.incremental(settings, full=full, wait=not no_wait, progress=bars)
-        else:
-            sync.resume(settings, wait=not no_wait, progress=bars)
-            plan = sync.prepare(
-                settings,
-                entities=chosen(entity),
-                scope=_scope(client),
-                full=full,
-                create_unmatched_by=me() if create_unmatched else None,
-                progress=bars,
-            )
-            if create_unmatched:
-                with closing(sync.open_target(settings)) as target:
-                    sync.approve_unseen(settings, sync.open_warehouse(settings), target, me())
-            if not sync.waits_for_person(sync.open_warehouse(settings)):
-                sync.finish(settings, wait=not no_wait, progress=bars)
-        waiting = sync.waits_for_person(sync.open_warehouse(settings))
-    _print_status(settings, as_json, time.monotonic() - started)
-    if waiting:
+    with ExitStack() as kept:
+        with sync.running(settings, this_command()) as told, progress(told) as bars:
+            if only_what_is_new:
+                synced = sync.synchronise_new(settings, full=full, wait=not no_wait, progress=bars)
+            else:
+                synced = sync.synchronise(
+                    settings,
+                    entities=chosen(entity),
+                    scope=_scope(client),
+                    full=full,
+                    create_unmatched_by=me() if create_unmatched else None,
+                    wait=not no_wait,
+                    progress=bars,
+                )
+            kept.enter_context(kept_open())  # no service is called any more
+        ended = _how_it_ended(settings)
+    _print_status(settings, ended.status, as_json, time.monotonic() - started)
+    plan = synced.plan
+    if synced.waits:
         err.print(
             f"Plan {plan.hash[:12]} with {plan.operations:,} operations waits for a person; nothing was loaded.\n"
             f"Look at it with `bms-pipeline preview --saved`, load it with `bms-pipeline finish {plan.hash[:12]}`.",
             highlight=False,
         )
         raise typer.Exit(2)
-    _exit_with_2_unless_done(settings)
+    if not synced.is_new:
+        err.print(
+            f"Nothing is new since the plan of {plan.made_at:%Y-%m-%d %H:%M} UTC. Nothing was planned or loaded.",
+            highlight=False,
+        )
+    _exit_with_2_unless_done(settings, ended)
 
 
 @app.command()
@@ -289,9 +303,10 @@ def finish(
             sync.finish(settings, wait=not no_wait, progress=bars)
     if loaded_at is not None:
         err.print(f"Plan {escape(plan_hash)} was loaded already, at {loaded_at:%Y-%m-%d %H:%M} UTC. Nothing to do.")
-    _print_status(settings, as_json, time.monotonic() - started)
+    ended = _how_it_ended(settings)
+    _print_status(settings, ended.status, as_json, time.monotonic() - started)
     if loaded_at is None:
-        _exit_with_2_unless_done(settings)
+        _exit_with_2_unless_done(settings, ended)
 
 
 @app.command()
@@ -334,7 +349,10 @@ def details(
 def status(as_json: AsJson = False) -> None:
     """Show how the records stand, what the last sync did, the plan that waits, and the calls left this hour."""
     with without_pandas():
-        _print_status(read_settings(), as_json, None)
+        settings = read_settings()
+        with kept_open():
+            shown = reports.status(settings, open_warehouse(settings))
+    _print_status(settings, shown, as_json, None)
 
 
 @app.command()
@@ -741,8 +759,23 @@ def _scope(clients: Sequence[int] | None) -> matching.Scope:
     return matching.Scope(clients=tuple(clients) if clients else None)
 
 
-def _print_status(settings: Settings, as_json: bool, seconds: float | None) -> None:
-    shown = reports.status(settings, open_warehouse(settings))
+@dataclass(frozen=True)
+class _Ended:
+    """How things stand after a run: the status, the writes without answer, and the current plan."""
+
+    status: dict[str, Any]
+    unknown: list[journal.Open]
+    plan: Plan
+
+
+def _how_it_ended(settings: Settings) -> _Ended:
+    """Read all that is shown after a run, so that nobody waits for the warehouse while it is printed."""
+    warehouse = open_warehouse(settings)
+    with kept_open():
+        return _Ended(reports.status(settings, warehouse), sync.unknown_writes(warehouse), sync.current_plan(warehouse))
+
+
+def _print_status(settings: Settings, shown: dict[str, Any], as_json: bool, seconds: float | None) -> None:
     if as_json:
         print_json(shown)
         return
@@ -767,10 +800,9 @@ def _warn_of_approved_plan(warehouse: Warehouse) -> None:
             )
 
 
-def _exit_with_2_unless_done(settings: Settings) -> None:
+def _exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
     """Say what the load left open, and exit with 2 if it did."""
-    warehouse = sync.open_warehouse(settings)
-    unknown, plan = sync.unknown_writes(warehouse), sync.current_plan(warehouse)
+    unknown, plan = ended.unknown, ended.plan
     if unknown:
         writes, until = sum(intent.writes for intent in unknown), journal.settles_at(unknown, settings.unknown_seconds)
         err.print(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from bms_pipeline.warehouse.connection import Warehouse
 
 __all__ = [
-    "decisions", "import_all", "journal", "matching", "notices", "open_warehouse", "preview", "read_settings",
-    "recovery", "reports", "review", "standings", "sync",
+    "decisions", "import_all", "journal", "kept_open", "matching", "notices", "open_warehouse", "preview",
+    "read_settings", "recovery", "reports", "review", "standings", "sync",
 ]  # fmt: skip
 
 
@@ -50,6 +51,13 @@ def read_settings() -> Settings:
     from bms_pipeline import settings
 
     return settings.read_settings()
+
+
+def kept_open() -> AbstractContextManager[None]:
+    """See ``connection.kept_open``."""
+    from bms_pipeline.warehouse import connection
+
+    return connection.kept_open()
 
 
 def open_warehouse(settings: Settings) -> Warehouse:

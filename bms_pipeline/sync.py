@@ -54,10 +54,10 @@ from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, lease, sql
 from bms_pipeline.warehouse.causes import reported
-from bms_pipeline.warehouse.connection import Warehouse, now, transaction
+from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, transaction
 from bms_pipeline.warehouse.connection import open_warehouse as open_warehouse
 from bms_pipeline.warehouse.details import LandedDetails
-from bms_pipeline.warehouse.inputs import count_input, is_counted
+from bms_pipeline.warehouse.inputs import OF_LOADS, count_input, is_counted, read_inputs
 
 _log = logging.getLogger(__name__)
 
@@ -201,29 +201,85 @@ def extract(
     ``in_instalments``: a list that needs more calls than the hour has left is no error, it goes on the next time.
     Details that were read since the last sweep land behind it.
     """
-    tenant = check_tenant(warehouse, client)
-    watermark = None if full else _watermark(warehouse, list_call)
-    if list_call == ACCOUNTS:
-        _land_account_types(warehouse, client)
+    ready = _get_ready(warehouse, client, [list_call], full=full)[list_call]
+    swept = _sweep(settings, client, list_call, ready, progress, in_instalments=in_instalments)
+    return _land_swept(settings, warehouse, list_call, swept, progress)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a sweep has to know before it: whose data this is, and from when on to ask for changes (None: for all)."""
+
+    tenant: str
+    modified_since: str | None
+    planned: CallsPlanned
+
+
+def _get_ready(
+    warehouse: Warehouse, client: BmsClient, list_calls: Sequence[ListCall], *, full: bool
+) -> dict[ListCall, _Ready]:
+    """Ask the warehouse once for what all these sweeps have to know."""
+    client.identity()
+    with warehouse.open():
+        tenant = check_tenant(warehouse, client)
+        since = {each: None if full else _watermark(warehouse, each) for each in list_calls}
+        return {
+            each: _Ready(tenant, since[each], planned_calls(warehouse, client, each, full=since[each] is None))
+            for each in list_calls
+        }
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """What BMS answered: the sweep, and with accounts their types."""
+
+    manifest: Manifest
+    account_types: landing.AccountTypes | None
+
+
+def _sweep(
+    settings: Settings,
+    client: BmsClient,
+    list_call: ListCall,
+    ready: _Ready,
+    progress: Progress,
+    *,
+    in_instalments: bool,
+) -> _Swept | Unfinished:
+    """Read the list, with the warehouse closed."""
+    account_types = _account_types(client) if list_call == ACCOUNTS else None
     try:
         manifest = sweep(
             client,
             list_call,
             settings.landing_folder,
             connections=settings.bms_connections,
-            modified_since=watermark,
-            tenant=tenant,
+            modified_since=ready.modified_since,
+            tenant=ready.tenant,
             on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
         )
     except BudgetExhausted as error:
         if not in_instalments:
             raise
-        details.land(settings, warehouse, list_call)
         return Unfinished(list_call, f"{error.message} {error.next_step}")
-    progress(f"land {list_call.name}", 0, None)
-    landed = land(settings, warehouse, list_call, manifest)
+    return _Swept(manifest, account_types)
+
+
+def _land_swept(
+    settings: Settings, warehouse: Warehouse, list_call: ListCall, swept: _Swept | Unfinished, progress: Progress
+) -> Extracted | Unfinished:
+    """Land what was read, and the details behind it."""
+    with warehouse.open():
+        if isinstance(swept, Unfinished):
+            details.land(settings, warehouse, list_call)
+            return swept
+        progress(f"land {list_call.name}", 0, None)
+        if swept.account_types is not None:
+            _land_account_types(warehouse, swept.account_types)
+        landed = land(settings, warehouse, list_call, swept.manifest)
+        details_landed = details.land(settings, warehouse, list_call)
     prune(settings.landing_folder / list_call.name)
-    return Extracted(manifest, landed, details.land(settings, warehouse, list_call))
+    return Extracted(swept.manifest, landed, details_landed)
 
 
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
@@ -263,25 +319,15 @@ def _land(
     set_aside = [each.id for each in manifest.quarantined if each.id is not None]
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
-        landed = {
-            each.name: landing.land(
-                connection,
-                each,
-                folder,
-                proves_absence=proves_absence,
-                set_aside=set_aside,
-                is_full=manifest.mode == "full",
-                now=landed_at,
-            )
-            for each in entities
-        }
+        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside))
+        landed = landing.land_once(connection, entities, how, landed_at)
         before = connection.execute(
             "SELECT arg_max(complete, landed_at) FROM sync.sweeps WHERE list_call = ?", [list_call.name]
         ).fetchone()
         # What a plan may do by itself depends on whether its lists are complete.
         is_other = before is not None and before[0] not in (None, manifest.complete)
-        for name, changes in landed.items():
-            if changes.anything_changed or is_other:
+        if is_other:
+            for name in landed:
                 count_input(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
@@ -308,6 +354,17 @@ def _land(
 
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
+    """Read what Passportal has now of ``entity``; see ``snapshots``. The number of records."""
+    return snapshots(settings, warehouse, target, [entity])[entity.name]
+
+
+def snapshots(
+    settings: Settings,
+    warehouse: Warehouse,
+    target: Target,
+    entities: Sequence[Entity],
+    progress: Progress = _silent,
+) -> dict[EntityName, int]:
     """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records.
 
     A write that is not found stays unknown until its time has passed; then it is looked for once more.
@@ -315,27 +372,73 @@ def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: E
     Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
     this home folder holds the matches of another Passportal.
     """
-    with warehouse.transaction() as connection:
-        check_target(connection, target)
-        if entity.name not in target.can_write:
-            hand_overs.recover(connection, entity, settings.import_folder)
-    if entity.name not in target.can_list:
-        return 0
+    read = _read_snapshots(settings, warehouse, target, entities, progress)
+    _look_for(warehouse, target, _land_snapshots(warehouse, target, read))
+    return {entity.name: 0 for entity in entities} | {each.entity.name: each.records for each in read}
+
+
+def _read_snapshots(
+    settings: Settings, warehouse: Warehouse, target: Target, entities: Sequence[Entity], progress: Progress
+) -> list[_Snapshot]:
+    """Read what Passportal has of the entities that it can list, with the warehouse closed."""
+    with warehouse.open():
+        check_target(warehouse, target)
+        for entity in entities:
+            if entity.name not in target.can_write:
+                with warehouse.transaction() as connection:
+                    hand_overs.recover(connection, entity, settings.import_folder)
+    with kept_open() if _is_passportal_here(settings) else contextlib.nullcontext():
+        return [
+            _read_snapshot(settings, target, entity, progress) for entity in entities if entity.name in target.can_list
+        ]
+
+
+def _look_for(warehouse: Warehouse, target: Target, overdue: Sequence[tuple[Entity, list[Write]]]) -> None:
+    """Look once more for writes whose time has passed, and settle them."""
+    for entity, writes in overdue:
+        found = target.find(entity, [write for write in writes if write.passportal_id is None])
+        with warehouse.transaction() as connection:
+            journal.settle_overdue(connection, entity, writes, found, now())
+
+
+@dataclass
+class _Snapshot:
+    """What Passportal holds of ``entity`` in ``file``, as of ``read_at``; ``records`` once it is landed."""
+
+    entity: Entity
+    file: Path
+    read_at: datetime
+    records: int = 0
+
+
+def _read_snapshot(settings: Settings, target: Target, entity: Entity, progress: Progress) -> _Snapshot:
+    progress(f"snapshot {entity.name}", 0, None)
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
     with reported(file):
         target.snapshot(entity, file)
-    overdue: list[Write] = []
-    with warehouse.transaction() as connection:
-        landed_at = now()
-        count = landing.land_snapshot(connection, entity, file, landed_at)
-        if journal.settle_found(connection, entity, _last_write_at(target, landed_at), landed_at):
-            overdue = journal.overdue(connection, entity, target.unknown_seconds, landed_at)
-    file.unlink()
-    if overdue:
-        found = target.find(entity, [write for write in overdue if write.passportal_id is None])
-        with warehouse.transaction() as connection:
-            journal.settle_overdue(connection, entity, overdue, found, now())
-    return count
+    return _Snapshot(entity, file, now())
+
+
+def _land_snapshots(
+    warehouse: Warehouse, target: Target, read: Sequence[_Snapshot]
+) -> list[tuple[Entity, list[Write]]]:
+    """Land what was read, unless it is what was landed last; the writes that are overdue, by entity."""
+    overdue: list[tuple[Entity, list[Write]]] = []
+    with warehouse.open() as connection:
+        inputs = read_inputs(connection)
+        unsettled = {intent.entity for intent in journal.open_intents(connection)}
+        for each in read:
+            entity, at = each.entity, each.read_at
+            landed = landing.landed_before(inputs, entity, each.file)
+            if landed is not None and entity.name not in unsettled:
+                each.records = landed
+            else:
+                with warehouse.transaction() as writing:
+                    each.records = landing.land_snapshot(writing, entity, each.file, at)
+                    if journal.settle_found(writing, entity, _last_write_at(target, at), at):
+                        overdue.append((entity, journal.overdue(writing, entity, target.unknown_seconds, at)))
+            each.file.unlink()
+    return [(entity, writes) for entity, writes in overdue if writes]
 
 
 def _last_write_at(target: Target, otherwise: datetime) -> datetime | None:
@@ -347,10 +450,9 @@ def settle(settings: Settings, warehouse: Warehouse, target: Target, progress: P
     """Read Passportal for every intent without outcome, of whichever plan, and settle what that shows."""
     with warehouse.open() as connection:
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
-    for entity in ENTITIES:
-        if entity.name in unsettled:
-            progress(f"settle {entity.name}", 0, None)
-            snapshot(settings, warehouse, target, entity)
+    left_open = [entity for entity in ENTITIES if entity.name in unsettled]
+    if left_open:
+        snapshots(settings, warehouse, target, left_open, lambda stage, *how: progress(f"settle: {stage}", *how))
 
 
 def reconcile(
@@ -420,8 +522,7 @@ def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash:
     """
     plan = current_plan(warehouse)
     if not plan.approved:
-        for entity in plans.planned_entities(plan):
-            snapshot(settings, warehouse, target, entity)
+        snapshots(settings, warehouse, target, plans.planned_entities(plan))
     with warehouse.transaction() as connection:
         return plans.approve(connection, plan_hash, by, now())
 
@@ -508,20 +609,48 @@ def read(
     progress: Progress = _silent,
 ) -> list[Unfinished]:
     """Extract, land and snapshot: bring what is stored up to both services; the lists that are still being read."""
-    warehouse = open_warehouse(settings)
+    reading = just_read(settings, entities=entities, full=full, in_instalments=in_instalments, progress=progress)
+    with reading as unfinished:
+        return unfinished
+
+
+@contextlib.contextmanager
+def just_read(
+    settings: Settings,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    full: bool = False,
+    in_instalments: bool = False,
+    progress: Progress = _silent,
+) -> Iterator[list[Unfinished]]:
+    """As ``read``, and keep what is open then open inside, where no service may be called."""
+    warehouse, lists = open_warehouse(settings), list_calls(entities)
     unfinished: list[Unfinished] = []
-    with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
-        for each in list_calls(entities):
-            progress(f"{each.name}: {planned_calls(warehouse, client, each, full=full)}", 0, None)
-            extracted = extract(
-                settings, warehouse, client, each, full=full, in_instalments=in_instalments, progress=progress
-            )
-            if isinstance(extracted, Unfinished):
-                unfinished.append(extracted)
-        for entity in with_clients(entities):
-            progress(f"snapshot {entity.name}", 0, None)
-            snapshot(settings, warehouse, target, entity)
-    return unfinished
+    with contextlib.ExitStack() as kept:
+        with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
+            ready = _get_ready(warehouse, client, lists, full=full)
+            for list_call in lists:
+                progress(f"{list_call.name}: {ready[list_call].planned}", 0, None)
+                swept = _sweep(settings, client, list_call, ready[list_call], progress, in_instalments=in_instalments)
+                if list_call == lists[-1] and _is_passportal_here(settings):
+                    kept.enter_context(kept_open())  # it was the last call to a service
+                extracted = _land_swept(settings, warehouse, list_call, swept, progress)
+                if isinstance(extracted, Unfinished):
+                    unfinished.append(extracted)
+            read_then = _read_snapshots(settings, warehouse, target, with_clients(entities), progress)
+            if not _is_passportal_here(settings):
+                kept.enter_context(kept_open())
+            overdue = _land_snapshots(warehouse, target, read_then)
+            if overdue:
+                kept.close()
+                _look_for(warehouse, target, overdue)
+                kept.enter_context(kept_open())
+        yield unfinished
+
+
+def _is_passportal_here(settings: Settings) -> bool:
+    """Whether Passportal is a file of this machine, so that using it calls no service."""
+    return settings.passportal_target == "embedded"
 
 
 def prepare(
@@ -565,39 +694,119 @@ def plan_anew(
         return make_plan(warehouse, entities, scope)
 
 
+@dataclass(frozen=True)
+class Synced:
+    """How a sync ended: the current plan, whether this sync made it, and whether a person has to approve it."""
+
+    plan: plans.Plan
+    is_new: bool
+    waits: bool
+
+
+def synchronise(
+    settings: Settings,
+    *,
+    entities: Sequence[Entity] = ENTITIES,
+    scope: Scope | None = None,
+    full: bool = False,
+    create_unmatched_by: str | None = None,
+    wait: bool = True,
+    progress: Progress = _silent,
+) -> Synced:
+    """One whole sync as a person types it: read, plan, and load what may be; nothing where nothing is new.
+
+    ``create_unmatched_by``: who decided, and approves in advance, that all be created that waits for nothing but a
+    decision. Raises what the stages raise. ``wait``: see ``finish``.
+    """
+    warehouse = open_warehouse(settings)
+    is_whole = scope in (None, Scope()) and not full and len(entities) == len(ENTITIES)
+    resume(settings, wait=wait, progress=progress)
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(just_read(settings, entities=entities, full=full, progress=progress))
+        done = _plan_done(warehouse, creates=create_unmatched_by is not None) if is_whole else None
+        if done is not None:
+            return Synced(done, is_new=False, waits=False)
+        plan = plan_anew(
+            warehouse, entities=entities, scope=scope, create_unmatched_by=create_unmatched_by, progress=progress
+        )
+        if not _is_passportal_here(settings):
+            kept.close()
+        if create_unmatched_by:
+            with contextlib.closing(open_target(settings)) as target:
+                approve_unseen(settings, warehouse, target, create_unmatched_by)
+        return Synced(plan, is_new=True, waits=_load_what_may_be(settings, warehouse, wait, progress))
+
+
+def _load_what_may_be(settings: Settings, warehouse: Warehouse, wait: bool, progress: Progress) -> bool:
+    """Load the current plan unless a person has to approve it first; whether one has to, then or for what is left."""
+    if not waits_for_person(warehouse):
+        finish(settings, wait=wait, progress=progress)
+    return waits_for_person(warehouse)
+
+
+def _plan_done(warehouse: Warehouse, *, creates: bool) -> plans.Plan | None:
+    """Return the current plan if there was nothing to load by it, and one made now would say the same; else None.
+
+    What the last load did would be counted as done by this sync: after it, a plan of nothing says that all is in sync.
+    ``creates``: made by somebody who has everything created that waits for nothing but a decision.
+    """
+    with warehouse.open() as connection:
+        plan = _plan_at_hand(connection)
+        if plan is None or plan.operations or journal.open_intents(connection):
+            return None
+        if creates and any(decisions.waits_for_creation(connection, entity) for entity in ENTITIES):
+            return None
+        return plan
+
+
 def incremental(
     settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
 ) -> plans.Plan:
+    """As ``synchronise_new``: the plan at work."""
+    return synchronise_new(settings, full=full, wait=wait, progress=progress).plan
+
+
+def synchronise_new(
+    settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
+) -> Synced:
     """One whole sync as the schedule does it: read what changed; where anything did, plan, and load what may be.
 
-    The plan, of which what is left waits for a person; where nothing was new it is the one that was there already. A
-    list that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
+    Of the plan, what is left waits for a person; where nothing was new it is the one that was there already. A list
+    that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
     ``BreakerOpen`` and what the stages raise. ``wait``: see ``finish``.
     """
     warehouse = open_warehouse(settings)
     resume(settings, wait=wait, progress=progress)
-    read(settings, full=full, in_instalments=True, progress=progress)
-    if not is_anything_new(warehouse):
-        return current_plan(warehouse)
-    plan = plan_anew(warehouse, progress=progress)
-    if not waits_for_person(warehouse):
-        finish(settings, wait=wait, progress=progress)
-    return plan
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(just_read(settings, full=full, in_instalments=True, progress=progress))
+        with warehouse.open() as connection:
+            at_hand = _plan_at_hand(connection)
+        if at_hand is not None:
+            return Synced(at_hand, is_new=False, waits=not at_hand.loaded and waits_for_person(warehouse))
+        plan = plan_anew(warehouse, progress=progress)
+        if not _is_passportal_here(settings):
+            kept.close()
+        return Synced(plan, is_new=True, waits=_load_what_may_be(settings, warehouse, wait, progress))
 
 
 def is_anything_new(warehouse: Warehouse) -> bool:
     """Whether a plan of everything made now could differ from the current one, or something of that is not loaded."""
     with warehouse.open() as connection:
-        try:
-            plan = plans.current_plan(connection)
-        except PlanError:
-            return True
-        if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
-            return True
-        if not plan.operations and not plan.loaded:
-            return True  # a breaker is open, although nothing would be written
-        row = connection.execute(sql.read("is_anything_to_load")).fetchone()
-    return bool(row and row[0])
+        return _plan_at_hand(connection) is None
+
+
+def _plan_at_hand(connection: duckdb.DuckDBPyConnection) -> plans.Plan | None:
+    """Return the current plan if it is what would be made now of everything, with nothing to load by itself."""
+    try:
+        plan = plans.current_plan(connection)
+    except PlanError:
+        return None
+    if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
+        return None
+    if not plan.operations and not plan.loaded:
+        return None  # a breaker is open, although nothing would be written
+    row = connection.execute(sql.read("is_anything_to_load")).fetchone()
+    return None if row and row[0] else plan
 
 
 def changed_inputs(warehouse: Warehouse) -> list[str]:
@@ -621,8 +830,7 @@ def import_clients(
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(open_target(settings)) as target:
-        with warehouse.transaction() as connection:
-            check_target(connection, target)
+        check_target(warehouse, target)
         settle(settings, warehouse, target, progress)
         plan = current_plan(warehouse)
         if plan.loaded or not plan.approved:
@@ -630,10 +838,10 @@ def import_clients(
                 finished = read_sync_settings(connection).initial_sync_finished
             if not finished:
                 apply.check_approved(warehouse)  # the plan that waits is the one to approve
-            for entity in ENTITIES:
-                snapshot(settings, warehouse, target, entity)
+            snapshots(settings, warehouse, target, ENTITIES)
             plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
         plan = apply.check_approved(warehouse)
+        _count_loads(warehouse, plans.planned_entities(plan))
         yield from apply.load_clients(
             warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
         )
@@ -661,8 +869,7 @@ def finish(settings: Settings, *, wait: bool = True, progress: Progress = _silen
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(open_target(settings)) as target:
-        with warehouse.transaction() as connection:
-            check_target(connection, target)
+        check_target(warehouse, target)
         settle(settings, warehouse, target, progress)
         plan = current_plan(warehouse)
         if not plan.loaded:
@@ -742,6 +949,7 @@ def load(
 ) -> apply.Loaded:
     """Apply the plan's operations on ``entity``; what the target cannot create is handed over for an import."""
     handed_over = None
+    _count_loads(warehouse, [entity])
     if entity.name not in target.can_write:
         headers = settings.import_headers(entity.name)
         handed_over = hand_overs.hand_over(warehouse, entity, plan, settings.import_folder, headers, now())
@@ -749,6 +957,13 @@ def load(
         warehouse, target, entity, plan, on_progress=lambda done, total: progress(f"load {entity.name}", done, total)
     )
     return replace(loaded, handed_over=handed_over)
+
+
+def _count_loads(warehouse: Warehouse, entities: Sequence[Entity]) -> None:
+    """Count that a load changes what these were compared with; before it, so that it holds after a kill as well."""
+    with warehouse.transaction() as connection:
+        for entity in entities:
+            count_input(connection, f"{OF_LOADS}{entity.name}", now())
 
 
 def read_details(
@@ -798,35 +1013,43 @@ def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
 def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
     """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
     identity = client.identity()
-    with warehouse.transaction() as connection:
+    with warehouse.open() as connection:
         known = _known_tenant(connection)
         found = _check_same_tenant(identity, known)
         if known is None:
-            connection.execute(
-                "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
-            )
+            with warehouse.transaction() as writing:
+                writing.execute(
+                    "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
+                )
     return found
 
 
-def check_target(connection: duckdb.DuckDBPyConnection, target: Target) -> None:
+def check_target(warehouse: Warehouse, target: Target) -> None:
     """Note which Passportal this home folder belongs to, and which entities can be written and listed there.
 
     Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
     """
-    known = _known(connection, "passportal")
-    if known not in (None, target.name):
-        raise SettingsError(
-            f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
-            "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and PASSPORTAL_URL.",
-        )
-    if known is None:
-        stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
-        connection.execute(stored, [target.name, now()])
-    settings = read_sync_settings(connection)
-    for name in ("can_write", "can_list"):
-        able = [each.name for each in ENTITIES if each.name in getattr(target, name)]
-        if able != getattr(settings, name):
-            store_sync_setting(connection, name, able, now())
+    able = {
+        name: [each.name for each in ENTITIES if each.name in getattr(target, name)]
+        for name in ("can_write", "can_list")
+    }
+    with warehouse.open() as connection:
+        known, settings = _known(connection, "passportal"), read_sync_settings(connection)
+        if known not in (None, target.name):
+            raise SettingsError(
+                f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
+                "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and"
+                " PASSPORTAL_URL.",
+            )
+        changed = {name: names for name, names in able.items() if names != getattr(settings, name)}
+        if known is not None and not changed:
+            return
+        with warehouse.transaction() as writing:
+            if known is None:
+                stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
+                writing.execute(stored, [target.name, now()])
+            for name, names in changed.items():
+                store_sync_setting(writing, name, names, now())
 
 
 def _known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
@@ -848,11 +1071,17 @@ def _check_same_tenant(identity: Identity, known: str | None) -> str:
     return found
 
 
-def _land_account_types(warehouse: Warehouse, client: BmsClient) -> None:
-    rows = [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
-    with warehouse.transaction() as connection:
-        if landing.land_account_types(connection, rows):
-            count_input(connection, "bms.account_types", now())
+def _account_types(client: BmsClient) -> list[tuple[int, str, bool, bool, bool]]:
+    return [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
+
+
+def _land_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bool, bool, bool]]) -> None:
+    with warehouse.open() as connection:
+        if not landing.is_other_account_types(connection, rows):
+            return
+        with warehouse.transaction() as writing:
+            landing.land_account_types(writing, rows)
+            count_input(writing, "bms.account_types", now())
 
 
 def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:

@@ -68,9 +68,9 @@ COPIED: dict[str, tuple[str, str]] = {
     **{
         f"sync.{table}": ("*", _ALL_ROWS)
         for table in (
-            "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "matches",
-            "partings", "plans", "results",
-            "runs", "settings", "settings_history", "standing_counts", "sweeps",
+            "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "made_from",
+            "matches", "partings", "plans", "results", "runs", "settings", "settings_history", "standing_counts",
+            "sweeps",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),

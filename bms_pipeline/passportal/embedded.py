@@ -20,7 +20,7 @@ from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import reported
-from bms_pipeline.warehouse.connection import connect, make_whole, transaction
+from bms_pipeline.warehouse.connection import make_whole, opened, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -73,9 +73,16 @@ class EmbeddedPassportal:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection whose statements become durable together."""
+        with self._reading() as connection, transaction(connection):
+            yield connection
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that only asks."""
         with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
-            with contextlib.closing(connect(self._file)) as connection, transaction(connection):
+            with opened(self._file) as connection:
                 yield connection
 
     def snapshot(self, entity: Entity, file: Path) -> None:
@@ -83,7 +90,7 @@ class EmbeddedPassportal:
         labels = entity.labels
         values = ", ".join(f"map_extract_value(details, '{labels[each]}') AS {each}" for each in entity.columns[1:])
         file.parent.mkdir(parents=True, exist_ok=True)
-        with self._open() as connection:
+        with self._reading() as connection:
             connection.execute(
                 f"COPY (SELECT id AS passportal_id, client_id, title AS name, {values},"
                 " try_cast(marker AS BIGINT) AS bms_id, last_modified"

@@ -201,6 +201,16 @@ def decide(
     return _take(connection, decisions, by, now)
 
 
+_WAITS_FOR_CREATION = "reason IN ('waits_for_decision', 'placeholder_name')"
+"""SQL over ``sync.reconciled_<entity>``: whether the record waits for nothing but a decision."""
+
+
+def waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    """Whether ``create_unmatched`` would decide about any record; the entity has been reconciled."""
+    found = connection.execute(f"FROM sync.reconciled_{entity.name} WHERE {_WAITS_FOR_CREATION} LIMIT 1").fetchone()
+    return found is not None
+
+
 def create_unmatched(
     connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope
 ) -> Taken:
@@ -210,7 +220,7 @@ def create_unmatched(
     ``scope`` wait, too. The entity and its clients have been reconciled.
     """
     rows = connection.execute(
-        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE reason IN ('waits_for_decision', 'placeholder_name')"
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE {_WAITS_FOR_CREATION}"
         f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
     ).fetchall()
     return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now)

@@ -7,6 +7,7 @@ changes nothing, because each rule looks at all records at once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from bms_pipeline.entities import Entity, Rule
 from bms_pipeline.errors import RecordsUnexplained
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import keys, sql
+from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_inputs
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,40 @@ class Scope:
 def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> dict[str, int]:
     """Replace ``sync.reconciled_<entity>``; the number of records for each disposition.
 
-    Clients have to be reconciled before what lives inside them. Raises ``RecordsUnexplained`` when the dispositions do
-    not account for every record.
+    Clients have to be reconciled before what lives inside them. What was made from the same inputs is left as it is.
+    Raises ``RecordsUnexplained`` when the dispositions do not account for every record.
     """
+    inputs = read_inputs(connection)
+    name, made_from = reconciled(entity), _made_from(inputs, entity)
+    if inputs.is_made_from(name, made_from):
+        return dispositions(connection, entity)
+    table = f"sync.reconciled_{entity.name}"
+    connection.execute(f"TRUNCATE {table}")
+    if _has_records(connection, entity):
+        _decide(connection, entity, settings)
+    counts = dispositions(connection, entity)
+    _check_all_explained(connection, entity, counts)
+    note_made_from(connection, name, made_from)
+    return counts
+
+
+def reconciled(entity: Entity) -> str:
+    """Name what this module makes of ``entity``, in ``sync.made_from``."""
+    return f"reconciled.{entity.name}"
+
+
+def _made_from(inputs: Inputs, entity: Entity) -> str:
+    """What the dispositions of ``entity`` follow from; what lives inside clients also from theirs."""
+    clients = inputs.made_from.get("reconciled.clients") if entity.has_client else None
+    return json.dumps([inputs.of(entity), clients])
+
+
+def _has_records(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    return connection.execute(f"FROM bms.{entity.name} WHERE missing_since IS NULL LIMIT 1").fetchone() is not None
+
+
+def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> None:
+    """Fill ``sync.reconciled_<entity>``: what settles a record before any matching, then rule by rule."""
     connection.execute(_in_scope_sql(entity, settings))
     for table in ("pairs", "doubts"):
         connection.execute(
@@ -48,18 +81,13 @@ def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: S
     for rule in entity.rules:
         connection.execute(_pairs_sql(entity, rule, settings))
     connection.execute(_leftovers_sql(entity))
-    table = f"sync.reconciled_{entity.name}"
-    connection.execute(f"TRUNCATE {table}")
     connection.execute(
         sql.read("reconcile").format(
-            table=table,
+            table=f"sync.reconciled_{entity.name}",
             creatable=_creatable(entity, settings),
             twins_wait=str(entity.decided_by_person).lower(),
         )
     )
-    counts = dispositions(connection, entity)
-    _check_all_explained(connection, entity, counts)
-    return counts
 
 
 def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[Entity]) -> None:

@@ -18,10 +18,11 @@ from bms_pipeline.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
 from bms_pipeline.junk import Kind, is_junk
 from bms_pipeline.reconcile.breakers import hold_back, hold_unproved
-from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reconcile.undo import fill_undo
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget, note_made_from, read_inputs
 
 OUTCOMES = (
     "created", "adopted", "updated", "unchanged", "excluded", "unmatched", "ambiguous", "out_of_scope", "blocked",
@@ -85,13 +86,39 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
     """Replace the operations by those for ``entities``, which have been reconciled; outside ``scope`` none is done."""
-    settings = read_sync_settings(connection)
-    for entity in ENTITIES:
+    inputs, settings = read_inputs(connection), read_sync_settings(connection)
+    made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
+    changed = [
+        entity
+        for entity in ENTITIES
+        if entity.name not in made_from or not inputs.is_made_from(_planned(entity), made_from[entity.name])
+    ]
+    forget(connection, [_planned(entity) for entity in changed])
+    for entity in changed:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
-    for entity in entities:
-        connection.execute(_operations_sql(entity, settings, scope))
-    hold_back(connection, entities, settings)
-    hold_unproved(connection, entities)
+    remade = [entity for entity in entities if entity in changed]
+    for entity in remade:
+        if _is_reconciled(connection, entity):
+            connection.execute(_operations_sql(entity, settings, scope))
+    hold_back(connection, remade, settings)
+    if changed:
+        hold_unproved(connection, entities)  # also what is inside a client that is proved by now
+    for entity in remade:
+        note_made_from(connection, _planned(entity), made_from[entity.name])
+
+
+def _planned(entity: Entity) -> str:
+    """Name the operations on ``entity``, in ``sync.made_from``."""
+    return f"planned.{entity.name}"
+
+
+def _made_from(inputs: Inputs, entity: Entity, scope: Scope) -> str:
+    """What the operations on ``entity`` follow from: the inputs now, and those that it was reconciled from."""
+    return json.dumps([inputs.of(entity), inputs.made_from.get(reconciled(entity)), scope.clients])
+
+
+def _is_reconciled(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    return connection.execute(f"FROM sync.reconciled_{entity.name} LIMIT 1").fetchone() is not None
 
 
 def save_plan(
@@ -102,6 +129,8 @@ def save_plan(
     undoes: int | None = None,
 ) -> Plan:
     """Save the operations that are there as the current plan, under their hash."""
+    if undoes is not None:
+        forget(connection, [_planned(entity) for entity in entities])
     for entity in entities:
         _check_each_record_once(connection, entity)
     operations, fingerprint = _fingerprint(connection, entities)
@@ -123,6 +152,17 @@ def save_plan(
     return current_plan(connection)
 
 
+_WAITING = "SELECT sum(by_person), sum(held_back), sum(unproved) FROM ({})".format(
+    # In the tables and not in sync.operations: its lists of changes would be planned with every question.
+    " UNION ALL ".join(
+        "SELECT count(*) FILTER (by_person) AS by_person, count(*) FILTER (held_back) AS held_back,"
+        f" count(*) FILTER (unproved) AS unproved FROM sync.planned_{entity.name}"
+        for entity in ENTITIES
+    )
+)
+"""How many operations of the current plan wait for a person, by why."""
+
+
 def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     """The plan made last. Raises ``PlanError`` where none was ever made."""
     row = connection.execute(
@@ -132,10 +172,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     if row is None:
         raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
-    by_person, held_back, unproved = connection.execute(
-        "SELECT count(*) FILTER (by_person), count(*) FILTER (held_back), count(*) FILTER (unproved)"
-        " FROM sync.operations"
-    ).fetchone() or (0, 0, 0)
+    by_person, held_back, unproved = connection.execute(_WAITING).fetchone() or (0, 0, 0)
     return Plan(
         plan_id=row[0],
         hash=row[1],
@@ -146,9 +183,9 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         approved=row[5],
         loaded_at=row[6],
         stale=row[7] != _inputs(connection),
-        by_person=by_person,
-        held_back=held_back,
-        unproved=unproved,
+        by_person=int(by_person),
+        held_back=int(held_back),
+        unproved=int(unproved),
         undoes=row[8],
     )
 
@@ -235,6 +272,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
         connection.execute(f"INSERT INTO sync.planned_{entity.name} BY NAME FROM saved_{entity.name}")
         connection.execute(f"DROP TABLE saved_{entity.name}")
+    forget(connection, [_planned(entity) for entity in ENTITIES])
     return moved
 
 
@@ -414,7 +452,10 @@ def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entit
 
 
 def _inputs(connection: duckdb.DuckDBPyConnection) -> str:
-    rows = connection.execute("SELECT name, version FROM sync.inputs ORDER BY name").fetchall()
+    rows = connection.execute(
+        "SELECT name, version FROM sync.inputs WHERE NOT starts_with(name, $of_loads) ORDER BY name",
+        {"of_loads": OF_LOADS},
+    ).fetchall()
     return json.dumps(dict(rows))
 
 

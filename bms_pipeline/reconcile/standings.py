@@ -258,10 +258,11 @@ def compare(connection: duckdb.DuckDBPyConnection) -> None:
 
     After an interruption the next count compares them itself.
     """
+    states = _states(connection)
     settings = read_sync_settings(connection)
     for entity in ENTITIES:
-        state, found = _state(connection, entity), [entity.name]
-        if connection.execute("FROM sync.differing_as_of WHERE entity = ? AND state = ?", [*found, state]).fetchone():
+        (state, as_of), found = states[entity.name], [entity.name]
+        if state == as_of:
             continue
         connection.execute("DELETE FROM sync.differing_as_of WHERE entity = ?", found)
         connection.execute("DELETE FROM sync.differing WHERE entity = ?", found)
@@ -270,15 +271,16 @@ def compare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def remember(connection: duckdb.DuckDBPyConnection, counted: Counts, now: datetime) -> None:
-    """Store ``counted`` for plots over time, if it differs from the last stored counts."""
+    """Store ``counted`` for plots over time, where it differs from the last stored counts."""
+    rows = connection.execute("SELECT entity, arg_max(counts, counted_at) FROM sync.standing_counts GROUP BY entity")
+    kept = dict(rows.fetchall())
     for entity, by_standing in counted.items():
         values = {standing.value: records for standing, records in by_standing.items() if records}
-        connection.execute(
-            "INSERT INTO sync.standing_counts SELECT $entity, $now, MAP($names, $records::BIGINT[]) WHERE"
-            " MAP($names, $records::BIGINT[]) IS DISTINCT FROM"
-            " (SELECT arg_max(counts, counted_at) FROM sync.standing_counts WHERE entity = $entity)",
-            {"entity": entity, "now": now, "names": list(values), "records": list(values.values())},
-        )
+        if kept.get(entity) != values:
+            connection.execute(
+                "INSERT INTO sync.standing_counts SELECT $entity, $now, MAP($names, $records::BIGINT[])",
+                {"entity": entity, "now": now, "names": list(values), "records": list(values.values())},
+            )
 
 
 def history(connection: duckdb.DuckDBPyConnection, entity: EntityName, last: int) -> list[dict[str, Any]]:
@@ -312,24 +314,24 @@ def _records_sql(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entit
     The clients come first, because they decide about the records inside them.
     """
     settings = read_sync_settings(connection)
-    clients = _entity_sql(connection, BY_NAME["clients"], settings)
+    compared = {name for name, (state, as_of) in _states(connection).items() if state == as_of}
+    clients = _entity_sql(BY_NAME["clients"], settings, compared)
     parts = [
-        "FROM client_now" if entity.name == "clients" else f"FROM ({_entity_sql(connection, entity, settings)})"
+        "FROM client_now" if entity.name == "clients" else f"FROM ({_entity_sql(entity, settings, compared)})"
         for entity in entities
     ]
     return f"WITH client_now AS MATERIALIZED ({clients}) {' UNION ALL BY NAME '.join(parts)}"
 
 
-def _entity_sql(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> str:
-    as_of = connection.execute("SELECT state FROM sync.differing_as_of WHERE entity = ?", [entity.name]).fetchone()
-    is_compared = as_of is not None and as_of[0] == _state(connection, entity)
+def _entity_sql(entity: Entity, settings: SyncSettings, compared: set[EntityName]) -> str:
+    """SQL for the records of ``entity``. Of those ``compared``, ``sync.differing`` holds which differ."""
     known = f"EXISTS (FROM sync.differing d WHERE d.entity = '{entity.name}' AND d.bms_id = b.bms_id)"
     return sql.read("standings").format(
         entity=entity.name,
         has_client=str(entity.has_client).lower(),
         can_write=str(entity.name in settings.can_write).lower(),
         clients="FROM client_now" if entity.has_client else _NO_CLIENTS,
-        differs=known if is_compared else _differs(entity, settings),
+        differs=known if entity.name in compared else _differs(entity, settings),
     )
 
 
@@ -337,6 +339,11 @@ def _differs(entity: Entity, settings: SyncSettings) -> str:
     return " OR ".join(writes(entity, settings, column) for column in entity.columns)
 
 
-def _state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> str:
-    row = connection.execute(sql.read("differing_state").format(entity=entity.name)).fetchone()
-    return str(row[0]) if row else ""
+def _states(connection: duckdb.DuckDBPyConnection) -> dict[EntityName, tuple[str, str | None]]:
+    """Entity → the state of what is compared now, and that of which ``sync.differing`` holds the result."""
+    query = " UNION ALL ".join(
+        f"SELECT '{entity.name}', ({sql.read('differing_state').format(entity=entity.name)}),"
+        f" (SELECT any_value(state) FROM sync.differing_as_of WHERE entity = '{entity.name}')"
+        for entity in ENTITIES
+    )
+    return {entity: (state, as_of) for entity, state, as_of in connection.execute(query).fetchall()}

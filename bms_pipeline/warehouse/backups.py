@@ -36,7 +36,11 @@ BLOCK_SIZE = 16_384
 
 _AUTOMATIC = re.compile(r"(?P<made>\d{8}T\d{6}\.\d{6})Z-(?P<loaded>[0-9a-f]{12})-(?P<decided>[0-9a-f]{12})\.duckdb")
 _LEFT_OUT = frozenset(
-    {"sync.sweeps", *(f"sync.{kind}_{entity.name}" for entity in ENTITIES for kind in ("reconciled", "planned"))}
+    {
+        "sync.sweeps",
+        "sync.made_from",
+        *(f"sync.{kind}_{entity.name}" for entity in ENTITIES for kind in ("reconciled", "planned")),
+    }
 )
 """Made again by the next run. Without its sweeps a restored database reads every list of BMS whole."""
 _COMPUTED = frozenset(f"bms.{entity.name}" for entity in ENTITIES)

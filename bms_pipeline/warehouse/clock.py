@@ -15,6 +15,7 @@ import duckdb
 
 from bms_pipeline.entities import Entity
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.inputs import count_input
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ SHOWN_DAYS = 7
 """How long ``status`` goes on saying what was put right."""
 
 _FINISHED = "initial_sync_finished_at"
+_OF_FINISH = ("sync.settings", _FINISHED)
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,10 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
     Call it inside a transaction, before new moments are written. Reported in the log and by ``status``.
     """
     columns = _future_columns(connection, now)
-    finished = _finished(connection)
-    if finished is not None and finished <= now:
-        finished = None
-    if not columns and finished is None:
+    if not columns:
         return []
+    finished = _finished(connection) if _OF_FINISH in columns else None
+    columns = [each for each in columns if each != _OF_FINISH]
     found = " UNION ".join(f"SELECT {column} AS moment FROM {table} WHERE {column} > $now" for table, column in columns)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE ahead AS"
@@ -65,6 +66,7 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
         connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(moment)), _FINISHED])
         report.append(Ahead(f"sync.settings.{_FINISHED}", 1, finished))
     connection.execute("DROP TABLE ahead")
+    count_input(connection, "clock", now)  # whether a record is new is told by its moments
     report = [each for each in report if each.latest > now + TOLERATED]
     for each in report:
         connection.execute(
@@ -87,16 +89,15 @@ def warnings(connection: duckdb.DuckDBPyConnection, entities: tuple[Entity, ...]
             f"This machine's clock was ahead: {count:,} stored moments lay in the future, the furthest is {stamp} with"
             f" {latest:%Y-%m-%d %H:%M} UTC. They count as {found_at:%Y-%m-%d %H:%M} UTC. Check the clock."
         )
-    for entity in entities:
-        row = connection.execute(
-            f"SELECT count(*), max(modified_on), arg_max(bms_id, modified_on) FROM bms.{entity.name}"
-            " WHERE missing_since IS NULL AND try_cast(modified_on AS TIMESTAMP) > $latest",
-            {"latest": latest_stamp(now)},
-        ).fetchone()
-        if row and row[0]:
+    ahead = " UNION ALL ".join(
+        f"SELECT '{entity.name}', '{entity.singular}', count(*), max(modified_on), arg_max(bms_id, modified_on)"
+        f" FROM bms.{entity.name} WHERE missing_since IS NULL AND try_cast(modified_on AS TIMESTAMP) > $latest"
+        for entity in entities
+    )
+    for name, singular, count, stamp, bms_id in connection.execute(ahead, {"latest": latest_stamp(now)}).fetchall():
+        if count:
             told.append(
-                f"{entity.name}: {row[0]:,} records are stamped in the future,"
-                f" {entity.singular} {row[2]} with {row[1]}."
+                f"{name}: {count:,} records are stamped in the future, {singular} {bms_id} with {stamp}."
                 " These stamps are not believed. Look at the record and at the clock of BMS."
             )
     return told
@@ -110,11 +111,16 @@ def latest_stamp(now: datetime) -> datetime:
 def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
     """Every table and column that holds a moment after ``now``."""
     stamps = connection.execute(sql.read("moment_columns")).fetchall()
-    found = []
-    for table, columns in stamps:
-        latest = connection.execute(f"SELECT {', '.join(f'max({each})' for each in columns)} FROM {table}").fetchone()
-        found += [(table, each) for each, moment in zip(columns, latest or (), strict=True) if moment and moment > now]
-    return found
+    latest = " UNION ALL ".join(
+        f"SELECT '{table}' AS place, '{column}' AS stamp, max({column}) AS latest FROM {table}"
+        for table, columns in stamps
+        for column in columns
+    )
+    latest += (
+        " UNION ALL SELECT 'sync.settings', name, (value ->> '$')::TIMESTAMP FROM sync.settings"
+        f" WHERE name = '{_FINISHED}'"
+    )
+    return connection.execute(f"SELECT place, stamp FROM ({latest}) WHERE latest > $now", {"now": now}).fetchall()
 
 
 def _finished(connection: duckdb.DuckDBPyConnection) -> datetime | None:

@@ -1,10 +1,33 @@
-"""The inputs of a plan: each counts up when it changes, so that a plan knows whether it is stale."""
+"""The inputs of a plan: each counts up when it changes, so that a plan knows whether it is stale.
+
+What was made from the same inputs before is not made again: a landing from the same pages, a reconciliation from the
+same records and decisions. ``read_inputs`` reads all of them at one moment, ``sync.made_from`` holds what each result
+was made from. Both change in the transaction that changes the result, so they are true after a crash as well.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
 
 import duckdb
+
+from bms_pipeline.entities import Entity
+from bms_pipeline.warehouse import sql
+
+OF_LOADS = "loaded."
+"""Inputs of this kind change with each load. A plan that was loaded is not stale by that."""
+
+_RULES = ("reconcile", "warehouse", "entities.py", "junk.py")
+"""The parts of this program that decide what follows from the same inputs."""
 
 
 def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime) -> None:
@@ -20,3 +43,87 @@ def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime)
 def is_counted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Whether the input was ever read or changed."""
     return connection.execute("FROM sync.inputs WHERE name = ?", [name]).fetchone() is not None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Every input as it is at one moment: name → state. ``made_from``: name of a result → what it was made from."""
+
+    states: dict[str, str]
+    made_from: dict[str, str]
+    results: dict[str, Any]
+
+    def of(self, entity: Entity) -> str:
+        """What decides about the records of ``entity``: its own inputs, those of clients, and those of everything."""
+        about = {entity.name, "clients"}
+        return json.dumps(
+            {
+                "rules": rules(),
+                **{
+                    name: state
+                    for name, state in sorted(self.states.items())
+                    if "." not in name or name == "bms.account_types" or name.partition(".")[2] in about
+                },
+            }
+        )
+
+    def versions(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The states of these inputs; None where one never changed."""
+        return {name: self.states.get(name) for name in names}
+
+    def is_made_from(self, name: str, inputs: str) -> bool:
+        """Whether the result ``name`` is there and was made from exactly these."""
+        return self.made_from.get(name) == inputs
+
+
+def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
+    """Read every input, and what each result was made from; one statement."""
+    states: dict[str, str] = {}
+    made_from: dict[str, str] = {}
+    results: dict[str, Any] = {}
+    for kind, name, state, result in connection.execute(sql.read("inputs")).fetchall():
+        if kind == "input":
+            states[name] = state
+        else:
+            made_from[name] = state
+            results[name] = json.loads(result) if result else None
+    return Inputs(states, made_from, results)
+
+
+def note_made_from(connection: duckdb.DuckDBPyConnection, name: str, inputs: str, result: object = None) -> None:
+    """Remember what the result ``name`` was made from. Call it in the transaction that made it."""
+    forget(connection, [name])
+    connection.execute("INSERT INTO sync.made_from VALUES (?, ?, ?)", [name, inputs, json.dumps(result)])
+
+
+def forget(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
+    """Have these results made again, whatever they were made from."""
+    connection.execute("DELETE FROM sync.made_from WHERE name IN (SELECT unnest($names))", {"names": list(names)})
+
+
+@functools.cache
+def rules() -> str:
+    """Return a digest of the rules themselves: another version of this program may conclude otherwise."""
+    found = hashlib.md5(duckdb.__version__.encode(), usedforsecurity=False)
+    package = resources.files("bms_pipeline")
+    for part in _RULES:
+        for file in _texts(package.joinpath(part)):
+            found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def _texts(place: Traversable) -> list[Traversable]:
+    """The program's texts in ``place``, in an order that is the same each time."""
+    if place.is_file():
+        return [place] if place.name.endswith((".py", ".sql")) else []
+    return [text for part in sorted(place.iterdir(), key=lambda part: part.name) for text in _texts(part)]
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Return a digest of the names and contents of ``files``."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(files):
+        content = file.read_bytes()
+        found.update(f"{file.name} {len(content)} ".encode())
+        found.update(content)
+    return found.hexdigest()

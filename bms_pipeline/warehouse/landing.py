@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,16 @@ import duckdb
 from bms_pipeline.entities import Entity, WireType
 from bms_pipeline.errors import LandingError
 from bms_pipeline.warehouse import keys, names, schema, sql
-from bms_pipeline.warehouse.inputs import count_input, is_counted
+from bms_pipeline.warehouse.inputs import (
+    OF_LOADS,
+    Inputs,
+    count_input,
+    digest,
+    is_counted,
+    note_made_from,
+    read_inputs,
+    rules,
+)
 
 _JSON_TYPES = {
     "BIGINT": {"BIGINT", "UBIGINT"},
@@ -74,9 +83,12 @@ def land(
     transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or no record has a
     field that decides something or used to be there.
     """
-    connection.execute("DROP TABLE IF EXISTS staged")
-    connection.execute(_stage_sql(entity, folder))
-    unknown, sent = _check_shapes(connection, entity, folder)
+    drifts = _drifted_last_time(connection, entity)
+    _stage(connection, entity, folder, "CASE WHEN NOT {are_documented} THEN raw END" if drifts else "NULL::JSON")
+    found = _check_shapes(connection, entity, folder)
+    unknown, sent = found.unknown, found.sent
+    if unknown and not drifts:
+        _stage(connection, entity, folder, f"CASE WHEN shape IN {found.undeclared} THEN raw END")
     _keep_latest(connection)
     not_sent = _not_sent(connection, entity, folder, sent, is_full=proves_absence if is_full is None else is_full)
     _remember_sent(connection, entity, set(_paths(entity.wire)) - not_sent if sent else set(), now)
@@ -84,6 +96,54 @@ def land(
     landed = _replace(connection, entity, set_aside if proves_absence else None, _kept(entity, not_sent), now)
     connection.execute("DROP TABLE staged")
     return Landed(*landed, unknown_fields=unknown, not_sent=tuple(sorted(not_sent)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The pages of a sweep in ``folder``, and what may be concluded from them; see ``land``."""
+
+    folder: Path
+    proves_absence: bool
+    is_full: bool
+    set_aside: tuple[int, ...] = ()
+
+
+def land_once(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], swept: Sweep, now: datetime
+) -> dict[str, Landed]:
+    """Land every entity of a list, and count what that changed; the same pages on the same records are landed once."""
+    inputs = read_inputs(connection)
+    name = f"landed.{entities[0].list_call.name}"
+    pages = digest(swept.folder.glob("*.json.zst"))
+
+    def made_from(found: Inputs) -> str:
+        # The records as this landing leaves them: details, or another version, may change them later.
+        stored = found.versions(["clock", *(f"bms.{entity.name}" for entity in entities)])
+        return json.dumps([pages, swept.proves_absence, swept.is_full, swept.set_aside, stored, rules()])
+
+    if inputs.is_made_from(name, made_from(inputs)):
+        return {
+            entity: Landed(read, 0, 0, 0, tuple(unknown), tuple(not_sent))
+            for entity, (read, unknown, not_sent) in inputs.results[name].items()
+        }
+    landed = {
+        entity.name: land(
+            connection,
+            entity,
+            swept.folder,
+            proves_absence=swept.proves_absence,
+            set_aside=swept.set_aside,
+            is_full=swept.is_full,
+            now=now,
+        )
+        for entity in entities
+    }
+    for entity, changes in landed.items():
+        if changes.anything_changed:
+            count_input(connection, f"bms.{entity}", now)
+    result = {entity: (each.read, each.unknown_fields, each.not_sent) for entity, each in landed.items()}
+    note_made_from(connection, name, made_from(read_inputs(connection)), result)
+    return landed
 
 
 def _paths(wire: Mapping[str, WireType], inside: str = "") -> list[str]:
@@ -198,7 +258,26 @@ def _source(entity: Entity, files: str) -> str:
     )
 
 
-def _stage_sql(entity: Entity, folder: Path) -> str:
+def _drifted_last_time(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    """Whether the last sweep had keys that are not declared, so that it is as well to look for them at once."""
+    row = connection.execute(
+        "SELECT arg_max(len(unknown_fields), landed_at) FROM sync.sweeps WHERE list_call = ?", [entity.list_call.name]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, raw: str) -> None:
+    """Read the pages into the temp table ``staged``. ``raw``: SQL for the JSON to keep, over ``raw`` and ``shape``.
+
+    It is kept only of records that hold more than the declared keys: kept of every record it costs more time and space
+    than all else together, and looking for such keys in each record a seventh of a landing (docs/decisions.md).
+    """
+    connection.execute("DROP TABLE IF EXISTS staged")
+    are_documented = f"list_has_all({sorted(documented_keys(entity))}, json_keys(raw))"
+    connection.execute(_stage_sql(entity, folder, raw.format(are_documented=are_documented)))
+
+
+def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
     columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
@@ -211,9 +290,7 @@ def _stage_sql(entity: Entity, folder: Path) -> str:
         values=", ".join(f"{names.value(column)} AS {column}" for column in columns),
         active=entity.active_sql,
         modified=entity.modified_sql,
-        # The whole JSON is kept only where it holds more than the declared keys: kept for every record it costs more
-        # time and space than all else together (docs/decisions.md).
-        raw=f"CASE WHEN NOT list_has_all({sorted(documented_keys(entity))}, json_keys(raw)) THEN raw END",
+        raw=raw,
     )
 
 
@@ -222,16 +299,23 @@ def documented_keys(entity: Entity) -> set[str]:
     return set(entity.wire) | set(entity.other_keys)
 
 
-def _check_shapes(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path
-) -> tuple[tuple[str, ...], set[str]]:
-    """The undeclared keys, and all keys that some record has; raises ``LandingError``.
+@dataclass(frozen=True)
+class _Shapes:
+    """The undeclared keys, SQL for the shapes that have one, and all keys that some record has."""
+
+    unknown: tuple[str, ...]
+    undeclared: str
+    sent: set[str]
+
+
+def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> _Shapes:
+    """Look at one record of each shape, instead of at every record; raises ``LandingError``.
 
     That is for a record without id, or with a declared key in another spelling or of another type.
     """
     examples = connection.execute("SELECT shape, min(filename) FROM staged GROUP BY shape").fetchall()
     rows = connection.execute(
-        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, json_keys(json) FROM"
+        f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, shape, json_keys(json) FROM"
         f" (SELECT *, {_shape(entity)} AS shape FROM ({_source(entity, '$files')}))"
         " WHERE shape IN (SELECT unnest($shapes))",
         {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
@@ -244,12 +328,14 @@ def _check_shapes(
             f"{entity.name}: {nameless[1]} records have no readable id, the first in {nameless[0]}.",
             "Nothing was replaced. Look at that page; if BMS changed its format, report it with the page attached.",
         )
-    for bms_id, filename, *types, _ in rows:
+    for bms_id, filename, *types, _, _ in rows:
         where = f"record {bms_id} in {Path(filename).relative_to(sql.literal(folder).parent)}"
         for (key, declared), found in zip(_leaves(entity), types, strict=True):
             _check_type(entity, key, declared, found, where)
-    found_keys = {key for row in rows for key in row[-1]}
-    return tuple(sorted(found_keys - documented_keys(entity))), found_keys
+    sent = {key for row in rows for key in row[-1]}
+    documented = documented_keys(entity)
+    shapes = [str(row[-2]) for row in rows if set(row[-1]) - documented]
+    return _Shapes(tuple(sorted(sent - documented)), f"({', '.join(shapes)})", sent)
 
 
 def _check_spelling(entity: Entity, found: set[str], page: Path) -> None:
@@ -364,18 +450,35 @@ def _replace(
     return read, added, changed, gone
 
 
-def land_account_types(
-    connection: duckdb.DuckDBPyConnection, rows: Iterable[tuple[int, str, bool, bool, bool]]
-) -> bool:
-    """Replace ``bms.account_types`` (id, name, is_client, is_vendor, is_active); whether that changed anything."""
-    before = connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall()
-    after = sorted(rows)
-    if before == after:
+AccountTypes = Sequence[tuple[int, str, bool, bool, bool]]
+"""Rows of ``bms.account_types``: id, name, is_client, is_vendor, is_active."""
+
+
+def is_other_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> bool:
+    """Whether other account types are stored than ``rows``."""
+    return connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall() != sorted(rows)
+
+
+def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> bool:
+    """Replace the account types; whether that changed anything."""
+    if not is_other_account_types(connection, rows):
         return False
     connection.execute("DELETE FROM bms.account_types")
-    for row in after:
+    for row in sorted(rows):
         connection.execute("INSERT INTO bms.account_types VALUES (?, ?, ?, ?, ?)", list(row))
     return True
+
+
+def landed_before(inputs: Inputs, entity: Entity, file: Path) -> int | None:
+    """The records in the snapshot ``file``, where ``passportal.<entity>`` holds exactly that; else None."""
+    name = f"passportal.{entity.name}"
+    return inputs.results[name] if inputs.is_made_from(name, _snapshot_of(inputs, entity, digest([file]))) else None
+
+
+def _snapshot_of(inputs: Inputs, entity: Entity, content: str) -> str:
+    """What ``passportal.<entity>`` is made from. A load writes there what it wrote, and puts that into the journal."""
+    names = (f"passportal.{entity.name}", f"journal.{entity.name}", f"{OF_LOADS}{entity.name}")
+    return json.dumps([content, inputs.versions(names), rules()])
 
 
 def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
@@ -414,6 +517,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     new_records_changed = _land_new_records(connection, entity, file)
     if changed or stored != count or new_records_changed or not is_counted(connection, table):
         count_input(connection, table, now)
+    note_made_from(connection, table, _snapshot_of(read_inputs(connection), entity, digest([file])), count)
     return count
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from datetime import UTC, datetime
 from importlib import resources
@@ -230,6 +232,34 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     )
     _add_declared_columns(connection)
     keys.bring_up_to_date(connection, now)
+    connection.execute("DELETE FROM main.schema_stamp")
+    connection.execute("INSERT INTO main.schema_stamp VALUES (?)", [stamp()])
+
+
+def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether ``migrate`` has nothing to do, by the stamp that it left; one statement."""
+    try:
+        row = connection.execute(
+            "SELECT (SELECT stamp FROM main.schema_stamp), (SELECT list(number ORDER BY number) FROM main.migrations)"
+        ).fetchone()
+    except duckdb.CatalogException:  # an older version made it, or nobody did
+        return False
+    return row == (stamp(), sorted(migrations()))
+
+
+def stamp() -> str:
+    """Return a text that changes with all that ``migrate`` brings about.
+
+    That is this version, its migrations, the columns that ``entities`` declares, the views over them, and the keys.
+    """
+    made = {
+        "version": VERSION,
+        "migrations": migrations(),
+        "tables": {entity.name: tables(entity) for entity in ENTITIES},
+        "views": [_operations_view(), sql.read("outcomes")],
+        "keys": [keys.definition(entity) for entity in ENTITIES],
+    }
+    return hashlib.md5(json.dumps(made).encode(), usedforsecurity=False).hexdigest()
 
 
 def _applied(connection: duckdb.DuckDBPyConnection) -> set[int]:

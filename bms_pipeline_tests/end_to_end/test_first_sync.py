@@ -87,6 +87,30 @@ def test_the_next_sync_plans_nothing(home: Home) -> None:
         assert counts["created"] == counts["adopted"] == counts["updated"] == counts["failed"] == 0
 
 
+def test_a_sync_that_is_typed_again_ends_early_and_says_since_when_nothing_is_new(home: Home) -> None:
+    assert home.call("sync").returncode == 0
+    plans = home.warehouse("SELECT count(*) FROM sync.plans")
+    ((made_at,),) = home.warehouse("SELECT max(made_at) FROM sync.plans")
+    for arguments in ((), ("--create-unmatched",)):
+        result = home.call("sync", *arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        assert f"Nothing is new since the plan of {made_at:%Y-%m-%d %H:%M} UTC" in result.stderr
+        for counts in json.loads(result.stdout)["entities"].values():
+            assert counts["created"] == counts["adopted"] == counts["updated"] == 0 < counts["unchanged"]
+    assert home.warehouse("SELECT count(*) FROM sync.plans") == plans
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--full",), ("--entity", "users"), ("--client", "1")], ids=["full", "entity", "client"]
+)
+def test_a_sync_that_asks_for_more_is_planned_all_the_same(home: Home, arguments: tuple[str, ...]) -> None:
+    ((before,),) = home.warehouse("SELECT max(plan_id) FROM sync.plans")
+    result = home.call("sync", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "Nothing is new" not in result.stderr
+    assert home.warehouse("SELECT max(plan_id) FROM sync.plans") == [(before + 1,)]
+
+
 def test_a_sync_of_only_what_is_new_makes_no_plan_where_nothing_is(home: Home) -> None:
     assert home.call("sync", "--only-what-is-new").returncode == 0  # closes the plan that a preview left open
     plans = home.warehouse("SELECT count(*) FROM sync.plans")

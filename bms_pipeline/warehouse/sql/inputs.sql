@@ -1,0 +1,17 @@
+-- In which state is each input of reconcile and plan, and what was each result made from?
+-- What people decided and what loads wrote is looked at itself and not only counted, so that no writer of it can be overlooked.
+WITH decided AS (
+         SELECT 'exclusions' AS what, entity, hash(e) AS h FROM sync.exclusions e
+         UNION ALL SELECT 'creations', entity, hash(c) FROM sync.creations c
+         UNION ALL SELECT 'partings', entity, hash(p) FROM sync.partings p
+         UNION ALL SELECT 'handed over', entity, hash(o) FROM sync.hand_overs o
+     )
+SELECT 'input' AS kind, name, version::VARCHAR AS state, NULL AS result FROM sync.inputs
+UNION ALL SELECT 'input', what || '.' || entity, concat_ws(' ', count(*), bit_xor(h)), NULL FROM decided GROUP BY what, entity
+UNION ALL SELECT 'input', 'matches.' || entity, concat_ws(' ', count(*), max(matched_at), sum(bms_id)), NULL
+          FROM sync.matches GROUP BY entity
+UNION ALL SELECT 'input', 'stored settings', concat_ws(' ', count(*), bit_xor(hash(s))), NULL FROM sync.settings s
+UNION ALL SELECT 'input', 'account types', concat_ws(' ', count(*), bit_xor(hash(t))), NULL FROM bms.account_types t
+UNION ALL SELECT 'input', 'journal.' || entity, concat_ws(' ', count(*), count(outcome), max(outcome_at)), NULL
+          FROM sync.journal GROUP BY entity
+UNION ALL SELECT 'made from', name, inputs, result FROM sync.made_from
