@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 
 from bms_pipeline import review, sync
-from bms_pipeline.entities import BY_NAME, CLIENTS
+from bms_pipeline.entities import ASSET_RECORDS, BY_NAME, CLIENTS, CONTACT_RECORDS
 from bms_pipeline.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile.decisions import Decision, Selection
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline_tests.building import Decided, World, account, asset, contact, employee, in_passportal, opened_world
+from bms_pipeline_tests.building import Decided, World, account, asset, contact, in_passportal, opened_world
 from bms_pipeline_tests.exploring import examples
 
 ACME, BETA, NEAR, TWIN, OTHER_TWIN, NAMELESS = range(1, 7)
@@ -30,7 +30,6 @@ def fill(world: World) -> None:
         account(OTHER_TWIN, "twin"),
         account(NAMELESS, " "),
     ]
-    world.employees = [employee(1, "Uma", "One")]
     world.contacts = [contact(1, ACME, "Ann", "Lee"), contact(2, BETA, "Ann", "Lee"), contact(3, ACME, "Bob", "Ray")]
     world.assets = [asset(1, ACME, "PC-1"), asset(2, NEAR, "PC-2")]
     world.passportal_holds(
@@ -41,7 +40,9 @@ def fill(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def reconciled(tmp_path_factory: pytest.TempPathFactory) -> World:
-    with opened_world(tmp_path_factory.mktemp("reconciled")) as world:
+    """Filled and decided, nothing loaded."""
+    entities = (CLIENTS, CONTACT_RECORDS, ASSET_RECORDS)
+    with opened_world(tmp_path_factory.mktemp("reconciled"), entities=entities) as world:
         fill(world)
         world.reconcile()
     return world
@@ -52,6 +53,7 @@ def cycled(reconciled: World, tmp_path_factory: pytest.TempPathFactory) -> World
     """After a first sync, in which all was created that nothing spoke against."""
     with opened_world(tmp_path_factory.mktemp("cycled") / "home", like=reconciled) as world:
         world.cycle()
+        world.set("initial_sync_finished_at", "2026-01-01 00:00:00")  # as a cycle of all five would
     return world
 
 
