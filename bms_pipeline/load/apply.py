@@ -26,7 +26,7 @@ from bms_pipeline.warehouse.portions import Sent
 PORTION = 1000
 """Operations whose intents become durable together: enough that a transaction is little to each of their calls."""
 
-MOST_PORTIONS = 100
+MOST_PORTIONS = 50
 """An entity with more operations gets larger portions: each costs a look through whole tables, so that a load of any
 size has a bounded number of looks."""
 

@@ -107,12 +107,13 @@ def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Ent
     connection.execute(
         f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
     )
+    found = _range(connection, table, "rowid", "passportal_id IN (SELECT found_id FROM settled)")
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE written AS"
         f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
         f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
         f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
-        f" FROM settled l LEFT JOIN {table} p ON p.passportal_id = l.found_id"
+        f" FROM settled l LEFT JOIN (FROM {table} WHERE {found}) p ON p.passportal_id = l.found_id"
         f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
     )
     connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
@@ -193,12 +194,27 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     connection.execute(
         sql.read("remember_values").format(
             entity=entity.name,
+            bms_rows=_range(connection, f"bms.{entity.name}", "account_id", "bms_id IN (SELECT bms_id FROM loaded)"),
+            # What was just written is at the end of the table.
+            passportal_rows=_range(
+                connection, f"passportal.{entity.name}", "rowid", "passportal_id IN (SELECT found_id FROM loaded)"
+            ),
             values=", ".join(_base_of(each, is_detail=each in details) for each in entity.columns)
             + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
         )
     )
     connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
     connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
+
+
+def _range(connection: duckdb.DuckDBPyConnection, table: str, column: str, rows: str) -> str:
+    """SQL: a range of ``column`` that holds all of ``rows``, so that the scan reads few of the table's many columns."""
+    first, last, without, found = connection.execute(
+        f"SELECT min({column}), max({column}), count(*) - count({column}), count(*) FROM {table} WHERE {rows}"
+    ).fetchone() or (None, None, 0, 0)
+    if not found:
+        return "false"
+    return "true" if without else f"{column} BETWEEN {first} AND {last}"
 
 
 def _base_of(column: str, *, is_detail: bool) -> str:

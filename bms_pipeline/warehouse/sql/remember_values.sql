@@ -2,7 +2,7 @@
 CREATE OR REPLACE TEMP TABLE remembered AS
 SELECT l.bms_id, {values}
 FROM loaded l
-JOIN bms.{entity} b ON b.bms_id = l.bms_id
-JOIN passportal.{entity} p ON p.passportal_id = l.found_id
+JOIN (FROM bms.{entity} WHERE {bms_rows}) b ON b.bms_id = l.bms_id
+JOIN (FROM passportal.{entity} WHERE {passportal_rows}) p ON p.passportal_id = l.found_id
 LEFT JOIN (FROM sync.loaded_{entity} SEMI JOIN (FROM loaded WHERE operation = 'update') USING (bms_id)) o
     ON o.bms_id = l.bms_id
