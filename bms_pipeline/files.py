@@ -113,14 +113,27 @@ def clear_unfinished(folder: Path) -> None:
 
     Call it while no other process makes copies in ``folder``: DuckDB's lock is of another kind and invisible here.
     """
-    for unfinished in folder.glob(".*.new*"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(unfinished, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                unfinished.unlink()
-            finally:
-                os.close(descriptor)
+    unfinished = list(folder.glob(".*.new*"))
+    with alone_in(folder) if unfinished else contextlib.nullcontext():
+        for file in unfinished:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(file, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    file.unlink()
+                finally:
+                    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes waiting that put a database into ``folder``, or clear up there."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

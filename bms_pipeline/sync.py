@@ -628,6 +628,7 @@ def just_read(
     unfinished: list[Unfinished] = []
     with contextlib.ExitStack() as kept:
         with contextlib.closing(open_target(settings)) as target, BmsClient(settings) as client:
+            progress("sign in to BMS", 0, None)
             ready = _get_ready(warehouse, client, lists, full=full)
             for list_call in lists:
                 progress(f"{list_call.name}: {ready[list_call].planned}", 0, None)

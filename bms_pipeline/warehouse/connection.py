@@ -13,7 +13,7 @@ shares what is open already, and ``kept_open`` keeps files open through a stretc
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import glob
 import logging
 import os
 import random
@@ -28,6 +28,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.errors import WarehouseError
+from bms_pipeline.files import alone_in
 from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, outcomes, portions, schema, sql
 from bms_pipeline.warehouse.causes import reported
@@ -198,16 +199,16 @@ def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) ->
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.new")
-    for leftover in (unfinished, *causes.side_files(unfinished)):
-        leftover.unlink(missing_ok=True)
-    with contextlib.closing(connect(unfinished, 0)) as connection, transaction(connection):
-        fill(connection)
-    with _alone_in(file.parent):
-        if not file.exists():  # else another process was first: its file is as good
-            move_aside(causes.side_files(file))
-            os.link(unfinished, file)
-    unfinished.unlink()
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.new")  # `clear_unfinished` knows it by this form
+    with alone_in(file.parent):
+        if file.exists():  # another process was first: its file is as good
+            return
+        for leftover in file.parent.glob(f".{glob.escape(file.name)}.*.new*"):
+            leftover.unlink()
+        with contextlib.closing(connect(unfinished, 0)) as connection, transaction(connection):
+            fill(connection)
+        move_aside(causes.side_files(file))
+        unfinished.replace(file)
 
 
 def move_aside(paths: Sequence[Path]) -> list[Path]:
@@ -222,19 +223,8 @@ def move_aside(paths: Sequence[Path]) -> list[Path]:
             number += 1
         path.rename(aside)
         moved.append(aside)
-        _log.warning("%s belongs to no database that is there: it is now %s.", path, aside.name)
+        _log.warning("%s was moved aside: it is now %s.", path, aside.name)
     return moved
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep whatever else would put a database into ``folder`` waiting."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:

@@ -200,6 +200,7 @@ def test_an_incomplete_sweep_is_told_by_its_check_and_what_it_does_not_prove_wai
         "INSERT INTO sync.sweeps (list_call, sweep, mode, complete, reason, records, landed_at)"
         " SELECT 'employees', 'x', 'full', false, 'drift', 7, max(landed_at) + INTERVAL 1 SECOND FROM sync.sweeps"
     )
+    waiting.query("UPDATE sync.inputs SET version = version + 1 WHERE name = 'bms.users'")
     run = waiting.run("plan")
     assert run.result.success, run.failures
     assert run.metadata["sync_plan"]["unproved"] > 0

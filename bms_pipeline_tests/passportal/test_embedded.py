@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import duckdb
@@ -16,7 +18,6 @@ from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, U
 from bms_pipeline.errors import WarehouseError
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Write, Written
-from bms_pipeline.warehouse import connection
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import in_passportal, opened_world, write_ndjson
 
@@ -258,27 +259,26 @@ def test_any_text_comes_back_as_it_went_in(passportal: EmbeddedPassportal, clien
 
 def test_a_damaged_leftover_of_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
     """In a container the next process often has the same id as the one that was killed."""
-    (tmp_path / f"passportal.duckdb.{os.getpid()}.new").write_bytes(b"half a file")
+    for pid in (os.getpid(), 1):
+        (tmp_path / f".passportal.duckdb.{pid}.new").write_bytes(b"half a file")
     assert snapshot(EmbeddedPassportal(tmp_path / "passportal.duckdb"), tmp_path, CLIENTS) == []
 
 
-def test_two_processes_that_make_the_file_at_once_lose_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_make_the_file_at_once_lose_no_record(tmp_path: Path) -> None:
     file = tmp_path / "passportal.duckdb"
-    unhurried = connect
+    ready = Barrier(4)
 
-    def overtaken(new: Path, wait_seconds: float = 60.0) -> duckdb.DuckDBPyConnection:
-        """While one makes its unfinished file, the other finishes and enters a client."""
-        if new.name.endswith(".new"):
-            monkeypatch.setattr(connection, "connect", unhurried)
-            monkeypatch.setattr(os, "getpid", lambda: 1)
-            enter(EmbeddedPassportal(file), tmp_path, CLIENTS, in_passportal("C1", "Acme"))
-        return unhurried(new, wait_seconds)
+    def make(number: int) -> None:
+        own = tmp_path / str(number)
+        own.mkdir()
+        ready.wait(60)
+        enter(EmbeddedPassportal(file), own, CLIENTS, in_passportal(f"C{number}", f"Acme {number}"))
 
-    monkeypatch.setattr(connection, "connect", overtaken)
-    EmbeddedPassportal(file).find(CLIENTS, [])
-    assert [each["name"] for each in snapshot(EmbeddedPassportal(file), tmp_path, CLIENTS)] == ["Acme"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(4)))
+    names = {client["name"] for client in snapshot(EmbeddedPassportal(file), tmp_path, CLIENTS)}
+    assert names == {f"Acme {number}" for number in range(4)}
+    assert [made.name for made in tmp_path.iterdir() if ".new" in made.name] == []
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

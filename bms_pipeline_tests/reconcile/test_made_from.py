@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import hypothesis.strategies as st
 import pytest
+from hypothesis import Phase
 from hypothesis.stateful import invariant, precondition, rule
 
 from bms_pipeline import recovery, reports, review, sync
@@ -15,7 +16,8 @@ from bms_pipeline.entities import Entity
 from bms_pipeline.reconcile import plan as plans
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline_tests.building import World, account, contact, in_passportal
-from bms_pipeline_tests.reconcile.test_any_history import CLIENT_IDS, NAMES, History, histories
+from bms_pipeline_tests.exploring import examples
+from bms_pipeline_tests.reconcile.test_any_history import CLIENT_IDS, NAMES, History
 
 SCOPES = st.sampled_from([None, *((each,) for each in CLIENT_IDS)])
 
@@ -93,18 +95,10 @@ class Remembering(History):
         self.unsynced = True
 
 
-class TestSomeHistories(Remembering.TestCase):
-    """One long one, in every run of the suite."""
+class TestRememberingHistories(Remembering.TestCase):
+    """One long history in every run of the suite, many by `make soak`."""
 
-    settings = histories(1, always_the_same=True)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-class TestManyHistories(Remembering.TestCase):
-    """Many, by `make soak`."""
-
-    settings = histories(100, always_the_same=False)
+    settings = examples(1, 100, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 
 @pytest.fixture

@@ -48,10 +48,6 @@ FRESH, SOAK_EACH = 4, 5
 """How many stories more are drawn in the quick suite; strikes of each scenario and kind in a soak."""
 
 
-ENDED_BY_DUCKDB = ("second-embedded", QUICK_KINDS[1])
-"""Its disk fails to sync the database's log and then to shorten it: DuckDB ends the process, which shows no message."""
-
-
 class Place(NamedTuple):
     """Where to strike: the scenario, the kinds in a row, and how far in the run, from 0 to 1; None: drawn."""
 
@@ -87,10 +83,7 @@ def soak() -> list[Place]:
 
 def parameters() -> list[Any]:
     """Of the test: all that is struck."""
-    fault = pytest.mark.xfail(
-        strict=True, reason="DuckDB ends the process by SIGABRT where its log cannot be shortened"
-    )
-    marked = [(place, (fault,) if place[:2] == ENDED_BY_DUCKDB else ()) for place in quick()]
+    marked: list[tuple[Place, tuple[pytest.MarkDecorator, ...]]] = [(place, ()) for place in quick()]
     marked += [(place, (pytest.mark.soak,)) for place in soak()]
     return [
         pytest.param(
