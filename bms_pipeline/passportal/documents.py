@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from bms_pipeline.core.vocabulary import NewRecords, Outcome
 from bms_pipeline.entities import ENTITIES, Entity
@@ -77,6 +77,9 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
+_Verb: TypeAlias = Literal["create", "update"]
+
+
 class DocumentsPassportal:
     """The Passportal that the settings name. ``clock`` and ``sleep`` are for tests.
 
@@ -112,8 +115,7 @@ class DocumentsPassportal:
         self._lost_in_a_row = 0
         self._read_at_once: dict[str, tuple[Entity, float]] = {}  # id → from when on its reading is a settled one
         self._proven: set[str] = set()  # templates of which a new document kept all that it was sent
-        self._prefixed = True  # how a template is called when writing
-        self._prefix_is_proven = False
+        self._prefixes: dict[_Verb, str] = {}  # of a template's id, where one was taken
         self._titles_are_encoded: bool | None = None
 
     def close(self) -> None:
@@ -460,12 +462,12 @@ class DocumentsPassportal:
         self._leaving([new.write.bms_id for new in batch.new])
         batch.is_sent = True
 
-        def send(prefixed: bool) -> None:
-            items = [encoding.new_document(new.document, self._dialect, prefixed=prefixed) for new in batch.new]
+        def send(prefix: str) -> None:
+            items = [encoding.new_document(new.document, self._dialect, prefix=prefix) for new in batch.new]
             self._client.create(encoding.batch(items, self._dialect))
 
         try:
-            self._send(send, alone=len(batch.new) == 1)
+            self._send("create", send, alone=len(batch.new) == 1)
         except LoginRefused:
             raise
         except RequestRefused as refusal:
@@ -490,26 +492,27 @@ class DocumentsPassportal:
         there = look(entity, writes, at_once=len(writes) < FEW) if writes else {}
         return [write for write in writes if write.bms_id not in there]
 
-    def _send(self, send: Callable[[bool], None], *, alone: bool) -> None:
-        """Send a write whose templates have the prefix or not, as it was proven; else try both, with one document.
+    def _send(self, verb: _Verb, send: Callable[[str], None], *, alone: bool) -> None:
+        """Send a write whose templates have the prefix that was proven for this verb; else try each, with one document.
 
-        A refused document did nothing, so that it may be sent again. Raises what the first try did.
+        A refused document did nothing, so that it may be sent again. What takes a change may refuse a new document.
+        Raises what the first try did.
         """
-        try:
-            send(self._prefixed)
-        except LoginRefused:
-            raise
-        except RequestRefused as refusal:
-            if not alone or self._prefix_is_proven:
-                raise
+        proven = self._prefixes.get(verb)
+        tries = [proven] if proven is not None else [*self._prefixes.values(), *encoding.TEMPLATE_PREFIXES]
+        first: RequestRefused | None = None
+        for prefix in dict.fromkeys(tries if alone else tries[:1]):
             try:
-                send(not self._prefixed)
+                send(prefix)
             except LoginRefused:
                 raise
-            except RequestRefused:
-                raise refusal from None
-            self._prefixed = not self._prefixed
-        self._prefix_is_proven = True
+            except RequestRefused as refusal:
+                first = first or refusal
+            else:
+                self._prefixes[verb] = prefix
+                return
+        if first is not None:
+            raise first
 
     def _template(self, entity: Entity) -> Template | None:
         """The template of new documents; None where it cannot be told."""
@@ -675,7 +678,7 @@ class DocumentsPassportal:
             readings.add(before, read)
             change.conclude()
 
-    def _item(self, change: _Change, prefixed: bool) -> dict[str, Any]:
+    def _item(self, change: _Change, prefix: str) -> dict[str, Any]:
         """The whole document as a change sends it."""
         if self._titles_are_encoded is None:
             self._titles_are_encoded = self._memory.titles_are_encoded()
@@ -684,16 +687,16 @@ class DocumentsPassportal:
             change.before,
             change.after,
             self._dialect,
-            prefixed=prefixed,
+            prefix=prefix,
             decoded_titles=self._titles_are_encoded,
         )
 
     def _put(self, change: _Change) -> None:
-        def send(prefixed: bool) -> None:
-            self._client.update(change.after.id, self._item(change, prefixed))
+        def send(prefix: str) -> None:
+            self._client.update(change.after.id, self._item(change, prefix))
 
         try:
-            self._send(send, alone=not self._keeps_fields)
+            self._send("update", send, alone=not self._keeps_fields)
         except LoginRefused:
             raise
         except RequestRefused as refusal:
@@ -704,12 +707,12 @@ class DocumentsPassportal:
     def _put_batch(self, changes: Sequence[_Change]) -> None:
         """One call for all; where that is refused, one for each: only one may be wrong."""
 
-        def send(prefixed: bool) -> None:
-            items = [self._item(each, prefixed) for each in changes]
+        def send(prefix: str) -> None:
+            items = [self._item(each, prefix) for each in changes]
             self._client.update(None, encoding.batch(items, self._dialect))
 
         try:
-            self._send(send, alone=len(changes) == 1)
+            self._send("update", send, alone=len(changes) == 1)
         except LoginRefused:
             raise
         except RequestRefused as refusal:

@@ -34,6 +34,8 @@ from bms_pipeline.settings import Settings
 
 NAME, NOTES = "Name", "Notes"
 TEMPLATE_PREFIX = "tpl-"
+TEMPLATE_PREFIXES = (TEMPLATE_PREFIX, "", TEMPLATE_PREFIX.upper())
+"""What stands before the id of a template when writing, in the order of trying; all were seen [C]."""
 ID_LABEL, KIND_LABEL, KIND = "ID", "Integration Type", "Kaseya BMS"
 PREFIX = "kaseya-bms:"
 """What an id in ``customId`` or in the field "ID" starts with if it is a marker of ours."""
@@ -198,11 +200,6 @@ def snake_case(label: str) -> str:
     return label.strip().lower().replace(" ", "_")
 
 
-def template_uid(template_id: str, *, prefixed: bool = True) -> str:
-    """What a template is called when writing: ``tpl-79`` or ``79``; both were seen [C]."""
-    return f"{TEMPLATE_PREFIX}{template_id}" if prefixed else template_id
-
-
 def template_id(uid: object) -> str:
     """The id of a template, however it is called."""
     text = str(uid or "").strip()
@@ -343,10 +340,10 @@ def batch(items: Sequence[Mapping[str, Any]], dialect: Dialect) -> object:
     return list(items) if dialect.body == "array" else {"documents": list(items)}
 
 
-def new_document(document: Document, dialect: Dialect, *, prefixed: bool = True) -> dict[str, Any]:
+def new_document(document: Document, dialect: Dialect, *, prefix: str = TEMPLATE_PREFIX) -> dict[str, Any]:
     """A document to create: ``templateUid``, ``clientId`` and ``title`` are needed [D]."""
     item: dict[str, Any] = {
-        "templateUid": template_uid(document.template_id, prefixed=prefixed),
+        "templateUid": f"{prefix}{document.template_id}",
         "clientId": _number(document.client_id),
         "title": document.title,
         "details": {},
@@ -365,7 +362,7 @@ def merged(
     changed: Document,
     dialect: Dialect,
     *,
-    prefixed: bool = True,
+    prefix: str = TEMPLATE_PREFIX,
     decoded_titles: bool = True,
 ) -> dict[str, Any]:
     """All of ``row`` as it was read, with title, ``customId`` and those values that differ taken from ``changed``.
@@ -373,7 +370,7 @@ def merged(
     ``before`` is what was understood of ``row``. Nothing that was read is left out or told otherwise, also what we do
     not know. ``decoded_titles``: a title that stays is sent decoded and not as it came.
     """
-    uid = template_uid(before.template_id, prefixed=prefixed)
+    uid = f"{prefix}{before.template_id}"
     item = {**row, "templateUid": uid, "clientId": _number(before.client_id)}
     item["title"] = changed.title if decoded_titles or changed.title != before.title else raw_title(row)
     if "label" in item:
