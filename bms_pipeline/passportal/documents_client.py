@@ -200,7 +200,7 @@ class DocumentsClient:
         """One document with its ``details``; None where there is none for this key (403 "not found.", 404 or 400)."""
         what = f"document {document_id}"
         try:
-            body, at = self._asked(lambda headers: self._read(f"{DOCUMENTS}/{document_id}", None, headers), what)
+            body, at = self._get(f"{DOCUMENTS}/{document_id}", None, what)
         except _Refused as refused:
             said = refused.message.lower()
             if refused.status == 404 or "not found" in said or "invalid id" in said:
@@ -265,8 +265,17 @@ class DocumentsClient:
         self._list_path = OTHER_LIST
         return answer
 
-    def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[Row, float]:
-        return self._asked(lambda headers: self._read(path, params, headers), what)
+    def _get(self, path: str, params: Mapping[str, str] | None, what: str) -> tuple[Row, float]:
+        """GET, tried again where a 200 says that the service failed; other statuses are tried again below."""
+        tried = 1
+        while True:
+            try:
+                return self._asked(lambda headers: self._read(path, params, headers), what)
+            except _Refused as refused:
+                if not refused.is_passing or tried == self._retries.tries:
+                    raise
+            self._retries.sleep(self._retries.wait(tried, None))
+            tried += 1
 
     def _read(self, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str]) -> Answer:
         """GET. An empty or broken answer is asked for once more: it may be so in passing."""
@@ -397,6 +406,11 @@ class _Refused(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether the service failed, in words of its own: a code or status from 500 to 599."""
+        return self.status in LOST or any(500 <= (number or 0) < 600 for number in (self.status, self.code))
+
     def error(self, what: str) -> PipelineError:
         reason = self.message.rstrip(". ") or "no reason given"
         number = f" ({self.code})" if self.code is not None else f" (HTTP {self.status})"
@@ -405,7 +419,7 @@ class _Refused(Exception):
             busy = ServiceUnreachable(said, "It is asked too much of. Run again later; it continues where it stopped.")
             busy.status = 429
             return busy
-        if self.status in LOST or self.status >= 500:
+        if self.is_passing:
             lost = ServiceUnreachable(said, "Run again later; it looks first, and continues where it stopped.")
             lost.status = self.status
             return lost
