@@ -153,7 +153,7 @@ def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(home: Home
     ) as first:
         try:
             assert first.stderr is not None
-            assert first.stderr.readline().startswith("accounts: needs about")  # it holds the lock by now
+            assert first.stderr.readline().startswith("sign in to BMS")  # it holds the lock by now
             complaint(home.call("sync"), f"process {first.pid}")
         finally:
             first.kill()
