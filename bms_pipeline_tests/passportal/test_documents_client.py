@@ -204,6 +204,17 @@ def test_an_answer_that_is_broken_in_passing_is_asked_for_again(web: Web, broken
     assert everything(web.client(), "asset") == []
 
 
+@pytest.mark.parametrize("failure", [{"code": 500}, {"code": "503"}, {"status": 502}])
+def test_a_200_that_says_that_the_service_failed_is_asked_for_again(web: Web, failure: dict[str, object]) -> None:
+    failed = json.dumps({"success": False, "message": "server error", **failure})
+    pages = [failed, failed, '{"success": true, "results": []}']
+    web.answers[DOCUMENTS] = lambda request: Response(pages.pop(0), content_type="application/json")
+    assert everything(web.client(), "asset") == []
+    web.answers[DOCUMENTS] = lambda request: Response(failed, content_type="application/json")
+    with pytest.raises(ServiceUnreachable, match="server error"):
+        everything(web.client(), "asset")
+
+
 def test_a_host_that_is_no_passportal_is_told_as_that(web: Web) -> None:
     for answer in (Response("<html>Hello</html>"), Response("Not here", 404), Response("[]")):
         web.answers[TOKEN] = lambda request, answer=answer: answer

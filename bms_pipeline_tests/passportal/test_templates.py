@@ -167,7 +167,7 @@ def test_a_template_that_was_made_anew_replaces_the_one_of_its_name(service: Ser
     assert {each.template for each in service.store.records.values() if each.title == "FW-2"} == {113}
 
 
-@pytest.mark.parametrize("uids", ["prefixed", "bare", "either"])
+@pytest.mark.parametrize("uids", ["prefixed", "capitals", "bare", "either"])
 @pytest.mark.parametrize("ids", ["number", "uid"])
 def test_a_template_is_named_with_or_without_its_prefix_as_the_service_wants_it(
     service: Service, tmp_path: Path, uids: str, ids: str
@@ -480,7 +480,7 @@ def test_whatever_the_template_is_a_second_sync_plans_nothing_and_no_element_of_
         "blanks": chance.choice(["shown", "left out"]),
         "encoded_titles": chance.random() < 0.5,
         "notes_as_html": chance.random() < 0.5,
-        "template_uids": chance.choice(["prefixed", "bare", "either"]),
+        "template_uids": chance.choice(["prefixed", "capitals", "bare", "either"]),
         "details_form": chance.choice(["keys", "positions"]),
         "bare_values": chance.random() < 0.5,
         "ignores_unknown": True,

@@ -30,7 +30,7 @@ class PassportalBehaviour(Switches):
         ``values``: a field's value as a text by its label or key, or as an element by its key.
         ``update``: ``PUT /documents/{id}`` with one document, or ``PUT /documents`` with a batch; the other is 405.
         ``sign_in``: a sign-in as JSON [D], as a form [C], or either.
-        ``template_uids``: a template as ``tpl-79``, as ``79``, or either [C].
+        ``template_uids``: a template as ``tpl-79``, as ``TPL-79`` only, as ``79``, or either [C].
         ``list_path``: where documents are listed; the other is 404.
         ``custom_id_writable``: whether a ``customId`` that is sent is kept; else it is ignored without a word.
         ``batch_refusal``: with a bad document in it, nothing of a batch is done, or the good ones are although it
@@ -74,7 +74,7 @@ class PassportalBehaviour(Switches):
     values: Literal["text", "element"] = "text"
     update: Literal["one", "batch"] = "one"
     sign_in: Literal["json", "form", "either"] = "either"
-    template_uids: Literal["prefixed", "bare", "either"] = "either"
+    template_uids: Literal["prefixed", "capitals", "bare", "either"] = "either"
     list_path: Literal["documents", "all", "both"] = "both"
     custom_id_writable: bool = False
     batch_refusal: Literal["whole", "partial"] = "whole"

@@ -84,11 +84,16 @@ VENDOR = Template(340, "Vendor", "vendor", ("Name", "Account Number", "Phone", "
 
 
 def named(uid: object, form: str) -> Template | None:
-    """The template that ``uid`` names in this form: "prefixed" (``tpl-79``, in any case), "bare" (``79``), "either"."""
-    text = str(uid).strip().lower()
+    """The template that ``uid`` names in this form.
+
+    "prefixed" (``tpl-79``, in any case), "capitals" (``TPL-79`` only), "bare" (``79``), or "either".
+    """
+    sent = str(uid).strip()
+    text = sent.lower()
     number = text.removeprefix("tpl-")
     is_bare = number == text
     fits = form == "either" or (form == "bare") == is_bare
+    fits = fits and (form != "capitals" or sent.startswith("TPL-"))
     return TEMPLATES.get(int(number)) if fits and number.isascii() and number.isdigit() else None
 
 
