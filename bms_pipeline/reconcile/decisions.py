@@ -23,6 +23,7 @@ from bms_pipeline.entities import BY_NAME, Entity, EntityName, with_clients
 from bms_pipeline.errors import DecisionError, DecisionOvertaken, DecisionRefused
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.warehouse import names, sql
 from bms_pipeline.warehouse.inputs import count_input
 
@@ -201,13 +202,22 @@ def decide(
     return _take(connection, decisions, by, now)
 
 
-_WAITS_FOR_CREATION = "reason IN ('waits_for_decision', 'placeholder_name')"
-"""SQL over ``sync.reconciled_<entity>``: whether the record waits for nothing but a decision."""
+def _waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -> str:
+    """Return SQL over ``sync.reconciled_<entity>``: whether a record is only waiting for a decision.
+
+    A record without a real name is recognised by its marker alone. Where a person imports what was created, it gets
+    none and would be missing for ever, so there it waits for a decision of its own.
+    """
+    if entity.name in read_sync_settings(connection).can_write:
+        return "reason IN ('waits_for_decision', 'placeholder_name')"
+    return "reason = 'waits_for_decision'"
 
 
 def waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
     """Whether ``create_unmatched`` would decide about any record; the entity has been reconciled."""
-    found = connection.execute(f"FROM sync.reconciled_{entity.name} WHERE {_WAITS_FOR_CREATION} LIMIT 1").fetchone()
+    found = connection.execute(
+        f"FROM sync.reconciled_{entity.name} WHERE {_waits_for_creation(connection, entity)} LIMIT 1"
+    ).fetchone()
     return found is not None
 
 
@@ -220,7 +230,7 @@ def create_unmatched(
     ``scope`` wait, too. The entity and its clients have been reconciled.
     """
     rows = connection.execute(
-        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE {_WAITS_FOR_CREATION}"
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE {_waits_for_creation(connection, entity)}"
         f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
     ).fetchall()
     return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now)

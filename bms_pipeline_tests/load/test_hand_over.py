@@ -179,6 +179,16 @@ def test_what_cannot_be_written_is_never_updated(handed: World) -> None:
     assert handed.operations("clients")[1].kept == {"name": ("Acme International", "ACME")}
 
 
+@pytest.mark.parametrize("name", ["Please Select", "N/A", "xxx"])
+def test_a_client_without_a_real_name_is_not_handed_over_with_all_others(world: World, name: str) -> None:
+    world.accounts.append(account(3, name))
+    world.plan(CREATE_ALL, DocumentsOnly(world))
+    assert world.decisions("clients")[2][0] == "to create"
+    assert world.decisions("clients")[3][:2] == ("unmatched", "placeholder_name")
+    world.create("clients", 3)
+    assert world.decisions("clients")[3][0] == "to create", "a person may want it by its id"
+
+
 def test_users_that_are_not_listed_are_left_alone(world: World) -> None:
     """Any of them may be there already: handing it over would make it a second time."""
     world.cycle(CREATE_ALL, DocumentsOnly(world, lists_users=False))
