@@ -110,6 +110,8 @@ class DocumentsPassportal:
         self._clock = clock
         self._flow = Flow(self._connections, clock=clock, sleep=sleep)
         self._fields: dict[str, Fields] = {}  # by template
+        self._names: dict[str, dict[str, str]] = {}  # by template: an element's key → its name, as documents showed it
+        self._names_lock = Lock()
         self._leaving: Leaving = unmarked
         self._keeps_fields = False
         self._lost_in_a_row = 0
@@ -166,15 +168,20 @@ class DocumentsPassportal:
 
     def _read(self, entity: Entity, due: Mapping[str, float]) -> list[Document]:
         """Read these documents (id → from when on, by our clock) and remember them; those that are there."""
-        found: list[Document] = []
+        found: dict[str, Document] = {}
+        without_names: list[Read] = []
         readings = _Readings(partial(self._remember, entity))
+
+        def keep(read: Read) -> Document:
+            document = self._decoded(entity, read)
+            found[document.id] = document
+            readings.add(document, read)
+            return document
 
         def read_one(id_: str) -> Sequence[Later]:
             read = self._client.document(id_)
-            if read is not None:
-                document = self._decoded(entity, read)
-                found.append(document)
-                readings.add(document, read)
+            if read is not None and keep(read).lacks_names:
+                without_names.append(read)
             return ()
 
         def begin() -> Sequence[Later]:
@@ -183,7 +190,11 @@ class DocumentsPassportal:
         if due:
             self._flow.run(itertools.chain([begin], () if len(due) < FEW else self._reading_again()))
             readings.remember()
-        return found
+        for read in without_names:  # another document, which was read after it, may show them
+            keep(read)
+        if without_names:
+            readings.remember()
+        return list(found.values())
 
     def _read_again_later(self, entity: Entity, ids: Iterable[str]) -> None:
         """Read documents that were read at once again when many writes go out, so that no snapshot has to."""
@@ -213,8 +224,12 @@ class DocumentsPassportal:
 
     def _decoded(self, entity: Entity, read: Read) -> Document:
         """The document with its fields by our labels, also those that come without a name."""
-        known = self._fields_of(encoding.decoded(read.document).template_id)
-        names = {place.key: place.name for place in known.places.values()}
+        shown = encoding.decoded(read.document)
+        known = self._fields_of(shown.template_id)
+        with self._names_lock:
+            names = self._names.setdefault(shown.template_id, {})
+            names |= {place.key: place.name for place in shown.elements.values() if place.has_name}
+            names = {place.key: place.name for place in known.places.values() if place.has_name} | names
         return encoding.decoded(read.document, entity.labels.values(), names)
 
     def _fields_of(self, template_id: str) -> Fields:

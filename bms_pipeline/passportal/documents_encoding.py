@@ -113,6 +113,11 @@ class Element:
     name: str
     form: Form = Form.TEXT
 
+    @property
+    def has_name(self) -> bool:
+        """Whether its name was shown; a bare element is called by its position."""
+        return self.name != self.key
+
 
 @dataclass(frozen=True)
 class Document:
@@ -130,6 +135,11 @@ class Document:
     custom_id: str = ""
     values: Mapping[str, str | None] = field(default_factory=dict)
     elements: Mapping[str, Element] = field(default_factory=dict)
+
+    @property
+    def lacks_names(self) -> bool:
+        """Whether it has elements without a name, which only another document of its template can tell."""
+        return any(place.key.isdecimal() and not place.has_name for place in self.elements.values())
 
     @property
     def marker(self) -> int | None:
