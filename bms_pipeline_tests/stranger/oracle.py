@@ -270,7 +270,10 @@ def _standing(person: Person, story: Story) -> Iterator[str]:
     known = {passportal_id for pairs in matches.values() for passportal_id in pairs.values()}
     known |= {each.id for each in story.prefilled}
     yield from (
-        f"Passportal holds what nothing is matched to: {each}" for each in held.values() if each.id not in known
+        f"Passportal holds what nothing is matched to: {each}"
+        for each in held.values()
+        # A name that came back with replacement characters is another one: a person says whether it is the same.
+        if each.id not in known and "\ufffd" not in each.title
     )
     yield from _untouched(story, held, set().union(*(set(pairs.values()) for pairs in matches.values())))
     for entity, bms_id, label in story.edited:
@@ -311,6 +314,8 @@ def _brought_over(person: Person, story: Story) -> Iterator[str]:
         if without_users or bms_id not in served[entity] or (account is not None and account not in served["clients"]):
             continue
         record = held.get(matches[entity].get(bms_id, ""))
+        if record is None and _was_missed_at_first(person, entity, bms_id):
+            continue
         if record is None:
             yield f"{entity} {bms_id} was not brought over: {_named(entity, rows[entity][bms_id])}"
         else:
@@ -319,6 +324,15 @@ def _brought_over(person: Person, story: Story) -> Iterator[str]:
         entity, _, number = key.partition(":")
         if int(number) in served[entity] and matches[entity].get(int(number)) != passportal_id:
             yield f"{key} was there as {passportal_id} and is matched to {matches[entity].get(int(number))}"
+
+
+def _was_missed_at_first(person: Person, entity: str, bms_id: int) -> bool:
+    """Whether a sweep that nobody could complete left the record out, so that it is new after the initial sync."""
+    found = person.warehouse(
+        f"SELECT r.reason = 'waits_for_decision' AND EXISTS (FROM sync.sweeps WHERE NOT complete)"
+        f" FROM sync.reconciled_{entity} r WHERE r.bms_id = {bms_id}"
+    )
+    return bool(found and found[0][0])
 
 
 def _differences(
