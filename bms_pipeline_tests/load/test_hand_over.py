@@ -179,6 +179,16 @@ def test_what_cannot_be_written_is_never_updated(handed: World) -> None:
     assert handed.operations("clients")[1].kept == {"name": ("Acme International", "ACME")}
 
 
+def test_an_undo_takes_back_the_match_with_a_client_that_cannot_be_written(handed: World) -> None:
+    """Nothing marks it in Passportal, where it is read once more before the undo is loaded."""
+    assert ("clients", 1) in handed.query("SELECT entity, bms_id FROM sync.matches")
+    review.plan_undo(handed.warehouse, int(reports.loads(handed.warehouse)[0]["plan_id"]))
+    handed.finish(DocumentsOnly(handed))
+    assert ("clients", 1) not in handed.query("SELECT entity, bms_id FROM sync.matches")
+    handed.plan(CREATE_ALL, DocumentsOnly(handed))
+    assert handed.decisions("clients")[1][:2] == ("unmatched", "unmatched_by_person")
+
+
 @pytest.mark.parametrize("name", ["Please Select", "N/A", "xxx"])
 def test_a_client_without_a_real_name_is_not_handed_over_with_all_others(world: World, name: str) -> None:
     world.accounts.append(account(3, name))
