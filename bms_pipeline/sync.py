@@ -457,7 +457,7 @@ def _last_write_at(target: Target, otherwise: datetime) -> datetime | None:
 
 
 def settle(settings: Settings, warehouse: Warehouse, target: Target, progress: Progress = _silent) -> None:
-    """Read Passportal for every intent without outcome, of any plan, and settle the intents found there."""
+    """Read Passportal for every intent without outcome, of any plan, and settle them by the result."""
     with warehouse.open() as connection:
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
     left_open = [entity for entity in ENTITIES if entity.name in unsettled]
