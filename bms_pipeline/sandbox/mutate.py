@@ -195,7 +195,7 @@ class _Mutation:
             self._new_account(self._new_id("accounts"))
 
     def _edit_account(self, account: Account) -> None:
-        """Change the telephone number, also at its main location."""
+        """Change the website, and the telephone number of the main location, noted as touched."""
         account.website = f"https://{self._calendar.word().lower()}.example"
         location = _main_location(account)
         if location and location.addresses:
