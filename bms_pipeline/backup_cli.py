@@ -1,4 +1,4 @@
-"""The verbs for copies of what only people know: make one, list them, put one back, or start over without."""
+"""The commands for copies of people's decisions: make one, list them, put one back, or start over without."""
 
 from __future__ import annotations
 

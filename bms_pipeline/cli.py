@@ -1,7 +1,7 @@
-"""``bms-pipeline``: the verbs for a terminal and for scripts.
+"""``bms-pipeline``: the commands for a terminal and for scripts.
 
 Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``sync`` while a person has to approve);
-1 an error, told in one message on standard error.
+1 an error, shown in one message on standard error.
 """
 
 from __future__ import annotations
@@ -137,14 +137,14 @@ def main() -> NoReturn:
 
 
 def _exit_code() -> int:
-    """Run the verb; its exit code."""
+    """Run the command; return its exit code."""
     try:
         with lifeline.following(), lifeline.stopped_by_signals():
             code = app(standalone_mode=False)
     except PipelineError as error:
         code = _failed(error)
     except OSError as error:
-        # What the system refuses has a cause and a next step wherever it happens.
+        # An error of the system has a cause and a next step wherever it happens.
         if error.errno is None or error.filename is None:
             raise
         code = _failed(files.refused(error.errno, error.filename))
@@ -160,7 +160,7 @@ def _exit_code() -> int:
 
 
 def _failed(error: PipelineError) -> int:
-    """Show what happened and what to do; the exit code."""
+    """Show the error and the next step; return the exit code."""
     err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
     if error.next_step:
         err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)
@@ -217,7 +217,7 @@ def sync_command(
                     wait=not no_wait,
                     progress=bars,
                 )
-            kept.enter_context(kept_open())  # no service is called any more
+            kept.enter_context(kept_open())  # no service is called from here on
         ended = _how_it_ended(settings)
     _print_status(settings, ended.status, as_json, time.monotonic() - started)
     plan = synced.plan
@@ -293,7 +293,7 @@ def finish(
     """
     settings = read_settings()
     started = time.monotonic()
-    # Also for a plan that was loaded: a run that was killed at its very end has not published how things stand.
+    # Also for a loaded plan: a run killed at its very end has not published the state.
     with sync.running(settings, this_command()) as told, progress(told) as bars:
         loaded_at = sync.loaded_at(sync.open_warehouse(settings), plan_hash)
         if loaded_at is None:
@@ -371,8 +371,8 @@ def explain(
     for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
         _print_pairs(chapter.replace("_", " "), story[chapter])
     for chapter in ("decisions", "suggestions", "candidates", "history"):
-        for each in story[chapter]:
-            _print_pairs(chapter, each)
+        for part in story[chapter]:
+            _print_pairs(chapter, part)
 
 
 @app.command()
@@ -388,7 +388,7 @@ def orphans(
         print_json(found)
     elif found:
         columns = ("entity", "bms_id", "name", "client", "passportal_id", "missing_since", "days")
-        rows = [tuple(str(each[name] if each[name] is not None else "") for name in columns) for each in found]
+        rows = [tuple(str(row[name] if row[name] is not None else "") for name in columns) for row in found]
         print_table("Gone from BMS and kept in Passportal", columns, rows, numbers=("bms_id", "days"))
     else:
         out.print("Nothing that is matched is gone from BMS.")
@@ -427,7 +427,7 @@ def dev(
 
     settings = read_settings()
     with ExitStack() as stack:
-        # Both before anything is started: a port that is taken is an error at once.
+        # Both before anything is started: a port in use is an error at once.
         pages, console = (stack.enter_context(listen(number)) for number in (port, console_port))
         environment = _environment(settings)
         _make_instance(environment)
@@ -505,7 +505,7 @@ def console(
 
     They listen on 127.0.0.1 only. A one-time code opens them: press Enter for another one.
     """
-    # Only here: no other verb needs a web server or a browser.
+    # Imported only here: no other command needs a web server or a browser.
     import webbrowser
 
     from bms_pipeline.console.app import serve
@@ -516,7 +516,7 @@ def console(
         store = console.guard.door.store
         if socket_fd is None:
             _offer_codes(lambda: _say_addresses(store, {console.origin: "console"}))
-        if show:  # by a file: an address on a command line is read by everybody
+        if show:  # by a file: every user can read an address on a command line
             webbrowser.open(store.redirecting_file(console.new_address()).absolute().as_uri())
 
     listener = listen(port) if socket_fd is None else socket.socket(fileno=socket_fd)
@@ -547,14 +547,14 @@ WORKSPACE = Path(__file__).parent.parent / "workspace.yaml"
 
 
 def _pages(listener: socket.socket, workspaces: Sequence[str], environment: dict[str, str]) -> Child:
-    """Dagster's pages on ``listener``, as a process of their own."""
+    """Serve Dagster's pages on ``listener``, in a process of their own."""
     files = [part for file in workspaces for part in ("--workspace", file)]
     command = [sys.executable, "-m", "bms_pipeline.defs.pages", "--socket", str(listener.fileno()), *files]
     return Child(command, env=environment, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
 
 
 def _end(children: dict[str, Child]) -> None:
-    """End all at once, then wait for each; who asks a second time changes nothing."""
+    """End all at once, then wait for each; a second request to end changes nothing."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for child in children.values():
@@ -564,13 +564,13 @@ def _end(children: dict[str, Child]) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """What Dagster's processes are started with: both homes, absolute."""
+    """Return the environment of Dagster's processes: with both homes, absolute."""
     homes = {"DAGSTER_HOME": _dagster_home(settings), "BMS_PIPELINE_HOME": settings.bms_pipeline_home}
     return {**os.environ, **{name: str(home) for name, home in homes.items()}}
 
 
 def _dagster_home(settings: Settings) -> Path:
-    """Dagster's home: the exported one, else ours; our ``dagster.yaml`` goes where there is none."""
+    """Return Dagster's home: the exported one, else ours. A home without ``dagster.yaml`` gets ours."""
     exported = os.environ.get("DAGSTER_HOME")
     home = Path(exported).absolute() if exported else settings.bms_pipeline_home / "dagster"
     if re.search(r"%[0-9A-Fa-f]{2}|\?", str(home)):
@@ -602,9 +602,9 @@ def _make_instance(environment: dict[str, str]) -> None:
 
 
 def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = False) -> None:
-    """Print where the pages are (address → name).
+    """Print the addresses of the pages (address → name).
 
-    With a code only on a terminal, or ``anywhere``: other output becomes a log.
+    They have a code only on a terminal, or with ``anywhere``: other output becomes a log.
     """
     from bms_pipeline.guard.door import ENTER
     from bms_pipeline.guard.store import CODE_SECONDS
@@ -621,7 +621,7 @@ def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = Fal
 
 
 def _offer_codes(say: Callable[[], None]) -> None:
-    """Say the addresses now, and again, with new codes, whenever somebody presses Enter."""
+    """Print the addresses now, and again, with new codes, at every press of Enter."""
     say()
     if not sys.stdin or not sys.stdin.isatty() or not sys.stdout.isatty():
         return
@@ -717,8 +717,8 @@ def sandbox_import_files(
 
 @contextmanager
 def _sandbox(size: str, seed: int, home: Path, calls_per_hour: int, port: int) -> Iterator[dict[str, str]]:
-    """Start the sandbox BMS; the environment that reaches it."""
-    # Imported here because nobody who syncs a real tenant should wait for, or run, any of it.
+    """Start the sandbox BMS; yield the environment to reach it."""
+    # Imported only here: a sync of a real tenant must neither wait for the sandbox nor run it.
     from bms_pipeline.sandbox.process import running_sandbox
     from bms_pipeline.sandbox.tenant import SIZES
 
@@ -740,7 +740,7 @@ def _sandbox(size: str, seed: int, home: Path, calls_per_hour: int, port: int) -
 
 @contextmanager
 def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
-    """Give a Passportal its records on first use, and start it if it is a service; the environment that reaches it."""
+    """Fill a Passportal on first use, and start it if it is a service; yield the environment to reach it."""
     from bms_pipeline.sandbox.passportal import fill_passportal
     from bms_pipeline.sandbox.process import running_passportal
 
@@ -761,7 +761,7 @@ def _scope(clients: Sequence[int] | None) -> matching.Scope:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How things stand after a run: the status, the writes without answer, and the current plan."""
+    """The state after a run: the status, the writes without answer, and the current plan."""
 
     status: dict[str, Any]
     unknown: list[journal.Open]
@@ -769,7 +769,7 @@ class _Ended:
 
 
 def _how_it_ended(settings: Settings) -> _Ended:
-    """Read all that is shown after a run, so that nobody waits for the warehouse while it is printed."""
+    """Read everything shown after a run, so no other process waits for the warehouse during the printing."""
     warehouse = open_warehouse(settings)
     with kept_open():
         return _Ended(reports.status(settings, warehouse), sync.unknown_writes(warehouse), sync.current_plan(warehouse))
@@ -789,7 +789,7 @@ def _print_status(settings: Settings, shown: dict[str, Any], as_json: bool, seco
 
 
 def _warn_of_approved_plan(warehouse: Warehouse) -> None:
-    """Say so where a plan that somebody approved was left in the middle and is about to be replaced."""
+    """Warn where an approved plan was left in the middle and is about to be replaced."""
     with suppress(PlanError):
         plan = sync.current_plan(warehouse)
         if plan.approved and not plan.loaded:
@@ -801,7 +801,7 @@ def _warn_of_approved_plan(warehouse: Warehouse) -> None:
 
 
 def _exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
-    """Say what the load left open, and exit with 2 if it did."""
+    """Exit with 2 where the load left something open, after a message about it."""
     unknown, plan = ended.unknown, ended.plan
     if unknown:
         writes, until = sum(intent.writes for intent in unknown), journal.settles_at(unknown, settings.unknown_seconds)
@@ -820,7 +820,7 @@ def _exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
 def _print_counts(
     title: str, counts: dict[str, dict[str, int]], names: Sequence[str], only_where_any: Sequence[str]
 ) -> None:
-    """A table with a column for each entity; a row of ``only_where_any`` is left out while it is empty."""
+    """Print a table with a column for each entity; a row of ``only_where_any`` is left out while it is empty."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for entity in counts:
@@ -863,7 +863,7 @@ def _print_remarks(shown: dict[str, Any]) -> None:
 
 
 def _print_no_place(rows: list[dict[str, Any]]) -> None:
-    """Say which values are not written, a line for each template."""
+    """Print the values without a place in Passportal, a line for each template."""
     by_template: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         fields = by_template.setdefault((row["entity"], row["template"] or "?"), [])
@@ -874,8 +874,8 @@ def _print_no_place(rows: list[dict[str, Any]]) -> None:
 
 
 def _unknown_line(unknown: list[dict[str, Any]]) -> str:
-    listed = ", ".join(f"{each['writes']:,} {each['entity']} ({each['operation']})" for each in unknown)
-    until = max(each["settles_at"] for each in unknown)
+    listed = ", ".join(f"{intent['writes']:,} {intent['entity']} ({intent['operation']})" for intent in unknown)
+    until = max(intent["settles_at"] for intent in unknown)
     return (
         f"[yellow]Unknown: the answer to writes was lost: {listed}.[/] They are looked up before anything is sent"
         f" again, at the latest by the first run after {until:%Y-%m-%d %H:%M:%S} UTC."
@@ -893,7 +893,7 @@ def _hand_overs_line(shown: dict[str, Any]) -> str:
 
 def _details_line(shown: dict[str, Any]) -> str:
     parts = [f"{shown['read']:,} of {shown['wanted']:,} assets read"]
-    parts += [f"{shown[each]:,} {said}" for each, said in _DETAILS_SAID.items() if shown[each]]
+    parts += [f"{shown[key]:,} {said}" for key, said in _DETAILS_SAID.items() if shown[key]]
     since = f", oldest of {shown['oldest_read_at']:%Y-%m-%d}" if shown["oldest_read_at"] else ""
     return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
 
@@ -926,7 +926,7 @@ def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
 
 
 def _command(settings: Settings) -> str:
-    """What to type in this folder to reach the same home: the demo's is not the default one."""
+    """Return the command to type in this folder for the same home: the demo's is not the default one."""
     home = settings.bms_pipeline_home
     chosen = (
         ""
@@ -948,33 +948,33 @@ def _print_overview(shown: dict[str, Any]) -> None:
         last = row["entity"]
         style = "" if row["operation"] == "skip" else "bold"
         table.add_row(
-            *(str(row[each]) for each in ("entity", "disposition", "operation", "reason")),
+            *(str(row[column]) for column in ("entity", "disposition", "operation", "reason")),
             f"{row['records']:,}",
             style=style,
         )
     out.print(table)
-    for each in shown["held_back"]:
+    for held in shown["held_back"]:
         out.print(
-            f"[yellow]Held back until a finish: {each['updates']:,} {each['entity']} of client {each['client_bms_id']}"
-            f" {escape(printable(each['client'] or ''))}, most of which would change at once.[/]",
+            f"[yellow]Held back until a finish: {held['updates']:,} {held['entity']} of client {held['client_bms_id']}"
+            f" {escape(printable(held['client'] or ''))}, most of which would change at once.[/]",
             highlight=False,
         )
     _print_no_place(shown["no_place"])
     if shown["examples"]:
         out.print("Some of them, field by field:", highlight=False)
-    for each in shown["examples"]:
-        name = escape(printable(each["name"] or "(no name)"))
+    for example in shown["examples"]:
+        name = escape(printable(example["name"] or "(no name)"))
         out.print(
-            f"  [bold]{each['operation']}[/] {each['entity']} {each['bms_id']} {name} ({each['reason']})",
+            f"  [bold]{example['operation']}[/] {example['entity']} {example['bms_id']} {name} ({example['reason']})",
             highlight=False,
         )
-        for change in each["changes"] or ():
+        for change in example["changes"] or ():
             out.print(
                 f"      {change['field']}: {_value(change['before'])} → {_value(change['after'])}", highlight=False
             )
-        if each["releases"] is not None:
-            out.print(f"      Passportal {_value(each['releases'])} loses its BMS id", highlight=False)
-        for kept in each["kept"] or ():
+        if example["releases"] is not None:
+            out.print(f"      Passportal {_value(example['releases'])} loses its BMS id", highlight=False)
+        for kept in example["kept"] or ():
             there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
             said = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
             out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {said}[/]", highlight=False)
@@ -982,7 +982,7 @@ def _print_overview(shown: dict[str, Any]) -> None:
 
 
 def _print_what_waits(shown: dict[str, Any]) -> None:
-    """What becomes of the plan, so that nobody takes a plan with work left for a finished one."""
+    """Print the state of the plan, so nobody takes a plan with work left for a finished one."""
     short = shown["hash"][:12]
     if shown["loaded"]:
         text = f"Plan {short} is loaded."
@@ -1000,12 +1000,12 @@ def _print_what_waits(shown: dict[str, Any]) -> None:
 
 
 def _value(value: str | None) -> str:
-    """A field's value, which one side may not have, for the terminal."""
+    """Return a field's value for the terminal; one side may have none."""
     return escape(printable(value)) if value is not None else "—"
 
 
 def _next_step(story: dict[str, Any], about: str) -> str:
-    """What to do about the record of ``story``, which waits for ``about``."""
+    """Return the next step for the record of ``story``, which waits for ``about``."""
     steps = standings.NextStep
     said = {
         steps.NOTHING: "nothing is to be done",
@@ -1024,7 +1024,7 @@ def _next_step(story: dict[str, Any], about: str) -> str:
 
 
 def _print_standing(story: dict[str, Any]) -> None:
-    """Print how a record stands, why, what it waits for, and the next step."""
+    """Print the state of a record, its reason, the record it waits for, and the next step."""
     stands = story["standing"]
     if stands is None:
         out.print("It is gone from BMS and was never matched.", highlight=False)

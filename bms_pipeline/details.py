@@ -1,7 +1,7 @@
-"""Details of records that are in Passportal, read in the background: what waits, how far it is, landing what came.
+"""Details of records in Passportal, read in the background: the queue, its state, and the landing of the answers.
 
-A run that reads details (``sync.read_details``) never writes the warehouse; what it read lands with the next sync. So
-no load waits for it, and no plan that somebody looks at moves under them.
+A run of ``sync.read_details`` never writes the warehouse; its answers land with the next sync. So no load waits for it,
+and no plan changes while a person looks at it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.details import LandedDetails
 from bms_pipeline.warehouse.inputs import count_input
 
-DETAILED: tuple[tuple[Entity, DetailCall], ...] = tuple((each, each.details) for each in ENTITIES if each.details)
-"""The entities that have a detail call, with it."""
+DETAILED: tuple[tuple[Entity, DetailCall], ...] = tuple(
+    (entity, entity.details) for entity in ENTITIES if entity.details
+)
+"""The entities with a detail call, each with its call."""
 
 
 @dataclass(frozen=True)
 class DetailsRead:
-    """What a run did: records ``read``, or noted with ``problems``; how many are ``waiting``, and the hour's calls."""
+    """The result of a run: records ``read``, noted with ``problems``, and still ``waiting``, and the hour's calls."""
 
     read: int
     problems: int
@@ -39,12 +41,12 @@ class DetailsRead:
 
     @property
     def estimate(self) -> str:
-        """When nothing waits any more, if nothing else uses the calls."""
+        """The time until nothing waits any more, if nothing else uses the calls."""
         return estimate(self.waiting, self.calls_left, self.calls_per_hour)
 
 
 def estimate(waiting: int, calls_left: int, calls_per_hour: int) -> str:
-    """How long reading ``waiting`` details takes at the hourly limit, in words."""
+    """Estimate in words how long reading ``waiting`` details takes at the hourly limit."""
     if not waiting:
         return "nothing waits"
     later = waiting - calls_left
@@ -54,27 +56,27 @@ def estimate(waiting: int, calls_left: int, calls_per_hour: int) -> str:
 
 
 def waiting(connection: duckdb.DuckDBPyConnection, entity: Entity, known: set[int]) -> list[int]:
-    """The records whose details are to be read now, most urgent first, without those ``known`` to wait for a landing.
+    """Return the records whose details to read now, most urgent first, without those ``known`` to wait for a landing.
 
-    Nothing before the initial sync is finished: the plan that a person is looking at must not move.
+    Return nothing before the initial sync is finished: the plan must not change while a person looks at it.
     """
     sync_settings = read_sync_settings(connection)
     if not sync_settings.initial_sync_finished:
         return []
     wanted = stored.wanted(connection, entity, timedelta(days=sync_settings.details_max_age_days), now())
-    return [each for each in wanted if each not in known]
+    return [bms_id for bms_id in wanted if bms_id not in known]
 
 
 def unlanded_ids(settings: Settings, entity: Entity) -> set[int]:
-    """The records whose details wait for a landing. Ask this before the warehouse: a landing may come in between."""
+    """Return the records whose details wait to land. Call it before reading the warehouse: they may land in between."""
     files = answers.finished(answers.folder_of(settings.landing_folder, entity))
-    return {each for ids in files.values() for each in ids}
+    return {bms_id for ids in files.values() for bms_id in ids}
 
 
 def state(settings: Settings, warehouse: Warehouse, budget: Budget) -> dict[str, Any]:
-    """Linked records: ``wanted`` in all, of them ``read`` and landed, ``unlanded``, ``waiting``, with ``problems``.
+    """Count the linked records: ``wanted`` in all, ``read`` and landed, ``unlanded``, ``waiting``, with ``problems``.
 
-    ``oldest_read_at`` in UTC; ``finished``: when nothing waits any more, in words.
+    ``oldest_read_at`` is in UTC; ``finished`` says in words when nothing waits any more.
     """
     ((entity, call),) = DETAILED
     known = unlanded_ids(settings, entity)
@@ -86,9 +88,9 @@ def state(settings: Settings, warehouse: Warehouse, budget: Budget) -> dict[str,
 
 
 def land(settings: Settings, warehouse: Warehouse, list_call: ListCall) -> LandedDetails:
-    """Land the details that were read meanwhile of the entity that ``list_call`` lists."""
+    """Land the details read since the last sweep, of the entity of ``list_call``."""
     landed = LandedDetails()
-    for entity in (each for each, _ in DETAILED if each.list_call == list_call):
+    for entity in (detailed for detailed, _ in DETAILED if detailed.list_call == list_call):
         files = answers.finished(answers.folder_of(settings.landing_folder, entity))
         if not files:
             continue
@@ -96,6 +98,6 @@ def land(settings: Settings, warehouse: Warehouse, list_call: ListCall) -> Lande
             landed = stored.land(connection, entity, files)
             if landed.changed:
                 count_input(connection, f"bms.{entity.name}", now())
-        for each in files:
-            each.unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
     return landed

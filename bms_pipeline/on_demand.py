@@ -1,4 +1,4 @@
-"""What the commands work with: modules that are imported when a command first uses something of them.
+"""The modules of the commands, each imported when a command first uses it.
 
 `--help` and a mistyped command use none, `status` a few; importing all takes half a second. In Python 3.15 this is
 ``lazy import``.
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _module(name: str) -> ModuleType:
-    """Return a module that the first use of its content imports."""
+    """Return a module to be imported at the first use of its content."""
     full_name = f"bms_pipeline.{name}"
     if full_name in sys.modules:
         return sys.modules[full_name]
@@ -68,6 +68,6 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def import_all() -> None:
-    """Import every module now: for a process whose children run commands."""
+    """Import every module now, for a process whose children run commands."""
     for module in (decisions, journal, matching, notices, preview, recovery, reports, review, standings, sync):
         vars(module)

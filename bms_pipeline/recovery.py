@@ -1,6 +1,6 @@
-"""After a loss: copies to make and to list, the newest good one put back with every decision since, or a start over.
+"""Backup and recovery: make and list copies, put the newest good one back with every decision since, or start over.
 
-Nothing is ever deleted here. What stands in the way is moved aside, with the time in its name.
+Nothing is ever deleted here. A file in the way is moved aside, with the time in its name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import Warehouse, connect, move_aside, now, transaction
 
 RESTORED = "restored_at"
-"""The setting that says when a copy was put back, so that the database is no new one."""
+"""The setting with the time a copy was put back, so the database does not count as new."""
 
 
 @dataclass(frozen=True)
 class Restorable:
-    """What ``restore`` would put back: ``copy`` (None: only the log) and the log's lines after it.
+    """The content for ``restore`` to put back: ``copy`` (None: only the log) and the log's lines after it.
 
-    ``problems``: what of copies and log cannot be used, as sentences.
+    ``problems``: sentences about the unusable parts of copies and log.
     """
 
     copy: Copy | None
@@ -39,18 +39,18 @@ class Restorable:
 
     @property
     def decisions(self) -> int:
-        """How many lines of the ledger the log adds to the copy."""
+        """The number of ledger lines the log adds to the copy."""
         return sum(len(entry.get("decisions", ())) for entry in self.entries)
 
     @property
     def approvals(self) -> int:
-        """How many plans were approved, or made to take a load back, since the copy."""
+        """The number of plans approved, or made to take a load back, since the copy."""
         return sum(len(entry.get("plans", ())) for entry in self.entries)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What is back, and the files that were moved aside."""
+    """The restored content, and the files moved aside."""
 
     matches: int
     exclusions: int
@@ -59,7 +59,7 @@ class Restored:
 
 
 def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) -> Copy:
-    """Make a whole verified copy in ``file``, or in the home folder's ``backups``; what it holds.
+    """Make a whole verified copy in ``file``, or in the home folder's ``backups``; return its content.
 
     Raises ``PipelineError`` where ``file`` is there already.
     """
@@ -73,12 +73,12 @@ def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) 
 
 
 def list_copies(settings: Settings) -> list[Copy]:
-    """Every copy in the home folder, the one that holds most first, after reading all of them."""
+    """Read every copy in the home folder and return them, the one with most content first."""
     return backups.inspect_all(backups.folder_of(settings.warehouse_file), now())
 
 
 def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
-    """Return what ``restore`` would put back: ``file`` or the newest good copy, and the log after it.
+    """Return the content for ``restore`` to put back: ``file`` or the newest good copy, and the log after it.
 
     Raises ``WarehouseError`` where there is nothing, and ``WarehouseDamaged`` where ``file`` is not good.
     """
@@ -113,7 +113,7 @@ def _after(copy: Copy | None, log: decision_log.Log, problems: list[str]) -> Res
 
 
 def restore(settings: Settings, restorable: Restorable) -> Restored:
-    """Put a database made of ``restorable`` in the place of the one that is there, which is moved aside.
+    """Replace the database by one made of ``restorable``; the old one is moved aside.
 
     Raises ``RunLocked`` and ``WarehouseBusy`` while somebody works with it.
     """
@@ -133,7 +133,7 @@ def restore(settings: Settings, restorable: Restorable) -> Restored:
 
 
 def _built(database: Path, restorable: Restorable) -> Path:
-    """A new database with what is put back, whole and closed, next to ``database``."""
+    """Build a new database from ``restorable``, whole and closed, next to ``database``."""
     new = database.with_name(f"{database.name}.restored")
     for leftover in (new, *causes.side_files(new)):
         leftover.unlink(missing_ok=True)
@@ -155,7 +155,7 @@ def _built(database: Path, restorable: Restorable) -> Path:
 
 
 def _take_over(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
-    """Copy every table that ``copy`` holds."""
+    """Copy every table of ``copy``."""
     with _attached(connection, copy):
         tables = connection.execute("SELECT name FROM copy.main.copied").fetchall()
         for (name,) in tables:
@@ -166,11 +166,11 @@ def _take_over(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
 @contextlib.contextmanager
 def _attached(connection: duckdb.DuckDBPyConnection, copy: Path) -> Iterator[None]:
     connection.execute(f"ATTACH {sql.quoted(str(copy))} AS copy (READ_ONLY)")
-    yield  # it is closed with the connection: it cannot be detached inside the transaction that reads it
+    yield  # closed with the connection: DuckDB cannot detach it inside the transaction reading it
 
 
 def _withdraw_plan(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put a plan of nothing after those that are there: their operations are not in the copy, so none may be loaded."""
+    """Add an empty plan after the present ones: their operations are not in the copy, so none may be loaded."""
     moment = now()
     connection.execute(
         "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations, loaded_at)"
@@ -184,9 +184,9 @@ def _withdraw_plan(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def rebuild(settings: Settings) -> list[Path]:
-    """Start over with an empty database; the files that were moved aside.
+    """Start over with an empty database; return the files moved aside.
 
-    What people excluded is not known then, so until a person has finished a plan by its hash nothing is created.
+    The exclusions are unknown then, so nothing is created until a person has finished a plan by its hash.
     """
     database = settings.warehouse_file
     with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline rebuild", now()):
@@ -202,7 +202,7 @@ def rebuild(settings: Settings) -> list[Path]:
 
 
 def _check_free(database: Path) -> None:
-    """Raise ``WarehouseBusy`` where another process has the database open; whatever else is wrong with it may be."""
+    """Raise ``WarehouseBusy`` where another process has the database open; any other fault of it is accepted."""
     if not database.is_file():
         return
     with contextlib.suppress(WarehouseDamaged, duckdb.Error, StorageRefused), reported(database):

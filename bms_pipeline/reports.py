@@ -1,6 +1,6 @@
-"""What is known, for people and scripts: status, one record's story. What the plan holds: ``preview``.
+"""Reports for people and scripts: the status, and the story of one record. The plan's content is in ``preview``.
 
-Read-only; plain dictionaries that the command line prints as tables or JSON.
+Read-only; the command line prints these plain dictionaries as tables or JSON.
 """
 
 from __future__ import annotations
@@ -37,29 +37,30 @@ FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY land
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
 IN_THE_CONSOLE = " in the review console"
-"""How a run ends its name that is one decision of somebody."""
+"""The end of the name of a run made by one decision of a person."""
 
 
 def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
-    """Where the sync stands, in the shape that DESIGN.md fixes, plus some counts.
+    """Return the state of the sync, in the shape fixed by DESIGN.md, plus some counts.
 
-    Those are for each entity ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans); for the plan
-    ``held_back``: updates that wait for a finish, because most of a client would change at once, or because BMS shows
-    another name under its id; ``unproved``: new matches and creates that wait for one, because their list was not read
-    to a provable end; and ``undoes``: the plan whose load it takes back.
-    The counts are the outcomes of the last sync: of the newest plan of everything, whether it was loaded or not. What
-    was read is the sum of the others. ``standings`` is how every record stands now (``reconcile.standings``), whatever
-    was planned or taken back since. ``warnings`` are
-    sentences about the last sweeps: what was not proved, not declared or not readable. ``details``: see
-    ``details.state``. ``hand_overs``: how many are ``waiting`` and ``overdue``, and the ``folder`` of their files.
-    ``unknown``: writes whose answer was lost, each with entity, operation, writes, left_at and settles_at (UTC): when
-    it may be sent again if Passportal does not show it by then. ``duplicates``: records whose BMS id several documents
-    carry. ``no_place``: for each field that a template in Passportal lacks, how many values of BMS are not written:
-    entity, template, field, records.
+    - For each entity: ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans). The counts are the
+      outcomes of the last sync: of the newest plan of everything, loaded or not. ``read`` is the sum of the others.
+    - For the plan: ``held_back``, updates waiting for a finish, because most of a client would change at once, or
+      because BMS shows another name under its id. ``unproved``: new matches and creates waiting for a finish, because
+      their list was not read to a provable end. ``undoes``: the plan whose load it takes back.
+    - ``standings``: the state of every record now (``reconcile.standings``), independent of plans and undone loads.
+    - ``warnings``: sentences about unproved, undeclared or unreadable parts of the last sweeps.
+    - ``details``: see ``details.state``.
+    - ``hand_overs``: the numbers ``waiting`` and ``overdue``, and the ``folder`` of their files.
+    - ``unknown``: writes whose answer was lost, with entity, operation, writes, left_at and settles_at (UTC). From
+      settles_at on a write may be sent again, if Passportal does not show it by then.
+    - ``duplicates``: records whose BMS id is in several documents.
+    - ``no_place``: the number of BMS values not written, for each field missing from a template in Passportal: entity,
+      template, field, records.
     """
     with warehouse.open() as connection:
-        counts: dict[EntityName, dict[str, int | None]] = {each.name: dict.fromkeys(COUNTS, 0) for each in ENTITIES}
-        columns = ", ".join(f"r.{each}" for each in COUNTS)
+        counts: dict[EntityName, dict[str, int | None]] = {entity.name: dict.fromkeys(COUNTS, 0) for entity in ENTITIES}
+        columns = ", ".join(f"r.{count}" for count in COUNTS)
         rows = connection.execute(sql.read("last_results").format(counts=columns)).fetchall()
         for entity, *numbers in rows:
             counts[entity] = dict(zip(COUNTS, numbers, strict=True))
@@ -105,7 +106,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
 
 
 def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
-    """What to say where the database does not hold what people decided last."""
+    """Return a warning where the database lacks the last decisions of people."""
     try:
         decision_log.check(connection, settings.warehouse_file)
     except DecisionsMissing as error:
@@ -114,7 +115,7 @@ def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[
 
 
 def _copies(settings: Settings) -> dict[str, Any]:
-    """The newest copy of the database, without reading it, and why the last run could make none."""
+    """Return the newest copy of the database, without reading it, and why the last run could make none."""
     newest = backups.last_written(backups.folder_of(settings.warehouse_file))
     problem = ""
     with contextlib.suppress(PipelineError):
@@ -124,11 +125,11 @@ def _copies(settings: Settings) -> dict[str, Any]:
 
 
 def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
-    """One record's story, in order: read and normalised, decided by rules and by people, planned, done.
+    """Return one record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
-    ``standing`` comes first: how it stands now, why, what it waits for and the next step (``standings.Story``).
-    ``candidates`` bear its name; ``suggestions`` are ranked, for a record that waits for a decision. Raises
-    ``PipelineError`` when BMS never listed the record.
+    ``standing`` comes first: its state now, the reason, the decision it waits for and the next step
+    (``standings.Story``). ``candidates`` have its name; ``suggestions`` are ranked, for a record waiting for a
+    decision. Raises ``PipelineError`` when BMS never listed the record.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
@@ -181,24 +182,24 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
 
 
 def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[dict[str, Any]]:
-    # Only here: what it imports takes a second to load.
+    # Imported only here: its imports take a second to load.
     from bms_pipeline.reconcile.suggestions import suggest
 
     return [
         {
-            "passportal_id": each.passportal_id,
-            "name": each.name,
-            "score": round(each.score, 3),
-            "evidence": ", ".join(f"{one.field} {one.agreement}" for one in each.evidence),
+            "passportal_id": suggestion.passportal_id,
+            "name": suggestion.name,
+            "score": round(suggestion.score, 3),
+            "evidence": ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
         }
-        for each in suggest(connection, entity, [bms_id]).get(bms_id, [])
+        for suggestion in suggest(connection, entity, [bms_id]).get(bms_id, [])
     ]
 
 
 def decisions(
     warehouse: Warehouse, entity: EntityName | None = None, bms_id: int | None = None, last: int = 50
 ) -> list[dict[str, Any]]:
-    """The ledger of decisions, newest first: who, when, which verb, from what to what, why."""
+    """Return the ledger of decisions, newest first: the person, time, verb, old and new state, and reason."""
     with warehouse.open() as connection:
         return named_rows(
             connection,
@@ -210,22 +211,22 @@ def decisions(
 
 
 def sync_settings(warehouse: Warehouse) -> dict[str, Any]:
-    """Every sync setting under the name by which a person changes it."""
+    """Return every sync setting under the name people change it by."""
     with warehouse.open() as connection:
         return shown(read_sync_settings(connection))
 
 
 def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Who changed which setting when, newest first; ``before`` and ``after`` are JSON."""
+    """Return the changes of settings, newest first: person, time, setting; ``before`` and ``after`` are JSON."""
     with warehouse.open() as connection:
         return named_rows(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
 
 
 def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
-    """The runs that held the home folder, newest first, without people's single decisions in the review console.
+    """Return the runs that held the home folder, newest first, without single decisions in the review console.
 
-    Each has what (a command or a Dagster run), started_at, ended_at (UTC; None while it is at work, or was killed),
-    is_last (no run began after it), and failed_because, None where it did what it should.
+    Each has ``what`` (a command or a Dagster run), started_at, ended_at (UTC; None while it runs, or if it was killed),
+    is_last (no run began after it), and failed_because, None where it succeeded.
     """
     with warehouse.open() as connection:
         return named_rows(
@@ -237,7 +238,7 @@ def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
 
 
 def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
-    """The plans that loaded anything, newest first: number, hash, when, by whom, and what they did."""
+    """Return the plans that loaded anything, newest first: number, hash, time, person, and their results."""
     with warehouse.open() as connection:
         return named_rows(
             connection,
@@ -251,7 +252,9 @@ def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
 
 
 def orphans(warehouse: Warehouse, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:
-    """What is matched and gone from BMS, as a complete sweep proved, longest gone first; nothing of it is ever deleted.
+    """Return the matched records gone from BMS, as proved by a complete sweep, longest gone first.
+
+    Nothing of them is ever deleted.
 
     Each has entity, bms_id, name, client, passportal_id, missing_since (UTC) and days, the whole days since then.
     """
@@ -260,13 +263,13 @@ def orphans(warehouse: Warehouse, entities: Sequence[Entity] = ENTITIES) -> list
 
 
 def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] = ENTITIES) -> int:
-    """Write ``orphans`` as a spreadsheet into ``file``; the rows written.
+    """Write ``orphans`` as a spreadsheet into ``file``; return the number of rows written.
 
     Raises ``PipelineError`` where ``file`` cannot be written.
     """
-    texts = ", ".join(f"{sql.guarded(each)} AS {each}" for each in ("name", "client", "passportal_id"))
+    texts = ", ".join(f"{sql.guarded(column)} AS {column}" for column in ("name", "client", "passportal_id"))
     found = _ORPHANS.format(orphans=_orphans_sql(entities))
-    # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
+    # The byte order mark, by which spreadsheets recognise UTF-8: DuckDB writes none by itself.
     query = f'SELECT * REPLACE ({texts}) RENAME (entity AS "\N{BYTE ORDER MARK}entity") FROM ({found})'
     with made_whole(file) as unfinished, warehouse.open() as connection:
         row = connection.execute(
@@ -277,7 +280,7 @@ def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] =
 
 
 def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
-    """What a plan that takes back a load does, and what it leaves alone: created records, changed fields, gone ones."""
+    """Return the operations of an undo plan, and what it leaves alone: created records, changed fields, gone ones."""
     with warehouse.open() as connection:
         (row,) = named_rows(
             connection,
@@ -292,20 +295,20 @@ def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
 
 
 def hand_overs(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Every record that was handed over in a file, and how it stands; see ``load.hand_over.waiting``."""
+    """Return every record handed over in a file, and its state; see ``load.hand_over.waiting``."""
     with warehouse.open() as connection:
         return hand_over.waiting(connection, ENTITIES, now())
 
 
 def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """The records of Passportal that share a BMS id; see ``reconcile.duplicates.find``."""
+    """Return the records of Passportal with a shared BMS id; see ``reconcile.duplicates.find``."""
     with warehouse.open() as connection:
         return duplicates.find(connection)
 
 
 def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    waiting = [each for each in handed_over if each["state"] in ("handed over", "listed")]
-    overdue = sum(each["overdue"] for each in waiting)
+    waiting = [record for record in handed_over if record["state"] in ("handed over", "listed")]
+    overdue = sum(record["overdue"] for record in waiting)
     return {"waiting": len(waiting), "overdue": overdue, "folder": str(settings.import_folder)}
 
 
@@ -315,10 +318,10 @@ def _unknown(intent: journal.Open, settings: Settings) -> dict[str, Any]:
 
 
 def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
-    """What a person should know about a sweep."""
+    """Yield the warnings of a sweep."""
     name, folder = sweep["list_call"], settings.landing_folder / sweep["list_call"] / sweep["sweep"]
     if not sweep["complete"]:
-        # A sweep that an earlier version landed, or that a person noted, may have another reason.
+        # A sweep landed by an earlier version, or noted by a person, may have another reason.
         from bms_pipeline.bms.manifest import Objection
 
         known = sweep["reason"] in set(Objection)
@@ -336,9 +339,9 @@ def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
 
 
 def _merged_clients(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """One sentence for each two accounts of BMS that were probably merged."""
+    """Yield one sentence for each two accounts of BMS that were probably merged."""
     found = " UNION ALL ".join(
-        sql.read("merged_clients").format(entity=each.name) for each in ENTITIES if each.has_client
+        sql.read("merged_clients").format(entity=entity.name) for entity in ENTITIES if entity.has_client
     )
     rows = named_rows(
         connection,
@@ -355,7 +358,7 @@ def _merged_clients(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
 
 
 def _orphaned(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int | None]:
-    """How many matched records are gone from BMS, and for how many days the first of them."""
+    """Count the matched records gone from BMS, and the days since the first of them went."""
     (row,) = named_rows(
         connection,
         f"SELECT count(*) AS orphaned, max(days) AS oldest_orphan_days FROM ({_orphans_sql([entity])})",
@@ -365,9 +368,9 @@ def _orphaned(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str
 
 
 def _orphans_sql(entities: Sequence[Entity]) -> str:
-    """SQL for the orphans of ``entities``, as of ``$now``."""
+    """Return SQL for the orphans of ``entities``, as of ``$now``."""
     return " UNION ALL ".join(
-        sql.read("orphans").format(entity=each.name, has_client=str(each.has_client).lower()) for each in entities
+        sql.read("orphans").format(entity=entity.name, has_client=str(entity.has_client).lower()) for entity in entities
     )
 
 

@@ -1,7 +1,7 @@
-"""What people do between a plan and its load: decide about records, change settings, take a load back.
+"""People's work between a plan and its load: decide about records, change settings, take a load back.
 
-The command line, the Dagster jobs and the review pages are thin ways to call these. Each works on what is stored, reads
-neither service, and changes nothing in Passportal: that is left to a plan and its finish.
+The command line, the Dagster jobs and the review pages are thin callers of these functions. Each works on the stored
+records, reads neither service, and changes nothing in Passportal: only a plan and its finish do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChangedSettings:
-    """What a change of settings came to: the settings, the records decided otherwise, and what is in scope then."""
+    """The result of a change of settings: the settings, the records decided otherwise, and the scope after it."""
 
     settings: list[Change]
     records: list[comparison.Change]
@@ -39,23 +39,23 @@ class ChangedSettings:
 
 
 def decide(warehouse: Warehouse, chosen: Sequence[Decision], by: str, *, tried: bool = False) -> Taken:
-    """Take decisions, all or none; ``tried`` only tells what they would change. Raises ``DecisionRefused``."""
+    """Take decisions, all or none; ``tried`` only shows their changes. Raises ``DecisionRefused``."""
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         return decisions.decide(connection, chosen, by, now())
 
 
 def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[int]:
-    """The BMS ids of the records that a verb is meant for, as they are decided now. Raises ``DecisionError``."""
-    with warehouse.trial() as connection:  # a run that is under way must not find its records decided otherwise
+    """Return the BMS ids of the records meant for a verb, as decided now. Raises ``DecisionError``."""
+    with warehouse.trial() as connection:  # a run under way must not find its records decided otherwise
         return decisions.select(connection, entity, selection)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One verb for several records: one of ``decisions.VERBS``, or ``include`` with what becomes of them at once.
+    """One verb for several records: one of ``decisions.VERBS``, or ``include`` together with the next decision.
 
-    ``passportal_id``: whom ``match`` links to; for a record that is excluded it is included by that. ``beside`` and
-    ``why`` as in ``Decision``.
+    ``passportal_id``: the record ``match`` links to; an excluded record is included by that. ``beside`` and ``why`` as
+    in ``Decision``.
     """
 
     verb: str
@@ -67,10 +67,10 @@ class Verdict:
 def decide_seen(
     warehouse: Warehouse, entity: Entity, selection: Selection, verdict: Verdict, seen: Seen, by: str
 ) -> Taken:
-    """Take one verdict about all selected records, if they stand as the person saw them.
+    """Take one verdict about all selected records, if their state is the one the person saw.
 
-    An excluded record that is to be matched or created is included with it. Raises ``DecisionOvertaken`` where somebody
-    decided otherwise meanwhile, and what ``decide`` raises.
+    A verdict to match or create an excluded record also includes it. Raises ``DecisionOvertaken`` where somebody
+    decided otherwise in between, and the errors of ``decide``.
     """
     with warehouse.transaction() as connection:
         decisions.check_seen(connection, entity, selection, seen)
@@ -82,13 +82,13 @@ def _decisions(
     connection: duckdb.DuckDBPyConnection, entity: Entity, ids: Sequence[int], verdict: Verdict
 ) -> list[Decision]:
     decided = [
-        Decision(verdict.verb, entity.name, each, verdict.passportal_id, beside=verdict.beside, why=verdict.why)
-        for each in ids
+        Decision(verdict.verb, entity.name, bms_id, verdict.passportal_id, beside=verdict.beside, why=verdict.why)
+        for bms_id in ids
     ]
     if verdict.verb in ("match", "create"):
         rows = connection.execute("SELECT bms_id FROM sync.exclusions WHERE entity = ?", [entity.name]).fetchall()
         excluded = {row[0] for row in rows}
-        decided += including(entity.name, [each for each in ids if each in excluded], why=verdict.why)
+        decided += including(entity.name, [bms_id for bms_id in ids if bms_id in excluded], why=verdict.why)
     return decided
 
 
@@ -100,11 +100,11 @@ def decide_all(
     *,
     tried: bool = False,
 ) -> dict[EntityName, Taken]:
-    """Auto-match all, or create all that is unmatched, entity by entity; what that came to, or would if ``tried``."""
+    """Auto-match all, or create all unmatched records, by entity; return the result, or with ``tried`` its preview."""
     taken: dict[EntityName, Taken] = {}
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         for entity in with_clients(entities):
-            # One after the other: what is decided about clients settles what is inside them.
+            # One after the other: decisions about clients settle the records inside them.
             reconcile_all(connection, [entity])
             if entity in entities:
                 taken[entity.name] = (
@@ -118,7 +118,7 @@ def decide_all(
 def change_settings(
     warehouse: Warehouse, wanted: Mapping[str, str], by: str, why: str = "", *, tried: bool = False
 ) -> ChangedSettings:
-    """Change sync settings (name → text); ``tried`` only tells what that would change. Raises ``SettingsError``."""
+    """Change sync settings (name → text); ``tried`` only shows the changes. Raises ``SettingsError``."""
     with warehouse.trial() if tried else warehouse.transaction() as connection:
         before = read_sync_settings(connection)
         after, changes = parse_changes(before, wanted)
@@ -130,7 +130,7 @@ def change_settings(
 
 
 def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
-    """Save a plan that takes back what the load of ``plan_id`` wrote; a person has to finish it like any other."""
+    """Save a plan to take back the writes of the load of ``plan_id``; a person has to finish it like any other."""
     with warehouse.transaction() as connection:
         check_undoable(connection, plan_id)
         reconcile_all(connection, ENTITIES)
@@ -139,20 +139,20 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
 
 
 def hand_over_again(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
-    """Have records handed over anew, whose file was lost before its import. Raises ``DecisionRefused``."""
+    """Hand records over again whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
         hand_over.forget(connection, entity, bms_ids, by, now())
 
 
 def keep(warehouse: Warehouse, entity: Entity, bms_id: int, passportal_id: str, by: str) -> list[str]:
-    """Let one of several records keep the BMS id that they carry; those that lose it. Raises ``DecisionRefused``."""
+    """Let one of several records keep their shared BMS id; return those losing it. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
         return duplicates.keep(connection, entity, bms_id, passportal_id, by, now())
 
 
 @dataclass(frozen=True)
 class Suggested:
-    """A record that waits for a decision, and whom it could be matched to, best first."""
+    """A record waiting for a decision, and its possible matches, best first."""
 
     bms_id: int
     name: str | None
@@ -170,7 +170,7 @@ def suggest(
     bms_ids: Collection[int] | None = None,
     dispositions: Collection[str] = ("unmatched", "ambiguous"),
 ) -> dict[int, Suggested]:
-    """BMS id → the record and its suggestions, for those of ``bms_ids`` (default: all) with one of ``dispositions``."""
+    """Return BMS id → record and suggestions, for those of ``bms_ids`` (default: all) with one of ``dispositions``."""
     with warehouse.trial() as connection:
         reconcile_all(connection, with_clients([entity]))
         return suggested(connection, entity, bms_ids, dispositions)
@@ -182,8 +182,8 @@ def suggested(
     bms_ids: Collection[int] | None = None,
     dispositions: Collection[str] = ("unmatched", "ambiguous"),
 ) -> dict[int, Suggested]:
-    """As ``suggest``, for the records as they were decided last."""
-    # Only here: what it imports takes a second to load, and no other verb needs it.
+    """Return the same as ``suggest``, for the records as decided last."""
+    # Imported only here: its imports take a second to load, and no other verb needs it.
     from bms_pipeline.reconcile import suggestions
 
     rows = connection.execute(
@@ -201,34 +201,34 @@ def suggested(
 
 
 def export_file(warehouse: Warehouse, entity: Entity, file: Path, dispositions: Collection[str]) -> int:
-    """Write the records with one of ``dispositions`` and their suggestions into a spreadsheet; how many there are."""
+    """Write the records with one of ``dispositions`` and their suggestions into a spreadsheet; return their number."""
     from bms_pipeline.reconcile import decision_file  # only here: the spreadsheet library takes a while to load
 
     rows = (
         decision_file.Row(
             entity=entity.name,
-            bms_id=each.bms_id,
-            client=each.client,
-            name=each.name,
-            disposition=each.disposition,
-            reason=each.reason,
-            fields={column: each.fields[column] for column in entity.columns[1:]},
+            bms_id=record.bms_id,
+            client=record.client,
+            name=record.name,
+            disposition=record.disposition,
+            reason=record.reason,
+            fields={column: record.fields[column] for column in entity.columns[1:]},
             suggestions=[
-                decision_file.Suggested(one.passportal_id, one.name, one.score, _evidence(one))
-                for one in each.suggestions
+                decision_file.Suggested(found.passportal_id, found.name, found.score, _evidence(found))
+                for found in record.suggestions
             ],
-            matched_to=each.matched_to,
+            matched_to=record.matched_to,
         )
-        for each in suggest(warehouse, entity, dispositions=dispositions).values()
+        for record in suggest(warehouse, entity, dispositions=dispositions).values()
     )
     return decision_file.write(file, rows, entity.columns[1:])
 
 
 @dataclass(frozen=True)
 class Imported(Taken):
-    """What the decisions in a spreadsheet came to: each by the names of both records, and what the person should know.
+    """The result of the decisions in a spreadsheet: each by the names of both records, and notes for the person.
 
-    ``notes``: what is not wrong in the file, and yet may not be meant.
+    ``notes``: entries of the file that are not wrong, and yet may not be meant.
     """
 
     pairs: list[Pair] = field(default_factory=list)
@@ -236,7 +236,7 @@ class Imported(Taken):
 
 
 def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Imported:
-    """Take the decisions in a spreadsheet, all or none; ``tried`` only tells what they would change.
+    """Take the decisions in a spreadsheet, all or none; ``tried`` only shows their changes.
 
     Raises ``DecisionFileInvalid`` or ``DecisionRefused``, each mistake with its line.
     """
@@ -255,4 +255,4 @@ def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Im
 
 
 def _evidence(suggestion: Suggestion) -> str:
-    return ", ".join(f"{each.field} {each.agreement}" for each in suggestion.evidence if each.agreement != "missing")
+    return ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence if clue.agreement != "missing")

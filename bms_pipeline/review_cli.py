@@ -1,4 +1,4 @@
-"""The verbs of a person's review on the command line: decide about records, change settings, take a load back."""
+"""The commands of a person's review: decide about records, change settings, take a load back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def unmatch(
 ) -> None:
     """Take records apart from what they are matched to. No rule matches the two again; both stay where they are."""
     chosen_ids = _selected(entity, deciding.Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([deciding.Decision("unmatch", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
+    _decide([deciding.Decision("unmatch", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, tried, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -100,7 +100,10 @@ def create(
     """Decide that records be created in Passportal. The next finish does it."""
     chosen_ids = _selected(entity, deciding.Selection(tuple(bms_id or ()), disposition, reason, client, name))
     _decide(
-        [deciding.Decision("create", entity, each, beside=beside, why=why) for each in chosen_ids], by, tried, as_json
+        [deciding.Decision("create", entity, chosen_id, beside=beside, why=why) for chosen_id in chosen_ids],
+        by,
+        tried,
+        as_json,
     )
 
 
@@ -119,7 +122,7 @@ def exclude(
 ) -> None:
     """Leave records out of the sync until they are included again. Matches are kept for then."""
     chosen_ids = _selected(entity, deciding.Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([deciding.Decision("exclude", entity, each, why=why) for each in chosen_ids], by, tried, as_json)
+    _decide([deciding.Decision("exclude", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, tried, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -154,13 +157,15 @@ def suggest(entity: EntityArgument, bms_id: Ids = None, as_json: AsJson = False)
     """Show whom unmatched and ambiguous records could be matched to: score, and what each field says."""
     found = review.suggest(sync.open_warehouse(read_settings()), _entity(entity), bms_id)
     if as_json:
-        print_json({bms: asdict(each) for bms, each in found.items()})
+        print_json({bms: asdict(record) for bms, record in found.items()})
         return
     for suggested in found.values():
         say(f"[bold]{suggested.bms_id} {safe(suggested.name)}[/]  {suggested.disposition} ({suggested.reason})")
-        for each in suggested.suggestions:
-            evidence = ", ".join(f"{one.field} {one.agreement}" for one in each.evidence if one.agreement != "missing")
-            say(f"  {each.score:.2f}  {safe(each.passportal_id)}  {safe(each.name)}  [dim]{evidence}[/]")
+        for candidate in suggested.suggestions:
+            evidence = ", ".join(
+                f"{clue.field} {clue.agreement}" for clue in candidate.evidence if clue.agreement != "missing"
+            )
+            say(f"  {candidate.score:.2f}  {safe(candidate.passportal_id)}  {safe(candidate.name)}  [dim]{evidence}[/]")
         if not suggested.suggestions:
             say("  [dim]nothing like it in Passportal[/]")
     if not found:
@@ -220,7 +225,7 @@ def decisions(
         print_json(rows)
         return
     columns = ("decided_at", "decided_by", "verb", "entity", "bms_id", "was", "became", "why")
-    shown = [tuple(str(row[each] or "") for each in columns) for row in rows]
+    shown = [tuple(str(row[column] or "") for column in columns) for row in rows]
     print_table("Decisions, newest first", columns, shown)
 
 
@@ -274,8 +279,8 @@ def set_settings(
     as_json: AsJson = False,
 ) -> None:
     """Change settings, all or none, and show what that changes. Values: on, off, all, or a list a,b,c."""
-    wanted = dict(each.partition("=")[::2] for each in change)
-    if not all("=" in each for each in change):
+    wanted = dict(text.partition("=")[::2] for text in change)
+    if not all("=" in text for text in change):
         raise SettingsError("A change is NAME=VALUE, without blanks around the sign.", "e.g. auto_create.users=on")
     settings = read_settings()
     with sync.running(settings, this_command()):
@@ -283,8 +288,8 @@ def set_settings(
     if as_json:
         print_json(asdict(changed))
         return
-    for each in changed.settings:
-        say(f"{safe(each.name)}: {safe(_worded(each.before))} → {safe(_worded(each.after))}")
+    for setting in changed.settings:
+        say(f"{safe(setting.name)}: {safe(_worded(setting.before))} → {safe(_worded(setting.after))}")
     if not changed.settings:
         say("These settings are so already.")
     for inside in changed.scope:
@@ -319,14 +324,14 @@ def hand_overs(as_json: AsJson = False) -> None:
     columns = ("entity", "bms_id", "name", "file", "since (UTC)", "state")
     shown = [
         (
-            each["entity"],
-            str(each["bms_id"]),
-            each["name"],
-            each["file"],
-            f"{each['handed_over_at']:%Y-%m-%d %H:%M}",
-            f"{each['state']}{' (overdue)' if each['overdue'] else ''}",
+            row["entity"],
+            str(row["bms_id"]),
+            row["name"],
+            row["file"],
+            f"{row['handed_over_at']:%Y-%m-%d %H:%M}",
+            f"{row['state']}{' (overdue)' if row['overdue'] else ''}",
         )
-        for each in rows
+        for row in rows
     ]
     print_table(f"Handed over in files of {settings.import_folder}", columns, shown, numbers=("bms_id",))
 
@@ -382,7 +387,7 @@ def _print_loads(loads: list[dict[str, Any]], as_json: bool) -> None:
         print_json(loads)
         return
     columns = ("plan", "hash", "loaded_at", "approved_by", "created", "adopted", "updated", "takes back")
-    rows = [tuple("" if each is None else str(each) for each in load.values()) for load in loads]
+    rows = [tuple("" if value is None else str(value) for value in load.values()) for load in loads]
     print_table("Loads, newest first", columns, rows, numbers=("created", "adopted", "updated"))
 
 
@@ -402,11 +407,11 @@ def _all(
     with sync.running(settings, this_command()):
         taken = review.decide_all(sync.open_warehouse(settings), verb, chosen(names), by or me())
     if as_json:
-        print_json({name: asdict(each) for name, each in taken.items()})
+        print_json({name: asdict(result) for name, result in taken.items()})
         return
-    for name, each in taken.items():
-        say(f"{name}: {each.taken:,} decided.")
-    _print_changes([change for each in taken.values() for change in each.changes])
+    for name, result in taken.items():
+        say(f"{name}: {result.taken:,} decided.")
+    _print_changes([change for result in taken.values() for change in result.changes])
 
 
 def _decide(decided: list[Decision], by: str | None, tried: bool, as_json: bool) -> None:
@@ -425,7 +430,7 @@ def _tell(taken: Taken, as_json: bool, *, tried: bool) -> None:
 
 
 def _paired(pair: Pair) -> str:
-    """A decision of a file on one line, by the names of both records."""
+    """Return a decision of a file on one line, by the names of both records."""
     inside = f" of {safe(pair.client)}" if pair.client else ""
     partner = f" → {safe(pair.passportal_id)} [bold]{safe(pair.passportal_name)}[/]" if pair.passportal_id else ""
     record = f"{pair.bms_id} [bold]{safe(pair.name)}[/]{inside}"
@@ -437,7 +442,10 @@ def _print_changes(changes: list[Change]) -> None:
         print_table(
             "Decided otherwise now",
             ("entity", "was", "becomes", "records", "e.g."),
-            [(each.entity, each.was, each.becomes, each.records, "; ".join(each.examples)) for each in changes],
+            [
+                (change.entity, change.was, change.becomes, change.records, "; ".join(change.examples))
+                for change in changes
+            ],
             numbers=("records",),
         )
 

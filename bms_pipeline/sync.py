@@ -1,7 +1,7 @@
-"""The verbs, from left to right: extract, land, snapshot, reconcile, plan, load.
+"""The stages, from left to right: extract, land, snapshot, reconcile, plan, load.
 
-The command line and the Dagster assets are two thin ways to call these; each stage reads what the one before stored,
-so each can be run again alone.
+The command line and the Dagster assets are two thin callers of these functions. Each stage reads the stored result of
+the stage before it, so each can be run again alone.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ from bms_pipeline.warehouse.inputs import OF_LOADS, count_input, is_counted, rea
 _log = logging.getLogger(__name__)
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
-"""An older full sweep is repeated: watermarks miss what does not bump ``modifiedOn``, and never show a deletion."""
+"""An older full sweep is repeated: watermarks miss changes without a new ``modifiedOn``, and never show a deletion."""
 LOOKS_FOR_UNKNOWN = 2
-"""How often a load waits for unknown writes, before it leaves the rest to a later one."""
+"""The number of times a load waits for unknown writes, before it leaves the rest to a later load."""
 WATERMARK_OVERLAP = timedelta(days=1)
-"""Re-read so much before the newest stamp seen: zones and clocks of the service are unknown [G]."""
+"""The span read again before the newest stamp seen: zones and clocks of the service are unknown [G]."""
 
 
 class Progress(Protocol):
-    """Told what a stage is at; ``total`` is None while it is not known."""
+    """A callback for the progress of a stage; ``total`` is None while it is not known."""
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Show it."""
@@ -83,7 +83,10 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class Extracted:
-    """One list call's sweep and what its landing changed, by entity; ``details`` that were read since the last one."""
+    """The sweep of one list and what its landing changed, by entity.
+
+    ``details``: the landed details, read since the last sweep.
+    """
 
     manifest: Manifest
     landed: dict[EntityName, landing.Landed]
@@ -92,7 +95,7 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A list that the hour's calls did not suffice for. ``why`` tells when it goes on; what was read is kept."""
+    """A list whose sweep ran out of the hour's calls. ``why`` gives the time it goes on; the pages read are kept."""
 
     list_call: ListCall
     why: str
@@ -100,7 +103,7 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class CallsPlanned:
-    """How many calls a sweep needs, going by the last one of its kind (None: there was none), and how many are left."""
+    """The calls a sweep needs, estimated from the last sweep of its kind (None: there was none), and the calls left."""
 
     needed: int | None
     left: int
@@ -112,14 +115,17 @@ class CallsPlanned:
 
 @dataclass(frozen=True)
 class Authenticated:
-    """Who and where we are: in BMS, and in Passportal where that is a service (else None)."""
+    """The identity of this login: in BMS, and in Passportal where that is a service (else None)."""
 
     bms: Identity
     passportal: Access | None
 
 
 def authenticate(settings: Settings) -> Authenticated:
-    """Log in to both services; changes nothing. Raises what their clients do: each says which setting to look at."""
+    """Log in to both services and change nothing.
+
+    Raises the errors of their clients; each names the setting to look at.
+    """
     with BmsClient(settings) as client:
         identity = client.authenticate()
     if settings.passportal_target == "embedded":
@@ -129,7 +135,7 @@ def authenticate(settings: Settings) -> Authenticated:
 
 
 def open_target(settings: Settings) -> Target:
-    """The Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+    """Open the Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
     if settings.passportal_target == "documents_api":
         return DocumentsPassportal(settings)
     return EmbeddedPassportal(settings.passportal_file)
@@ -137,11 +143,11 @@ def open_target(settings: Settings) -> Target:
 
 @contextlib.contextmanager
 def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[Told]:
-    """Hold the home folder for one run at a time, and publish at the end how things stand.
+    """Hold the home folder for one run at a time, and publish the state at the end.
 
-    ``what`` is at work, for whoever is kept waiting: a command, or a Dagster run with its id. What the run tells the
-    ``Progress`` that is given, others see in ``settings.progress_file``. Raises ``RunLocked``
-    naming the owner when another run is at work for longer than ``wait_seconds``.
+    ``what`` names the run to anybody who waits for the lock: a command, or a Dagster run with its id. The yielded
+    ``Progress`` writes to ``settings.progress_file``, where other processes read it. Raises ``RunLocked``, naming the
+    owner, when another run holds the lock for longer than ``wait_seconds``.
     """
     warehouse = open_warehouse(settings)
     with (
@@ -176,7 +182,7 @@ def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = 
 
 
 def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> str:
-    """Copy what only people know, where any of it changed; why that failed. What the run did stands all the same."""
+    """Back up people's decisions where any changed; return why it failed, or "". A failure does not undo the run."""
     try:
         backups.make_if_due(connection, warehouse.file, now())
     except PipelineError as error:
@@ -195,11 +201,11 @@ def extract(
     in_instalments: bool = False,
     progress: Progress = _silent,
 ) -> Extracted | Unfinished:
-    """Sweep one list of BMS and land every entity that it holds.
+    """Sweep one list of BMS and land its entities.
 
-    Incremental where the service can say what changed and a complete full sweep is not older than a day, else full.
-    ``in_instalments``: a list that needs more calls than the hour has left is no error, it goes on the next time.
-    Details that were read since the last sweep land behind it.
+    The sweep is incremental where the service can filter by change and a complete full sweep is less than a day old.
+    Otherwise it is full. ``in_instalments``: a list needing more calls than the hour has left is no error; it goes on
+    the next time. Details read since the last sweep land behind it.
     """
     ready = _get_ready(warehouse, client, [list_call], full=full)[list_call]
     swept = _sweep(settings, client, list_call, ready, progress, in_instalments=in_instalments)
@@ -208,7 +214,7 @@ def extract(
 
 @dataclass(frozen=True)
 class _Ready:
-    """What a sweep has to know before it: whose data this is, and from when on to ask for changes (None: for all)."""
+    """The facts a sweep needs first: the tenant, and the time from which to ask for changes (None: for all)."""
 
     tenant: str
     modified_since: str | None
@@ -218,20 +224,24 @@ class _Ready:
 def _get_ready(
     warehouse: Warehouse, client: BmsClient, list_calls: Sequence[ListCall], *, full: bool
 ) -> dict[ListCall, _Ready]:
-    """Ask the warehouse once for what all these sweeps have to know."""
+    """Ask the warehouse once for the facts needed by all these sweeps."""
     client.identity()
     with warehouse.open():
         tenant = check_tenant(warehouse, client)
-        since = {each: None if full else _watermark(warehouse, each) for each in list_calls}
+        since = {list_call: None if full else _watermark(warehouse, list_call) for list_call in list_calls}
         return {
-            each: _Ready(tenant, since[each], planned_calls(warehouse, client, each, full=since[each] is None))
-            for each in list_calls
+            list_call: _Ready(
+                tenant,
+                since[list_call],
+                planned_calls(warehouse, client, list_call, full=since[list_call] is None),
+            )
+            for list_call in list_calls
         }
 
 
 @dataclass(frozen=True)
 class _Swept:
-    """What BMS answered: the sweep, and with accounts their types."""
+    """The answers of BMS: the sweep, and with accounts their types."""
 
     manifest: Manifest
     account_types: landing.AccountTypes | None
@@ -268,7 +278,7 @@ def _sweep(
 def _land_swept(
     settings: Settings, warehouse: Warehouse, list_call: ListCall, swept: _Swept | Unfinished, progress: Progress
 ) -> Extracted | Unfinished:
-    """Land what was read, and the details behind it."""
+    """Land the sweep, and the details behind it."""
     with warehouse.open():
         if isinstance(swept, Unfinished):
             details.land(settings, warehouse, list_call)
@@ -283,7 +293,7 @@ def _land_swept(
 
 
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
-    """How many calls ``extract`` is about to need, and how many are left; asks BMS nothing."""
+    """Estimate the calls ``extract`` is about to need, and count those left; BMS is not called."""
     with warehouse.open() as connection:
         mode = "full" if full or _watermark(warehouse, list_call) is None else "incremental"
         row = connection.execute(
@@ -298,7 +308,7 @@ def land(
 ) -> dict[EntityName, landing.Landed]:
     """Land a finished sweep: all entities of the list, or none of them.
 
-    A record that the database refuses (a key twice in one object) is set aside and named; the others land.
+    A record refused by the database (a key twice in one object) is set aside and named; the others land.
     """
     folder = settings.landing_folder / list_call.name / manifest.sweep
     try:
@@ -314,9 +324,9 @@ def _land(
     warehouse: Warehouse, list_call: ListCall, manifest: Manifest, folder: Path
 ) -> dict[EntityName, landing.Landed]:
     landed_at = now()
-    entities = [each for each in ENTITIES if each.list_call == list_call]
+    entities = [entity for entity in ENTITIES if entity.list_call == list_call]
     proves_absence = manifest.complete and manifest.mode == "full"
-    set_aside = [each.id for each in manifest.quarantined if each.id is not None]
+    set_aside = [record.id for record in manifest.quarantined if record.id is not None]
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
         how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside))
@@ -324,7 +334,7 @@ def _land(
         before = connection.execute(
             "SELECT arg_max(complete, landed_at) FROM sync.sweeps WHERE list_call = ?", [list_call.name]
         ).fetchone()
-        # What a plan may do by itself depends on whether its lists are complete.
+        # A plan may do less by itself while one of its lists is incomplete.
         is_other = before is not None and before[0] not in (None, manifest.complete)
         if is_other:
             for name in landed:
@@ -354,7 +364,7 @@ def _land(
 
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
-    """Read what Passportal has now of ``entity``; see ``snapshots``. The number of records."""
+    """Read the records of ``entity`` that Passportal has now, and return their number; see ``snapshots``."""
     return snapshots(settings, warehouse, target, [entity])[entity.name]
 
 
@@ -365,22 +375,22 @@ def snapshots(
     entities: Sequence[Entity],
     progress: Progress = _silent,
 ) -> dict[EntityName, int]:
-    """Read what Passportal has now, and settle by it what an interrupted load left unknown; the number of records.
+    """Read Passportal's records, settle the unknown writes of an interrupted load, and return the number of records.
 
-    A write that is not found stays unknown until its time has passed; then it is looked for once more.
+    A write not found stays unknown until its time has passed; then it is looked for once more.
 
-    Of an entity that the target cannot list nothing is read, and what was known stays. Raises ``SettingsError`` where
-    this home folder holds the matches of another Passportal.
+    An entity the target cannot list is not read, and its stored records stay. Raises ``SettingsError`` where this home
+    folder holds the matches of another Passportal.
     """
     read = _read_snapshots(settings, warehouse, target, entities, progress)
     _look_for(warehouse, target, _land_snapshots(warehouse, target, read))
-    return {entity.name: 0 for entity in entities} | {each.entity.name: each.records for each in read}
+    return {entity.name: 0 for entity in entities} | {found.entity.name: found.records for found in read}
 
 
 def _read_snapshots(
     settings: Settings, warehouse: Warehouse, target: Target, entities: Sequence[Entity], progress: Progress
 ) -> list[_Snapshot]:
-    """Read what Passportal has of the entities that it can list, with the warehouse closed."""
+    """Read Passportal's records of each entity it can list, with the warehouse closed."""
     with warehouse.open():
         check_target(warehouse, target)
         for entity in entities:
@@ -403,7 +413,7 @@ def _look_for(warehouse: Warehouse, target: Target, overdue: Sequence[tuple[Enti
 
 @dataclass
 class _Snapshot:
-    """What Passportal holds of ``entity`` in ``file``, as of ``read_at``; ``records`` once it is landed."""
+    """Passportal's records of ``entity`` in ``file``, as of ``read_at``; ``records`` is their number once landed."""
 
     entity: Entity
     file: Path
@@ -422,32 +432,32 @@ def _read_snapshot(settings: Settings, target: Target, entity: Entity, progress:
 def _land_snapshots(
     warehouse: Warehouse, target: Target, read: Sequence[_Snapshot]
 ) -> list[tuple[Entity, list[Write]]]:
-    """Land what was read, unless it is what was landed last; the writes that are overdue, by entity."""
+    """Land each snapshot that differs from the one landed last; return the overdue writes, by entity."""
     overdue: list[tuple[Entity, list[Write]]] = []
     with warehouse.open() as connection:
         inputs = read_inputs(connection)
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
-        for each in read:
-            entity, at = each.entity, each.read_at
-            landed = landing.landed_before(inputs, entity, each.file)
+        for found in read:
+            entity, at = found.entity, found.read_at
+            landed = landing.landed_before(inputs, entity, found.file)
             if landed is not None and entity.name not in unsettled:
-                each.records = landed
+                found.records = landed
             else:
                 with warehouse.transaction() as writing:
-                    each.records = landing.land_snapshot(writing, entity, each.file, at)
+                    found.records = landing.land_snapshot(writing, entity, found.file, at)
                     if journal.settle_found(writing, entity, _last_write_at(target, at), at):
                         overdue.append((entity, journal.overdue(writing, entity, target.unknown_seconds, at)))
-            each.file.unlink()
+            found.file.unlink()
     return [(entity, writes) for entity, writes in overdue if writes]
 
 
 def _last_write_at(target: Target, otherwise: datetime) -> datetime | None:
-    """The last moment at which a write may have left; ``otherwise`` where the target should know and does not."""
+    """Return the last moment a write may have left; ``otherwise`` where the target should know it but does not."""
     return (target.last_write_at() or otherwise) if target.unknown_seconds else None
 
 
 def settle(settings: Settings, warehouse: Warehouse, target: Target, progress: Progress = _silent) -> None:
-    """Read Passportal for every intent without outcome, of whichever plan, and settle what that shows."""
+    """Read Passportal for every intent without outcome, of any plan, and settle them by the result."""
     with warehouse.open() as connection:
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
     left_open = [entity for entity in ENTITIES if entity.name in unsettled]
@@ -458,9 +468,9 @@ def settle(settings: Settings, warehouse: Warehouse, target: Target, progress: P
 def reconcile(
     warehouse: Warehouse, entity: Entity, scope: Scope, *, create_unmatched_by: str | None = None
 ) -> dict[str, int]:
-    """Decide what is to become of every record of ``entity``; the number of records for each disposition.
+    """Decide the disposition of every record of ``entity``; return the number of records for each.
 
-    ``create_unmatched_by``: who decided that all inside ``scope`` that wait for nothing but a decision be created.
+    ``create_unmatched_by``: the person who decided to create all records inside ``scope`` that only lack a decision.
     """
     with warehouse.transaction() as connection:
         if create_unmatched_by:
@@ -473,7 +483,7 @@ def reconcile(
 
 
 def check_stages(warehouse: Warehouse, stages: Sequence[tuple[Stage, Entity]]) -> None:
-    """Raise ``StageMissing`` where one of ``stages`` never ran in this home folder: nothing follows from it."""
+    """Raise ``StageMissing`` where one of ``stages`` never ran in this home folder: it has no result to use."""
     with warehouse.open() as connection:
         missing = [(stage, entity.name) for stage, entity in stages if not _has_run(connection, stage, entity)]
     if missing:
@@ -504,7 +514,7 @@ def _has_run(connection: duckdb.DuckDBPyConnection, stage: Stage, entity: Entity
 
 
 def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) -> plans.Plan:
-    """Save what load would do as the current plan.
+    """Save the operations of the next load as the current plan.
 
     Raises ``DecisionsMissing`` where Passportal has our markers and this database never loaded anything.
     """
@@ -516,9 +526,9 @@ def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) ->
 def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash: str, by: str) -> plans.Plan:
     """Record a person's approval of the current plan, named by its hash.
 
-    Passportal is read again first: what changed there since the plan was made may make it another plan. A plan that
-    was approved before, and left in the middle, is taken up as it is. Raises ``PlanStale`` when it is not the current
-    plan or would be another one by now.
+    Passportal is read again first: a change there since the plan was made may change the plan. A plan approved before,
+    and left in the middle, is taken up as it is. Raises ``PlanStale`` when the hash is not the current plan's, or when
+    a plan made now would differ.
     """
     plan = current_plan(warehouse)
     if not plan.approved:
@@ -528,10 +538,10 @@ def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash:
 
 
 def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by: str) -> plans.Plan:
-    """A person's word for whatever the current plan is, given before it was made.
+    """Approve the current plan on the strength of an approval given before the plan was made.
 
-    So it holds inside the breakers only: raises ``SweepIncomplete`` or ``BreakerOpen``, the latter also where a part of
-    the plan is held back; then a person has to name the hash.
+    Such an approval holds inside the breakers only. Raises ``SweepIncomplete`` or ``BreakerOpen``, the latter also
+    where a part of the plan is held back; then a person has to name the hash.
     """
     with warehouse.open() as connection:
         _check_not_rebuilding(connection)
@@ -543,7 +553,7 @@ def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by:
 
 
 def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
-    """Raise ``DecisionsMissing`` where a new database meets a Passportal that was loaded from another one."""
+    """Raise ``DecisionsMissing`` where a new database meets a Passportal loaded from another database."""
     answered = "SELECT count(*) FROM sync.settings WHERE name IN ('rebuilt_at', 'restored_at')"
     if connection.execute(answered).fetchone() != (0,):
         return
@@ -563,7 +573,7 @@ def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _check_not_rebuilding(connection: duckdb.DuckDBPyConnection) -> None:
-    """Raise ``PlanWaits`` while what was excluded in a lost database is not known."""
+    """Raise ``PlanWaits`` while the exclusions of a lost database are unknown."""
     rebuilt_at = read_sync_settings(connection).rebuilt_at
     if read_sync_settings(connection).is_rebuilding:
         raise PlanWaits(
@@ -575,18 +585,18 @@ def _check_not_rebuilding(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def current_plan(warehouse: Warehouse) -> plans.Plan:
-    """The plan made last. Raises ``PlanError`` where none was ever made."""
+    """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     with warehouse.open() as connection:
         return plans.current_plan(connection)
 
 
 def waits_for_person(warehouse: Warehouse) -> bool:
-    """Whether the current plan would change something, and a person has to approve it first."""
+    """Return whether the current plan would change something, and a person has to approve it first."""
     return isinstance(why_not_loaded(warehouse), PlanWaits)
 
 
 def why_not_loaded(warehouse: Warehouse) -> PipelineError | None:
-    """Why nothing of the current plan may be loaded now: what ``finish`` would raise; None where it would load."""
+    """Return why the current plan may not be loaded now: the error ``finish`` would raise; None where it would load."""
     try:
         apply.check_approved(warehouse)
     except PlanError as error:
@@ -608,7 +618,7 @@ def read(
     in_instalments: bool = False,
     progress: Progress = _silent,
 ) -> list[Unfinished]:
-    """Extract, land and snapshot: bring what is stored up to both services; the lists that are still being read."""
+    """Extract, land and snapshot, to bring the warehouse up to date with both services; return the unfinished lists."""
     reading = just_read(settings, entities=entities, full=full, in_instalments=in_instalments, progress=progress)
     with reading as unfinished:
         return unfinished
@@ -623,7 +633,7 @@ def just_read(
     in_instalments: bool = False,
     progress: Progress = _silent,
 ) -> Iterator[list[Unfinished]]:
-    """As ``read``, and keep what is open then open inside, where no service may be called."""
+    """Read like ``read``, and keep the open files open inside the block, where no service may be called."""
     warehouse, lists = open_warehouse(settings), list_calls(entities)
     unfinished: list[Unfinished] = []
     with contextlib.ExitStack() as kept:
@@ -650,7 +660,7 @@ def just_read(
 
 
 def _is_passportal_here(settings: Settings) -> bool:
-    """Whether Passportal is a file of this machine, so that using it calls no service."""
+    """Return whether Passportal is a file of this machine, so its use calls no service."""
     return settings.passportal_target == "embedded"
 
 
@@ -663,9 +673,9 @@ def prepare(
     create_unmatched_by: str | None = None,
     progress: Progress = _silent,
 ) -> plans.Plan:
-    """Everything up to the plan: extract, land, snapshot, reconcile. Changes nothing in Passportal.
+    """Run every stage up to the plan: extract, land, snapshot, reconcile. Changes nothing in Passportal.
 
-    ``create_unmatched_by``: who decided that all that waits for nothing but a decision be created.
+    ``create_unmatched_by``: the person who decided to create all records that only lack a decision.
     """
     read(settings, entities=entities, full=full, progress=progress)
     return plan_anew(
@@ -685,7 +695,7 @@ def plan_anew(
     create_unmatched_by: str | None = None,
     progress: Progress = _silent,
 ) -> plans.Plan:
-    """Reconcile and plan from what is stored, reading neither service."""
+    """Reconcile and plan from the stored records; neither service is read."""
     scope = scope or Scope()
     with warehouse.open():
         for entity in with_clients(entities):
@@ -697,7 +707,7 @@ def plan_anew(
 
 @dataclass(frozen=True)
 class Synced:
-    """How a sync ended: the current plan, whether this sync made it, and whether a person has to approve it."""
+    """The end of a sync: the current plan, whether this sync made it, and whether a person has to approve it."""
 
     plan: plans.Plan
     is_new: bool
@@ -714,10 +724,10 @@ def synchronise(
     wait: bool = True,
     progress: Progress = _silent,
 ) -> Synced:
-    """One whole sync as a person types it: read, plan, and load what may be; nothing where nothing is new.
+    """Run one whole sync on a person's command: read, plan, and load what may be; do nothing where nothing is new.
 
-    ``create_unmatched_by``: who decided, and approves in advance, that all be created that waits for nothing but a
-    decision. Raises what the stages raise. ``wait``: see ``finish``.
+    ``create_unmatched_by``: the person who decided, and approves in advance, to create all records that only lack a
+    decision. Raises the errors of the stages. ``wait``: see ``finish``.
     """
     warehouse = open_warehouse(settings)
     is_whole = scope in (None, Scope()) and not full and len(entities) == len(ENTITIES)
@@ -739,17 +749,17 @@ def synchronise(
 
 
 def _load_what_may_be(settings: Settings, warehouse: Warehouse, wait: bool, progress: Progress) -> bool:
-    """Load the current plan unless a person has to approve it first; whether one has to, then or for what is left."""
+    """Load the current plan unless a person has to approve it; return whether one has to, for all or for the rest."""
     if not waits_for_person(warehouse):
         finish(settings, wait=wait, progress=progress)
     return waits_for_person(warehouse)
 
 
 def _plan_done(warehouse: Warehouse, *, creates: bool) -> plans.Plan | None:
-    """Return the current plan if there was nothing to load by it, and one made now would say the same; else None.
+    """Return the current plan if it has nothing to load, and a plan made now would be the same; else None.
 
-    What the last load did would be counted as done by this sync: after it, a plan of nothing says that all is in sync.
-    ``creates``: made by somebody who has everything created that waits for nothing but a decision.
+    A plan with operations is not returned: its load would be counted as done by this sync. After such a load an empty
+    plan shows the two sides in sync. ``creates``: the caller creates all records that only lack a decision.
     """
     with warehouse.open() as connection:
         plan = _plan_at_hand(connection)
@@ -763,18 +773,18 @@ def _plan_done(warehouse: Warehouse, *, creates: bool) -> plans.Plan | None:
 def incremental(
     settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
 ) -> plans.Plan:
-    """As ``synchronise_new``: the plan at work."""
+    """Run ``synchronise_new`` and return its plan."""
     return synchronise_new(settings, full=full, wait=wait, progress=progress).plan
 
 
 def synchronise_new(
     settings: Settings, *, full: bool = False, wait: bool = True, progress: Progress = _silent
 ) -> Synced:
-    """One whole sync as the schedule does it: read what changed; where anything did, plan, and load what may be.
+    """Run one whole sync for the schedule: read the changes; where there are any, plan, and load what may be.
 
-    Of the plan, what is left waits for a person; where nothing was new it is the one that was there already. A list
-    that needs more calls than the hour has left goes on the next time and does not keep the others waiting. Raises
-    ``BreakerOpen`` and what the stages raise. ``wait``: see ``finish``.
+    The rest of the plan waits for a person. Where nothing was new, the plan is the one already there. A list needing
+    more calls than the hour has left goes on the next time; the other lists do not wait for it. Raises
+    ``BreakerOpen`` and the errors of the stages. ``wait``: see ``finish``.
     """
     warehouse = open_warehouse(settings)
     resume(settings, wait=wait, progress=progress)
@@ -791,13 +801,13 @@ def synchronise_new(
 
 
 def is_anything_new(warehouse: Warehouse) -> bool:
-    """Whether a plan of everything made now could differ from the current one, or something of that is not loaded."""
+    """Return whether a whole plan made now could differ from the current plan, or has operations left to load."""
     with warehouse.open() as connection:
         return _plan_at_hand(connection) is None
 
 
 def _plan_at_hand(connection: duckdb.DuckDBPyConnection) -> plans.Plan | None:
-    """Return the current plan if it is what would be made now of everything, with nothing to load by itself."""
+    """Return the current plan if a whole plan made now would equal it, and nothing of it loads by itself."""
     try:
         plan = plans.current_plan(connection)
     except PlanError:
@@ -811,7 +821,7 @@ def _plan_at_hand(connection: duckdb.DuckDBPyConnection) -> plans.Plan | None:
 
 
 def changed_inputs(warehouse: Warehouse) -> list[str]:
-    """The inputs that changed since the current plan was made (``bms.clients``, ``settings``, ...)."""
+    """Return the inputs changed since the current plan was made (``bms.clients``, ``settings``, ...)."""
     with warehouse.open() as connection:
         try:
             return plans.moved_inputs(connection, plans.current_plan(connection))
@@ -822,12 +832,12 @@ def changed_inputs(warehouse: Warehouse) -> list[str]:
 def import_clients(
     settings: Settings, clients: Sequence[int], *, progress: Progress = _silent
 ) -> Iterator[list[apply.ClientLoaded]]:
-    """Load what is inside ``clients`` (BMS account ids), a group of clients after the other, by the plan at work.
+    """Load the records inside ``clients`` (BMS account ids), one group of clients after another.
 
-    That is the approved one as long as it is not loaded whole (the initial bulk import). Afterwards it is one for
-    these clients alone, made from what was read from BMS last and a fresh look at Passportal, and what the settings
-    allow of it is loaded. Writes whose answer was lost stay unknown: call it again when their time has passed. Raises
-    ``PlanWaits`` when a person has to approve it first.
+    The plan is the approved one until it is loaded whole (the initial bulk import). Afterwards it is a plan for these
+    clients alone, made from the last sweep of BMS and a new snapshot of Passportal; the operations the settings allow
+    are loaded. Writes whose answer was lost stay unknown: call it again when their time has passed. Raises
+    ``PlanWaits`` when a person has to approve the plan first.
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(open_target(settings)) as target:
@@ -838,7 +848,7 @@ def import_clients(
             with warehouse.open() as connection:
                 finished = read_sync_settings(connection).initial_sync_finished
             if not finished:
-                apply.check_approved(warehouse)  # the plan that waits is the one to approve
+                apply.check_approved(warehouse)  # the waiting plan is the one to approve
             snapshots(settings, warehouse, target, ENTITIES)
             plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
         plan = apply.check_approved(warehouse)
@@ -851,9 +861,9 @@ def import_clients(
 
 @dataclass(frozen=True)
 class Finished:
-    """How a load ended: the current plan, its records by outcome, and the writes whose answer is still unknown.
+    """The end of a load: the current plan, its records by outcome, and the writes whose answer is still unknown.
 
-    ``left``: by entity, operations that this load was allowed to do and that have no final outcome.
+    ``left``: by entity, the operations this load was allowed to do and left without a final outcome.
     """
 
     plan: plans.Plan
@@ -863,10 +873,10 @@ class Finished:
 
 
 def finish(settings: Settings, *, wait: bool = True, progress: Progress = _silent) -> Finished:
-    """Load the current plan, if it may be; a plan that was loaded already is left as it is.
+    """Load the current plan, if it may be loaded; a plan loaded already is left as it is.
 
-    What an interrupted load left unknown is settled first, by reading Passportal. Everything that can be sent is sent;
-    then, with ``wait``, the rest of the time is waited for within which an unknown write may still take effect.
+    First, the unknown writes of an interrupted load are settled by reading Passportal. Then everything sendable is
+    sent. With ``wait``, the load then waits as long as an unknown write may still take effect.
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(open_target(settings)) as target:
@@ -888,7 +898,7 @@ def finish(settings: Settings, *, wait: bool = True, progress: Progress = _silen
 
 
 def close(warehouse: Warehouse, plan: plans.Plan) -> Finished:
-    """Close the plan if nothing of it is left to do; how it stands."""
+    """Close the plan if nothing of it is left to do, and return its state."""
     results = count_results(warehouse) if plan.loaded else apply.close_plan(warehouse, plan)
     with warehouse.open() as connection:
         plan = plans.current_plan(connection)
@@ -897,13 +907,13 @@ def close(warehouse: Warehouse, plan: plans.Plan) -> Finished:
 
 
 def unknown_writes(warehouse: Warehouse) -> list[journal.Open]:
-    """The writes whose answer was lost and that are not settled, of every plan."""
+    """Return the unsettled writes whose answer was lost, of every plan."""
     with warehouse.open() as connection:
         return journal.open_intents(connection)
 
 
 def _wait(unknown: Sequence[journal.Open], unknown_seconds: float, progress: Progress) -> None:
-    """Wait for the moment at which all unknown writes may be settled, saying for what."""
+    """Wait until all unknown writes may be settled, and show the reason."""
     writes = sum(intent.writes for intent in unknown)
     until = journal.settles_at(unknown, unknown_seconds)
     total = max(0.0, (until - now()).total_seconds())
@@ -918,8 +928,8 @@ def _wait(unknown: Sequence[journal.Open], unknown_seconds: float, progress: Pro
 def resume(settings: Settings, *, wait: bool = True, progress: Progress = _silent) -> Finished | None:
     """Finish the current plan if a person approved it and its load was left in the middle; None where there is none.
 
-    So the approval is not lost with the next plan. A plan of which nothing was sent, and that would be another one by
-    now, is left to be replaced.
+    So the approval is not lost with the next plan. A plan of which nothing was sent is left to be replaced when a plan
+    made now would differ.
     """
     with open_warehouse(settings).open() as connection:
         try:
@@ -948,7 +958,7 @@ def load(
     plan: plans.Plan,
     progress: Progress = _silent,
 ) -> apply.Loaded:
-    """Apply the plan's operations on ``entity``; what the target cannot create is handed over for an import."""
+    """Apply the plan's operations on ``entity``; records the target cannot create are handed over for an import."""
     handed_over = None
     _count_loads(warehouse, [entity])
     if entity.name not in target.can_write:
@@ -961,7 +971,7 @@ def load(
 
 
 def _count_loads(warehouse: Warehouse, entities: Sequence[Entity]) -> None:
-    """Count that a load changes what these were compared with; before it, so that it holds after a kill as well."""
+    """Count a load as a change of these entities' inputs; before the load, so the count survives a kill as well."""
     with warehouse.transaction() as connection:
         for entity in entities:
             count_input(connection, f"{OF_LOADS}{entity.name}", now())
@@ -970,10 +980,11 @@ def _count_loads(warehouse: Warehouse, entities: Sequence[Entity]) -> None:
 def read_details(
     settings: Settings, *, most: int | None = None, patience: Patience | None = None, progress: Progress = _silent
 ) -> details.DetailsRead:
-    """Read details of records that are in Passportal, ``most`` at most, as far as the hour's calls go.
+    """Read details of records in Passportal, ``most`` at most, as far as the hour's calls go.
 
-    Beside any other run: it holds no run lock, opens the warehouse once for a moment, and what it read lands with the
-    next sync. Raises ``RunLocked`` while another process reads details, and what ``bms.details.read`` raises.
+    This runs next to any other run: it holds no run lock and opens the warehouse once for a moment. The details land
+    with the next sync. Raises ``RunLocked`` while another process reads details, and the errors of
+    ``bms.details.read``.
     """
     patience = patience or Patience()
     ((entity, call),) = details.DETAILED
@@ -1007,12 +1018,12 @@ def read_details(
 
 
 def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
-    """The lists to sweep for ``entities``: clients always, because the others live inside them."""
-    return list(dict.fromkeys(each.list_call for each in with_clients(entities)))
+    """Return the lists to sweep for ``entities``: clients always, because the others live inside them."""
+    return list(dict.fromkeys(entity.list_call for entity in with_clients(entities)))
 
 
 def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
-    """Whose data this is; raises ``SettingsError`` when the same home folder meets another tenant's."""
+    """Return the tenant of this data; raises ``SettingsError`` when the home folder holds another tenant's."""
     identity = client.identity()
     with warehouse.open() as connection:
         known = _known_tenant(connection)
@@ -1031,7 +1042,7 @@ def check_target(warehouse: Warehouse, target: Target) -> None:
     Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
     """
     able = {
-        name: [each.name for each in ENTITIES if each.name in getattr(target, name)]
+        name: [entity.name for entity in ENTITIES if entity.name in getattr(target, name)]
         for name in ("can_write", "can_list")
     }
     with warehouse.open() as connection:
@@ -1073,7 +1084,7 @@ def _check_same_tenant(identity: Identity, known: str | None) -> str:
 
 
 def _account_types(client: BmsClient) -> list[tuple[int, str, bool, bool, bool]]:
-    return [(each.id, each.name, each.is_client, each.is_vendor, each.is_active) for each in client.account_types()]
+    return [(kind.id, kind.name, kind.is_client, kind.is_vendor, kind.is_active) for kind in client.account_types()]
 
 
 def _land_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bool, bool, bool]]) -> None:
@@ -1086,7 +1097,7 @@ def _land_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, boo
 
 
 def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
-    """From when on to ask for changes; None where a full sweep is due."""
+    """Return the time from which to ask for changes; None where a full sweep is due."""
     if not list_call.modified_since:
         return None
     with warehouse.open() as connection:
@@ -1094,7 +1105,7 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
             "SELECT strftime(least(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP), max(landed_at))"
             " - $overlap, '%Y-%m-%dT%H:%M:%S'),"
             " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
-            # Nobody knows when a sweep was that seems to come from the future.
+            # The true time of a sweep stamped in the future is unknown.
             " FROM sync.sweeps WHERE list_call = $name AND landed_at <= $now",
             {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name, "now": now()},
         ).fetchone()

@@ -1,4 +1,4 @@
-"""How the command line speaks: two consoles, a progress display, tables, JSON, and text that cannot move the cursor."""
+"""The output of the command line: two consoles, a progress display, tables, JSON, and text safe for a terminal."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ out = Console()
 err = Console(stderr=True)
 
 CLOSED_PIPE = 141
-"""The exit code where the reader closed the output, as `head` does: that of every program which SIGPIPE ends."""
+"""The exit code where the reader closed the output, as `head` does: the code of every program ended by SIGPIPE."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 _PLAIN = {"·": ".", "→": "->", "…": "...", "–": "-", "×": "x"}
-"""Our own signs, as ASCII shows them."""
+"""Our own signs and their ASCII forms."""
 
 
 class OutputRefused(Exception):
-    """Standard output or standard error took no more: the reader closed it, or the disk is full."""
+    """Standard output or standard error cannot be written: the reader closed it, or the disk is full."""
 
     def __init__(self, number: int | None, why: str | None) -> None:
         super().__init__(why)
@@ -44,10 +44,10 @@ class OutputRefused(Exception):
 
 
 class _Descriptor(io.FileIO):
-    """A stream's descriptor whose refusals can be distinguished from those of any other file."""
+    """A stream's descriptor with write errors of its own type, unlike those of any other file."""
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
-        """Raise ``OutputRefused`` where the system refuses."""
+        """Write ``data``. Raise ``OutputRefused`` where the system refuses."""
         try:
             return super().write(data) or 0
         except OSError as error:
@@ -55,7 +55,7 @@ class _Descriptor(io.FileIO):
 
 
 def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What to write for characters that an encoding does not have."""
+    """Return the replacement for characters missing from an encoding."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     first = error.object[error.start]
@@ -70,7 +70,7 @@ codecs.register_error("bms_pipeline.shown", _shown)
 def open_output() -> None:
     """Make standard output and standard error take every text.
 
-    A character that they cannot show is written as its number. A stream that the caller closed takes what it gets.
+    A character they cannot show is written as its number. Text for a stream closed by the caller is dropped.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -84,13 +84,13 @@ def open_output() -> None:
 
 
 def close_output() -> None:
-    """Write what is left of the output. Raises ``OutputRefused``."""
+    """Flush the rest of the output. Raises ``OutputRefused``."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
 
 
 def drop_output() -> None:
-    """Let what is left of the output go nowhere, so that the end of the process does not fail on it again."""
+    """Discard the rest of the output, so the end of the process does not fail on it again."""
     with contextlib.suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, 2):
@@ -101,32 +101,32 @@ def drop_output() -> None:
 
 
 def me() -> str:
-    """Who is at the keyboard, for the record of decisions."""
+    """Return the name of the person at the keyboard, for the ledger of decisions."""
     return getpass.getuser()
 
 
 def this_command() -> str:
-    """The command under way, for whoever is kept waiting by it: ``bms-pipeline sync``."""
+    """Return the running command, to name it to a waiting process: ``bms-pipeline sync``."""
     return " ".join(["bms-pipeline", *sys.argv[1:2]])
 
 
 def printable(text: str) -> str:
-    """``text`` without what would move the cursor or turn the line around on somebody's terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    """Return ``text`` without characters able to move the cursor or reverse the line on a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def safe(value: object) -> str:
-    """``value`` as a table cell or a line may show it, whatever a service or a file put into it."""
+    """Return ``value`` as text safe for a table cell or a line, with any content from a service or a file."""
     return escape(printable("" if value is None else str(value)))
 
 
 def say(text: str) -> None:
-    """One line for a person, with markup; what services sent has to be ``safe``."""
+    """Print one line for a person, with markup; text from services has to be ``safe``."""
     out.print(text, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
-    """``value`` as JSON, in colours on a terminal."""
+    """Print ``value`` as JSON, in colours on a terminal."""
     if out.is_terminal:
         out.print_json(json.dumps(value, default=str), highlight=False)
     else:
@@ -137,17 +137,17 @@ def print_json(value: object) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[str] = ()
 ) -> None:
-    """A table; the columns named in ``numbers`` are set to the right."""
+    """Print a table; the columns named in ``numbers`` are right-aligned."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{each:,}" if isinstance(each, int) else safe(each) for each in row))
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else safe(cell) for cell in row))
     out.print(table)
 
 
 class Bars:
-    """Progress on standard error: bars on a terminal, a line for each stage elsewhere. ``beside`` is told the same."""
+    """Progress on standard error: bars on a terminal, a line for each stage elsewhere. ``beside`` is called too."""
 
     def __init__(self, bars: Progress, beside: Callable[[str, int, int | None], None] | None = None) -> None:
         self._bars = bars
@@ -170,7 +170,7 @@ class Bars:
 
 @contextmanager
 def progress(beside: Callable[[str, int, int | None], None] | None = None) -> Iterator[Bars]:
-    """The progress display, for as long as something takes; ``beside`` is told the same."""
+    """Show the progress display inside the block; ``beside`` is called with the same progress."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:20}"),

@@ -1,1 +1,1 @@
-"""What every other package may rely on."""
+"""The basics every other package may import."""

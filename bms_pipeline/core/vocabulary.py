@@ -1,4 +1,4 @@
-"""The words that code, tables, commands and pages share, as types."""
+"""The words shared by code, tables, commands and pages, as types."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of one operation on its way to Passportal.
+    """The outcome of one operation on its way to Passportal.
 
     ``UNKNOWN`` is an intent without an outcome: the journal holds NULL. ``NOT_SENT``: it never took effect, and may be
-    sent again. ``HANDED_OVER``: it went into a file that a person imports.
+    sent again. ``HANDED_OVER``: it went into a file for a person to import.
     """
 
     DONE = "done"
@@ -20,9 +20,9 @@ class Outcome(StrEnum):
 
 
 class NewRecords(StrEnum):
-    """Why Passportal takes no new records of an entity.
+    """The reasons why Passportal takes no new records of an entity.
 
-    ``TEMPLATE_UNKNOWN``: which template they get cannot be told. ``NO_PLACE_FOR_MARKER``: their template has no field
+    ``TEMPLATE_UNKNOWN``: their template cannot be determined. ``NO_PLACE_FOR_MARKER``: their template has no field
     for the BMS id.
     """
 
@@ -31,4 +31,4 @@ class NewRecords(StrEnum):
 
 
 TAKEN_BACK = "taken_back"
-"""The reason of an operation that takes back what an earlier load wrote."""
+"""The reason of an operation that takes back a write of an earlier load."""

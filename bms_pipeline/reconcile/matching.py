@@ -1,8 +1,8 @@
-"""Reconcile: what is to become of every record of an entity, and why.
+"""Reconcile: the disposition of every record of an entity, and its reason.
 
-Pure and set-based: stored records, matches, exclusions and settings in, ``sync.reconciled_<entity>`` out, one row for
-each record that BMS has now. Two candidates are never guessed between, blank equals nothing, and the order of the input
-changes nothing, because each rule looks at all records at once.
+Reconcile is pure and set-based. Stored records, matches, exclusions and settings go in; ``sync.reconciled_<entity>``
+comes out, one row for each record BMS has now. It never guesses between two candidates, and blank equals nothing. The
+order of the input changes nothing, because each rule looks at all records at once.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_inputs
 
 @dataclass(frozen=True)
 class Scope:
-    """What one plan covers: ``clients`` are BMS account ids, None for all. Every record is reconciled all the same."""
+    """The clients of one plan: BMS account ids, None for all. Every record is reconciled all the same."""
 
     clients: tuple[int, ...] | None = None
 
     def left_out(self, entity: Entity) -> str:
-        """SQL over a record with ``account_id``: whether the plan leaves it out."""
+        """Return SQL over a record with ``account_id``: whether the plan leaves it out."""
         return not_among("account_id", self.clients) if entity.name != "users" else "false"
 
 
 def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> dict[str, int]:
-    """Replace ``sync.reconciled_<entity>``; the number of records for each disposition.
+    """Replace ``sync.reconciled_<entity>``; return the number of records for each disposition.
 
-    Clients have to be reconciled before what lives inside them. What was made from the same inputs is left as it is.
+    Clients have to be reconciled before the entities inside them. A table made from the same inputs is left as it is.
     Raises ``RecordsUnexplained`` when the dispositions do not account for every record.
     """
     inputs = read_inputs(connection)
@@ -52,12 +52,12 @@ def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: S
 
 
 def reconciled(entity: Entity) -> str:
-    """Name what this module makes of ``entity``, in ``sync.made_from``."""
+    """Return the name of this module's result for ``entity`` in ``sync.made_from``."""
     return f"reconciled.{entity.name}"
 
 
 def _made_from(inputs: Inputs, entity: Entity) -> str:
-    """What the dispositions of ``entity`` follow from; what lives inside clients also from theirs."""
+    """Return the inputs of the dispositions of ``entity``; inside clients, also the inputs of the clients."""
     clients = inputs.made_from.get("reconciled.clients") if entity.has_client else None
     return json.dumps([inputs.of(entity), clients])
 
@@ -67,7 +67,7 @@ def _has_records(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
 
 
 def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> None:
-    """Fill ``sync.reconciled_<entity>``: what settles a record before any matching, then rule by rule."""
+    """Fill ``sync.reconciled_<entity>``: first the records settled before any matching, then rule by rule."""
     connection.execute(_in_scope_sql(entity, settings))
     for table in ("pairs", "doubts"):
         connection.execute(
@@ -98,7 +98,7 @@ def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[En
 
 
 def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:
-    """The number of records for each disposition, as they were last decided."""
+    """Return the number of records for each disposition, as last decided."""
     rows = connection.execute(
         f"SELECT disposition, count(*) FROM sync.reconciled_{entity.name} GROUP BY ALL ORDER BY ALL"
     ).fetchall()
@@ -106,7 +106,7 @@ def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[
 
 
 def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
-    """SQL for the temp table ``record``: all records, what settles them before any matching, and their client."""
+    """Return SQL for the temp table ``record``: all records, any reason to skip their matching, and their client."""
     return sql.read("records_in_scope").format(
         entity=entity.name,
         keys="".join(f", b.{key}" for key in keys.key_columns(entity)),
@@ -124,28 +124,32 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
 
 
 def not_among(value_sql: str | None, chosen: Collection[int | str] | None) -> str:
-    """SQL: whether the value is none of those chosen; where nothing was chosen, all are."""
+    """Return SQL: whether the value is none of those chosen; where nothing was chosen, all are."""
     if chosen is None or value_sql is None:
         return "false"
-    listed = ", ".join(str(each) if isinstance(each, int) else sql.quoted(each.lower()) for each in chosen)
+    listed = ", ".join(str(value) if isinstance(value, int) else sql.quoted(value.lower()) for value in chosen)
     return f"coalesce({value_sql} NOT IN ({listed or 'NULL'}), true)"
 
 
 def _wrong_type(settings: SyncSettings) -> str:
-    """SQL: whether an account is of a type that is not synced; where none was chosen, those that BMS calls clients."""
+    """Return SQL: whether an account's type is not synced; by default only the types BMS calls clients are."""
     if settings.account_types is None:
         return "NOT coalesce(t.is_client, false)"
     return not_among("lower(t.name)", settings.account_types)
 
 
 def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
-    """SQL that adds to ``pairs`` what ``rule`` alone decides: one bearer of the keys on each side, both still free.
+    """Return SQL to add the pairs of ``rule`` to ``pairs``: one record with the keys on each side, both still free.
 
-    What a doubtful rule finds goes to ``doubts``.
+    The pairs of a doubtful rule go to ``doubts``.
     """
     group = list(rule.keys) if rule.across_clients else ["client_id", *rule.keys]
     evidence = [
-        key for other in entity.rules if other.across_clients for key in other.keys if key not in (*rule.keys, *group)
+        key
+        for other_rule in entity.rules
+        if other_rule.across_clients
+        for key in other_rule.keys
+        if key not in (*rule.keys, *group)
     ]
     if settings.identical_names == "exact" and "real_name_key" in rule.keys:
         evidence.append("name")
@@ -163,28 +167,28 @@ def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
 
 
 def _agrees(entity: Entity) -> str:
-    """SQL: whether two records have the same name, or share a key that is unique in the whole tenant (a serial)."""
+    """Return SQL: whether two records have the same name, or share a key unique in the whole tenant (a serial)."""
     alone = [key for rule in entity.rules if rule.across_clients for key in rule.keys]
     return " OR ".join(f"r.{key} = p.{key}" for key in ("name_key", *alone))
 
 
 def _leftovers_sql(entity: Entity) -> str:
-    """SQL for the temp table ``leftover``: why a record that no rule matched was not, so far as other records tell."""
+    """Return SQL for the temp table ``leftover``: why no rule matched a record, as far as other records show it."""
     return sql.read("leftovers").format(
         entity=entity.name,
         has_client=str(entity.has_client).lower(),
-        # Where a person decides about twins, all are counted; elsewhere only those that have a namesake in Passportal.
+        # Where a person decides about twins, all are counted; elsewhere only those with the same name in Passportal.
         every_twin=str(entity.decided_by_person).lower(),
     )
 
 
 def _creatable(entity: Entity, settings: SyncSettings) -> str:
-    """SQL: whether a record that matches nothing may be created now (DESIGN: who may be created when)."""
+    """Return SQL: whether a record without a match may be created now (DESIGN: who may be created when)."""
     if not settings.initial_sync_finished:
         return str(not entity.decided_by_person).lower()
     new = f"first_seen > TIMESTAMP '{settings.initial_sync_finished_at}'"
     if settings.auto_create[entity.name]:
-        # What the first finish would have created goes on by itself; clients and users wait for a person.
+        # Kinds created by the first finish go on without a person; clients and users wait for one.
         return new if entity.decided_by_person else "true"
     return "false" if entity.decided_by_person else f"NOT ({new})"
 

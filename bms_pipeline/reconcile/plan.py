@@ -1,7 +1,7 @@
-"""The plan: one operation for every record read, saved with a hash of what it would change.
+"""The plan: one operation for every record read, saved with a hash of its changes.
 
-The plan is what a person sees and approves and what load executes, nothing else. Operations are create, adopt (link to
-an existing record, filling what is empty there), update and skip.
+A person sees and approves the plan, and load executes the plan and nothing else. Operations are create, adopt (link to
+an existing record and fill its empty fields), update and skip.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ OUTCOMES = (
 """Every record read is counted under exactly one of these; ``pending`` waits for its plan to be loaded."""
 
 MOVED_SHOWN = 20
-"""So many of the operations that moved are told one by one."""
+"""The number of changed operations listed one by one."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A saved plan.
 
-    ``operations`` counts what it would change. Of these only a person's finish may load ``by_person``, which rest on
-    people's decisions, ``held_back``, updates of clients that would change too much at once, and ``unproved``, new
-    matches and creates from lists that were not read to a provable end. ``stale``: its inputs
-    changed since, which need not change any operation (``what_moved`` tells). ``undoes``: the plan whose load this one
-    takes back.
+    ``operations`` counts the changes it would make. Only a person's finish may load three kinds of them. ``by_person``
+    rest on people's decisions. ``held_back`` are updates of clients with too many changes at once. ``unproved`` are
+    new matches and creates from lists not read to a provable end. ``stale``: its inputs changed since, which need not
+    change any operation (see ``what_moved``). ``undoes``: the plan whose load this plan takes back.
     """
 
     plan_id: int
@@ -66,26 +65,26 @@ class Plan:
 
     @property
     def waiting(self) -> int:
-        """How many of its operations only a person's finish may load."""
+        """The number of its operations that only a person's finish may load."""
         return self.by_person + self.held_back + self.unproved
 
     @property
     def is_to_be_made_anew(self) -> bool:
-        """Whether something changed since that a whole plan made now would take into account."""
+        """Whether inputs changed since, and a whole plan made now would take them into account."""
         return self.stale and self.undoes is None and self.clients is None
 
 
 def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope, now: datetime) -> Plan:
-    """Replace the current plan by one for ``entities``, which have been reconciled.
+    """Replace the current plan by a plan for ``entities``, which have been reconciled.
 
-    Raises ``RecordsUnexplained`` when it does not hold each record read exactly once.
+    Raises ``RecordsUnexplained`` when the plan does not hold each record read exactly once.
     """
     fill_plan(connection, entities, scope)
     return save_plan(connection, entities, scope, now)
 
 
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
-    """Replace the operations by those for ``entities``, which have been reconciled; outside ``scope`` none is done."""
+    """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
     inputs, settings = read_inputs(connection), read_sync_settings(connection)
     made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
     changed = [
@@ -102,18 +101,18 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
             connection.execute(_operations_sql(entity, settings, scope))
     hold_back(connection, remade, settings)
     if changed:
-        hold_unproved(connection, entities)  # also what is inside a client that is proved by now
+        hold_unproved(connection, entities)  # also the records inside a client proved by now
     for entity in remade:
         note_made_from(connection, _planned(entity), made_from[entity.name])
 
 
 def _planned(entity: Entity) -> str:
-    """Name the operations on ``entity``, in ``sync.made_from``."""
+    """Return the name of the operations on ``entity`` in ``sync.made_from``."""
     return f"planned.{entity.name}"
 
 
 def _made_from(inputs: Inputs, entity: Entity, scope: Scope) -> str:
-    """What the operations on ``entity`` follow from: the inputs now, and those that it was reconciled from."""
+    """Return the inputs of the operations on ``entity``: those of now, and those it was reconciled from."""
     return json.dumps([inputs.of(entity), inputs.made_from.get(reconciled(entity)), scope.clients])
 
 
@@ -128,7 +127,7 @@ def save_plan(
     now: datetime,
     undoes: int | None = None,
 ) -> Plan:
-    """Save the operations that are there as the current plan, under their hash."""
+    """Save the operations in the tables as the current plan, under their hash."""
     if undoes is not None:
         forget(connection, [_planned(entity) for entity in entities])
     for entity in entities:
@@ -142,7 +141,7 @@ def save_plan(
             plan_id,
             fingerprint,
             now,
-            json.dumps({"entities": [each.name for each in entities], "clients": scope.clients}),
+            json.dumps({"entities": [entity.name for entity in entities], "clients": scope.clients}),
             _inputs(connection),
             operations,
             undoes,
@@ -153,18 +152,18 @@ def save_plan(
 
 
 _WAITING = "SELECT sum(by_person), sum(held_back), sum(unproved) FROM ({})".format(
-    # In the tables and not in sync.operations: its lists of changes would be planned with every question.
+    # From the tables and not from sync.operations: DuckDB would plan its lists of changes with every query.
     " UNION ALL ".join(
         "SELECT count(*) FILTER (by_person) AS by_person, count(*) FILTER (held_back) AS held_back,"
         f" count(*) FILTER (unproved) AS unproved FROM sync.planned_{entity.name}"
         for entity in ENTITIES
     )
 )
-"""How many operations of the current plan wait for a person, by why."""
+"""The query for the number of operations of the current plan that wait for a person, by reason."""
 
 
 def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
-    """The plan made last. Raises ``PlanError`` where none was ever made."""
+    """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     row = connection.execute(
         "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at, inputs,"
         " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
@@ -201,9 +200,9 @@ def loaded_at(connection: duckdb.DuckDBPyConnection, plan_hash: str) -> datetime
 
 
 def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
-    """Mark the current plan as approved by a person who names its hash (the first 8 or more characters).
+    """Mark the current plan as approved by a person, named by its hash (the first 8 or more characters).
 
-    Raises ``PlanStale`` when it is not the current plan or would be another one by now.
+    Raises ``PlanStale`` when the hash is not the current plan's, or when a plan made now would differ.
     """
     plan = current_plan(connection)
     if not is_named(plan, plan_hash):
@@ -219,15 +218,15 @@ def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now:
 
 
 def is_named(plan: Plan, plan_hash: str) -> bool:
-    """Whether ``plan_hash`` (the first 8 or more characters) names ``plan``."""
+    """Return whether ``plan_hash`` (the first 8 or more characters) names ``plan``."""
     return len(plan_hash) >= 8 and plan.hash.startswith(plan_hash.lower())
 
 
 def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Raises ``PlanStale`` when the plan would be another one by now, naming what moved, operation by operation.
+    """Raise ``PlanStale`` when a plan made now would differ, and name the changed operations one by one.
 
-    Where its inputs changed but every operation is still the same, the plan stands. A plan of which a part is loaded
-    is what it is: its operations that changed meanwhile are refused one by one.
+    Where its inputs changed but every operation is still the same, the plan stays valid. A plan loaded in part is not
+    checked here: load refuses each operation whose record changed in between.
     """
     if not plan.stale or _is_begun(connection, plan):
         return
@@ -235,7 +234,7 @@ def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     if not moved:
         connection.execute("UPDATE sync.plans SET inputs = ? WHERE plan_id = ?", [_inputs(connection), plan.plan_id])
         return
-    listed = "".join(f"\n  {each}" for each in moved[:MOVED_SHOWN])
+    listed = "".join(f"\n  {sentence}" for sentence in moved[:MOVED_SHOWN])
     more = f"\n  and {len(moved) - MOVED_SHOWN:,} more" if len(moved) > MOVED_SHOWN else ""
     raise PlanStale(
         f"Plan {plan.hash[:12]} is stale: {', '.join(inputs)} changed since it was made, and {len(moved):,} operations"
@@ -245,7 +244,7 @@ def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 
 def moved_inputs(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
-    """The inputs that changed since the plan was made: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
+    """Return the inputs changed since the plan was made: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
     row = connection.execute("SELECT inputs FROM sync.plans WHERE plan_id = ?", [plan.plan_id]).fetchone()
     before = json.loads(row[0]) if row else {}
     after = json.loads(_inputs(connection))
@@ -253,9 +252,9 @@ def moved_inputs(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]
 
 
 def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
-    """One sentence for each operation that a plan made now would not have, or would have otherwise.
+    """Return one sentence for each operation that a plan made now would lack or change.
 
-    Everything is decided anew on the stored records and then put back as it was, also the plan itself.
+    Everything is decided again on the stored records and then put back as it was, also the plan itself.
     """
     entities = planned_entities(plan)
     for entity in entities:
@@ -279,13 +278,13 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
 def _moved_sql(entity: Entity) -> str:
     values = [f"{side}_{column}" for column in entity.columns for side in ("before", "after")]
     same = " AND ".join(
-        f"was.{each} IS NOT DISTINCT FROM now.{each}"
-        for each in ("operation", "client_id", "passportal_id", "releases", *values)
+        f"was.{column} IS NOT DISTINCT FROM now.{column}"
+        for column in ("operation", "client_id", "passportal_id", "releases", *values)
     )
     changed = ", ".join(
-        f"CASE WHEN was.after_{each} IS DISTINCT FROM now.after_{each}"
-        f" OR was.before_{each} IS DISTINCT FROM now.before_{each} THEN '{each}' END"
-        for each in entity.columns
+        f"CASE WHEN was.after_{column} IS DISTINCT FROM now.after_{column}"
+        f" OR was.before_{column} IS DISTINCT FROM now.before_{column} THEN '{column}' END"
+        for column in entity.columns
     )
     return sql.read("moved_operations").format(entity=entity.name, same=same, changed=changed)
 
@@ -309,27 +308,27 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[EntityName, dict[str, int]]:
-    """Count the current plan's records by outcome, remember and return it: entity → {"read": n, "created": n, ...}."""
+    """Count the current plan's records by outcome; store and return them: entity → {"read": n, "created": n, ...}."""
     rows = connection.execute(sql.read("results")).fetchall()
     results = {row[0]: dict(zip(("read", *OUTCOMES), map(int, row[1:]), strict=True)) for row in rows}
     (plan_id,) = connection.execute("SELECT coalesce(max(plan_id), 0) FROM sync.plans").fetchone() or (0,)
     connection.execute("DELETE FROM sync.results WHERE plan_id = ?", [plan_id])
     for entity, counts in results.items():
-        if counts["read"] != sum(counts[each] for each in OUTCOMES):
+        if counts["read"] != sum(counts[outcome] for outcome in OUTCOMES):
             raise RecordsUnexplained(f"{entity}: the outcomes do not add up to the records read: {counts}.")
         connection.execute(
             f"INSERT INTO sync.results (plan_id, entity, counted_at, read, {', '.join(OUTCOMES)})"
             f" VALUES ({', '.join('?' * (len(OUTCOMES) + 4))})",
-            [plan_id, entity, now, counts["read"], *(counts[each] for each in OUTCOMES)],
+            [plan_id, entity, now, counts["read"], *(counts[outcome] for outcome in OUTCOMES)],
         )
-    return {each.name: results[each.name] for each in ENTITIES if each.name in results}
+    return {entity.name: results[entity.name] for entity in ENTITIES if entity.name in results}
 
 
 def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
-    """SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
+    """Return SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
 
-    ``b`` and ``p`` are the record on both sides, ``l`` is what both held when they last met. Junk is no value: it
-    replaces none, and gives way to one.
+    ``b`` and ``p`` are the record on both sides; ``l`` holds the values of both sides at the last sync. Junk is no
+    value: it replaces none, and gives way to one.
     """
     if entity.name not in settings.can_write:
         return "false"
@@ -346,7 +345,7 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
 
 
 def has_value(entity: Entity, side: str, column: str) -> str:
-    """SQL: whether that side has more than junk. Looks for junk only where both differ, because that takes long."""
+    """Return SQL: whether this side has more than junk. Junk is looked for only where both differ; it is slow."""
     kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
     return (
         f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
@@ -355,9 +354,9 @@ def has_value(entity: Entity, side: str, column: str) -> str:
 
 
 def _changed_in_bms(entity: Entity, column: str) -> str:
-    """BMS has a value that Passportal lacked when both met, or changed it while Passportal did not.
+    """Return SQL: whether BMS has a value Passportal lacked at the last sync, or changed it while Passportal did not.
 
-    The two met in a detail when it was read, which may be long after the record was loaded.
+    The last sync of a detail is the time it was read, which may be long after the record was loaded.
     """
     is_detail = any(field.name == column for field in entity.detail_fields)
     never_met = "l.with_details IS NOT true" if is_detail else "l.bms_id IS NULL"
@@ -369,23 +368,23 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
 
 
 def _has_place(column: str) -> str:
-    """SQL: whether the field can be written, in the record of Passportal or in a new one."""
+    """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
     new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
     return f"CASE WHEN r.disposition = 'to create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
 
 
 def _lacking(column: str) -> str:
-    """SQL: whether BMS has a value that Passportal lacks and has no place for."""
+    """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
     there = "disposition IN ('matched', 'to create')"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 
 def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
-    details = [each.name for each in entity.detail_fields]
+    details = [field.name for field in entity.detail_fields]
     is_writable = entity.name in settings.can_write
 
     def differing(column: str) -> str:
-        # Names that are identical as matching understands it need no mention.
+        # Names equal under the folding of the matching need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
         there = "true" if is_writable else f"p.{column} IS NOT NULL"
         return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
@@ -398,32 +397,32 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
 
     columns = entity.columns
-    owned_by_nobody = [each for each in columns if settings.owner(entity.name, each) == "last_edit"]
+    owned_by_nobody = [name for name in columns if settings.owner(entity.name, name) == "last_edit"]
     return sql.read("plan_operations").format(
         entity=entity.name,
         left_out=scope.left_out(entity),
-        both_sides=", ".join(f"b.{each} AS bms_{each}, p.{each} AS passportal_{each}" for each in columns),
-        has_place=", ".join(f"{_has_place(each)} AS has_place_{each}" for each in columns),
+        both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
+        has_place=", ".join(f"{_has_place(name)} AS has_place_{name}" for name in columns),
         written=", ".join(
-            f"r.disposition = 'matched' AND has_place_{each} AND {writes(entity, settings, each)} AS writes_{each}"
-            for each in columns
+            f"r.disposition = 'matched' AND has_place_{name} AND {writes(entity, settings, name)} AS writes_{name}"
+            for name in columns
         ),
-        differing=", ".join(f"{differing(each)} AS differs_{each}" for each in columns),
-        anything_written=" OR ".join(f"writes_{each}" for each in columns),
-        anything_kept=" OR ".join(kept(each) for each in columns),
+        differing=", ".join(f"{differing(name)} AS differs_{name}" for name in columns),
+        anything_written=" OR ".join(f"writes_{name}" for name in columns),
+        anything_kept=" OR ".join(kept(name) for name in columns),
         kept=", ".join(
-            f"CASE WHEN {kept(each)} THEN {{'field': '{each}', 'bms': bms_{each}, 'passportal': passportal_{each}}} END"
-            for each in columns
+            f"CASE WHEN {kept(name)} THEN {{'field': '{name}', 'bms': bms_{name}, 'passportal': passportal_{name}}} END"
+            for name in columns
         ),
-        anything_lacking=" OR ".join(_lacking(each) for each in columns),
+        anything_lacking=" OR ".join(_lacking(name) for name in columns),
         lacking=", ".join(
-            f"CASE WHEN {_lacking(each)} THEN {{'field': '{each}', 'bms': bms_{each}}} END" for each in columns
+            f"CASE WHEN {_lacking(name)} THEN {{'field': '{name}', 'bms': bms_{name}}} END" for name in columns
         ),
-        bms_changed=" OR ".join(f"writes_{each}" for each in owned_by_nobody) or "false",
+        bms_changed=" OR ".join(f"writes_{name}" for name in owned_by_nobody) or "false",
         more_than_completed=" OR ".join(
-            f"writes_{each}" + (f" AND passportal_{each} IS NOT NULL" if each in details else "") for each in columns
+            f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
         ),
-        values=", ".join(value(each) for each in columns),
+        values=", ".join(value(name) for name in columns),
     )
 
 
@@ -440,10 +439,10 @@ def _check_each_record_once(connection: duckdb.DuckDBPyConnection, entity: Entit
 
 
 def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> tuple[int, str]:
-    """How many operations change something, and a hash of them that no order of rows affects."""
+    """Return the number of operations with changes, and their hash, which does not depend on the order of rows."""
     operations, parts = 0, []
     for entity in entities:
-        values = ", ".join(f"coalesce({each}_{c}, chr(0))" for c in entity.columns for each in ("before", "after"))
+        values = ", ".join(f"coalesce({side}_{c}, chr(0))" for c in entity.columns for side in ("before", "after"))
         row = connection.execute(sql.read("plan_fingerprint").format(entity=entity.name, values=values)).fetchone()
         if row and row[0]:
             operations += int(row[0])
@@ -460,5 +459,5 @@ def _inputs(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def planned_entities(plan: Plan) -> list[Entity]:
-    """The plan's entities in the order they are loaded."""
-    return [BY_NAME[each.name] for each in ENTITIES if each.name in plan.entities]
+    """Return the plan's entities in loading order."""
+    return [BY_NAME[entity.name] for entity in ENTITIES if entity.name in plan.entities]

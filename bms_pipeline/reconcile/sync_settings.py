@@ -1,7 +1,7 @@
-"""The settings that people revisit: toggles per entity, filters, ownership of fields, breakers.
+"""The settings people revisit: toggles per entity, filters, ownership of fields, breakers.
 
 They live in the warehouse (``sync.settings``) and not in the environment, because they change while it runs. A change
-is checked as a whole before it is stored, and what was before is kept in ``sync.settings_history``.
+is checked as a whole before it is stored, and the old values are kept in ``sync.settings_history``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from bms_pipeline.warehouse.inputs import count_input
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;
 # contacts and locations have none there and are created while their sync is on.
-_AUTO_CREATE = {each.name: each.name in ("contacts", "locations") for each in ENTITIES}
+_AUTO_CREATE = {entity.name: entity.name in ("contacts", "locations") for entity in ENTITIES}
 
 OWNERSHIP = ("last_edit", "bms_wins", "passportal_wins", "fill_if_empty")
-"""Who owns a field of a matched record. ``last_edit``: BMS writes what it changed unless a person edited the field in
+"""The owners of a field of a matched record. ``last_edit``: BMS's change is written unless a person edited the field in
 Passportal since the last load. ``bms_wins``: BMS's value always. ``passportal_wins``: never written once the record
 is there. ``fill_if_empty``: written only where Passportal has nothing."""
 
@@ -32,17 +32,19 @@ IDENTICAL_NAMES = ("folded", "exact")
 
 @dataclass(frozen=True)
 class SyncSettings:
-    """What is synced and what may be created without a person.
+    """The synced entities and filters, and the records a load may create without a person.
 
     ``auto_create`` acts on records first seen after the initial sync. ``account_types`` (names), ``asset_categories``
-    and ``clients`` (BMS account ids) are None for all; of the account types these are those that BMS calls clients.
-    ``identical_names``: ``folded`` as matching understands it, or ``exact`` to the byte. ``ownership`` is
-    ``entity.field`` → one of ``OWNERSHIP``; a field that is not named has ``last_edit``. The breakers after
-    the initial sync are shares of an entity's matched records: a load stops above ``update_share`` (updated) or
-    ``gone_share`` (gone from BMS), and a client above ``client_update_share`` (of its own) is held back.
-    ``details_max_age_days``: details that were asked for longer ago are read again. ``can_write`` and ``can_list`` are
-    no person's choice: the entities that the Passportal behind this home can be written and listed.
-    ``rebuilt_at``: when a lost database was started over.
+    and ``clients`` (BMS account ids) are None for all; for account types, all means the types BMS calls clients.
+    ``identical_names``: ``folded`` as in matching, or ``exact`` to the byte. ``ownership`` is ``entity.field`` → one of
+    ``OWNERSHIP``; a field not named there has ``last_edit``.
+
+    The breakers after the initial sync are shares of an entity's matched records. A load stops above ``update_share``
+    (updated) or ``gone_share`` (gone from BMS). A client above ``client_update_share`` (of its own) is held back.
+
+    ``details_max_age_days``: details older than this are read again. ``can_write`` and ``can_list`` are no person's
+    choice: the entities writable and listable in the Passportal of this home. ``rebuilt_at``: the time a lost database
+    was started over.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -57,8 +59,8 @@ class SyncSettings:
     gone_share: float = 0.20
     client_update_share: float = 0.50
     details_max_age_days: int = 30
-    can_write: list[EntityName] = field(default_factory=lambda: [each.name for each in ENTITIES])
-    can_list: list[EntityName] = field(default_factory=lambda: [each.name for each in ENTITIES])
+    can_write: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
+    can_list: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     initial_sync_finished_at: str | None = None
     rebuilt_at: str | None = None
 
@@ -66,7 +68,7 @@ class SyncSettings:
     def is_rebuilding(self) -> bool:
         """Whether a lost database was started over, and no person has finished a plan by its hash since.
 
-        What was excluded is not known then, so nobody may approve in advance.
+        The exclusions are unknown then, so nobody may approve in advance.
         """
         return self.rebuilt_at is not None and not self.initial_sync_finished
 
@@ -76,17 +78,17 @@ class SyncSettings:
         return self.initial_sync_finished_at is not None
 
     def owner(self, entity: EntityName, column: str) -> str:
-        """Who owns the field, one of ``OWNERSHIP``."""
+        """Return the owner of the field, one of ``OWNERSHIP``."""
         return self.ownership.get(f"{entity}.{column}", OWNERSHIP[0])
 
 
 def read_sync_settings(connection: duckdb.DuckDBPyConnection) -> SyncSettings:
-    """The stored settings over the defaults."""
+    """Return the stored settings over the defaults."""
     stored: dict[str, Any] = {
         name: json.loads(value)
         for name, value in connection.execute("SELECT name, value FROM sync.settings").fetchall()
     }
-    known = {each: stored[each] for each in asdict(SyncSettings()) if each in stored}
+    known = {name: stored[name] for name in asdict(SyncSettings()) if name in stored}
     return replace(SyncSettings(), **known)
 
 
@@ -99,7 +101,7 @@ def store_sync_setting(connection: duckdb.DuckDBPyConnection, name: str, value: 
 
 @dataclass(frozen=True)
 class Change:
-    """One setting as a person names it, before and after. ``name``: ``sync.users``, ``active_only``, ..."""
+    """One setting before and after, under the name people use. ``name``: ``sync.users``, ``active_only``, ..."""
 
     name: str
     before: object
@@ -107,13 +109,12 @@ class Change:
 
 
 def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[SyncSettings, list[Change]]:
-    """The settings after ``wanted`` (name → text), and what that changes.
+    """Return the settings after ``wanted`` (name → text), and the changes.
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
     ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
     ``update_share``, ``gone_share``, ``client_update_share`` (0 to 1), ``details_max_age_days``. Raises
-    ``SettingsError`` for a name or value that does not exist, and where auto-create would be on for an entity whose
-    sync is off.
+    ``SettingsError`` for an unknown name or value, and where auto-create would be on for an entity whose sync is off.
     """
     after, changes = settings, []
     for name, text in wanted.items():
@@ -122,7 +123,7 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
         if before != _value(after, name):
             changes.append(Change(name, before, _value(after, name)))
     for entity in BY_NAME:
-        switched_on = any(each.name == f"auto_create.{entity}" and each.after for each in changes)
+        switched_on = any(change.name == f"auto_create.{entity}" and change.after for change in changes)
         if switched_on and not after.sync[entity]:
             raise SettingsError(
                 f"auto_create.{entity} can only be on while sync.{entity} is on.",
@@ -139,21 +140,21 @@ def store_changes(
     why: str,
     now: datetime,
 ) -> None:
-    """Store ``settings``, of which ``changes`` is what a person changed, and remember what was before."""
-    for name in dict.fromkeys(_field_of(each.name) for each in changes):
+    """Store the ``changes`` of a person, already made in ``settings``, and keep the old values in the history."""
+    for name in dict.fromkeys(_field_of(change.name) for change in changes):
         store_sync_setting(connection, name, getattr(settings, name), now)
-    for each in changes:
+    for change in changes:
         connection.execute(
             "INSERT INTO sync.settings_history VALUES (?, ?, ?, ?, ?, ?)",
-            [now, by, each.name, json.dumps(each.before), json.dumps(each.after), why],
+            [now, by, change.name, json.dumps(change.before), json.dumps(change.after), why],
         )
 
 
 def shown(settings: SyncSettings) -> dict[str, Any]:
-    """Every setting under the name by which a person changes it; of the fields' owners those that were set."""
+    """Return every setting under the name people change it by; of the fields' owners only those set."""
     return {
         **{f"sync.{entity}": on for entity, on in settings.sync.items()},
-        # Off while its sync is off; what was chosen before comes back with it.
+        # Off while its sync is off; the earlier choice comes back with it.
         **{f"auto_create.{entity}": on and settings.sync[entity] for entity, on in settings.auto_create.items()},
         **{name: getattr(settings, name) for name in _PLAIN},
         **{f"owner.{name}": owner for name, owner in sorted(settings.ownership.items())},
@@ -176,15 +177,15 @@ def _one_of(*words: str) -> Callable[[str, str], str]:
 
 
 def _listed(_: str, text: str) -> list[str] | None:
-    return None if text.lower() == "all" else sorted({each.strip() for each in text.split(",") if each.strip()})
+    return None if text.lower() == "all" else sorted({word.strip() for word in text.split(",") if word.strip()})
 
 
 def _account_ids(name: str, text: str) -> list[int] | None:
     ids = _listed(name, text)
-    wrong = [each for each in ids or () if not (each.isascii() and each.isdigit())]
+    wrong = [word for word in ids or () if not (word.isascii() and word.isdigit())]
     if wrong:
         raise SettingsError(f"{name}: {wrong[0]!r} is no BMS account id.", "Give ids, separated by commas, or all.")
-    return None if ids is None else sorted(int(each) for each in ids)
+    return None if ids is None else sorted(int(word) for word in ids)
 
 
 def _share(name: str, text: str) -> float:
@@ -218,7 +219,7 @@ _TOGGLES = ("sync", "auto_create")
 
 
 def _field_of(name: str) -> str:
-    """The field of ``SyncSettings`` that holds the setting; raises ``SettingsError`` where there is no such setting."""
+    """Return the field of ``SyncSettings`` for the setting. Raises ``SettingsError`` for an unknown setting."""
     kind, _, rest = name.partition(".")
     entity, _, column = rest.partition(".")
     if name in _PLAIN or (kind in _TOGGLES and rest in BY_NAME):
@@ -249,7 +250,7 @@ def _value(settings: SyncSettings, name: str) -> object:
 def _with(settings: SyncSettings, name: str, value: object) -> SyncSettings:
     kind, key = _field_of(name), name.partition(".")[2]
     if kind == "ownership":
-        others = {each: owner for each, owner in settings.ownership.items() if each != key}
+        others = {field_name: owner for field_name, owner in settings.ownership.items() if field_name != key}
         return _replaced(settings, kind, others if value == OWNERSHIP[0] else {**others, key: value})
     return _replaced(settings, kind, {**getattr(settings, kind), key: value} if kind in _TOGGLES else value)
 

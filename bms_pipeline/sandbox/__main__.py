@@ -16,7 +16,7 @@ from bms_pipeline.sandbox.tenant import SIZES, Tenant, generate
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one JSON line with the address and the (public) credentials when ready, then serve."""
-    # Taken first: should the parent die while a tenant is generated, that still shows.
+    # Read first, to notice the parent's end even while a tenant is generated.
     parent = os.getppid()
     options = _options(arguments)
     tenant = open_tenant(options.folder, options.size, options.seed)
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def open_tenant(folder: Path, size: str, seed: int) -> Tenant:
-    """The tenant in ``folder``, as it was left; a new one if there is none."""
+    """Load the tenant in ``folder``, as it was left; generate one if there is none."""
     if (folder / "truth.json").exists():
         return Tenant.load(folder)
     tenant = generate(size, seed)  # type: ignore[arg-type]  # argparse knows the choices

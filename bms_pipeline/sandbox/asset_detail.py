@@ -1,4 +1,4 @@
-"""The detail of an asset, which BMS gives one call at a time: it follows from its list row, and changes with it."""
+"""The detail of an asset, one call each in BMS: it is derived from its list row, and changes with it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SYSTEMS = (
 
 
 def asset_detail(row: bytes) -> AssetDetail:
-    """The detail of the asset with this list row."""
+    """Return the detail of the asset with this list row."""
     asset = msgspec.json.decode(row, type=Asset)
     rng = Random(asset.id)
     brand_id = rng.randrange(len(_BRANDS))
     os_type, os_info, major, minor = rng.choice(_SYSTEMS)
-    # Of what lists are read for, so that a changed detail always shows in a changed row.
+    # Only from the fields lists are read for, so a changed detail always shows in a changed row.
     build = crc32(
         repr((
             asset.account_id, asset.asset_name, asset.category_name, asset.location_name, asset.serial_number,

@@ -1,4 +1,4 @@
-"""How the stand-in for BMS behaves: every switch with its honest default, and the faults it can be told to show.
+"""The behaviour of the stand-in for BMS: every switch with its honest default, and the faults it can show.
 
 ``Switches``, ``Fault`` and ``FaultsDue`` also serve the stand-in for Passportal.
 """
@@ -42,12 +42,12 @@ FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong on the routes whose template contains ``route``.
+    """One fault on the routes whose template contains ``route``.
 
     When: at call ``on_call`` of that route, or at calls ``from_call`` to ``until_call``; at most ``times`` times.
-    What: ``status`` for kind "status"; ``field`` and ``row`` (0-based, of the page) for what spoils one record;
+    What: ``status`` for kind "status"; ``field`` and ``row`` (0-based, of the page) for kinds spoiling one record;
     ``amount`` for "shift" (rows inserted at the front of the list, or taken away if negative), "huge" (bytes) and
-    "deep" (levels); ``target`` for where "redirect" points.
+    "deep" (levels); ``target`` for the address of "redirect".
     """
 
     route: str
@@ -63,7 +63,7 @@ class Fault:
     target: str = "https://elsewhere.invalid/"
 
     def due(self, route: str, call: int) -> bool:
-        """Whether it strikes at this call of this route."""
+        """Return whether it strikes at this call of this route."""
         if self.route.casefold() not in route.casefold():
             return False
         if self.on_call is not None:
@@ -71,16 +71,16 @@ class Fault:
         return self.from_call <= call and (self.until_call is None or call <= self.until_call)
 
 
-PASSING = (*(Fault("", "status", status=each) for each in (500, 502, 503)), Fault("", "cut"), Fault("", "html"))
-"""How a call of a service fails that works when it is asked again."""
+PASSING = (*(Fault("", "status", status=status) for status in (500, 502, 503)), Fault("", "cut"), Fault("", "html"))
+"""The faults of a call that succeeds when repeated."""
 
 
 @dataclass(frozen=True)
 class Switches:
-    """What can be set of how a stand-in behaves; a dataclass of its own for each service."""
+    """The settable behaviour of a stand-in; a dataclass of its own for each service."""
 
     def changed(self, switches: dict[str, Any]) -> Self:
-        """The same behaviour with ``switches`` set; ``ValueError`` names one that does not exist or fit."""
+        """Return the same behaviour with ``switches`` set; ``ValueError`` names an unknown or unfit one."""
         known = self.as_switches()
         if unknown := sorted(set(switches) - set(known)):
             raise ValueError(f"unknown switches: {', '.join(unknown)}")
@@ -90,7 +90,7 @@ class Switches:
             raise ValueError(str(error)) from error
 
     def as_switches(self) -> dict[str, Any]:
-        """The switches as JSON would carry them."""
+        """Return the switches as JSON values."""
         switches: dict[str, Any] = msgspec.to_builtins(self)
         return switches
 
@@ -100,10 +100,10 @@ class Behaviour(Switches):
     """The switches.
 
     ``wrong_password``: status of a refused login ("200" with ``success:false``). ``hourly_limit``: calls per route
-    template and hour, none for no limit; ``retry_after``: what a 429 or 503 says about it. ``page_totals``: whether
-    lists that have ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
-    ``tenant_id``: whose data it says it is. ``failing_share``: the share of calls that fail in one of the ``PASSING``
-    ways, which ones by ``failing_seed``.
+    template and hour, none for no limit; ``retry_after``: that header of a 429 or 503. ``page_totals``: whether
+    lists with a ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
+    ``tenant_id``: the tenant it claims to be. ``failing_share``: the share of calls failing in one of the ``PASSING``
+    ways, chosen by ``failing_seed``.
     """
 
     wrong_password: Literal["401", "400", "200"] = "401"  # noqa: S105  # a status
@@ -130,7 +130,7 @@ class FaultsDue:
         self._struck: Counter[int] = Counter()
 
     def at(self, route: str, call: int) -> Fault | None:
-        """The first fault due at this call of this route, else one by chance."""
+        """Return the first fault due at this call of this route, else one by chance."""
         for number, fault in enumerate(self._faults):
             if fault.due(route, call) and (fault.times is None or self._struck[number] < fault.times):
                 self._struck[number] += 1

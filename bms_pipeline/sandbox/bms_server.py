@@ -16,11 +16,11 @@ from bms_pipeline.sandbox.serving import serve_app
 from bms_pipeline.sandbox.tenant import Tenant
 
 PREFIXES = ("", "/api2")
-"""The API host answers without, the web portal with."""
+"""The API host answers without the prefix, the web portal with it."""
 
 
 def create_app(tenant: Tenant, behaviour: Behaviour | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
-    """The application that answers for ``tenant``; tokens, limits and dates go by ``clock`` until that is set."""
+    """Create the application for ``tenant``; tokens, limits and dates go by ``clock`` until it is set."""
     app = FastAPI(title="BMS sandbox", docs_url=None, redoc_url=None, openapi_url=None)
     service = BmsService(tenant, behaviour or Behaviour(), Clock(clock))
     for route in ROUTES:
@@ -33,22 +33,22 @@ def create_app(tenant: Tenant, behaviour: Behaviour | None = None, clock: Callab
 
 
 def _add_steering(app: FastAPI, service: BmsService) -> None:
-    """The calls under ``/sandbox``: no login, and nothing that BMS has."""
+    """Add the calls under ``/sandbox``: they need no login, and BMS has none of them."""
 
     @app.get("/sandbox/health")
     async def health() -> dict[str, Any]:
-        """The tenant that is served."""
-        rows = {name: len(each) for name, each in service.tenant.rows.items()}
+        """Return the served tenant."""
+        rows = {name: len(records) for name, records in service.tenant.rows.items()}
         return {"size": service.tenant.truth.size, "seed": service.tenant.truth.seed, "rows": rows}
 
     @app.get("/sandbox/calls")
     async def calls() -> dict[str, int]:
-        """Calls so far, by method and route template."""
+        """Return the calls so far, by method and route template."""
         return dict(service.limit.calls)
 
     @app.get("/sandbox/figures")
     async def figures() -> dict[str, Any]:
-        """By method and route template: the most calls in any hour, and those refused for the limit; failed calls."""
+        """Return by method and route template: the most calls in any hour, those over the limit, and failed calls."""
         limit = service.limit
         return {"most_in_an_hour": dict(limit.most), "refused": dict(limit.refused), "failed": service.failed}
 
@@ -66,7 +66,7 @@ def _add_steering(app: FastAPI, service: BmsService) -> None:
 
     @app.post("/sandbox/behaviour")
     async def behave(switches: dict[str, Any]) -> dict[str, Any]:
-        """Set switches; the behaviour from now on."""
+        """Set switches; return the behaviour from now on."""
         try:
             service.behave(service.behaviour.changed(switches))
         except ValueError as error:
@@ -75,7 +75,7 @@ def _add_steering(app: FastAPI, service: BmsService) -> None:
 
     @app.post("/sandbox/mutate")
     async def mutate(order: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
-        """Change the tenant as a day does by ``{"seed": n}``, or so many ``"hours"``; what changed."""
+        """Change the tenant as in a day by ``{"seed": n}``, or in a number of ``"hours"``; return the changes."""
         return msgspec.to_builtins(service.mutate(order["seed"], order.get("hours", 24)))
 
 
@@ -88,5 +88,5 @@ def serve(
     parent: int | None = None,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Serve ``tenant`` as ``serve_app`` does. ``clock`` is what tokens and limits go by."""
+    """Serve ``tenant`` as ``serve_app`` does. Tokens and limits go by ``clock``."""
     serve_app(create_app(tenant, behaviour, clock), port=port, ready=ready, parent=parent)

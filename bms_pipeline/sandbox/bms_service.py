@@ -1,8 +1,8 @@
-"""What the stand-in for BMS answers: one method per kind of call, and the rules that hold for every call.
+"""The answers of the stand-in for BMS: one method per kind of call, and the rules for every call.
 
 Paths, parameters and shapes are those of the vendor's document; the contract tests hold them to it. Where the document
-is silent (status of a wrong password, what an unknown id gives, how text filters compare) the choice is a guess that
-``docs/api_facts.md`` lists or ``Behaviour`` switches.
+is silent (status of a wrong password, answer to an unknown id, comparison of text filters) the choice is a guess,
+listed in ``docs/api_facts.md`` or switched in ``Behaviour``.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Call:
 
     @classmethod
     async def read(cls, request: Request, behaviour: Behaviour) -> Call:
-        """The call that ``request`` makes; names of parameters and form fields in lower case."""
+        """Read the call from ``request``; names of parameters and form fields in lower case."""
         query = parse_qsl(request.scope["query_string"].decode("latin-1"))
         call = cls(behaviour, {name.casefold(): text for name, text in query}, request.path_params)
         if request.method == "POST":
@@ -100,11 +100,11 @@ class Call:
         return call
 
     def spoil(self, page: Page) -> list[bytes]:
-        """The rows of ``page``, after the fault that is due."""
+        """Return the rows of ``page``, after the due fault."""
         return page.rows if self.fault is None else self.effect.on_page(page, self.fault)
 
     def enveloped(self, result: bytes, total: int | None = None) -> Reply:
-        """A good answer."""
+        """Return a good answer."""
         return Reply(envelope(result, total=total, pascal=self.behaviour.pascal_case_envelope))
 
 
@@ -119,12 +119,12 @@ class VendorRoute:
 
     @property
     def template(self) -> str:
-        """What the hourly limit counts by."""
+        """The key of the hourly limit."""
         return f"{self.method} {self.path}"
 
 
 class BmsService:
-    """Answers for one tenant."""
+    """The service of one tenant."""
 
     def __init__(self, tenant: Tenant, behaviour: Behaviour, clock: Clock) -> None:
         self.tenant = tenant
@@ -136,20 +136,20 @@ class BmsService:
         self.behave(behaviour)
 
     def behave(self, behaviour: Behaviour) -> None:
-        """From now on behave like this; faults start counting how often they struck."""
+        """Set the behaviour from now on; the counts of the faults start at zero."""
         self.behaviour = behaviour
         self._faults = FaultsDue(behaviour.faults, behaviour.failing_share, behaviour.failing_seed)
 
     def mutate(self, seed: int, hours: float = 24) -> Mutations:
-        """Hours pass in the tenant."""
+        """Let hours pass in the tenant."""
         mutations = mutate(self.tenant, seed, hours=hours)
         self.tenant.save_rows()
-        for each in self.listings.values():
-            each.changed()
+        for listing in self.listings.values():
+            listing.changed()
         return mutations
 
     def endpoint(self, route: VendorRoute) -> Callable[[Request], Awaitable[Response]]:
-        """The handler of ``route``: counts, delays, limits, authorises, answers, and lets the due fault strike."""
+        """Return the handler of ``route``: it counts, delays, limits, authorises, answers, and applies due faults."""
 
         async def dated(request: Request) -> Response:
             response = await handle(request)
@@ -271,8 +271,8 @@ class BmsService:
         if account is None:
             return _unknown("account")
         found = [
-            LocationLookup(id=each.id, name=each.location_name, account_id=account.id, is_main=each.is_main)
-            for each in account.locations or []
+            LocationLookup(id=place.id, name=place.location_name, account_id=account.id, is_main=place.is_main)
+            for place in account.locations or []
         ]
         return call.enveloped(msgspec.json.encode(found))
 
@@ -293,9 +293,9 @@ class BmsService:
     def one_location(self, call: Call) -> Reply:
         """``GET /v2/crm/accounts/{accountId}/locations/{locationId}``."""
         account = self._account(call)
-        for each in (account and account.locations) or []:
-            if each.id == call.path["locationId"]:
-                return call.enveloped(each.encode())
+        for place in (account and account.locations) or []:
+            if place.id == call.path["locationId"]:
+                return call.enveloped(place.encode())
         return _unknown("location")
 
     def one_asset(self, call: Call) -> Reply:

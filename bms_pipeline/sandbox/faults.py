@@ -1,4 +1,4 @@
-"""What each fault does to an answer. ``EFFECTS`` is the only place that knows.
+"""The effect of each fault on an answer. ``EFFECTS`` is the only list of them.
 
 A fault can change the list before it is read, the rows of the page, or the finished reply.
 """
@@ -37,12 +37,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> Response:
-        """The reply as sent when nothing is wrong."""
+        """Return the reply as sent without a fault."""
         return Response(self.body, self.status, dict(self.headers), media_type=JSON_TYPE)
 
 
 def envelope(result: bytes, error: Failure | None = None, total: int | None = None, *, pascal: bool = False) -> bytes:
-    """``result`` in the envelope that every list and most single reads come in."""
+    """Return ``result`` in the envelope of every list and most single reads."""
     success, err, res, tot = (
         ("Success", "Error", "Result", "TotalRecords") if pascal else ("success", "error", "result", "totalRecords")
     )
@@ -54,14 +54,14 @@ def envelope(result: bytes, error: Failure | None = None, total: int | None = No
 
 
 def refusal(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> Reply:
-    """A reply that says no, in the shape of ``ErrorInfo``."""
+    """Return a refusal, in the shape of ``ErrorInfo``."""
     failure = Failure(code=code, message=message, details=None, stack_strace=None, sub_errors=[])
     return Reply(envelope(b"null", failure), status, headers or {})
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one kind of fault changes; what it leaves out stays as it is."""
+    """The changes of one kind of fault; parts it leaves out stay as they are."""
 
     on_listing: Callable[[Listing, Mapping[str, str], Fault], None] = lambda listing, query, fault: None
     on_page: Callable[[Page, Fault], list[bytes]] = lambda page, fault: page.rows
@@ -69,21 +69,21 @@ class Effect:
 
 
 def _on_record(spoil: Callable[[bytes, str], bytes]) -> Effect:
-    """The effect that spoils the field ``fault.field`` of the row ``fault.row``."""
+    """Return the effect of spoiling the field ``fault.field`` of the row ``fault.row``."""
 
     def on_page(page: Page, fault: Fault) -> list[bytes]:
         if fault.row >= len(page.rows):
             return page.rows
         row = page.rows[fault.row]
         keys: dict[str, Any] = msgspec.json.decode(row)
-        name = fault.field or next(each for each in _NAME_FIELDS if each in keys)
+        name = fault.field or next(key for key in _NAME_FIELDS if key in keys)
         return [*page.rows[: fault.row], spoil(row, name), *page.rows[fault.row + 1 :]]
 
     return Effect(on_page=on_page)
 
 
 def _replaced(row: bytes, name: str, value: bytes | None) -> bytes:
-    """``row`` with the field set to a raw JSON value, or without it."""
+    """Return ``row`` with the field set to a raw JSON value, or without it."""
     fields: dict[str, msgspec.Raw] = msgspec.json.decode(row, type=dict[str, msgspec.Raw])
     members = [b'"%b":%b' % (key.encode(), bytes(raw)) for key, raw in fields.items() if key != name]
     if value is not None:
@@ -92,14 +92,14 @@ def _replaced(row: bytes, name: str, value: bytes | None) -> bytes:
 
 
 def _retyped(row: bytes, name: str) -> bytes:
-    """The field of another type: a number becomes an array, everything else a number."""
+    """Give the field another type: a number becomes an array, everything else a number."""
     value = msgspec.json.decode(row).get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return _replaced(row, name, b'["%d"]' % value if is_number else b"4.25")
 
 
 def _twice(row: bytes, name: str) -> bytes:
-    """The field a second time, with another value."""
+    """Add the field a second time, with another value."""
     second = b"-1" if name == "id" else b'"the second value"'
     return b'%b,"%b":%b}' % (row[:-1], name.encode(), second)
 
@@ -114,7 +114,7 @@ def _shift(listing: Listing, query: Mapping[str, str], fault: Fault) -> None:
 
 
 def _duplicate(page: Page, fault: Fault) -> list[bytes]:
-    """The last row of the page before comes again; on the first page its own first row does."""
+    """Repeat the last row of the page before; on the first page, its own first row."""
     again = page.before or (page.rows[0] if page.rows else None)
     return page.rows if again is None else [again, *page.rows]
 
@@ -166,7 +166,7 @@ class _Pieces(Response):
 
 
 def _cut(reply: Reply, fault: Fault) -> Response:
-    """The length is announced, half of the body sent, and the connection closed."""
+    """Announce the length, send half of the body, and close the connection."""
     return _Pieces(reply, lambda body: [body[: len(body) // 2]], pause=0, then="hang up")
 
 

@@ -1,4 +1,4 @@
-"""A connection that is closed before any answer, so that whoever asked cannot know whether it took effect."""
+"""A connection closed before any answer, so the client cannot know whether its call took effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CONNECTION = "sandbox.connection"
 
 
 class HangUp(Response):
-    """An answer that is never sent. The application must be wrapped in ``able_to_hang_up``."""
+    """An answer never sent. The application must be wrapped in ``able_to_hang_up``."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close the connection."""
@@ -21,10 +21,10 @@ class HangUp(Response):
 
 
 def able_to_hang_up(app: ASGIApp) -> ASGIApp:
-    """``app`` with what ``HangUp`` needs: ASGI itself gives no way to end a connection without an answer."""
+    """Wrap ``app`` for ``HangUp``: ASGI itself gives no way to end a connection without an answer."""
 
     async def with_connection(scope: Scope, receive: Receive, send: Send) -> None:
-        # uvicorn's ``send`` is a method of what holds the connection; elsewhere there is nothing to close.
+        # uvicorn's ``send`` is a method of the connection's owner; elsewhere there is nothing to close.
         cycle: Any = getattr(send, "__self__", None)
         scope["extensions"] = {**(scope.get("extensions") or {}), _CONNECTION: getattr(cycle, "transport", None)}
         await app(scope, receive, send)

@@ -9,7 +9,7 @@ WINDOW_SECONDS = 3600.0
 
 
 class HourlyLimit:
-    """Counts calls, and says how long to wait once a route has used up its hour.
+    """Counts calls, and gives the time to wait once a route has used up its hour.
 
     By route: ``calls`` so far, the ``most`` that any hour had, and how many were ``refused``.
     """
@@ -22,12 +22,12 @@ class HourlyLimit:
         self.refused: Counter[str] = Counter()
 
     def count(self, route: str) -> int:
-        """Count one more call of ``route``, allowed or not; its number."""
+        """Count one more call of ``route``, allowed or not; return its number."""
         self.calls[route] += 1
         return self.calls[route]
 
     def wait(self, route: str, limit: int | None) -> float:
-        """Take one call of ``route`` from its hour: 0, or the seconds until there is one again."""
+        """Take one call of ``route`` from its hour; return 0, or the seconds until one is free again."""
         now = self._clock()
         recent = self._recent.setdefault(route, deque())
         while recent and recent[0] <= now - WINDOW_SECONDS:
@@ -40,6 +40,6 @@ class HourlyLimit:
         return 0.0
 
     def reset(self) -> None:
-        """As if nothing had been called."""
+        """Forget all calls."""
         for counts in (self._recent, self.calls, self.most, self.refused):
             counts.clear()

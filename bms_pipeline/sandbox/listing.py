@@ -1,4 +1,4 @@
-"""One list of records as BMS pages through it: order, filters, pages of ready bytes.
+"""One list of records with the paging of BMS: order, filters, pages of ready bytes.
 
 Which rows a query selects, and in which order, is worked out once and kept until a row changes.
 """
@@ -21,7 +21,7 @@ Test = Callable[[Any], bool]
 
 
 class BadQuery(ValueError):
-    """A query parameter has a value that BMS cannot read."""
+    """A query parameter with a value unreadable for BMS."""
 
 
 def equal_number(text: str) -> Test:
@@ -38,7 +38,7 @@ def other_number(text: str) -> Test:
 
 def one_of_numbers(text: str) -> Test:
     """Filter: the field is one of these numbers, separated by commas."""
-    wanted = {_whole_number(each) for each in text.split(",")}
+    wanted = {_whole_number(number) for number in text.split(",")}
     return lambda value: value in wanted
 
 
@@ -51,7 +51,7 @@ def truth_value(text: str) -> Test:
 
 
 def containing(text: str) -> Test:
-    """Filter: the text is in the field, whatever its case (what BMS does with text is not documented)."""
+    """Filter: the text is in the field, whatever its case (the text filters of BMS are not documented)."""
     wanted = text.casefold()
     return lambda value: value is not None and wanted in str(value).casefold()
 
@@ -61,7 +61,7 @@ def in_any_entry(key: str) -> Callable[[str], Test]:
 
     def read(text: str) -> Test:
         test = containing(text)
-        return lambda values: any(test(each.get(key)) for each in values or ())
+        return lambda values: any(test(element.get(key)) for element in values or ())
 
     return read
 
@@ -94,7 +94,7 @@ def _stamp(text: str) -> str:
 
 @dataclass(frozen=True)
 class Filter:
-    """A query parameter: the field it looks at, and how its text becomes a test."""
+    """A query parameter: its field, and the function from its text to a test."""
 
     field: str
     read: Callable[[str], Test]
@@ -114,26 +114,26 @@ class Listing:
 
     def __init__(self, rows: list[bytes], filters: Mapping[str, Filter]) -> None:
         self.rows = rows
-        self._filters = {f"filter.{name.casefold()}": each for name, each in filters.items()}
+        self._filters = {f"filter.{name.casefold()}": parameter for name, parameter in filters.items()}
         self._selections: OrderedDict[tuple[tuple[str, str], ...], array[int]] = OrderedDict()
         self._columns: dict[str, Sequence[Any]] = {}
         self._positions: dict[int, int] | None = None
 
     def changed(self) -> None:
-        """Forget what was worked out: a row was added, changed or removed."""
+        """Clear the caches: a row was added, changed or removed."""
         self._selections.clear()
         self._columns.clear()
         self._positions = None
 
     def by_id(self, record_id: int) -> bytes | None:
-        """The record with this id."""
+        """Return the record with this id."""
         if self._positions is None:
-            self._positions = {each: position for position, each in enumerate(self._column("id"))}
+            self._positions = {row_id: position for position, row_id in enumerate(self._column("id"))}
         position = self._positions.get(record_id)
         return None if position is None else self.rows[position]
 
     def page(self, query: Mapping[str, str]) -> Page:
-        """The page that ``query`` (names in lower case) asks for; empty past the end."""
+        """Return the page for ``query`` (names in lower case); empty past the end."""
         size = min(max(1, _whole_number(query.get("pagesize", str(MAX_PAGE_SIZE)))), MAX_PAGE_SIZE)
         number = max(1, _whole_number(query.get("pagenumber", "1")))
         selection = self._selection(query)
@@ -143,7 +143,7 @@ class Listing:
         return Page(rows, len(selection), before)
 
     def shift(self, query: Mapping[str, str], amount: int) -> None:
-        """Insert ``amount`` rows at the front of what ``query`` lists; a negative amount takes rows away there.
+        """Insert ``amount`` rows at the front of the list of ``query``; a negative amount takes rows away there.
 
         The inserted rows repeat others under ids that none had before.
         """
@@ -176,17 +176,17 @@ class Listing:
         positions: Sequence[int] = range(len(self.rows))
         for name, text in wanted.items():
             test, column = self._filters[name].read(text), self._column(self._filters[name].field)
-            positions = [each for each in positions if test(column[each])]
+            positions = [position for position in positions if test(column[position])]
         if sort.strip():
             field, _, direction = sort.strip().partition(" ")
             column = self._column(self._spelled(field))
-            # Ids are never null nor text: they need no keys of their own, which a million rows would notice.
-            keys = column if isinstance(column, array) else [_sort_key(each) for each in column]
+            # Ids are never null nor text: they need no sort keys, which would be slow for a million rows.
+            keys = column if isinstance(column, array) else [_sort_key(value) for value in column]
             positions = sorted(positions, key=keys.__getitem__, reverse=direction.strip().casefold() == "desc")
         return array("I", positions)
 
     def _spelled(self, field: str) -> str:
-        """The wire spelling of ``field``; BMS ignores its case."""
+        """Return the wire spelling of ``field``; BMS ignores its case."""
         keys: dict[str, Any] = msgspec.json.decode(self.rows[0]) if self.rows else {}
         for key in keys:
             if key.casefold() == field.casefold():
@@ -194,7 +194,7 @@ class Listing:
         raise BadQuery(f"No property or field '{field}' exists.")
 
     def _column(self, field: str) -> Sequence[Any]:
-        """The values of one field of all rows."""
+        """Return the values of one field of all rows."""
         if field not in self._columns:
             if field == "id":
                 self._columns[field] = array("q", (int(row[6 : row.index(b",")]) for row in self.rows))
@@ -206,7 +206,7 @@ class Listing:
 
 
 def _sort_key(value: object) -> tuple[int, Any]:
-    """Null first, then by value, text without case."""
+    """Return the sort key: null first, then by value, text without case."""
     if value is None:
         return 0, 0
     return (2, value.casefold()) if isinstance(value, str) else (1, value)

@@ -1,6 +1,6 @@
 """Hours pass in BMS: records are added, renamed, moved, edited, deactivated and deleted, about 1 % a day of each.
 
-The truth of the tenant stays what it was when generated; what a mutation did is in its summary.
+The truth of the tenant stays as generated; the changes of a mutation are in its summary.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Change = Literal["new", "renamed", "moved", "edited", "deactivated", "deleted", 
 
 _SHARE_A_DAY = 0.01
 _HOURS_A_DAY = 24
-_CLIENT_TYPES = {each.id for each in ACCOUNT_TYPES if each.is_client}
+_CLIENT_TYPES = {account_type.id for account_type in ACCOUNT_TYPES if account_type.is_client}
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 
 Child = TypeVar("Child", Contact, Asset)
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 class Changes(msgspec.Struct):
-    """The BMS ids of one entity, by what happened to them.
+    """The BMS ids of one entity, by kind of change.
 
-    A record is in one of these at most, but for ``touched``: what changed in it because another record changed (the
-    name of its client or location, or a main location's telephone that is also its client's).
+    A record is in one of these at most, except for ``touched``: it changed because another record changed (the name of
+    its client or location, or a main location's telephone, which is also its client's).
     """
 
     new: list[int] = msgspec.field(default_factory=list)
@@ -45,35 +45,35 @@ class Changes(msgspec.Struct):
     touched: list[int] = msgspec.field(default_factory=list)
 
     def note(self, change: Change, record_id: int) -> None:
-        """Keep in mind that this happened to this record."""
+        """Note this change of this record."""
         getattr(self, change).append(record_id)
 
 
 class Mutations(msgspec.Struct):
-    """What one mutation did, by entity."""
+    """The changes of one mutation, by entity."""
 
     seed: int
     entities: dict[str, Changes]
 
 
 class _Calendar:
-    """Later and later moments, each used once, and words that no name had before."""
+    """Ever later moments, each used once, and words never used in a name before."""
 
     def __init__(self, newest: str, spent: int) -> None:
         self._now = max(datetime.fromisoformat(newest), EPOCH + timedelta(seconds=spent))
 
     @property
     def spent(self) -> int:
-        """The latest moment that was used, in seconds."""
+        """The latest used moment, in seconds."""
         return int((self._now - EPOCH).total_seconds())
 
     def stamp(self) -> str:
-        """The next moment."""
+        """Return the next moment."""
         self._now += timedelta(seconds=1)
         return self._now.isoformat()
 
     def word(self) -> str:
-        """A word from the next moment."""
+        """Return a word made from the next moment."""
         self.stamp()
         number = self.spent
         letters = ""
@@ -83,14 +83,14 @@ class _Calendar:
         return f"Zz{letters}"
 
     def sign(self, record: Stamped) -> None:
-        """The record was changed now."""
+        """Stamp the record as changed now."""
         record.modified_by = 1
         record.modified_on = self.stamp()
         record.created_on = record.created_on or record.modified_on
 
 
 class _Standing(msgspec.Struct, rename="camel", gc=False):
-    """What has to be known of every contact and asset to choose some; the chosen ones alone are decoded whole."""
+    """The fields of every contact and asset needed to choose some; only the chosen ones are decoded whole."""
 
     id: int
     account_id: int
@@ -106,13 +106,13 @@ class _Mutation:
         self._days = days
         self._rng = Random(f"mutate/{seed}")
         self._location_bumps_account = location_bumps_account
-        self.changes = {each.name: Changes() for each in ENTITIES}
+        self.changes = {entity.name: Changes() for entity in ENTITIES}
         self._accounts = [msgspec.json.decode(row, type=Account) for row in tenant.rows["accounts"]]
         self._standings = {name: _standings(tenant.rows[name]) for name in ("contacts", "assets")}
         self._employees = [msgspec.json.decode(row, type=Employee) for row in tenant.rows["employees"]]
         self._calendar = _Calendar(self._newest_stamp(), tenant.spent.get("stamp", 0))
         self._note_ids("accounts", self._accounts)
-        self._note_ids("locations", [each for account in self._accounts for each in account.locations or []])
+        self._note_ids("locations", [location for account in self._accounts for location in account.locations or []])
         self._note_ids("employees", self._employees)
         for name, standings in self._standings.items():
             self._note_ids(name, standings)
@@ -122,45 +122,50 @@ class _Mutation:
         self._renamed_accounts: dict[int, str] = {}
 
     def pass_by(self) -> None:
-        """Everything that happens."""
+        """Make all changes."""
         self._change_accounts()
         self._change_locations()
-        self._tenant.rows["accounts"][:] = [each.encode() for each in self._accounts]
+        self._tenant.rows["accounts"][:] = [account.encode() for account in self._accounts]
         self._change_employees()
         self._change_children("contacts", Contact, self._edit_contact, self._rename_contact, self._new_contact)
         self._change_children("assets", Asset, self._edit_asset, self._rename_asset, self._new_asset)
         self._tenant.spent["stamp"] = self._calendar.spent
 
     def _note_ids(self, kind: str, records: Iterable[Account | Location | Employee | _Standing]) -> None:
-        """Keep the highest id of each kind in mind beyond the life of its record: none is ever given twice."""
+        """Store the highest id of each kind beyond the life of its record: no id is ever given twice."""
         spent = self._tenant.spent
-        spent[kind] = max(spent.get(kind, 0), max((each.id for each in records), default=0))
+        spent[kind] = max(spent.get(kind, 0), max((record.id for record in records), default=0))
 
     def _new_id(self, kind: str) -> int:
         self._tenant.spent[kind] += 1
         return self._tenant.spent[kind]
 
     def _newest_stamp(self) -> str:
-        found = [each.modified_on or "" for each in self._standings["contacts"]]
+        found = [contact.modified_on or "" for contact in self._standings["contacts"]]
         for account in self._accounts:
-            found += [each.modified_on or "" for each in (account, *(account.locations or []))]
+            found += [record.modified_on or "" for record in (account, *(account.locations or []))]
         return max(max(found, default=""), EPOCH.isoformat())
 
     def _draw(self, candidates: Sequence[T], *changes: Change) -> dict[Change, list[T]]:
-        """About 1 % a day of ``candidates`` for each change, at least one a day, none twice.
+        """Draw about 1 % a day of ``candidates`` for each change, at least one a day, none twice.
 
-        What is not a whole number is left to chance; where too few are left to spare any, nothing happens.
+        Fractions are left to chance; where too few candidates are left to spare any, none is drawn.
         """
         expected = max(1, round(len(candidates) * _SHARE_A_DAY)) * self._days
         if len(candidates) < 2 * len(changes):
             return {change: [] for change in changes}
-        counts = {each: int(expected) + (self._rng.random() < expected % 1 if expected % 1 else 0) for each in changes}
-        wanted = [each for n in range(max(counts.values())) for each in changes if n < counts[each]]
+        counts = {
+            change: int(expected) + (self._rng.random() < expected % 1 if expected % 1 else 0) for change in changes
+        }
+        wanted = [change for n in range(max(counts.values())) for change in changes if n < counts[change]]
         drawn = self._rng.sample(candidates, min(len(candidates), len(wanted)))
-        return {change: [each for each, why in zip(drawn, wanted, strict=False) if why == change] for change in changes}
+        return {
+            change: [candidate for candidate, why in zip(drawn, wanted, strict=False) if why == change]
+            for change in changes
+        }
 
     def _clients(self) -> list[Account]:
-        return [each for each in self._accounts if each.is_active and each.account_type_id in _CLIENT_TYPES]
+        return [account for account in self._accounts if account.is_active and account.account_type_id in _CLIENT_TYPES]
 
     # Clients and locations
 
@@ -173,7 +178,7 @@ class _Mutation:
         for account in drawn["deactivated"]:
             account.is_active = False
         for account in drawn["renamed"]:
-            # As companies do it: what people know it by stays.
+            # Like companies do: the part people know it by stays.
             known_by = (account.account_name or "Nameless").split()[0]
             account.account_name = f"{known_by} {self._calendar.word()} Holdings Ltd"
             self._renamed_accounts[account.id] = account.account_name
@@ -181,16 +186,16 @@ class _Mutation:
             self._edit_account(account)
         for account in (*drawn["deactivated"], *drawn["renamed"], *drawn["edited"]):
             self._calendar.sign(account)
-        self._deleted_accounts = {each.id for each in drawn["deleted"]}
+        self._deleted_accounts = {account.id for account in drawn["deleted"]}
         for account in drawn["deleted"]:
             for location in account.locations or []:
                 self.changes["locations"].note("deleted", location.id)
-        self._accounts = [each for each in self._accounts if each.id not in self._deleted_accounts]
+        self._accounts = [account for account in self._accounts if account.id not in self._deleted_accounts]
         for _ in drawn["edited"]:
             self._new_account(self._new_id("accounts"))
 
     def _edit_account(self, account: Account) -> None:
-        """Another telephone number, which is that of its main location."""
+        """Change the website, and the telephone number of the main location, noted as touched."""
         account.website = f"https://{self._calendar.word().lower()}.example"
         location = _main_location(account)
         if location and location.addresses:
@@ -225,7 +230,7 @@ class _Mutation:
         for account, location in drawn["deleted"]:
             if _main_location(account) is location:
                 self.changes["clients"].note("touched", account.id)
-            account.locations = [each for each in account.locations or [] if each is not location]
+            account.locations = [kept for kept in account.locations or [] if kept is not location]
             self._note_location("deleted", account, location, None)
         for account, location in drawn["deactivated"]:
             location.is_active = False
@@ -242,7 +247,7 @@ class _Mutation:
                 self._calendar.sign(account)
 
     def _note_location(self, change: Change, account: Account, location: Location, name: str | None) -> None:
-        """Note what happened to ``location``, which is called ``name`` from now on, or is gone."""
+        """Note a change of ``location``, which is called ``name`` from now on, or is gone."""
         self.changes["locations"].note(change, location.id)
         if name != location.location_name:
             self._location_names[location.id] = name
@@ -272,7 +277,7 @@ class _Mutation:
         noted = self.changes["users"]
         employees = self._employees
         drawn = self._draw(
-            [each for each in employees if each.is_active], "deleted", "deactivated", "renamed", "edited"
+            [employee for employee in employees if employee.is_active], "deleted", "deactivated", "renamed", "edited"
         )
         for change, changed in drawn.items():
             for employee in changed:
@@ -283,12 +288,12 @@ class _Mutation:
             employee.last_name = self._calendar.word()
         for employee in drawn["edited"]:
             employee.email_address = f"{self._calendar.word().lower()}@sandbox-msp.example"
-        kept = [each for each in employees if each not in drawn["deleted"]]
+        kept = [employee for employee in employees if employee not in drawn["deleted"]]
         for employee_id in [self._new_id("employees") for _ in drawn["edited"]]:
             word = self._calendar.word()
             kept.append(Employee(id=employee_id, first_name="Nova", last_name=word, username=word, is_active=True))
             noted.note("new", employee_id)
-        self._tenant.rows["employees"][:] = [each.encode() for each in kept]
+        self._tenant.rows["employees"][:] = [employee.encode() for employee in kept]
 
     # Contacts and assets
 
@@ -304,8 +309,8 @@ class _Mutation:
         decoder = msgspec.json.Decoder(kind)
         self._carry_along(entity, decoder)
         clients = self._clients()
-        homes = {each.id for each in clients}
-        active = [n for n, each in enumerate(standings) if each.is_active and each.account_id in homes]
+        homes = {client.id for client in clients}
+        active = [n for n, standing in enumerate(standings) if standing.is_active and standing.account_id in homes]
         drawn = self._draw(active, "deleted", "deactivated", "moved", "renamed", "edited")
 
         def deactivate(record: Child) -> None:
@@ -334,7 +339,7 @@ class _Mutation:
             noted.note("new", record_id)
 
     def _carry_along(self, entity: Literal["contacts", "assets"], decoder: msgspec.json.Decoder[Child]) -> None:
-        """Remove what belonged to deleted accounts; show the new names of accounts and locations."""
+        """Remove the records of deleted accounts; set the new names of accounts and locations."""
         rows, standings, noted = self._tenant.rows[entity], self._standings[entity], self.changes[entity]
         changed_homes = {*self._renamed_accounts, *(account_id for account_id, _ in self._old_location_names)}
         for position, standing in enumerate(standings):
@@ -345,18 +350,20 @@ class _Mutation:
                     noted.note("touched", record.id)
                 rows[position] = record.encode()
         if self._deleted_accounts:
-            self._delete(entity, [n for n, each in enumerate(standings) if each.account_id in self._deleted_accounts])
+            self._delete(
+                entity, [n for n, standing in enumerate(standings) if standing.account_id in self._deleted_accounts]
+            )
 
     def _delete(self, entity: Literal["contacts", "assets"], positions: Sequence[int]) -> None:
         """Remove the records at ``positions``."""
         rows, standings = self._tenant.rows[entity], self._standings[entity]
         for position in positions:
             self.changes[entity].note("deleted", standings[position].id)
-        for position in sorted(positions, reverse=True):  # from behind, so that the others stay where they are
+        for position in sorted(positions, reverse=True):  # from the end, so the others keep their positions
             del rows[position], standings[position]
 
     def _follow_location(self, record: Contact | Asset) -> bool:
-        """Whether the name of the record's location had to follow."""
+        """Update the name of the record's location; return whether it changed."""
         if isinstance(record, Contact):
             if record.location_id not in self._location_names:
                 return False
@@ -369,7 +376,7 @@ class _Mutation:
         return True
 
     def _settle(self, record: Contact | Asset, account: Account) -> None:
-        """The record belongs to ``account`` from now on, at its main location."""
+        """Move the record to ``account``, at its main location."""
         location = _main_location(account)
         record.account_id, record.account_name = account.id, account.account_name
         record.location_name = location.location_name if location else None
@@ -432,9 +439,9 @@ class _Mutation:
 
 
 def mutate(tenant: Tenant, seed: int, *, hours: float = 24, location_bumps_account: bool = True) -> Mutations:
-    """Let ``hours`` pass in ``tenant``, in place; what happened.
+    """Let ``hours`` pass in ``tenant``, in place; return the changes.
 
-    ``location_bumps_account``: whether a changed location is a change of its account. What BMS does is not known.
+    ``location_bumps_account``: whether a changed location is a change of its account. The behaviour of BMS is unknown.
     """
     mutation = _Mutation(tenant, seed, hours / _HOURS_A_DAY, location_bumps_account=location_bumps_account)
     mutation.pass_by()
@@ -443,9 +450,9 @@ def mutate(tenant: Tenant, seed: int, *, hours: float = 24, location_bumps_accou
 
 def _main_location(account: Account) -> Location | None:
     locations = account.locations or []
-    return next((each for each in locations if each.is_main), locations[0] if locations else None)
+    return next((location for location in locations if location.is_main), locations[0] if locations else None)
 
 
 def _standings(rows: Sequence[bytes]) -> list[_Standing]:
-    """Of all rows, decoded in one go: one by one takes most of a mutation's time."""
+    """Decode all rows in one go: one by one takes most of a mutation's time."""
     return msgspec.json.decode(b"[%b]" % b",".join(rows), type=list[_Standing])

@@ -1,4 +1,4 @@
-"""What a sandbox tenant's Passportal already holds, put into the embedded store as a person's import would."""
+"""The records a sandbox tenant's Passportal already holds, put into the embedded store like a person's import."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class SandboxFailed(PipelineError):
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A running sandbox. ``login`` and ``mfa_login`` are what its two users log in with."""
+    """A running sandbox. ``login`` and ``mfa_login`` are the logins of its two users."""
 
     url: str
     folder: Path
@@ -35,7 +35,7 @@ class Sandbox:
     mfa_login: dict[str, str]
 
     def behave(self, **switches: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
-        """Set switches of ``Behaviour``; all of them, as they are from now on."""
+        """Set switches of ``Behaviour``; return all of them, as they are from now on."""
         behaviour: dict[str, Any] = _steer("POST", self.url, "behaviour", switches)
         return behaviour
 
@@ -44,7 +44,7 @@ class Sandbox:
         return mutate(self.url, seed, hours)
 
     def set_clock(self, moment: float) -> None:
-        """Let it be ``moment`` (seconds since the epoch), from where the sandbox's clock runs on."""
+        """Set the sandbox's clock to ``moment`` (seconds since the epoch), from where it runs on."""
         _steer("POST", self.url, "clock", {"now": moment})
 
     def calls(self) -> dict[str, int]:
@@ -53,7 +53,7 @@ class Sandbox:
         return calls
 
     def figures(self) -> dict[str, Any]:
-        """``most_in_an_hour`` and ``refused``: calls by method and route template; ``failed``: calls with a fault."""
+        """Return ``most_in_an_hour`` and ``refused``, by method and route template, and the ``failed`` calls."""
         figures: dict[str, Any] = _steer("GET", self.url, "figures")
         return figures
 
@@ -64,7 +64,7 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class SandboxPassportal:
-    """A running stand-in for Passportal, and the access key that it knows."""
+    """A running stand-in for Passportal, and its access key."""
 
     url: str
     folder: Path
@@ -74,11 +74,11 @@ class SandboxPassportal:
 
     @property
     def users_file(self) -> Path:
-        """Where ``export_users`` leaves the users."""
+        """The file written by ``export_users``."""
         return self.folder / "users.csv"
 
     def environment(self) -> dict[str, str]:
-        """The settings by which the pipeline reaches it; exports the users first."""
+        """Export the users, and return the settings for the pipeline to reach it."""
         return {
             "PASSPORTAL_TARGET": "documents_api",
             "PASSPORTAL_URL": self.url,
@@ -88,12 +88,12 @@ class SandboxPassportal:
         }
 
     def behave(self, **switches: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
-        """Set switches of ``PassportalBehaviour``; all of them, as they are from now on."""
+        """Set switches of ``PassportalBehaviour``; return all of them, as they are from now on."""
         behaviour: dict[str, Any] = _steer("POST", self.url, "behaviour", switches)
         return behaviour
 
     def set_clock(self, moment: float) -> None:
-        """Let it be ``moment`` (seconds since the epoch), from where its clock runs on."""
+        """Set its clock to ``moment`` (seconds since the epoch), from where it runs on."""
         _steer("POST", self.url, "clock", {"now": moment})
 
     def calls(self) -> dict[str, int]:
@@ -106,7 +106,7 @@ class SandboxPassportal:
         _steer("POST", self.url, "reset-calls")
 
     def records(self) -> list[dict[str, Any]]:
-        """All that Passportal shows, in the columns of the embedded store's table but its running number."""
+        """Return all records of Passportal, in the columns of the embedded store's table but its running number."""
         records: list[dict[str, Any]] = _steer("GET", self.url, "records")
         return records
 
@@ -116,29 +116,29 @@ class SandboxPassportal:
         return edited
 
     def import_file(self, entity: str, file: Path) -> int:
-        """Import a CSV of ``clients`` or ``users`` as a person does; how many records it made."""
+        """Import a CSV of ``clients`` or ``users`` as a person does; return the number of records made."""
         return import_file(self.url, entity, file)
 
     def export_users(self) -> Path:
-        """Export the users as a person does; the file."""
+        """Export the users as a person does; return the file."""
         export_users(self.url, self.users_file)
         return self.users_file
 
 
 def import_file(url: str, entity: str, file: Path) -> int:
-    """Import a CSV into the sandbox Passportal at ``url``; how many records it made, all of them new [D]."""
+    """Import a CSV into the sandbox Passportal at ``url``; return the number of records made, all of them new [D]."""
     imported: int = _call("POST", url, f"import/{entity}", data=file.read_bytes()).json()["imported"]
     return imported
 
 
 def import_new_files(url: str, folder: Path) -> list[Path]:
-    """Import the CSV files of ``folder`` that were not imported yet, as a person does who ticks them off; which ones.
+    """Import the CSV files of ``folder`` not imported yet, as a person does who ticks them off; return those files.
 
     Their names begin with the entity; the ticks are in the folder's file ``.imported``.
     """
     ticks = folder / ".imported"
     ticked = ticks.read_text().splitlines() if ticks.exists() else []
-    new = [each for each in sorted(folder.glob("*.csv")) if each.name not in ticked]
+    new = [file for file in sorted(folder.glob("*.csv")) if file.name not in ticked]
     for file in new:
         import_file(url, file.name.partition("-")[0], file)
         ticked.append(file.name)
@@ -187,9 +187,9 @@ def running_sandbox(
     port: int = 0,
     start_seconds: float = 180.0,
 ) -> Iterator[Sandbox]:
-    """A sandbox with the tenant in ``folder``, which is generated there unless one is. Stopped on leaving.
+    """Run a sandbox with the tenant in ``folder``, generated there if there is none. Stop it on leaving.
 
-    Raises ``SandboxFailed`` with what it wrote when it is not ready after ``start_seconds``.
+    Raises ``SandboxFailed`` with its output when it is not ready after ``start_seconds``.
     """
     command = [
         "bms_pipeline.sandbox", "--size", size, "--seed", str(seed), "--folder", str(folder),
@@ -208,9 +208,9 @@ def running_passportal(
     port: int = 0,
     start_seconds: float = 180.0,
 ) -> Iterator[SandboxPassportal]:
-    """A Passportal that lives in ``folder``, filled on first use from a saved tenant. Stopped on leaving.
+    """Run a Passportal stored in ``folder``, filled on first use from a saved tenant. Stop it on leaving.
 
-    Raises ``SandboxFailed`` with what it wrote when it is not ready after ``start_seconds``.
+    Raises ``SandboxFailed`` with its output when it is not ready after ``start_seconds``.
     """
     command = [
         "bms_pipeline.sandbox.documents_api", "--tenant", str(tenant_folder), "--folder", str(folder),
@@ -222,7 +222,7 @@ def running_passportal(
 
 @contextmanager
 def _serving(command: Sequence[str], log_file: Path, seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The id of a process that runs this module with these arguments, and what it printed when ready."""
+    """Run this module with these arguments; yield the id of its process, and the line it printed when ready."""
     log_file.parent.mkdir(parents=True, exist_ok=True)
     arguments = [sys.executable, "-m", *command, "--exit-with-parent"]
     with (
@@ -239,7 +239,7 @@ def _serving(command: Sequence[str], log_file: Path, seconds: float) -> Iterator
 
 
 def _ready_line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
-    """The line that a started sandbox prints; none if it ends or says nothing in time."""
+    """Return the line printed by a started sandbox; None if it ends or prints nothing in time."""
     output: IO[bytes] | None = process.stdout
     if output is None:
         return None

@@ -1,6 +1,6 @@
-"""The BMS records as they travel: one struct per vendor DTO that the sandbox answers with, camelCase on the wire.
+"""The BMS records on the wire: one struct per vendor DTO of the sandbox's answers, in camelCase.
 
-What belongs here: shapes and their JSON. Which values they get is the population's business.
+This module holds shapes and their JSON. The population chooses their values.
 Nullable fields default to null, as in the vendor's document; the frozen vendor typos are kept.
 """
 
@@ -12,15 +12,15 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class Record(msgspec.Struct, rename="camel", kw_only=True, gc=False):
-    """What every DTO shares: it becomes compact camelCase JSON."""
+    """The base of every DTO: it becomes compact camelCase JSON."""
 
     def encode(self) -> bytes:
-        """The record as it travels."""
+        """Return the record as JSON for the wire."""
         return _ENCODER.encode(self)
 
 
 class Stamped(Record, kw_only=True):
-    """A record that says who made and last changed it."""
+    """A record with the people who made and last changed it."""
 
     id: int
     created_by: int | None = None
@@ -200,7 +200,7 @@ class AssetStatus(Record, kw_only=True):
 
 
 class AssetDetail(Record, kw_only=True):
-    """``HardwareAssetOutputDto``: what the one-call-per-asset read gives."""
+    """``HardwareAssetOutputDto``: the answer to the one-call-per-asset read."""
 
     id: int | None = None
     name: str | None = None
@@ -288,7 +288,7 @@ class AssetDetail(Record, kw_only=True):
 
 
 class UserInfo(Record, kw_only=True):
-    """``UserInfoOutputDto``: who is logged in, and the tenant's time zone."""
+    """``UserInfoOutputDto``: the logged-in user, and the tenant's time zone."""
 
     user_id: int
     full_name: str | None = None

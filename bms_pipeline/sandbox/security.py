@@ -23,7 +23,7 @@ _REFRESH_LIFETIME_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class Session:
-    """Who is logged in with which pair of tokens, until when."""
+    """A logged-in user, the pair of tokens, and the time they expire."""
 
     user: str
     access_token: str
@@ -33,14 +33,14 @@ class Session:
 
 
 class Sessions:
-    """Hands out pairs of tokens and says whether one is good."""
+    """Hands out pairs of tokens and checks them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._by_access: dict[str, Session] = {}
 
     def log_in(self, form: Mapping[str, str], lifetime: float) -> Session | str:
-        """A new session for these form fields (names in lower case), or why there is none."""
+        """Return a new session for these form fields (names in lower case), or why there is none."""
         if form.get("granttype", "").casefold() != "password":
             return "Unsupported grant type."
         user = form.get("username", "")
@@ -55,7 +55,7 @@ class Sessions:
         return self._open(user, lifetime)
 
     def refresh(self, form: Mapping[str, str], lifetime: float) -> Session | str:
-        """A new session in place of the one with these tokens, which die; or why there is none."""
+        """Replace the session with these tokens, which expire; return the new session, or why there is none."""
         session = self._by_access.get(form.get("accesstoken", ""))
         if session is None or form.get("refreshtoken") != session.refresh_token:
             return "Invalid token."
@@ -65,12 +65,12 @@ class Sessions:
         return self._open(session.user, lifetime)
 
     def state(self, authorization: str) -> Session | None:
-        """The session of an Authorization header, expired or not; none if there is none."""
+        """Return the session of an Authorization header, expired or not; None if there is none."""
         scheme, _, token = authorization.partition(" ")
         return self._by_access.get(token) if scheme.casefold() == "bearer" else None
 
     def expired(self, session: Session) -> bool:
-        """Whether its access token is too old."""
+        """Return whether its access token is too old."""
         return session.expires <= self._clock()
 
     def _open(self, user: str, lifetime: float) -> Session:
@@ -83,7 +83,7 @@ class Sessions:
 
 
 def tokens(session: Session, *, zoned: bool) -> Tokens:
-    """The session as BMS answers it."""
+    """Return the session as the answer of BMS."""
     return Tokens(
         access_token=session.access_token,
         refresh_token=session.refresh_token,
@@ -93,6 +93,6 @@ def tokens(session: Session, *, zoned: bool) -> Tokens:
 
 
 def iso(moment: float, *, zoned: bool) -> str:
-    """``moment`` in UTC, with or without saying so."""
+    """Return ``moment`` in UTC, with or without the zone."""
     text = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
     return f"{text}Z" if zoned else text

@@ -1,4 +1,4 @@
-"""A stand-in on the loopback address, for as long as whoever started it."""
+"""A stand-in on the loopback address, which ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def serve_app(
     ``ready`` is called with the address once calls are answered.
     """
     with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
-        # Head and body of an answer are written apart; without this each answer waits 40 ms for an acknowledgement.
+        # Head and body of an answer are written apart; without this, each answer waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             app,
             log_level="critical",
             access_log=False,
-            date_header=False,  # the service gives its own clock's
+            date_header=False,  # the service sends the date of its own clock
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

@@ -1,7 +1,7 @@
-"""The tenant: every BMS record as it travels, what Passportal already holds, and the truth about both.
+"""The tenant: every BMS record on the wire, the records already in Passportal, and the truth about both.
 
-Records are kept as compact JSON, so that a page is served by joining bytes. A tenant follows from its size and seed
-alone; it is saved as NDJSON that DuckDB, ``jq`` or an editor can read.
+Records are kept as compact JSON, so a page is served by joining bytes. Size and seed alone determine a tenant; it is
+saved as NDJSON, readable by DuckDB, ``jq`` or an editor.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXTENTS = {
 class Tenant:
     """A whole tenant. ``rows`` are by list call (``accounts``, ...), ``passportal`` by entity (``clients``, ...).
 
-    ``spent``: what mutations have used up and must not give again once its record is deleted: the highest id of each
+    ``spent``: values used by mutations, never to be given again after the record is deleted: the highest id of each
     kind of record, and the latest moment.
     """
 
@@ -63,12 +63,14 @@ class Tenant:
 
     @classmethod
     def load(cls, folder: Path) -> Tenant:
-        """The tenant that was saved to ``folder``."""
+        """Load the tenant saved in ``folder``."""
         spent = folder / "spent.json"
         return cls(
-            rows={each.name: _read_lines(folder / f"{each.name}.ndjson") for each in LIST_CALLS},
+            rows={call.name: _read_lines(folder / f"{call.name}.ndjson") for call in LIST_CALLS},
             account_types=_read_lines(folder / "account_types.ndjson"),
-            passportal={each.name: _read_lines(folder / "passportal" / f"{each.name}.ndjson") for each in ENTITIES},
+            passportal={
+                entity.name: _read_lines(folder / "passportal" / f"{entity.name}.ndjson") for entity in ENTITIES
+            },
             truth=msgspec.json.decode((folder / "truth.json").read_bytes(), type=Truth),
             folder=folder,
             spent=msgspec.json.decode(spent.read_bytes()) if spent.exists() else {},
@@ -76,7 +78,7 @@ class Tenant:
 
 
 def generate(size: Size, seed: int) -> Tenant:
-    """The tenant of ``size`` and ``seed``: always the same bytes."""
+    """Generate the tenant of ``size`` and ``seed``: always the same bytes."""
     draft = Draft(size, seed)
     extent = _EXTENTS[size]
     Users(draft).populate(extent.users)
@@ -84,7 +86,7 @@ def generate(size: Size, seed: int) -> Tenant:
     draft.shuffle()
     return Tenant(
         rows=draft.rows,
-        account_types=[each.encode() for each in ACCOUNT_TYPES],
+        account_types=[account_type.encode() for account_type in ACCOUNT_TYPES],
         passportal=draft.passportal,
         truth=draft.truth,
     )
