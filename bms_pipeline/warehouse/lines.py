@@ -1,4 +1,4 @@
-"""Lines of JSON that show by a checksum whether they are whole, for files that are only appended to."""
+"""Lines of JSON with a checksum that shows whether they are whole, for append-only files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encoded(entry: Entry) -> bytes:
 
 
 def decoded(line: bytes) -> Entry | None:
-    """Return what a line holds, or None where it is damaged."""
+    """Return the content of a line, or None where it is damaged."""
     try:
         found = json.loads(line)
         entry = found["entry"]
