@@ -29,10 +29,10 @@ class LastWrite:
         self._stamped_at: datetime | None = None
 
     def __call__(self) -> None:
-        """Note that a write is about to leave. Raises ``PipelineError`` when that cannot be noted."""
+        """Note that a write is about to leave. Raises ``PipelineError`` when the note cannot be written."""
         with self._lock:
             now = self._now()
-            # A clock that was set back makes the last stamp a moment in the future, which holds for nothing.
+            # After a clock was set back, the last stamp lies in the future and does not count.
             if self._stamped_at is not None and self._stamped_at <= now < self._stamped_at + STAMP_EVERY:
                 return
             try:

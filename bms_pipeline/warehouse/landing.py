@@ -62,7 +62,7 @@ class Landed:
 
     @property
     def anything_changed(self) -> bool:
-        """Return whether a later stage has to look again."""
+        """Whether a later stage has to look again."""
         return bool(self.added or self.changed or self.gone)
 
 
