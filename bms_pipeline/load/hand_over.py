@@ -1,4 +1,4 @@
-"""Export the records that the target cannot create: into a file for a person to import, each record once.
+"""Export the records impossible to create in the target: into a file for a person to import, each record once.
 
 Passportal's API creates neither clients nor users [D], and an import never matches existing records: importing the same
 file twice makes everything twice [D]. So a record is handed over once, and then waits until Passportal lists it; then
@@ -56,7 +56,7 @@ class HandedOver:
 def hand_over(
     warehouse: Warehouse, entity: Entity, plan: Plan, folder: Path, headers: Path | None, now: datetime
 ) -> HandedOver:
-    """Put the plan's creates of ``entity`` that need no more approval into a new file in ``folder``.
+    """Put the plan's creates of ``entity`` without need of approval into a new file in ``folder``.
 
     ``headers``: a file downloaded by the tenant; its first line counts. Raises ``SettingsError`` where it has no
     column for the name.

@@ -51,7 +51,7 @@ SETTLED = "settled by reading Passportal"
 
 
 class Due(NamedTuple):
-    """A due operation. ``account_id``: the client that its record is inside, by BMS id; users have none."""
+    """A due operation. ``account_id``: the client of its record, by BMS id; users have none."""
 
     account_id: int | None
     bms_id: int

@@ -1,7 +1,7 @@
-"""Passportal by its Documents API: lists and writes everything that the API allows.
+"""Passportal by its Documents API: lists and writes everything the API allows.
 
 Clients and users are only ever read: no call creates or changes them [D]. A new document gets its id by a search for
-its marker, because no answer has it [D]. A changed document is read, compared with the values that the plan saw,
+its marker, because no answer has it [D]. A changed document is read, compared with the plan's values,
 written whole and read again. After a lost answer nothing is sent again: the write is looked for first.
 
 The reading that proves a write is late enough to count as the next snapshot's, too. Until then the next writes go out:
@@ -52,7 +52,7 @@ UNSETTLED_SECONDS = 2.0
 """``last_modified`` has whole seconds, and a service has several clocks. A document changed this shortly before its
 reading may have been changed once more without another stamp."""
 NEW_IN_ONE_CALL = 50
-"""Documents in a POST that creates. They are all looked for when its answer is lost."""
+"""Documents in a creating POST. They are all looked for when its answer is lost."""
 CHANGED_IN_ONE_CALL = 12
 """Documents in a batched PUT: they are read one after the other right before it, in about a second."""
 FEW = 10
@@ -81,7 +81,7 @@ _Verb: TypeAlias = Literal["create", "update"]
 
 
 class DocumentsPassportal:
-    """The Passportal that the settings name. ``clock`` and ``sleep`` are for tests.
+    """The Passportal named in the settings. ``clock`` and ``sleep`` are for tests.
 
     Raises ``SettingsError`` for impossible settings, before any call.
     """
@@ -116,7 +116,7 @@ class DocumentsPassportal:
         self._keeps_fields = False
         self._lost_in_a_row = 0
         self._read_at_once: dict[str, tuple[Entity, float]] = {}  # id → from when on its reading is a settled one
-        self._proven: set[str] = set()  # templates of which a new document kept all that it was sent
+        self._proven: set[str] = set()  # templates of which a new document kept all its values
         self._prefixes: dict[_Verb, str] = {}  # of a template's id, where one was taken
         self._titles_are_encoded: bool | None = None
 
@@ -162,7 +162,7 @@ class DocumentsPassportal:
         return replace(known, title=found.title or known.title, last_modified=found.last_modified)
 
     def _read_details(self, entity: Entity) -> None:
-        """Read the documents that are new, or changed since their last reading."""
+        """Read the documents new or changed since their last reading."""
         due = self._memory.not_looked_at(entity.singular, self._clock() - TEMPLATE_LOOKED_AT_SECONDS)
         self._read(entity, dict.fromkeys((*self._memory.unread(entity), *due), 0.0))
 
@@ -366,7 +366,7 @@ class DocumentsPassportal:
     def _new_documents(
         self, entity: Entity, template: Template, writes: Sequence[Write]
     ) -> tuple[list[_New], dict[int, Written]]:
-        """Return the documents to send; refuse those with a value that has no place."""
+        """Return the documents to send; refuse those with a value without a place."""
         fields = self._fields_of(template.id)
         made, refused = [], {}
         for write in writes:
@@ -932,7 +932,7 @@ def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
 
 
 def _missing(change: _Change, found: Document) -> list[str]:
-    """Return the parts of a change that a document does not show.
+    """Return the parts of a change missing in a document.
 
     A person's edit is not missing: the document was changed since, and has neither its old value nor the one sent.
     """

@@ -396,7 +396,7 @@ class _Token:
 
 
 class _Refused(Exception):
-    """The service refuses. Internal: becomes the error that fits the call."""
+    """The service refuses. Internal: becomes the fitting error of the call."""
 
     def __init__(self, status: int, code: int | None, message: str, retry_after: str | None) -> None:
         super().__init__()
@@ -511,7 +511,7 @@ def _document_in(body: Row) -> Row | None:
 
 
 def _login_refused(why: str, code: int | None) -> LoginRefused:
-    """Return the error for a refused key, with the distinctions that the service makes."""
+    """Return the error for a refused key, with the service's distinctions."""
     what = f"Passportal refused the key: {why.rstrip('. ') or 'it does not say why'}" + (f" ({code})." if code else ".")
     if code == HASH_WRONG:
         return LoginRefused(

@@ -1,4 +1,4 @@
-"""The wire format of documents: the one place for everything that the reference marks as a guess [G].
+"""The wire format of documents: the one place for everything marked in the reference as a guess [G].
 
 Reading takes every form ever seen; writing takes the form chosen in the settings. A tenant's own
 ``/api/documentation/v2/swagger`` settles most of it.
@@ -13,7 +13,7 @@ Writing. A change is the whole document read, with our fields changed: the servi
 of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came.
 
 The marker, by which a document is found when our database is lost, is in one of three places: the row's ``customId``,
-the template's field "ID", both with a prefix that is ours, or a line of its own in "Notes". A plain number in "ID" with
+the template's field "ID", both with our prefix, or a line of its own in "Notes". A plain number in "ID" with
 "Integration Type" Kaseya BMS is only a ``claim``: Passportal's own integrations write such, with whatever number.
 """
 
@@ -199,14 +199,14 @@ def titles_are_encoded(titles: Iterable[str]) -> bool:
 def folded(label: str) -> str:
     """Return ``label`` as it is compared: without case, blanks, HTML entities, a colon or star at its end.
 
-    The key that the service makes from a label folds to the same.
+    The service's key for a label folds to the same.
     """
     text = unicodedata.normalize("NFKC", html.unescape(label)).casefold()
     return re.sub(r"[\s_\u200b\ufeff]", "", unicodedata.normalize("NFKC", text)).strip(":*")
 
 
 def snake_case(label: str) -> str:
-    """Return the key that the service makes from a label [D]: ``State / Province`` → ``state_/_province``."""
+    """Return the service's key for a label [D]: ``State / Province`` → ``state_/_province``."""
     return label.strip().lower().replace(" ", "_")
 
 
@@ -224,7 +224,7 @@ def decoded(
 ) -> Document:
     """Return the document in a row of a list, or in an answer with ``details``.
 
-    ``ours``: the labels that get our own spelling. ``names_by_key``: the names of bare elements.
+    ``ours``: the labels with our own spelling. ``names_by_key``: the names of bare elements.
     """
     values: dict[str, str | None] = {}
     elements: dict[str, Element] = {}

@@ -119,7 +119,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Trial:
-    """A new document that did not keep its values: its id, and the labels that it lacks."""
+    """A new document that did not keep its values: its id, and its missing labels."""
 
     document_id: str
     labels: tuple[str, ...]
@@ -170,7 +170,7 @@ class RememberedDocuments:
         return {row[0]: Listed(Document(*row[:5]), *row[5:]) for row in rows}
 
     def titles_are_encoded(self) -> bool:
-        """Return whether the service encodes the titles that it shows, judged by all listed titles."""
+        """Return whether the service encodes its titles, judged by all listed titles."""
         with self._open() as connection:
             return titles_are_encoded(row[0] for row in connection.execute("SELECT raw_title FROM listed").fetchall())
 

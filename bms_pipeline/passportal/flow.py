@@ -1,4 +1,4 @@
-"""Calls that flow through a few connections: each goes out as soon as it is due and a connection is free.
+"""Calls flowing through a few connections: each goes out as soon as it is due and a connection is free.
 
 A step makes its calls and returns the steps that follow it, each with the moment from which it is due::
 
@@ -51,7 +51,7 @@ class Flow:
         self._sleep = sleep
 
     def run(self, steps: Iterable[Step]) -> None:
-        """Run ``steps`` and all steps that follow them.
+        """Run ``steps`` and all following steps.
 
         After an error no new step begins. The followers of earlier steps still run: they check what was sent. After
         some more errors they end, too. Then the first error is raised.
@@ -78,13 +78,13 @@ class Flow:
             raise errors[0]
 
     def _next(self, later: list[Later], new: Iterator[Step]) -> Step | None:
-        """Return the step that goes next; None where none is due now."""
+        """Return the next step; None where none is due now."""
         if later and later[0].at <= self._clock():
             return heapq.heappop(later).step
         return next(new, None)
 
     def _finished(self, running: set[Future[Sequence[Later]]], later: list[Later]) -> Iterable[Future[Sequence[Later]]]:
-        """Return the steps that ended, after waiting for the first or for the moment at which another one is due."""
+        """Return the ended steps, after waiting for the first or for the moment at which another one is due."""
         until = max(later[0].at - self._clock(), 0.0) if later else None
         if running:
             is_full = len(running) >= AHEAD * self._connections

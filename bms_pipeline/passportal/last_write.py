@@ -1,4 +1,4 @@
-"""When a write last left this home folder: how long an answer that never came may still be on its way.
+"""The moment at which a write last left this home folder: how long an answer that never came may still be on its way.
 
 A process can be killed at any moment, also in the middle of a batch of many calls. So the moment is in a file, written
 before each call. It is written in place, because a killed process must leave nothing to clean.
@@ -16,7 +16,7 @@ from pathlib import Path
 from bms_pipeline.errors import PipelineError
 
 STAMP_EVERY = timedelta(seconds=1)
-"""A stamp holds for this long, so that a fast series of calls costs one write a second."""
+"""A stamp holds for this long, to make a fast series of calls cost one write a second."""
 
 
 class LastWrite:

@@ -1,4 +1,4 @@
-"""The interface to Passportal that the pipeline needs, independent of the way to reach it."""
+"""The interface to Passportal for the pipeline, independent of the way to reach it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bms_pipeline.entities import Entity, EntityName
 class Write:
     """One record to create (``passportal_id`` is None) or to update.
 
-    ``values``: column → text to write, None to blank it; other columns stay. ``before``: the values that the plan saw
+    ``values``: column → text to write, None to blank it; other columns stay. ``before``: the values seen by the plan
     in these columns; a record with other values by now is refused. ``bms_id`` is also written as the record's marker,
     in place of the marker of ``replaces``; a record with any other marker is refused. ``releases``: the record that
     loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.

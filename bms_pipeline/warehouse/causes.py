@@ -49,7 +49,7 @@ _MAGIC, _VERSION = slice(8, 12), slice(12, 20)
 
 @dataclass(frozen=True)
 class Found:
-    """The cause that an error names.
+    """The cause named in an error.
 
     ``number``: the system's error number. ``locked``: another process holds the file; ``holder`` is its id, if known.
     ``memory``: there was not enough.
@@ -62,7 +62,7 @@ class Found:
 
 
 def found_in(error: BaseException) -> Found:
-    """Return the cause that ``error`` names, by its class, its number, or the system's words in DuckDB's text."""
+    """Return the cause of ``error``, by its class, its number, or the system's words in DuckDB's text."""
     if isinstance(error, OSError):
         return Found(number=error.errno)
     if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
@@ -115,7 +115,7 @@ def explain(error: BaseException, file: Path, if_damaged: str = "") -> Warehouse
 
 
 def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
-    """Return the error for content that makes no sense, after reading all of it."""
+    """Return the error for senseless content, after reading all of it."""
     damage = damage_in(file)
     if damage is None:
         return WarehouseUnproved(
@@ -136,7 +136,7 @@ def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
 
 
 def busy(file: Path, holder: int | None, waited: float | None) -> WarehouseBusy:
-    """Return the error for a file that another process holds."""
+    """Return the error for a file held by another process."""
     who = f"process {holder}" if holder else "another process"
     return WarehouseBusy(
         f"The database file {file} is held by {who}{'' if waited is None else f'; waited {waited:.0f} s'}.",
@@ -212,7 +212,7 @@ def _storage_version(file: Path) -> int:
 
 
 def _newest_storage_version() -> int:
-    """Return the newest storage version that this DuckDB writes."""
+    """Return the newest storage version of this DuckDB."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "newest.duckdb")
         duckdb.connect(str(file), config={"storage_compatibility_version": "latest"}).close()

@@ -32,7 +32,7 @@ _OF_FINISH = ("sync.settings", _FINISHED)
 
 @dataclass(frozen=True)
 class Ahead:
-    """A stored moment that lay in the future: which one, in how many rows, the latest of them (UTC)."""
+    """A stored moment in the future: which one, in how many rows, the latest of them (UTC)."""
 
     stamp: str
     rows: int

@@ -1,4 +1,4 @@
-"""The one place that opens the database file.
+"""The one place for opening the database file.
 
 DuckDB lets one process in at a time, so a connection is opened late, closed early and never held across a call to a
 service. The wait for a busy file has a bound. (This is also the only place to change for DuckLake.)
@@ -106,7 +106,7 @@ class Warehouse:
                     if is_known or not calls.marked:
                         file.unlink()
                     else:
-                        move_aside([file])  # of a database that is not here any more
+                        move_aside([file])  # of a database gone by now
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Bring an older database to this version, after a whole copy of it; raises ``WarehouseNewer``."""

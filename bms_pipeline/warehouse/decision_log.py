@@ -10,7 +10,7 @@ the commit the line of this number is appended and synced, then the caller goes 
   makes the next run write a whole copy (``backups``).
 
 A line holds the state of the records *after* the decision, not the change. So replaying lines is idempotent, and
-one damaged line spoils only the records that no other line holds.
+one damaged line spoils only the records missing in all other lines.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Watched:
         return {"number": number, "at": at.isoformat(sep=" "), **changed}
 
     def _changed(self, before: dict[str, Any], after: dict[str, Any]) -> Entry:
-        """Return table → its present rows, for the tables that changed between two positions."""
+        """Return table → its present rows, for the tables changed between two positions."""
         entry: Entry = {}
         if after["batch"] != before["batch"]:
             entry |= self._records(before["batch"])
@@ -211,13 +211,13 @@ def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> i
 
 
 def _hold(connection: duckdb.DuckDBPyConnection, number: int, at: object) -> None:
-    """Note that the database holds the line ``number``."""
+    """Note ``number`` as the newest line in the database."""
     connection.execute("DELETE FROM sync.logged")
     connection.execute("INSERT INTO sync.logged VALUES (?, ?)", [number, at])
 
 
 def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None:
-    """Give each decided record the rows that it had afterwards, and no others."""
+    """Give each decided record its rows after the decision, and no others."""
     if "decisions" not in entry:
         return
     keys = {(decision["entity"], decision["bms_id"]) for decision in entry["decisions"]}

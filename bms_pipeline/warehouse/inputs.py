@@ -31,7 +31,7 @@ _RULES = ("reconcile", "warehouse", "entities.py", "junk.py")
 
 
 def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime) -> None:
-    """Remember that an input of the plan changed: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
+    """Count up a changed input of the plan: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
     connection.execute(
         "MERGE INTO sync.inputs USING (SELECT $name AS name) AS changed USING (name)"
         " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = $now"

@@ -100,7 +100,7 @@ def land(
 
 @dataclass(frozen=True)
 class Sweep:
-    """The pages of a sweep in ``folder``, and the conclusions that they allow; see ``land``."""
+    """The pages of a sweep in ``folder``, and the conclusions from them; see ``land``."""
 
     folder: Path
     proves_absence: bool
@@ -240,7 +240,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
 
 
 def _kept(entity: Entity, not_sent: set[str]) -> list[str]:
-    """Return the columns that a record keeps because their sources were not sent."""
+    """Return the columns to keep because their sources were not sent."""
     made_of = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
     made_of["modified_on"] = entity.modified_sql
     names_in = {column: set(re.findall(r"\w+", text)) for column, text in made_of.items()}
@@ -409,7 +409,7 @@ def _replace(
     Unchanged rows are not written; without ``set_aside`` nothing is gone. Stored records keep the columns ``kept``.
     """
     table = f"bms.{entity.name}"
-    # Columns that a list does not have are carried over.
+    # Columns missing in a list are carried over.
     carried = schema.detail_columns(entity)
     not_staged = {"first_seen", "missing_since", "changed_at", "returned_at", *carried, *keys.key_columns(entity)}
     staged = [column for column in schema.bms_columns(entity) if column not in not_staged]

@@ -1,4 +1,4 @@
-"""Who may write: one owner at a time, with an epoch that every one of its transactions checks.
+"""The lease for writing: one owner at a time, with an epoch checked by each of its transactions.
 
 The lock file keeps a second run out for as long as the first one's process lives. The epoch is a
 fencing token for the day when the lock fails: somebody deleted the lock file, or the folder lies where locks are not

@@ -1,4 +1,4 @@
-"""Lines of JSON with a checksum that shows whether they are whole, for append-only files."""
+"""Lines of JSON with a checksum to show whether they are whole, for append-only files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Entry = dict[str, Any]
 
 
 def encoded(entry: Entry) -> bytes:
-    """Return the line that holds ``entry``, in ASCII, its end included."""
+    """Return the line for ``entry``, in ASCII, its end included."""
     whole = {"checksum": _checksum(entry), "entry": entry}
     return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 

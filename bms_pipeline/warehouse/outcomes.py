@@ -1,6 +1,6 @@
 """The effects of outcomes: in the journal, in matches, in the bases of the next comparison, in the snapshot.
 
-``take_in`` takes in the file of a portion; see ``portions``. It changes only intents that have no outcome, so taking in
+``take_in`` takes in the file of a portion; see ``portions``. It changes only intents without outcome, so taking in
 the same file twice, or once more after a kill in the middle, changes nothing more.
 """
 
@@ -186,7 +186,7 @@ def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now
 def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     """Store both sides' values as the base of the next comparison.
 
-    A written value is the base of both. Fields that an update did not touch keep their base, so manual edits still
+    A written value is the base of both. Fields untouched by an update keep their base, so manual edits still
     count as edits. The values found by an adoption, or taken back, become the base unchanged.
     """
     table = f"sync.loaded_{entity.name}"

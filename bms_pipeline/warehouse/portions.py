@@ -1,6 +1,6 @@
 """The file of a portion: which operations left with a call, and their outcomes, durable without the database.
 
-The intents of a portion are in the database. Opening that costs 20 ms and a transaction more, so the calls of a portion
+The intents of a portion are in the database. Opening it costs 20 ms and a transaction more, so the calls of a portion
 are noted in ``calls/<portion>.log``: a line of JSON with a checksum before each call (its *mark*) and one after it (its
 outcomes), each synced before the next step. ``Warehouse.open`` takes the file in; see ``outcomes``::
 
@@ -158,7 +158,7 @@ def folder_of(database: Path) -> Path:
 
 
 def files_of(database: Path) -> list[Path]:
-    """Return the files of portions that are running or wait to be taken in, in their order."""
+    """Return the files of portions running or waiting to be taken in, in their order."""
     return sorted((file for file in folder_of(database).glob(f"*{_SUFFIX}") if file.stem.isdecimal()), key=number_of)
 
 
@@ -183,7 +183,7 @@ def let_go(file: Path) -> Iterator[Calls | None]:
 
 
 def held(database: Path) -> list[Path]:
-    """Return the files that a living process holds."""
+    """Return the files held by a living process."""
     found = []
     for file in files_of(database):
         with let_go(file) as calls:

@@ -18,7 +18,7 @@ from bms_pipeline.warehouse import keys, sql
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
-    """Return column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
+    """Return column → type of ``bms.<entity>``: one row for each record ever listed by BMS.
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
     sweep no longer shows it. ``changed_at``: when a landing last found a change, ``returned_at``: when it was last
@@ -251,7 +251,7 @@ def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
 def stamp() -> str:
     """Return a text that changes with everything that ``migrate`` applies.
 
-    These are this version, its migrations, the columns that ``entities`` declares, the views over them, and the keys.
+    These are this version, its migrations, the columns declared in ``entities``, the views over them, and the keys.
     """
     made = {
         "version": VERSION,
