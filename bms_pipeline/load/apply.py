@@ -24,22 +24,22 @@ from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.portions import Sent
 
 PORTION = 1000
-"""Operations whose intents become durable together: enough that a transaction is little to each of their calls."""
+"""Operations whose intents become durable together: enough to make a transaction cheap next to their calls."""
 
 MOST_PORTIONS = 50
-"""An entity with more operations gets larger portions: each costs a look through whole tables, so that a load of any
-size has a bounded number of looks."""
+"""An entity with more operations gets larger portions. Each portion scans whole tables; so a load of any size has a
+bounded number of scans."""
 
 LOST_IN_A_ROW = 3
-"""Calls of which no answer came at all: the service does not take writes now, and more would only be more unknown."""
+"""After this many calls without any answer, stop: the service takes no writes now. More calls would only be unknown."""
 
 Progress = Callable[[int, int], None]
-"""Called with the operations (or clients) done and those that there are."""
+"""Called with the number of operations (or clients) done and their total."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Operations of one entity: how many were done, were refused, or lost their answer; what went into a file."""
+    """Counts of an entity's operations: done, refused, without answer, and put into a file."""
 
     done: int
     refused: int
@@ -48,12 +48,12 @@ class Loaded:
 
 
 def check_approved(warehouse: Warehouse) -> plans.Plan:
-    """The current plan, if it or a part of it may be loaded.
+    """Return the current plan, if it or a part of it may be loaded.
 
     Before the first finish a person has to approve a plan by its hash. Afterwards the settings are the standing
-    approval, inside the breakers, for all operations but those that rest on a person's decision or are held back; a
-    plan of nothing else, or one that takes back a load, waits. Raises ``PlanWaits``, ``PlanStale``, ``BreakerOpen``,
-    or ``PlanError`` when it was loaded already.
+    approval, inside the breakers. Operations that rest on a person's decision or are held back are excepted: a plan of
+    nothing else waits, and so does a plan that takes back a load. Raises ``PlanWaits``, ``PlanStale``,
+    ``BreakerOpen``, or ``PlanError`` when it was loaded already.
     """
     with warehouse.transaction() as connection:
         plan = plans.current_plan(connection)
@@ -65,7 +65,7 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
             return plan
         if settings.initial_sync_finished and plan.undoes is None:
             check_breakers(connection, plan, settings)
-            plan = plans.current_plan(connection)  # which of it waits may be otherwise by now
+            plan = plans.current_plan(connection)  # its waiting part may have changed by now
         why = _waits_because(plan, settings) if plan.operations else ""
         if why:
             raise PlanWaits(
@@ -105,9 +105,9 @@ def load_entity(
 ) -> Loaded:
     """Apply the plan's operations on ``entity``; with ``clients`` those inside them. It has passed ``check_approved``.
 
-    Operations that only a person's finish may load are left alone until somebody approves the plan by its hash. A write
+    Operations that need a person's finish are left alone until somebody approves the plan by its hash. A write
     whose answer was lost stays unknown, and all else goes on. Raises ``ServiceUnreachable`` when several calls in a row
-    lost theirs, and what the target raises; the next run settles what was under way.
+    lost their answer, and the target's errors; the next run settles the unfinished writes.
     """
     with warehouse.transaction() as connection:
         total = _operations(connection, entity, plan, clients)
@@ -145,9 +145,9 @@ class _Load:
             waiting.extendleft(operation for operation in reversed(portion) if operation.bms_id in again)
 
     def _send_portion(self, operations: Sequence[journal.Due]) -> set[int]:
-        """Make the intents durable, then the calls. Return the BMS ids of what was not sent.
+        """Make the intents durable, then the calls. Return the BMS ids of operations not sent.
 
-        Whoever opens the warehouse next takes in how the calls went.
+        The next process to open the warehouse takes in the outcomes of the calls.
         """
         again: set[int] = set()
         with contextlib.ExitStack() as held:
@@ -171,11 +171,11 @@ class _Load:
         return again
 
     def _call(self, calls: portions.Portion, call: journal.Call) -> Sent:
-        """Make one call, between its marks and its outcomes: the target marks what leaves as it leaves."""
+        """Make one call, between its marks and its outcomes: the target marks each operation as it leaves."""
         if self.entity.name in self.target.can_write:
             sent = _send(self.target, self.entity, call, self._leaving_by(calls))
         else:
-            # What it cannot write it cannot mark: adopting such a record is a match of ours and no call.
+            # A record that it cannot write, it cannot mark: adopting it is a match of ours and no call.
             sent = Sent({write.bms_id: write.passportal_id for write in call.writes if write.passportal_id})
         calls.answer(sent, now())
         self.loaded = _added(self.loaded, sent)
@@ -188,7 +188,7 @@ class _Load:
         return sent
 
     def _leaving_by(self, calls: portions.Portion) -> Leaving:
-        """Return what the target calls before each call: it marks what leaves, and shows it as progress."""
+        """Return the function for the target to run before each call: it marks the operations, and shows progress."""
         left: set[int] = set()
         lock = Lock()
         before = self.loaded.done + self.loaded.refused + self.loaded.unknown
@@ -234,7 +234,7 @@ def _operations(
 
 @dataclass(frozen=True)
 class ClientLoaded:
-    """What is inside one client as the plan left it: outcome → records. ``failed_because``: why one of them failed."""
+    """The records inside a client after the plan: outcome → records. ``failed_because``: why one of them failed."""
 
     client: int
     counts: dict[str, int]
@@ -253,9 +253,9 @@ def load_clients(
     Yields as soon as a group of them is loaded. The clients themselves have been loaded, and the plan has passed
     ``check_approved``.
     """
-    entities = [each for each in plans.planned_entities(plan) if each.has_client]
-    loads = {each.name: _Load(warehouse, target, each, plan, 0, None) for each in entities}
-    waiting = {each.name: _by_client(warehouse, each, plan, clients) for each in entities}
+    entities = [entity for entity in plans.planned_entities(plan) if entity.has_client]
+    loads = {entity.name: _Load(warehouse, target, entity, plan, 0, None) for entity in entities}
+    waiting = {entity.name: _by_client(warehouse, entity, plan, clients) for entity in entities}
     operations = {
         client: sum(len(found.get(client, ())) for found in waiting.values()) for client in dict.fromkeys(clients)
     }
@@ -275,7 +275,7 @@ def load_clients(
 def _by_client(
     warehouse: Warehouse, entity: Entity, plan: plans.Plan, clients: Sequence[int]
 ) -> dict[int | None, list[journal.Due]]:
-    """Return what is due on ``entity``, by client."""
+    """Return the due operations on ``entity``, by client."""
     with warehouse.open() as connection:
         due = journal.due(connection, entity, plan.plan_id, approved=plan.approved, clients=clients)
     found: dict[int | None, list[journal.Due]] = {}
@@ -285,7 +285,7 @@ def _by_client(
 
 
 def _groups(operations: Mapping[int, int], least: int) -> Iterator[list[int]]:
-    """Clients in order, in groups of ``least`` operations or more: each group costs a few transactions."""
+    """Yield clients in order, in groups of ``least`` operations or more: each group costs a few transactions."""
     group: list[int] = []
     size = 0
     for client, count in operations.items():
@@ -299,14 +299,14 @@ def _groups(operations: Mapping[int, int], least: int) -> Iterator[list[int]]:
 
 
 def clients_changed(warehouse: Warehouse) -> list[ClientLoaded]:
-    """The clients inside which the current plan changed anything, or tried to."""
+    """Return the clients inside which the current plan changed anything, or tried to."""
     with warehouse.open() as connection:
         rows = connection.execute(sql.read("clients_changed")).fetchall()
     return client_outcomes(warehouse, [row[0] for row in rows])
 
 
 def client_outcomes(warehouse: Warehouse, clients: Sequence[int]) -> list[ClientLoaded]:
-    """What is inside ``clients`` (BMS account ids), in that order, as the current plan left it."""
+    """Return the outcomes of the current plan inside ``clients`` (BMS account ids), in the same order."""
     with warehouse.open() as connection:
         rows = connection.execute(sql.read("client_outcomes"), {"clients": list(clients)}).fetchall()
     found = {client: ClientLoaded(client, {}, None) for client in clients}
@@ -320,7 +320,7 @@ def client_outcomes(warehouse: Warehouse, clients: Sequence[int]) -> list[Client
 def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, int]]:
     """Close the plan if every operation has a final outcome, and count its outcomes.
 
-    The first whole one that is closed ends the initial sync. It stays open while a part waits for a person, is still
+    The first whole plan to be closed ends the initial sync. A plan stays open while a part waits for a person, is still
     to be loaded, or has an intent without outcome.
     """
     with warehouse.transaction() as connection:
@@ -339,10 +339,13 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
 
 
 def _send(target: Target, entity: Entity, call: journal.Call, leaving: Leaving) -> Sent:
-    """Make one call. What was accepted and is not listed is unknown: it may still show."""
+    """Make one call. An accepted but unlisted record is unknown: it may still show."""
     send = target.create if call.creates else target.update
     written = send(entity, call.writes, leaving)
-    became = {outcome: {each.bms_id: each.detail for each in written if each.outcome is outcome} for outcome in Outcome}
+    became = {
+        outcome: {result.bms_id: result.detail for result in written if result.outcome is outcome}
+        for outcome in Outcome
+    }
     refused, unknown, not_sent = became[Outcome.REFUSED], became[Outcome.UNKNOWN], became[Outcome.NOT_SENT]
     accepted = [write for write in call.writes if write.bms_id in became[Outcome.DONE]]
     if not call.creates:

@@ -1,11 +1,12 @@
-"""Hand over what the target cannot create: into a file that a person imports, each record once.
+"""Export the records impossible to create in the target: into a file for a person to import, each record once.
 
-Passportal's API creates neither clients nor users [D], and an import never matches what is there: the same file twice
-makes everything twice [D]. So a record is handed over once, and from then on waits until Passportal lists it; then
-matching adopts it. A file is written by what ``sync.hand_overs`` holds, so one that a crash prevented is written by the
-next run with the same rows, and one that was written is never written again: a person may have imported and deleted it.
+Passportal's API creates neither clients nor users [D], and an import never matches existing records: importing the same
+file twice makes everything twice [D]. So a record is handed over once, and then waits until Passportal lists it; then
+matching adopts it. Files are written from the rows of ``sync.hand_overs``. If a crash prevented a file, the next run
+writes it with the same rows. A written file is never written again: a person may have imported and deleted it.
 
-Beside each file lies another one with the BMS ids. Where the database was lost, the two tell what was handed over.
+Next to each file lies another one with the BMS ids. After a loss of the database, the two show which records were
+handed over.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ DEFAULT_HEADERS: dict[EntityName, tuple[str, ...]] = {
     "clients": ("Passportal ID", "Client Name", "Phone", "Email"),
     "users": ("Passportal ID (BLANK)", "Last Name", "First Name", "Email", "Phone"),
 }
-"""What a file has where the tenant's own headers are not given: seen in one tool's client code [C]."""
+"""The headers of a file without the tenant's own ones: seen in one tool's client code [C]."""
 
 OVERDUE_DAYS = 7
-"""A file that nobody imported for so long was forgotten, or its import failed."""
+"""A file not imported after this time was forgotten, or its import failed."""
 
 _HEADINGS = {"client name": "name", "name": "name", "email address": "email"}
 """Heading, in small letters → our column, where it is not the column's label."""
@@ -46,7 +47,7 @@ _PHONE_NUMBER = re.compile(r"\+?[0-9][0-9 ().-]*")
 
 @dataclass(frozen=True)
 class HandedOver:
-    """How many records went into which file; none where there was nothing to hand over."""
+    """The number of records in a new file, and the file; none where there was nothing to hand over."""
 
     records: int
     file: Path | None = None
@@ -55,9 +56,9 @@ class HandedOver:
 def hand_over(
     warehouse: Warehouse, entity: Entity, plan: Plan, folder: Path, headers: Path | None, now: datetime
 ) -> HandedOver:
-    """Put the plan's creates of ``entity`` that nobody has to approve any more into a new file in ``folder``.
+    """Put the plan's creates of ``entity`` without need of approval into a new file in ``folder``.
 
-    ``headers``: a file that the tenant downloaded, whose first line is taken. Raises ``SettingsError`` where it has no
+    ``headers``: a file downloaded by the tenant; its first line counts. Raises ``SettingsError`` where it has no
     column for the name.
     """
     columns = read_headers(entity, headers)
@@ -66,12 +67,12 @@ def hand_over(
         values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": file.name, "now": now}
         query = sql.read("hand_over").format(
             entity=entity.name,
-            record=", ".join(f"'{each}': o.after_{each}" for each in entity.columns),
+            record=", ".join(f"'{column}': o.after_{column}" for column in entity.columns),
             changes=schema.changes_sql(entity),
             waits=schema.WAITS_FOR_PERSON,
         )
         for statement in connection.extract_statements(query):
-            connection.execute(statement, {each: values[each] for each in statement.named_parameters})
+            connection.execute(statement, {parameter: values[parameter] for parameter in statement.named_parameters})
     write_files(warehouse, entity, folder, columns, now)
     with warehouse.open() as connection:
         row = connection.execute("SELECT count(*) FROM sync.hand_overs WHERE file = ?", [file.name]).fetchone()
@@ -82,7 +83,7 @@ def hand_over(
 def write_files(
     warehouse: Warehouse, entity: Entity, folder: Path, columns: Mapping[str, str | None], now: datetime
 ) -> None:
-    """Write the files of ``entity`` that are not there yet, whole or not at all; ``columns``: heading → our column."""
+    """Write the missing files of ``entity``, whole or not at all; ``columns``: heading → our column."""
     with warehouse.open() as connection:
         waiting = named_rows(
             connection,
@@ -90,20 +91,20 @@ def write_files(
             " WHERE entity = ? AND written_at IS NULL ORDER BY file, name, bms_id",
             [entity.name],
         )
-    for name in dict.fromkeys(each["file"] for each in waiting):
-        rows = [each for each in waiting if each["file"] == name]
+    for name in dict.fromkeys(row["file"] for row in waiting):
+        rows = [row for row in waiting if row["file"] == name]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # First what tells whom it concerns: a file to import without that would be one of unknown records.
+        # The file with the BMS ids comes first: without it, a file to import would have unknown records.
         with made_whole(_beside(folder / name)) as unfinished:
             unfinished.write_text(_told(entity, rows), encoding="utf-8")
         with made_whole(folder / name) as unfinished:
-            _write_csv(unfinished, [json.loads(each["record"]) for each in rows], columns)
+            _write_csv(unfinished, [json.loads(row["record"]) for row in rows], columns)
         with warehouse.transaction() as connection:
             connection.execute("UPDATE sync.hand_overs SET written_at = ? WHERE file = ?", [now, name])
 
 
 def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> int:
-    """Take up what files in ``folder`` say was handed over and this database does not know; how many records."""
+    """Take in the records handed over in files in ``folder`` but missing in this database; return their number."""
     known = {row[0] for row in connection.execute("SELECT DISTINCT file FROM sync.hand_overs").fetchall()}
     found = 0
     for told in sorted(folder.glob(f"{entity.name}-*.csv.json")):
@@ -132,18 +133,18 @@ def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path)
 
 
 def waiting(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], now: datetime) -> list[dict[str, Any]]:
-    """What was handed over and how it stands, oldest first.
+    """Return the records handed over and their states, oldest first.
 
-    Columns: entity, bms_id, name, file, handed_over_at, state (``handed over``, ``listed``, ``adopted``, or what was
-    decided otherwise meanwhile), overdue.
+    Columns: entity, bms_id, name, file, handed_over_at, state (``handed over``, ``listed``, ``adopted``, or a different
+    decision made since), overdue.
     """
     query = f"FROM ({states_sql(entities, '$now::TIMESTAMP')}) ORDER BY handed_over_at, entity, bms_id"
     return named_rows(connection, query, {"now": now})
 
 
 def states_sql(entities: Sequence[Entity], now: str) -> str:
-    """SQL for ``waiting``, with ``now`` as SQL for the moment."""
-    states = " UNION ALL ".join(sql.read("hand_overs").format(entity=each.name) for each in entities)
+    """Return SQL for ``waiting``, with ``now`` as SQL for the moment."""
+    states = " UNION ALL ".join(sql.read("hand_overs").format(entity=entity.name) for entity in entities)
     late = f"handed_over_at < {now} - INTERVAL {OVERDUE_DAYS} DAY"
     return f"SELECT *, state IN ('listed', 'handed over') AND {late} AS overdue FROM ({states})"
 
@@ -151,11 +152,11 @@ def states_sql(entities: Sequence[Entity], now: str) -> str:
 def forget(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], by: str, now: datetime
 ) -> None:
-    """Have these records handed over anew by the next plan, because their file was lost before its import.
+    """Let the next plan hand over these records again, because their file was lost before its import.
 
-    Raises ``DecisionRefused`` for one that was not handed over, or that Passportal lists: it would be there twice.
+    Raises ``DecisionRefused`` for a record that was not handed over, or is listed by Passportal: it would exist twice.
     """
-    states = {each["bms_id"]: each for each in waiting(connection, (entity,), now)}
+    states = {row["bms_id"]: row for row in waiting(connection, (entity,), now)}
     for bms_id in bms_ids:
         state = states[bms_id]["state"] if bms_id in states else "not handed over"
         if state != "handed over":
@@ -173,7 +174,7 @@ def forget(
 
 
 def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
-    """Heading → our column (None: left blank), as the tenant's own file has them, else as documented.
+    """Return heading → our column (None: left blank), as in the tenant's own file, else as documented.
 
     Raises ``SettingsError`` where the file cannot be read or has no column for the name.
     """
@@ -189,14 +190,14 @@ def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
                 "Download the file for imports again (Settings > Import / Export), as CSV in UTF-8.",
             ) from None
     ours = {label.lower(): column for column, label in entity.labels.items()} | _HEADINGS
-    columns = {each: ours.get(each.strip().lower()) for each in headings}
-    needed = [each for each in ("first_name", "last_name") if each in entity.columns]
+    columns = {heading: ours.get(heading.strip().lower()) for heading in headings}
+    needed = [column for column in ("first_name", "last_name") if column in entity.columns]
     if "name" not in columns.values() and not (needed and set(needed) <= set(columns.values())):
         raise SettingsError(
             f"{file or entity.name} has no column for a {entity.singular}'s name: {', '.join(headings) or 'none'}.",
             f"Let {setting} name the file for {entity.name} that Passportal offers under Settings > Import / Export.",
         )
-    return {each: column if column in entity.columns else None for each, column in columns.items()}
+    return {heading: column if column in entity.columns else None for heading, column in columns.items()}
 
 
 def _beside(file: Path) -> Path:
@@ -204,10 +205,10 @@ def _beside(file: Path) -> Path:
 
 
 def _story(file: Path) -> tuple[datetime, list[dict[str, Any]]]:
-    """When the records of a file were handed over, and which; raises ``PipelineError`` where that cannot be read."""
+    """Return when the records of a file were handed over, and which; raises ``PipelineError`` if unreadable."""
     try:
         story = json.loads(file.read_text(encoding="utf-8"))
-        records = [{"bms_id": int(each["bms_id"]), "record": dict(each["record"])} for each in story["records"]]
+        records = [{"bms_id": int(record["bms_id"]), "record": dict(record["record"])} for record in story["records"]]
         return datetime.fromisoformat(story["handed_over_at"]), records
     except (ValueError, KeyError, TypeError):
         raise PipelineError(
@@ -221,7 +222,7 @@ def _told(entity: Entity, rows: list[dict[str, Any]]) -> str:
     story = {
         "entity": entity.name,
         "handed_over_at": rows[0]["handed_over_at"].isoformat(),
-        "records": [{"bms_id": each["bms_id"], "record": json.loads(each["record"])} for each in rows],
+        "records": [{"bms_id": row["bms_id"], "record": json.loads(row["record"])} for row in rows],
     }
     return json.dumps(story, ensure_ascii=False, indent=1)
 
@@ -235,7 +236,7 @@ def _write_csv(file: Path, records: list[dict[str, str | None]], columns: Mappin
 
 
 def _cell(text: str) -> str:
-    """``text``, which no spreadsheet takes for a formula. A phone number may begin with its plus: it is imported so."""
+    """Escape ``text`` that a spreadsheet would take for a formula. A phone number may keep its plus for the import."""
     from bms_pipeline.spreadsheet.cells import guarded
 
     return text if _PHONE_NUMBER.fullmatch(text) else guarded(text)

@@ -14,7 +14,7 @@ Intents become durable in portions of many calls, in one transaction. Marks and 
                   ├──taken in, and the file is whole: its call was never made───────────────────────────▶ not_sent
                   └──the file is lost, cut or damaged────▶ unknown
 
-What a kill leaves, moment by moment:
+The state after a kill, moment by moment:
 
     before the commit of the intents   a file without marks, no intents: the file is removed
     after it, before the first mark    every intent was never sent
@@ -28,8 +28,8 @@ Neither side is believed alone. An intent counts as never sent only where the da
 file of its portion is whole and has no mark for it. In the database alone, an intent without outcome is unknown.
 
 The time of an unknown write (``Target.unknown_seconds``) counts from the last moment at which the call may have left
-this machine: the answer that never came, the mark, or the target's own last write. What is unknown is never sent. What
-was not sent is pending again under the same approval, with an intent of its own.
+this machine: the answer that never came, the mark, or the target's own last write. An unknown operation is never sent.
+An operation not sent is pending again under the same approval, with an intent of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SETTLED = "settled by reading Passportal"
 
 
 class Due(NamedTuple):
-    """An operation that is due. ``account_id``: the client that its record is inside, by BMS id; users have none."""
+    """A due operation. ``account_id``: the client of its record, by BMS id; users have none."""
 
     account_id: int | None
     bms_id: int
@@ -91,10 +91,9 @@ def due(
     approved: bool,
     clients: Collection[int] | None = None,
 ) -> list[Due]:
-    """Return the plan's operations that are due, in the order in which they go.
+    """Return the plan's due operations, in the order of sending.
 
-    ``approved``: also those that only a person's finish may load. ``clients``: only what is inside these, by BMS
-    account id.
+    ``approved``: also those that need a person's finish. ``clients``: only operations inside these, by BMS account id.
     """
     accounts, bms_ids = connection.execute(
         "SELECT coalesce(list(account_id ORDER BY operation = 'create', account_id, bms_id), []),"
@@ -171,36 +170,36 @@ def begin_portion(
 
 
 def _due(entity: Entity, among: str) -> str:
-    """SQL: the operations of the plan that are due, ``among`` those."""
+    """Return SQL: the due operations of the plan, ``among`` the given ones."""
     return sql.read("due").format(
         entity=entity.name, has_client=str(entity.has_client).lower(), waits=schema.WAITS_FOR_PERSON, among=among
     )
 
 
 def _next_number(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
-    """Return a number that no portion of this home had: a moment, so that it stays so after a copy is put back."""
+    """Return a number unused by any portion of this home: a moment, to stay unused after a copy is put back."""
     microseconds = int(now.replace(tzinfo=UTC).timestamp() * 1_000_000)
     row = connection.execute("SELECT coalesce(max(portion), 0) + 1 FROM sync.journal").fetchone()
     return max(microseconds, int(row[0]) if row else 1)
 
 
 def open_intents(connection: duckdb.DuckDBPyConnection) -> list[Open]:
-    """The intents without outcome, of every plan, by entity and operation."""
+    """Return the intents without outcome, of every plan, by entity and operation."""
     rows = connection.execute(sql.read("open_intents")).fetchall()
     return [Open(*row) for row in rows]
 
 
 def settles_at(unknown: Collection[Open], unknown_seconds: float) -> datetime:
-    """The moment (UTC) from which on all of these writes, one at least, may be settled as not sent."""
+    """Return the moment (UTC) from which all of these writes (at least one) may be settled as not sent."""
     return max(intent.left_at for intent in unknown) + timedelta(seconds=unknown_seconds)
 
 
 def settle_found(
     connection: duckdb.DuckDBPyConnection, entity: Entity, last_write_at: datetime | None, now: datetime
 ) -> int:
-    """Settle the intents on ``entity`` that took effect, going by the snapshot just taken; how many stay unknown.
+    """Settle the intents on ``entity`` that took effect by the snapshot just taken; return how many stay unknown.
 
-    A create or an adoption took effect if its record bears the marker inside its client, an update if the record holds
+    A create or an adoption took effect if its record has the marker inside its client, an update if the record holds
     the new values. ``last_write_at``: see ``Target.last_write_at``; a later moment than ``now`` counts as now.
     """
     if not _count_unknown(connection, entity):
@@ -224,7 +223,7 @@ def settle_found(
 def overdue(
     connection: duckdb.DuckDBPyConnection, entity: Entity, unknown_seconds: float, now: datetime
 ) -> list[Write]:
-    """The writes that are unknown although their time has passed: to be looked for once more, then settled."""
+    """Return the unknown writes whose time has passed: to be looked for once more, then settled."""
     rows = connection.execute(
         "SELECT bms_id, client_id, passportal_id FROM sync.journal WHERE entity = $entity AND outcome IS NULL"
         " AND left_at <= $latest ORDER BY bms_id",
@@ -240,9 +239,9 @@ def settle_overdue(
     found: Mapping[int, str],
     now: datetime,
 ) -> None:
-    """Settle writes whose time has passed: creates that a second reading ``found`` are done, the others were not sent.
+    """Settle writes whose time has passed: creates ``found`` by a second reading are done, the others were not sent.
 
-    An update that the snapshot did not show can be sent again without harm: it names the values that it replaces.
+    An update missing in the snapshot can be sent again without harm: it names the values that it replaces.
     """
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*,"
@@ -274,7 +273,7 @@ def _count_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int
 
 
 def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """What is in ``settled`` with a ``found_id`` took effect."""
+    """Mark the operations in ``settled`` with a ``found_id`` as done."""
     connection.execute("DELETE FROM settled WHERE found_id IS NULL")
     connection.execute(
         "UPDATE sync.journal SET outcome = 'done', outcome_at = $now, detail = $detail FROM settled s"
@@ -290,10 +289,10 @@ def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, now: dat
 def remember_agreement(
     connection: duckdb.DuckDBPyConnection, entity: Entity, clients: Collection[int] | None = None
 ) -> None:
-    """Where both sides came to hold the same value without us, take that as the base of the next comparison.
+    """Store the values on which both sides agree without us as the base of the next comparison.
 
-    And where details were read for the first time: what both sides have of them now. ``clients``: only inside these,
-    by BMS account id.
+    Where details were read for the first time, store both sides' present values. ``clients``: only inside these, by BMS
+    account id.
     """
     table = f"sync.loaded_{entity.name}"
     joined = (
@@ -303,27 +302,29 @@ def remember_agreement(
     )
     values = {"clients": clients and list(clients)}
     agreeing = " OR ".join(
-        f"(b.{each} = p.{each} AND"
-        f" (l.bms_{each} IS DISTINCT FROM b.{each} OR l.passportal_{each} IS DISTINCT FROM p.{each}))"
-        for each in entity.columns
+        f"(b.{column} = p.{column} AND"
+        f" (l.bms_{column} IS DISTINCT FROM b.{column} OR l.passportal_{column} IS DISTINCT FROM p.{column}))"
+        for column in entity.columns
     )
-    # Found first, because they are few and the table is not.
-    agreed = ", ".join(f"CASE WHEN b.{each} = p.{each} THEN b.{each} END AS {each}" for each in entity.columns)
+    # These rows are found first, because they are few in a large table.
+    agreed = ", ".join(
+        f"CASE WHEN b.{column} = p.{column} THEN b.{column} END AS {column}" for column in entity.columns
+    )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE agreed AS SELECT b.bms_id, {agreed}"
         f" FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing}",
         values,
     )
     columns = ", ".join(
-        f"{side}_{each} = coalesce(agreed.{each}, {side}_{each})"
-        for each in entity.columns
+        f"{side}_{column} = coalesce(agreed.{column}, {side}_{column})"
+        for column in entity.columns
         for side in ("bms", "passportal")
     )
     connection.execute(f"UPDATE {table} SET {columns} FROM agreed WHERE {table}.bms_id = agreed.bms_id")
     if entity.details:
         met = ", ".join(
-            f"bms_{each.name} = {outcomes.first_base(each.name)}, passportal_{each.name} = p.{each.name}"
-            for each in entity.detail_fields
+            f"bms_{field.name} = {outcomes.first_base(field.name)}, passportal_{field.name} = p.{field.name}"
+            for field in entity.detail_fields
         )
         connection.execute(
             f"UPDATE {table} SET with_details = true, {met} FROM {joined} WHERE {table}.bms_id = b.bms_id"

@@ -1,14 +1,14 @@
-"""Passportal by its Documents API: what can be written there is written, what can be listed is listed.
+"""Passportal by its Documents API: lists and writes everything the API allows.
 
-Clients and users are only ever read: no call creates or changes one [D]. What is created gets its id by looking for its
-marker, because no answer tells it [D]. What is changed is read, compared with what the plan saw, written whole and read
-again. After a write whose answer was lost nothing is sent again: it is looked for first.
+Clients and users are only ever read: no call creates or changes them [D]. A new document gets its id by a search for
+its marker, because no answer has it [D]. A changed document is read, compared with the plan's values,
+written whole and read again. After a lost answer nothing is sent again: the write is looked for first.
 
-The reading that proves a write is made so late that it counts as the next snapshot's, too. Meanwhile the next writes go
-out: see ``flow``.
+The reading that proves a write is late enough to count as the next snapshot's, too. Until then the next writes go out:
+see ``flow``.
 
-Which fields a document has is known from the documents that were read, and goes into the snapshot. The first new
-document of each template goes out alone and is read back before any other.
+The fields of a document are known from the documents read, and go into the snapshot. The first new document of each
+template goes out alone and is read back before any other.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.settings import Settings
 
 READ_AT_ONCE = 200
-"""Documents that are read between two commits: as many calls as an interruption costs."""
+"""Documents to read between two commits: as many calls as an interruption costs."""
 UNSETTLED_SECONDS = 2.0
-"""``last_modified`` has whole seconds, and a service has several clocks: what was changed so shortly before it was
-read may have been changed once more without another stamp."""
+"""``last_modified`` has whole seconds, and a service has several clocks. A document changed this shortly before its
+reading may have been changed once more without another stamp."""
 NEW_IN_ONE_CALL = 50
-"""Documents that one POST creates. They are all looked for when its answer is lost."""
+"""Documents in a creating POST. They are all looked for when its answer is lost."""
 CHANGED_IN_ONE_CALL = 12
-"""Documents that one batched PUT changes: they are read one after the other right before it, in about a second."""
+"""Documents in a batched PUT: they are read one after the other right before it, in about a second."""
 FEW = 10
-"""Fewer writes than this are read at once, because that is quicker than to wait; and once more behind the next writes,
-or by the next snapshot."""
+"""Fewer writes than this are read at once, which is quicker than waiting. They are read once more behind the next
+writes, or by the next snapshot."""
 MANY = 50
 """When this many wait for the first to be proven, it is read at once, and once more by the next snapshot: one in fifty.
 Fewer wait until its reading is a settled one."""
 LOST_AT_MOST = 3
-"""Changes in a row whose answer was lost and that did not take effect; then no other is sent for now."""
+"""After this many changes in a row without answer and effect, no other is sent for now."""
 TEMPLATE_LOOKED_AT_SECONDS = 86400.0
-"""One document of each template is read again after so long: a label that is added or removed changes no document."""
+"""One document of each template is read again after this time: adding or removing a label changes no document."""
 LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
-"""Seconds to wait for what was written to show."""
+"""Seconds to wait for a write to show."""
 DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location": "Location"}
-"""What Passportal calls its own templates [L]; their ids differ by tenant."""
+"""Passportal's names of its own templates [L]; their ids differ by tenant."""
 
 _LOST = (ServiceUnreachable, AnswerUnreadable)
 _GONE = "the record is gone from Passportal"
@@ -81,12 +81,12 @@ _Verb: TypeAlias = Literal["create", "update"]
 
 
 class DocumentsPassportal:
-    """The Passportal that the settings name. ``clock`` and ``sleep`` are for tests.
+    """The Passportal named in the settings. ``clock`` and ``sleep`` are for tests.
 
-    Raises ``SettingsError`` for settings that cannot be right, before any call.
+    Raises ``SettingsError`` for impossible settings, before any call.
     """
 
-    can_write = frozenset(each.name for each in ENTITIES if each.has_client)
+    can_write = frozenset(entity.name for entity in ENTITIES if entity.has_client)
     batch_size = 1000
 
     def __init__(
@@ -116,7 +116,7 @@ class DocumentsPassportal:
         self._keeps_fields = False
         self._lost_in_a_row = 0
         self._read_at_once: dict[str, tuple[Entity, float]] = {}  # id → from when on its reading is a settled one
-        self._proven: set[str] = set()  # templates of which a new document kept all that it was sent
+        self._proven: set[str] = set()  # templates of which a new document kept all its values
         self._prefixes: dict[_Verb, str] = {}  # of a template's id, where one was taken
         self._titles_are_encoded: bool | None = None
 
@@ -140,16 +140,16 @@ class DocumentsPassportal:
             snapshots.write(entity, file, snapshots.users_in(self._users_file) if self._users_file else [])
 
     def _list_documents(self, entity: Entity) -> None:
-        """Remember which documents there are.
+        """List the documents and remember them.
 
-        Read upwards and downwards: each alone misses some while others come and go. What is in neither and was known
-        is asked for before it counts as gone.
+        Read upwards and downwards: each alone misses documents while others come and go. A known document missing in
+        both is asked for before it counts as gone.
         """
         kind = entity.singular
         rows: dict[str, Listed] = {}
         for newest_first in (False, True):
             for page in self._client.pages(kind, newest_first=newest_first):
-                rows |= {str(each["id"]): _listed(each) for each in page}
+                rows |= {str(row["id"]): _listed(row) for row in page}
         missing = {id_: known for id_, known in self._memory.listed(kind).items() if id_ not in rows}
         for id_, read in zip(missing, self._at_once(self._client.document, missing), strict=True):
             if read is not None:
@@ -162,12 +162,12 @@ class DocumentsPassportal:
         return replace(known, title=found.title or known.title, last_modified=found.last_modified)
 
     def _read_details(self, entity: Entity) -> None:
-        """Read the documents that changed since they were read, or never were."""
+        """Read the documents new or changed since their last reading."""
         due = self._memory.not_looked_at(entity.singular, self._clock() - TEMPLATE_LOOKED_AT_SECONDS)
         self._read(entity, dict.fromkeys((*self._memory.unread(entity), *due), 0.0))
 
     def _read(self, entity: Entity, due: Mapping[str, float]) -> list[Document]:
-        """Read these documents (id → from when on, by our clock) and remember them; those that are there."""
+        """Read these documents (id → from when on, by our clock) and remember them; return the existing ones."""
         found: dict[str, Document] = {}
         without_names: list[Read] = []
         readings = _Readings(partial(self._remember, entity))
@@ -197,12 +197,12 @@ class DocumentsPassportal:
         return list(found.values())
 
     def _read_again_later(self, entity: Entity, ids: Iterable[str]) -> None:
-        """Read documents that were read at once again when many writes go out, so that no snapshot has to."""
+        """Schedule a second reading of documents read at once, behind many writes, to spare the next snapshot."""
         at = self._client.passed(self._client.date(), UNSETTLED_SECONDS)
         self._read_at_once |= dict.fromkeys(ids, (entity, at))
 
     def _reading_again(self) -> Iterator[Step]:
-        """Steps that read what was read at once, as far as that is due by now."""
+        """Yield steps for the due second readings of documents read at once."""
         due = [id_ for id_, (_, at) in self._read_at_once.items() if at <= self._clock()]
         return (partial(self._read_once_more, id_, self._read_at_once.pop(id_)[0]) for id_ in due)
 
@@ -223,7 +223,7 @@ class DocumentsPassportal:
         self._fields.clear()
 
     def _decoded(self, entity: Entity, read: Read) -> Document:
-        """The document with its fields by our labels, also those that come without a name."""
+        """Return the document with its fields by our labels, including unnamed fields."""
         shown = encoding.decoded(read.document)
         known = self._fields_of(shown.template_id)
         with self._names_lock:
@@ -233,14 +233,14 @@ class DocumentsPassportal:
         return encoding.decoded(read.document, entity.labels.values(), names)
 
     def _fields_of(self, template_id: str) -> Fields:
-        """What is known of the fields of new documents of this template."""
+        """Return the known fields of new documents of this template."""
         fields = self._fields.get(template_id)
         if fields is None:
             fields = self._fields[template_id] = self._memory.fields(template_id)
         return fields
 
     def _new_records(self, entity: Entity) -> dict[str, object]:
-        """What a plan has to know about new documents: see ``Target.snapshot``."""
+        """Return the facts about new documents for a plan: see ``Target.snapshot``."""
         template = self._template(entity)
         if template is None:
             return {"template": None, "places": [], "problem": NewRecords.TEMPLATE_UNKNOWN.value}
@@ -251,7 +251,7 @@ class DocumentsPassportal:
         return {"template": template.name or template.id, "places": ["name", *columns], "problem": problem}
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
-        """See ``Target.find``. What is not there is looked for once more after a while, a few times."""
+        """See ``Target.find``. The search for a missing document is repeated after a while, a few times."""
         found = self._found(entity, writes, at_once=len(writes) < FEW)
         if len(writes) < FEW:
             self._read_again_later(entity, found.values())
@@ -262,11 +262,11 @@ class DocumentsPassportal:
         return self._last_write.read()
 
     def _found(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> dict[int, str]:
-        """``find``; unless ``at_once``, a new document is read when its reading is a settled one."""
+        """Do as ``find``; unless ``at_once``, read a new document only when its reading is a settled one."""
         with self._memory.opened():
             found = self._look(entity, writes, at_once=at_once)
             for seconds in LOOK_AGAIN_AFTER:
-                missing = [each for each in writes if each.bms_id not in found]
+                missing = [write for write in writes if write.bms_id not in found]
                 if not missing:
                     break
                 self._sleep(seconds)
@@ -275,7 +275,7 @@ class DocumentsPassportal:
 
     def _look(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> dict[int, str]:
         """Look for these markers: among the newest documents first, then client by client, the newest first."""
-        clients = {each.bms_id: each.client_id for each in writes}
+        clients = {write.bms_id: write.client_id for write in writes}
         found: dict[int, str] = {}
         if not clients:
             return found
@@ -299,7 +299,7 @@ class DocumentsPassportal:
         *,
         at_once: bool,
     ) -> None:
-        """Note which of the documents bear a marker that is looked for; only those not read yet are read."""
+        """Note the documents with a wanted marker; read only those not read yet."""
         wanted = set(clients.values())
         rows = {row.id: row for row in map(encoding.decoded, page) if row.client_id in wanted}
         known = self._memory.markers(entity.singular, list(rows))
@@ -309,7 +309,7 @@ class DocumentsPassportal:
             for id_, row in rows.items()
             if row.marker is None and (id_ not in known or known[id_][0] != row.last_modified)
         }
-        markers |= {each.id: each.marker for each in self._read(entity, unread)}
+        markers |= {document.id: document.marker for document in self._read(entity, unread)}
         for id_, marker in markers.items():
             if marker is not None and clients.get(marker, "") == rows[id_].client_id:
                 found.setdefault(marker, id_)
@@ -325,14 +325,14 @@ class DocumentsPassportal:
 
     def _create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
         self._release(entity, writes)
-        failed = {each.bms_id: _refused(each, why) for each in writes if (why := _why_not_new(each))}
-        wanted = [each for each in writes if each.bms_id not in failed]
+        failed = {write.bms_id: _refused(write, why) for write in writes if (why := _why_not_new(write))}
+        wanted = [write for write in writes if write.bms_id not in failed]
         if wanted:
             failed |= self._create_by(self._template(entity), entity, wanted)
-        return [failed.get(each.bms_id, Written(each.bms_id, Outcome.DONE)) for each in writes]
+        return [failed.get(write.bms_id, Written(write.bms_id, Outcome.DONE)) for write in writes]
 
     def _create_by(self, template: Template | None, entity: Entity, writes: Sequence[Write]) -> dict[int, Written]:
-        """Create documents of this template; BMS id → what became of it, for all that are not there as they should."""
+        """Create documents of this template; return BMS id → outcome for all that are not there as they should be."""
         if template is None:
             return _not_sent(writes, self._why_no_template(entity))
         if why := self._why_not_trusted(template):
@@ -344,9 +344,9 @@ class DocumentsPassportal:
             tried = refused or self._post(entity, [new])
             failed |= tried
             first, left = left[0], left[1:]
-            if any(each.outcome is Outcome.UNKNOWN for each in tried.values()):
+            if any(written.outcome is Outcome.UNKNOWN for written in tried.values()):
                 why = "not sent: the answer to the first new document of its template was lost"
-                return failed | {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, why) for each in left}
+                return failed | {write.bms_id: Written(write.bms_id, Outcome.NOT_SENT, why) for write in left}
             if not tried:
                 at_once = len(writes) < FEW or len(left) >= MANY
                 why = self._read_back(entity, template, new[0], at_once=at_once)
@@ -357,16 +357,16 @@ class DocumentsPassportal:
         return failed | refused | self._post(entity, list(_cut(new, NEW_IN_ONE_CALL)))
 
     def _not_proven(self, template: Template, why: str, left: Sequence[Write]) -> dict[int, Written]:
-        """What becomes of the others when the first new document is not listed, or did not keep its values."""
+        """Return the outcomes of the others when the first new document is not listed, or did not keep its values."""
         if why:
             return _not_sent(left, self._why_not_trusted(template) or why)
         unlisted = "not sent: Passportal accepted the first new document of its template and does not list it"
-        return {each.bms_id: Written(each.bms_id, Outcome.NOT_SENT, unlisted) for each in left}
+        return {write.bms_id: Written(write.bms_id, Outcome.NOT_SENT, unlisted) for write in left}
 
     def _new_documents(
         self, entity: Entity, template: Template, writes: Sequence[Write]
     ) -> tuple[list[_New], dict[int, Written]]:
-        """The documents to send; those that have a value without a place are refused."""
+        """Return the documents to send; refuse those with a value without a place."""
         fields = self._fields_of(template.id)
         made, refused = [], {}
         for write in writes:
@@ -385,7 +385,7 @@ class DocumentsPassportal:
         return made, refused
 
     def _read_back(self, entity: Entity, template: Template, new: _New, *, at_once: bool) -> str:
-        """Read the first new document of a template; why it is not as it was sent, empty if it is or is not listed."""
+        """Read the first new document of a template; return its differences, empty if none or unlisted."""
         found = self._shown(entity, new, at_once=at_once)
         if found is None:
             return ""
@@ -404,7 +404,7 @@ class DocumentsPassportal:
         return f"Passportal made document {found.id} of it and did not keep {', '.join(lacking)}"
 
     def _shown(self, entity: Entity, new: _New, *, at_once: bool) -> Document | None:
-        """The document that a create made, as soon as it shows what it was sent, or as it is after a while."""
+        """Return the created document as soon as it shows the values sent, or as it is after a while."""
         found_id = self._found(entity, [new.write], at_once=at_once).get(new.write.bms_id)
         found_id = found_id or self._unmarked(entity, new)
         found: Document | None = None
@@ -420,7 +420,7 @@ class DocumentsPassportal:
         return found
 
     def _unmarked(self, entity: Entity, new: _New) -> str | None:
-        """The document that a create left without its marker: the newest of its title that was not there before."""
+        """Return the document created without its marker: the newest one with its title that was not there before."""
         known = self._memory.listed(entity.singular)
         for row in next(self._client.pages(entity.singular, client_id=new.write.client_id, newest_first=True)):
             document = encoding.decoded(row)
@@ -429,10 +429,10 @@ class DocumentsPassportal:
         return None
 
     def _why_not_trusted(self, template: Template) -> str:
-        """Why no new document of this template is sent: an earlier one did not keep what it was sent.
+        """Return why no new document of this template is sent: an earlier one did not keep its values.
 
-        Until a person takes that one away or changes how documents are sent: what a later change put into it proves
-        nothing about new ones.
+        This holds until a person removes that document or changes the form of sending. A later change of the document
+        proves nothing about new ones.
         """
         trial = self._memory.trial(template.id, self._form)
         if trial is None:
@@ -448,15 +448,15 @@ class DocumentsPassportal:
 
     @property
     def _form(self) -> str:
-        """How new documents are sent."""
+        """The form in which new documents are sent."""
         return f"{self._dialect.body} {self._dialect.values} {self._dialect.marker}"
 
     def _post(self, entity: Entity, batches: Sequence[Sequence[_New]]) -> dict[int, Written]:
-        """Create documents; BMS id → what became of it, for all that are not there.
+        """Create documents; return BMS id → outcome for all that are not there.
 
-        Where the answer is lost, what is not found is unknown: it may still come. Nothing is sent on before that is
-        looked at. Of a refused batch, what is there is left alone, and the others are sent one by one so that only
-        what is wrong is refused.
+        After a lost answer, a document not found is unknown: it may still come. Nothing more is sent before this check.
+        Of a refused batch, existing documents are left alone. The others are sent one by one, so only the wrong ones
+        are refused.
         """
         failed: dict[int, Written] = {}
         left = [_Batch(new) for new in batches if new]
@@ -473,7 +473,7 @@ class DocumentsPassportal:
         return failed
 
     def _post_one(self, batch: _Batch) -> Sequence[Later]:
-        """Send one batch and note what it was answered."""
+        """Send one batch and note its answer."""
         self._leaving([new.write.bms_id for new in batch.new])
         batch.is_sent = True
 
@@ -492,7 +492,7 @@ class DocumentsPassportal:
         return ()
 
     def _post_alone(self, entity: Entity, refused: Sequence[_Batch]) -> dict[int, Written]:
-        """Send the documents of refused batches one by one, but for those that are there already."""
+        """Send the documents of refused batches one by one, except existing ones."""
         single = [batch for batch in refused if len(batch.new) == 1]
         failed = {
             write.bms_id: _refused(write, batch.refusal) for batch, write in zip(single, _writes(single), strict=True)
@@ -508,10 +508,10 @@ class DocumentsPassportal:
         return [write for write in writes if write.bms_id not in there]
 
     def _send(self, verb: _Verb, send: Callable[[str], None], *, alone: bool) -> None:
-        """Send a write whose templates have the prefix that was proven for this verb; else try each, with one document.
+        """Send a write with the template prefix proven for this verb; else try each prefix, with one document.
 
-        A refused document did nothing, so that it may be sent again. What takes a change may refuse a new document.
-        Raises what the first try did.
+        A refused document did nothing, so it may be sent again. A prefix accepted for a change may be refused for a
+        new document. Raises the error of the first try.
         """
         proven = self._prefixes.get(verb)
         tries = [proven] if proven is not None else [*self._prefixes.values(), *encoding.TEMPLATE_PREFIXES]
@@ -530,7 +530,7 @@ class DocumentsPassportal:
             raise first
 
     def _template(self, entity: Entity) -> Template | None:
-        """The template of new documents; None where it cannot be told."""
+        """Return the template of new documents; None where it is not known."""
         kind = entity.singular
         templates = self._memory.templates(kind)
         if not templates:
@@ -538,7 +538,7 @@ class DocumentsPassportal:
             templates = self._memory.templates(kind)
         template = self._template_among(kind, templates)
         if template is not None and template.documents and not self._fields_of(template.id).places:
-            listed = [each.document for each in self._memory.listed(kind).values() if each.readable]
+            listed = [document.document for document in self._memory.listed(kind).values() if document.readable]
             ids = [document.id for document in listed if document.template_id == template.id][-5:]
             self._read(entity, dict.fromkeys(ids, 0.0))
         return template
@@ -546,16 +546,16 @@ class DocumentsPassportal:
     def _template_among(self, kind: str, templates: Sequence[Template]) -> Template | None:
         if kind in self._chosen:
             chosen = self._chosen[kind]
-            return next((each for each in templates if each.id == chosen), Template(chosen, "", 0))
+            return next((template for template in templates if template.id == chosen), Template(chosen, "", 0))
         called = encoding.folded(DEFAULT_TEMPLATES[kind])
-        named = [each for each in templates if encoding.folded(each.name) == called]
+        named = [template for template in templates if encoding.folded(template.name) == called]
         if named:
-            return max(named, key=lambda each: each.newest)  # a template that was made anew replaces the old one
+            return max(named, key=lambda each: each.newest)  # a template made again replaces the old one
         return templates[0] if len(templates) == 1 else None
 
     def _why_no_template(self, entity: Entity) -> str:
         templates = self._memory.templates(entity.singular)
-        seen = "; ".join(f"{each.id} ({each.name}, {each.documents:,} documents)" for each in templates)
+        seen = "; ".join(f"{template.id} ({template.name}, {template.documents:,} documents)" for template in templates)
         kind = entity.singular
         return (
             f"which template new {entity.name} get cannot be told: Passportal has"
@@ -576,11 +576,11 @@ class DocumentsPassportal:
         return outcomes
 
     def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        self._release(entity, [each for each in writes if each.releases != each.passportal_id])
+        self._release(entity, [write for write in writes if write.releases != write.passportal_id])
         outcomes: list[Written] = []
         left, few = list(writes), len(writes) < FEW
         while left and not self._keeps_fields:
-            # Until one was seen to keep what it should, they go one by one: a wrong guess must not spoil many.
+            # Until a document is seen to keep its values, they go one by one: a wrong guess must not spoil many.
             outcomes += self._change(entity, left[:1], at_once=few or len(left) > MANY)
             left = left[1:]
             if [written.outcome for written in outcomes[-LOST_AT_MOST:]] == [Outcome.UNKNOWN] * LOST_AT_MOST:
@@ -588,8 +588,10 @@ class DocumentsPassportal:
         return outcomes + self._change(entity, left, at_once=few)
 
     def _release(self, entity: Entity, writes: Iterable[Write]) -> None:
-        """Take markers off the documents that are to lose theirs."""
-        released = [Write(each.bms_id, None, each.releases, releases=each.releases) for each in writes if each.releases]
+        """Take the markers off released documents."""
+        released = [
+            Write(write.bms_id, None, write.releases, releases=write.releases) for write in writes if write.releases
+        ]
         for outcome in self._change(entity, released, at_once=len(released) < FEW):
             done = outcome.outcome is Outcome.DONE
             if not done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
@@ -599,10 +601,10 @@ class DocumentsPassportal:
                 )
 
     def _change(self, entity: Entity, writes: Sequence[Write], *, at_once: bool) -> list[Written]:
-        """Read, compare and write; read again once that reading is a settled one, or ``at_once``.
+        """Read, compare and write; read again once the reading is a settled one, or ``at_once``.
 
-        A change whose answer was lost and that is not there is unknown: it may still come. After an error nothing
-        else is sent; it is raised when nothing came of these writes, or where the tenant is not as the settings say.
+        A change without answer and effect is unknown: it may still come. After an error nothing else is sent. The
+        error is raised when none of these writes had an outcome, or where the tenant contradicts the settings.
         """
         changes = [_Change(write) for write in writes]
         readings = _Readings(partial(self._remember, entity))
@@ -653,7 +655,7 @@ class DocumentsPassportal:
         ]
 
     def _prepare(self, entity: Entity, readings: _Readings, change: _Change) -> None:
-        """Read the document and say what it shall be, or why it may not be changed."""
+        """Read the document and set its new content, or the reason why it may not be changed."""
         write = change.write
         read = self._client.document(write.passportal_id) if write.passportal_id else None
         if read is None:
@@ -694,7 +696,7 @@ class DocumentsPassportal:
             change.conclude()
 
     def _item(self, change: _Change, prefix: str) -> dict[str, Any]:
-        """The whole document as a change sends it."""
+        """Return the whole document as a change sends it."""
         if self._titles_are_encoded is None:
             self._titles_are_encoded = self._memory.titles_are_encoded()
         return encoding.merged(
@@ -720,10 +722,10 @@ class DocumentsPassportal:
             change.error = error
 
     def _put_batch(self, changes: Sequence[_Change]) -> None:
-        """One call for all; where that is refused, one for each: only one may be wrong."""
+        """Send one call for all changes; if it is refused, one call for each: only one may be wrong."""
 
         def send(prefix: str) -> None:
-            items = [self._item(each, prefix) for each in changes]
+            items = [self._item(change, prefix) for change in changes]
             self._client.update(None, encoding.batch(items, self._dialect))
 
         try:
@@ -741,7 +743,7 @@ class DocumentsPassportal:
                 change.error = error
 
     def _verify(self, entity: Entity, readings: _Readings, change: _Change) -> Sequence[Later]:
-        """See whether the document is as it should be, whatever was answered to the write; if not, look again."""
+        """Check whether the document shows the change, independent of the write's answer; if not, look again."""
         read = self._client.document(change.after.id)
         missing = [encoding.NAME]
         if read is not None:
@@ -766,7 +768,7 @@ class DocumentsPassportal:
         return ()
 
     def _give_up(self, change: _Change, missing: Sequence[str]) -> None:
-        """Say why a document that does not show a change does not. Raises an error that is of all documents."""
+        """Note why a document does not show a change. Raises an error that concerns all documents."""
         if change.refused or change.error:
             self._lost_in_a_row += 0 if change.refused else 1
             change.conclude(change.refused)
@@ -781,7 +783,7 @@ class DocumentsPassportal:
             raise AssertionError(f"no call of the Documents API writes {entity.name}")
 
     def _at_once(self, call: Callable[[_T], _R], each: Iterable[_T]) -> list[_R]:
-        """What ``call`` returns for each, in order, several at once; an error is raised when all have ended."""
+        """Return the results of ``call`` in order, several calls at once; an error is raised when all have ended."""
         with ThreadPoolExecutor(self._connections) as pool:
             return list(pool.map(call, each))
 
@@ -799,7 +801,7 @@ class _New:
 
 @dataclass
 class _Batch:
-    """New documents that go out in one call, and what it was answered: nothing, a refusal, or its answer was lost."""
+    """New documents for one call, and its answer: success, a refusal, or lost."""
 
     new: Sequence[_New]
     is_sent: bool = False
@@ -809,7 +811,7 @@ class _Batch:
 
 @dataclass
 class _Change:
-    """A write on its way: the document as it was read and understood, as it shall be, and what came of it.
+    """A write on its way: the document as it was read and understood, its new content, and the outcome.
 
     ``refused``: why it was, empty if it was not. ``is_due``: whether anything has to be sent. ``answered_at``: when
     its call ended, by the service's clock. ``looks``: how often it was looked for in vain.
@@ -829,12 +831,12 @@ class _Change:
     error: ServiceError | SettingsError | None = None
 
     def conclude(self, refused: str = "") -> None:
-        """It is done, or was refused, or its lost answer stays lost."""
+        """Conclude the change: done, refused, or with a lost answer."""
         self.refused = refused
         self.is_concluded = True
 
     def written(self, stopped_by: PipelineError | None) -> Written:
-        """Return what became of it; an error that is left is a lost answer."""
+        """Return the outcome; a remaining error is a lost answer."""
         bms_id = self.write.bms_id
         if self.is_concluded and self.error is None:
             return _refused(self.write, self.refused) if self.refused else Written(bms_id, Outcome.DONE)
@@ -845,7 +847,7 @@ class _Change:
 
 
 class _Readings:
-    """Documents that were read and are not remembered yet. Safe to share between threads."""
+    """Documents read but not remembered yet. Safe to share between threads."""
 
     def __init__(self, remember: Callable[[Sequence[tuple[Document, bool]]], None]) -> None:
         self._remember = remember
@@ -853,7 +855,7 @@ class _Readings:
         self._kept: dict[str, tuple[Document, bool]] = {}
 
     def add(self, document: Document, read: Read) -> None:
-        """Keep a document that was just read; remember it with others."""
+        """Keep a document just read; remember it with others."""
         with self._lock:
             self._kept[document.id] = document, _is_settled(document, read)
             is_full = len(self._kept) >= READ_AT_ONCE
@@ -861,19 +863,19 @@ class _Readings:
             self.remember()
 
     def remember(self) -> None:
-        """Remember those that are left."""
+        """Remember the remaining documents."""
         with self._lock:
             kept, self._kept = self._kept, {}
         self._remember(list(kept.values()))
 
 
 def _unless(send: Callable[[_T], Sequence[Later]], items: Iterable[_T], stop: Callable[[], bool]) -> Iterator[Step]:
-    """Steps that send these, and do nothing once ``stop`` says so."""
+    """Return steps that send these items, and do nothing once ``stop`` returns true."""
     return (partial(lambda item: () if stop() else send(item), item) for item in items)
 
 
 def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    """``items`` in portions of ``size``."""
+    """Return ``items`` in portions of ``size``."""
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
@@ -895,13 +897,13 @@ def _listed(row: Row) -> Listed:
 
 
 def _is_settled(document: Document, read: Read) -> bool:
-    """Whether a document read then shows every change of the second in which it was last modified."""
+    """Return whether this reading shows every change of the second in which the document was last modified."""
     modified = _moment(document.last_modified)
     return modified is not None and read.at - modified > UNSETTLED_SECONDS
 
 
 def _moment(last_modified: str) -> float | None:
-    """``last_modified`` as seconds since the epoch; None where it is no date."""
+    """Return ``last_modified`` as seconds since the epoch; None where it is no date."""
     try:
         modified = datetime.fromisoformat(last_modified)
     except ValueError:
@@ -916,23 +918,23 @@ def _why_not_new(write: Write) -> str:
 
 
 def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
-    """Why a document may not be changed: it is another record's, or no longer what the plan saw. Empty if it may."""
+    """Return why a document may not be changed: it is another record's, or changed since the plan. Empty if it may."""
     if found.marker not in (None, write.bms_id, write.replaces):
         return f"{_OTHER_MARKER} {found.marker}"
     now = found.fields
     labels = entity.labels
     moved = [
-        labels[each]
-        for each, text in write.before.items()
-        if _plain(found.title if each == "name" else now.get(labels[each])) != _plain(text)
+        labels[column]
+        for column, text in write.before.items()
+        if _plain(found.title if column == "name" else now.get(labels[column])) != _plain(text)
     ]
     return f"stale: changed meanwhile: {', '.join(moved)}" if moved else ""
 
 
 def _missing(change: _Change, found: Document) -> list[str]:
-    """What of a change a document does not show.
+    """Return the parts of a change missing in a document.
 
-    A person's edit is not missing: the document was changed since, and holds neither what it held nor what was sent.
+    A person's edit is not missing: the document was changed since, and has neither its old value nor the one sent.
     """
     modified = _moment(found.last_modified)
     was_accepted = not change.refused and change.error is None
@@ -952,19 +954,19 @@ def _missing(change: _Change, found: Document) -> list[str]:
 
 
 def _plain(text: str | None) -> str:
-    """``text`` as a snapshot shows it: without blanks around it, a blank one as none, and any line end as one."""
+    """Return ``text`` as in a snapshot: without blanks around it, a blank one as none, and any line end as one."""
     return (text or "").replace("\r\n", "\n").strip()
 
 
 def _same(one: str | None, other: str | None) -> bool:
-    """Whether two texts say the same, however the service encodes what it shows."""
+    """Return whether two texts are the same, in any encoding of the service."""
     return _plain(one) == _plain(other) or _plain(encoding.decoded_name(one or "")) == _plain(
         encoding.decoded_name(other or "")
     )
 
 
 def _lacking(sent: Document, found: Document) -> list[str]:
-    """The labels that do not show what was sent."""
+    """Return the labels without the value sent."""
     return [label for label, text in sent.values.items() if not _same(text, found.values.get(label))]
 
 
@@ -973,7 +975,7 @@ def _no_field(template: str, labels: Sequence[str]) -> str:
 
 
 def _not_sent(writes: Iterable[Write], why: str) -> dict[int, Written]:
-    return {each.bms_id: _refused(each, why) for each in writes}
+    return {write.bms_id: _refused(write, why) for write in writes}
 
 
 def _not_sent_yet(writes: Iterable[Write]) -> dict[int, Written]:
@@ -996,10 +998,10 @@ def _spoilt(document_id: str, labels: Sequence[str]) -> ServiceError:
 
 
 def _chosen_templates(text: str) -> dict[str, str]:
-    """``asset=79,contact=5000`` as type → id. Raises ``SettingsError``."""
+    """Parse ``asset=79,contact=5000`` into type → id. Raises ``SettingsError``."""
     chosen: dict[str, str] = {}
-    for part in filter(None, (each.strip() for each in text.split(","))):
-        kind, _, template = (each.strip() for each in part.partition("="))
+    for part in filter(None, (text_part.strip() for text_part in text.split(","))):
+        kind, _, template = (text_part.strip() for text_part in part.partition("="))
         number = encoding.template_id(template)
         if kind not in DEFAULT_TEMPLATES or not (number.isascii() and number.isdigit()):
             raise SettingsError(

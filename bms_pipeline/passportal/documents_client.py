@@ -1,11 +1,11 @@
-"""Talking to Passportal's Documents API v2: sign in, lists, one document, writes. Knows nothing of entities.
+"""A client of Passportal's Documents API v2: sign-in, lists, one document, writes. Knows nothing of entities.
 
 Facts: an access key is exchanged for a token, which goes into ``x-access-token`` [D][C]; lists end with an empty or
 null page and have no total [C]; ``success`` is a boolean or a text [D]; a failure can come as HTTP 200 [C]. So only
-``success`` being true is success, and nothing that cannot be read is ever taken for "no documents".
+``success`` being true is success, and an unreadable answer is never taken for "no documents".
 
-Reads are tried again where that may help. A write is sent once: whoever sent it looks whether it took effect. Only
-where the service says that it did nothing (a token that it does not accept any more, HTTP 429) is it sent again.
+Reads are tried again where this may help. A write is sent once: its sender checks whether it took effect. It is sent
+again only after an answer of having done nothing (an expired token, HTTP 429).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ OTHER_LIST = f"{DOCUMENTS}/all"
 """Where documents are listed if not at ``DOCUMENTS`` [C][L]."""
 CLIENTS = f"{DOCUMENTS}/clients"
 PAGE_SIZE = 500
-"""Rows to ask for; a service that gives fewer is read on nevertheless."""
+"""Rows to ask for; reading goes on even if a service gives fewer."""
 LAST_PAGE = 9999
 """The highest ``pageNum`` [D]."""
 MARGIN_SECONDS = 60.0
 """A token is replaced this long before it expires (or a quarter of its life, if that is less)."""
 LONGEST_LIFE_SECONDS = 30 * 86400.0
 TAKES_NO_JSON = frozenset({400, 415, 422})
-"""How a sign-in is refused that has to be a form [C]."""
+"""The refusal of a JSON sign-in where the service requires a form [C]."""
 KEY_UNKNOWN, HASH_WRONG, TOKEN_INVALID = 1000, 1001, 1006
 """Codes: key verification failed [D]; the hash does not verify [G], where that has a code of its own; no token [D]."""
 
@@ -76,7 +76,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Access:
-    """What a key opens: the address, how many clients it sees, and whether there are documents.
+    """The reach of a key: the address, the number of its clients, and whether there are documents.
 
     ``advice``: one sentence about a setting that may be better, empty if there is none.
     """
@@ -146,17 +146,17 @@ class DocumentsClient:
     def passed(self, moment: float, seconds: float) -> float:
         """Return when, by our clock, an answer will be dated more than ``seconds`` after ``moment`` of the service.
 
-        Answers are dated by whole seconds. That is never long after now: a clock may be wrong.
+        Answers are dated by whole seconds. The result is never long after now: a clock may be wrong.
         """
         with self._lock:
             at = math.floor(moment + seconds) + 1 - (self._ahead or 0.0)
         return min(at, self._clock() + seconds + 1)
 
     def check(self) -> Access:
-        """Test the connection: sign in, and see what the key opens.
+        """Test the connection: sign in, and return the reach of the key.
 
         Raises ``LoginRefused`` for a wrong key or secret, ``AccessRefused`` where the key's user has no Documentation
-        Manager or sees no client, or not one of those that the settings expect.
+        Manager, sees no client, or misses a client expected by the settings.
         """
         try:
             rows = next(self.pages(None, page_size=1))
@@ -171,8 +171,8 @@ class DocumentsClient:
                 "The key is right, and its user has access to no client.",
                 "In Passportal, give the user that the key belongs to access to the clients that are to be synced.",
             )
-        wanted = [each.strip() for each in self._settings.passportal_expected_clients.split(";") if each.strip()]
-        missing = [each for each in wanted if each not in clients and each not in clients.values()]
+        wanted = [name.strip() for name in self._settings.passportal_expected_clients.split(";") if name.strip()]
+        missing = [name for name in wanted if name not in clients and name not in clients.values()]
         if missing:
             raise AccessRefused(
                 f"The key is right, and its user has no access to {len(missing)} of the clients in"
@@ -185,19 +185,19 @@ class DocumentsClient:
     def pages(
         self, kind: str | None, *, client_id: str | None = None, newest_first: bool = False, page_size: int = PAGE_SIZE
     ) -> Iterator[list[Row]]:
-        """The documents of one type, page by page in the order of their ids; the last page is empty."""
+        """Yield the documents of one type, page by page in the order of their ids; the last page is empty."""
         params = {"orderBy": "id", "orderDir": "desc" if newest_first else "asc"}
         params |= {"type": kind} if kind else {}
         params |= {"clientId": client_id} if client_id else {}
         return self._pages(self._documents_page, params, page_size, f"the {kind or 'document'}s")
 
     def clients(self) -> dict[str, str]:
-        """Every client that the key sees: id → name."""
+        """Return every client of the key: id → name."""
         pages = self._pages(lambda params, what: self._get(CLIENTS, params, what), {}, PAGE_SIZE, "the clients")
         return {str(row["id"]): decoded_name(str(row.get("name") or "")) for page in pages for row in page}
 
     def document(self, document_id: str) -> Read | None:
-        """One document with its ``details``; None where there is none for this key (403 "not found.", 404 or 400)."""
+        """Return a document with its ``details``; None if this key has none (403 "not found.", 404 or 400)."""
         what = f"document {document_id}"
         try:
             body, at = self._get(f"{DOCUMENTS}/{document_id}", None, what)
@@ -246,7 +246,7 @@ class DocumentsClient:
             except _Refused as refused:
                 raise refused.error(what) from None
             rows = _rows(body, what)
-            ids = [each["id"] for each in rows]
+            ids = [row["id"] for row in rows]
             if ids and ids == before:
                 raise _unreadable(f"{what} with the page before it once more")
             before = ids
@@ -266,7 +266,7 @@ class DocumentsClient:
         return answer
 
     def _get(self, path: str, params: Mapping[str, str] | None, what: str) -> tuple[Row, float]:
-        """GET, tried again where a 200 says that the service failed; other statuses are tried again below."""
+        """GET, and try again after a 200 with a failure of the service; other statuses are tried again below."""
         tried = 1
         while True:
             try:
@@ -278,16 +278,16 @@ class DocumentsClient:
             tried += 1
 
     def _read(self, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str]) -> Answer:
-        """GET. An empty or broken answer is asked for once more: it may be so in passing."""
+        """GET. Ask once more after an empty or broken answer: the fault may be temporary."""
         answer = self._service.get(path, params=params, headers=headers, whole=_looks_whole)
         if answer.status == 200 and not _is_json(answer.body):
             answer = self._service.get(path, params=params, headers=headers, whole=_looks_whole)
         return answer
 
     def _asked(self, send: Callable[[Mapping[str, str]], Answer], what: str) -> tuple[Row, float]:
-        """The envelope of a successful answer and the service's time; signs in again once if the token is refused.
+        """Return the envelope of a successful answer and the service's time; sign in once more for a refused token.
 
-        Raises ``_Refused`` where the service says no.
+        Raises ``_Refused`` where the service refuses.
         """
         token = self._signed_in(None)
         try:
@@ -311,7 +311,7 @@ class DocumentsClient:
             raise
 
     def _signed_in(self, rejected: str | None) -> str:
-        """A token that should be valid and is not ``rejected``; only one thread signs in for all."""
+        """Return a probably valid token other than ``rejected``; only one thread signs in for all."""
         with self._lock:
             token = self._token
             if token is None or token.text == rejected or self._clock() >= token.renew_at:
@@ -319,7 +319,7 @@ class DocumentsClient:
             return token.text
 
     def _sign_in(self) -> _Token:
-        """Exchange the key for a token: asked as JSON [D], and as a form where that is refused [C]."""
+        """Exchange the key for a token: as JSON [D], and as a form where JSON is refused [C]."""
         settings = self._settings
         key, secret = settings.passportal_key_id.strip(), settings.passportal_secret.get_secret_value()
         missing = [
@@ -327,7 +327,7 @@ class DocumentsClient:
         ]
         if missing:
             raise SettingsError(f"{' and '.join(missing)} not set.", "Set it in the environment or in .env.")
-        if not all("!" <= each <= "~" for each in key):
+        if not all("!" <= character <= "~" for character in key):
             raise SettingsError("PASSPORTAL_KEY_ID is no access key ID.", "Copy it anew from Settings > API Keys.")
         content = secrets.token_hex(16)
         headers = {"x-key": key, "x-hash": hmac.new(secret.encode(), content.encode(), hashlib.sha256).hexdigest()}
@@ -350,7 +350,7 @@ class DocumentsClient:
         raise _login_refused(why, code)
 
     def _posted(self, post: Callable[[], Answer]) -> Answer:
-        """What a sign-in is answered; tried again where that may help, because it changes nothing."""
+        """Return the answer to a sign-in; try again where this may help, because it changes nothing."""
         for tried in range(1, self._retries.tries):
             try:
                 return post()
@@ -365,7 +365,7 @@ class DocumentsClient:
         except AnswerUnreadable as error:
             raise self._wrong_host(error.message.partition(f"{what} with ")[2] or "something else") from None
         text = body.get("access_token")
-        if not isinstance(text, str) or not text or not all("!" <= each <= "~" for each in text):
+        if not isinstance(text, str) or not text or not all("!" <= character <= "~" for character in text):
             raise _unreadable(f"{what} and sent no usable token")
         now = self._clock()
         try:
@@ -396,11 +396,11 @@ class _Token:
 
 
 class _Refused(Exception):
-    """The service says no. Internal: becomes the error that fits the call."""
+    """The service refuses. Internal: becomes the fitting error of the call."""
 
     def __init__(self, status: int, code: int | None, message: str, retry_after: str | None) -> None:
         super().__init__()
-        self.args = ()  # what a service says may quote what it was sent
+        self.args = ()  # a service's message may quote the values sent
         self.status = status
         self.code = code
         self.message = message
@@ -408,7 +408,7 @@ class _Refused(Exception):
 
     @property
     def is_passing(self) -> bool:
-        """Whether the service failed, in words of its own: a code or status from 500 to 599."""
+        """Whether the service itself reports a failure: a code or status from 500 to 599."""
         return self.status in LOST or any(500 <= (number or 0) < 600 for number in (self.status, self.code))
 
     def error(self, what: str) -> PipelineError:
@@ -431,9 +431,9 @@ class _Refused(Exception):
 
 
 def base_address(settings: Settings) -> str:
-    """Scheme and host of ``PASSPORTAL_URL``, which people copy with the path of whatever page was open.
+    """Return scheme and host of ``PASSPORTAL_URL``, which people copy with the path of the open page.
 
-    Raises ``SettingsError`` where it is no address that may be used, or has a query or fragment.
+    Raises ``SettingsError`` where it is no usable address, or has a query or fragment.
     """
     text = settings.passportal_url.strip()
     if not text:
@@ -448,12 +448,12 @@ def base_address(settings: Settings) -> str:
 
 
 def is_success(value: object) -> bool:
-    """Whether ``success`` of an envelope says so: as a boolean or as a text [D]."""
+    """Return whether ``success`` of an envelope is true: as a boolean or as a text [D]."""
     return value is True or (isinstance(value, str) and value.strip().lower() == "true")
 
 
 def _opened(answer: Answer, what: str) -> Row:
-    """The envelope of ``answer``. Raises ``_Refused`` when it says no, ``AnswerUnreadable`` when it says neither."""
+    """Return the envelope of ``answer``. Raises ``_Refused`` for a refusal, ``AnswerUnreadable`` if unclear."""
     try:
         body = json.loads(answer.body, parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -490,17 +490,17 @@ def _unreadable(what: str) -> AnswerUnreadable:
 
 
 def _rows(body: Row, what: str) -> list[Row]:
-    """The rows of a page; only an array, or a null that is there, also as text, is ever one without any [C]."""
+    """Return the rows of a page; only an empty array or an explicit null, also as text, means no rows [C]."""
     rows = body.get("results", body)
     if rows is None or (isinstance(rows, str) and rows.strip().lower() == "null"):
         return []
-    if not isinstance(rows, list) or not all(isinstance(each, dict) and "id" in each for each in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
         raise _unreadable(f"{what} with JSON that is no list of documents")
     return rows
 
 
 def _document_in(body: Row) -> Row | None:
-    """The document in an envelope, whose place in it is unknown [G]: below one of these keys, or beside ``success``."""
+    """Return the document in an envelope. Its place is unknown [G]: below one of these keys, or next to ``success``."""
     for key in ("results", "result", "document", "data"):
         found = body.get(key)
         found = found[0] if isinstance(found, list) and len(found) == 1 else found
@@ -511,7 +511,7 @@ def _document_in(body: Row) -> Row | None:
 
 
 def _login_refused(why: str, code: int | None) -> LoginRefused:
-    """The error for a refused key, telling apart what the service tells apart."""
+    """Return the error for a refused key, with the service's distinctions."""
     what = f"Passportal refused the key: {why.rstrip('. ') or 'it does not say why'}" + (f" ({code})." if code else ".")
     if code == HASH_WRONG:
         return LoginRefused(
@@ -532,7 +532,7 @@ def _service_time(answer: Answer, otherwise: float) -> float:
 
 
 def _looks_whole(body: bytes) -> bool:
-    """Whether a JSON object that begins also ends; anything else is judged by its reader."""
+    """Return whether a JSON object is closed; the reader judges any other content."""
     start, end = body[:100].lstrip(b"\xef\xbb\xbf \t\r\n"), body[-100:].rstrip()
     return not start.startswith(b"{") or end.endswith(b"}")
 

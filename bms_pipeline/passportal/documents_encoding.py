@@ -1,6 +1,6 @@
-"""How documents are written on the wire: the one place for all that the reference marks as a guess [G].
+"""The wire format of documents: the one place for everything marked in the reference as a guess [G].
 
-Reading takes every form that was ever seen; writing takes the one that the settings choose. A tenant's own
+Reading takes every form ever seen; writing takes the form chosen in the settings. A tenant's own
 ``/api/documentation/v2/swagger`` settles most of it.
 
 Reading. ``details`` are elements under snake_case keys made from their labels, each an object ``{name, description,
@@ -9,11 +9,11 @@ type}`` with an ``attribute`` list of the same [L]. An element is known by its i
 labels are compared as people read them (``folded``) and written as the tenant spells them. Only elements of plain text
 are ever written (``Form``): a link, a choice, a yes/no and a formatted text are read and sent back as they came.
 
-Writing. A change is everything that was read, with our fields changed: the service drops what is left out [D]. In the
-form of texts a link is sent as what it says, because that form has nothing else; as an element it goes back as it came.
+Writing. A change is the whole document read, with our fields changed: the service drops omitted fields [D]. In the form
+of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came.
 
 The marker, by which a document is found when our database is lost, is in one of three places: the row's ``customId``,
-the template's field "ID", both with a prefix that is ours, or a line of its own in "Notes". A plain number in "ID" with
+the template's field "ID", both with our prefix, or a line of its own in "Notes". A plain number in "ID" with
 "Integration Type" Kaseya BMS is only a ``claim``: Passportal's own integrations write such, with whatever number.
 """
 
@@ -35,10 +35,10 @@ from bms_pipeline.settings import Settings
 NAME, NOTES = "Name", "Notes"
 TEMPLATE_PREFIX = "tpl-"
 TEMPLATE_PREFIXES = (TEMPLATE_PREFIX, "", TEMPLATE_PREFIX.upper())
-"""What stands before the id of a template when writing, in the order of trying; all were seen [C]."""
+"""The prefixes of a template's id when writing, in the order of trying; all were seen [C]."""
 ID_LABEL, KIND_LABEL, KIND = "ID", "Integration Type", "Kaseya BMS"
 PREFIX = "kaseya-bms:"
-"""What an id in ``customId`` or in the field "ID" starts with if it is a marker of ours."""
+"""The prefix of an id in ``customId`` or in the field "ID" if it is a marker of ours."""
 NOTES_LINE = "Kaseya BMS ID: "
 PLAIN_TYPES = frozenset(
     {
@@ -80,7 +80,7 @@ _PLEASE_SELECT = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """Which of the guesses is used for writing; see the settings of these names."""
+    """The guesses used for writing; see the settings of these names."""
 
     body: Literal["array", "object"] = "array"
     values: Literal["text", "element"] = "text"
@@ -89,7 +89,7 @@ class Dialect:
 
 
 class Form(StrEnum):
-    """What an element of a document holds. Only ``EMPTY`` and ``TEXT`` are ever written."""
+    """The kind of content of a document's element. Only ``EMPTY`` and ``TEXT`` are ever written."""
 
     EMPTY = "empty"
     TEXT = "text"
@@ -107,7 +107,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Element:
-    """Where a value of a document stands: the key of its element, its label as the tenant spells it, and its form."""
+    """The place of a value in a document: the key of its element, its label as the tenant spells it, and its form."""
 
     key: str
     name: str
@@ -115,7 +115,7 @@ class Element:
 
     @property
     def has_name(self) -> bool:
-        """Whether its name was shown; a bare element is called by its position."""
+        """Whether its name was shown; the label of a bare element is its position."""
         return self.name != self.key
 
 
@@ -138,24 +138,24 @@ class Document:
 
     @property
     def lacks_names(self) -> bool:
-        """Whether it has elements without a name, which only another document of its template can tell."""
+        """Whether it has unnamed elements, whose names only another document of its template can show."""
         return any(place.key.isdecimal() and not place.has_name for place in self.elements.values())
 
     @property
     def marker(self) -> int | None:
-        """The id of the BMS record that it bears, in whichever place."""
+        """The BMS id in its marker, in any of the places."""
         return marker_in(self.custom_id, self.values)
 
     @property
     def claim(self) -> int | None:
-        """The id that its fields give for Kaseya BMS, by whomever it was written; None where that is our marker."""
+        """The id for Kaseya BMS in its fields, written by anybody; None where this is our marker."""
         number = (self.values.get(ID_LABEL) or "").strip()
         is_claim = folded(self.values.get(KIND_LABEL) or "") == folded(KIND) and _is_id(number)
         return int(number) if is_claim else None
 
     @property
     def shows_blanks(self) -> bool:
-        """Whether it shows elements without a value, so that a label that it does not show is not there."""
+        """Whether it shows elements without a value: then a label not shown does not exist."""
         return any(element.form is Form.EMPTY for element in self.elements.values())
 
     @property
@@ -168,7 +168,7 @@ class Document:
 
 
 def dialect_of(settings: Settings) -> Dialect:
-    """The forms that these settings choose."""
+    """Return the forms chosen in these settings."""
     return Dialect(
         settings.passportal_body, settings.passportal_values, settings.passportal_update, settings.passportal_marker
     )
@@ -178,7 +178,7 @@ def dialect_of(settings: Settings) -> Dialect:
 
 
 def decoded_name(text: str) -> str:
-    """The name of a client, which comes URL- and HTML-encoded [L], or a title, which may [C]. A plus stays one [G].
+    """Decode a client's name, which comes URL- and HTML-encoded [L], or a title, which may be [C]. A plus stays [G].
 
     Only whole entities count: in ``M&Region`` nothing is encoded.
     """
@@ -186,9 +186,9 @@ def decoded_name(text: str) -> str:
 
 
 def titles_are_encoded(titles: Iterable[str]) -> bool:
-    """Whether the service encodes every title that it shows, going by these as they came.
+    """Return whether the service encodes every title that it shows, judged by these raw titles.
 
-    Then a title is sent decoded; else one that was stored in an encoded form is sent back as it came.
+    If so, a title is sent decoded; else a title stored in an encoded form is sent back as it came.
     """
     seen = list(titles)
     bare = any(re.search(r"[\s<>]|&(?!(?:#\d+|#[xX][0-9a-fA-F]+|\w+);)", title) for title in seen)
@@ -197,21 +197,21 @@ def titles_are_encoded(titles: Iterable[str]) -> bool:
 
 @cache
 def folded(label: str) -> str:
-    """``label`` as it is compared: without case, blanks, HTML entities, a colon or star at its end.
+    """Return ``label`` as it is compared: without case, blanks, HTML entities, a colon or star at its end.
 
-    The key that the service makes from a label folds to the same.
+    The service's key for a label folds to the same.
     """
     text = unicodedata.normalize("NFKC", html.unescape(label)).casefold()
     return re.sub(r"[\s_\u200b\ufeff]", "", unicodedata.normalize("NFKC", text)).strip(":*")
 
 
 def snake_case(label: str) -> str:
-    """The key that the service makes from a label [D]: ``State / Province`` → ``state_/_province``."""
+    """Return the service's key for a label [D]: ``State / Province`` → ``state_/_province``."""
     return label.strip().lower().replace(" ", "_")
 
 
 def template_id(uid: object) -> str:
-    """The id of a template, however it is called."""
+    """Return the id of a template, in any of its forms."""
     text = str(uid or "").strip()
     return text[len(TEMPLATE_PREFIX) :] if text.lower().startswith(TEMPLATE_PREFIX) else text
 
@@ -222,9 +222,9 @@ def template_id(uid: object) -> str:
 def decoded(
     row: Mapping[str, Any], ours: Iterable[str] = (), names_by_key: Mapping[str, str] | None = None
 ) -> Document:
-    """The document in a row of a list, or in an answer with ``details``.
+    """Return the document in a row of a list, or in an answer with ``details``.
 
-    ``ours``: the labels that we call by our own spelling. ``names_by_key``: what bare elements are called.
+    ``ours``: the labels with our own spelling. ``names_by_key``: the names of bare elements.
     """
     values: dict[str, str | None] = {}
     elements: dict[str, Element] = {}
@@ -245,14 +245,14 @@ def decoded(
 
 
 def raw_title(row: Mapping[str, Any]) -> str:
-    """The title as it came."""
+    """Return the title as it came."""
     return str(_first(row, "label", "title") or "")
 
 
 def _elements(details: object, ours: Iterable[str], names_by_key: Mapping[str, str]) -> list[tuple[str, Element, Any]]:
-    """Label, place and element, in order.
+    """Return label, place and element, in order.
 
-    Where several elements fold to one of our labels it is the one that is spelt as ours, or none of them.
+    Where several elements fold to one of our labels, the element with our spelling counts, or none of them.
     """
     items = list(details.items()) if isinstance(details, Mapping) else []
     called = {folded(label): label for label in ours}
@@ -285,11 +285,11 @@ def _own_name(element: object) -> str | None:
 
 
 def form_of(element: object) -> Form:
-    """What an element holds, by the type of its value, by what it is made of, and by what it says."""
+    """Return the form of an element, by the type of its value, its structure and its text."""
     value = element.get("value") if isinstance(element, Mapping) else element
     inner = value if isinstance(value, Mapping) else {}
     outer = element if isinstance(element, Mapping) else {}
-    kinds = {re.sub(r"[\s_-]", "", str(each or "")).lower() for each in (inner.get("type"), outer.get("type"))}
+    kinds = {re.sub(r"[\s_-]", "", str(kind or "")).lower() for kind in (inner.get("type"), outer.get("type"))}
     said = inner.get("text") if isinstance(value, Mapping) else value
     words = str(said) if isinstance(said, str | int | float) else ""
     signs = (
@@ -306,12 +306,12 @@ def form_of(element: object) -> Form:
 
 
 def _is_please_select(text: str) -> bool:
-    """Whether a text is what a list shows that nothing was chosen from yet."""
+    """Return whether a text is the prompt of a list without a choice."""
     return len(text) < 60 and _PLEASE_SELECT.fullmatch(text.strip()) is not None
 
 
 def _text(element: object, form: Form) -> str | None:
-    """What an element says: formatted text without its tags, nothing where nothing was chosen."""
+    """Return the text of an element: formatted text without its tags, None without a choice."""
     text = _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
     if text is None or _is_please_select(text):
         return None
@@ -319,7 +319,7 @@ def _text(element: object, form: Form) -> str | None:
 
 
 def without_tags(text: str) -> str:
-    """A formatted text as its lines of plain text."""
+    """Return a formatted text as its lines of plain text."""
     in_one_line = re.sub(r"[\r\n]+", " ", text) if _LINE_END.search(text) else text
     lines = _TAG.sub("", _LINE_START.sub("\n", _LINE_END.sub("\n", in_one_line)))
     plain = html.unescape(lines).replace("\xa0", " ")
@@ -327,31 +327,31 @@ def without_tags(text: str) -> str:
 
 
 def _plain_text(value: object) -> str | None:
-    """The text of a value: itself, or what its object says; none for what is neither."""
+    """Return the text of a value: itself, or the text in its object; None for anything else."""
     if isinstance(value, Mapping):
         value = value.get("text")
     if isinstance(value, list):
-        words = [_plain_text(each) for each in value]
-        return ", ".join(each for each in words if each) or None
+        words = [_plain_text(part) for part in value]
+        return ", ".join(word for word in words if word) or None
     if isinstance(value, bool):
         return "Yes" if value else "No"
     return str(value) if isinstance(value, str | int | float) else None
 
 
 def _first(row: Mapping[str, Any], *keys: str) -> Any:  # noqa: ANN401  # JSON
-    return next((row[each] for each in keys if row.get(each) is not None), None)
+    return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
 # Writing
 
 
 def batch(items: Sequence[Mapping[str, Any]], dialect: Dialect) -> object:
-    """The body of a call that takes several documents."""
+    """Return the body of a call with several documents."""
     return list(items) if dialect.body == "array" else {"documents": list(items)}
 
 
 def new_document(document: Document, dialect: Dialect, *, prefix: str = TEMPLATE_PREFIX) -> dict[str, Any]:
-    """A document to create: ``templateUid``, ``clientId`` and ``title`` are needed [D]."""
+    """Return the body of a document to create: ``templateUid``, ``clientId`` and ``title`` are needed [D]."""
     item: dict[str, Any] = {
         "templateUid": f"{prefix}{document.template_id}",
         "clientId": _number(document.client_id),
@@ -375,10 +375,10 @@ def merged(
     prefix: str = TEMPLATE_PREFIX,
     decoded_titles: bool = True,
 ) -> dict[str, Any]:
-    """All of ``row`` as it was read, with title, ``customId`` and those values that differ taken from ``changed``.
+    """Return all of ``row`` as it was read, with title, ``customId`` and the differing values from ``changed``.
 
-    ``before`` is what was understood of ``row``. Nothing that was read is left out or told otherwise, also what we do
-    not know. ``decoded_titles``: a title that stays is sent decoded and not as it came.
+    ``before`` is ``row`` as understood. Everything read is sent back unchanged, including content unknown to us.
+    ``decoded_titles``: an unchanged title is sent decoded and not as it came.
     """
     uid = f"{prefix}{before.template_id}"
     item = {**row, "templateUid": uid, "clientId": _number(before.client_id)}
@@ -409,7 +409,7 @@ def merged(
 
 
 def _as_it_came(element: object, text: str | None) -> object:
-    """What an element is sent as where values are texts: what it says; what is no text (yes/no, a list) as it is."""
+    """Return an element for the form of texts: its text; a value that is no text (yes/no, a list) as it is."""
     value = element.get("value") if isinstance(element, Mapping) else element
     value = value.get("text") if isinstance(value, Mapping) else value
     return value if isinstance(value, bool | list) else text
@@ -418,9 +418,9 @@ def _as_it_came(element: object, text: str | None) -> object:
 def lost(
     before: Mapping[str, Any], after: Mapping[str, Any], ours: Collection[str], names: Mapping[str, str]
 ) -> list[str]:
-    """The labels, but for ``ours``, whose text or link was there ``before`` and is not ``after``.
+    """Return the labels, except ``ours``, whose text or link is in ``before`` but not in ``after``.
 
-    ``names``: what bare elements are called, by key.
+    ``names``: the names of bare elements, by key.
     """
     left = {folded(label): element for label, _, element in _elements(after.get("details"), (), names)}
     mine = {folded(label) for label in ours}
@@ -444,7 +444,7 @@ def _new_element(label: str, text: str, document: Document, dialect: Dialect) ->
 
 
 def _element(label: str, text: str | None, element: object = None) -> dict[str, Any]:
-    """An element with this text; what is said about an existing one stays, also the type of its value."""
+    """Return an element with this text; the other parts of an existing element stay, also the type of its value."""
     kept = dict(element) if isinstance(element, Mapping) else {"name": label}
     value = kept.get("value")
     kind = value.get("type") if isinstance(value, Mapping) else None
@@ -457,7 +457,7 @@ def _links(element: object) -> bool:
 
 
 def _number(client_id: str | None) -> int | str | None:
-    """Ids are numbers where they look like some, as they were read."""
+    """Return an id as a number if it looks like one, as it was read."""
     plain = client_id is not None and client_id.isascii() and client_id.isdigit() and str(int(client_id)) == client_id
     return int(client_id) if plain and client_id is not None else client_id
 
@@ -466,7 +466,7 @@ def _number(client_id: str | None) -> int | str | None:
 
 
 def marker_in(custom_id: str, values: Mapping[str, str | None]) -> int | None:
-    """The BMS id that a document bears: in its ``customId``, its field "ID", or the last such line of its notes."""
+    """Return the BMS id in a document's marker: in its ``customId``, its field "ID", or the last such line in notes."""
     for text in (custom_id, values.get(ID_LABEL) or ""):
         if text.strip().startswith(PREFIX) and _is_id(number := text.strip().removeprefix(PREFIX)):
             return int(number)
@@ -479,7 +479,7 @@ def _is_id(text: str) -> bool:
 
 
 def without_marker(notes: str | None) -> str:
-    """The text of notes without the line that marks the document."""
+    """Return the text of notes without the marker's line."""
     text = notes or ""
     lines = list(_MARKED_NOTES.finditer(text))
     if not lines:
@@ -489,18 +489,18 @@ def without_marker(notes: str | None) -> str:
 
 
 def _marked_rich(text: str, marker: int | None) -> str:
-    """A formatted text with the line of ``marker`` below it, or without any such line; all else as it was."""
+    """Return a formatted text with the line of ``marker`` below it, or without any such line; all else as it was."""
     lines = list(_MARKED_RICH.finditer(text))
     rest = text[: lines[-1].start()] + text[lines[-1].end() :] if lines else text
     return rest if marker is None else f"{rest}<p>{NOTES_LINE}{marker}</p>"
 
 
 def marked(document: Document, marker: int | None, can_write: Callable[[str], bool], dialect: Dialect) -> Document:
-    """``document`` bearing ``marker``, or none, in the place that the settings choose and no other.
+    """Return ``document`` with ``marker``, or without any, only in the place chosen in the settings.
 
     ``can_write``: whether plain text can be written under a label. Where "ID" and "Integration Type" are missing or
-    another system's, it is marked in its notes, also in formatted ones; where those are missing too, not at all. A
-    marker that it bears already stays where it is.
+    another system's, it is marked in its notes, also in formatted ones; where those are missing too, not at all. An
+    existing marker stays in its place.
     """
     values = dict(document.values)
     custom_id = document.custom_id
@@ -523,7 +523,7 @@ def marked(document: Document, marker: int | None, can_write: Callable[[str], bo
 
 
 def can_bear_marker(can_write: Callable[[str], bool], dialect: Dialect) -> bool:
-    """Whether a new document can be marked, in whose fields plain text ``can_write`` be written."""
+    """Return whether a new document can be marked; ``can_write``: whether plain text can be written under a label."""
     return marked(Document("", None, "", "", ""), 1, can_write, dialect).marker is not None
 
 
@@ -532,17 +532,17 @@ def _is_rich(document: Document, label: str) -> bool:
 
 
 def _has_room(values: Mapping[str, str | None], can_write: Callable[[str], bool]) -> bool:
-    """Whether a document can bear its marker in its fields: they are there, and no other system's."""
+    """Return whether a document has room for its marker in its fields: they exist, and are no other system's."""
     return all(can_write(label) and not values.get(label) for label in (ID_LABEL, KIND_LABEL))
 
 
 def with_line(notes: str | None, marker: int) -> str:
-    """``notes`` and below them the line that marks a document."""
+    """Return ``notes`` with the marker's line below them."""
     return f"{notes}\n{NOTES_LINE}{marker}" if notes else f"{NOTES_LINE}{marker}"
 
 
 def with_values(document: Document, title: str, values: Mapping[str, str | None]) -> Document:
-    """``document`` with this title and these values by label; new notes keep the line that marks it."""
+    """Return ``document`` with this title and these values by label; new notes keep the marker's line."""
     values = dict(values)
     line = marker_in("", {NOTES: document.values.get(NOTES)})
     if NOTES in values and line is not None:

@@ -1,7 +1,7 @@
-"""What is remembered of Passportal's documents between runs, in a DuckDB file of its own. Losing it costs calls only.
+"""The memory of Passportal's documents between runs, in a DuckDB file of its own. Losing it costs calls only.
 
-Rows of the list are kept whole, of a document's details only the fields that are synced and the marker: what else
-stands in a tenant's documents is none of our business. Deleted text stays in a DuckDB file.
+Rows of the list are kept whole. Of a document's details only the synced fields and the marker are kept: the other
+content of a tenant's documents is none of our business. Deleted text stays in a DuckDB file.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ COPY (
 
 @dataclass(frozen=True)
 class Listed:
-    """A row of a list. ``readable``: whether this key may ask for its details; else only this is known of it."""
+    """A row of a list. ``readable``: whether this key may ask for its details; else only the row is known."""
 
     document: Document
     template: str
@@ -86,7 +86,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Template:
-    """A template that documents of one type have, how many, and what tells the age of the newest (see ``_age``)."""
+    """A template of documents of one type, their number, and the age key of the newest (see ``_age``)."""
 
     id: str
     name: str
@@ -96,10 +96,10 @@ class Template:
 
 @dataclass(frozen=True)
 class Fields:
-    """What is known of the fields of a template's new documents.
+    """The known fields of a template's new documents.
 
-    ``places``: label → where it stands. ``special``: labels under which plain text does not belong; ``absent``: those
-    that turned out to be missing. ``is_whole``: no label but those of ``places`` is there; else others may be.
+    ``places``: label → its place. ``special``: labels under which plain text does not belong; ``absent``: labels found
+    to be missing. ``is_whole``: only the labels of ``places`` exist; else there may be others.
     """
 
     places: Mapping[str, Element] = field(default_factory=dict)
@@ -108,18 +108,18 @@ class Fields:
     is_whole: bool = False
 
     def takes(self, label: str) -> bool:
-        """Whether plain text can be written under ``label``, as far as is known."""
+        """Return whether plain text can be written under ``label``, as far as is known."""
         is_there = label in self.places or not (self.is_whole or label in self.absent)
         return is_there and label not in self.special
 
     def can_mark(self, label: str) -> bool:
-        """Whether a marker can be written under ``label``: notes as ``takes`` says, any other only if it was seen."""
+        """Return whether a marker can be written under ``label``: notes by ``takes``, any other only if it was seen."""
         return self.takes(label) and (label == NOTES or label in self.places)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A new document that did not keep what it was sent: its id, and the labels that it lacks."""
+    """A new document that did not keep its values: its id, and its missing labels."""
 
     document_id: str
     labels: tuple[str, ...]
@@ -160,7 +160,7 @@ class RememberedDocuments:
             yield self._opened[0]
 
     def listed(self, kind: str) -> dict[str, Listed]:
-        """The documents of a type as they were listed last, by id."""
+        """Return the documents of a type as they were listed last, by id."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT id, client_id, title, template_id, last_modified, template, readable, raw_title FROM listed"
@@ -170,23 +170,23 @@ class RememberedDocuments:
         return {row[0]: Listed(Document(*row[:5]), *row[5:]) for row in rows}
 
     def titles_are_encoded(self) -> bool:
-        """Whether the service encodes the titles that it shows, going by all that are listed."""
+        """Return whether the service encodes its titles, judged by all listed titles."""
         with self._open() as connection:
             return titles_are_encoded(row[0] for row in connection.execute("SELECT raw_title FROM listed").fetchall())
 
     def list_anew(self, kind: str, rows: Iterable[Listed]) -> None:
-        """These are the documents of a type now; details of others are forgotten."""
+        """Replace the listed documents of a type; forget the details of all others."""
         found = list(rows)
         columns = {
-            "id": [each.document.id for each in found],
-            "client_id": [each.document.client_id for each in found],
-            "title": [each.document.title for each in found],
-            "template_id": [each.document.template_id for each in found],
-            "template": [each.template for each in found],
-            "marker": [marker_in(each.document.custom_id, {}) for each in found],
-            "last_modified": [each.document.last_modified for each in found],
-            "readable": [each.readable for each in found],
-            "raw_title": [each.raw_title for each in found],
+            "id": [row.document.id for row in found],
+            "client_id": [row.document.client_id for row in found],
+            "title": [row.document.title for row in found],
+            "template_id": [row.document.template_id for row in found],
+            "template": [row.template for row in found],
+            "marker": [marker_in(row.document.custom_id, {}) for row in found],
+            "last_modified": [row.document.last_modified for row in found],
+            "readable": [row.readable for row in found],
+            "raw_title": [row.raw_title for row in found],
         }
         with self._open() as connection:
             connection.execute("DELETE FROM listed WHERE type = ?", [kind])
@@ -200,19 +200,19 @@ class RememberedDocuments:
                 connection.execute(f"DELETE FROM {table} WHERE template_id NOT IN (SELECT template_id FROM listed)")
 
     def unread(self, entity: Entity) -> list[str]:
-        """The ids of listed documents whose details have to be read."""
+        """Return the ids of listed documents whose details have to be read."""
         with self._open() as connection:
             rows = connection.execute(_UNREAD, {"type": entity.singular, "labels": _labels(entity)}).fetchall()
         return [row[0] for row in rows]
 
     def not_looked_at(self, kind: str, before: float) -> list[str]:
-        """A document of each template of which none was read since ``before``: the newest of it."""
+        """Return the newest document of each template without a reading since ``before``."""
         with self._open() as connection:
             rows = connection.execute(_NOT_LOOKED_AT, {"type": kind, "before": before}).fetchall()
         return [row[0] for row in rows]
 
     def remember(self, entity: Entity, documents: Sequence[tuple[Document, bool]], at: float) -> None:
-        """Keep what was read ``at``: each with whether nothing can have changed since within its second."""
+        """Store documents read ``at`` this time, each with whether no change within its second can be missing."""
         if not documents:
             return
         labels = list(entity.labels.values())[1:]
@@ -222,29 +222,29 @@ class RememberedDocuments:
             self._remember_templates(connection, found, layouts, at)
             connection.execute(
                 "DELETE FROM details WHERE type = $type AND id IN (SELECT unnest($ids))",
-                {"type": entity.singular, "ids": [each.id for each in found]},
+                {"type": entity.singular, "ids": [document.id for document in found]},
             )
             connection.execute(
                 _REMEMBER,
                 {
                     "type": entity.singular,
-                    "ids": [each.id for each in found],
-                    "modified": [each.last_modified for each in found],
+                    "ids": [document.id for document in found],
+                    "modified": [document.last_modified for document in found],
                     "settled": [settled for _, settled in documents],
                     "labels": _labels(entity),
                     "fields": [
                         _json({label: document.fields[label] for label in labels if document.fields.get(label)})
                         for document in found
                     ],
-                    "markers": [each.marker for each in found],
-                    "claims": [each.claim for each in found],
-                    "templates": [each.template_id for each in found],
+                    "markers": [document.marker for document in found],
+                    "claims": [document.claim for document in found],
+                    "templates": [document.template_id for document in found],
                     "layouts": layouts,
                 },
             )
 
     def markers(self, kind: str, ids: Sequence[str]) -> dict[str, tuple[str, int | None]]:
-        """Of these documents those that were read: id → last modified then, and marker."""
+        """Return those of the documents that were read: id → last modified then, and marker."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT id, last_modified, marker FROM details WHERE type = ? AND id IN (SELECT unnest(?))",
@@ -253,7 +253,7 @@ class RememberedDocuments:
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def templates(self, kind: str) -> list[Template]:
-        """The templates that listed documents of a type have, the most frequent first."""
+        """Return the templates of listed documents of a type, the most frequent first."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT template_id, any_value(template), count(*), arg_max(id, lpad(id, 40, '0')) FROM listed"
@@ -263,13 +263,13 @@ class RememberedDocuments:
         return [Template(row[0], row[1], row[2], _age(row[3])) for row in rows]
 
     def fields(self, template_id: str) -> Fields:
-        """What is known of the fields of new documents of this template."""
+        """Return the known fields of new documents of this template."""
         special = self._special().get(template_id, set())
         with self._open() as connection:
             return _fields(connection, template_id, special)
 
     def forget_fields(self, template_id: str, labels: Collection[str]) -> None:
-        """New documents of this template turned out to have no such fields."""
+        """Note fields that new documents of this template turned out to lack."""
         with self._open() as connection:
             connection.execute(
                 "DELETE FROM template_fields WHERE template_id = ? AND label IN (SELECT unnest(?))",
@@ -280,7 +280,7 @@ class RememberedDocuments:
             )
 
     def trial(self, template_id: str, dialect: str) -> Trial | None:
-        """The new document of this template, sent in this form, that did not keep what it was sent."""
+        """Return the new document of this template, sent in this form, that did not keep its values."""
         with self._open() as connection:
             row = connection.execute(
                 "SELECT document_id, labels FROM trials WHERE template_id = ? AND dialect = ?", [template_id, dialect]
@@ -298,9 +298,10 @@ class RememberedDocuments:
                 )
 
     def write_snapshot(self, entity: Entity, file: Path, new_records: Mapping[str, object]) -> None:
-        """Write what is known of an entity's documents to a Parquet file; see ``Target.snapshot``."""
+        """Write an entity's known documents to a Parquet file; see ``Target.snapshot``."""
         values = ", ".join(
-            f"map_extract_value(d.fields, {sql.quoted(entity.labels[each])}) AS {each}" for each in entity.columns[1:]
+            f"map_extract_value(d.fields, {sql.quoted(entity.labels[column])}) AS {column}"
+            for column in entity.columns[1:]
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         special = self._special()
@@ -309,7 +310,10 @@ class RememberedDocuments:
                 "SELECT DISTINCT template_id, layout FROM details WHERE type = ?", [entity.singular]
             )
             layouts = rows.fetchall()
-            fields = {each: _fields(connection, each, special.get(each, set())) for each, _ in layouts}
+            fields = {
+                template_id: _fields(connection, template_id, special.get(template_id, set()))
+                for template_id, _ in layouts
+            }
             found = [_places(entity, json.loads(layout), fields[template]) for template, layout in layouts]
             connection.execute(
                 "CREATE OR REPLACE TEMP TABLE places AS SELECT unnest($templates::VARCHAR[]) AS template_id,"
@@ -328,7 +332,7 @@ class RememberedDocuments:
             )
 
     def _special(self) -> dict[str, set[str]]:
-        """Template → the labels that are a choice or a yes/no in any document, or a link in all that have a value.
+        """Return template → the labels that are a choice or a yes/no in any document, or a link in all with a value.
 
         A link may be shown as plain text in some documents, and formatted text begins as plain one.
         """
@@ -348,10 +352,11 @@ class RememberedDocuments:
     def _remember_templates(
         self, connection: duckdb.DuckDBPyConnection, documents: Sequence[Document], layouts: Sequence[str], at: float
     ) -> None:
-        """What documents that were read tell about the templates that they have."""
+        """Store the facts about templates shown by the documents read."""
         was = dict(
             connection.execute(
-                "SELECT id, layout FROM details WHERE id IN (SELECT unnest(?))", [[each.id for each in documents]]
+                "SELECT id, layout FROM details WHERE id IN (SELECT unnest(?))",
+                [[document.id for document in documents]],
             ).fetchall()
         )
         newest: dict[str, Document] = {}
@@ -374,9 +379,9 @@ class RememberedDocuments:
     def _carry_over(
         self, connection: duckdb.DuckDBPyConnection, template_id: str, was: dict[str, object], now: dict[str, object]
     ) -> None:
-        """Labels that one document gained or lost since it was read last are taken to be so in the others, too.
+        """Carry labels gained or lost by one document over to the others of its template.
 
-        Until those are read themselves. Only where a document shows its blanks is a label that it lacks gone.
+        This holds until those are read themselves. A missing label is gone only where the document shows its blanks.
         """
         if not (was["whole"] and now["whole"]):
             return
@@ -397,7 +402,7 @@ class RememberedDocuments:
     def _remember_template(
         self, connection: duckdb.DuckDBPyConnection, template_id: str, document: Document, at: float
     ) -> None:
-        """The newest document of a template tells what new ones have; where it shows blanks, it tells all."""
+        """Store the fields of new documents by the newest one of the template; if it shows blanks, these are all."""
         row = connection.execute(
             "SELECT document_id, is_whole FROM templates t WHERE template_id = ?"
             " AND EXISTS (FROM listed l WHERE l.id = t.document_id AND l.readable)",
@@ -452,7 +457,7 @@ def _fields(connection: duckdb.DuckDBPyConnection, template_id: str, special: Co
 
 
 def places(document: Document, entity: Entity, fields: Fields) -> list[str]:
-    """The columns of ``entity`` that can be written in a document: plain text, or a blank where such belongs."""
+    """Return the writable columns of ``entity`` in a document: plain text, or a blank in a place for plain text."""
     return _places(entity, json.loads(_layout(document, entity)), fields)
 
 
@@ -469,7 +474,7 @@ def _places(entity: Entity, layout: Mapping[str, object], fields: Fields) -> lis
 
 
 def _layout(document: Document, entity: Entity) -> str:
-    """Which of our labels a document shows, and in what form; the same text for the same."""
+    """Return our labels in a document with their forms, as a text: equal layouts give equal texts."""
     ours = {*entity.labels.values(), NOTES}
     forms = {label: place.form.value for label, place in document.elements.items() if label in ours}
     return _layout_text(forms, whole=document.shows_blanks)
@@ -485,12 +490,12 @@ def _forms(layout: Mapping[str, object]) -> dict[str, str]:
 
 
 def _age(document_id: str) -> tuple[int, str]:
-    """What orders ids by when they were given: numbers by their size."""
+    """Return a key that orders ids by age: numbers by their size."""
     return len(document_id), document_id
 
 
 def _bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> None:
-    """A file of an older version is emptied: what it held is read once more."""
+    """Empty a file of an older version: its content is read once more."""
     (is_current,) = connection.execute(_OF_THIS_VERSION).fetchone() or (0,)
     if not is_current:
         with transaction(connection):
@@ -504,10 +509,10 @@ def _fill(new: duckdb.DuckDBPyConnection) -> None:
 
 
 def _labels(entity: Entity) -> str:
-    """What was looked for in details: where that changes, they are read anew."""
+    """Return the labels looked for in details: when these change, the details are read again."""
     return ", ".join((*list(entity.labels.values())[1:], NOTES))
 
 
 def _json(value: object) -> str:
-    """JSON that DuckDB can hold: half a surrogate pair, which is no character, becomes a question mark."""
+    """Return JSON that DuckDB can hold: half a surrogate pair, which is no character, becomes a question mark."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()

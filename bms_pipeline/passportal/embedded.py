@@ -60,7 +60,7 @@ class EmbeddedPassportal:
     """The target in ``file``; made when first used."""
 
     name = "embedded"
-    can_write = frozenset(each.name for each in ENTITIES)
+    can_write = frozenset(entity.name for entity in ENTITIES)
     can_list = can_write
     batch_size = 5000
     unknown_seconds = 0.0
@@ -73,13 +73,13 @@ class EmbeddedPassportal:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose statements become durable together."""
+        """Yield a connection whose statements become durable together."""
         with self._reading() as connection, transaction(connection):
             yield connection
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that only asks."""
+        """Yield a connection for reading."""
         with reported(self._file, _IF_DAMAGED):
             make_whole(self._file, _fill)
             with opened(self._file) as connection:
@@ -88,7 +88,9 @@ class EmbeddedPassportal:
     def snapshot(self, entity: Entity, file: Path) -> None:
         """See ``Target.snapshot``."""
         labels = entity.labels
-        values = ", ".join(f"map_extract_value(details, '{labels[each]}') AS {each}" for each in entity.columns[1:])
+        values = ", ".join(
+            f"map_extract_value(details, '{labels[column]}') AS {column}" for column in entity.columns[1:]
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         with self._reading() as connection:
             connection.execute(
@@ -104,8 +106,8 @@ class EmbeddedPassportal:
         leaving([write.bms_id for write in writes])
         with self._open() as connection:
             self._release(connection, entity, writes)
-            clients = self._existing(connection, "client", {each.client_id for each in writes if each.client_id})
-            outcomes = [_refusal(entity, each, clients) or Written(each.bms_id, Outcome.DONE) for each in writes]
+            clients = self._existing(connection, "client", {write.client_id for write in writes if write.client_id})
+            outcomes = [_refusal(entity, write, clients) or Written(write.bms_id, Outcome.DONE) for write in writes]
             accepted = [
                 write for write, written in zip(writes, outcomes, strict=True) if written.outcome is Outcome.DONE
             ]
@@ -113,8 +115,8 @@ class EmbeddedPassportal:
                 connection,
                 entity,
                 [
-                    (each.client_id, each.values["name"] or "", _details(entity, each.values, {}), str(each.bms_id))
-                    for each in accepted
+                    (write.client_id, write.values["name"] or "", _details(entity, write.values, {}), str(write.bms_id))
+                    for write in accepted
                 ],
             )
         return outcomes
@@ -127,17 +129,17 @@ class EmbeddedPassportal:
         rewritten: list[tuple[str, str, dict[str, str], str | None]] = []
         with self._open() as connection:
             self._release(connection, entity, writes)
-            stored = self._existing(connection, entity.singular, {each.passportal_id for each in writes})
+            stored = self._existing(connection, entity.singular, {write.passportal_id for write in writes})
             for write in writes:
                 title, details, marker = stored.get(write.passportal_id, (None, {}, None))
-                now = {each: title if each == "name" else details.get(labels[each]) for each in write.before}
-                moved = [each for each in write.before if _plain(now[each]) != _plain(write.before[each])]
+                now = {column: title if column == "name" else details.get(labels[column]) for column in write.before}
+                moved = [column for column in write.before if _plain(now[column]) != _plain(write.before[column])]
                 if title is None or write.passportal_id is None:
                     outcomes.append(Written(write.bms_id, Outcome.REFUSED, "the record is gone from Passportal"))
                 elif marker not in (None, str(write.bms_id), str(write.replaces)):
                     outcomes.append(Written(write.bms_id, Outcome.REFUSED, f"it bears the marker of BMS id {marker}"))
                 elif moved:
-                    changed = ", ".join(labels[each] for each in moved)
+                    changed = ", ".join(labels[column] for column in moved)
                     outcomes.append(Written(write.bms_id, Outcome.REFUSED, f"stale: changed meanwhile: {changed}"))
                 else:
                     title = write.values.get("name") or title
@@ -148,10 +150,10 @@ class EmbeddedPassportal:
                 connection.execute(
                     _REWRITE,
                     {
-                        "ids": [each[0] for each in rewritten],
-                        "titles": [each[1] for each in rewritten],
-                        "details": [json.dumps(each[2]) for each in rewritten],
-                        "markers": [each[3] for each in rewritten],
+                        "ids": [row[0] for row in rewritten],
+                        "titles": [row[1] for row in rewritten],
+                        "details": [json.dumps(row[2]) for row in rewritten],
+                        "markers": [row[3] for row in rewritten],
                         "now": _now(),
                     },
                 )
@@ -159,12 +161,12 @@ class EmbeddedPassportal:
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``."""
-        clients = {each.bms_id: each.client_id for each in writes}
+        clients = {write.bms_id: write.client_id for write in writes}
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT marker::BIGINT, id, client_id FROM records WHERE type = $type"
                 " AND marker IN (SELECT unnest($markers)) ORDER BY number DESC",
-                {"type": entity.singular, "markers": [str(each) for each in clients]},
+                {"type": entity.singular, "markers": [str(marker) for marker in clients]},
             ).fetchall()
         return {bms_id: found for bms_id, found, client in rows if clients[bms_id] == client}
 
@@ -172,11 +174,11 @@ class EmbeddedPassportal:
         """See ``Target.last_write_at``: a transaction is there whole or not at all."""
 
     def import_file(self, entity: Entity, file: Path) -> int:
-        """Take in the records of an NDJSON ``file`` as a person's import would; how many there are.
+        """Take in the records of an NDJSON ``file`` as a person's import would; return their number.
 
         Each line has ``passportal_id``, ``client_id`` and the entity's columns. Records get no marker.
         """
-        details = ", ".join(f"'{entity.labels[each]}': {each}" for each in entity.columns[1:])
+        details = ", ".join(f"'{entity.labels[column]}': {column}" for column in entity.columns[1:])
         columns = dict.fromkeys(("passportal_id", "client_id", *entity.columns), "VARCHAR")
         with self._open() as connection:
             connection.execute(
@@ -193,13 +195,13 @@ class EmbeddedPassportal:
     ) -> dict[str | None, tuple[str, dict[str, str], str | None]]:
         rows = connection.execute(
             "SELECT id, title, details, marker FROM records WHERE type = $type AND id IN (SELECT unnest($ids))",
-            {"type": kind, "ids": [each for each in ids if each]},
+            {"type": kind, "ids": [id_ for id_ in ids if id_]},
         ).fetchall()
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
     def _release(self, connection: duckdb.DuckDBPyConnection, entity: Entity, writes: Sequence[Write]) -> None:
-        """Take markers off the records that are to lose theirs."""
-        released = [(each.releases, str(each.bms_id)) for each in writes if each.releases]
+        """Take the markers off released records."""
+        released = [(write.releases, str(write.bms_id)) for write in writes if write.releases]
         if released:
             ids, markers = zip(*released, strict=True)
             connection.execute(
@@ -218,10 +220,10 @@ class EmbeddedPassportal:
                 {
                     "prefix": f"{entity.singular}-",
                     "type": entity.singular,
-                    "clients": [each[0] for each in rows],
-                    "titles": [each[1] for each in rows],
-                    "details": [json.dumps(each[2]) for each in rows],
-                    "markers": [each[3] for each in rows],
+                    "clients": [row[0] for row in rows],
+                    "titles": [row[1] for row in rows],
+                    "details": [json.dumps(row[2]) for row in rows],
+                    "markers": [row[3] for row in rows],
                     "now": _now(),
                 },
             )
@@ -232,14 +234,14 @@ def _fill(new: duckdb.DuckDBPyConnection) -> None:
 
 
 def _details(entity: Entity, values: Mapping[str, str | None], stored: Mapping[str, str]) -> dict[str, str]:
-    """What a record holds by label once ``values`` are written over what is ``stored``; a blanked label is gone."""
+    """Return the values of a record by label, with ``values`` written over ``stored``; a blanked label is gone."""
     labels = entity.labels
     merged = {**stored, **{labels[column]: text for column, text in values.items() if column != "name"}}
     return {label: text for label, text in merged.items() if text is not None}
 
 
 def _plain(text: str | None) -> str:
-    """``text`` as a snapshot shows it: without blanks around it, and a blank one as none."""
+    """Return ``text`` as in a snapshot: without blanks around it, and a blank one as none."""
     return (text or "").strip()
 
 

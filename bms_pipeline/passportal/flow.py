@@ -1,4 +1,4 @@
-"""Calls that flow through a few connections: each goes out as soon as it is due and a connection is free.
+"""Calls flowing through a few connections: each goes out as soon as it is due and a connection is free.
 
 A step makes its calls and returns the steps that follow it, each with the moment from which it is due::
 
@@ -9,7 +9,7 @@ A step makes its calls and returns the steps that follow it, each with the momen
         ▲                                         │
         └─────── a while later, or at once ───────┘
 
-So no step waits for a whole phase of others, and what has to wait for a while waits behind the next writes.
+So no step waits for a whole phase of others, and a step due later waits behind the next writes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bms_pipeline.errors import PipelineError
 AHEAD = 2
 """Steps handed over for each connection: while results are looked at here, no connection runs dry."""
 ERRORS_AT_MOST = 3
-"""One error can be of one document. This many, each after several tries, are of the service."""
+"""One error may concern one document. This many, each after several tries, concern the service."""
 
 
 @dataclass(order=True)
@@ -51,10 +51,10 @@ class Flow:
         self._sleep = sleep
 
     def run(self, steps: Iterable[Step]) -> None:
-        """Run ``steps`` and all that follows them.
+        """Run ``steps`` and all following steps.
 
-        After an error no new step begins, but what follows those that ran does: it looks at what they sent. After
-        some more errors that ends, too. Then the first error is raised.
+        After an error no new step begins. The followers of earlier steps still run: they check what was sent. After
+        some more errors they end, too. Then the first error is raised.
         """
         errors: list[PipelineError] = []
         new = (partial(_begun, step, errors) for step in steps)
@@ -78,24 +78,24 @@ class Flow:
             raise errors[0]
 
     def _next(self, later: list[Later], new: Iterator[Step]) -> Step | None:
-        """Return the step that goes next; None where none is due now."""
+        """Return the next step; None where none is due now."""
         if later and later[0].at <= self._clock():
             return heapq.heappop(later).step
         return next(new, None)
 
     def _finished(self, running: set[Future[Sequence[Later]]], later: list[Later]) -> Iterable[Future[Sequence[Later]]]:
-        """Return the steps that ended, after waiting for the first or for the moment at which another one is due."""
+        """Return the ended steps, after waiting for the first or for the moment at which another one is due."""
         until = max(later[0].at - self._clock(), 0.0) if later else None
         if running:
             is_full = len(running) >= AHEAD * self._connections
             return wait(running, None if is_full else until, FIRST_COMPLETED).done
         self._sleep(until or 0.0)
-        later[0].at = self._clock()  # a clock that was set back meanwhile keeps nobody waiting
+        later[0].at = self._clock()  # a clock set back in between keeps nobody waiting
         return ()
 
 
 def _begun(step: Step, errors: list[PipelineError]) -> Sequence[Later]:
-    """Run a new step, unless another one failed meanwhile."""
+    """Run a new step, unless another one has failed."""
     return () if errors else _followed(step, errors)
 
 

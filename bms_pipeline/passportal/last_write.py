@@ -1,4 +1,4 @@
-"""When a write last left this home folder: how long an answer that never came may still be on its way.
+"""The moment at which a write last left this home folder: how long an answer that never came may still be on its way.
 
 A process can be killed at any moment, also in the middle of a batch of many calls. So the moment is in a file, written
 before each call. It is written in place, because a killed process must leave nothing to clean.
@@ -16,7 +16,7 @@ from pathlib import Path
 from bms_pipeline.errors import PipelineError
 
 STAMP_EVERY = timedelta(seconds=1)
-"""A stamp holds for this long, so that a fast series of calls costs one write a second."""
+"""A stamp holds for this long, to make a fast series of calls cost one write a second."""
 
 
 class LastWrite:
@@ -29,10 +29,10 @@ class LastWrite:
         self._stamped_at: datetime | None = None
 
     def __call__(self) -> None:
-        """Note that a write is about to leave. Raises ``PipelineError`` when that cannot be noted."""
+        """Note that a write is about to leave. Raises ``PipelineError`` when the note cannot be written."""
         with self._lock:
             now = self._now()
-            # A clock that was set back makes the last stamp a moment in the future, which holds for nothing.
+            # After a clock was set back, the last stamp lies in the future and does not count.
             if self._stamped_at is not None and self._stamped_at <= now < self._stamped_at + STAMP_EVERY:
                 return
             try:

@@ -1,4 +1,4 @@
-"""Snapshots of records that are not documents: the rows that were read, and the users of an exported file."""
+"""Snapshots of records other than documents: the rows read, and the users of an exported file."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _USER_COLUMNS = {"first_name": "First Name", "last_name": "Last Name", "email": 
 
 
 def write(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) -> None:
-    """Write rows (column → text) to the Parquet ``file``; see ``Target.snapshot``. What a row lacks is NULL."""
+    """Write rows (column → text) to the Parquet ``file``; see ``Target.snapshot``. A missing column is NULL."""
     found = list(rows)
     texts = ("passportal_id", "client_id", *entity.columns)
-    columns = ", ".join(f"unnest($c{number}::VARCHAR[]) AS {each}" for number, each in enumerate(texts))
+    columns = ", ".join(f"unnest($c{number}::VARCHAR[]) AS {column}" for number, column in enumerate(texts))
     file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(connect(Path(":memory:"))) as connection:
         connection.execute(
             "COPY (SELECT *, NULL::BIGINT AS bms_id, NULL::VARCHAR AS last_modified"
             f" FROM (SELECT {columns}))"
             f" TO {sql.quoted(str(file))} (FORMAT parquet)",
-            {f"c{number}": [each.get(column) for each in found] for number, column in enumerate(texts)},
+            {f"c{number}": [row.get(column) for row in found] for number, column in enumerate(texts)},
         )
 
 
 def users_in(file: Path) -> list[dict[str, str | None]]:
-    """The users of a CSV file that was exported from Passportal; its columns are told by their headers.
+    """Return the users of a CSV file exported from Passportal; its headers name the columns.
 
-    Raises ``SettingsError`` saying what is wrong where.
+    Raises ``SettingsError`` with the fault and its place.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -49,13 +49,13 @@ def users_in(file: Path) -> list[dict[str, str | None]]:
 
 def _users(file: Path, lines: Iterable[list[str]]) -> list[dict[str, str | None]]:
     reader = iter(lines)
-    header = [each.strip() for each in next(reader, [])]
-    missing = [each for each in (USER_ID, *_USER_COLUMNS.values()) if header.count(each) != 1]
+    header = [cell.strip() for cell in next(reader, [])]
+    missing = [column for column in (USER_ID, *_USER_COLUMNS.values()) if header.count(column) != 1]
     if missing:
         raise _wrong(file, f"has no column {', '.join(map(repr, missing))} in its first line, or has it twice")
     users: dict[str, dict[str, str | None]] = {}
     for number, cells in enumerate(reader, 2):
-        if not any(each.strip() for each in cells):
+        if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
             raise _wrong(file, f"has {len(cells)} cells in row {number} instead of {len(header)}")
@@ -64,7 +64,7 @@ def _users(file: Path, lines: Iterable[list[str]]) -> list[dict[str, str | None]
         if not user_id or user_id in users:
             raise _wrong(file, f"has {'a user twice' if user_id else 'no Passportal ID'} in row {number}")
         values: dict[str, str | None] = {column: row[name].strip() or None for column, name in _USER_COLUMNS.items()}
-        name = " ".join(each for each in (values["first_name"], values["last_name"]) if each)
+        name = " ".join(part for part in (values["first_name"], values["last_name"]) if part)
         users[user_id] = {"passportal_id": user_id, "name": name, **values}
     return list(users.values())
 

@@ -1,4 +1,4 @@
-"""What the pipeline needs of Passportal, whichever way it is reached."""
+"""The interface to Passportal for the pipeline, independent of the way to reach it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bms_pipeline.entities import Entity, EntityName
 class Write:
     """One record to create (``passportal_id`` is None) or to update.
 
-    ``values``: column → text to write, None to blank it; what is not named stays as it is. ``before``: what the plan
-    saw in these columns; a record that holds something else by now is refused. ``bms_id`` is also written as the
-    record's marker, in place of that of ``replaces``; a record that bears any other is refused. ``releases``: the
-    record that loses the marker ``bms_id`` first; where that is the written record itself, it ends without one.
+    ``values``: column → text to write, None to blank it; other columns stay. ``before``: the values seen by the plan
+    in these columns; a record with other values by now is refused. ``bms_id`` is also written as the record's marker,
+    in place of the marker of ``replaces``; a record with any other marker is refused. ``releases``: the record that
+    loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.
     """
 
     bms_id: int
@@ -32,16 +32,16 @@ class Write:
 
     @property
     def marker(self) -> int | None:
-        """The marker that the record bears in the end."""
+        """The record's marker in the end."""
         return None if self.releases is not None and self.releases == self.passportal_id else self.bms_id
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of one write.
+    """The outcome of a write.
 
-    Done, refused with the reason in ``detail``, unknown because its answer was lost, or not sent because something has
-    to be known first; then it is offered again.
+    Done, refused with the reason in ``detail``, unknown because its answer was lost, or not sent because a fact is
+    missing; then it is offered again.
     """
 
     bms_id: int
@@ -50,7 +50,7 @@ class Written:
 
 
 Leaving: TypeAlias = Callable[[Collection[int]], None]
-"""Makes durable which BMS ids leave with the next call. What it raises means that the call must not be made."""
+"""Makes durable which BMS ids leave with the next call. After its error the call must not be made."""
 
 
 def unmarked(bms_ids: Collection[int]) -> None:
@@ -60,18 +60,18 @@ def unmarked(bms_ids: Collection[int]) -> None:
 class Target(Protocol):
     """A Passportal tenant.
 
-    Every call may raise ``ServiceError`` or ``WarehouseError``; after one, whether the write took effect is *unknown*
-    and ``find`` tells.
+    Every call may raise ``ServiceError`` or ``WarehouseError``; after one, whether the write took effect is *unknown*;
+    ``find`` shows it.
     """
 
     name: str
-    """Which Passportal this is, for people and to keep a home folder to one: ``documents_api https://host``."""
+    """The name of this Passportal, for people and to keep a home folder to one: ``documents_api https://host``."""
     can_write: frozenset[EntityName]
     """The entities whose records it creates and changes; the public API can write documents only [D]."""
     can_list: frozenset[EntityName]
     """The entities whose records it can list now; a snapshot of any other is empty."""
     batch_size: int
-    """How many writes one call of ``create``, ``update`` or ``find`` takes."""
+    """The number of writes in a call of ``create``, ``update`` or ``find``."""
     unknown_seconds: float
     """How long after a call left its write may still take effect; 0 where an answer or none settles it at once."""
 
@@ -83,10 +83,10 @@ class Target(Protocol):
         """Write all records of ``entity`` to the Parquet ``file``.
 
         Columns: ``passportal_id, client_id, bms_id`` (the marker), ``last_modified`` and ``entity.columns``; where the
-        target knows them, also ``claimed_id`` (a BMS id that is no marker of ours), ``places`` (the columns that can be
-        written in the record, NULL for all) and ``template`` (the name of what decides that). The file's metadata
-        ``new_records`` is JSON that says the same of new records: ``template``, ``places``, and ``problem``, a
-        ``NewRecords`` word or null. Without it they can hold everything.
+        target knows them, also ``claimed_id`` (a BMS id other than our marker), ``places`` (the writable columns of the
+        record, NULL for all) and ``template`` (the template that decides this). The file's metadata ``new_records`` is
+        JSON with the same for new records: ``template``, ``places``, and ``problem``, a ``NewRecords`` word or null.
+        Without it they can hold everything.
         """
         ...
 
@@ -102,13 +102,13 @@ class Target(Protocol):
         """Change records and set or take off their marker, leaving every other value as it is.
 
         ``leaving``: see ``create``; a write that needs no call is not marked.
-        Done means that a reading afterwards shows it. After an error in the middle the outcomes of all writes are
-        returned, those that were not sent as ``NOT_SENT``; it is raised when nothing came of any.
+        Done means: a later reading shows it. After an error in the middle the outcomes of all writes are returned,
+        unsent ones as ``NOT_SENT``. The error is raised when no write had an outcome.
         """
         ...
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
-        """``bms_id`` → ``passportal_id`` of the records that bear these markers inside the writes' clients."""
+        """Return ``bms_id`` → ``passportal_id`` of the records with these markers inside the writes' clients."""
         ...
 
     def last_write_at(self) -> datetime | None:

@@ -1,10 +1,10 @@
 """Verified copies of the database: a new file, written, read again, compared, and only then given its name.
 
-A copy holds what no reading brings back: decisions, matches, exclusions, non-matches, settings, ledger, hand-overs,
-plans, journal, the values that were compared last, and what BMS and Passportal showed then, which is what decides later
-who is new. It leaves out what is computed from that, and the raw JSON.
+A copy holds everything that no reading brings back: decisions, matches, exclusions, non-matches, settings, ledger,
+hand-overs, plans, journal, and the values compared last. It also holds the last records of BMS and Passportal: they
+decide later which records are new. It leaves out the tables computed from these, and the raw JSON.
 
-The name of an automatic copy says which state it holds, so whether a new one is due is known without opening any.
+The name of an automatic copy says which state it holds. So no file has to be opened to know whether a new one is due.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from bms_pipeline.warehouse import causes, decision_log, sql
 from bms_pipeline.warehouse.causes import reported
 
 KEPT = 3
-"""How many automatic copies are kept."""
+"""The number of automatic copies to keep."""
 AT_MOST_EVERY = timedelta(minutes=10)
 """While only people decide, a copy is not made more often: the log holds each of their decisions."""
 
 BLOCK_SIZE = 16_384
-"""The smallest that DuckDB knows: each column of an empty table takes a block."""
+"""DuckDB's smallest block size: each column of an empty table takes a block."""
 
 _AUTOMATIC = re.compile(r"(?P<made>\d{8}T\d{6}\.\d{6})Z-(?P<loaded>[0-9a-f]{12})-(?P<decided>[0-9a-f]{12})\.duckdb")
 _LEFT_OUT = frozenset(
@@ -42,16 +42,16 @@ _LEFT_OUT = frozenset(
         *(f"sync.{kind}_{entity.name}" for entity in ENTITIES for kind in ("reconciled", "planned")),
     }
 )
-"""Made again by the next run. Without its sweeps a restored database reads every list of BMS whole."""
+"""The next run makes these again. Without its sweeps a restored database reads every list of BMS whole."""
 _COMPUTED = frozenset(f"bms.{entity.name}" for entity in ENTITIES)
-"""Tables of which the raw JSON is left out."""
+"""Tables copied without their raw JSON."""
 
 
 @dataclass(frozen=True)
 class Copy:
     """A copy in ``file``. ``problem`` says why it is not good; then nothing else is known.
 
-    ``number``: the newest line of the decision log that it holds. ``decisions`` counts the ledger.
+    ``number``: the newest line of the decision log in it. ``decisions`` counts the ledger.
     """
 
     file: Path
@@ -66,15 +66,15 @@ class Copy:
 
 
 def folder_of(database: Path) -> Path:
-    """Where the copies of this database are."""
+    """Return the folder of this database's copies."""
     return database.with_name("backups")
 
 
 def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: datetime) -> Path | None:
-    """Make a copy where anything changed that the newest one does not hold; its file.
+    """Make a copy if the newest one lacks a change; return its file, or None.
 
-    What loads change is copied at once. What only people changed waits for ``AT_MOST_EVERY``, unless a line of it is
-    missing in the decision log. Raises ``StorageFull`` and the like.
+    Changes by loads are copied at once. Changes by people alone wait for ``AT_MOST_EVERY``, unless one of their lines
+    is missing in the decision log. Raises ``StorageFull`` and the like.
     """
     loaded, decided = _state(connection)
     folder = folder_of(database)
@@ -98,9 +98,9 @@ def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: date
 
 
 def _put_right(folder: Path, now: datetime) -> None:
-    """Let copies from the future count as made right before ``now``, in the same order: the clock was ahead.
+    """Date copies from the future right before ``now``, in the same order: the clock was ahead.
 
-    Left alone they would be the newest ones for good, and each new copy would be the first to be removed.
+    Otherwise they would stay the newest ones, and each new copy would be the first to be removed.
     """
     ahead = [found for file in _files(folder) if (found := _AUTOMATIC.fullmatch(file.name)) and _made_at(found) > now]
     for place, found in enumerate(ahead):
@@ -117,21 +117,21 @@ def _named(made_at: datetime, loaded: str, decided: str) -> str:
 
 
 def _made_at(name: re.Match[str]) -> datetime:
-    """When an automatic copy was made by its name (UTC, as all that is stored)."""
+    """Return when an automatic copy was made, from its name (UTC, like every stored moment)."""
     return datetime.strptime(name["made"], "%Y%m%dT%H%M%S.%f")
 
 
 def before_migration(connection: duckdb.DuckDBPyConnection, database: Path, number: int, now: datetime) -> Path:
-    """Make a whole copy that stays, before migration ``number`` changes the tables."""
+    """Make a whole, permanent copy before migration ``number`` changes the tables."""
     file = folder_of(database) / f"before-{number:04}-{now:%Y%m%dT%H%M%S}.duckdb"
     make(connection, file, now, whole=True)
     return file
 
 
 def make(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, whole: bool) -> None:
-    """Copy what ``connection`` holds into a new ``file``, and compare the two before it gets its name.
+    """Copy the database of ``connection`` into a new ``file``, and compare the two before it gets its name.
 
-    Raises ``WarehouseDamaged`` where the copy is not what was copied, ``StorageFull`` and the like.
+    Raises ``WarehouseDamaged`` where the copy differs from the original, ``StorageFull`` and the like.
     """
     with reported(file):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -184,7 +184,7 @@ def _write(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, 
 
 
 def _tables(connection: duckdb.DuckDBPyConnection, *, whole: bool) -> Mapping[str, str]:
-    """Table → the columns to copy."""
+    """Return table → the columns to copy."""
     rows = connection.execute(
         "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database()"
         " AND NOT temporary ORDER BY ALL"
@@ -194,14 +194,14 @@ def _tables(connection: duckdb.DuckDBPyConnection, *, whole: bool) -> Mapping[st
 
 @contextlib.contextmanager
 def reading(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can only read ``file``, whose tables it knows as ``copy.<schema>.<table>``."""
+    """Yield a read-only connection to ``file``, with its tables as ``copy.<schema>.<table>``."""
     with contextlib.closing(duckdb.connect(":memory:", config={"memory_limit": "512MB"})) as connection:
         connection.execute(f"ATTACH {sql.quoted(str(file))} AS copy (READ_ONLY)")
         yield connection
 
 
 def _compare(copy: duckdb.DuckDBPyConnection, file: Path, *, with_hashes: bool) -> None:
-    """Raise ``WarehouseDamaged`` unless every table has the rows that were copied; reads all of them."""
+    """Raise ``WarehouseDamaged`` unless every table has the copied rows; reads all of them."""
     for name, rows, hashed in copy.execute("SELECT name, rows, hash FROM copy.main.copied").fetchall():
         found = copy.execute(f"SELECT count(*), coalesce(sum(hash(t)), 0) FROM copy.{name} t").fetchone()
         if found is None or found[0] != rows or (with_hashes and found[1] != hashed):
@@ -209,11 +209,11 @@ def _compare(copy: duckdb.DuckDBPyConnection, file: Path, *, with_hashes: bool) 
 
 
 def inspect(file: Path) -> Copy:
-    """What the copy in ``file`` holds, after reading all of it."""
+    """Read all of the copy in ``file`` and return its content as a ``Copy``."""
     try:
         with reading(file) as copy:
             made_at, version, wrote, is_whole = copy.execute("FROM copy.main.copy").fetchone() or (None, "", "", False)
-            # What hash() says of a value is a matter of DuckDB's version.
+            # The result of hash() depends on DuckDB's version.
             _compare(copy, file, with_hashes=wrote == duckdb.__version__)
             has_numbers = copy.execute(
                 "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'sync' AND table_name = 'logged'"
@@ -232,7 +232,7 @@ def inspect(file: Path) -> Copy:
 
 
 def inspect_all(folder: Path, now: datetime) -> list[Copy]:
-    """Every copy in ``folder``, the one that holds most first; one from the future was made before all others."""
+    """Return every copy in ``folder``, the fullest first; a copy from the future counts as the oldest."""
 
     def held(copy: Copy) -> tuple[bool, int, bool, datetime]:
         made_at = copy.made_at or datetime.min
@@ -242,7 +242,7 @@ def inspect_all(folder: Path, now: datetime) -> list[Copy]:
 
 
 def last_written(folder: Path) -> tuple[str, datetime] | None:
-    """The name of the copy that was written last, and when (UTC); nothing is read."""
+    """Return the name of the copy written last, and when (UTC); reads no file."""
     newest = max(_files(folder), key=lambda file: file.stat().st_mtime, default=None)
     return (
         None
@@ -262,7 +262,7 @@ def _state(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
 
 
 def _is_worth_it(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether anything was ever decided or loaded."""
+    """Return whether anything was ever decided or loaded."""
     row = connection.execute(
         "SELECT EXISTS (FROM sync.decisions) OR EXISTS (FROM sync.settings_history) OR EXISTS (FROM sync.matches)"
         " OR EXISTS (FROM sync.hand_overs) OR EXISTS (FROM sync.journal)"

@@ -1,9 +1,9 @@
-"""Why a database file cannot be used: the one place that knows how DuckDB speaks of files.
+"""Why a database file cannot be used: the one place for the wording of DuckDB's errors about files.
 
 DuckDB's exceptions carry a class and a text, no error number (1.5.5: its ``errors_as_json`` has one for statements, and
-none for opening a file or for a failed commit). So ``found_in`` reads the two parts of the text that are not DuckDB's
-own words but the system's: the sentence that ``strerror`` gives for a number, at the end behind the quoted file name,
-and the process that holds the lock. Whether a file is damaged no text decides: ``damage_in`` reads the whole file.
+none for opening a file or for a failed commit). So ``found_in`` reads the two parts of the text with the system's words
+instead of DuckDB's. One is the sentence of ``strerror`` for a number, at the end behind the quoted file name. The other
+is the process with the lock. No text decides whether a file is damaged: ``damage_in`` reads the whole file.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from bms_pipeline.errors import (
 from bms_pipeline.warehouse import sql
 
 SIDE_FILES = (".wal", ".checkpoint.wal", ".recovery.wal")
-"""Endings of the files that DuckDB keeps next to a database and reads into it when it opens."""
+"""Endings of the files next to a database. DuckDB keeps them, and reads them into it on opening."""
 
 _SYSTEM_SENTENCE = re.compile(r'file ".*": (?P<sentence>[^"]+)"?\Z', re.DOTALL)
 _LOCK = re.compile(r'(?:IO Error: )?Could not set lock on file ".*": (?P<who>[^"]+)\Z', re.DOTALL)
 _HOLDER = re.compile(r"PID (\d+)")
 _NO_MEMORY = ("bad allocation", "std::bad_alloc", "bad_alloc")
 _CONTENT = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
-"""What DuckDB raises, among other causes, where the content of a file makes no sense."""
+"""DuckDB's exceptions for a file whose content makes no sense; they have other causes, too."""
 _PLENTY = 64 << 20
-"""A disk with more free bytes than this was not the reason that a spill file found no room."""
+"""With more free bytes than this, the disk was not why a spill file found no room."""
 _MAGIC, _VERSION = slice(8, 12), slice(12, 20)
-"""Where a DuckDB file says that it is one, and which storage version it has."""
+"""The place of the magic bytes and the storage version in a DuckDB file."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What an error says about its cause.
+    """The cause named in an error.
 
-    ``number``: the system's error number. ``locked``: another process holds the file, ``holder`` is its id where it is
-    known. ``memory``: there was not enough.
+    ``number``: the system's error number. ``locked``: another process holds the file; ``holder`` is its id, if known.
+    ``memory``: there was not enough.
     """
 
     number: int | None = None
@@ -62,7 +62,7 @@ class Found:
 
 
 def found_in(error: BaseException) -> Found:
-    """Return the cause that ``error`` names, by its class, its number, or the system's words in DuckDB's text."""
+    """Return the cause of ``error``, by its class, its number, or the system's words in DuckDB's text."""
     if isinstance(error, OSError):
         return Found(number=error.errno)
     if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
@@ -84,14 +84,14 @@ def found_in(error: BaseException) -> Found:
 
 @contextlib.contextmanager
 def reported(file: Path, if_damaged: str = "") -> Iterator[None]:
-    """Turn errors about ``file``, the disk or the memory into ones that say the true cause and the next step.
+    """Turn errors about ``file``, the disk or the memory into ones with the true cause and the next step.
 
     ``if_damaged``: the next step where the content of ``file`` is proved to be damaged.
     """
     try:
         yield
     except WarehouseUnproved as error:
-        # Met further in, while this process had the file open. Here it may be closed, so that reading proves it.
+        # Raised further in, while this process had the file open. Here it may be closed, so reading can prove it.
         raise (_content(file, error.text, if_damaged) if error.file == file else error) from error
     except PipelineError:
         raise
@@ -115,7 +115,7 @@ def explain(error: BaseException, file: Path, if_damaged: str = "") -> Warehouse
 
 
 def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
-    """Return the error for content that makes no sense, after reading all of it."""
+    """Return the error for senseless content, after reading all of it."""
     damage = damage_in(file)
     if damage is None:
         return WarehouseUnproved(
@@ -136,7 +136,7 @@ def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
 
 
 def busy(file: Path, holder: int | None, waited: float | None) -> WarehouseBusy:
-    """Return the error for a file that another process holds."""
+    """Return the error for a file held by another process."""
     who = f"process {holder}" if holder else "another process"
     return WarehouseBusy(
         f"The database file {file} is held by {who}{'' if waited is None else f'; waited {waited:.0f} s'}.",
@@ -167,12 +167,12 @@ def damage_in(file: Path) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error on one line, cut where it becomes long."""
+    """Return the text of an error on one line, cut where it becomes long."""
     return " ".join(str(error).split())[:300]
 
 
 def side_files(file: Path) -> list[Path]:
-    """The files that DuckDB keeps next to ``file`` and that are there."""
+    """Return DuckDB's existing files next to ``file``."""
     return [path for ending in SIDE_FILES if (path := file.with_name(f"{file.name}{ending}")).exists()]
 
 
@@ -182,7 +182,7 @@ def _with_side_files(file: Path) -> str:
 
 
 def _no_memory(file: Path, text: str) -> WarehouseError:
-    """What does not fit into memory spills to the disk, so a full disk shows as too little memory."""
+    """Return the error for too little memory, or for a full disk: data too large for memory spills to the disk."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(file.parent).free < _PLENTY:
             return StorageFull(
@@ -196,13 +196,13 @@ def _no_memory(file: Path, text: str) -> WarehouseError:
 
 
 def _named_in(error: BaseException) -> str | None:
-    """The file that an error of the system itself is about."""
+    """Return the file named in an error of the system itself."""
     name = error.filename if isinstance(error, OSError) else None
     return os.fsdecode(name) if isinstance(name, str | bytes) else None
 
 
 def _storage_version(file: Path) -> int:
-    """The storage version in the head of a DuckDB file, 0 where it is none."""
+    """Return the storage version in the head of a DuckDB file, 0 for any other file."""
     try:
         with file.open("rb") as stream:
             head = stream.read(20)
@@ -212,7 +212,7 @@ def _storage_version(file: Path) -> int:
 
 
 def _newest_storage_version() -> int:
-    """The newest storage version that this DuckDB writes."""
+    """Return the newest storage version of this DuckDB."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "newest.duckdb")
         duckdb.connect(str(file), config={"storage_compatibility_version": "latest"}).close()

@@ -1,7 +1,7 @@
-"""A moment in the future counts as now: stored moments are put right before anything is compared with them.
+"""Corrects stored moments in the future to now, before anything is compared with them.
 
-This machine's clock may have been ahead when they were written. Left alone, such a moment is later than all that
-follows: nothing is new any more, nothing is due, nothing is overdue.
+This machine's clock may have been ahead when they were written. Uncorrected, such a moment is later than all
+following ones: nothing is new any more, nothing is due, nothing is overdue.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bms_pipeline.warehouse.inputs import count_input
 _log = logging.getLogger(__name__)
 
 FURTHEST_ZONE = timedelta(hours=14)
-"""A stamp of BMS has no zone, so one that is ahead of UTC by less than this may be right."""
+"""A stamp of BMS has no zone, so one ahead of UTC by less than this may be right."""
 TOLERATED = timedelta(minutes=1)
-"""Clocks are put right by a little all the time, which is no news to anybody."""
+"""Clocks are corrected a little all the time; smaller corrections are not reported."""
 SHOWN_DAYS = 7
-"""How long ``status`` goes on saying what was put right."""
+"""How long ``status`` reports a correction."""
 
 _FINISHED = "initial_sync_finished_at"
 _OF_FINISH = ("sync.settings", _FINISHED)
@@ -32,7 +32,7 @@ _OF_FINISH = ("sync.settings", _FINISHED)
 
 @dataclass(frozen=True)
 class Ahead:
-    """A stored moment that lay in the future: which one, in how many rows, the latest of them (UTC)."""
+    """A stored moment in the future: which one, in how many rows, the latest of them (UTC)."""
 
     stamp: str
     rows: int
@@ -43,7 +43,7 @@ class Ahead:
 
 
 def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahead]:
-    """Make every stored moment after ``now`` one right before it, in the same order; those that were there.
+    """Move every stored moment after ``now`` right before it, in the same order; return the moved ones.
 
     Call it inside a transaction, before new moments are written. Reported in the log and by ``status``.
     """
@@ -51,11 +51,11 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
     if not columns:
         return []
     finished = _finished(connection) if _OF_FINISH in columns else None
-    columns = [each for each in columns if each != _OF_FINISH]
+    columns = [column for column in columns if column != _OF_FINISH]
     found = " UNION ".join(f"SELECT {column} AS moment FROM {table} WHERE {column} > $now" for table, column in columns)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE ahead AS"
-        # A microsecond each, so that what came later stays later.
+        # A microsecond each, so that later moments stay later.
         " SELECT moment, $now - to_microseconds(row_number() OVER (ORDER BY moment DESC)) AS counts_as FROM"
         f" (SELECT $finished::TIMESTAMP AS moment WHERE $finished IS NOT NULL{' UNION ' if found else ''}{found})",
         {"now": now, "finished": finished},
@@ -66,18 +66,18 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
         connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(moment)), _FINISHED])
         report.append(Ahead(f"sync.settings.{_FINISHED}", 1, finished))
     connection.execute("DROP TABLE ahead")
-    count_input(connection, "clock", now)  # whether a record is new is told by its moments
-    report = [each for each in report if each.latest > now + TOLERATED]
-    for each in report:
+    count_input(connection, "clock", now)  # a record's moments decide whether it is new
+    report = [ahead for ahead in report if ahead.latest > now + TOLERATED]
+    for ahead in report:
         connection.execute(
-            "INSERT INTO sync.future_moments VALUES (?, ?, ?, ?)", [now, each.stamp, each.rows, each.latest]
+            "INSERT INTO sync.future_moments VALUES (?, ?, ?, ?)", [now, ahead.stamp, ahead.rows, ahead.latest]
         )
-        _log.warning("A stored moment lies in the future and counts as now: %s. Check this machine's clock.", each)
+        _log.warning("A stored moment lies in the future and counts as now: %s. Check this machine's clock.", ahead)
     return report
 
 
 def warnings(connection: duckdb.DuckDBPyConnection, entities: tuple[Entity, ...], now: datetime) -> list[str]:
-    """What to tell people about clocks: what was put right lately, and stamps of BMS that are in the future."""
+    """Return the warnings about clocks: recent corrections, and stamps of BMS in the future."""
     told = []
     rows = connection.execute(
         "SELECT found_at, sum(rows)::BIGINT, arg_max(stamp, latest), max(latest) FROM sync.future_moments"
@@ -104,12 +104,12 @@ def warnings(connection: duckdb.DuckDBPyConnection, entities: tuple[Entity, ...]
 
 
 def latest_stamp(now: datetime) -> datetime:
-    """The latest stamp of BMS that can be right."""
+    """Return the latest stamp of BMS that can be right."""
     return now + FURTHEST_ZONE
 
 
 def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
-    """Every table and column that holds a moment after ``now``."""
+    """Return every table and column with a moment after ``now``."""
     stamps = connection.execute(sql.read("moment_columns")).fetchall()
     latest = " UNION ALL ".join(
         f"SELECT '{table}' AS place, '{column}' AS stamp, max({column}) AS latest FROM {table}"

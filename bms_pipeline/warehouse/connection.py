@@ -1,10 +1,10 @@
-"""The one place that opens the database file.
+"""The one place for opening the database file.
 
 DuckDB lets one process in at a time, so a connection is opened late, closed early and never held across a call to a
-service. A busy file is waited for with a bound. (This is also the only place that would change for DuckLake.)
+service. The wait for a busy file has a bound. (This is also the only place to change for DuckLake.)
 
-Opening and closing a file takes 20 to 50 ms, a connection to one that this thread has open takes none. ``opened``
-shares what is open already, and ``kept_open`` keeps files open through a stretch in which no service is called::
+Opening and closing a file takes 20 to 50 ms; a connection to a file already open in this thread takes none. ``opened``
+shares an open file, and ``kept_open`` keeps files open through a stretch without a call to a service::
 
     kept_open ──┬─ opened ─ opened ─ opened ─┬── closed at the end
                 └─ the file is open once ────┘
@@ -43,14 +43,14 @@ IF_DAMAGED = (
 """The next step where the warehouse is damaged."""
 
 WAIT_SECONDS = 60.0
-"""How long a busy file is waited for: longer than any one transaction of ours at a million records."""
+"""How long to wait for a busy file: longer than any of our transactions at a million records."""
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
     "python_enable_replacements": False,
-    # Bounded, so that a million records stay under a gibibyte; what does not fit spills beside the file.
+    # Bounded, to keep a million records under a gibibyte; the rest spills to the disk next to the file.
     "memory_limit": "512MB",
     # Nothing here relies on the order of rows, and keeping it costs memory.
     "preserve_insertion_order": False,
@@ -60,7 +60,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 _TAKING_IN = threading.Lock()
-"""Two threads must not take in the same file: the second one waits, and sees what the first one took in."""
+"""Two threads must not take in the same file: the second one waits, and sees the first one's changes."""
 
 
 class Warehouse:
@@ -77,7 +77,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for one thread, closed at the end; each statement commits by itself.
+        """Yield a connection for one thread, closed at the end; each statement commits by itself.
 
         Inside another ``open``, or inside ``kept_open``, it takes no time.
         """
@@ -91,10 +91,10 @@ class Warehouse:
                 yield connection
 
     def take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Take in what the files of portions say that no living process holds; see ``portions`` and ``outcomes``.
+        """Take in the files of portions without a living process; see ``portions`` and ``outcomes``.
 
-        ``open`` does it, because everything that reads or changes the journal or follows from it (loads, settling,
-        planning, decisions, status, pages, copies) gets its connection there: nobody sees a journal that is behind.
+        ``open`` does it, because every user of the journal (loads, settling, planning, decisions, status, pages,
+        copies) gets its connection there: nobody sees an outdated journal.
         """
         with _TAKING_IN if portions.files_of(self.file) else contextlib.nullcontext():
             for file in portions.files_of(self.file):
@@ -106,7 +106,7 @@ class Warehouse:
                     if is_known or not calls.marked:
                         file.unlink()
                     else:
-                        move_aside([file])  # of a database that is not here any more
+                        move_aside([file])  # of a database gone by now
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Bring an older database to this version, after a whole copy of it; raises ``WarehouseNewer``."""
@@ -120,18 +120,18 @@ class Warehouse:
         self._prepared = True
 
     def take_over(self) -> None:
-        """Move aside the files of portions that a living process holds, after this one took the lease from it.
+        """Move aside the files of portions of a living process, after this one took the lease from it.
 
-        It sends nothing more then, and all of its portion that has no outcome is unknown.
+        That process sends nothing more then. The operations of its portion without an outcome are unknown.
         """
         with reported(self.file):
             move_aside(portions.held(self.file))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose statements become durable together at the end, or not at all.
+        """Yield a connection whose statements become durable together at the end, or not at all.
 
-        What only people know is in the decision log too when this ends: see ``decision_log``. Raises ``RunLocked``
+        At the end, people's decisions are in the decision log, too: see ``decision_log``. Raises ``RunLocked``
         when another run took over since this process took the lease.
         """
         with self.open() as connection:
@@ -144,7 +144,10 @@ class Warehouse:
                 self._log(entry)
 
     def _log(self, entry: decision_log.Entry) -> None:
-        """Add what was committed to the decision log. Raises what ``append`` does, saying that the decision stands."""
+        """Add a committed entry to the decision log.
+
+        Raises the errors of ``append``, and adds to their text: the decision is stored.
+        """
         file = decision_log.file_of(self.file)
         try:
             decision_log.append(file, entry)
@@ -156,7 +159,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Let ``connection``, which is open on another database, read this one, where unqualified names then lead."""
+        """Let ``connection``, open on another database, read this one; unqualified names then mean this one."""
         with reported(self.file, IF_DAMAGED):
             if not self._prepared or portions.files_of(self.file):
                 with self.open():
@@ -176,7 +179,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection whose statements are all undone at the end: to see what something would change."""
+        """Yield a connection whose statements are all undone at the end: a dry run."""
         with self.open() as connection:
             connection.execute("BEGIN")
             try:
@@ -192,9 +195,9 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
 
 def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
-    """Make ``file`` unless it exists: filled under another name first, so that it is whole from its first moment.
+    """Make ``file`` unless it exists: fill it under another name first, to have it whole from its first moment.
 
-    A process killed during the first writes of a new DuckDB file leaves one that never opens again (measured).
+    A process killed during the first writes of a new DuckDB file leaves a file that never opens again (measured).
     """
     if file.exists():
         return
@@ -212,7 +215,7 @@ def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) ->
 
 
 def move_aside(paths: Sequence[Path]) -> list[Path]:
-    """Rename files so that nothing takes them for a database or its log, never over another file; their new names.
+    """Rename files to names of no database or log, never over another file; return the new names.
 
     DuckDB replays a log into whatever database has its name, also into a new one (measured with 1.5.5).
     """
@@ -228,7 +231,7 @@ def move_aside(paths: Sequence[Path]) -> list[Path]:
 
 
 def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
-    """A hardened connection to ``file`` whose SQL knows ``fold_name``.
+    """Return a hardened connection to ``file`` whose SQL knows ``fold_name``.
 
     Waits up to ``wait_seconds`` while another process holds the file. Raises ``WarehouseBusy`` naming the holder.
     """
@@ -250,12 +253,12 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
 
 
 KEPT_SECONDS = 5.0
-"""How long ``kept_open`` keeps a file from other processes, which wait for it ``WAIT_SECONDS`` and no longer."""
+"""How long ``kept_open`` keeps a file from other processes. They wait for it ``WAIT_SECONDS`` and no longer."""
 
 
 @dataclass
 class _Opened:
-    """A file that this thread has open, ``since`` when (monotonic seconds), and how many use it now."""
+    """An open file of this thread, ``since`` when (monotonic seconds), and its number of users now."""
 
     connection: duckdb.DuckDBPyConnection
     since: float
@@ -263,7 +266,7 @@ class _Opened:
 
 
 class _Here(threading.local):
-    """The files that this thread has open, and how many ``kept_open`` it is inside."""
+    """The open files of this thread, and the number of ``kept_open`` around it."""
 
     def __init__(self) -> None:
         self.files: dict[Path, _Opened] = {}
@@ -275,9 +278,9 @@ _here = _Here()
 
 @contextlib.contextmanager
 def opened(file: Path, wait_seconds: float = WAIT_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to ``file``, closed at the end; the file with it, unless this thread goes on using it.
+    """Yield a connection to ``file``, closed at the end; the file with it, unless this thread goes on using it.
 
-    Each has its own temporary tables and its own transaction. Raises what ``connect`` does.
+    Each connection has its own temporary tables and its own transaction. Raises the errors of ``connect``.
     """
     path = file.absolute()
     if path not in _here.files:
@@ -297,10 +300,10 @@ def opened(file: Path, wait_seconds: float = WAIT_SECONDS) -> Iterator[duckdb.Du
 
 @contextlib.contextmanager
 def kept_open() -> Iterator[None]:
-    """Keep each file open that this thread opens inside, until the end, for a stretch that calls no service.
+    """Keep each file opened inside by this thread open until the end, for a stretch without calls to a service.
 
-    No longer than ``KEPT_SECONDS`` at a time: then it is closed after use and opened again when needed, so that other
-    processes get in between.
+    No longer than ``KEPT_SECONDS`` at a time: then a file is closed after use and opened again when needed, to let
+    other processes in between.
     """
     _here.keeping += 1
     try:
@@ -321,14 +324,14 @@ def _close(path: Path) -> None:
 def _patiently(
     attempt: Callable[[], duckdb.DuckDBPyConnection], file: Path, wait_seconds: float
 ) -> duckdb.DuckDBPyConnection:
-    """What ``attempt`` to get at ``file`` gives, tried again while another process, or a database of ours, holds it."""
+    """Return the result of ``attempt``. Repeat it while another process, or a database of ours, holds ``file``."""
     give_up = time.monotonic() + wait_seconds
     pause = 0.02
     while True:
         try:
             return attempt()
         except (duckdb.BinderException, duckdb.TransactionException, duckdb.IOException) as error:
-            # By class: another database of this process has the file, or another thread makes fold_name known.
+            # By class: another database of this process has the file, or another thread registers fold_name.
             found = causes.found_in(error)
             if isinstance(error, duckdb.IOException) and not found.locked:
                 raise
@@ -342,8 +345,8 @@ def _patiently(
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit at the end, roll back on any exception.
 
-    DuckDB's ``COMMIT`` after a failed statement reports success and keeps nothing (measured). Where somebody swallowed
-    that statement's error, the transaction is asked whether it still stands before it is committed.
+    DuckDB's ``COMMIT`` after a failed statement reports success and keeps nothing (measured). In case a caller
+    swallowed that statement's error, this checks before the commit whether the transaction is still valid.
     """
     connection.execute("BEGIN")
     try:
@@ -359,12 +362,12 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def named_rows(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | Sequence[object] = ()
 ) -> list[dict[str, Any]]:
-    """What ``query`` finds, each row as column → value."""
+    """Return the rows of ``query``, each as column → value."""
     result = connection.execute(query, parameters)
-    columns = [each[0] for each in result.description or []]
+    columns = [column[0] for column in result.description or []]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
 def now() -> datetime:
-    """Now, in UTC without zone: what the warehouse stores."""
+    """Return the present moment in UTC without zone, as the warehouse stores it."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -1,16 +1,16 @@
 """The second copy of each decision: a line in ``decisions.log``, outside the database, before a person gets an answer.
 
-Everything that people decide passes through ``Warehouse.transaction``. Inside it ``Watched`` sees by a few counters
-whether the transaction changed anything that only people know. If so, it counts up ``sync.logged`` in the same
-transaction; right after the commit the line of that number is appended and synced, then the caller goes on and answers.
+Every decision of a person passes through ``Warehouse.transaction``. Inside it ``Watched`` sees by a few counters
+whether the transaction changed any decision. If so, it counts up ``sync.logged`` in the same transaction. Right after
+the commit the line of this number is appended and synced, then the caller goes on and answers.
 
 - A decision whose transaction failed has no line, because the line follows the commit.
-- A decision that was answered has one, because the line precedes the answer.
-- A process killed in between leaves a decision that is stored, was not answered, and has no line: a gap in the numbers,
-  which makes the next run write a whole copy (``backups``).
+- An answered decision has one, because the line precedes the answer.
+- A process killed in between leaves a stored decision without an answer and without a line. This gap in the numbers
+  makes the next run write a whole copy (``backups``).
 
-A line says how the records stand *after* the decision, not what was done to them. So replaying lines is idempotent, and
-one damaged line spoils nothing but the records that it alone is about.
+A line holds the state of the records *after* the decision, not the change. So replaying lines is idempotent, and
+one damaged line spoils only the records missing in all other lines.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ _log = logging.getLogger(__name__)
 
 NAME = "decisions.log"
 OF_RECORDS = ("matches", "exclusions", "creations", "partings")
-"""Tables of ``sync`` that hold what was decided about one record, by ``entity`` and ``bms_id``."""
+"""Tables of ``sync`` with decisions about one record, by ``entity`` and ``bms_id``."""
 _TAIL = 1 << 16
 
 Entry = dict[str, Any]
-"""One line: ``number``, ``at``, and by table what it holds after the decision."""
+"""One line: ``number``, ``at``, and table → its rows after the decision."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """What a log holds: its lines in order, and sentences about those that cannot be used."""
+    """The content of a log: its lines in order, and sentences about the unusable ones."""
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 class Watched:
-    """Sees what a transaction changes of what only people know. Made at its beginning."""
+    """Watches which decisions of people a transaction changes. Made at its beginning."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._before = self._position()
 
     def entry(self) -> Entry | None:
-        """The line for what changed, counted in ``sync.logged``; None where nothing did. Call it before the commit."""
+        """Return the line for the changes, counted in ``sync.logged``; None without any. Call it before the commit."""
         before, after = self._before, self._position()
         changed = self._changed(before, after)
         if not changed:
@@ -69,7 +69,7 @@ class Watched:
         return {"number": number, "at": at.isoformat(sep=" "), **changed}
 
     def _changed(self, before: dict[str, Any], after: dict[str, Any]) -> Entry:
-        """By table what it holds now, for those that changed between two positions."""
+        """Return table → its present rows, for the tables changed between two positions."""
         entry: Entry = {}
         if after["batch"] != before["batch"]:
             entry |= self._records(before["batch"])
@@ -88,7 +88,7 @@ class Watched:
         return entry
 
     def _records(self, batch: int) -> Entry:
-        """Every record decided about after ``batch``: the ledger's lines, and how it stands in each table."""
+        """Return every record decided about after ``batch``: the ledger's lines, and its rows in each table."""
         decided = "SELECT DISTINCT entity, bms_id FROM sync.decisions WHERE batch > $batch"
         found: Entry = {"decisions": self._rows("FROM sync.decisions WHERE batch > $batch", batch=batch)}
         for table in OF_RECORDS:
@@ -107,12 +107,12 @@ class Watched:
 
 
 def file_of(database: Path) -> Path:
-    """Where the log of this database is."""
+    """Return the file of this database's log."""
     return database.with_name(NAME)
 
 
 def append(file: Path, entry: Entry) -> None:
-    """Add one line, durable when this returns. What a crash left of a half line is cut off and noted in the new one.
+    """Add one line, durable when this returns. Half a line left by a crash is cut off and noted in the new one.
 
     Raises ``StorageFull``, ``StorageRefused`` or ``StorageBroken``.
     """
@@ -138,7 +138,7 @@ def append(file: Path, entry: Entry) -> None:
 
 
 def read(file: Path) -> Log:
-    """Everything that can be read of the log; an empty one where there is none."""
+    """Return the readable lines of the log; an empty log where there is no file."""
     with reported(file):
         try:
             content = file.read_bytes()
@@ -158,7 +158,7 @@ def read(file: Path) -> Log:
 
 
 def last_number(file: Path) -> int:
-    """The number of the newest whole line, 0 where there is none."""
+    """Return the number of the newest whole line, 0 where there is none."""
     with reported(file):
         try:
             with file.open("rb") as stream:
@@ -177,13 +177,13 @@ def last_number(file: Path) -> int:
 
 
 def held_number(connection: duckdb.DuckDBPyConnection) -> int:
-    """The number of the newest line that the database holds."""
+    """Return the number of the newest line in the database."""
     row = connection.execute("SELECT coalesce(max(number), 0) FROM sync.logged").fetchone()
     return int(row[0]) if row else 0
 
 
 def check(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
-    """Raise ``DecisionsMissing`` where the log next to ``database`` holds decisions that it does not."""
+    """Raise ``DecisionsMissing`` where the log next to ``database`` holds decisions missing in the database."""
     file = file_of(database)
     held, logged = held_number(connection), last_number(file)
     if logged > held:
@@ -196,7 +196,7 @@ def check(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
 
 
 def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> int:
-    """Bring the database to where ``entries`` say that people left it; how many lines that were. In a transaction."""
+    """Restore the decisions in ``entries``; return the number of lines used. Call it inside a transaction."""
     replayed = 0
     for entry in entries:
         _replay_records(connection, entry)
@@ -211,13 +211,13 @@ def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> i
 
 
 def _hold(connection: duckdb.DuckDBPyConnection, number: int, at: object) -> None:
-    """Note that the database holds the line ``number``."""
+    """Note ``number`` as the newest line in the database."""
     connection.execute("DELETE FROM sync.logged")
     connection.execute("INSERT INTO sync.logged VALUES (?, ?)", [number, at])
 
 
 def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None:
-    """Give each record that was decided about the rows that it had afterwards, and no others."""
+    """Give each decided record its rows after the decision, and no others."""
     if "decisions" not in entry:
         return
     keys = {(decision["entity"], decision["bms_id"]) for decision in entry["decisions"]}
@@ -235,7 +235,7 @@ def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None
         )
         _put(connection, table, entry[table], ())
     for entity in ENTITIES:
-        # What a record was compared with belongs to the pair that is no longer one.
+        # The values that a record was compared with belong to the separated pair.
         connection.execute(
             f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN (SELECT bms_id FROM former WHERE entity = $name"
             " AND NOT EXISTS (FROM sync.matches m WHERE m.entity = former.entity AND m.bms_id = former.bms_id"
@@ -261,13 +261,13 @@ def _put(
 
 
 def _entry(line: bytes) -> Entry | None:
-    """What a line says, or None where it is damaged."""
+    """Return the content of a line, or None where it is damaged."""
     entry = lines.decoded(line)
     return entry if entry is not None and isinstance(entry.get("number"), int) else None
 
 
 def _end_of_whole_lines(descriptor: int, end: int) -> int:
-    """Where the last whole line ends."""
+    """Return the position of the last whole line's end."""
     position = end
     while position > 0:
         begin = max(0, position - _TAIL)

@@ -1,4 +1,4 @@
-"""Details in the warehouse: which records want theirs read, landing what was read, and how far that is."""
+"""Details in the warehouse: which records need theirs read, landing the answers, and the progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bms_pipeline.warehouse.connection import named_rows, now
 
 @dataclass(frozen=True)
 class LandedDetails:
-    """Records of which a landing took details, and a problem instead; whose values ``changed``.
+    """Counts of records of a landing: with details, with a problem instead, and with ``changed`` values.
 
     ``dropped``: BMS lists them no more, or they were landed before.
     """
@@ -30,11 +30,11 @@ class LandedDetails:
 
 
 PROBLEM_AGE = timedelta(days=1)
-"""What gave no details is asked for again after so long, because the fault may have been the service's."""
+"""After this time, ask again for a record that gave no details: the fault may have been the service's."""
 
 
 def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timedelta, now: datetime) -> list[int]:
-    """The ids of the linked records that want their details read, most urgent first.
+    """Return the ids of the linked records that need their details read, most urgent first.
 
     Never asked for, then with a listed row that changed since, then asked for ``max_age`` ago or more, oldest first.
     """
@@ -44,7 +44,7 @@ def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timed
 
 
 def state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:
-    """Counts of linked records: ``wanted`` in all, ``read`` of them, with ``problems``; ``oldest_read_at``."""
+    """Return counts of linked records: ``wanted`` in all, ``read`` of them, with ``problems``; ``oldest_read_at``."""
     (row,) = named_rows(connection, sql.read("details_state").format(entity=entity.name))
     return row
 
@@ -56,7 +56,7 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
     """
     if entity.details is None or not files:
         return LandedDetails()
-    columns = [each.name for each in entity.detail_fields]
+    columns = [field.name for field in entity.detail_fields]
     wire = ", ".join(f'"{key}" {kind}' for key, kind in entity.details.wire.items())
     connection.execute(
         sql.read("details_answered").format(
@@ -64,13 +64,13 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
             now=now(),
             files=", ".join(sql.readable(file) for file in files),
             detail=sql.quoted(f"STRUCT({wire})"),
-            values=", ".join(f"{names.value(each.sql)} AS {each.name}" for each in entity.detail_fields),
-            differs=" OR ".join(f"a.{each} IS DISTINCT FROM b.{each}" for each in columns),
+            values=", ".join(f"{names.value(field.sql)} AS {field.name}" for field in entity.detail_fields),
+            differs=" OR ".join(f"a.{field} IS DISTINCT FROM b.{field}" for field in columns),
         )
     )
     not_sent = _not_sent(connection, entity.details.wire, files)
     columns = [field.name for field in entity.detail_fields if not not_sent & set(re.findall(r"\w+", field.sql))]
-    taken = "".join(f", {each} = CASE WHEN a.good_at IS NULL THEN b.{each} ELSE a.{each} END" for each in columns)
+    taken = "".join(f", {field} = CASE WHEN a.good_at IS NULL THEN b.{field} ELSE a.{field} END" for field in columns)
     connection.execute(
         f"UPDATE bms.{entity.name} b SET details_asked_at = a.asked_at, details_problem = a.problem,"
         f" details_read_at = coalesce(a.good_at, b.details_read_at){taken}"
@@ -85,9 +85,9 @@ def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collectio
 
 
 def _not_sent(connection: duckdb.DuckDBPyConnection, wire: Mapping[str, str], files: Collection[Path]) -> set[str]:
-    """Return the declared keys that no detail in ``files`` has: what is stored of them stays.
+    """Return the declared keys missing in every detail in ``files``: their stored values stay.
 
-    A single detail cannot tell a key that is left out from null; all of them together can.
+    A single detail cannot tell an omitted key from null; all of them together can.
     """
     listed = ", ".join(sql.readable(file) for file in files)
     rows = connection.execute(

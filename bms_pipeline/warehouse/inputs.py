@@ -1,8 +1,8 @@
-"""The inputs of a plan: each counts up when it changes, so that a plan knows whether it is stale.
+"""Version counters of a plan's inputs: each goes up when its input changes. They show whether a plan is stale.
 
-What was made from the same inputs before is not made again: a landing from the same pages, a reconciliation from the
-same records and decisions. ``read_inputs`` reads all of them at one moment, ``sync.made_from`` holds what each result
-was made from. Both change in the transaction that changes the result, so they are true after a crash as well.
+A result from the same inputs is not made again: a landing from the same pages, a reconciliation from the same records
+and decisions. ``read_inputs`` reads all inputs at one moment, ``sync.made_from`` holds the inputs of each result.
+Both change in the transaction that changes the result, so they are true after a crash as well.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from bms_pipeline.entities import Entity
 from bms_pipeline.warehouse import sql
 
 OF_LOADS = "loaded."
-"""Inputs of this kind change with each load. A plan that was loaded is not stale by that."""
+"""Inputs of this kind change with each load. This does not make a loaded plan stale."""
 
 _RULES = ("reconcile", "warehouse", "entities.py", "junk.py")
-"""The parts of this program that decide what follows from the same inputs."""
+"""The parts of this program that decide which result follows from the same inputs."""
 
 
 def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime) -> None:
-    """Remember that an input of the plan changed: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
+    """Count up a changed input of the plan: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
     connection.execute(
         "MERGE INTO sync.inputs USING (SELECT $name AS name) AS changed USING (name)"
         " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = $now"
@@ -41,20 +41,20 @@ def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime)
 
 
 def is_counted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether the input was ever read or changed."""
+    """Return whether the input was ever read or changed."""
     return connection.execute("FROM sync.inputs WHERE name = ?", [name]).fetchone() is not None
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Every input as it is at one moment: name → state. ``made_from``: name of a result → what it was made from."""
+    """Every input at one moment: name → state. ``made_from``: name of a result → its inputs."""
 
     states: dict[str, str]
     made_from: dict[str, str]
     results: dict[str, Any]
 
     def of(self, entity: Entity) -> str:
-        """What decides about the records of ``entity``: its own inputs, those of clients, and those of everything."""
+        """Return the inputs for the records of ``entity``: its own, those of clients, and those of everything."""
         about = {entity.name, "clients"}
         return json.dumps(
             {
@@ -68,16 +68,16 @@ class Inputs:
         )
 
     def versions(self, names: Iterable[str]) -> dict[str, str | None]:
-        """The states of these inputs; None where one never changed."""
+        """Return the states of these inputs; None for one that never changed."""
         return {name: self.states.get(name) for name in names}
 
     def is_made_from(self, name: str, inputs: str) -> bool:
-        """Whether the result ``name`` is there and was made from exactly these."""
+        """Return whether the result ``name`` exists and was made from exactly these inputs."""
         return self.made_from.get(name) == inputs
 
 
 def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
-    """Read every input, and what each result was made from; one statement."""
+    """Read every input, and the inputs of each result; one statement."""
     states: dict[str, str] = {}
     made_from: dict[str, str] = {}
     results: dict[str, Any] = {}
@@ -91,19 +91,19 @@ def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
 
 
 def note_made_from(connection: duckdb.DuckDBPyConnection, name: str, inputs: str, result: object = None) -> None:
-    """Remember what the result ``name`` was made from. Call it in the transaction that made it."""
+    """Store the inputs of the result ``name``. Call it in the transaction that made it."""
     forget(connection, [name])
     connection.execute("INSERT INTO sync.made_from VALUES (?, ?, ?)", [name, inputs, json.dumps(result)])
 
 
 def forget(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
-    """Have these results made again, whatever they were made from."""
+    """Forget the inputs of these results, to have them made again."""
     connection.execute("DELETE FROM sync.made_from WHERE name IN (SELECT unnest($names))", {"names": list(names)})
 
 
 @functools.cache
 def rules() -> str:
-    """Return a digest of the rules themselves: another version of this program may conclude otherwise."""
+    """Return a digest of the rules themselves: another version of this program may reach another result."""
     found = hashlib.md5(duckdb.__version__.encode(), usedforsecurity=False)
     package = resources.files("bms_pipeline")
     for part in _RULES:
@@ -113,7 +113,7 @@ def rules() -> str:
 
 
 def _texts(place: Traversable) -> list[Traversable]:
-    """The program's texts in ``place``, in an order that is the same each time."""
+    """Return the program's texts in ``place``, in the same order each time."""
     if place.is_file():
         return [place] if place.name.endswith((".py", ".sql")) else []
     return [text for part in sorted(place.iterdir(), key=lambda part: part.name) for text in _texts(part)]

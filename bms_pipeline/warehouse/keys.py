@@ -1,7 +1,7 @@
-"""The keys by which records are compared, computed from a record's own values when these are stored, and only then.
+"""The keys for comparing records, computed from a record's own values when these are stored, and only then.
 
-Both sides' tables hold them as columns. A key is a pure function of the values, so a record that did not change keeps
-its keys; where the function itself is another one in a new version, all are computed anew, once (``bring_up_to_date``).
+Both sides' tables hold them as columns. A key is a pure function of the values, so an unchanged record keeps its keys.
+Where a new version changes the function itself, it computes all keys again, once (``bring_up_to_date``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bms_pipeline.warehouse.inputs import count_input
 
 
 def key_columns(entity: Entity) -> tuple[str, ...]:
-    """The columns with keys: those of the name, then those that ``entity`` declares.
+    """Return the columns with keys: those of the name, then those that ``entity`` declares.
 
     ``name_key`` decides identity, and ``real_name_key`` is the same where the name is no placeholder (junk matches
     nothing). Equal ``loose_key`` or ``letters_key`` is near-identity.
@@ -29,7 +29,7 @@ def key_columns(entity: Entity) -> tuple[str, ...]:
 
 
 def with_keys(entity: Entity, rows_sql: str) -> str:
-    """SQL for what ``rows_sql`` selects (the entity's columns among them), and beside it the keys of each row."""
+    """Return SQL for the rows of ``rows_sql`` (with the entity's columns) plus the keys of each row."""
     declared = "".join(f", {expression} AS {key}" for key, expression in entity.keys.items())
     return (
         f"SELECT *, near_keys(name_key)[1] AS loose_key, near_keys(name_key)[2] AS letters_key,"
@@ -39,9 +39,9 @@ def with_keys(entity: Entity, rows_sql: str) -> str:
 
 
 def definition(entity: Entity) -> str:
-    """What the keys of ``entity`` depend on beside the record: this program's text, and what Unicode and DuckDB say.
+    """Return a digest of everything but the record that its keys depend on: this program's text, Unicode and DuckDB.
 
-    It may change without any key changing; computing all of them in vain costs seconds, missing one a wrong match.
+    It may change without any key changing. Computing all keys in vain costs seconds; missing one, a wrong match.
     """
     folding = b"".join(
         resources.files(package).joinpath(module).read_bytes()
@@ -52,7 +52,7 @@ def definition(entity: Entity) -> str:
 
 
 def bring_up_to_date(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
-    """Compute the stored keys anew where another version of this program made them. Needs the tables of ``schema``."""
+    """Compute the stored keys again where another version of this program made them. Needs the tables of ``schema``."""
     connection.execute("CREATE TABLE IF NOT EXISTS main.key_definitions (entity VARCHAR, definition VARCHAR)")
     stored = dict(connection.execute("SELECT entity, definition FROM main.key_definitions").fetchall())
     for entity in ENTITIES:
@@ -67,15 +67,15 @@ def bring_up_to_date(connection: duckdb.DuckDBPyConnection, now: datetime) -> No
 def _compute_anew(
     connection: duckdb.DuckDBPyConnection, entity: Entity, table: str, id_column: str, now: datetime
 ) -> None:
-    """Correct the keys of ``table`` that are not what they would be now; if any are, a plan has to look again."""
-    differs = " OR ".join(f"now.{each} IS DISTINCT FROM was.{each}" for each in key_columns(entity))
+    """Correct the outdated keys of ``table``. If there are any, a plan has to look again."""
+    differs = " OR ".join(f"now.{key} IS DISTINCT FROM was.{key}" for key in key_columns(entity))
     values = f"SELECT {id_column}, {', '.join(entity.columns)} FROM {table}"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE corrected AS SELECT now.* FROM ({with_keys(entity, values)}) now"
         f" JOIN {table} was USING ({id_column}) WHERE {differs}"
     )
     if connection.execute("FROM corrected LIMIT 1").fetchone():
-        assigned = ", ".join(f"{each} = corrected.{each}" for each in key_columns(entity))
+        assigned = ", ".join(f"{key} = corrected.{key}" for key in key_columns(entity))
         connection.execute(
             f"UPDATE {table} SET {assigned} FROM corrected WHERE corrected.{id_column} = {table}.{id_column}"
         )

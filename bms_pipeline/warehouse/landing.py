@@ -1,12 +1,12 @@
-"""Land: DuckDB reads the pages that a sweep left behind; Python never touches a single record.
+"""Land: DuckDB reads the pages of a sweep; Python never touches a single record.
 
 A changed type or a missing id fails the landing with entity, field and page named, before anything stored is replaced.
-Fields that are not declared are reported as schema drift, and records that have them are kept with their whole JSON.
-(The pages themselves stay in the landing folder until a later complete sweep.)
+Undeclared fields are reported as schema drift, and their records are kept with their whole JSON. (The pages themselves
+stay in the landing folder until a later complete sweep.)
 
-A declared key that no record has is *not sent*, which is no value: stored values stay. It stops the landing where it
-decides something, or where BMS used to send it. A key that some records have and one has not is null in that one,
-because services leave nulls out and one record cannot tell.
+A declared key missing in every record is *not sent*, which is no value: stored values stay. It stops the landing where
+it decides something, or where BMS used to send it. A key missing in only some records is null in these, because
+services leave nulls out and a single record cannot show the difference.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _JSON_TYPES = {
 }
 
 ENOUGH = 50
-"""Records of a full sweep in which a key that used to come cannot be missing by chance."""
+"""In a full sweep of this many records, a key sent before cannot be missing by chance."""
 
 
 class SpelledOtherwise(LandingError):
@@ -51,7 +51,7 @@ class SpelledOtherwise(LandingError):
 
 @dataclass(frozen=True)
 class Landed:
-    """What a landing changed: counts of records, the JSON keys that are not declared, the declared ones not sent."""
+    """The changes of a landing: counts of records, the undeclared JSON keys, the declared keys not sent."""
 
     read: int
     added: int
@@ -76,12 +76,12 @@ def land(
     set_aside: Sequence[int] = (),
     is_full: bool | None = None,
 ) -> Landed:
-    """Bring ``bms.<entity>`` up to what the sweep in ``folder`` says.
+    """Update ``bms.<entity>`` from the sweep in ``folder``.
 
-    ``proves_absence``: the sweep was full and complete, so a record that it does not show is gone from BMS, unless it
-    was ``set_aside`` because no database would take it. ``is_full``: it was full, complete or not. Call it inside a
-    transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or no record has a
-    field that decides something or used to be there.
+    ``proves_absence``: the sweep was full and complete. So a record missing in it is gone from BMS, unless it was
+    ``set_aside`` because no database would take it. ``is_full``: it was full, complete or not. Call it inside a
+    transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or every record
+    lacks a field that decides something or used to be there.
     """
     drifts = _drifted_last_time(connection, entity)
     _stage(connection, entity, folder, "CASE WHEN NOT {are_documented} THEN raw END" if drifts else "NULL::JSON")
@@ -100,7 +100,7 @@ def land(
 
 @dataclass(frozen=True)
 class Sweep:
-    """The pages of a sweep in ``folder``, and what may be concluded from them; see ``land``."""
+    """The pages of a sweep in ``folder``, and the conclusions from them; see ``land``."""
 
     folder: Path
     proves_absence: bool
@@ -111,7 +111,7 @@ class Sweep:
 def land_once(
     connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], swept: Sweep, now: datetime
 ) -> dict[str, Landed]:
-    """Land every entity of a list, and count what that changed; the same pages on the same records are landed once."""
+    """Land every entity of a list, and count the changes; the same pages on the same records are landed once."""
     inputs = read_inputs(connection)
     name = f"landed.{entities[0].list_call.name}"
     pages = digest(swept.folder.glob("*.json.zst"))
@@ -141,7 +141,7 @@ def land_once(
     for entity, changes in landed.items():
         if changes.anything_changed:
             count_input(connection, f"bms.{entity}", now)
-    result = {entity: (each.read, each.unknown_fields, each.not_sent) for entity, each in landed.items()}
+    result = {entity: (changes.read, changes.unknown_fields, changes.not_sent) for entity, changes in landed.items()}
     note_made_from(connection, name, made_from(read_inputs(connection)), result)
     return landed
 
@@ -158,9 +158,9 @@ def _paths(wire: Mapping[str, WireType], inside: str = "") -> list[str]:
 def _not_sent(
     connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, sent: set[str], *, is_full: bool
 ) -> set[str]:
-    """Return the paths of declared keys that no record has; ``sent``: the outermost keys that some record has.
+    """Return the paths of declared keys missing in every record; ``sent``: the outermost keys of at least one record.
 
-    Inside arrays a key is judged only where one of them has an element. Raises ``LandingError``; see the module.
+    Inside arrays a key is judged only where an array has an element. Raises ``LandingError``; see the module.
     """
     (records,) = _row(connection, "SELECT count(*) FROM staged")
     if not records:
@@ -184,7 +184,7 @@ def _not_sent(
 
 
 def _absent_inside(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> set[str]:
-    """Return the paths inside arrays that no element has, of arrays that have elements."""
+    """Return the paths inside non-empty arrays that are missing in every element."""
     inside = [path for path in _paths(entity.wire) if "[*]" in path]
     first = sorted(folder.glob("*.json.zst"))[:1]
     for files in (*map(sql.readable, first), sql.readable(folder / "*.json.zst")):  # mostly the first page has all
@@ -205,12 +205,12 @@ def _absent_inside(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
 
 
 def _has(path: str) -> str:
-    """SQL: whether a record has something at ``path``, be it null."""
+    """Return SQL: whether a record has the key at ``path``, even with null."""
     return f"len(json -> '$.{path}') > 0"
 
 
 def _came(connection: duckdb.DuckDBPyConnection, entity: Entity, path: str) -> bool:
-    """Whether an earlier sweep had a key; before that was noted, a stored value shows it."""
+    """Return whether an earlier sweep had a key; for sweeps before this was noted, a stored value shows it."""
     stored = " OR ".join(f"count({column}) > 0" for column in _kept(entity, {path})) or "count(*) < 0"
     row = connection.execute(
         f"SELECT EXISTS (FROM sync.keys_sent WHERE entity = $entity AND key = $path)"
@@ -229,7 +229,7 @@ def _remember_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, sent: 
 
 
 def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> bool:
-    """Whether some row of the list has the array that holds the records, so that none in it means none."""
+    """Return whether a row of the list has the array of the records: then an empty array means no records."""
     if entity.array_in is None:
         return True
     pages = f"read_json_objects({sql.readable(folder / '*.json.zst')}, format = 'array')"
@@ -240,7 +240,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
 
 
 def _kept(entity: Entity, not_sent: set[str]) -> list[str]:
-    """Return the columns that a record keeps because what they are made of was not sent."""
+    """Return the columns to keep because their sources were not sent."""
     made_of = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
     made_of["modified_on"] = entity.modified_sql
     names_in = {column: set(re.findall(r"\w+", text)) for column, text in made_of.items()}
@@ -259,7 +259,7 @@ def _source(entity: Entity, files: str) -> str:
 
 
 def _drifted_last_time(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
-    """Whether the last sweep had keys that are not declared, so that it is as well to look for them at once."""
+    """Return whether the last sweep had undeclared keys: then looking for them at once saves a second pass."""
     row = connection.execute(
         "SELECT arg_max(len(unknown_fields), landed_at) FROM sync.sweeps WHERE list_call = ?", [entity.list_call.name]
     ).fetchone()
@@ -269,8 +269,8 @@ def _drifted_last_time(connection: duckdb.DuckDBPyConnection, entity: Entity) ->
 def _stage(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, raw: str) -> None:
     """Read the pages into the temp table ``staged``. ``raw``: SQL for the JSON to keep, over ``raw`` and ``shape``.
 
-    It is kept only of records that hold more than the declared keys: kept of every record it costs more time and space
-    than all else together, and looking for such keys in each record a seventh of a landing (docs/decisions.md).
+    The JSON is kept only for records with undeclared keys. Kept for every record, it costs more time and space than
+    all else together. Looking for such keys in each record costs a seventh of a landing (docs/decisions.md).
     """
     connection.execute("DROP TABLE IF EXISTS staged")
     are_documented = f"list_has_all({sorted(documented_keys(entity))}, json_keys(raw))"
@@ -278,7 +278,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, 
 
 
 def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
-    columns = {"name": entity.name_sql, **{each.name: each.sql for each in entity.listed_fields}}
+    columns = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
     return sql.read("stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.readable(folder / "*.json.zst")),
@@ -295,13 +295,13 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
 
 
 def documented_keys(entity: Entity) -> set[str]:
-    """The keys that the vendor's document gives a record of ``entity``, read or not."""
+    """Return the keys of a record of ``entity`` in the vendor's document, read or not."""
     return set(entity.wire) | set(entity.other_keys)
 
 
 @dataclass(frozen=True)
 class _Shapes:
-    """The undeclared keys, SQL for the shapes that have one, and all keys that some record has."""
+    """The undeclared keys, SQL for the shapes with such a key, and all keys of any record."""
 
     unknown: tuple[str, ...]
     undeclared: str
@@ -309,16 +309,16 @@ class _Shapes:
 
 
 def _check_shapes(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> _Shapes:
-    """Look at one record of each shape, instead of at every record; raises ``LandingError``.
+    """Check one record of each shape instead of every record.
 
-    That is for a record without id, or with a declared key in another spelling or of another type.
+    Raises ``LandingError`` for a record without id, or with a declared key in another spelling or of another type.
     """
     examples = connection.execute("SELECT shape, min(filename) FROM staged GROUP BY shape").fetchall()
     rows = connection.execute(
         f"SELECT DISTINCT ON (shape) json ->> '$.id', filename, {_types(entity)}, shape, json_keys(json) FROM"
         f" (SELECT *, {_shape(entity)} AS shape FROM ({_source(entity, '$files')}))"
         " WHERE shape IN (SELECT unnest($shapes))",
-        {"files": sorted({each[1] for each in examples}), "shapes": [each[0] for each in examples]},
+        {"files": sorted({example[1] for example in examples}), "shapes": [example[0] for example in examples]},
     ).fetchall() if examples else []  # fmt: skip
     for _, filename, *_, found_keys in rows:
         _check_spelling(entity, set(found_keys), Path(filename).relative_to(sql.literal(folder).parent))
@@ -350,7 +350,7 @@ def _check_spelling(entity: Entity, found: set[str], page: Path) -> None:
 
 
 def _leaves(entity: Entity) -> list[tuple[str, WireType]]:
-    """JSON path → declared type: every key that is read, and those of the elements of arrays that are read."""
+    """Return JSON path → declared type for every key read, and for the keys in the elements of arrays read."""
     leaves: list[tuple[str, WireType]] = list(entity.wire.items())
     for key, declared in entity.wire.items():
         if isinstance(declared, list):
@@ -360,34 +360,34 @@ def _leaves(entity: Entity) -> list[tuple[str, WireType]]:
 
 
 def _types(entity: Entity) -> str:
-    """SQL for the JSON type of each leaf; a list of them where there are several elements."""
+    """Return SQL for the JSON type of each leaf; a list of types where there are several elements."""
     return ", ".join(f"json_type(json, '$.{path}')" for path, _ in _leaves(entity))
 
 
 def _shape(entity: Entity) -> str:
-    """SQL for a number that is the same for records with the same keys of the same types.
+    """Return SQL for a number that is the same for records with the same keys of the same types.
 
-    What is inside arrays is not part of it: that would double the time of landing. It is checked on one record of each
-    shape, which finds a type that BMS changed everywhere.
+    It leaves out the inside of arrays, which would double the time of landing. The inside is checked on one record of
+    each shape. This finds a type that BMS changed everywhere.
     """
     return f"hash(json_keys(json), json_type(json, {[f'$.{key}' for key in entity.wire]}))"
 
 
 def _check_type(entity: Entity, path: str, declared: WireType, found: str | list[str] | None, where: str) -> None:
     allowed = {"ARRAY"} if isinstance(declared, list) else _JSON_TYPES[str(declared)]
-    for each in found if isinstance(found, list) else [found]:
-        if each not in (None, "NULL", *allowed):
+    for kind in found if isinstance(found, list) else [found]:
+        if kind not in (None, "NULL", *allowed):
             field, _, inner = path.partition("[*]")
             inside = f" (its {inner.removeprefix('.')})" if inner else ""
             raise LandingError(
-                f"{entity.name}: field {field} {inside}is {each} where {' or '.join(sorted(allowed))} was declared,"
+                f"{entity.name}: field {field} {inside}is {kind} where {' or '.join(sorted(allowed))} was declared,"
                 f" {where}.".replace("  ", " "),
                 "Nothing was replaced. BMS changed this field; the declaration in entities.py has to follow.",
             )
 
 
 def _keep_latest(connection: duckdb.DuckDBPyConnection) -> None:
-    """A record seen on two pages counts once: its newest version, then the one read last."""
+    """Count a record seen on two pages once: keep its newest version, then the one read last."""
     counts = connection.execute("SELECT count(*), count(DISTINCT bms_id) FROM staged").fetchone()
     if counts and counts[0] != counts[1]:
         connection.execute(
@@ -404,15 +404,15 @@ def _replace(
     kept: Sequence[str],
     now: datetime,
 ) -> tuple[int, int, int, int]:
-    """(read, added, changed, gone). Rows that did not change are not written; without ``set_aside`` nothing is gone.
+    """Write the changed rows, and return the counts (read, added, changed, gone).
 
-    Stored records keep the columns ``kept``.
+    Unchanged rows are not written; without ``set_aside`` nothing is gone. Stored records keep the columns ``kept``.
     """
     table = f"bms.{entity.name}"
-    # What a list does not say is carried over.
+    # Columns missing in a list are carried over.
     carried = schema.detail_columns(entity)
     not_staged = {"first_seen", "missing_since", "changed_at", "returned_at", *carried, *keys.key_columns(entity)}
-    staged = [each for each in schema.bms_columns(entity) if each not in not_staged]
+    staged = [column for column in schema.bms_columns(entity) if column not in not_staged]
     differs = " OR ".join(f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept)
     values = {column: f"s.{column}" for column in staged}
     values |= {column: f"CASE WHEN b.bms_id IS NULL THEN s.{column} ELSE b.{column} END" for column in kept}
@@ -422,7 +422,7 @@ def _replace(
         " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
         " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new,"
         " CASE WHEN b.missing_since IS NOT NULL THEN $now ELSE b.returned_at END AS returned_at"
-        f"{''.join(f', b.{each}' for each in carried)}"
+        f"{''.join(f', b.{column}' for column in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
         f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",
         {"now": now},
@@ -437,7 +437,7 @@ def _replace(
     gone = 0
     if set_aside is not None:
         present = ", ".join(map(str, set_aside)) or "NULL"
-        listed = "account_id" if entity.array_in else "bms_id"  # what was set aside is a row of the list
+        listed = "account_id" if entity.array_in else "bms_id"  # a record set aside is a row of the list
         absent = (
             f"missing_since IS NULL AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
             f" AND coalesce({listed} NOT IN ({present}), true)"
@@ -455,12 +455,12 @@ AccountTypes = Sequence[tuple[int, str, bool, bool, bool]]
 
 
 def is_other_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> bool:
-    """Whether other account types are stored than ``rows``."""
+    """Return whether the stored account types differ from ``rows``."""
     return connection.execute("SELECT * FROM bms.account_types ORDER BY id").fetchall() != sorted(rows)
 
 
 def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes) -> bool:
-    """Replace the account types; whether that changed anything."""
+    """Replace the account types; return whether this changed anything."""
     if not is_other_account_types(connection, rows):
         return False
     connection.execute("DELETE FROM bms.account_types")
@@ -470,31 +470,33 @@ def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes
 
 
 def landed_before(inputs: Inputs, entity: Entity, file: Path) -> int | None:
-    """The records in the snapshot ``file``, where ``passportal.<entity>`` holds exactly that; else None."""
+    """Return the number of records in ``file`` if ``passportal.<entity>`` holds exactly this snapshot; else None."""
     name = f"passportal.{entity.name}"
     return inputs.results[name] if inputs.is_made_from(name, _snapshot_of(inputs, entity, digest([file]))) else None
 
 
 def _snapshot_of(inputs: Inputs, entity: Entity, content: str) -> str:
-    """What ``passportal.<entity>`` is made from. A load writes there what it wrote, and puts that into the journal."""
+    """Return the inputs of ``passportal.<entity>``. A load writes its values there, too, and into the journal."""
     names = (f"passportal.{entity.name}", f"journal.{entity.name}", f"{OF_LOADS}{entity.name}")
     return json.dumps([content, inputs.versions(names), rules()])
 
 
 def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
-    """Replace ``passportal.<entity>`` by the Parquet ``file`` that the target left; the number of records.
+    """Replace ``passportal.<entity>`` by the target's Parquet ``file``; return the number of records.
 
-    See ``Target.snapshot`` for what the file has.
+    See ``Target.snapshot`` for the columns of the file.
     """
     table = f"passportal.{entity.name}"
     found = f"read_parquet({sql.readable(file)})"
     has = {row[0] for row in connection.execute(f"DESCRIBE FROM {found}").fetchall()}
     only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "places": "VARCHAR[]"}
-    said = [each if each in has else f"NULL::{kind} AS {each}" for each, kind in only_some_say.items()]
+    said = [column if column in has else f"NULL::{kind} AS {column}" for column, kind in only_some_say.items()]
     values = ["client_id", *entity.columns, "bms_id", *only_some_say]
-    # When it was last modified says nothing that its values do not.
-    says_other = f"p.passportal_id IS NULL OR {' OR '.join(f'i.{each} IS DISTINCT FROM p.{each}' for each in values)}"
-    kept = ", ".join(f"{names.value(each)} AS {each}" for each in entity.columns)
+    # The time of its last modification adds nothing to its values.
+    says_other = (
+        f"p.passportal_id IS NULL OR {' OR '.join(f'i.{column} IS DISTINCT FROM p.{column}' for column in values)}"
+    )
+    kept = ", ".join(f"{names.value(column)} AS {column}" for column in entity.columns)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT i.*, {says_other} AS says_other"
         f" FROM (SELECT passportal_id, client_id, {kept}, bms_id, {', '.join(said)}, last_modified FROM {found}) i"
@@ -522,7 +524,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
 
 
 def _land_new_records(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path) -> bool:
-    """Keep what the snapshot says of new records; whether that is something else than before."""
+    """Store the snapshot's values for new records; return whether they differ from before."""
     row = connection.execute(
         "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'new_records'", [str(file)]
     ).fetchone()
@@ -542,4 +544,4 @@ def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
     row = connection.execute(query).fetchone()
     if row is None:
         raise AssertionError(query)
-    return tuple(int(each or 0) for each in row)
+    return tuple(int(count or 0) for count in row)

@@ -1,8 +1,8 @@
-"""Who may write: one owner at a time, with an epoch that every one of its transactions checks.
+"""The lease for writing: one owner at a time, with an epoch checked by each of its transactions.
 
-The lock file keeps a second run out for as long as the first one's process lives. The epoch is for the day on which it
-does not: somebody deleted the lock file, or the folder lies where locks are not shared. Whoever takes the lease next
-counts the epoch up, and the run before, should it still be alive, can commit nothing more.
+The lock file keeps a second run out for as long as the first one's process lives. The epoch is a
+fencing token for the day when the lock fails: somebody deleted the lock file, or the folder lies where locks are not
+shared. The next run to take the lease counts the epoch up. The run before, if still alive, can commit nothing more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _held: dict[Path, int] = {}
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds the lock: ``what`` is a command or a Dagster run, ``since`` a UTC time of day and date."""
+    """The owner of the lock: ``what`` is a command or a Dagster run, ``since`` a UTC time of day and date."""
 
     what: str
     pid: int
@@ -63,7 +63,7 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
 
 
 def take(connection: duckdb.DuckDBPyConnection, file: Path, what: str, now: datetime) -> None:
-    """Count the epoch up: from now on every transaction of this process on ``file`` checks that it is still that."""
+    """Count the epoch up: from now on every transaction of this process on ``file`` checks it."""
     row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.runs").fetchone()
     epoch = int(row[0]) if row else 1
     connection.execute("INSERT INTO sync.runs VALUES (?, ?, ?, NULL, NULL)", [epoch, what, now])
@@ -71,7 +71,7 @@ def take(connection: duckdb.DuckDBPyConnection, file: Path, what: str, now: date
 
 
 def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed_because: str | None = None) -> None:
-    """Write down that this process's run on ``file`` is over, and why it failed if it did."""
+    """Store the end of this process's run on ``file``, and why it failed if it did."""
     connection.execute(
         "UPDATE sync.runs SET ended_at = ?, failed_because = ? WHERE epoch = ?",
         [now, failed_because, _held[file.absolute()]],
@@ -84,7 +84,7 @@ def give_back(file: Path) -> None:
 
 
 def check(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """Raises ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
+    """Raise ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
     epoch = _held.get(file.absolute())
     if epoch is None:
         return

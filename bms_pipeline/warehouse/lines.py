@@ -1,4 +1,4 @@
-"""Lines of JSON that show by a checksum whether they are whole, for files that are only appended to."""
+"""Lines of JSON with a checksum to show whether they are whole, for append-only files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Entry = dict[str, Any]
 
 
 def encoded(entry: Entry) -> bytes:
-    """Return the line that holds ``entry``, in ASCII, its end included."""
+    """Return the line for ``entry``, in ASCII, its end included."""
     whole = {"checksum": _checksum(entry), "entry": entry}
     return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
 def decoded(line: bytes) -> Entry | None:
-    """Return what a line holds, or None where it is damaged."""
+    """Return the content of a line, or None where it is damaged."""
     try:
         found = json.loads(line)
         entry = found["entry"]

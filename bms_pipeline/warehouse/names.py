@@ -1,11 +1,11 @@
-"""What "identical names" means, once, and what "nearly identical".
+"""The one definition of identical names, and of nearly identical ones.
 
 Two names are identical when they are equal after Unicode NFKC, case folding, trimming and collapsing white space
 (the integration page: "Users must have identical names for this to work"). ``fold_name`` is the definition; the SQL
 takes a short cut for names in plain ASCII and calls ``fold_name`` for the rest.
 
-Two names are nearly identical when one of their ``near_keys`` is the same: wider than what an eye takes for the same,
-because it never matches anything and only keeps a record from being created next to its double.
+Two names are nearly identical when one of their ``near_keys`` is the same. This is wider than the judgement of an eye,
+because it never matches anything: it only keeps a record from being created next to its double.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WITHOUT_INVISIBLE = dict.fromkeys(_INVISIBLE)
 
 
 def fold_name(name: str) -> str | None:
-    """``name`` as it is compared; None for one that shows nothing, because blank never equals blank."""
+    """Return ``name`` as it is compared; None for a name that shows nothing, because blank never equals blank."""
     folded = " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
     if not folded.isprintable() or not folded.isascii():
         return folded if folded.translate(_WITHOUT_INVISIBLE).strip() else None
@@ -47,7 +47,7 @@ def fold_name(name: str) -> str | None:
 
 
 def name_key(name_sql: str) -> str:
-    """SQL for ``fold_name(name_sql)``.
+    """Return SQL for ``fold_name(name_sql)``.
 
     Plain ASCII without white space to collapse needs only ``lower`` and ``trim``: nearly every name, at a tenth of the
     time.
@@ -57,7 +57,7 @@ def name_key(name_sql: str) -> str:
 
 
 def fold_name_for_sql(name: str) -> str:
-    """``fold_name`` as DuckDB can call it: a function there must not return NULL for a value."""
+    """Fold ``name`` for DuckDB, whose functions must not return NULL for a value; see ``fold_name``."""
     return fold_name(name) or ""
 
 
@@ -75,7 +75,7 @@ def make_known(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def value(text_sql: str) -> str:
-    """SQL for a value as it is kept: without white space around it, NULL if that leaves nothing."""
+    """Return SQL for a value as it is stored: without white space around it, NULL if nothing is left."""
     # Looking at both ends first is three times as fast as letting trim compare them with every blank there is.
     visible = "BETWEEN 33 AND 126"
     return (
@@ -92,7 +92,7 @@ _FORMS = """
     ike kk gk yk
 """
 LEGAL_FORMS = frozenset(_FORMS.split())
-"""Words that say what kind of company it is and not which one, without dots."""
+"""Words for the kind of a company, not for its identity, without dots."""
 
 _LEGAL_PHRASES = re.compile(r"\b(?:sp z ?o ?o|spolka z ?o ?o|spol s r ?o|de [cr][vl])\b")
 _LEGAL_SIGNS = re.compile("株式会社|有限会社|合同会社|股份有限公司|有限公司|주식회사|유한회사|[(（][株有주][)）]")
@@ -106,8 +106,8 @@ _LOOKS_LIKE = (
     " lǀӏᏞⲓⳑꓡꓲ mμϻмᎷⲙꓟ nŋνոռⲛꓠ oοσоօᴏᴑⲟꓳꬽ pρрᏢⲣꓑ qԛգզ rʀгᎡᎱᏒᴦⲅꓣꭇꭈ sƽѕտᏕᏚꓢꜱ tτтᎢⲧꓔ uʋսᴜꓴꞟꭎꭒ vѵᏙᴠꓦ wɯѡԝաᎳᏔᴡꓪ"
     " x×χхⲭꓫꭓ yʏγυуүᎩᎽᶌỿⲩꓬꭚ zζᏃᴢꓜ"
 )
-"""A Latin letter, then all that look like it in folded names: from Unicode's confusables (TR 39), for the scripts that
-people's keyboards have. Of a Greek or Cyrillic letter its capital decides, because names begin with capitals."""
+"""A Latin letter, then its look-alikes in folded names: from Unicode's confusables (TR 39), for the scripts of people's
+keyboards. For a Greek or Cyrillic letter its capital decides, because names begin with capitals."""
 _SAME_LOOK = {ord(sign): group[0] for group in _LOOKS_LIKE.split() for sign in group[1:]}
 _SAME_LOOK |= {ord("þ"): "th", ord("æ"): "ae", ord("œ"): "oe"}
 
@@ -115,11 +115,11 @@ _VOWEL_SIGNS = (
     (0x0900, 0x109F), (0x1780, 0x17FF), (0x1A20, 0x1AAF), (0x1B00, 0x1CFF), (0x3099, 0x309A), (0xA800, 0xAAFF),
     (0x11000, 0x11FFF),
 )  # fmt: skip
-"""Where what looks like an accent to Unicode is a vowel or makes another letter: dropping it makes one name of two."""
+"""Scripts in which Unicode's accents are vowels or make another letter: dropping them makes one name of two."""
 
 
 class _Table(dict[int, str]):
-    """Code point → what becomes of it, worked out as characters come up: all of Unicode would take a second."""
+    """Code point → its replacement, computed when a character first occurs: all of Unicode would take a second."""
 
     def __init__(self, become: Callable[[str], str]) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class _Table(dict[int, str]):
 
 
 def _shape(sign: str) -> str:
-    """What is left of a character of decomposed text when only its shape counts: the bare letter, or nothing."""
+    """Reduce a character of decomposed text to its shape: the bare letter, or nothing."""
     code = ord(sign)
     if code in _INVISIBLE:
         return ""
@@ -144,7 +144,7 @@ def _shape(sign: str) -> str:
 
 
 def _bare(letter: str) -> str:
-    """``letter`` without its stroke, hook or tail: Unicode names it after the bare one."""
+    """Return ``letter`` without its stroke, hook or tail: Unicode names it after the bare letter."""
     name = unicodedata.name(letter, "")
     plain = name.partition(" WITH ")[0].replace("LATIN LETTER SMALL CAPITAL", "LATIN SMALL LETTER")
     try:
@@ -159,14 +159,14 @@ _WORDS = _Table(lambda sign: sign if unicodedata.category(sign)[0] in "LMN" else
 
 
 def _shaped(text: str) -> str:
-    """``text`` reduced to the shapes of its characters."""
+    """Reduce ``text`` to the shapes of its characters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).translate(_SHAPES))
 
 
 _LEGAL_SHAPES = frozenset(_shaped(form) for form in LEGAL_FORMS)
 _NO_NAMES = _LEGAL_SHAPES | {"&"}
 _RARE = frozenset(("sp", "spolka", "spol", "de"))
-"""How legal forms of several words begin."""
+"""The first words of legal forms with several words."""
 _ASCII_WORDS = re.compile("[a-z0-9]+|[&+]")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});")
 _INITIALS = re.compile(r"(?<!\w)(?:[^\W\d_]\.\s?){2,}(?:[^\W\d_](?!\w))?")
@@ -175,10 +175,11 @@ _UMLAUT = re.compile("(?<=[aou])e|(?<=a)a")
 
 
 def near_keys(folded: str) -> list[str | None]:
-    """The two keys of a folded name: its words in any order, and its letters in theirs. None where nothing is left.
+    """Return the two keys of a folded name: its words in any order, and its letters in theirs. None for an empty key.
 
-    Gone are HTML entities, whatever shows nothing, accents, strokes, look-alikes of other scripts, the spelling of
-    umlauts, punctuation, the dots of initials, ``and`` and legal forms. The second key does without spaces, too.
+    The keys leave out HTML entities, invisible characters, accents, strokes, look-alikes of other scripts, the
+    spelling of umlauts, punctuation, the dots of initials, ``and`` and legal forms. The second key does without
+    spaces, too.
     """
     text = _decoded(folded) if "&" in folded and ";" in folded else folded
     if not text.isascii():
@@ -190,7 +191,7 @@ def near_keys(folded: str) -> list[str | None]:
 
 
 def _decoded(folded: str) -> str:
-    """``folded`` without HTML entities, also where they were encoded twice or three times."""
+    """Return ``folded`` without HTML entities, also where they were encoded twice or three times."""
     for _ in range(3):
         decoded = _ENTITY.sub(lambda found: html.unescape(found[0]), folded)
         if decoded == folded:
@@ -200,7 +201,7 @@ def _decoded(folded: str) -> str:
 
 
 def _significant(words: list[str]) -> list[str]:
-    """The words that say which company, person, place or device it is, in one spelling."""
+    """Return the words that identify the company, person, place or device, in one spelling."""
     if not _AND.isdisjoint(words):
         words = ["&" if word in _AND else word for word in words]
     if not _RARE.isdisjoint(words) or any(len(word) == 1 for word in words):
@@ -211,13 +212,13 @@ def _significant(words: list[str]) -> list[str]:
 
 
 def _initialism(found: re.Match[str]) -> str:
-    """Single letters as one word: those of a legal form after a name (``Bolt S A``), or three and more."""
+    """Join single letters into one word: those of a legal form after a name (``Bolt S A``), or three and more."""
     joined = found[0].replace(" ", "")
     return joined if len(joined) > 2 or (joined in _LEGAL_SHAPES and found.start()) else found[0]
 
 
 def _run_together(words: Sequence[str]) -> str:
-    """``words`` without spaces, but for those between digits: 1-11 is not 11-1."""
+    """Join ``words`` without spaces, except between digits: 1-11 is not 11-1."""
     joined = ""
     for word in words:
         joined += f" {word}" if joined[-1:].isdigit() and word[0].isdigit() else word
@@ -225,11 +226,11 @@ def _run_together(words: Sequence[str]) -> str:
 
 
 _ALIKE = 70.0
-"""Names whose letters are at least this alike, out of 100, may be spellings of one."""
+"""Names whose letters are at least this alike, out of 100, may be spellings of one name."""
 
 
 def is_other_name(one: str, other: str) -> bool:
-    """Whether two names have nothing in common: neither a word, nor one within the other, nor most of their letters."""
+    """Return whether two names share neither a word nor most of their letters, and neither contains the other."""
     from rapidfuzz import fuzz  # late: most runs compare no names
 
     (words, letters), (other_words, other_letters) = (near_keys(fold_name(name) or "") for name in (one, other))

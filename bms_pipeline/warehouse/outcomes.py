@@ -1,6 +1,6 @@
-"""What follows from outcomes: in the journal, in matches, in the bases of the next comparison, in the snapshot.
+"""The effects of outcomes: in the journal, in matches, in the bases of the next comparison, in the snapshot.
 
-``take_in`` takes in the file of a portion; see ``portions``. It changes only intents that have no outcome, so taking in
+``take_in`` takes in the file of a portion; see ``portions``. It changes only intents without outcome, so taking in
 the same file twice, or once more after a kill in the middle, changes nothing more.
 """
 
@@ -22,9 +22,9 @@ NEVER_SENT = "its call was never made"
 
 
 def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, now: datetime) -> bool:
-    """Give the intents of ``portion`` the outcomes that ``calls`` says. In a transaction.
+    """Give the intents of ``portion`` the outcomes in ``calls``. Call it inside a transaction.
 
-    Marked operations without an answer stay unknown. The others were never sent, unless something of ``calls`` is
+    Marked operations without an answer stay unknown. The others were never sent, unless a part of ``calls`` is
     missing: then they stay unknown, too. Returns False where the database does not know the portion.
     """
     row = connection.execute("SELECT any_value(entity) FROM sync.journal WHERE portion = ?", [portion]).fetchone()
@@ -41,7 +41,7 @@ def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, n
 
 
 def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls) -> None:
-    """Put what was answered into the journal; what is done into ``settled``, with its ``found_id``."""
+    """Put the answers into the journal, and the operations done into ``settled``, with their ``found_id``."""
     answers = [
         (bms_id, outcome.value, text, at)
         for at, sent in calls.answers
@@ -71,7 +71,7 @@ def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, calls: Ca
 
 
 def _note_marks(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, now: datetime) -> None:
-    """Note when what has no answer was marked; what was not marked was never sent, where ``calls`` is whole."""
+    """Note the marks of unanswered operations. Where ``calls`` is whole, an unmarked operation was never sent."""
     answered = {bms_id for _, sent in calls.answers for found in sent.by_outcome().values() for bms_id in found}
     marked = {bms_id: at for bms_id, at in calls.marked.items() if bms_id not in answered}
     if marked:
@@ -98,11 +98,11 @@ def _note_marks(connection: duckdb.DuckDBPyConnection, portion: int, calls: Call
 
 
 def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Put what was just written into the snapshot, so that it need not be read again."""
+    """Put the values just written into the snapshot, to save reading it again."""
     table = f"passportal.{entity.name}"
     values = ", ".join(
-        f"CASE WHEN {_taken_back(each)} THEN {_after(each)} ELSE coalesce({_after(each)}, p.{each}) END AS {each}"
-        for each in entity.columns
+        f"CASE WHEN {_taken_back(field)} THEN {_after(field)} ELSE coalesce({_after(field)}, p.{field}) END AS {field}"
+        for field in entity.columns
     )
     connection.execute(
         f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
@@ -121,15 +121,15 @@ def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Ent
 
 
 def _of_new(column: str) -> str:
-    """SQL: what a snapshot says of a record, or of new ones where none has shown it so far."""
+    """Return SQL: the snapshot's value for a record, or for new records where none has shown it so far."""
     return f"CASE WHEN p.passportal_id IS NULL THEN n.{column} ELSE p.{column} END AS {column}"
 
 
 def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """Make what was ``settled`` last: as matches with their values, or as pairs that are taken apart."""
+    """Store the ``settled`` operations: as matches with their values, or as non-matches."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM releases"
-        # A person took the two apart before it was known that they had come together: the person's word holds.
+        # A person separated the two before their match was known: the person's decision holds.
         " AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
         " AND t.passportal_id = s.found_id)"
     )
@@ -140,7 +140,7 @@ def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetim
 
 
 def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """What lost its marker has no match either, and gets none by a rule."""
+    """Remove the match of a record that lost its marker; no rule matches it again."""
     released = "(SELECT bms_id FROM settled WHERE found_id = releases)"
     connection.execute(
         "DELETE FROM sync.matches m USING settled s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
@@ -156,7 +156,7 @@ def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, no
 
 
 def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """What a record held in the document that it leaves for another one, in case that it comes back to it."""
+    """Store a record's values in the document that it leaves for another one, in case it comes back."""
     left = f"sync.left_{entity.name}"
     connection.execute(
         f"DELETE FROM {left} b USING loaded l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
@@ -169,9 +169,9 @@ def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> Non
 
 
 def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """A record has one match: one just made replaces what it had (it moved to another client).
+    """Store the new matches. A record has one match: a new one replaces the old (it moved to another client).
 
-    The word that it be created is fulfilled. An update leaves the match as it was, with its reason.
+    An approved create is then fulfilled. An update leaves the match as it was, with its reason.
     """
     made = "(SELECT bms_id FROM loaded WHERE operation <> 'update')"
     for table in ("matches", "creations"):
@@ -184,22 +184,22 @@ def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now
 
 
 def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Both sides' values become the base of the next comparison.
+    """Store both sides' values as the base of the next comparison.
 
-    What was written is the base of both. What an update left alone keeps its base, so that a person's edit goes on
-    being one; what an adoption found is taken as it was, and so is what was taken back.
+    A written value is the base of both. Fields untouched by an update keep their base, so manual edits still
+    count as edits. The values found by an adoption, or taken back, become the base unchanged.
     """
     table = f"sync.loaded_{entity.name}"
-    details = [each.name for each in entity.detail_fields]
+    details = [field.name for field in entity.detail_fields]
     connection.execute(
         sql.read("remember_values").format(
             entity=entity.name,
             bms_rows=_range(connection, f"bms.{entity.name}", "account_id", "bms_id IN (SELECT bms_id FROM loaded)"),
-            # What was just written is at the end of the table.
+            # The rows just written are at the end of the table.
             passportal_rows=_range(
                 connection, f"passportal.{entity.name}", "rowid", "passportal_id IN (SELECT found_id FROM loaded)"
             ),
-            values=", ".join(_base_of(each, is_detail=each in details) for each in entity.columns)
+            values=", ".join(_base_of(column, is_detail=column in details) for column in entity.columns)
             + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
         )
     )
@@ -208,7 +208,7 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
 
 
 def _range(connection: duckdb.DuckDBPyConnection, table: str, column: str, rows: str) -> str:
-    """SQL: a range of ``column`` that holds all of ``rows``, so that the scan reads few of the table's many columns."""
+    """Return SQL: a range of ``column`` around all ``rows``, to make the scan read few of the table's many columns."""
     first, last, without, found = connection.execute(
         f"SELECT min({column}), max({column}), count(*) - count({column}), count(*) FROM {table} WHERE {rows}"
     ).fetchone() or (None, None, 0, 0)
@@ -218,11 +218,11 @@ def _range(connection: duckdb.DuckDBPyConnection, table: str, column: str, rows:
 
 
 def _base_of(column: str, *, is_detail: bool) -> str:
-    """SQL for both bases of one field, over ``loaded l``, the two records ``b`` and ``p``, and the old base ``o``."""
+    """Return SQL for both bases of a field, over ``loaded l``, the records ``b`` and ``p``, and the old base ``o``."""
     after, taken_back = _after(column), _taken_back(column)
     has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
     first = first_base(column) if is_detail else f"b.{column}"
-    # What has no place has not met yet: it is filled once its template has a field for it.
+    # A value without a place has not met its counterpart: it is filled once its template has a field for it.
     has_no_place = f"p.{column} IS NULL AND NOT coalesce(list_contains(p.places, '{column}'), true)"
     return (
         f"CASE WHEN {taken_back} THEN b.{column}"
@@ -237,18 +237,18 @@ def _base_of(column: str, *, is_detail: bool) -> str:
 
 
 def first_base(column: str) -> str:
-    """SQL: what counts as BMS's base of a detail when both sides first meet in it.
+    """Return SQL: the value that counts as BMS's base of a detail when both sides first meet in it.
 
-    Where Passportal has nothing it is nothing, so that the next plan fills it, whatever kept this one from it.
+    It is NULL where Passportal has no value: then the next plan fills it, whatever prevented this one.
     """
     return f"CASE WHEN p.{column} IS NOT NULL THEN b.{column} END"
 
 
 def _after(column: str) -> str:
-    """SQL: what was written into the field, NULL where nothing was."""
+    """Return SQL: the value written into the field, NULL for none."""
     return f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
 
 
 def _taken_back(column: str) -> str:
-    """SQL: whether the field was put back to what it was before a load, which may be nothing."""
+    """Return SQL: whether the field was put back to its value before a load, which may be empty."""
     return f"(l.reason = '{TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"

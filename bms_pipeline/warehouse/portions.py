@@ -1,16 +1,16 @@
-"""The file of a portion: which operations left with a call, and what became of them, durable without the database.
+"""The file of a portion: which operations left with a call, and their outcomes, durable without the database.
 
-The intents of a portion are in the database. Opening that costs 20 ms and a transaction more, so what happens between
-two portions goes into ``calls/<portion>.log``: a line of JSON with a checksum before each call (its *mark*) and one
-after it (its outcomes), each synced before the next step. ``Warehouse.open`` takes the file in; see ``outcomes``::
+The intents of a portion are in the database. Opening it costs 20 ms and a transaction more, so the calls of a portion
+are noted in ``calls/<portion>.log``: a line of JSON with a checksum before each call (its *mark*) and one after it (its
+outcomes), each synced before the next step. ``Warehouse.open`` takes the file in; see ``outcomes``::
 
     header  mark  outcomes  mark  outcomes  mark ░░░░░░░░░░
     ─────────────── written so far ───────────── zero bytes: filler
 
 The file ends in filler, which is enlarged before a line is written over it. So a kill in the middle of a line leaves
-filler behind that line, and a file that does not end in filler was cut by something else: then marks may be missing.
+filler behind this line. A file without filler at its end was cut by something else: then marks may be missing.
 
-The process that sends holds the file (``flock``) for as long as it lives. Nobody takes in what is held.
+The sending process holds the file (``flock``) for as long as it lives. Nobody takes in a held file.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _log = logging.getLogger(__name__)
 
 _SUFFIX = ".log"
 _FILLER = 1 << 16
-"""By how much a file grows at once."""
+"""The growth of a file at a time."""
 _LONGEST_DETAIL = 1000
-"""Characters of a reason that are kept."""
+"""The number of characters to keep of a reason."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of a call: BMS id → Passportal id of what was done, → why of what was refused, unknown, not sent."""
+    """The outcomes of a call: BMS id → Passportal id if done; BMS id → reason if refused, unknown or not sent."""
 
     done: Mapping[int, str] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Sent:
     not_sent: Mapping[int, str] = field(default_factory=dict)
 
     def by_outcome(self) -> dict[Outcome, Mapping[int, str]]:
-        """The four by their word."""
+        """Return the four mappings by outcome."""
         return {
             Outcome.DONE: self.done,
             Outcome.REFUSED: self.refused,
@@ -72,7 +72,7 @@ class Calls:
 
 
 class Portion:
-    """The file of the portion at work. Use it as a context manager: it is let go of at the end."""
+    """The file of the running portion. Use it as a context manager: it is released at the end."""
 
     def __init__(self, file: Path, descriptor: int) -> None:
         self._file = file
@@ -85,11 +85,11 @@ class Portion:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it: from now on whoever opens the warehouse takes it in."""
+        """Release the file: the next process to open the warehouse takes it in."""
         os.close(self._descriptor)
 
     def mark(self, bms_ids: Collection[int], now: datetime) -> None:
-        """Make durable that these operations leave now.
+        """Store durably: these operations leave now.
 
         Raises ``RunLocked`` where the file is no longer in its place: another run took over. Raises ``StorageFull``
         and the like where the mark cannot be written. Either way nothing may be sent.
@@ -103,7 +103,7 @@ class Portion:
         self._append({"at": now.isoformat(), "leave": list(bms_ids)})
 
     def answer(self, sent: Sent, now: datetime) -> None:
-        """Make durable what became of operations. Raises ``StorageFull`` and the like; then they stay unknown."""
+        """Store the outcomes of operations durably. Raises ``StorageFull`` and the like; then they stay unknown."""
         became = {
             outcome.value: {
                 str(bms_id): text if outcome is Outcome.DONE else text[:_LONGEST_DETAIL]
@@ -153,23 +153,23 @@ def begun(database: Path, number: int) -> Portion:
 
 
 def folder_of(database: Path) -> Path:
-    """Where the files of this database's portions are."""
+    """Return the folder of the files of this database's portions."""
     return database.with_name("calls")
 
 
 def files_of(database: Path) -> list[Path]:
-    """The files of portions that are at work or wait to be taken in, in their order."""
+    """Return the files of portions running or waiting to be taken in, in their order."""
     return sorted((file for file in folder_of(database).glob(f"*{_SUFFIX}") if file.stem.isdecimal()), key=number_of)
 
 
 def number_of(file: Path) -> int:
-    """The portion whose file this is."""
+    """Return the number of the portion with this file."""
     return int(file.stem)
 
 
 @contextlib.contextmanager
 def let_go(file: Path) -> Iterator[Calls | None]:
-    """Hold ``file`` and return what it says; None where a living process holds it, or where it is gone by now."""
+    """Hold ``file`` and yield its content; None where a living process holds it, or where it is gone by now."""
     with contextlib.ExitStack() as held:
         with reported(file):
             try:
@@ -183,7 +183,7 @@ def let_go(file: Path) -> Iterator[Calls | None]:
 
 
 def held(database: Path) -> list[Path]:
-    """The files that a living process holds."""
+    """Return the files held by a living process."""
     found = []
     for file in files_of(database):
         with let_go(file) as calls:
@@ -193,10 +193,10 @@ def held(database: Path) -> list[Path]:
 
 
 def read(content: bytes, file: Path) -> Calls:
-    """Return what the ``content`` of a portion's file says.
+    """Decode the ``content`` of a portion's file.
 
-    Half a line at the end is of a mark or an answer that was being written when the process was killed. The call that
-    it was to mark did not leave; the operations that it was to answer stay marked.
+    Half a line at the end is a mark or an answer whose writing was interrupted by a kill. After half a mark, the call
+    did not leave; after half an answer, the operations stay marked.
     """
     written = content.rstrip(b"\0")
     *whole, rest = written.split(b"\n")

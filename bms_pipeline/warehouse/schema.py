@@ -1,4 +1,4 @@
-"""The tables: numbered migrations for what is fixed, and what ``entities`` declares for the records."""
+"""The tables: numbered migrations for the fixed ones, and the declarations in ``entities`` for the records."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bms_pipeline.warehouse import keys, sql
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``bms.<entity>``: one row for each record that BMS ever listed.
+    """Return column → type of ``bms.<entity>``: one row for each record ever listed by BMS.
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
-    sweep no longer shows it. ``changed_at``: when a landing last found it otherwise than before, ``returned_at``: when
-    it was last listed after it had been missing; NULL if it never was.
+    sweep no longer shows it. ``changed_at``: when a landing last found a change, ``returned_at``: when it was last
+    listed again after missing; NULL if it never was.
     """
     return {
         "bms_id": "BIGINT",
@@ -42,7 +42,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
 
 
 def detail_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of what only the detail call fills in ``bms.<entity>``; nothing where the entity has none.
+    """Return column → type of the columns of ``bms.<entity>`` filled only by the detail call; empty without one.
 
     ``details_asked_at``: when they were last asked for; ``details_read_at``: when they were last read well;
     ``details_problem``: why the last call gave none, NULL if it did.
@@ -50,7 +50,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
     if entity.details is None:
         return {}
     return {
-        **{each.name: "VARCHAR" for each in entity.detail_fields},
+        **{field.name: "VARCHAR" for field in entity.detail_fields},
         "details_asked_at": "TIMESTAMP",
         "details_read_at": "TIMESTAMP",
         "details_problem": "VARCHAR",
@@ -58,10 +58,10 @@ def detail_columns(entity: Entity) -> dict[str, str]:
 
 
 def passportal_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, where there is one.
+    """Return column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, if there is one.
 
-    ``claimed_id``: the BMS id that it carries by whomever; no marker before agreement is shown. ``places``: the columns
-    that can be written in it, NULL for all; ``template``: the name of what decides that.
+    ``claimed_id``: a BMS id in the record, written by anybody; it is no marker before agreement is shown. ``places``:
+    the writable columns, NULL for all; ``template``: the name of the template that decides this.
     """
     return {
         "passportal_id": "VARCHAR",
@@ -77,30 +77,30 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
 
 
 def loaded_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``sync.loaded_<entity>``: both sides' values as of the last load, for the next comparison.
+    """Return column → type of ``sync.loaded_<entity>``: both sides' values as of the last load (the comparison's base).
 
-    ``with_details``: the details had been read by then, so the values of their fields are ones to compare with.
+    ``with_details``: the details had been read by then, so the values of their fields count as a base.
     """
     return {
         "bms_id": "BIGINT",
         **({"with_details": "BOOLEAN"} if entity.details else {}),
-        **{f"bms_{each}": "VARCHAR" for each in entity.columns},
-        **{f"passportal_{each}": "VARCHAR" for each in entity.columns},
+        **{f"bms_{column}": "VARCHAR" for column in entity.columns},
+        **{f"passportal_{column}": "VARCHAR" for column in entity.columns},
     }
 
 
 def left_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``sync.left_<entity>``: what ``sync.loaded_<entity>`` held of a document that its record left.
+    """Return column → type of ``sync.left_<entity>``: the values of ``sync.loaded_<entity>`` for a document left.
 
-    A record that comes back to its client is compared with that.
+    A record that comes back to its client is compared with these.
     """
     return {"passportal_id": "VARCHAR", **loaded_columns(entity)}
 
 
 def reconciled_columns() -> dict[str, str]:
-    """Column → type of ``sync.reconciled_<entity>``: what is to become of each record, and why.
+    """Return column → type of ``sync.reconciled_<entity>``: the disposition of each record, and its reason.
 
-    ``by_person``: this rests on a decision that no load has carried out so far, the record's own or its client's.
+    ``by_person``: it rests on a decision not yet carried out by a load, the record's own or its client's.
     """
     return {
         "bms_id": "BIGINT",
@@ -115,20 +115,21 @@ def reconciled_columns() -> dict[str, str]:
 
 
 WAITS_FOR_PERSON = "(by_person OR coalesce(held_back, false) OR coalesce(unproved, false))"
-"""SQL over ``sync.planned_<entity>``: whether only a person's finish may load the operation."""
+"""SQL over ``sync.planned_<entity>``: whether the operation needs a person's finish."""
 
 
 def planned_columns(entity: Entity) -> dict[str, str]:
-    """Column → type of ``sync.planned_<entity>``: the current plan, a row for every record read.
+    """Return column → type of ``sync.planned_<entity>``: the current plan, a row for every record read.
 
-    ``before_<column>`` and ``after_<column>`` are what a write replaces and writes, both NULL where nothing is written;
-    only taking a load back blanks a value (before, but no after). ``kept`` lists what differs and stays as it is in
-    Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template``.
-    ``releases`` is the record of Passportal that loses this record's marker, because a person took the two apart;
-    ``replaces`` is the BMS id whose marker ``passportal_id`` bears so far. Only a person's finish may load, whatever
-    the settings allow, what is ``by_person`` (it rests on a decision, or takes back a load) or ``held_back`` (an update
-    in a client of which too large a share would change at once), or ``unproved`` (a new match or a create from a list
-    that was not read to a provable end).
+    ``before_<column>`` and ``after_<column>`` are the values that a write replaces and writes, both NULL without a
+    write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values that stay
+    in Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template``.
+    ``releases`` is the record of Passportal that loses this record's marker, because a person separated the two.
+    ``replaces`` is the BMS id whose marker ``passportal_id`` has so far.
+
+    Three kinds of operations need a person's finish, whatever the settings allow. ``by_person``: it rests on a
+    decision, or takes back a load. ``held_back``: an update in a client of which too large a share would change at
+    once. ``unproved``: a new match or a create from a list that was not read to a provable end.
     """
     return {
         "bms_id": "BIGINT",
@@ -147,35 +148,35 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "by_person": "BOOLEAN",
         "held_back": "BOOLEAN",
         "unproved": "BOOLEAN",
-        **{f"before_{each}": "VARCHAR" for each in entity.columns},
-        **{f"after_{each}": "VARCHAR" for each in entity.columns},
+        **{f"before_{column}": "VARCHAR" for column in entity.columns},
+        **{f"after_{column}": "VARCHAR" for column in entity.columns},
     }
 
 
 def changes_sql(entity: Entity) -> str:
-    """SQL over ``sync.planned_<entity> o``: the fields to write, as a list of field, before and after."""
+    """Return SQL over ``sync.planned_<entity> o``: the fields to write, as a list of field, before and after."""
     each_field = ", ".join(
-        f"CASE WHEN o.before_{each} IS NOT NULL OR o.after_{each} IS NOT NULL THEN"
-        f" {{'field': '{each}', 'before': o.before_{each}, 'after': o.after_{each}}} END"
-        for each in entity.columns
+        f"CASE WHEN o.before_{column} IS NOT NULL OR o.after_{column} IS NOT NULL THEN"
+        f" {{'field': '{column}', 'before': o.before_{column}, 'after': o.after_{column}}} END"
+        for column in entity.columns
     )
     return f"CASE WHEN o.operation <> 'skip' THEN list_filter([{each_field}], lambda e: e IS NOT NULL) END"
 
 
 def _operations_view() -> str:
-    """SQL for ``sync.operations``: the current plan of all entities, with the changes of each record as a list."""
+    """Return SQL for ``sync.operations``: the current plan of all entities, with each record's changes as a list."""
     selects = " UNION ALL ".join(
-        f"SELECT '{each.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name, o.disposition,"
-        f" o.operation, o.reason, {changes_sql(each)} AS changes, o.kept, o.no_place, o.template, o.releases,"
-        " o.by_person, o.held_back, o.unproved"
-        f" FROM sync.planned_{each.name} o"
-        for each in ENTITIES
+        f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
+        f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.template,"
+        " o.releases, o.by_person, o.held_back, o.unproved"
+        f" FROM sync.planned_{entity.name} o"
+        for entity in ENTITIES
     )
     return f"CREATE OR REPLACE VIEW sync.operations AS {selects}"
 
 
 def tables(entity: Entity) -> dict[str, dict[str, str]]:
-    """Table → columns, for every table that is made from the entity's declaration."""
+    """Return table → columns, for every table made from the entity's declaration."""
     return {
         f"bms.{entity.name}": bms_columns(entity),
         f"passportal.{entity.name}": passportal_columns(entity),
@@ -204,19 +205,19 @@ def check_version(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
 
 
 def pending(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """The migrations that ``migrate`` would apply to a database that holds something; reads only."""
+    """Return the migrations that ``migrate`` would apply to a database with content; reads only."""
     applied = _applied(connection)
     return sorted(migrations().keys() - applied) if applied else []
 
 
 def migrations() -> dict[int, str]:
-    """Number → file name of every migration that this version knows, in order."""
+    """Return number → file name of every migration of this version, in order."""
     names = sorted(file.name for file in resources.files(__package__).joinpath("migrations").iterdir())
     return {int(name.partition("_")[0]): name for name in names if re.fullmatch(r"\d+_.*\.sql", name)}
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the database to this version; does nothing where it is already there."""
+    """Bring the database to this version; do nothing where it is current."""
     connection.execute("CREATE TABLE IF NOT EXISTS main.migrations (number BIGINT, name VARCHAR, applied_at TIMESTAMP)")
     applied = _applied(connection)
     now = datetime.now(UTC).replace(tzinfo=None)
@@ -237,7 +238,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether ``migrate`` has nothing to do, by the stamp that it left; one statement."""
+    """Return whether ``migrate`` has nothing to do, by its stamp; one statement."""
     try:
         row = connection.execute(
             "SELECT (SELECT stamp FROM main.schema_stamp), (SELECT list(number ORDER BY number) FROM main.migrations)"
@@ -248,9 +249,9 @@ def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def stamp() -> str:
-    """Return a text that changes with all that ``migrate`` brings about.
+    """Return a text that changes with everything that ``migrate`` applies.
 
-    That is this version, its migrations, the columns that ``entities`` declares, the views over them, and the keys.
+    These are this version, its migrations, the columns declared in ``entities``, the views over them, and the keys.
     """
     made = {
         "version": VERSION,
