@@ -239,7 +239,8 @@ def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     raise PlanStale(
         f"Plan {plan.hash[:12]} is stale: {', '.join(inputs)} changed since it was made, and {len(moved):,} operations"
         f" with it:{listed}{more}",
-        "Make a new plan with `bms-pipeline preview` and approve that one.",
+        f"Make a new plan with `bms-pipeline {'preview' if plan.undoes is None else f'undo {plan.undoes}'}` and approve"
+        " that one.",
     )
 
 

@@ -14,7 +14,6 @@ import duckdb
 from bms_pipeline.core.vocabulary import TAKEN_BACK
 from bms_pipeline.entities import Entity
 from bms_pipeline.errors import PlanError
-from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.warehouse import sql
 
 
@@ -40,20 +39,17 @@ def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
 
 def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], plan_id: int) -> None:
     """Replace the operations by those that take back the load of ``plan_id``. ``entities`` have been reconciled."""
-    settings = read_sync_settings(connection)
     for entity in entities:
-        statement = _undo_sql(entity, bears_marker=entity.name in settings.can_write)
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
-        connection.execute(statement, {"plan_id": plan_id, "taken_back": TAKEN_BACK})
+        connection.execute(_undo_sql(entity), {"plan_id": plan_id, "taken_back": TAKEN_BACK})
 
 
-def _undo_sql(entity: Entity, *, bears_marker: bool) -> str:
+def _undo_sql(entity: Entity) -> str:
     def each_column(text: str) -> str:
         return ", ".join(text.format(column) for column in entity.columns)
 
     return sql.read("undo_operations").format(
         entity=entity.name,
-        bears_marker=str(bears_marker).lower(),
         wrote=each_column("list_filter(j.changes, lambda e: e.field = '{0}')[1] AS wrote_{0}"),
         has=each_column("p.{0} AS has_{0}"),
         touched=each_column("wrote_{0}.after IS DISTINCT FROM wrote_{0}.before AS touched_{0}"),

@@ -20,9 +20,8 @@ WITH found AS (
      decided AS (
          SELECT *,
                 CASE
-                    -- What Passportal's API cannot write bears no marker: the match alone is taken back.
-                    WHEN did = 'adopt' AND CASE WHEN {bears_marker} THEN marker = bms_id ELSE matched_to = found_id END
-                        THEN 'update'
+                    -- Without a marker (the API cannot write it, or it is off already) the match alone is taken back.
+                    WHEN did = 'adopt' AND (marker = bms_id OR marker IS NULL AND matched_to = found_id) THEN 'update'
                     WHEN did = 'update' AND ({anything_put_back}) THEN 'update'
                     ELSE 'skip'
                 END AS operation,
