@@ -202,15 +202,21 @@ def decide(
     return _take(connection, decisions, by, now)
 
 
+_CONTROL_CHARACTER = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"
+"""What ``spreadsheet.cells.storable`` replaces, as a regular expression of DuckDB."""
+
+
 def _waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -> str:
     """Return SQL over ``sync.reconciled_<entity>``: whether a record is only waiting for a decision.
 
     A record without a real name is recognised by its marker alone. Where a person imports what was created, it gets
-    none and would be missing for ever, so there it waits for a decision of its own.
+    none and would be missing for ever, so there it waits for a decision of its own. So does a name with control
+    characters, which no file of the import can hold.
     """
     if entity.name in read_sync_settings(connection).can_write:
         return "reason IN ('waits_for_decision', 'placeholder_name')"
-    return "reason = 'waits_for_decision'"
+    unwritable = f"SELECT bms_id FROM bms.{entity.name} WHERE regexp_matches(name, '{_CONTROL_CHARACTER}')"
+    return f"reason = 'waits_for_decision' AND bms_id NOT IN ({unwritable})"
 
 
 def waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:

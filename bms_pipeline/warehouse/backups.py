@@ -22,6 +22,7 @@ import duckdb
 
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import WarehouseDamaged
+from bms_pipeline.files import make_durable
 from bms_pipeline.version import VERSION
 from bms_pipeline.warehouse import causes, decision_log, sql
 from bms_pipeline.warehouse.causes import reported
@@ -142,7 +143,7 @@ def make(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, wh
             _write(connection, unfinished, now, whole=whole)
             with reading(unfinished) as copy:
                 _compare(copy, file, with_hashes=True)
-            _sync(unfinished)
+            make_durable(unfinished)
             unfinished.replace(file)
         finally:
             for leftover in (unfinished, *causes.side_files(unfinished)):
@@ -268,11 +269,3 @@ def _is_worth_it(connection: duckdb.DuckDBPyConnection) -> bool:
         " OR EXISTS (FROM sync.hand_overs) OR EXISTS (FROM sync.journal)"
     ).fetchone()
     return bool(row and row[0])
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,7 +28,7 @@ import duckdb
 
 from bms_pipeline.entities import ENTITIES
 from bms_pipeline.errors import DecisionsMissing
-from bms_pipeline.files import sync_folder
+from bms_pipeline.files import make_durable
 from bms_pipeline.warehouse import lines, sql
 from bms_pipeline.warehouse.causes import reported
 
@@ -134,7 +134,7 @@ def append(file: Path, entry: Entry) -> None:
                 os.truncate(stream.fileno(), begin)
                 raise
         if is_new:
-            sync_folder(file.parent)
+            make_durable(file.parent)
 
 
 def read(file: Path) -> Log:

@@ -27,7 +27,7 @@ from typing import Any
 
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.errors import RunLocked
-from bms_pipeline.files import sync_folder
+from bms_pipeline.files import make_durable
 from bms_pipeline.warehouse import lines
 from bms_pipeline.warehouse.causes import reported
 
@@ -145,7 +145,7 @@ def begun(database: Path, number: int) -> Portion:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             portion._append({"portion": number})
-            sync_folder(file.parent)
+            make_durable(file.parent)
         except BaseException:
             os.close(descriptor)
             raise

@@ -189,12 +189,22 @@ def test_an_undo_takes_back_the_match_with_a_client_that_cannot_be_written(hande
     assert handed.decisions("clients")[1][:2] == ("unmatched", "unmatched_by_person")
 
 
-@pytest.mark.parametrize("name", ["Please Select", "N/A", "xxx"])
-def test_a_client_without_a_real_name_is_not_handed_over_with_all_others(world: World, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Please Select", "placeholder_name"),
+        ("00000000", "placeholder_name"),
+        ("xxx", "placeholder_name"),
+        ("Bell\x07 & Tab\x08", "waits_for_decision"),
+    ],
+)
+def test_a_client_that_nobody_would_know_again_is_not_handed_over_with_all_others(
+    world: World, name: str, reason: str
+) -> None:
     world.accounts.append(account(3, name))
     world.plan(CREATE_ALL, DocumentsOnly(world))
     assert world.decisions("clients")[2][0] == "to create"
-    assert world.decisions("clients")[3][:2] == ("unmatched", "placeholder_name")
+    assert world.decisions("clients")[3][:2] == ("unmatched", reason)
     world.create("clients", 3)
     assert world.decisions("clients")[3][0] == "to create", "a person may want it by its id"
 

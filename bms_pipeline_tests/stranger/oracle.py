@@ -270,10 +270,7 @@ def _standing(person: Person, story: Story) -> Iterator[str]:
     known = {passportal_id for pairs in matches.values() for passportal_id in pairs.values()}
     known |= {each.id for each in story.prefilled}
     yield from (
-        f"Passportal holds what nothing is matched to: {each}"
-        for each in held.values()
-        # A name that came back with replacement characters is another one: a person says whether it is the same.
-        if each.id not in known and "\ufffd" not in each.title
+        f"Passportal holds what nothing is matched to: {each}" for each in held.values() if each.id not in known
     )
     yield from _untouched(story, held, set().union(*(set(pairs.values()) for pairs in matches.values())))
     for entity, bms_id, label in story.edited:
