@@ -472,9 +472,14 @@ class DocumentsPassportal:
                 return failed | _not_sent_yet(_writes(left))
         return failed
 
+    def _mark(self, writes: Iterable[Write]) -> None:
+        """Sign in, then mark ``writes`` as leaving: a failed sign-in leaves no write whose answer is unknown."""
+        self._client.sign_in()
+        self._leaving([write.bms_id for write in writes])
+
     def _post_one(self, batch: _Batch) -> Sequence[Later]:
         """Send one batch and note its answer."""
-        self._leaving([new.write.bms_id for new in batch.new])
+        self._mark([new.write for new in batch.new])
         batch.is_sent = True
 
         def send(prefix: str) -> None:
@@ -634,7 +639,7 @@ class DocumentsPassportal:
         due = [change for change in changes if change.is_due]
         if not due:
             return ()
-        self._leaving([change.write.bms_id for change in due])
+        self._mark([change.write for change in due])
         for change in due:
             change.is_sent = True
         if self._dialect.update == "batch":

@@ -211,6 +211,10 @@ class DocumentsClient:
             raise _unreadable(f"{what} with JSON that is no document whose fields have names")
         return Read(found, at)
 
+    def sign_in(self) -> None:
+        """Have a probably valid token, so that the next call is the one asked for. Raises ``LoginRefused``."""
+        self._signed_in(None)
+
     def create(self, body: object) -> None:
         """POST a batch. Raises ``RequestRefused`` when it is refused; after another error it may have taken effect."""
         self._write(self._service.post_json, DOCUMENTS, body, "the new documents")

@@ -820,16 +820,24 @@ def test_a_users_file_that_cannot_be_read_says_what_is_wrong_where(
 # Refusals that are everybody's
 
 
-def test_a_refused_key_in_the_middle_of_a_load_refuses_no_record(service: Service, tmp_path: Path) -> None:
-    target = service.target()
+def test_a_refused_key_in_the_middle_of_a_load_refuses_no_record_and_none_counts_as_sent(
+    service: Service, tmp_path: Path
+) -> None:
+    target, sent = service.target(), list[int]()
     snapshot(target, tmp_path, CONTACT_RECORDS)
+    assert target.create(CONTACT_RECORDS, persons(1), sent.extend)[0].outcome is Outcome.DONE
+    assert sent
+    sent.clear()
     service.now += 10_000
     target._client._settings = service.settings(passportal_secret=SecretStr("canary-s3cret"))
-    for write in (lambda: target.create(CONTACT_RECORDS, persons(20)),
-                  lambda: target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])):  # fmt: skip
+    for send, writes in (
+        (target.create, persons(20)),
+        (target.update, [change(7, "102", phone=(None, "1"))]),
+    ):
         with pytest.raises(LoginRefused) as error:
-            write()
+            send(CONTACT_RECORDS, writes, sent.extend)
         assert "canary" not in f"{error.value} {error.value!r}"
+    assert not sent
 
 
 def test_settings_without_an_address_are_told_before_anything(tmp_path: Path, service: Service) -> None:

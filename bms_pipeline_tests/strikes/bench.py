@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +19,14 @@ from typing import Any, Literal
 
 import duckdb
 
+from bms_pipeline.passportal.last_write import LastWrite
 from bms_pipeline.sandbox.documents_api import people, seed
 from bms_pipeline.sandbox.documents_api.store import Store
 from bms_pipeline.sandbox.passportal import fill_passportal
 from bms_pipeline.sandbox.tenant import Tenant
 from bms_pipeline.settings import Settings
 from bms_pipeline_tests.strikes import tiny
-from bms_pipeline_tests.strikes.services import Bms, DocumentsApi, serving
+from bms_pipeline_tests.strikes.services import UNKNOWN, Bms, DocumentsApi, serving
 from bms_pipeline_tests.strikes.shim import built_shim
 from bms_pipeline_tests.strikes.striker import FINISH_CLIENTS, Kind, Order
 
@@ -202,6 +205,13 @@ class Case:
         """What the commands of this home read from their environment."""
         ours = {name.lower(): value for name, value in self.environment.items() if name.startswith(("BMS_", "PASSP"))}
         return Settings(_env_file=None, **ours)  # type: ignore[call-arg, arg-type]
+
+    def let_writes_arrive(self) -> None:
+        """A person runs the command again when the last write can no longer be on its way; the load takes a second."""
+        last = LastWrite(self.settings().last_write_file).read()
+        now = datetime.now(UTC).replace(tzinfo=None)
+        if last is not None and last + UNKNOWN > now:
+            time.sleep((last + UNKNOWN - now).total_seconds())
 
     def current_hash(self) -> str:
         """Of the plan that was made last."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from bms_pipeline.sandbox.documents_api.server import create_app as documents_ap
 from bms_pipeline.sandbox.documents_api.store import Store
 from bms_pipeline.sandbox.security import PASSWORD, TENANT, USER
 from bms_pipeline.sandbox.tenant import Tenant
+
+UNKNOWN = timedelta(milliseconds=10)
+"""How long a write without answer may still take effect; the creates that come late have their own test."""
 
 
 class Exchangeable:
@@ -182,7 +186,7 @@ class DocumentsApi:
             "PASSPORTAL_SECRET": SECRET,
             "PASSPORTAL_USERS_FILE": str(users_file),
             "PASSPORTAL_CONNECTIONS": "1",
-            "PASSPORTAL_UNKNOWN_SECONDS": "1",
+            "PASSPORTAL_UNKNOWN_SECONDS": str(UNKNOWN.total_seconds()),
         }
 
     def records(self) -> list[dict[str, Any]]:

@@ -126,6 +126,7 @@ def _held(case: Case, strikes: Sequence[Strike], seen: Undisturbed) -> list[str]
     scenario = SCENARIOS[strikes[0].scenario]
     command = scenario.command(case)
     wrong = [f"{strike}: {line}" for strike in strikes for line in _deal(case, command, strike)]
+    case.let_writes_arrive()
     code = case.run(*command)
     restored = code != seen.code and case.is_damaged()
     if restored:
