@@ -27,7 +27,7 @@ from bms_pipeline.sandbox.documents_api.store import Store
 from bms_pipeline.sandbox.security import PASSWORD, TENANT, USER
 from bms_pipeline.sandbox.tenant import Tenant
 
-UNKNOWN = timedelta(milliseconds=10)
+UNKNOWN = timedelta(seconds=1)
 """How long a write without answer may still take effect; the creates that come late have their own test."""
 
 
