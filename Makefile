@@ -78,9 +78,9 @@ bench: $(BENCH) ## speed and memory as ratios within one run
 	@$(BIN)/python -m benchmarks
 
 lock: $(READY) ## resolve the locks again from pyproject.toml; what is locked stays as long as it may
-	@$(LOCK) --group build -o requirements.lock pyproject.toml
-	@$(LOCK) --constraint requirements.lock --group test -o requirements-test.lock pyproject.toml
-	@$(LOCK) --constraint requirements.lock --group bench -o requirements-bench.lock pyproject.toml
+	@$(LOCK) --extra sandbox --group build -o requirements.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --extra sandbox --group test -o requirements-test.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --extra sandbox --group bench -o requirements-bench.lock pyproject.toml
 	@$(LOCK) --group pyproject.toml:uv -o requirements-uv.lock
 
 clean: ## remove the virtual environments and every sandbox

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.whole_tenant import Figure, running
-from bms_pipeline import sync
-from bms_pipeline.sandbox.tenant import Size
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import whole_sync
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_sandbox.tenant import Size
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
     with running(size) as settings, tempfile.TemporaryDirectory() as name:
-        plan = sync.prepare(settings, create_unmatched_by="benchmark")
+        plan = whole_sync.prepare(settings, create_unmatched_by="benchmark")
         plain, by_client = Path(name, "plain"), Path(name, "by client")
         for home in (plain, by_client):
             shutil.copytree(settings.bms_pipeline_home, home)
@@ -69,13 +70,13 @@ def _dagster(home: Path, *arguments: str) -> None:
 
 
 def _linked(home: Path) -> list[int]:
-    with sync.open_warehouse(_settings(home)).open() as connection:
+    with open_warehouse(_settings(home)).open() as connection:
         rows = connection.execute("SELECT bms_id FROM sync.matches WHERE entity = 'clients' ORDER BY 1").fetchall()
     return [row[0] for row in rows]
 
 
 def _left(home: Path) -> int:
-    with sync.open_warehouse(_settings(home)).open() as connection:
+    with open_warehouse(_settings(home)).open() as connection:
         row = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone()
     return int(row[0]) if row else 0
 

@@ -24,14 +24,15 @@ import psutil
 import requests
 
 from benchmarks.whole_tenant import Figure
-from bms_pipeline import sync
+from bms_pipeline.core.run_status import read_run
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard.door import ENTER
 from bms_pipeline.guard.store import Store
-from bms_pipeline.progress import read_run
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import running_sandbox
-from bms_pipeline.sandbox.tenant import Size
-from bms_pipeline.settings import Settings
+from bms_pipeline.sync import planning, whole_sync
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.process import running_sandbox
+from bms_sandbox.tenant import Size
 
 PAGES, DECISIONS = 100, 10
 RECORDS = 5_000
@@ -72,8 +73,8 @@ class Person:
 def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target. Times are milliseconds."""
     with _home(size) as settings:
-        sync.prepare(settings, create_unmatched_by="benchmark")
-        with sync.open_warehouse(settings).open() as connection:
+        whole_sync.prepare(settings, create_unmatched_by="benchmark")
+        with open_warehouse(settings).open() as connection:
             part, records = connection.execute(FINDING, [RECORDS]).fetchall()[0]
             (listed,) = connection.execute("SELECT count(*) FROM sync.reconciled_contacts").fetchone() or (0,)
         with _console(settings) as (person, process):
@@ -201,7 +202,7 @@ def _console(settings: Settings) -> Iterator[tuple[Person, psutil.Process]]:
 @contextmanager
 def _syncs(settings: Settings) -> Iterator[None]:
     """Runs that write, one after another: first the whole plan is loaded, then full syncs of all."""
-    plan = sync.plan_anew(sync.open_warehouse(settings))
+    plan = planning.plan_anew(open_warehouse(settings))
     commands = (
         f"{shlex.join([*_COMMAND, 'finish', plan.hash])}; while {shlex.join([*_COMMAND, 'sync', '--full'])}; do :; done"
     )

@@ -20,10 +20,10 @@ from unittest import mock
 import duckdb
 
 from benchmarks.whole_tenant import Figure, running
-from bms_pipeline import cli
-from bms_pipeline.http import Service
-from bms_pipeline.sandbox.tenant import SIZES
-from bms_pipeline.settings import Settings
+from bms_pipeline.cli import app
+from bms_pipeline.core.http import Service
+from bms_pipeline.core.settings import Settings
+from bms_sandbox.tenant import SIZES
 
 TARGETS = {"openings": "≤ 10", "statements": "≤ 150"}
 SECONDS_ON_TOP = {"small": "≤ 0.4", "typical": "≤ 0.7"}
@@ -131,7 +131,7 @@ def _typed_in(settings: Settings) -> Iterator[None]:
 
 def _counted(*arguments: str) -> Counted:
     """Run one command of ``bms-pipeline`` in this process."""
-    run: Callable[..., object] = cli.app
+    run: Callable[..., object] = app.app
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown), counting() as counted:
         run(list(arguments), standalone_mode=False)

@@ -27,23 +27,24 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from bms_pipeline import sync
+from bms_pipeline.bms.asset_detail import Patience
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.bms.details import Patience
-from bms_pipeline.details import DETAILED
-from bms_pipeline.entities import ASSETS
-from bms_pipeline.errors import PipelineError
-from bms_pipeline.sandbox import bms_service
-from bms_pipeline.sandbox.asset_detail import asset_detail
-from bms_pipeline.sandbox.behaviour import Behaviour
-from bms_pipeline.sandbox.bms_server import serve
-from bms_pipeline.sandbox.population.clients import ACCOUNT_TYPES
-from bms_pipeline.sandbox.process import Sandbox
-from bms_pipeline.sandbox.records import Account, Asset, AssetDetail
-from bms_pipeline.sandbox.security import PASSWORD, TENANT, USER
-from bms_pipeline.sandbox.tenant import Tenant, generate
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.entities import ASSETS
+from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import extraction, fetch_details, loading, planning, run_lock, services, whole_sync
+from bms_pipeline.sync.enrichment import DETAILED
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_sandbox import bms_service
+from bms_sandbox.asset_detail import asset_detail
+from bms_sandbox.behaviour import Behaviour
+from bms_sandbox.bms_server import serve
+from bms_sandbox.population.clients import ACCOUNT_TYPES
+from bms_sandbox.process import Sandbox
+from bms_sandbox.records import Account, Asset, AssetDetail
+from bms_sandbox.security import PASSWORD, TENANT, USER
+from bms_sandbox.tenant import Tenant, generate
 
 SECONDS_A_CALL = 0.025
 """What one of eight calls in flight, each of 0.2 s, adds to the time that a run takes."""
@@ -103,9 +104,9 @@ def measured(assets: int, limit: int, kills: int, seed: int = 1) -> Figures:
         values = {each.lower(): value for each, value in environment.items()}
         settings = Settings(_env_file=None, **values)  # type: ignore[arg-type]
         ample = settings.model_copy(update={"bms_calls_per_hour": 10**6})
-        plan = sync.prepare(ample, create_unmatched_by="benchmark")
-        sync.approve(ample, sync.open_warehouse(ample), sync.open_target(ample), plan.hash, "benchmark")
-        sync.finish(ample)
+        plan = whole_sync.prepare(ample, create_unmatched_by="benchmark")
+        planning.approve(ample, open_warehouse(ample), services.open_target(ample), plan.hash, "benchmark")
+        loading.finish(ample)
 
         clock.advance(3600 + TICK)  # the first sync has used calls of the list too
         _let_hours_pass(settings, environment, clock, figures, random.Random(seed), kills)
@@ -113,8 +114,8 @@ def measured(assets: int, limit: int, kills: int, seed: int = 1) -> Figures:
         figures.calls = calls["GET /v2/servicedesk/hardwareasset/{assetId}"]
 
         clock.advance(3600)
-        sync.prepare(ample)
-        sync.finish(ample)
+        whole_sync.prepare(ample)
+        loading.finish(ample)
         with duckdb.connect(str(settings.warehouse_file), read_only=True) as connection:
             figures.landed = _count(connection, "SELECT count(details_read_at) FROM bms.assets")
         with duckdb.connect(str(settings.passportal_file), read_only=True) as connection:
@@ -178,8 +179,8 @@ def _list_assets(settings: Settings, clock: VirtualClock, figures: Figures) -> N
     """The hourly list of all assets, which also lands the details that were read."""
     figures.lists += 1
     try:
-        with sync.running(settings), BmsClient(settings, clock=clock) as client:
-            extracted = sync.extract(settings, sync.open_warehouse(settings), client, ASSETS)
+        with run_lock.running(settings), BmsClient(settings, clock=clock) as client:
+            extracted = extraction.extract(settings, open_warehouse(settings), client, ASSETS)
         if not extracted.manifest.complete:
             figures.disturbed.append(extracted.manifest.reason)
     except PipelineError as error:
@@ -247,7 +248,7 @@ def _serve(clock: VirtualClock, assets: int, limit: int) -> None:
 
 
 def _read(clock: VirtualClock) -> None:
-    done = sync.read_details(Settings(_env_file=None), patience=Patience(clock=clock, sleep=clock.advance))
+    done = fetch_details.read_details(Settings(_env_file=None), patience=Patience(clock=clock, sleep=clock.advance))
     print(json.dumps({"waiting": done.waiting}))
 
 

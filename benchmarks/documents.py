@@ -9,10 +9,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.whole_tenant import Figure
-from bms_pipeline import sync
-from bms_pipeline.sandbox.process import Sandbox, SandboxPassportal, running_passportal, running_sandbox
-from bms_pipeline.sandbox.tenant import Size
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import loading, planning, services, whole_sync
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_sandbox.process import Sandbox, SandboxPassportal, running_passportal, running_sandbox
+from bms_sandbox.tenant import Size
 
 CHANGED = 0.01
 
@@ -21,10 +22,10 @@ def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
     with _running(size) as (settings, bms, passportal):
         began = time.perf_counter()
-        plan = sync.prepare(settings)
-        with closing(sync.open_target(settings)) as target:
-            sync.approve(settings, sync.open_warehouse(settings), target, plan.hash, "benchmark")
-        sync.finish(settings)
+        plan = whole_sync.prepare(settings)
+        with closing(services.open_target(settings)) as target:
+            planning.approve(settings, open_warehouse(settings), target, plan.hash, "benchmark")
+        loading.finish(settings)
         first = _calls(passportal)
         yield f"{size} tenant: operations of the first sync", plan.operations, "none"
         yield f"{size} tenant: first sync, seconds", time.perf_counter() - began, "none"
@@ -40,7 +41,7 @@ def measured(size: Size) -> Iterator[Figure]:
         yield f"{size} tenant: calls where 1 % was edited ÷ first sync", _next(settings, passportal) / first, "≤ 0.05"
 
         bms.mutate(1)
-        plan = sync.prepare(settings)
+        plan = whole_sync.prepare(settings)
         _calls(passportal)
         yield f"{size} tenant: operations after a day in BMS", plan.operations, "none"
         yield f"{size} tenant: calls after a day in BMS ÷ first sync", _next(settings, passportal) / first, "none"
@@ -49,7 +50,7 @@ def measured(size: Size) -> Iterator[Figure]:
 def _next(settings: Settings, passportal: SandboxPassportal) -> int:
     """The calls of a scheduled sync, an hour after what happened before."""
     passportal.set_clock(time.time() + 3600 * next(_HOURS))
-    sync.incremental(settings)
+    whole_sync.incremental(settings)
     return _calls(passportal)
 
 

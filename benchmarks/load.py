@@ -22,14 +22,15 @@ from unittest import mock
 import duckdb
 
 from benchmarks.whole_tenant import Figure, running
-from bms_pipeline import sync
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, ENTITIES, Entity
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, ENTITIES, Entity
 from bms_pipeline.load import apply
 from bms_pipeline.passportal.target import Write, Written
-from bms_pipeline.sandbox.tenant import Size
-from bms_pipeline.settings import Settings
+from bms_pipeline.sync import planning, services, whole_sync
 from bms_pipeline.warehouse import connection as opening
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_sandbox.tenant import Size
 
 CALL_SIZE = 50
 
@@ -128,10 +129,10 @@ def _alone(size: Size) -> dict[str, float]:
 
 
 def _load(settings: Settings) -> dict[str, float]:
-    warehouse, target = sync.open_warehouse(settings), Instant()
-    plan = sync.prepare(settings, create_unmatched_by="benchmark")
-    sync.approve(settings, warehouse, sync.open_target(settings), plan.hash, "benchmark")
-    plan = sync.current_plan(warehouse)
+    warehouse, target = open_warehouse(settings), Instant()
+    plan = whole_sync.prepare(settings, create_unmatched_by="benchmark")
+    planning.approve(settings, warehouse, services.open_target(settings), plan.hash, "benchmark")
+    plan = planning.current_plan(warehouse)
     apply.load_entity(warehouse, target, CLIENTS, plan)
     target.calls = 0
     with counting() as opened:

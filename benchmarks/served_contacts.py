@@ -6,9 +6,9 @@ import json
 import os
 import sys
 
-from bms_pipeline.sandbox.behaviour import Behaviour
-from bms_pipeline.sandbox.bms_server import serve
-from bms_pipeline.sandbox.tenant import Tenant, generate
+from bms_sandbox.behaviour import Behaviour
+from bms_sandbox.bms_server import serve
+from bms_sandbox.tenant import Tenant, generate
 
 STAMP = "2025-03-01T10:00:00"
 

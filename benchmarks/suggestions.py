@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from benchmarks.labelled_pairs import Labelled, Record, companies, people
-from bms_pipeline.entities import BY_NAME, Entity
+from bms_pipeline.core.entities import BY_NAME, Entity
 from bms_pipeline.warehouse import keys, names
 from bms_pipeline.warehouse.connection import Warehouse
 

@@ -19,12 +19,12 @@ import duckdb
 import requests
 
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.bms.sweep import sweep
-from bms_pipeline.entities import BY_NAME, CONTACTS
-from bms_pipeline.sandbox.security import PASSWORD, TENANT, USER
-from bms_pipeline.settings import Settings
+from bms_pipeline.bms.sweep.sweeper import sweep
+from bms_pipeline.core.entities import BY_NAME, CONTACTS
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse
+from bms_sandbox.security import PASSWORD, TENANT, USER
 
 ADDRESS_LIKE = (
     "STRUCT(id BIGINT, createdBy BIGINT, createdOn TIMESTAMP, modifiedBy BIGINT, modifiedOn TIMESTAMP, {0} VARCHAR,"

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bms_pipeline import sync
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.entities import ENTITIES
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline.sandbox.tenant import SIZES, Size
-from bms_pipeline.settings import Settings
+from bms_pipeline.sync import extraction, loading, passportal_snapshot, planning, services, whole_sync
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.process import Sandbox, running_sandbox
+from bms_sandbox.tenant import SIZES, Size
 
 Figure = tuple[str, float, str]
 
@@ -56,21 +57,21 @@ def _settings(sandbox: Sandbox, home: Path) -> Settings:
 
 
 def _stages(settings: Settings, size: str) -> Iterator[Figure]:
-    warehouse, target = sync.open_warehouse(settings), sync.open_target(settings)
+    warehouse, target = open_warehouse(settings), services.open_target(settings)
     began = time.perf_counter()
     with BmsClient(settings) as client:
-        for list_call in sync.list_calls(ENTITIES):
-            sync.extract(settings, warehouse, client, list_call)
+        for list_call in extraction.list_calls(ENTITIES):
+            extraction.extract(settings, warehouse, client, list_call)
     extract_and_land = time.perf_counter() - began
     yield f"{size} tenant: extract + land, seconds", extract_and_land, "none"
     began = time.perf_counter()
     for entity in ENTITIES:
-        sync.snapshot(settings, warehouse, target, entity)
+        passportal_snapshot.snapshot(settings, warehouse, target, entity)
     yield f"{size} tenant: snapshot of Passportal, seconds", time.perf_counter() - began, "none"
     began = time.perf_counter()
     for entity in ENTITIES:
-        sync.reconcile(warehouse, entity, Scope(), create_unmatched_by="benchmark")
-    sync.make_plan(warehouse, ENTITIES, Scope())
+        planning.reconcile(warehouse, entity, Scope(), create_unmatched_by="benchmark")
+    planning.make_plan(warehouse, ENTITIES, Scope())
     seconds = time.perf_counter() - began
     yield f"{size} tenant: reconcile + plan, seconds", seconds, "none"
     yield f"{size} tenant: reconcile + plan ÷ extract + land", seconds / extract_and_land, "< 0.20"
@@ -78,20 +79,20 @@ def _stages(settings: Settings, size: str) -> Iterator[Figure]:
 
 def _syncs_after_the_first(settings: Settings) -> Iterator[Figure]:
     began = time.perf_counter()
-    plan = sync.prepare(settings, create_unmatched_by="benchmark")
-    sync.approve(settings, sync.open_warehouse(settings), sync.open_target(settings), plan.hash, "benchmark")
-    sync.finish(settings)
+    plan = whole_sync.prepare(settings, create_unmatched_by="benchmark")
+    planning.approve(settings, open_warehouse(settings), services.open_target(settings), plan.hash, "benchmark")
+    loading.finish(settings)
     first = time.perf_counter() - began
     yield "typical tenant: first sync, load included, seconds", first, "none"
-    sync.incremental(settings)  # the first finish is itself something new
+    whole_sync.incremental(settings)  # the first finish is itself something new
     began, before = time.perf_counter(), _calls(settings)
-    plan = sync.incremental(settings)
+    plan = whole_sync.incremental(settings)
     seconds = time.perf_counter() - began
     yield "typical tenant: a scheduled sync with nothing new ÷ first sync, seconds", seconds / first, "≤ 0.15"
     for endpoint, made in _calls(settings).items():
         yield f"typical tenant: calls of a sync with nothing new, {endpoint}", made - before.get(endpoint, 0), "none"
     began = time.perf_counter()
-    plan = sync.prepare(settings)
+    plan = whole_sync.prepare(settings)
     yield "typical tenant: planned anew all the same, operations", plan.operations, "0"
     yield (
         "typical tenant: planned anew all the same ÷ first sync, seconds",

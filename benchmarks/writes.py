@@ -17,13 +17,13 @@ from typing import Literal
 from unittest import mock
 
 from benchmarks.whole_tenant import Figure
+from bms_pipeline.core.entities import CONTACT_RECORDS, ENTITIES
+from bms_pipeline.core.http import Service
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import CONTACT_RECORDS, ENTITIES
-from bms_pipeline.http import Service
-from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write
-from bms_pipeline.sandbox.process import SandboxPassportal, running_passportal
-from bms_pipeline.settings import Settings
+from bms_sandbox.process import SandboxPassportal, running_passportal
 
 CLIENTS = 20
 CONNECTIONS = 4

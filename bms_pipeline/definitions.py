@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from bms_pipeline.defs import by_client, checks, decisions, extract, jobs, load, reconcile, schedules, sensors
+from bms_pipeline.defs import checks, decisions, jobs, schedules, sensors
+from bms_pipeline.defs.assets import by_client, extract, load, reconcile
 from bms_pipeline.defs.resources import Approval, Pipeline, ScopeOfRun
 
 

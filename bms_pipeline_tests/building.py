@@ -21,12 +21,11 @@ from typing import Any, NamedTuple
 import duckdb
 import zstandard
 
-from bms_pipeline import review, sync
-from bms_pipeline.bms import details, pages
-from bms_pipeline.bms.manifest import Manifest, Mode, QuarantinedRecord
-from bms_pipeline.bms.pages import page_name
-from bms_pipeline.details import land as land_details
-from bms_pipeline.entities import (
+from bms_pipeline.bms import asset_detail
+from bms_pipeline.bms.sweep import page_files
+from bms_pipeline.bms.sweep.manifest import Manifest, Mode, QuarantinedRecord
+from bms_pipeline.bms.sweep.page_files import page_name
+from bms_pipeline.core.entities import (
     ACCOUNTS,
     ASSET_RECORDS,
     ASSETS,
@@ -38,14 +37,16 @@ from bms_pipeline.entities import (
     EntityName,
     with_clients,
 )
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import apply
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
-from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.plan import operations as plans
 from bms_pipeline.reconcile.decisions import Decision, Taken
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
-from bms_pipeline.settings import Settings
+from bms_pipeline.sync import deciding, extraction, loading, passportal_snapshot, planning
+from bms_pipeline.sync.enrichment import land as land_details
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.causes import reported
 from bms_pipeline.warehouse.connection import Warehouse, connect, now
@@ -243,7 +244,7 @@ class World:
 
     def say(self, *decisions: Decision) -> Taken:
         """A person takes these decisions, all in one."""
-        return review.decide(self.warehouse, decisions, "a person")
+        return deciding.decide(self.warehouse, decisions, "a person")
 
     def match(self, entity: EntityName, bms_id: int, passportal_id: str) -> Taken:
         """A person's decision that these two are the same."""
@@ -285,7 +286,7 @@ class World:
         self.sweeps += 1
         landed: dict[EntityName, landing.Landed] = {}
         lists = {ACCOUNTS: self.accounts, EMPLOYEES: self.employees, CONTACTS: self.contacts, ASSETS: self.assets}
-        for list_call in sync.list_calls(self.entities):
+        for list_call in extraction.list_calls(self.entities):
             sweep = f"sweep-{self.sweeps}"
             write_page(self.settings.landing_folder / list_call.name / sweep, lists[list_call])
             refused = [QuarantinedRecord(1, 1, "", each) for each in (set_aside or {}).get(list_call.name, ())]
@@ -293,48 +294,48 @@ class World:
                 sweep=sweep, list_call=list_call.name, mode=mode, modified_since=None, tenant="", started="",
                 touched="", complete=complete, quarantined=refused,
             )  # fmt: skip
-            landed |= sync.land(self.settings, self.warehouse, list_call, manifest)
+            landed |= extraction.land(self.settings, self.warehouse, list_call, manifest)
             land_details(self.settings, self.warehouse, list_call)
         return landed
 
     def answer_details(self, answers: Mapping[int, Row | str]) -> None:
         """BMS was asked for details of assets: id → what it gave, or the problem as text; the next list lands them."""
-        folder = details.folder_of(self.settings.landing_folder, ASSET_RECORDS)
+        folder = asset_detail.folder_of(self.settings.landing_folder, ASSET_RECORDS)
         folder.mkdir(parents=True, exist_ok=True)
         for bms_id, found in answers.items():
             problem = found if isinstance(found, str) else None
             detail = None if isinstance(found, str) else found
-            pages.append(folder, "read.part", details.Answer(bms_id, now().isoformat(), detail, problem))
-        details.finish(folder)
+            page_files.append(folder, "read.part", asset_detail.Answer(bms_id, now().isoformat(), detail, problem))
+        asset_detail.finish(folder)
 
     def reconcile(self, scope: Scope | None = None, target: Target | None = None) -> None:
         """Land, snapshot and decide."""
         self.land()
         for entity in with_clients(self.entities):
-            sync.snapshot(self.settings, self.warehouse, target or self.passportal, entity)
+            passportal_snapshot.snapshot(self.settings, self.warehouse, target or self.passportal, entity)
         self.decide(scope)
 
     def decide(self, scope: Scope | None = None) -> None:
         """Decide from what is stored."""
         for entity in with_clients(self.entities):
             by = "a person" if isinstance(scope, CreateUnmatched) else None
-            sync.reconcile(self.warehouse, entity, scope or Scope(), create_unmatched_by=by)
+            planning.reconcile(self.warehouse, entity, scope or Scope(), create_unmatched_by=by)
 
     def plan(self, scope: Scope | None = None, target: Target | None = None) -> plans.Plan:
         """Everything up to the plan."""
         self.reconcile(scope, target)
-        return sync.make_plan(self.warehouse, self.entities, scope or Scope())
+        return planning.make_plan(self.warehouse, self.entities, scope or Scope())
 
     def load(self, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """Load the current plan; the counts by outcome."""
         plan = apply.check_approved(self.warehouse)
         for entity in plans.planned_entities(plan):
-            sync.load(self.settings, self.warehouse, target or self.passportal, entity, plan)
+            loading.load(self.settings, self.warehouse, target or self.passportal, entity, plan)
         return apply.close_plan(self.warehouse, plan)
 
     def finish(self, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """A person approves the current plan, and it is loaded; the counts by outcome."""
-        self.approve(sync.current_plan(self.warehouse).hash, target)
+        self.approve(planning.current_plan(self.warehouse).hash, target)
         return self.load(target)
 
     def finish_after_planning(self) -> dict[EntityName, dict[str, int]]:
@@ -344,7 +345,7 @@ class World:
 
     def approve(self, plan_hash: str, target: Target | None = None) -> plans.Plan:
         """A person approves the current plan by its hash."""
-        return sync.approve(self.settings, self.warehouse, target or self.passportal, plan_hash, "a person")
+        return planning.approve(self.settings, self.warehouse, target or self.passportal, plan_hash, "a person")
 
     def cycle(self, scope: Scope | None = CREATE_ALL, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """One whole sync with a person who approves it; the counts by outcome."""

@@ -19,19 +19,14 @@ from unittest import mock
 import duckdb
 import pytest
 
-from bms_pipeline import cli, sync
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import (
-    Sandbox,
-    SandboxPassportal,
-    import_new_files,
-    running_passportal,
-    running_sandbox,
-)
-from bms_pipeline.sandbox.tenant import Size
-from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse.connection import connect
+from bms_pipeline.cli import app
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import planning, services
+from bms_pipeline.warehouse.connection import connect, open_warehouse
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.process import Sandbox, SandboxPassportal, import_new_files, running_passportal, running_sandbox
+from bms_sandbox.tenant import Size
 
 LIMITS = {"BMS_CALLS_PER_HOUR": "100000"}
 _OURS = ("BMS_", "PASSPORTAL_")
@@ -56,7 +51,7 @@ def kept_open(settings: Settings) -> Iterator[None]:
     For runs in this process that no other has to meet; what is committed is durable all the same.
     """
     with ExitStack() as held:
-        warehouse = held.enter_context(sync.open_warehouse(settings).open())
+        warehouse = held.enter_context(open_warehouse(settings).open())
         warehouse.execute("SET threads = 1")  # plenty for so few records, at less cost
         if settings.passportal_file.exists():
             held.enter_context(closing(connect(settings.passportal_file)))
@@ -119,8 +114,8 @@ class Home:
     def approve(self, plan_hash: str) -> None:
         """A person approves the current plan by its hash."""
         settings = self.settings
-        with closing(sync.open_target(settings)) as target:
-            sync.approve(settings, sync.open_warehouse(settings), target, plan_hash, "a person")
+        with closing(services.open_target(settings)) as target:
+            planning.approve(settings, open_warehouse(settings), target, plan_hash, "a person")
 
     def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run ``bms-pipeline`` with these arguments in this process: what it says and does is that of ``run``.
@@ -130,7 +125,7 @@ class Home:
         """
         impatient = partial(BmsClient, sleep=lambda _: None)
         with (
-            mock.patch.object(sync, "BmsClient", impatient),
+            mock.patch.object(services, "BmsClient", impatient),
             kept_open(self.settings) if self.keeps_open else nullcontext(),
         ):
             return called(*arguments, environment={**self.environment, **env}, folder=self.folder)
@@ -196,7 +191,7 @@ def called(
 def _exit_code() -> int:
     """Of the command line; an exception that it lets through is shown as the interpreter does it."""
     try:
-        cli.main()
+        app.main()
     except SystemExit as end:
         return int(end.code or 0)
     except Exception:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import reports, sync
-from bms_pipeline.details import DetailsRead
-from bms_pipeline.errors import RunLocked
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import RunLocked
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import fetch_details, run_lock
+from bms_pipeline.sync.enrichment import DetailsRead
 from bms_pipeline.warehouse import lease
-from bms_pipeline.warehouse.connection import now
+from bms_pipeline.warehouse.connection import now, open_warehouse
 from bms_pipeline_tests.building import new_warehouse
 
 
@@ -25,16 +26,16 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_where_nothing_waits_nobody_is_called(settings: Settings) -> None:
     assert not settings.bms_url
-    assert sync.read_details(settings) == DetailsRead(0, 0, 0, 1500, 1500)
-    shown = reports.status(settings, sync.open_warehouse(settings))["details"]
+    assert fetch_details.read_details(settings) == DetailsRead(0, 0, 0, 1500, 1500)
+    shown = figures.status(settings, open_warehouse(settings))["details"]
     assert (shown["wanted"], shown["waiting"], shown["finished"]) == (0, 0, "nothing waits")
 
 
 def test_only_one_run_reads_details_and_it_waits_for_no_other(settings: Settings) -> None:
-    with sync.running(settings):
-        sync.read_details(settings)
+    with run_lock.running(settings):
+        fetch_details.read_details(settings)
     with (
         lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
         pytest.raises(RunLocked, match=rf"A run that reads details \(process {os.getpid()}, since"),
     ):
-        sync.read_details(settings)
+        fetch_details.read_details(settings)

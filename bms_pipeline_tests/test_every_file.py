@@ -22,11 +22,11 @@ from typing import Any, Literal
 import pytest
 import requests
 
-from bms_pipeline.entities import ASSETS
-from bms_pipeline.sandbox.process import running_passportal, running_sandbox
+from bms_pipeline.core.entities import ASSETS
 from bms_pipeline_tests.end_to_end.test_kill import import_path
 from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.strikes import tiny
+from bms_sandbox.process import running_passportal, running_sandbox
 
 Target = Literal["embedded", "documents_api"]
 Damage = Callable[[Path], None]
@@ -53,8 +53,8 @@ OPENED = ("warehouse.duckdb", "passportal.duckdb", "backups/", "decisions.log")
 
 KILLED_IN_SYNC = """
 import os, sys
-from bms_pipeline import cli
-from bms_pipeline.passportal.documents_memory import RememberedDocuments
+from bms_pipeline.cli import app
+from bms_pipeline.passportal.documents.memory import RememberedDocuments
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 
 def die(*_):
@@ -62,12 +62,13 @@ def die(*_):
 
 RememberedDocuments.write_snapshot = EmbeddedPassportal.snapshot = die
 sys.argv = ["bms-pipeline", "sync"]
-cli.main()
+app.main()
 """
 KILLED_IN_DETAILS = """
 import os, sys
-from bms_pipeline import cli
-from bms_pipeline.bms import details, pages
+from bms_pipeline.cli import app
+from bms_pipeline.bms import asset_detail
+from bms_pipeline.bms.sweep import page_files
 
 appended = []
 def append(*arguments):
@@ -75,20 +76,20 @@ def append(*arguments):
     if len(appended) == 2:
         os.kill(os.getpid(), 9)
 
-pages_append, pages.append = pages.append, append
+pages_append, page_files.append = page_files.append, append
 sys.argv = ["bms-pipeline", "details"]
-cli.main()
+app.main()
 """
 KILLED_AFTER_A_DECISION = """
 import os, sys
 from pathlib import Path
-from bms_pipeline import review
+from bms_pipeline.sync import deciding
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.warehouse.connection import Warehouse
 warehouse = Warehouse(Path(sys.argv[1]))
 with warehouse.open() as connection:
     connection.execute("SET checkpoint_threshold = '1GB'")
-    review.decide(warehouse, [Decision("exclude", "contacts", int(sys.argv[2]))], "a person")
+    deciding.decide(warehouse, [Decision("exclude", "contacts", int(sys.argv[2]))], "a person")
     os.kill(os.getpid(), 9)
 """
 

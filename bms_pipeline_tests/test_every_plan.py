@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import reports, review, sync
-from bms_pipeline.defs.reconcile import what_next
-from bms_pipeline.entities import CLIENTS, USERS
-from bms_pipeline.errors import ServiceError
-from bms_pipeline.preview import overview
-from bms_pipeline.published import publish, read_published
-from bms_pipeline.reconcile import standings
+from bms_pipeline.core.entities import CLIENTS, USERS
+from bms_pipeline.core.errors import ServiceError
+from bms_pipeline.defs.assets.reconcile import what_next
+from bms_pipeline.plan import standings
+from bms_pipeline.plan.standings import Standing
+from bms_pipeline.reconcile import matching
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.standings import Standing
+from bms_pipeline.reports import figures
+from bms_pipeline.reports.plan_preview import overview
+from bms_pipeline.sync import deciding, loading, planning
+from bms_pipeline.sync.state_file import publish, read_published
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import (
     World,
@@ -111,11 +113,11 @@ def is_for_one_client(world: World) -> None:
 def is_for_one_entity(world: World) -> None:
     world.contacts[0]["jobTitle"] = "b"
     world.reconcile()
-    assert sync.make_plan(world.warehouse, [USERS], Scope()).operations == 0
+    assert planning.make_plan(world.warehouse, [USERS], Scope()).operations == 0
 
 
 def takes_a_load_back(world: World) -> None:
-    assert review.plan_undo(world.warehouse, 1).operations > 0
+    assert deciding.plan_undo(world.warehouse, 1).operations > 0
 
 
 def took_a_load_back(world: World) -> None:
@@ -131,16 +133,16 @@ def is_stale(world: World) -> None:
 
 def rests_on_a_decision(world: World) -> None:
     world.create("clients", WAITING)
-    assert sync.plan_anew(world.warehouse).by_person == 2
+    assert planning.plan_anew(world.warehouse).by_person == 2
 
 
 def is_loaded_in_part(world: World) -> None:
-    plan = world.approve(sync.current_plan(world.warehouse).hash)
-    sync.load(world.settings, world.warehouse, world.passportal, CLIENTS, plan)
+    plan = world.approve(planning.current_plan(world.warehouse).hash)
+    loading.load(world.settings, world.warehouse, world.passportal, CLIENTS, plan)
 
 
 def is_interrupted(world: World) -> None:
-    world.approve(sync.current_plan(world.warehouse).hash)
+    world.approve(planning.current_plan(world.warehouse).hash)
     with pytest.raises(ServiceError):
         world.load(Failing(world.passportal, {("create", "contacts"): "before"}))
 
@@ -228,9 +230,9 @@ def made(
         kind.made(world)
         with world.warehouse.open() as connection:
             if standings.is_taken_apart(connection):  # as the end of a run does it
-                sync.matching.reconcile_all(connection, world.entities)
+                matching.reconcile_all(connection, world.entities)
         publish(world.settings, world.warehouse)
-        yield Made(kind, world, sync.current_plan(world.warehouse).hash)
+        yield Made(kind, world, planning.current_plan(world.warehouse).hash)
 
 
 def test_the_standings_are_what_the_records_say(made: Made) -> None:
@@ -271,7 +273,7 @@ def test_status_says_what_waits_and_its_counts_add_up(made: Made) -> None:
     made.check(shown.stdout)
     status = made.status
     for counts in status["entities"].values():
-        assert counts["read"] == sum(counts[each] for each in reports.COUNTS if each != "read")
+        assert counts["read"] == sum(counts[each] for each in figures.COUNTS if each != "read")
     assert (status["plan"] is not None) == (made.kind.left > 0)
     if status["plan"]:
         assert (status["plan"]["hash"], status["plan"]["operations"]) == (made.hash, made.kind.left)
@@ -315,8 +317,8 @@ def test_the_files_and_the_json_hold_the_same_plan(made: Made, tmp_path: Path) -
 
 
 def test_dagster_shows_what_is_next(made: Made) -> None:
-    plan = sync.current_plan(made.world.warehouse)
-    text = what_next(plan, waits=sync.waits_for_person(made.world.warehouse), undecided=1)
+    plan = planning.current_plan(made.world.warehouse)
+    text = what_next(plan, waits=planning.waits_for_person(made.world.warehouse), undecided=1)
     assert "both sides agree" not in text
     if made.kind.waits:
         assert f"plan_hash%3A%20%27{made.hash[:12]}" in text
@@ -336,7 +338,7 @@ def test_every_record_has_a_story_with_a_next_step(made: Made) -> None:
         " SELECT 'contacts', bms_id FROM bms.contacts WHERE bms_id NOT BETWEEN 3 AND 11"  # each of these is as 2 is
     )
     for entity, bms_id in rows:
-        stands = reports.explain(made.world.warehouse, entity, bms_id)["standing"]
+        stands = figures.explain(made.world.warehouse, entity, bms_id)["standing"]
         assert stands["reason"], (entity, bms_id)
         if stands["next_step"] == "finish":
             assert stands["plan_hash"] == made.hash

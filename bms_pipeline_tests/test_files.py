@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from bms_pipeline.files import clear_unfinished, made_whole
+from bms_pipeline.core.files import clear_unfinished, made_whole
 
 
 def _die_in_the_middle(file: Path) -> None:

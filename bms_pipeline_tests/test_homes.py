@@ -9,9 +9,10 @@ import duckdb
 import pytest
 import zstandard
 
-from bms_pipeline import recovery, reports, review, sync
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.decisions import Decision
-from bms_pipeline.settings import Settings
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding, planning, recovery, run_lock
 from bms_pipeline.warehouse import backups
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.running import quick_and_soak
@@ -59,20 +60,20 @@ def test_a_home_of_an_earlier_version_opens_with_its_decisions(settings: Setting
     assert held(settings) == before
     (copy,) = backups.folder_of(settings.warehouse_file).glob("before-*.duckdb")
     assert backups.inspect(copy).exclusions == len(before["exclusions"])
-    assert reports.status(settings, warehouse)["initial_sync_finished"]
+    assert figures.status(settings, warehouse)["initial_sync_finished"]
 
 
 @pytest.mark.parametrize("settings", quick_and_soak([VERSIONS[0], VERSIONS[-1]], VERSIONS[1:-1]), indirect=True)
 def test_a_home_of_an_earlier_version_is_planned_decided_and_restored(settings: Settings) -> None:
     before = held(settings)
     warehouse = Warehouse(settings.warehouse_file)
-    with sync.running(settings, "a run"):
-        sync.plan_anew(warehouse)
+    with run_lock.running(settings, "a run"):
+        planning.plan_anew(warehouse)
     assert held(settings) == before
     with warehouse.open() as connection:
         planned = connection.execute("SELECT entity, bms_id FROM sync.operations WHERE operation = 'create'").fetchall()
     assert not set(planned) & {(entity, bms_id) for entity, bms_id, _ in before["exclusions"]}
-    review.decide(warehouse, [Decision("include", *before["exclusions"][0][:2])], "a person")  # type: ignore[arg-type]
+    deciding.decide(warehouse, [Decision("include", *before["exclusions"][0][:2])], "a person")  # type: ignore[arg-type]
     after = held(settings)
     recovery.restore(settings, recovery.find_restorable(settings))
     assert held(settings) == after

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.junk import Kind, is_junk, is_junk_text, serial_keys
+from bms_pipeline.core.junk import Kind, is_junk, is_junk_text, serial_keys
 from bms_pipeline.warehouse import names
 
 JUNK_SERIALS = (

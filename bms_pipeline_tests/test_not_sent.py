@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import reports
-from bms_pipeline.errors import LandingError
+from bms_pipeline.core.errors import LandingError
+from bms_pipeline.reports import figures
 from bms_pipeline_tests.building import CREATE_ALL, Row, World, account, asset, contact, opened_world
 
 
@@ -56,5 +56,5 @@ def test_a_field_that_is_not_sent_is_reported_once_and_blanks_nothing(world: Wor
         del row["serialNumber"]
     assert world.plan().operations == 0
     assert world.query("SELECT serial_number FROM bms.assets") == [("SN-4711",)]
-    (warning,) = [each for each in reports.status(world.settings, world.warehouse)["warnings"] if "serial" in each]
+    (warning,) = [each for each in figures.status(world.settings, world.warehouse)["warnings"] if "serial" in each]
     assert warning.startswith("assets: BMS does not send ")

@@ -24,9 +24,9 @@ import trustme
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from bms_pipeline.errors import NoticeError
-from bms_pipeline.notices import Notice, send
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import NoticeError
+from bms_pipeline.core.notifications import Notice, send
+from bms_pipeline.core.settings import Settings
 from bms_pipeline_tests.http.raw_server import RawServer, nobody_listening, raw_server
 from bms_pipeline_tests.running import quick_and_soak
 

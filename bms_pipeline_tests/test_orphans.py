@@ -6,8 +6,8 @@ import csv
 from datetime import datetime
 from pathlib import Path
 
-from bms_pipeline import reports
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.reports import figures
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
 TWO = (CLIENTS, CONTACT_RECORDS)
@@ -36,7 +36,7 @@ def test_orphans_are_listed_longest_gone_first_and_stay_in_passportal(tmp_path: 
     with opened_world(tmp_path / "home", entities=TWO) as world:
         gone(world)
         before = world.content()
-        found = reports.orphans(world.warehouse)
+        found = figures.orphans(world.warehouse)
         assert [(each["entity"], each["bms_id"], each["name"], each["client"], each["days"]) for each in found] == [
             ("contacts", 2, "Bob Ray", "Acme", 40),
             ("contacts", 1, "=Ann Lee", "Acme", 3),
@@ -48,8 +48,8 @@ def test_orphans_are_listed_longest_gone_first_and_stay_in_passportal(tmp_path: 
                 "SELECT passportal_id FROM sync.matches WHERE bms_id IN (1, 2) AND entity = 'contacts'"
             )
         }
-        assert reports.orphans(world.warehouse, [CLIENTS]) == []
-        counts = reports.status(world.settings, world.warehouse)["entities"]
+        assert figures.orphans(world.warehouse, [CLIENTS]) == []
+        counts = figures.status(world.settings, world.warehouse)["entities"]
         assert (counts["contacts"]["orphaned"], counts["contacts"]["oldest_orphan_days"]) == (2, 40)
         assert (counts["clients"]["orphaned"], counts["clients"]["oldest_orphan_days"]) == (0, None)
         world.plan()
@@ -57,7 +57,7 @@ def test_orphans_are_listed_longest_gone_first_and_stay_in_passportal(tmp_path: 
         assert world.content() == before
 
         file = tmp_path / "orphans.csv"
-        assert reports.write_orphans(world.warehouse, file) == 2
+        assert figures.write_orphans(world.warehouse, file) == 2
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
         assert [(each["entity"], each["bms_id"], each["name"]) for each in rows] == [

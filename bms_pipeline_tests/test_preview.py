@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from bms_pipeline.entities import BY_NAME, CLIENTS, ENTITIES
-from bms_pipeline.errors import PipelineError, PlanError
-from bms_pipeline.preview import COUNTED, REASONS, overview, visible, write_csv, write_html
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, ENTITIES
+from bms_pipeline.core.errors import PipelineError, PlanError
+from bms_pipeline.reports.plan_preview import COUNTED, REASONS, overview, visible, write_csv, write_html
 from bms_pipeline.warehouse import sql
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -323,7 +323,7 @@ def test_a_page_that_is_too_small_shows_some_of_each_client_and_tells_how_many_n
 def test_every_reason_has_words(world: World, hostile: World) -> None:
     dispositions = ("matched", "to create", "excluded", "unmatched", "ambiguous", "out of scope", "blocked")
     known = {*dispositions, "create", "adopt", "update", "skip"}
-    files = ("reconcile", "records_in_scope", "plan_operations", "undo_operations")
+    files = ("reconcile/reconcile", "reconcile/records_in_scope", "plan/plan_operations", "plan/undo_operations")
     codes = {code for file in files for code in re.findall(r"\b(?:THEN|ELSE) '([a-z_ ]+)'", sql.read(file))} - known
     codes -= {"client_"}
     codes |= {f"client_{each.replace(' ', '_')}" for each in dispositions[2:]}

@@ -14,9 +14,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from bms_pipeline import recovery, reports, review, sync
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS, ENTITIES
-from bms_pipeline.errors import (
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS, ENTITIES
+from bms_pipeline.core.errors import (
     DecisionRefused,
     DecisionsMissing,
     PipelineError,
@@ -27,9 +26,12 @@ from bms_pipeline.errors import (
     WarehouseError,
     WarehouseNewer,
 )
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.reconcile.decisions import Decision
-from bms_pipeline.settings import Settings
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding, planning, recovery, run_lock
 from bms_pipeline.warehouse import backups, decision_log, landing
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.building import CLIENT_TYPE, World, account, contact, opened_world
@@ -71,7 +73,7 @@ def world(loaded_home: Path, tmp_path: Path) -> World:
 
 def run(world: World) -> None:
     """A run that does nothing but begin and end."""
-    with sync.running(world.settings, "a run"):
+    with run_lock.running(world.settings, "a run"):
         pass
 
 
@@ -116,15 +118,15 @@ def test_every_verb_of_a_person_leaves_a_line(world: World) -> None:
     assert lines(lambda: world.exclude("contacts", 6)) == 1
     assert lines(lambda: world.include("contacts", 6)) == 1
     assert lines(lambda: world.unmatch("contacts", 1)) == 1
-    assert lines(lambda: review.change_settings(world.warehouse, {"sync.users": "off"}, "a person")) == 1
-    assert lines(lambda: review.plan_undo(world.warehouse, 2)) == 1
+    assert lines(lambda: deciding.change_settings(world.warehouse, {"sync.users": "off"}, "a person")) == 1
+    assert lines(lambda: deciding.plan_undo(world.warehouse, 2)) == 1
     assert lines(lambda: world.plan()) == 0
-    assert lines(lambda: world.approve(sync.current_plan(world.warehouse).hash)) == 1
+    assert lines(lambda: world.approve(planning.current_plan(world.warehouse).hash)) == 1
 
 
 def test_a_trial_a_refusal_and_a_transaction_that_fails_leave_no_line(world: World) -> None:
     content = log_of(world).read_bytes()
-    review.decide(world.warehouse, [Decision("exclude", "contacts", 6)], "a person", tried=True)
+    deciding.decide(world.warehouse, [Decision("exclude", "contacts", 6)], "a person", tried=True)
     with pytest.raises(DecisionRefused):
         world.say(Decision("match", "contacts", 6, "P999"))
 
@@ -191,7 +193,7 @@ def test_a_run_that_ends_in_an_error_leaves_a_copy_too(world: World) -> None:
     world.contacts.append(contact(9, 1, "New", "Person"))
 
     def fail() -> None:
-        with sync.running(world.settings, "a run"):
+        with run_lock.running(world.settings, "a run"):
             world.plan()
             world.finish()
             raise PipelineError("later")
@@ -226,7 +228,7 @@ def test_a_copy_that_cannot_be_made_fails_no_run_and_status_says_so(
     shutil.rmtree(folder)
     folder.write_text("a file where the folder should be", encoding="utf-8")
     run(world)
-    status = reports.status(world.settings, world.warehouse)
+    status = figures.status(world.settings, world.warehouse)
     assert "File exists" in status["backups"]["problem"]
     assert any("No copy of people's decisions" in each for each in status["warnings"])
 
@@ -257,14 +259,14 @@ def test_restore_brings_back_all_that_people_decided(world: World, since: str) -
     if since == "decisions":
         world.exclude("contacts", 6)
         world.unmatch("contacts", 1)
-        review.change_settings(world.warehouse, {"auto_create.locations": "off"}, "a person", "tidy")
-    before, settings = world.lasting(), reports.sync_settings(world.warehouse)
+        deciding.change_settings(world.warehouse, {"auto_create.locations": "off"}, "a person", "tidy")
+    before, settings = world.lasting(), figures.sync_settings(world.warehouse)
     ledger = world.query("SELECT verb, entity, bms_id, decided_by FROM sync.decisions ORDER BY ALL")
     history = world.query("FROM sync.settings_history ORDER BY ALL")
     lose_the_database(world)
     restore(world)
     assert world.lasting() == before
-    assert reports.sync_settings(world.warehouse) == settings
+    assert figures.sync_settings(world.warehouse) == settings
     assert world.query("SELECT verb, entity, bms_id, decided_by FROM sync.decisions ORDER BY ALL") == ledger
     assert world.query("FROM sync.settings_history ORDER BY ALL") == history
     titles = world.titles("contact")
@@ -287,7 +289,7 @@ def test_restore_works_from_the_log_alone(world: World) -> None:
 
 def test_restore_takes_the_newest_good_copy_and_says_which_one_it_passed_over(world: World) -> None:
     world.contacts.append(contact(9, 1, "New", "Person"))
-    with sync.running(world.settings, "a run"):
+    with run_lock.running(world.settings, "a run"):
         world.plan()
         world.finish()
     newest = copies(world)[-1]
@@ -321,7 +323,7 @@ def test_a_database_that_misses_decisions_stops_every_run_and_restore_heals_it(w
             world.settings.warehouse_file.write_bytes(content)
         with pytest.raises(DecisionsMissing, match="restore"):
             run(world)
-        warnings = reports.status(world.settings, Warehouse(world.settings.warehouse_file))["warnings"]
+        warnings = figures.status(world.settings, Warehouse(world.settings.warehouse_file))["warnings"]
         assert any("bms-pipeline restore" in each for each in warnings)
         restore(world)
         assert world.lasting() == before
@@ -383,22 +385,22 @@ def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_it
     world.warehouse = Warehouse(world.settings.warehouse_file)
     with world.warehouse.transaction() as connection:
         landing.land_account_types(connection, [(CLIENT_TYPE, "Client", True, False, True)])
-    assert reports.status(world.settings, world.warehouse)["rebuilding_since"]
+    assert figures.status(world.settings, world.warehouse)["rebuilding_since"]
     world.plan()
     with pytest.raises(PlanWaits):
         world.load()
     with pytest.raises(PlanWaits, match="excluded"):
-        sync.approve_unseen(world.settings, world.warehouse, world.passportal, "a person")
+        planning.approve_unseen(world.settings, world.warehouse, world.passportal, "a person")
     with pytest.raises(PlanWaits, match="excluded"):
-        sync.reconcile(world.warehouse, world.entities[0], sync.Scope(), create_unmatched_by="a person")
+        planning.reconcile(world.warehouse, world.entities[0], Scope(), create_unmatched_by="a person")
     assert world.content() == titles
     world.exclude("contacts", 5)
     world.exclude("clients", 3)
     world.plan()
     world.finish()
     assert sorted(world.titles("contact")) == sorted(each.title for each in titles if each.type == "contact")
-    assert reports.status(world.settings, world.warehouse)["rebuilding_since"] is None
-    sync.reconcile(world.warehouse, world.entities[0], sync.Scope(), create_unmatched_by="a person")
+    assert figures.status(world.settings, world.warehouse)["rebuilding_since"] is None
+    planning.reconcile(world.warehouse, world.entities[0], Scope(), create_unmatched_by="a person")
 
 
 def test_rebuild_moves_database_log_and_copies_aside(world: World) -> None:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 
-from bms_pipeline import recovery, reports, review, sync
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding, planning, recovery, run_lock
 from bms_pipeline.warehouse import backups, decision_log
 from bms_pipeline.warehouse.connection import now
 from bms_pipeline_tests.building import World, contact
@@ -29,15 +30,15 @@ def lines(world: World) -> int:
 def decide(world: World, contact_id: int, setting: str) -> None:
     """A decision, a change of settings and an approval."""
     world.exclude("contacts", contact_id)
-    review.change_settings(world.warehouse, {"auto_create.locations": setting}, "a person")
+    deciding.change_settings(world.warehouse, {"auto_create.locations": setting}, "a person")
     world.plan()
-    world.approve(sync.current_plan(world.warehouse).hash)
+    world.approve(planning.current_plan(world.warehouse).hash)
 
 
 def load_one_more(world: World, bms_id: int) -> None:
     """A run that creates something, so that it leaves a copy."""
     world.contacts.append(contact(bms_id, 1, "Clock", f"Case {bms_id}"))
-    with sync.running(world.settings, "a run"):
+    with run_lock.running(world.settings, "a run"):
         world.plan()
         world.finish()
 
@@ -47,7 +48,7 @@ def known(world: World) -> dict[str, object]:
         **world.lasting(),
         "ledger": world.query("SELECT verb, entity, bms_id, decided_by FROM sync.decisions ORDER BY ALL"),
         "history": world.query("SELECT name, after, changed_by FROM sync.settings_history ORDER BY ALL"),
-        "settings": reports.sync_settings(world.warehouse),
+        "settings": figures.sync_settings(world.warehouse),
     }
 
 
@@ -66,10 +67,10 @@ def test_what_was_decided_under_a_wrong_clock_and_after_it_comes_back_whole(
         run(world)
         before = lines(world)
         world.include("contacts", 6)
-        review.change_settings(world.warehouse, {"auto_create.locations": "on"}, "another person")
+        deciding.change_settings(world.warehouse, {"auto_create.locations": "on"}, "another person")
         world.plan()
         assert lines(world) - before == 2, "a decision and a change of settings, and no line of a plan or a clock"
-        world.approve(sync.current_plan(world.warehouse).hash)
+        world.approve(planning.current_plan(world.warehouse).hash)
         assert lines(world) - before == 3, "an approval has a line"
         decided = known(world)
         lose_the_database(world)
@@ -118,7 +119,7 @@ def test_copies_of_a_wrong_clock_keep_no_later_one_from_being_kept_and_found(wor
         for copy in recovery.list_copies(world.settings):
             assert copy.made_at is not None
             assert copy.made_at <= now()
-        shown = reports.status(world.settings, world.warehouse)["backups"]
+        shown = figures.status(world.settings, world.warehouse)["backups"]
         assert shown["newest"] == found.copy.file.name
         assert shown["made_at"] <= str(now())
         kept = copies(world)

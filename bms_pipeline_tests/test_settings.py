@@ -17,11 +17,11 @@ from dagster._core.secrets.env_file import get_env_var_dict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline import settings as settings_module
-from bms_pipeline.entities import CLIENTS
-from bms_pipeline.env_file import NOT_IN_A_VALUE
-from bms_pipeline.errors import SettingsError
-from bms_pipeline.settings import (
+from bms_pipeline.core import settings as settings_module
+from bms_pipeline.core.entities import CLIENTS
+from bms_pipeline.core.env_file import NOT_IN_A_VALUE
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.settings import (
     SECRETS,
     ScheduleSettings,
     Settings,

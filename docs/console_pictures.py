@@ -19,8 +19,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from bms_pipeline.guard.door import ENTER
 from bms_pipeline.guard.store import Store
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import running_sandbox
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.process import running_sandbox
 
 IMAGES = Path(__file__).parent / "images"
 CHROMIUM = "/usr/bin/chromium"

@@ -23,10 +23,10 @@ from pathlib import Path
 import requests
 from playwright.sync_api import Page, sync_playwright
 
-from bms_pipeline.preview import write_html
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import running_sandbox
+from bms_pipeline.reports.plan_preview import write_html
 from bms_pipeline.warehouse.connection import Warehouse
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.process import running_sandbox
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"

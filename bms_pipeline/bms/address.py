@@ -6,8 +6,8 @@ documented [D]. No public page documents the place of v2 for on-prem, so the can
 
 from __future__ import annotations
 
-from bms_pipeline.errors import SettingsError
-from bms_pipeline.http import checked_address, is_loopback
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.http import checked_address, is_loopback
 
 CLOUD_API_HOSTS = {
     "bms.kaseya.com": "api.bms.kaseya.com",

@@ -24,10 +24,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Self, TypedDict
 
-from bms_pipeline.entities import ENTITIES
-from bms_pipeline.errors import BudgetExhausted, WarehouseBusy, WarehouseDamaged, WarehouseError
-from bms_pipeline.files import refused
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.errors import BudgetExhausted, WarehouseBusy, WarehouseDamaged, WarehouseError
+from bms_pipeline.core.files import refused
+from bms_pipeline.core.settings import Settings
 
 SPAN_SECONDS = 5
 SPANS = 3600 // SPAN_SECONDS + 1

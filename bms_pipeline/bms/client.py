@@ -31,10 +31,10 @@ from bms_pipeline.bms.envelope import (
     unreadable,
 )
 from bms_pipeline.bms.login import Login
-from bms_pipeline.bms.rows import Quarantined, Rows, rows_of, salvaged
 from bms_pipeline.bms.spelling import Spelling
-from bms_pipeline.entities import ListCall, declared_keys
-from bms_pipeline.errors import (
+from bms_pipeline.bms.sweep.rows import Quarantined, Rows, rows_of, salvaged
+from bms_pipeline.core.entities import ListCall, declared_keys
+from bms_pipeline.core.errors import (
     AnswerUnreadable,
     CertificateRefused,
     LoginRefused,
@@ -44,8 +44,8 @@ from bms_pipeline.errors import (
     ServiceUnreachable,
     SettingsError,
 )
-from bms_pipeline.http import Answer, Retries, Service
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.http import Answer, Retries, Service
+from bms_pipeline.core.settings import Settings
 
 PAGE_SIZE = 100
 """Records a page: the size requested by every known client [C] and the maximum on an older vendor page [D]."""
@@ -293,20 +293,29 @@ class BmsClient:
         return spelling.declared(json)
 
     def _read(self, path: str, params: Mapping[str, str], what: str, decode: Callable[[bytes, int], _Read]) -> _Read:
-        """GET and decode an answer. Ask once more if it is unreadable: the damage may be temporary."""
+        """GET and decode an answer. Ask again where the failure may be temporary.
+
+        That is once after an unreadable answer, and as often as after a status of 500 where a 200 says so inside.
+        """
         calls = 0
-        for is_last in (False, True):
+        was_unreadable = False
+        for tried in range(1, self._retries.tries + 1):
             body, made = self._get(path, params, what)
             calls += made
             try:
                 return decode(body, calls)
             except Refused as error:
-                code, message = error.code, error.message
-                break
+                why = refused(what, path, error.code, error.message)
+                if not error.is_passing:
+                    break
             except AnswerUnreadable:
-                if is_last:
+                if was_unreadable:
                     raise
-        raise refused(what, path, code, message)
+                was_unreadable = True
+                continue
+            if tried < self._retries.tries:
+                self._retries.sleep(self._retries.wait(tried, None))
+        raise why
 
     def _result(self, path: str, params: Mapping[str, str], what: str) -> Envelope:
         """GET an enveloped answer."""

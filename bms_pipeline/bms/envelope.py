@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bms_pipeline.core.errors import AccessRefused, AnswerUnreadable, BudgetExhausted, RequestRefused
 from bms_pipeline.core.text import printable
-from bms_pipeline.errors import AccessRefused, AnswerUnreadable, BudgetExhausted, RequestRefused
 
 if TYPE_CHECKING:
-    from bms_pipeline.http import Answer
+    from bms_pipeline.core.http import Answer
 
 SECURITY_ERROR = 978001
 """Code of an expired or missing token [C]. It comes with 401; with 200 it means the same."""
@@ -48,6 +48,11 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the service itself reports a failure inside a 200: a code from 500 to 599."""
+        return self.code is not None and 500 <= self.code < 600
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,9 @@ from threading import Lock
 import msgspec
 
 from bms_pipeline.bms.envelope import NOT_JSON, Refused, fields, opened, said, unreadable
-from bms_pipeline.errors import (
-    AnswerUnreadable,
-    BudgetExhausted,
-    LoginRefused,
-    ServiceError,
-    SettingsError,
-)
-from bms_pipeline.http import Answer, Service
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import AnswerUnreadable, BudgetExhausted, LoginRefused, ServiceError, SettingsError
+from bms_pipeline.core.http import Answer, Service
+from bms_pipeline.core.settings import Settings
 
 AUTHENTICATE = "/v2/security/authenticate"
 REFRESH = "/v2/security/refreshtoken"

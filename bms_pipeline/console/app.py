@@ -14,19 +14,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from bms_pipeline.console import pages_after, pages_preview, pages_review, pages_setup
+from bms_pipeline.console.context import Console, console_of
+from bms_pipeline.console.pages import history, preview, review, setup
 from bms_pipeline.console.security import STATIC
-from bms_pipeline.console.shell import Console, console_of
-from bms_pipeline.errors import PipelineError
+from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard import serving as guard
 from bms_pipeline.guard.door import ENTER, NotSignedIn
 from bms_pipeline.guard.gate import sign_in_page
-from bms_pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 _STATIC = {
-    "console.css": ("text/css", ("shared.css", "console/static/console.css")),
+    "console.css": ("text/css", ("reports/templates/shared.css", "console/static/console.css")),
     "console.js": ("text/javascript", ("console/static/console.js",)),
 }
 
@@ -50,7 +50,7 @@ def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> 
     app.state.console = console
     app.add_middleware(BaseHTTPMiddleware, dispatch=_whole)
     app.add_middleware(BaseHTTPMiddleware, dispatch=console.guard)
-    for pages in (pages_setup, pages_review, pages_preview, pages_after):
+    for pages in (setup, review, preview, history):
         app.include_router(pages.router)
     app.add_api_route(ENTER, _enter, methods=["GET"])
     app.add_api_route(STATIC + "{name}", _static, methods=["GET"])

@@ -11,10 +11,10 @@ import sys
 import threading
 from pathlib import Path
 
-from bms_pipeline.errors import PipelineError, RunLocked
-from bms_pipeline.lifeline import Child
-from bms_pipeline.progress import Run, moment, read_run
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import PipelineError, RunLocked
+from bms_pipeline.core.lifeline import Child
+from bms_pipeline.core.run_status import Run, moment, read_run
+from bms_pipeline.core.settings import Settings
 
 ENDED_WELL = (0, 2)
 """Exit codes of success: done, and changes are pending."""

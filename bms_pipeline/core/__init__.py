@@ -1,1 +1,1 @@
-"""The basics every other package may import."""
+"""What every other package rests on: entities, vocabulary, errors, settings, HTTP, notifications, files."""

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from bms_pipeline.defs.extract import bms_key, details_key
-from bms_pipeline.defs.load import RESULT_KEY, loaded_key
+from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.defs.assets.extract import bms_key, details_key
+from bms_pipeline.defs.assets.load import RESULT_KEY, loaded_key
+from bms_pipeline.defs.assets.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.metadata import sample
-from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Pipeline
-from bms_pipeline.details import DETAILED
-from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.load.hand_over import OVERDUE_DAYS, states_sql
+from bms_pipeline.plan.operations import OUTCOMES
 from bms_pipeline.reconcile import duplicates
-from bms_pipeline.reconcile.plan import OUTCOMES
+from bms_pipeline.sync.enrichment import DETAILED
 from bms_pipeline.warehouse import sql
 
 FULL_SWEEP_HOURS = 36
@@ -39,7 +39,7 @@ class Question:
     @property
     def query(self) -> str:
         """The SQL."""
-        return sql.read(self.statement).format(**self.values)
+        return sql.read(f"defs/{self.statement}").format(**self.values)
 
 
 def build_check(asset_key: str, name: str, question: Question, *, blocking: bool = True) -> dg.AssetChecksDefinition:

@@ -18,13 +18,14 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from bms_pipeline import reports, review
+from bms_pipeline.core.entities import BY_NAME, chosen
 from bms_pipeline.defs import links
 from bms_pipeline.defs.metadata import table
 from bms_pipeline.defs.resources import SOMEBODY, Home, Pipeline
-from bms_pipeline.entities import BY_NAME, chosen
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding
 
 MOST_LINES = 1_000
 """Lines of an imported file to list on a run's page."""
@@ -56,7 +57,7 @@ class AboutRecords(Said):
     def chosen(self, home: Home) -> list[int]:
         """Return the chosen BMS ids. Raises ``DecisionError`` when neither ids nor a filter are given."""
         selection = Selection(tuple(self.bms_ids), self.disposition, self.reason, self.client, self.name)
-        return review.select(home.warehouse, BY_NAME[self.entity.value], selection)
+        return deciding.select(home.warehouse, BY_NAME[self.entity.value], selection)
 
 
 class Creating(AboutRecords):
@@ -124,7 +125,7 @@ def build_decision_job(
             taken = decide(home, said)
         context.log.info(f"{taken.taken:,} decided, {taken.already:,} held already.")
         counts = {"decided": taken.taken, "held already": taken.already}
-        of_a_file = _of_a_file(taken) if isinstance(taken, review.Imported) else {}
+        of_a_file = _of_a_file(taken) if isinstance(taken, deciding.Imported) else {}
         return dg.Output(counts, metadata={**counts, **of_a_file, "decided otherwise now": _table(taken.changes)})
 
     return _job(verb, op, describe)
@@ -155,7 +156,7 @@ def _table(changes: list[comparison.Change]) -> dg.TableMetadataValue:
     )
 
 
-def _of_a_file(taken: review.Imported) -> dict[str, Any]:
+def _of_a_file(taken: deciding.Imported) -> dict[str, Any]:
     """Return each decision of a file with the names of both records, and the notes about the file."""
     pairs = table(
         ("line", "decision", "entity", "BMS id", "name", "client", "Passportal id", "name in Passportal"),
@@ -175,14 +176,14 @@ def _one_verb(verb: str) -> Callable[[Home, Any], Taken]:
             Decision(verb, said.entity.value, bms_id, beside=beside and verb == "create", why=said.why)
             for bms_id in said.chosen(home)
         ]
-        return review.decide(home.warehouse, decisions, said.by, tried=said.only_try)
+        return deciding.decide(home.warehouse, decisions, said.by, tried=said.only_try)
 
     return decide
 
 
 def _match(home: Home, said: Matching) -> Taken:
     decision = Decision("match", said.entity.value, said.bms_id, said.passportal_id, why=said.why)
-    return review.decide(home.warehouse, [decision], said.by, tried=said.only_try)
+    return deciding.decide(home.warehouse, [decision], said.by, tried=said.only_try)
 
 
 def _include(home: Home, said: Including) -> Taken:
@@ -194,13 +195,13 @@ def _include(home: Home, said: Including) -> Taken:
         match_to=said.match_to,
         why=said.why,
     )
-    return review.decide(home.warehouse, decisions, said.by, tried=said.only_try)
+    return deciding.decide(home.warehouse, decisions, said.by, tried=said.only_try)
 
 
 def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, Any], Taken]:
     def decide(home: Home, said: AllOf) -> Taken:
         entities = chosen(said.entities)
-        taken = review.decide_all(home.warehouse, verb, entities, said.by, tried=said.only_try).values()
+        taken = deciding.decide_all(home.warehouse, verb, entities, said.by, tried=said.only_try).values()
         return Taken(
             sum(result.taken for result in taken),
             sum(result.already for result in taken),
@@ -211,7 +212,7 @@ def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, 
 
 
 def _import(home: Home, said: Importing) -> Taken:
-    return review.import_file(home.warehouse, Path(said.file), said.by, tried=said.only_try)
+    return deciding.import_file(home.warehouse, Path(said.file), said.by, tried=said.only_try)
 
 
 @dg.op
@@ -220,7 +221,7 @@ def change_sync_settings(
 ) -> dg.Output[dict[str, Any]]:
     """Show the effect of a change of settings, or store the change once its code confirms it."""
     with pipeline.at_work() as home:
-        tried = review.change_settings(home.warehouse, config.changes, config.by, config.why, tried=True)
+        tried = deciding.change_settings(home.warehouse, config.changes, config.by, config.why, tried=True)
         code = hashlib.sha256(json.dumps([repr(tried)]).encode()).hexdigest()[:12]
         if config.confirm and config.confirm != code:
             raise dg.Failure(
@@ -230,8 +231,8 @@ def change_sync_settings(
             )
         if config.confirm:
             with pipeline.vouched(home, config.by, INSTEAD) as by:
-                review.change_settings(home.warehouse, config.changes, by, config.why)
-        shown = reports.sync_settings(home.warehouse)
+                deciding.change_settings(home.warehouse, config.changes, by, config.why)
+        shown = figures.sync_settings(home.warehouse)
     if not config.confirm:
         context.log.info(f"Nothing is stored. To store it, launch again with confirm: {code}.")
     return dg.Output(
@@ -256,8 +257,8 @@ def plan_undo(context: dg.OpExecutionContext, config: Undoing, pipeline: Pipelin
     """Save a plan to undo a load. The job `finish` with its hash carries it out."""
     with pipeline.at_work() as home:
         with pipeline.vouched(home, "", INSTEAD):
-            plan = review.plan_undo(home.warehouse, config.plan_id)
-        shown = reports.undo(home.warehouse, plan)
+            plan = deciding.plan_undo(home.warehouse, config.plan_id)
+        shown = figures.undo(home.warehouse, plan)
     context.log.info(f"Plan {plan.hash[:12]} takes back plan {config.plan_id}; launch `finish` with its hash.")
     launch = dg.MetadataValue.md(f"Launch the job {links.finish_link(plan.hash)}.")
     return dg.Output(shown, metadata={"next": launch, "plan hash": plan.hash, **shown})

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from bms_pipeline.defs import links
-from bms_pipeline.errors import (
+from bms_pipeline.core.errors import (
     BreakerOpen,
     PipelineError,
     PlanError,
@@ -24,6 +23,7 @@ from bms_pipeline.errors import (
     StageMissing,
     SweepIncomplete,
 )
+from bms_pipeline.defs import links
 
 CurrentPlan = Callable[[], str | None]
 """Returns the hash of the current plan, or None where there is none."""

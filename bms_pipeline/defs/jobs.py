@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from bms_pipeline.defs.extract import details_key
-from bms_pipeline.defs.load import BY_CLIENT_KEY, RESULT_KEY, loaded_key
-from bms_pipeline.defs.reconcile import PLAN_KEY, reconciled_key
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.defs.assets.extract import details_key
+from bms_pipeline.defs.assets.load import BY_CLIENT_KEY, RESULT_KEY, loaded_key
+from bms_pipeline.defs.assets.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Approval, ScopeOfRun
-from bms_pipeline.details import DETAILED
-from bms_pipeline.entities import ENTITIES
+from bms_pipeline.sync.enrichment import DETAILED
 
 DETAILS = dg.AssetSelection.assets(*(details_key(entity) for entity, _ in DETAILED))
 WHOLE = dg.AssetSelection.all() - dg.AssetSelection.assets(BY_CLIENT_KEY) - DETAILS

@@ -25,13 +25,13 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from bms_pipeline.core.lifeline import Stopped, following, stopped_by_signals
+from bms_pipeline.core.settings import read_settings
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.door import Door, Visitor
 from bms_pipeline.guard.gate import VISITOR, Gate
 from bms_pipeline.guard.serving import serve
 from bms_pipeline.guard.store import Store
-from bms_pipeline.lifeline import Stopped, following, stopped_by_signals
-from bms_pipeline.settings import read_settings
 
 NAME = "dagster"
 LIVE_DATA_MILLISECONDS = 2000

@@ -11,18 +11,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from bms_pipeline import sync
 from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.core.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
+from bms_pipeline.core.run_status import Told
+from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.defs.failures import told_to_the_operator
-from bms_pipeline.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.passportal.target import Target
-from bms_pipeline.progress import Told
+from bms_pipeline.plan.operations import Plan
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.plan import Plan
-from bms_pipeline.settings import Settings, read_settings
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.sync import planning, run_lock, services
+from bms_pipeline.warehouse.connection import Warehouse, open_warehouse
 
 LOCK_WAIT_SECONDS = 900.0
 """A run waits this long for a command line run to end: longer than a whole sync of a typical tenant."""
@@ -84,7 +84,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
         with self.looking() as home:
             if self._held is None:
                 held = contextlib.ExitStack()
-                self._told = held.enter_context(sync.running(home.settings, self._what, LOCK_WAIT_SECONDS))
+                self._told = held.enter_context(run_lock.running(home.settings, self._what, LOCK_WAIT_SECONDS))
                 self._held = held
             try:
                 yield home
@@ -108,14 +108,14 @@ class Pipeline(dg.ConfigurableResource[Any]):
         with told_to_the_operator(self._current_plan):
             if self._home is None:
                 settings = read_settings()
-                self._home = Home(settings, sync.open_warehouse(settings), sync.open_target(settings))
+                self._home = Home(settings, open_warehouse(settings), services.open_target(settings))
             yield self._home
 
     def _current_plan(self) -> str | None:
         if self._home is None:
             return None
         with contextlib.suppress(PipelineError):
-            return sync.current_plan(self._home.warehouse).hash
+            return planning.current_plan(self._home.warehouse).hash
         return None
 
     @contextlib.contextmanager
@@ -200,7 +200,7 @@ class LoggedProgress:
         self._told_at = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Report progress; see ``sync.Progress``."""
+        """Report progress; see ``progress.Progress``."""
         if self._beside is not None:
             self._beside(stage, done, total)
         if time.monotonic() - self._told_at >= LOG_EVERY_SECONDS:

@@ -2,12 +2,12 @@
 
 import dagster as dg
 
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.settings import read_schedule_settings, read_settings
 from bms_pipeline.defs import ticks
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
-from bms_pipeline.errors import SettingsError
-from bms_pipeline.published import read_published
-from bms_pipeline.settings import read_schedule_settings, read_settings
+from bms_pipeline.sync.state_file import read_published
 
 WHY_TAG = "bms_pipeline/why"
 """The tag with the reason a run started."""

@@ -13,20 +13,20 @@ import dagster as dg
 import msgspec
 from dagster._core.execution.plan.objects import StepFailureData
 
-from bms_pipeline.bms import details
+from bms_pipeline.bms import asset_detail
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.core.entities import ListCall
+from bms_pipeline.core.errors import LoginRefused
+from bms_pipeline.core.notifications import Notice, send
+from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.defs import ticks
-from bms_pipeline.defs.by_client import CLIENTS
+from bms_pipeline.defs.assets.by_client import CLIENTS
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.defs.jobs import ASSET_DETAILS, INCREMENTAL_SYNC, scheduled
 from bms_pipeline.defs.schedules import WHY_TAG, unfinished
-from bms_pipeline.details import DETAILED
-from bms_pipeline.entities import ListCall
-from bms_pipeline.errors import LoginRefused
-from bms_pipeline.notices import Notice, send
-from bms_pipeline.published import Published, read_published
-from bms_pipeline.settings import Settings, read_settings
+from bms_pipeline.sync.enrichment import DETAILED
+from bms_pipeline.sync.state_file import Published, read_published
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 REFUSED_LOGIN_RESTS_SECONDS = 6 * 3600
@@ -71,7 +71,7 @@ def asset_details(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Ski
     ((entity, call),) = DETAILED
     with contextlib.closing(Budget.of(settings)) as budget:
         left, limit = budget.left(call.endpoint), budget.limit_of(call.endpoint)
-    unlanded = details.unlanded(details.folder_of(settings.landing_folder, entity))
+    unlanded = asset_detail.unlanded(asset_detail.folder_of(settings.landing_folder, entity))
     decided = ticks.details_due(_published(), unlanded, left, limit, unfinished(context.instance, ASSET_DETAILS.name))
     if isinstance(decided, ticks.Skip):
         return dg.SkipReason(decided.why)

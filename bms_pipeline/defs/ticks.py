@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bms_pipeline.entities import ACCOUNTS, CONTACTS, EMPLOYEES, ENTITIES, EntityName, ListCall
-from bms_pipeline.published import Published
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS, EMPLOYEES, ENTITIES, EntityName, ListCall
+from bms_pipeline.sync.state_file import Published
 
 NOT_FINISHED = "The initial sync is not finished: a person finishes a plan first, then this goes on by itself."
 NEVER = "No sync has run in this home folder so far."

@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard.store import Store
-from bms_pipeline.settings import Settings
 
 ENTER = "/enter"
 SESSION_SECONDS = 24 * 3600

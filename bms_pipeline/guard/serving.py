@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from bms_pipeline.errors import PipelineError
+from bms_pipeline.core.errors import PipelineError
 
 REQUEST_SECONDS = 10.0
 """Longest time for the head of a request to arrive, and for its body."""

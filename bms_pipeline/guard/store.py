@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bms_pipeline.errors import ApprovalRefused, PipelineError, SettingsError
-from bms_pipeline.files import made_whole
+from bms_pipeline.core.errors import ApprovalRefused, PipelineError, SettingsError
+from bms_pipeline.core.files import made_whole
 
 CODE_SECONDS = 600.0
 """Lifetime of a one-time code."""

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from bms_pipeline.errors import ApprovalRefused
+from bms_pipeline.core.errors import ApprovalRefused
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard.store import VOUCHER_SECONDS, Store
-from bms_pipeline.settings import Settings
 
 TAG = "bms_pipeline/vouched"
 """The run tag for a voucher."""

@@ -10,14 +10,14 @@ from threading import Lock
 
 import duckdb
 
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import PlanError, PlanWaits, ServiceUnreachable
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import Entity
-from bms_pipeline.errors import PlanError, PlanWaits, ServiceUnreachable
 from bms_pipeline.load import journal
 from bms_pipeline.load.hand_over import HandedOver
 from bms_pipeline.passportal.target import Leaving, Target
-from bms_pipeline.reconcile import plan as plans
-from bms_pipeline.reconcile.breakers import check_breakers
+from bms_pipeline.plan import operations as plans
+from bms_pipeline.plan.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
 from bms_pipeline.warehouse import portions, schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
@@ -301,14 +301,14 @@ def _groups(operations: Mapping[int, int], least: int) -> Iterator[list[int]]:
 def clients_changed(warehouse: Warehouse) -> list[ClientLoaded]:
     """Return the clients inside which the current plan changed anything, or tried to."""
     with warehouse.open() as connection:
-        rows = connection.execute(sql.read("clients_changed")).fetchall()
+        rows = connection.execute(sql.read("load/clients_changed")).fetchall()
     return client_outcomes(warehouse, [row[0] for row in rows])
 
 
 def client_outcomes(warehouse: Warehouse, clients: Sequence[int]) -> list[ClientLoaded]:
     """Return the outcomes of the current plan inside ``clients`` (BMS account ids), in the same order."""
     with warehouse.open() as connection:
-        rows = connection.execute(sql.read("client_outcomes"), {"clients": list(clients)}).fetchall()
+        rows = connection.execute(sql.read("load/client_outcomes"), {"clients": list(clients)}).fetchall()
     found = {client: ClientLoaded(client, {}, None) for client in clients}
     for client, outcome, records, because in rows:
         found[client].counts[outcome] = records

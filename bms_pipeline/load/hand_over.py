@@ -22,10 +22,10 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import Entity, EntityName
-from bms_pipeline.errors import DecisionRefused, PipelineError, SettingsError
-from bms_pipeline.files import made_whole
-from bms_pipeline.reconcile.plan import Plan
+from bms_pipeline.core.entities import Entity, EntityName
+from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
+from bms_pipeline.core.files import made_whole
+from bms_pipeline.plan.operations import Plan
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 from bms_pipeline.warehouse.inputs import count_input
@@ -65,7 +65,7 @@ def hand_over(
     file = folder / f"{entity.name}-{now:%Y%m%dT%H%M%S}-plan{plan.plan_id}.csv"
     with warehouse.transaction() as connection:
         values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": file.name, "now": now}
-        query = sql.read("hand_over").format(
+        query = sql.read("load/hand_over").format(
             entity=entity.name,
             record=", ".join(f"'{column}': o.after_{column}" for column in entity.columns),
             changes=schema.changes_sql(entity),
@@ -144,7 +144,7 @@ def waiting(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], n
 
 def states_sql(entities: Sequence[Entity], now: str) -> str:
     """Return SQL for ``waiting``, with ``now`` as SQL for the moment."""
-    states = " UNION ALL ".join(sql.read("hand_overs").format(entity=entity.name) for entity in entities)
+    states = " UNION ALL ".join(sql.read("load/hand_overs").format(entity=entity.name) for entity in entities)
     late = f"handed_over_at < {now} - INTERVAL {OVERDUE_DAYS} DAY"
     return f"SELECT *, state IN ('listed', 'handed over') AND {late} AS overdue FROM ({states})"
 

@@ -41,8 +41,8 @@ from typing import NamedTuple
 
 import duckdb
 
+from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import Entity, EntityName
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import count_input
@@ -122,7 +122,7 @@ def begin_portion(
     accounts = [operation.account_id for operation in operations if operation.account_id is not None]
     have_accounts = len(accounts) == len(operations) > 0
     connection.execute(
-        sql.read("next_portion").format(
+        sql.read("load/next_portion").format(
             entity=entity.name,
             changes=schema.changes_sql(entity),
             due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
@@ -171,7 +171,7 @@ def begin_portion(
 
 def _due(entity: Entity, among: str) -> str:
     """Return SQL: the due operations of the plan, ``among`` the given ones."""
-    return sql.read("due").format(
+    return sql.read("load/due").format(
         entity=entity.name, has_client=str(entity.has_client).lower(), waits=schema.WAITS_FOR_PERSON, among=among
     )
 
@@ -185,7 +185,7 @@ def _next_number(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
 
 def open_intents(connection: duckdb.DuckDBPyConnection) -> list[Open]:
     """Return the intents without outcome, of every plan, by entity and operation."""
-    rows = connection.execute(sql.read("open_intents")).fetchall()
+    rows = connection.execute(sql.read("load/open_intents")).fetchall()
     return [Open(*row) for row in rows]
 
 
@@ -213,7 +213,7 @@ def settle_found(
     present = " ".join(f"WHEN '{column}' THEN p.{column}" for column in entity.columns)
     holds = f'len(list_filter(u.changes, lambda e: e."after" IS DISTINCT FROM CASE e.field {present} END)) = 0'
     connection.execute(
-        sql.read("settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)"),
+        sql.read("load/settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)"),
         {"entity": entity.name},
     )
     _settle_done(connection, entity, now)

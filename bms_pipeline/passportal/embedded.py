@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import ENTITIES, Entity
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import reported

@@ -7,8 +7,8 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bms_pipeline.entities import Entity
-from bms_pipeline.errors import SettingsError
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import connect
 

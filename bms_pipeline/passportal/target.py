@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import Entity, EntityName
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES, Entity, EntityName
+from bms_pipeline.core.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.warehouse import sql
 
 EXAMPLES = 5
@@ -45,7 +45,7 @@ def changes(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -
     found: list[Change] = []
     for entity in entities:
         rows = connection.execute(
-            sql.read("changed_dispositions").format(entity=entity.name), {"examples": EXAMPLES}
+            sql.read("reconcile/changed_dispositions").format(entity=entity.name), {"examples": EXAMPLES}
         ).fetchall()
         found += [Change(entity.name, was, now, count, tuple(examples)) for was, now, count, examples in rows]
     return found

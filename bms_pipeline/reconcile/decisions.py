@@ -19,8 +19,8 @@ from datetime import datetime
 
 import duckdb
 
-from bms_pipeline.entities import BY_NAME, Entity, EntityName, with_clients
-from bms_pipeline.errors import DecisionError, DecisionOvertaken, DecisionRefused
+from bms_pipeline.core.entities import BY_NAME, Entity, EntityName, with_clients
+from bms_pipeline.core.errors import DecisionError, DecisionOvertaken, DecisionRefused
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
@@ -131,7 +131,7 @@ def check_seen(connection: duckdb.DuckDBPyConnection, entity: Entity, selection:
     if row == (seen.records, seen.stamp):
         return
     rows = connection.execute(
-        sql.read("decided_since").format(entity=entity.name),
+        sql.read("reconcile/decided_since").format(entity=entity.name),
         {"entity": entity.name, "batch": seen.batch, "ids": list(selection.bms_ids) or None, "most": REFUSALS_TOLD},
     ).fetchall()
     told = "".join(
@@ -244,7 +244,7 @@ def create_unmatched(
 
 def auto_match(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> Taken:
     """Save every match the rules found. The entity and its clients have been reconciled."""
-    rows = connection.execute(sql.read("unsaved_matches").format(entity=entity.name)).fetchall()
+    rows = connection.execute(sql.read("reconcile/unsaved_matches").format(entity=entity.name)).fetchall()
     found = [Decision("match", entity.name, bms_id, partner, why="auto-match") for bms_id, partner in rows]
     return _take(connection, found, by, now)
 
@@ -259,7 +259,7 @@ def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], 
     comparison.remember(connection, entities)
     _write_down(connection, decisions)
     for entity in entities:
-        connection.execute(sql.read("decision_states").format(entity=entity.name))
+        connection.execute(sql.read("reconcile/decision_states").format(entity=entity.name))
         _apply(connection, entity, by, now)
     reconcile_all(connection, entities)
     refused = [refusal for entity in entities for refusal in _refusals(connection, entity, decisions)]
@@ -279,7 +279,7 @@ def _concerned(decisions: Iterable[Decision]) -> list[Entity]:
 def _refusals(connection: duckdb.DuckDBPyConnection, entity: Entity, decisions: Sequence[Decision]) -> list[Refusal]:
     """Return the decisions about ``entity`` that did not come true, with the reasons."""
     rows = connection.execute(
-        sql.read("decision_refusals").format(
+        sql.read("reconcile/decision_refusals").format(
             entity=entity.name, singular=entity.singular, has_client=str(entity.has_client).lower()
         )
     ).fetchall()
@@ -318,7 +318,7 @@ def _write_down(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decis
 def _apply(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> None:
     """Write the decisions on ``entity`` into the lasting tables; decisions taken back go first."""
     who = {"by": by, "now": now}
-    for statement in connection.extract_statements(sql.read("apply_decisions").format(entity=entity.name)):
+    for statement in connection.extract_statements(sql.read("reconcile/apply_decisions").format(entity=entity.name)):
         connection.execute(statement, {name: who[name] for name in statement.named_parameters})
 
 
@@ -328,7 +328,7 @@ def _write_ledger(connection: duckdb.DuckDBPyConnection, entities: Sequence[Enti
     taken = 0
     for entity in entities:
         row = connection.execute(
-            sql.read("decision_ledger").format(entity=entity.name), {"batch": batch, "by": by, "now": now}
+            sql.read("reconcile/decision_ledger").format(entity=entity.name), {"batch": batch, "by": by, "now": now}
         ).fetchone()
         taken += int(row[0]) if row else 0
     return taken

@@ -13,8 +13,8 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES, Entity
-from bms_pipeline.errors import DecisionRefused
+from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.errors import DecisionRefused
 from bms_pipeline.reconcile.decisions import Decision, decide
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
@@ -23,7 +23,7 @@ from bms_pipeline.warehouse.inputs import count_input
 
 def query(entities: Sequence[Entity] = ENTITIES) -> str:
     """Return SQL for ``find``."""
-    return " UNION ALL ".join(sql.read("duplicate_markers").format(entity=entity.name) for entity in entities)
+    return " UNION ALL ".join(sql.read("reconcile/duplicate_markers").format(entity=entity.name) for entity in entities)
 
 
 def find(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:

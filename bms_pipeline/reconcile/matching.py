@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from bms_pipeline.entities import Entity, Rule
-from bms_pipeline.errors import RecordsUnexplained
+from bms_pipeline.core.entities import Entity, Rule
+from bms_pipeline.core.errors import RecordsUnexplained
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_inputs
@@ -74,7 +74,7 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
             f"CREATE OR REPLACE TEMP TABLE {table} (bms_id BIGINT, passportal_id VARCHAR, reason VARCHAR)"
         )
     connection.execute(
-        sql.read("marked_pairs").format(
+        sql.read("reconcile/marked_pairs").format(
             entity=entity.name, has_client=str(entity.has_client).lower(), agrees=_agrees(entity)
         )
     )
@@ -82,7 +82,7 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
         connection.execute(_pairs_sql(entity, rule, settings))
     connection.execute(_leftovers_sql(entity))
     connection.execute(
-        sql.read("reconcile").format(
+        sql.read("reconcile/reconcile").format(
             table=f"sync.reconciled_{entity.name}",
             creatable=_creatable(entity, settings),
             twins_wait=str(entity.decided_by_person).lower(),
@@ -107,7 +107,7 @@ def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[
 
 def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
     """Return SQL for the temp table ``record``: all records, any reason to skip their matching, and their client."""
-    return sql.read("records_in_scope").format(
+    return sql.read("reconcile/records_in_scope").format(
         entity=entity.name,
         keys="".join(f", b.{key}" for key in keys.key_columns(entity)),
         sync_off=str(not settings.sync[entity.name]).lower(),
@@ -153,7 +153,7 @@ def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
     ]
     if settings.identical_names == "exact" and "real_name_key" in rule.keys:
         evidence.append("name")
-    return sql.read("pairs").format(
+    return sql.read("reconcile/pairs").format(
         entity=entity.name,
         table="doubts" if rule.is_doubtful else "pairs",
         has_client=str(entity.has_client).lower(),
@@ -174,7 +174,7 @@ def _agrees(entity: Entity) -> str:
 
 def _leftovers_sql(entity: Entity) -> str:
     """Return SQL for the temp table ``leftover``: why no rule matched a record, as far as other records show it."""
-    return sql.read("leftovers").format(
+    return sql.read("reconcile/leftovers").format(
         entity=entity.name,
         has_client=str(entity.has_client).lower(),
         # Where a person decides about twins, all are counted; elsewhere only those with the same name in Passportal.

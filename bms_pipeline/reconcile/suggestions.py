@@ -28,7 +28,7 @@ from rapidfuzz import fuzz, process
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sparse_dot_topn import sp_matmul_topn
 
-from bms_pipeline.entities import Clue, Entity
+from bms_pipeline.core.entities import Clue, Entity
 from bms_pipeline.warehouse import sql
 
 Agreement = Literal["agrees", "near", "differs", "missing"]
@@ -177,7 +177,7 @@ def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
     inside, client = ("account_id", "o.client_id") if is_bms else ("client_id", "k.inside")
     counted = [f"key_{field}" for field in clues]
     counted += [f"like_{field}" for field, clue in clues.items() if clue.like not in (None, clue.key)]
-    return sql.read("suggestion_candidates").format(
+    return sql.read("reconcile/suggestion_candidates").format(
         table=f"{schema}.{entity.name}",
         id="bms_id" if is_bms else "passportal_id",
         inside=inside if entity.has_client else "NULL",

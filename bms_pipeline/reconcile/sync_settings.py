@@ -14,8 +14,8 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import BY_NAME, ENTITIES, EntityName
-from bms_pipeline.errors import SettingsError
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
+from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.warehouse.inputs import count_input
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;

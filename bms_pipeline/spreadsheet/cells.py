@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
 
-from bms_pipeline.errors import DecisionFileInvalid
+from bms_pipeline.core.errors import DecisionFileInvalid
 
 MISTAKES_SHOWN = 20
 LARGEST_FILE = 100 * 1024**2

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from bms_pipeline.errors import DecisionFileInvalid
+from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.spreadsheet.cells import Cell, Place, Report, Row, Value, guarded, refusal
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

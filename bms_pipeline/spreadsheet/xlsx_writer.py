@@ -19,7 +19,7 @@ from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 
-from bms_pipeline.errors import DecisionFileInvalid
+from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.spreadsheet.cells import Value, guarded, storable
 
 SHEET_ROWS = 1_048_576

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES
-from bms_pipeline.errors import WarehouseDamaged
-from bms_pipeline.files import make_durable
-from bms_pipeline.version import VERSION
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.errors import WarehouseDamaged
+from bms_pipeline.core.files import make_durable
+from bms_pipeline.core.version import VERSION
 from bms_pipeline.warehouse import causes, decision_log, sql
 from bms_pipeline.warehouse.causes import reported
 
@@ -257,7 +257,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _state(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
-    row = connection.execute(sql.read("copy_position")).fetchone() or ("", "")
+    row = connection.execute(sql.read("warehouse/copy_position")).fetchone() or ("", "")
     loaded, decided = (hashlib.sha256(str(state).encode()).hexdigest()[:12] for state in row)
     return loaded, decided
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline import files
-from bms_pipeline.errors import (
+from bms_pipeline.core import files
+from bms_pipeline.core.errors import (
     MemoryFull,
     PipelineError,
     StorageFull,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import duckdb
 
-from bms_pipeline.entities import Entity
+from bms_pipeline.core.entities import Entity
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.inputs import count_input
 
@@ -110,7 +110,7 @@ def latest_stamp(now: datetime) -> datetime:
 
 def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
     """Return every table and column with a moment after ``now``."""
-    stamps = connection.execute(sql.read("moment_columns")).fetchall()
+    stamps = connection.execute(sql.read("warehouse/moment_columns")).fetchall()
     latest = " UNION ALL ".join(
         f"SELECT '{table}' AS place, '{column}' AS stamp, max({column}) AS latest FROM {table}"
         for table, columns in stamps

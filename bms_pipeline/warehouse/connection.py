@@ -27,9 +27,9 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.errors import WarehouseError
-from bms_pipeline.files import alone_in
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import WarehouseError
+from bms_pipeline.core.files import alone_in
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, outcomes, portions, schema, sql
 from bms_pipeline.warehouse.causes import reported
 

@@ -26,9 +26,9 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES
-from bms_pipeline.errors import DecisionsMissing
-from bms_pipeline.files import make_durable
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.errors import DecisionsMissing
+from bms_pipeline.core.files import make_durable
 from bms_pipeline.warehouse import lines, sql
 from bms_pipeline.warehouse.causes import reported
 
@@ -101,7 +101,7 @@ class Watched:
 
     def _position(self) -> dict[str, Any]:
         moment = datetime.now(UTC).replace(tzinfo=None)
-        result = self._connection.execute(sql.read("log_position"), {"now": moment})
+        result = self._connection.execute(sql.read("warehouse/log_position"), {"now": moment})
         names = [column[0] for column in result.description or []]
         return dict(zip(names, result.fetchone() or (), strict=True)) | {"now": moment}
 

@@ -20,13 +20,13 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import Entity
+from bms_pipeline.core.entities import Entity
 from bms_pipeline.warehouse import sql
 
 OF_LOADS = "loaded."
 """Inputs of this kind change with each load. This does not make a loaded plan stale."""
 
-_RULES = ("reconcile", "warehouse", "entities.py", "junk.py")
+_RULES = ("reconcile", "plan", "warehouse", "core/entities.py", "core/junk.py")
 """The parts of this program that decide which result follows from the same inputs."""
 
 
@@ -81,7 +81,7 @@ def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
     states: dict[str, str] = {}
     made_from: dict[str, str] = {}
     results: dict[str, Any] = {}
-    for kind, name, state, result in connection.execute(sql.read("inputs")).fetchall():
+    for kind, name, state, result in connection.execute(sql.read("warehouse/inputs")).fetchall():
         if kind == "input":
             states[name] = state
         else:

@@ -13,8 +13,8 @@ from importlib import resources
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES, Entity
-from bms_pipeline.junk import Kind, is_junk
+from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.warehouse import names
 from bms_pipeline.warehouse.inputs import count_input
 
@@ -45,7 +45,7 @@ def definition(entity: Entity) -> str:
     """
     folding = b"".join(
         resources.files(package).joinpath(module).read_bytes()
-        for package, module in ((__package__, "names.py"), ("bms_pipeline", "junk.py"))
+        for package, module in ((__package__, "names.py"), ("bms_pipeline.core", "junk.py"))
     )
     versions = f"{unicodedata.unidata_version} {duckdb.__version__}"
     return hashlib.md5(with_keys(entity, versions).encode() + folding, usedforsecurity=False).hexdigest()

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.entities import Entity, WireType
-from bms_pipeline.errors import LandingError
+from bms_pipeline.core.entities import Entity, WireType
+from bms_pipeline.core.errors import LandingError
 from bms_pipeline.warehouse import keys, names, schema, sql
 from bms_pipeline.warehouse.inputs import (
     OF_LOADS,
@@ -279,7 +279,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path, 
 
 def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
     columns = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
-    return sql.read("stage_records").format(
+    return sql.read("warehouse/stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.readable(folder / "*.json.zst")),
         structure=json.dumps(dict(entity.wire)),

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import filelock
 
-from bms_pipeline.errors import RunLocked
+from bms_pipeline.core.errors import RunLocked
 from bms_pipeline.warehouse.causes import reported
 
 _held: dict[Path, int] = {}

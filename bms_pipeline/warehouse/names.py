@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import duckdb
 
-from bms_pipeline import junk
+from bms_pipeline.core import junk
 
 BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -11,8 +11,8 @@ from datetime import datetime
 
 import duckdb
 
+from bms_pipeline.core.entities import BY_NAME, Entity
 from bms_pipeline.core.vocabulary import TAKEN_BACK, Outcome
-from bms_pipeline.entities import BY_NAME, Entity
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.portions import Calls
 
@@ -192,7 +192,7 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     table = f"sync.loaded_{entity.name}"
     details = [field.name for field in entity.detail_fields]
     connection.execute(
-        sql.read("remember_values").format(
+        sql.read("warehouse/remember_values").format(
             entity=entity.name,
             bms_rows=_range(connection, f"bms.{entity.name}", "account_id", "bms_id IN (SELECT bms_id FROM loaded)"),
             # The rows just written are at the end of the table.

@@ -25,9 +25,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bms_pipeline.core.errors import RunLocked
+from bms_pipeline.core.files import make_durable
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.errors import RunLocked
-from bms_pipeline.files import make_durable
 from bms_pipeline.warehouse import lines
 from bms_pipeline.warehouse.causes import reported
 

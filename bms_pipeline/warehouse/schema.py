@@ -11,9 +11,9 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES, Entity
-from bms_pipeline.errors import WarehouseNewer
-from bms_pipeline.version import VERSION
+from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.errors import WarehouseNewer
+from bms_pipeline.core.version import VERSION
 from bms_pipeline.warehouse import keys, sql
 
 
@@ -257,7 +257,7 @@ def stamp() -> str:
         "version": VERSION,
         "migrations": migrations(),
         "tables": {entity.name: tables(entity) for entity in ENTITIES},
-        "views": [_operations_view(), sql.read("outcomes")],
+        "views": [_operations_view(), sql.read("warehouse/outcomes")],
         "keys": [keys.definition(entity) for entity in ENTITIES],
     }
     return hashlib.md5(json.dumps(made).encode(), usedforsecurity=False).hexdigest()
@@ -289,4 +289,4 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {columns[column]}")
     if not is_current:
         connection.execute(_operations_view())
-        connection.execute(sql.read("outcomes"))
+        connection.execute(sql.read("warehouse/outcomes"))

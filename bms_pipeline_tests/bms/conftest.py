@@ -16,7 +16,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.settings import Settings
 
 PASSWORD = "canary-pa55word-é&="
 SEED = "JBSWY3DPEHPK3PXP"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 
 from bms_pipeline.bms.client import Page
-from bms_pipeline.entities import ListCall
+from bms_pipeline.core.entities import ListCall
 
 SOME = ListCall("accounts", "/v2/crm/accounts/summary", has_total=True, modified_since=True)
 UNCOUNTED = ListCall("assets", "/v2/servicedesk/hardwareasset/searchselect", has_total=False, modified_since=False)

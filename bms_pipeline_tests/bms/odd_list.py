@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Literal
 
 from bms_pipeline.bms.client import Page
-from bms_pipeline.entities import ListCall
+from bms_pipeline.core.entities import ListCall
 
 Beyond = Literal["empty", "first", "last", "refused"]
 """What a page past the end brings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bms_pipeline.bms.address import api_base_candidates
-from bms_pipeline.errors import SettingsError
+from bms_pipeline.core.errors import SettingsError
 
 KASEYA = ["https://api.bms.kaseya.com", "https://bms.kaseya.com/api2"]
 OWN = ["https://api.psa.msp.example", "https://psa.msp.example/api2"]

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import details, reports
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.entities import ASSET_RECORDS
-from bms_pipeline.errors import BudgetExhausted, WarehouseBusy, WarehouseError
-from bms_pipeline.http import Service
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.entities import ASSET_RECORDS
+from bms_pipeline.core.errors import BudgetExhausted, WarehouseBusy, WarehouseError
+from bms_pipeline.core.http import Service
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import enrichment
 from bms_pipeline_tests.building import new_warehouse
 
 LIST = "GET /v2/crm/accounts/summary"
@@ -116,7 +117,7 @@ def test_it_outlives_the_process(file: Path, clock: Clock) -> None:
 def test_two_processes_and_their_threads_share_it(file: Path) -> None:
     code = f"""
 import sys; from concurrent.futures import ThreadPoolExecutor; from pathlib import Path
-from bms_pipeline.bms.budget import Budget; from bms_pipeline.errors import BudgetExhausted
+from bms_pipeline.bms.budget import Budget; from bms_pipeline.core.errors import BudgetExhausted
 budget = Budget(Path(sys.argv[1]), 500)
 def take(_):
     try: budget.take({LIST!r}); return 1
@@ -132,7 +133,8 @@ with ThreadPoolExecutor(4) as pool: print(sum(pool.map(take, range(400))))
 def test_one_process_may_open_it_twice_while_others_come_and_go(file: Path) -> None:
     """SQLite's locks end when their process closes the file anywhere; then another process took the counts along."""
     code = f"""
-import sys; from pathlib import Path; from bms_pipeline import details, reports
+import sys; from pathlib import Path; from bms_pipeline.reports import figures
+from bms_pipeline.sync import enrichment
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
 budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
@@ -335,10 +337,10 @@ def test_who_asks_for_the_state_of_things_leaves_nothing_open(
 ) -> None:
     settings = Settings(_env_file=None, bms_pipeline_home=tmp_path)  # type: ignore[call-arg]
     warehouse = new_warehouse(settings.warehouse_file)
-    assert reports.status(settings, warehouse)["budget"] == {}
-    monkeypatch.setattr(details, "state", lambda *_: 1 / 0)
+    assert figures.status(settings, warehouse)["budget"] == {}
+    monkeypatch.setattr(enrichment, "state", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        reports.status(settings, warehouse)
+        figures.status(settings, warehouse)
     assert [is_open(connection) for connection in opened] == [False, False]
 
 

@@ -11,8 +11,8 @@ import pytest
 from werkzeug import Request, Response
 
 from bms_pipeline.bms.client import AccountType, BmsClient
-from bms_pipeline.entities import ACCOUNTS, ASSETS, CONTACTS
-from bms_pipeline.errors import (
+from bms_pipeline.core.entities import ACCOUNTS, ASSETS, CONTACTS
+from bms_pipeline.core.errors import (
     AccessRefused,
     AnswerUnreadable,
     BudgetExhausted,
@@ -288,6 +288,16 @@ def test_retries_cost_budget(bms: FakeBms, connect: Connect) -> None:
 def test_a_redirect_names_the_other_host(bms: FakeBms, connect: Connect) -> None:
     bms.before[ACCOUNTS.path] = always(text("", 302, Location="https://login.example/?token=x"))
     with pytest.raises(RedirectRefused, match=r"https://login\.example;"):
+        connect().page(ACCOUNTS, 1)
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_a_200_which_says_that_the_service_failed_is_asked_again(code: int, bms: FakeBms, connect: Connect) -> None:
+    failures = [refusal("Internal error", 200, code)] * 3
+    bms.before[ACCOUNTS.path] = lambda request: failures.pop() if failures else None
+    assert connect().page(ACCOUNTS, 1).ids == [3, 9]
+    bms.before[ACCOUNTS.path] = always(refusal("Internal error", 200, code))
+    with pytest.raises(RequestRefused, match=rf"Internal error \({code}\)"):
         connect().page(ACCOUNTS, 1)
 
 

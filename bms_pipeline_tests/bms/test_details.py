@@ -11,11 +11,12 @@ import pytest
 import zstandard
 from werkzeug import Request, Response
 
-from bms_pipeline.bms import details, pages
+from bms_pipeline.bms import asset_detail
+from bms_pipeline.bms.asset_detail import Answer, Patience
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.bms.details import Answer, Patience
-from bms_pipeline.entities import DetailCall
-from bms_pipeline.errors import AccessRefused, AnswerUnreadable, PipelineError, ServiceUnreachable
+from bms_pipeline.bms.sweep import page_files
+from bms_pipeline.core.entities import DetailCall
+from bms_pipeline.core.errors import AccessRefused, AnswerUnreadable, PipelineError, ServiceUnreachable
 from bms_pipeline_tests.bms.conftest import FakeBms, answer, refusal, text
 
 CALL = DetailCall("/v2/servicedesk/hardwareasset/{id}", {"brand": "VARCHAR", "state": "VARCHAR"})
@@ -40,20 +41,20 @@ def gives(bms: FakeBms, ids: range, special: Special | None = None) -> None:
 
 def read(
     client: BmsClient, ids: range, folder: Path, bms: FakeBms, *, connections: int = 4, patience: float = 0
-) -> details.Progress:
+) -> asset_detail.Progress:
     """Read details on the test's clock."""
 
     def sleep(seconds: float) -> None:
         bms.now += seconds
 
     waits = Patience(patience, lambda: bms.now, sleep)
-    return details.read(client, CALL, ids, folder, connections=connections, patience=waits)
+    return asset_detail.read(client, CALL, ids, folder, connections=connections, patience=waits)
 
 
 def answers(folder: Path) -> dict[int, Answer]:
     """What the finished files hold, by id."""
     found: dict[int, Answer] = {}
-    for file in details.finished(folder):
+    for file in asset_detail.finished(folder):
         lines = zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()
         found |= {each["bms_id"]: Answer(**each) for each in map(json.loads, lines)}
     return found
@@ -61,10 +62,10 @@ def answers(folder: Path) -> dict[int, Answer]:
 
 def test_each_is_asked_once_and_its_declared_values_are_kept(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(1, 31))
-    assert read(connect(), range(1, 31), folder, bms) == details.Progress(30, 0)
+    assert read(connect(), range(1, 31), folder, bms) == asset_detail.Progress(30, 0)
     assert answers(folder)[7].detail == {"brand": "B7", "state": None}
     assert bms.count("hardwareasset/7") == 1
-    assert details.unlanded(folder) == 30
+    assert asset_detail.unlanded(folder) == 30
     assert not list(folder.glob("*.part"))
 
 
@@ -80,16 +81,16 @@ def test_keys_in_any_case_and_absent_ones_are_no_null(
 
 def test_another_record_in_another_spelling_is_no_detail(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(7, 8), {7: answer({"Id": 8, "Brand": "HP"})})
-    assert read(connect(), range(7, 8), folder, bms) == details.Progress(0, 1)
+    assert read(connect(), range(7, 8), folder, bms) == asset_detail.Progress(0, 1)
 
 
 def test_a_full_file_is_finished_and_another_begun(
     bms: FakeBms, connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(details, "FULL", 4)
+    monkeypatch.setattr(asset_detail, "FULL", 4)
     gives(bms, range(1, 11))
     read(connect(), range(1, 11), folder, bms)
-    assert sorted(len(each) for each in details.finished(folder).values()) == [2, 4, 4]
+    assert sorted(len(each) for each in asset_detail.finished(folder).values()) == [2, 4, 4]
 
 
 BAD = {
@@ -110,7 +111,7 @@ BAD = {
     ),
     "a key twice": (text('{"success": true, "result": {"id": 2, "brand": "a", "brand": "b"}}'), "a key comes twice"),
     "too deep": (text('{"success": true, "result": {"id": 2, "x": ' + "[" * 9999 + "]" * 9999 + "}}"), "JSON|deep"),
-    "too large": (answer({"id": 2, "x": "x" * (details.DETAIL_BYTES + 1)}), "larger than 1 MB"),
+    "too large": (answer({"id": 2, "x": "x" * (asset_detail.DETAIL_BYTES + 1)}), "larger than 1 MB"),
 }
 
 
@@ -119,7 +120,7 @@ def test_what_is_wrong_with_one_record_is_noted_and_the_rest_goes_on(
     bms: FakeBms, connect: Connect, folder: Path, response: Response, why: str
 ) -> None:
     gives(bms, range(1, 4), {2: response})
-    assert read(connect(), range(1, 4), folder, bms, connections=1) == details.Progress(2, 1)
+    assert read(connect(), range(1, 4), folder, bms, connections=1) == asset_detail.Progress(2, 1)
     found = answers(folder)[2]
     assert found.detail is None
     assert re.search(why, found.problem or "")
@@ -163,17 +164,17 @@ def test_records_that_bms_says_are_gone_are_noted_however_many(bms: FakeBms, con
     gives(bms, range(1, 100), dict.fromkeys(range(1, 31), refusal("The asset does not exist.", 404)))
     with pytest.raises(AnswerUnreadable, match="in a row"):
         read(connect(), range(1, 100), folder, bms, connections=1)
-    assert read(connect(), range(21, 100), folder, bms, connections=1) == details.Progress(69, 10)
+    assert read(connect(), range(21, 100), folder, bms, connections=1) == asset_detail.Progress(69, 10)
     assert set(answers(folder)) == set(range(1, 100))
 
 
 def test_a_used_up_hour_is_a_clean_end_and_no_call_is_refused(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(1, 31))
     client = connect(bms_details_calls_per_hour=12)
-    assert read(client, range(1, 31), folder, bms) == details.Progress(12, 0)
+    assert read(client, range(1, 31), folder, bms) == asset_detail.Progress(12, 0)
     assert set(answers(folder)) == set(range(1, 13)), "the most urgent ones"
     bms.now += 3605
-    assert read(client, range(13, 31), folder, bms) == details.Progress(12, 0)
+    assert read(client, range(13, 31), folder, bms) == asset_detail.Progress(12, 0)
 
 
 def test_a_call_that_becomes_free_soon_is_waited_for(bms: FakeBms, connect: Connect, folder: Path) -> None:
@@ -183,33 +184,33 @@ def test_a_call_that_becomes_free_soon_is_waited_for(bms: FakeBms, connect: Conn
     bms.now += 60
     read(client, range(7, 13), folder, bms)
     bms.now += 3480  # the first six are free in a minute, the others a minute later
-    assert read(client, range(13, 31), folder, bms, patience=120) == details.Progress(12, 0)
+    assert read(client, range(13, 31), folder, bms, patience=120) == asset_detail.Progress(12, 0)
 
 
 def test_bms_says_that_its_hour_is_used_up_although_ours_is_not(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(1, 31), dict.fromkeys(range(5, 31), refusal("quota", 429)))
-    assert read(connect(), range(1, 31), folder, bms, connections=1, patience=120) == details.Progress(4, 0)
+    assert read(connect(), range(1, 31), folder, bms, connections=1, patience=120) == asset_detail.Progress(4, 0)
     assert set(answers(folder)) == {1, 2, 3, 4}
 
 
 def test_what_a_killed_run_left_is_finished_without_its_cut_end(folder: Path) -> None:
     folder.mkdir(parents=True)
     for bms_id in (1, 2):
-        pages.append(folder, "killed.part", Answer(bms_id, "2026-01-01T00:00:00", {"brand": "Dell"}))
+        page_files.append(folder, "killed.part", Answer(bms_id, "2026-01-01T00:00:00", {"brand": "Dell"}))
     with (folder / "killed.part").open("ab") as file:
         file.write(b'\n{"bms_id": 3, "read_a')
-    assert details.unlanded(folder) == 0
-    details.finish(folder)
-    assert details.unlanded(folder) == 2
+    assert asset_detail.unlanded(folder) == 0
+    asset_detail.finish(folder)
+    assert asset_detail.unlanded(folder) == 2
     assert set(answers(folder)) == {1, 2}
     assert [each.name for each in folder.iterdir()] == ["killed.2.ndjson.zst"]
 
 
 def test_a_damaged_file_is_as_if_it_had_never_been_read(folder: Path) -> None:
     folder.mkdir(parents=True)
-    pages.append(folder, "whole.part", Answer(1, "2026-01-01T00:00:00", {"brand": "Dell"}))
-    details.finish(folder)
+    page_files.append(folder, "whole.part", Answer(1, "2026-01-01T00:00:00", {"brand": "Dell"}))
+    asset_detail.finish(folder)
     (folder / "empty.500.ndjson.zst").touch()
     (folder / "cut.500.ndjson.zst").write_bytes((folder / "whole.1.ndjson.zst").read_bytes()[:-5])
-    assert list(details.finished(folder).values()) == [[1]]
-    assert details.unlanded(folder) == 1
+    assert list(asset_detail.finished(folder).values()) == [[1]]
+    assert asset_detail.unlanded(folder) == 1

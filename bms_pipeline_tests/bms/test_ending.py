@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bms_pipeline.bms.ending import LOOK_PAST, Answered, Ending, Known, Question, Total
-from bms_pipeline.bms.manifest import Manifest
-from bms_pipeline.bms.sweep import sweep
+from bms_pipeline.bms.sweep.ending import LOOK_PAST, Answered, Ending, Known, Question, Total
+from bms_pipeline.bms.sweep.manifest import Manifest
+from bms_pipeline.bms.sweep.sweeper import sweep
 from bms_pipeline_tests.bms.moving_list import SOME, UNCOUNTED
 from bms_pipeline_tests.bms.odd_list import Beyond, Counts, OddList
 from bms_pipeline_tests.bms.test_sweep import home_of, landed_ids

@@ -14,8 +14,8 @@ from werkzeug import Request, Response
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.login import totp
-from bms_pipeline.entities import ACCOUNTS
-from bms_pipeline.errors import (
+from bms_pipeline.core.entities import ACCOUNTS
+from bms_pipeline.core.errors import (
     AnswerUnreadable,
     BudgetExhausted,
     LoginRefused,

@@ -23,14 +23,14 @@ import pytest
 import time_machine
 import zstandard
 
-from bms_pipeline.bms import pages
 from bms_pipeline.bms.client import Page
-from bms_pipeline.bms.manifest import Manifest, latest_complete, now, prune, read_manifest, sweeps
-from bms_pipeline.bms.rows import Quarantined
-from bms_pipeline.bms.sift import sift
-from bms_pipeline.bms.sweep import sweep
-from bms_pipeline.entities import ListCall
-from bms_pipeline.errors import BudgetExhausted, ServiceUnreachable, StorageFull
+from bms_pipeline.bms.sweep import page_files
+from bms_pipeline.bms.sweep.manifest import Manifest, latest_complete, now, prune, read_manifest, sweeps
+from bms_pipeline.bms.sweep.quarantine import sift
+from bms_pipeline.bms.sweep.rows import Quarantined
+from bms_pipeline.bms.sweep.sweeper import sweep
+from bms_pipeline.core.entities import ListCall
+from bms_pipeline.core.errors import BudgetExhausted, ServiceUnreachable, StorageFull
 from bms_pipeline_tests.bms.moving_list import SOME, UNCOUNTED, MovingList, at_random
 from bms_pipeline_tests.running import quick_and_soak
 
@@ -319,7 +319,7 @@ def test_an_interrupted_sweep_is_continued(at: int, connections: int, list_call:
         sweep(listing, list_call, tmp_path, connections=connections)
     ((home, stopped),) = sweeps(tmp_path / list_call.name)
     assert (stopped.status, stopped.reason, stopped.complete) == ("stopped", "used up", False)
-    read_before = {number for _, number in pages.readings(home)}
+    read_before = {number for _, number in page_files.readings(home)}
     asked_before = len(listing.asked)
     manifest = sweep(listing, list_call, tmp_path, connections=connections)
     assert (home_of(tmp_path, manifest), manifest.complete, manifest.records) == (home, True, 10_000)
@@ -354,10 +354,10 @@ def test_what_an_interruption_tears_apart_is_read_again(list_call: ListCall, tmp
     with pytest.raises(ServiceUnreachable):
         sweep(listing, list_call, tmp_path, connections=1)
     ((home, _),) = sweeps(tmp_path / list_call.name)
-    finished = max(line["stretch"]["last"] for line in pages.lines(home, pages.PROGRESS))  # type: ignore[index]
-    for sequence, number in pages.readings(home):
+    finished = max(line["stretch"]["last"] for line in page_files.lines(home, page_files.PROGRESS))  # type: ignore[index]
+    for sequence, number in page_files.readings(home):
         if number > finished:
-            (home / pages.page_name(sequence, number)).unlink()
+            (home / page_files.page_name(sequence, number)).unlink()
     for _ in range(130):
         listing.remove(5)
     manifest = sweep(listing, list_call, tmp_path, connections=1)
@@ -370,7 +370,7 @@ def test_a_damaged_page_is_read_again(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnreachable):
         sweep(listing, SOME, tmp_path, connections=1)
     ((home, _),) = sweeps(tmp_path / "accounts")
-    files = {number: home / pages.page_name(sequence, number) for sequence, number in pages.readings(home)}
+    files = {number: home / page_files.page_name(sequence, number) for sequence, number in page_files.readings(home)}
     whole = files[7].read_bytes()
     files[7].write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # the checksum is last
     files[30].write_bytes(b"")
@@ -405,7 +405,7 @@ def test_a_sweep_stood_still_since_its_last_stretch_and_not_since_it_began(tmp_p
         sweep(listing, SOME, tmp_path)
     ((home, manifest),) = sweeps(tmp_path / "accounts")
     manifest.touched = "2026-01-01T00:00:00.000+00:00"  # as a run that was killed after many hours leaves it
-    (home / pages.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    (home / page_files.MANIFEST).write_bytes(msgspec.json.encode(manifest))
     sweep(listing, SOME, tmp_path)
     assert len(sweeps(tmp_path / "accounts")) == 1
 
@@ -432,7 +432,7 @@ MOMENTS = ["asked", "half written", "written", "in place", "noted"]
 def _sweep_and_die(landing: Path, moment: str, at: int) -> None:
     """Sweep, and die by SIGKILL at the ``at``-th ``moment``, with other pages on their way."""
     left = Semaphore(at - 1)
-    write, replace_, append = Path.write_bytes, Path.replace, pages.append
+    write, replace_, append = Path.write_bytes, Path.replace, page_files.append
 
     def happens(now: str) -> bool:
         return now == moment and not left.acquire(blocking=False)
@@ -471,7 +471,7 @@ def _sweep_and_die(landing: Path, moment: str, at: int) -> None:
     with (
         mock.patch.object(Path, "write_bytes", written),
         mock.patch.object(Path, "replace", placed),
-        mock.patch.object(pages, "append", noted),
+        mock.patch.object(page_files, "append", noted),
     ):
         sweep(Dying(list(range(1, 10_001))), UNCOUNTED, landing, connections=3)
 
@@ -542,7 +542,7 @@ def test_a_quarantined_record_is_named_kept_and_counted(list_call: ListCall, tmp
     (bad,) = manifest.quarantined
     assert (bad.page, bad.position, bad.why, bad.id) == (2, 50, "nested too deeply", 150)
     home = home_of(tmp_path, manifest)
-    assert [raw for *_, raw in pages.quarantined_lines(home)] == [b'{"id":150,"x":\xff}']
+    assert [raw for *_, raw in page_files.quarantined_lines(home)] == [b'{"id":150,"x":\xff}']
     assert landed_ids(home) == set(range(1, 451)) - {150}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console.context import Console
 from bms_pipeline_tests.building import World, account, contact, employee, in_passportal, opened_world
 from bms_pipeline_tests.console.serving import Person, served
 

@@ -17,9 +17,9 @@ import requests
 import uvicorn
 
 from bms_pipeline.console.app import create_app
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console.context import Console
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard.serving import configured
-from bms_pipeline.settings import Settings
 
 
 @dataclass

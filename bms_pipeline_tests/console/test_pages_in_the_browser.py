@@ -9,9 +9,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from bms_pipeline import sync
-from bms_pipeline.console import reading
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console import read_replica
+from bms_pipeline.console.context import Console
+from bms_pipeline.sync import run_lock
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.chromium import Mouse, chromium
 from bms_pipeline_tests.console.serving import Person, served
@@ -127,12 +127,12 @@ def test_what_axe_is_there_to_find_is_found(browser: Browser) -> None:
 def test_a_run_at_work_a_decision_that_waits_and_one_overtaken_are_pages_like_all_others(
     browser: Browser, console: Console, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(read_replica, "WAIT_SECONDS", 0.2)
     with browser.new_context(bypass_csp=True, viewport={"width": PHONE, "height": 800}) as context:
         page = entered(context, console)
         robin = Mouse(page)
         robin.press("Users 2 waiting")
-        with sync.running(world.settings, "bms-pipeline sync") as told:
+        with run_lock.running(world.settings, "bms-pipeline sync") as told:
             told("load contacts", 3, 10)
             robin.press("Exclude Cy Twombly")
             assert "This has to wait" in page.inner_text("h1")

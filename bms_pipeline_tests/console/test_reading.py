@@ -9,12 +9,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from bms_pipeline import reports, review, sync
-from bms_pipeline.console import reading
-from bms_pipeline.console.shell import Console
-from bms_pipeline.entities import EntityName
-from bms_pipeline.errors import PlanError
+from bms_pipeline.console import read_replica
+from bms_pipeline.console.context import Console
+from bms_pipeline.core.entities import EntityName
+from bms_pipeline.core.errors import PlanError
 from bms_pipeline.reconcile.decisions import Decision
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding, run_lock
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.console.serving import Person
@@ -22,18 +23,18 @@ from bms_pipeline_tests.console.serving import Person
 
 def told(warehouse: Warehouse, name: EntityName, bms_id: int) -> dict[str, Any]:
     """A record's story without the raw answer of BMS, which no page shows and which is not copied."""
-    story = reports.explain(warehouse, name, bms_id)
+    story = figures.explain(warehouse, name, bms_id)
     story["in_bms"].pop("json", None)
     return story
 
 
 REPORTS: dict[str, Callable[[Warehouse], Any]] = {
-    "runs": lambda warehouse: reports.runs(warehouse, 50),
-    "loads": lambda warehouse: reports.loads(warehouse, 50),
-    "orphans": reports.orphans,
-    "hand_overs": reports.hand_overs,
-    "settings": reports.sync_settings,
-    "settings_history": reports.settings_history,
+    "runs": lambda warehouse: figures.runs(warehouse, 50),
+    "loads": lambda warehouse: figures.loads(warehouse, 50),
+    "orphans": figures.orphans,
+    "hand_overs": figures.hand_overs,
+    "settings": figures.sync_settings,
+    "settings_history": figures.settings_history,
     "explain": lambda warehouse: [
         told(warehouse, name, bms_id) for name, bms_id in (("clients", 10), ("contacts", 100), ("users", 1))
     ],
@@ -70,9 +71,9 @@ def test_what_went_wrong_with_the_copy_once_does_not_stop_it(
         renew(warehouse)
         done.set()
 
-    monkeypatch.setattr(reading, "IN_VAIN_SECONDS", 0.0)
+    monkeypatch.setattr(read_replica, "IN_VAIN_SECONDS", 0.0)
     monkeypatch.setattr(copy, "renew", failing_once)
-    review.decide(world.warehouse, [Decision("exclude", "clients", 11)], "Casey")
+    deciding.decide(world.warehouse, [Decision("exclude", "clients", 11)], "Casey")
     assert tried.wait(30)
     assert done.wait(30)
     with copy.open() as connection:
@@ -111,11 +112,11 @@ def test_records_that_share_a_bms_id_are_listed_and_one_keeps_it(alex: Person, w
 def test_the_last_runs_are_listed_with_how_they_ended_and_single_decisions_are_not(
     console: Console, alex: Person, world: World
 ) -> None:
-    with sync.running(world.settings, "bms-pipeline sync"):
+    with run_lock.running(world.settings, "bms-pipeline sync"):
         pass
-    with pytest.raises(ZeroDivisionError), sync.running(world.settings, "Dagster run 0a-1b"):
+    with pytest.raises(ZeroDivisionError), run_lock.running(world.settings, "Dagster run 0a-1b"):
         1 / 0  # noqa: B018
-    with pytest.raises(PlanError), sync.running(world.settings, "bms-pipeline finish"):
+    with pytest.raises(PlanError), run_lock.running(world.settings, "bms-pipeline finish"):
         raise PlanError("There is no plan.\nAt all.")
     alex.get("/review/clients")
     alex.send("/review/clients/decide", act="exclude:11")

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console.context import Console
 from bms_pipeline_tests.building import World, opened_world
 from bms_pipeline_tests.console.serving import Person, served
 
@@ -234,7 +234,7 @@ def test_a_page_that_does_not_exist_and_a_defect_are_pages_that_say_what_to_do(
     alex.get("/nothing")
     assert alex.status == 404
     assert "There is no such page." in alex.text
-    monkeypatch.setattr("bms_pipeline.reports.orphans", lambda _: 1 / 0)
+    monkeypatch.setattr("bms_pipeline.reports.figures.orphans", lambda _: 1 / 0)
     text = alex.get("/orphans")
     assert alex.status == 500
     assert "ZeroDivisionError" in alex.text

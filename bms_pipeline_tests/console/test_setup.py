@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.console import pages_setup
-from bms_pipeline.console.shell import Console
-from bms_pipeline.settings import read_settings
+from bms_pipeline.console.context import Console
+from bms_pipeline.console.pages import setup
+from bms_pipeline.core.settings import read_settings
+from bms_pipeline.sync import services
 from bms_pipeline_tests.building import World, opened_world
 from bms_pipeline_tests.console.serving import Person, served
 
@@ -38,7 +38,7 @@ def alex(console: Console) -> Person:
 @pytest.fixture(autouse=True)
 def _nothing_is_set(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     console.env_file.unlink(missing_ok=True)
-    for name in pages_setup.FIELDS:
+    for name in setup.FIELDS:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -140,8 +140,8 @@ def test_a_service_that_does_not_answer_is_waited_for_with_a_bound(
     alex: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
-    monkeypatch.setattr(pages_setup, "AUTHENTICATE_SECONDS", 0.1)
-    monkeypatch.setattr(sync, "authenticate", lambda _: answer.wait())
+    monkeypatch.setattr(setup, "AUTHENTICATE_SECONDS", 0.1)
+    monkeypatch.setattr(services, "authenticate", lambda _: answer.wait())
     alex.get("/setup")
     try:
         alex.send("/setup/authenticate")

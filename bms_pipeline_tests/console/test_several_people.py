@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from bms_pipeline import review, sync
-from bms_pipeline.console import reading
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console import read_replica
+from bms_pipeline.console.context import Console
 from bms_pipeline.reconcile.decisions import Decision
+from bms_pipeline.sync import deciding, run_lock
 from bms_pipeline_tests.building import World, in_passportal
 from bms_pipeline_tests.console.serving import Person
 
@@ -43,7 +43,7 @@ def test_a_decision_about_other_records_is_no_reason_to_refuse(console: Console,
 
 def test_also_a_decision_by_the_command_line_is_seen(alex: Person, world: World) -> None:
     alex.get("/review/clients")
-    review.decide(world.warehouse, [Decision("exclude", "clients", 11)], "Casey")
+    deciding.decide(world.warehouse, [Decision("exclude", "clients", 11)], "Casey")
     alex.send(DECIDE, act="create:11")
     assert "exclude by Casey" in alex.text
 
@@ -76,9 +76,9 @@ def test_what_a_run_decided_otherwise_is_not_decided_about_unseen(alex: Person, 
 def test_while_a_run_holds_the_home_pages_are_there_and_a_decision_waits_with_its_form_kept(
     alex: Person, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(read_replica, "WAIT_SECONDS", 1.0)
     alex.get("/review/clients")
-    with sync.running(world.settings, "bms-pipeline sync") as told:
+    with run_lock.running(world.settings, "bms-pipeline sync") as told:
         told("load contacts", 3, 10)
         alex.send(DECIDE, act="exclude", ticked=["11", "12"], why="theirs & ours")
         assert alex.status == 503

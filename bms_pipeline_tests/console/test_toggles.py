@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console.context import Console
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.console.serving import Person
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.console import pages_setup
-from bms_pipeline.progress import read_run
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.console.pages import setup
+from bms_pipeline.core.run_status import read_run
+from bms_pipeline.sync import run_lock
 from bms_pipeline_tests.console.serving import Person, served
 from bms_pipeline_tests.running import Home
+from bms_sandbox.process import Sandbox, running_sandbox
 
 RUN_SECONDS = 120
 
@@ -45,7 +45,7 @@ def copied(home: Home, folder: Path) -> Home:
 
 @pytest.fixture(autouse=True)
 def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in pages_setup.FIELDS:
+    for name in setup.FIELDS:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -162,7 +162,7 @@ def test_progress_is_seen_of_whatever_run_and_so_is_one_that_was_killed(sandbox:
     with served(home.settings) as console:
         alex = Person(console)
         connect(alex, sandbox)
-        with sync.running(home.settings, "bms-pipeline sync") as told:
+        with run_lock.running(home.settings, "bms-pipeline sync") as told:
             told("load contacts", 1200, 5000)
             alex.get("/runs")
             assert "bms-pipeline sync is at work" in alex.text

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from bms_pipeline.console import pages_setup
-from bms_pipeline.console.shell import Console
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline.sandbox.tenant import Size
+from bms_pipeline.console.context import Console
+from bms_pipeline.console.pages import setup
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.chromium import Keyboard, Mouse, chromium
 from bms_pipeline_tests.console.serving import served
 from bms_pipeline_tests.running import Home
+from bms_sandbox.process import Sandbox, running_sandbox
+from bms_sandbox.tenant import Size
 
 RUN_SECONDS = 240
 WAITING = """
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 def test_the_wizard_from_an_empty_home_to_finish(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: Size, kind: type[Person]
 ) -> None:
-    for name in pages_setup.FIELDS:
+    for name in setup.FIELDS:
         monkeypatch.delenv(name, raising=False)
     with running_sandbox(size, 1, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
         home = Home(tmp_path / "home", sandbox)
@@ -65,7 +65,7 @@ def set_up(person: Person, sandbox: Sandbox) -> None:
     person.type("Your name", "Robin")
     person.press("Go on")
     person.press("Set-up")
-    login, labels = sandbox.login, pages_setup.BMS_FIELDS
+    login, labels = sandbox.login, setup.BMS_FIELDS
     person.type(labels["BMS_URL"], sandbox.url)
     person.type(labels["BMS_TENANT"], login["tenant"])
     person.type(labels["BMS_USERNAME"], login["username"])

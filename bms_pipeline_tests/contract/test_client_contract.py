@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bms_pipeline.entities import ENTITIES, LIST_CALLS, Entity, ListCall, WireType
+from bms_pipeline.core.entities import ENTITIES, LIST_CALLS, Entity, ListCall, WireType
 from bms_pipeline_tests.contract.document import operation, schema
 
 FITTING = {"BIGINT": "integer", "VARCHAR": "string", "BOOLEAN": "boolean", "DOUBLE": "number"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.sandbox.bms_service import FILTERS, ROUTES
-from bms_pipeline.sandbox.tenant import Tenant, generate
 from bms_pipeline_tests.contract.document import document, on_the_wire, operation, violations
 from bms_pipeline_tests.sandbox.calling import Caller, caller
+from bms_sandbox.bms_service import FILTERS, ROUTES
+from bms_sandbox.tenant import Tenant, generate
 
 LISTS = [route for route in ROUTES if "PageNumber" in operation(route.method, route.path).get("query", {})]
 

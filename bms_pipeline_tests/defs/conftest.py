@@ -14,14 +14,14 @@ import dagster as dg
 import duckdb
 import pytest
 
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.definitions import defs as load_definitions
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.store import Store
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline.settings import Settings
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.running import kept_open
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.process import Sandbox, running_sandbox
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

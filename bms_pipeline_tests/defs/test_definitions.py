@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from bms_pipeline.definitions import defs as load_definitions
-from bms_pipeline.defs.load import RESULT_COLUMNS
-from bms_pipeline.defs.reconcile import PLAN_COLUMNS
+from bms_pipeline.defs.assets.load import RESULT_COLUMNS
+from bms_pipeline.defs.assets.reconcile import PLAN_COLUMNS
 from bms_pipeline.warehouse.connection import Warehouse
 
 ROOT = Path(__file__).parents[2]

@@ -18,9 +18,9 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from bms_pipeline.defs import event_log
-from bms_pipeline.defs.event_log import EventLog
-from bms_pipeline.defs.launcher import RunLauncher, is_alive
+from bms_pipeline.defs.instance import event_log
+from bms_pipeline.defs.instance.event_log import EventLog
+from bms_pipeline.defs.instance.launcher import RunLauncher, is_alive
 
 ROOT = Path(__file__).parents[2]
 

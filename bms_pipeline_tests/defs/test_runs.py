@@ -11,13 +11,13 @@ import time_machine
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster_shared.serdes import serialize_value
 
-from bms_pipeline import sync
+from bms_pipeline.core.settings import read_settings
 from bms_pipeline.defs import resources
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.sandbox.process import Sandbox
-from bms_pipeline.settings import read_settings
+from bms_pipeline.sync import run_lock, services
 from bms_pipeline_tests.defs.conftest import Pipeline, Run
 from bms_pipeline_tests.load.disturbing import Slow
+from bms_sandbox.process import Sandbox
 
 ENTITIES = ("clients", "users", "locations", "contacts", "assets")
 CANARIES = {
@@ -116,10 +116,10 @@ def losing(waiting: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
         def watching(resource: resources.Pipeline) -> None:
             given_back(resource)
-            with sync.running(read_settings(None), "Somebody else"):
+            with run_lock.running(read_settings(None), "Somebody else"):
                 let_go.append(True)
 
-        monkeypatch.setattr(sync, "open_target", lambda settings: slow)
+        monkeypatch.setattr(services, "open_target", lambda settings: slow)
         monkeypatch.setattr(resources.Pipeline, "let_go", watching)
         return let_go
 

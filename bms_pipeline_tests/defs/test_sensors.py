@@ -13,8 +13,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.defs import schedules, sensors
-from bms_pipeline.settings import Settings
 from bms_pipeline_tests.defs.test_ticks import FINISHED, NOT_FINISHED, published
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS, EMPLOYEES
 from bms_pipeline.defs import ticks
 from bms_pipeline.defs.ticks import Launch, Listed, Skip, Waiting
-from bms_pipeline.entities import ACCOUNTS, CONTACTS, EMPLOYEES
-from bms_pipeline.published import Published, PublishedList, PublishedPlan
+from bms_pipeline.sync.state_file import Published, PublishedList, PublishedPlan
 
 NEWEST = "2026-03-01T10:00:00"
 FINISHED = Published(

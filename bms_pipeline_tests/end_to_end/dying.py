@@ -17,9 +17,9 @@ from typing import Literal
 
 import duckdb
 
-from bms_pipeline import cli, on_demand
+from bms_pipeline.cli import app, on_demand
 from bms_pipeline.passportal import embedded
-from bms_pipeline.passportal.documents_client import DocumentsClient
+from bms_pipeline.passportal.documents.client import DocumentsClient
 from bms_pipeline.warehouse import connection
 
 Kind = Literal["file", "commit", "call"]
@@ -74,7 +74,7 @@ def main() -> None:
     die_at, kind = int(os.environ["DIE_AT"]), os.environ.get("DIE_OF")
     steps = Steps(die_at, kind)  # type: ignore[arg-type]
     try:
-        cli.main()
+        app.main()
     finally:
         if not die_at:
             taken = steps.taken[kind] if kind else steps.taken.total()  # type: ignore[index]

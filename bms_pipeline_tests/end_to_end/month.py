@@ -26,15 +26,15 @@ from random import Random
 from rich.console import Console
 from rich.progress import track
 
-from bms_pipeline import recovery, sync
-from bms_pipeline.entities import ENTITIES
+from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
-from bms_pipeline.sandbox.process import running_sandbox
-from bms_pipeline.sandbox.tenant import SIZES, Size
-from bms_pipeline.warehouse.connection import connect, now
+from bms_pipeline.sync import recovery, whole_sync
+from bms_pipeline.warehouse.connection import connect, now, open_warehouse
 from bms_pipeline_tests.end_to_end.month_truth import Truth, compare
 from bms_pipeline_tests.end_to_end.ticks import Death, Ended, Order, Ticks, Verb, running_ticks
 from bms_pipeline_tests.running import Home
+from bms_sandbox.process import running_sandbox
+from bms_sandbox.tenant import SIZES, Size
 
 START = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -149,7 +149,7 @@ class Month:
         """The initial sync, looked at and finished by a person; from then on everything new is created by rule."""
         self._must(self._run("prepare"))
         shutil.copyfile(self._home.settings.warehouse_file, self.start_warehouse)
-        with sync.open_warehouse(self._home.settings).transaction() as connection:
+        with open_warehouse(self._home.settings).transaction() as connection:
             # Stored beside the plan, which it does not change before the first finish: that one is about all there is.
             store_sync_setting(connection, "auto_create", {each.name: True for each in ENTITIES}, now())
         self._must(self._run("finish"))
@@ -298,7 +298,7 @@ def simulate(
         fresh_home = Home(fresh, sandbox, {"BMS_CALLS_PER_HOUR": "100000"})
         sandbox.behave(hourly_limit=None)
         recovery.rebuild(fresh_home.settings)  # else a new database stops where it meets our own markers
-        sync.prepare(fresh_home.settings, full=True)
+        whole_sync.prepare(fresh_home.settings, full=True)
         truth = compare(home, fresh_home, month.start_warehouse, month.moved, month.edits)
     month.figures.seconds = time.perf_counter() - began
     return month.figures, truth

@@ -25,7 +25,7 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.entities import ENTITIES, Entity
+from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline_tests.running import Home
 
 Rows = list[tuple[Any, ...]]

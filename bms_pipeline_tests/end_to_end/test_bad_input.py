@@ -17,7 +17,7 @@ import pytest
 import trustme
 from pytest_httpserver import HTTPServer
 
-from bms_pipeline import sync
+from bms_pipeline.sync import whole_sync
 from bms_pipeline_tests.running import Home, quick_and_soak, running_home
 
 CANARY = "canary-7f3a91-secret"
@@ -168,7 +168,7 @@ def test_a_full_disk_is_told_and_the_next_run_continues(home: Home, tmp_path: Pa
         "-c",
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         " resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); sys.argv[0] = 'bms-pipeline';"
-        " from bms_pipeline.cli import main; main()",
+        " from bms_pipeline.cli.app import main; main()",
     )
     complaint(small.run("sync", "--create-unmatched", wrapper=limited), "space", str(small.folder))
     assert small.call("preview").returncode == 2, "a plan is made, and waits"
@@ -197,7 +197,7 @@ def test_what_bms_sends_beyond_its_document_is_kept_and_told(home: Home) -> None
 @pytest.mark.parametrize("kind", quick_and_soak(["lone_surrogate"], ["deep", "nan"]))
 def test_a_record_that_no_database_would_take_is_set_aside_and_told(home: Home, kind: str) -> None:
     """The rest goes on, and what was set aside does not count as gone."""
-    sync.prepare(home.settings, full=True)
+    whole_sync.prepare(home.settings, full=True)
     before = home.warehouse("SELECT count(*) FROM bms.contacts WHERE missing_since IS NULL")
     home.sandbox.behave(faults=[{"route": "contacts/summary", "kind": kind, "field": "jobTitle", "row": 3}])
     result = home.call("sync", "--full", "--create-unmatched")

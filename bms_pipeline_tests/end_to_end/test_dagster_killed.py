@@ -147,7 +147,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
 
 VICTIMS = {
     "run worker": lambda each: "multiprocessing.spawn" in each or "execute_run" in each,
-    "daemon": lambda each: "bms_pipeline.defs.daemon" in each,
+    "daemon": lambda each: "bms_pipeline.defs.instance.daemon" in each,
     "web server": lambda each: "bms_pipeline.defs.pages" in each,
     "everything": lambda each: True,
 }

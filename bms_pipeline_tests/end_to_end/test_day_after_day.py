@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bms_pipeline import sync
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS
 from bms_pipeline.defs import sensors, ticks
-from bms_pipeline.entities import ACCOUNTS, CONTACTS
-from bms_pipeline.published import read_published
+from bms_pipeline.sync import loading, whole_sync
+from bms_pipeline.sync.state_file import read_published
 from bms_pipeline_tests.running import Home, running_home
 
 Changes = dict[str, dict[str, list[int]]]
@@ -94,21 +94,21 @@ def test_what_is_gone_from_bms_is_reported_and_stays_in_passportal(
 
 
 def test_after_such_a_day_the_next_sync_plans_nothing(home: Home, changes: Changes) -> None:
-    assert sync.prepare(home.settings, create_unmatched_by="a person", full=True).operations == 0
+    assert whole_sync.prepare(home.settings, create_unmatched_by="a person", full=True).operations == 0
 
 
 def test_an_incremental_sync_asks_for_little_and_finds_what_a_full_one_finds(home: Home, changes: Changes) -> None:
     home.sandbox.mutate(12)
     home.sandbox.reset_calls()
-    sync.prepare(home.settings)
+    whole_sync.prepare(home.settings)
     calls = home.sandbox.calls()
     assert calls["GET /v2/crm/contacts/summary"] <= 2
     assert calls["GET /v2/crm/accounts/summary"] <= 2
     found = home.warehouse("SELECT bms_id, name, email FROM bms.contacts WHERE missing_since IS NULL ORDER BY ALL")
-    sync.prepare(home.settings, full=True)
+    whole_sync.prepare(home.settings, full=True)
     listed = home.warehouse("SELECT bms_id, name, email FROM bms.contacts WHERE missing_since IS NULL ORDER BY ALL")
     assert set(listed) <= set(found)  # a full sweep only adds the news of what is gone
-    sync.finish(home.settings)
+    loading.finish(home.settings)
 
 
 def test_an_edit_made_in_passportal_is_kept(home: Home, changes: Changes) -> None:
@@ -118,7 +118,7 @@ def test_an_edit_made_in_passportal_is_kept(home: Home, changes: Changes) -> Non
         " AND b.job_title IS NOT NULL ORDER BY ALL LIMIT 1"
     )
     _edit(home, document, "Job Title", "Edited by a person")
-    assert sync.prepare(home.settings).operations == 0
+    assert whole_sync.prepare(home.settings).operations == 0
     ((kept,),) = home.warehouse(f"SELECT kept FROM sync.planned_contacts WHERE bms_id = {bms_id}")
     assert [(each["field"], each["passportal"]) for each in kept] == [("job_title", "Edited by a person")]
 

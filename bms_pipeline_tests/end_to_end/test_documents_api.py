@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import recovery, reports, sync
-from bms_pipeline.errors import DecisionsMissing, ServiceError
-from bms_pipeline.sandbox.process import Sandbox, running_passportal, running_sandbox
+from bms_pipeline.core.errors import DecisionsMissing, ServiceError
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import loading, recovery, whole_sync
+from bms_pipeline.warehouse.connection import open_warehouse
 from bms_pipeline_tests.end_to_end.test_kill import COMMAND, WRAPPER, import_path
 from bms_pipeline_tests.end_to_end.test_truth import compare_with_the_truth
 from bms_pipeline_tests.running import Home, quick_and_soak, running_home
+from bms_sandbox.process import Sandbox, running_passportal, running_sandbox
 
 SWITCHES: dict[str, tuple[Any, ...]] = {
     "details_form": ("keys", "positions"),
@@ -93,17 +95,17 @@ def lose_the_database(home: Home) -> None:
     # Fields that the vendor's own integration fills too prove nothing.
     proved = home.settings.passportal_marker != "id_fields"
     with pytest.raises(DecisionsMissing, match="bms-pipeline rebuild") if proved else contextlib.nullcontext():
-        sync.prepare(home.settings)
+        whole_sync.prepare(home.settings)
     recovery.rebuild(home.settings)
-    plan = sync.prepare(home.settings)
+    plan = whole_sync.prepare(home.settings)
     operations = home.warehouse("SELECT DISTINCT operation, len(changes) FROM sync.operations ORDER BY ALL")
     assert operations == [("adopt", 0), ("skip", None)]
     home.approve(plan.hash)
-    sync.finish(home.settings)
-    assert sync.prepare(home.settings).operations == 0
+    loading.finish(home.settings)
+    assert whole_sync.prepare(home.settings).operations == 0
     assert home.warehouse(links) == matches
     assert home.state()["passportal"] == held
-    assert reports.status(home.settings, sync.open_warehouse(home.settings))["hand_overs"]["waiting"] == 0
+    assert figures.status(home.settings, open_warehouse(home.settings))["hand_overs"]["waiting"] == 0
 
 
 # Killed
@@ -158,7 +160,7 @@ def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
         assert home.state() == state
         assert home.warehouse(UNKNOWN) == [(0,)]
         assert home.passportal(TWICE) == []
-        assert sync.prepare(home.settings).operations == 0
+        assert whole_sync.prepare(home.settings).operations == 0
 
 
 # Answers that are lost
@@ -178,21 +180,21 @@ def test_whatever_answers_are_lost_one_more_run_leaves_nothing_unknown_and_nothi
     tmp_path: Path, switches: dict[str, Any]
 ) -> None:
     with running_home(tmp_path, target="documents_api", passportal=switches) as home:
-        plan = sync.prepare(home.settings)
+        plan = whole_sync.prepare(home.settings)
         assert plan.operations > 200
         home.approve(plan.hash)
         try:
-            sync.finish(home.settings)
+            loading.finish(home.settings)
         except ServiceError as error:
             print(f"the first run ended with: {error}")
             assert home.service is not None
             home.service.behave(lose_calls=0)
-            plan = sync.prepare(home.settings)
+            plan = whole_sync.prepare(home.settings)
             home.approve(plan.hash)
-            sync.finish(home.settings)
+            loading.finish(home.settings)
         assert home.warehouse(UNKNOWN) == [(0,)]
         assert home.passportal(TWICE) == []
-        assert sync.prepare(home.settings).operations == 0
+        assert whole_sync.prepare(home.settings).operations == 0
 
 
 def test_authenticate_tests_both_services_and_shows_no_secret(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.reports import COUNTS
-from bms_pipeline.sandbox.process import Sandbox
+from bms_pipeline.reports.figures import COUNTS
 from bms_pipeline_tests.running import Home, running_home
+from bms_sandbox.process import Sandbox
 
 
 @pytest.fixture(scope="module")

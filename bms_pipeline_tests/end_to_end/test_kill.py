@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
+from bms_pipeline.sync import whole_sync
 from bms_pipeline_tests.running import Home, quick_and_soak
+from bms_sandbox.process import Sandbox, running_sandbox
 
 WRAPPER = ("-m", "bms_pipeline_tests.end_to_end.dying")
 COMMAND = ("sync", "--create-unmatched")
@@ -53,7 +53,7 @@ def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
     assert again.returncode == 0, f"step {step} of {undisturbed.steps}: {again.stderr}"
     assert home.state() == undisturbed.state
     assert home.warehouse("SELECT count(*) FROM sync.journal WHERE outcome IS NULL") == [(0,)]
-    assert sync.prepare(home.settings).operations == 0
+    assert whole_sync.prepare(home.settings).operations == 0
 
 
 def import_path() -> dict[str, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.sandbox.tenant import Size
 from bms_pipeline_tests.end_to_end.month import CALLS_PER_HOUR, KILLS_A_DAY, Figures, report, simulate
 from bms_pipeline_tests.end_to_end.month_truth import Truth
+from bms_sandbox.tenant import Size
 
 
 @pytest.mark.soak

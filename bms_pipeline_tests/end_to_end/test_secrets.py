@@ -6,8 +6,8 @@ from pathlib import Path
 
 import zstandard
 
-from bms_pipeline.sandbox.process import running_sandbox
 from bms_pipeline_tests.running import Home
+from bms_sandbox.process import running_sandbox
 
 PASSWORD, MFA_SEED = "canary-password-91c4e7", "CANARYMFASEEDAAAA"
 COMMANDS = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.sandbox.tenant import Size
+from bms_pipeline.sync import loading, whole_sync
 from bms_pipeline_tests.running import Home, quick_and_soak, running_home
+from bms_sandbox.tenant import Size
 
 QUICK = (1,)
 SOAK = range(1, 11)
@@ -34,19 +34,19 @@ def check_against_the_truth(tmp_path: Path, size: Size, seed: int) -> None:
 
 def compare_with_the_truth(home: Home) -> None:
     """Sync once, where Passportal's API cannot create something also once it is imported, and see what became of it."""
-    plan = sync.prepare(home.settings, create_unmatched_by="a person")
+    plan = whole_sync.prepare(home.settings, create_unmatched_by="a person")
     home.approve(plan.hash)
-    results = sync.finish(home.settings).results
+    results = loading.finish(home.settings).results
     if home.settle():
-        sync.prepare(home.settings)
-        results = sync.finish(home.settings).results
+        whole_sync.prepare(home.settings)
+        results = loading.finish(home.settings).results
     truth: dict[str, dict[str, Any]] = json.loads((home.sandbox.folder / "truth.json").read_text())["entities"]
     for entity, expected in truth.items():
         _check_automatic_matches(home, entity, expected)
         _check_who_waits(home, entity, expected)
         _check_creates(home, entity, expected)
         assert results[entity]["failed"] == results[entity]["pending"] == 0
-    assert sync.prepare(home.settings).operations == 0
+    assert whole_sync.prepare(home.settings).operations == 0
 
 
 def _check_automatic_matches(home: Home, entity: str, expected: dict[str, Any]) -> None:

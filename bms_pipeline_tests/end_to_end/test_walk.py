@@ -13,9 +13,9 @@ import pytest
 from bms_pipeline.definitions import defs
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.store import Store
-from bms_pipeline.sandbox.process import running_sandbox
-from bms_pipeline.sandbox.tenant import Size
 from bms_pipeline_tests.running import Home
+from bms_sandbox.process import running_sandbox
+from bms_sandbox.tenant import Size
 
 Way = Callable[..., Any]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

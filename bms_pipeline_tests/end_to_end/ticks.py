@@ -22,12 +22,12 @@ from typing import Any, Literal
 import msgspec
 import time_machine
 
-from bms_pipeline import sync
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.errors import PipelineError
-from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse.connection import connect
+from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import loading, planning, run_lock, services, whole_sync
+from bms_pipeline.warehouse.connection import connect, open_warehouse
 from bms_pipeline_tests.end_to_end.dying import Steps
 
 Verb = Literal["scheduled", "prepare", "finish", "look"]
@@ -80,35 +80,35 @@ class Ended(msgspec.Struct):
 
 def scheduled_sync(settings: Settings) -> Ended:
     """What the schedule starts: load what the standing approval allows."""
-    warehouse = sync.open_warehouse(settings)
-    with sync.running(settings):
-        before = sync.current_plan(warehouse)
-        plan = sync.incremental(settings)
+    warehouse = open_warehouse(settings)
+    with run_lock.running(settings):
+        before = planning.current_plan(warehouse)
+        plan = whole_sync.incremental(settings)
         if plan.plan_id == before.plan_id:
             return Ended()
-        done = _total(sync.count_results(warehouse))
-        return Ended(operations=plan.operations, waits=sync.waits_for_person(warehouse), done=done)
+        done = _total(planning.count_results(warehouse))
+        return Ended(operations=plan.operations, waits=planning.waits_for_person(warehouse), done=done)
 
 
 def prepare(settings: Settings) -> Ended:
     """A person has everything created that waits for nothing but a decision, and looks at the plan."""
-    with sync.running(settings):
-        return Ended(operations=sync.prepare(settings, create_unmatched_by="a person").operations)
+    with run_lock.running(settings):
+        return Ended(operations=whole_sync.prepare(settings, create_unmatched_by="a person").operations)
 
 
 def finish(settings: Settings) -> Ended:
     """A person finishes the plan."""
-    with sync.running(settings):
-        warehouse = sync.open_warehouse(settings)
-        plan = sync.current_plan(warehouse)
-        with contextlib.closing(sync.open_target(settings)) as target:
-            sync.approve(settings, warehouse, target, plan.hash, "a person")
-        return Ended(operations=plan.operations, done=_total(sync.finish(settings).results))
+    with run_lock.running(settings):
+        warehouse = open_warehouse(settings)
+        plan = planning.current_plan(warehouse)
+        with contextlib.closing(services.open_target(settings)) as target:
+            planning.approve(settings, warehouse, target, plan.hash, "a person")
+        return Ended(operations=plan.operations, done=_total(loading.finish(settings).results))
 
 
 def look(settings: Settings) -> Ended:
     """A preview, reading everything: what would be done now."""
-    return Ended(operations=sync.prepare(settings, full=True).operations)
+    return Ended(operations=whole_sync.prepare(settings, full=True).operations)
 
 
 VERBS = {"scheduled": scheduled_sync, "prepare": prepare, "finish": finish, "look": look}
@@ -124,7 +124,7 @@ def carry_out(order: Order) -> Ended:
     """Run a sync in this process, on its virtual clock; may not return."""
     settings = Settings(_env_file=None, **order.settings)  # type: ignore[call-arg, arg-type]
     # Waiting between two tries would take hours of a month, and nothing here depends on it.
-    sync.BmsClient = partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc, assignment]
+    services.BmsClient = partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc, assignment]
     with time_machine.travel(order.now, tick=True), contextlib.ExitStack() as held:
         death = order.death if order.death and order.death.kind != "seconds" else None
         steps = Steps(int(death.at), death.kind) if death else Steps()  # type: ignore[arg-type]

@@ -24,11 +24,11 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.types import ASGIApp
 
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.defs.pages import guarded
 from bms_pipeline.guard.door import Door
 from bms_pipeline.guard.serving import configured, listen
 from bms_pipeline.guard.store import Store
-from bms_pipeline.settings import Settings
 from bms_pipeline_tests.building import World, account, contact, employee, in_passportal, opened_world
 
 ROOT = Path(__file__).parents[2]

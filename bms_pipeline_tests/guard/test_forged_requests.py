@@ -14,10 +14,10 @@ from starlette.requests import HTTPConnection
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.defs.pages import guarded
 from bms_pipeline.guard.door import Door, Refused
 from bms_pipeline.guard.store import Store
-from bms_pipeline.settings import Settings
 from bms_pipeline_tests.guard.conftest import READ, Answer, Pages, execution, serving
 
 LAUNCH = "mutation ($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename } }"

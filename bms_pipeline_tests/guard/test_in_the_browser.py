@@ -11,7 +11,7 @@ import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from playwright.sync_api import Browser, Page
 
-from bms_pipeline.console.shell import Console
+from bms_pipeline.console.context import Console
 from bms_pipeline.defs.pages import guarded
 from bms_pipeline.guard.door import Door
 from bms_pipeline_tests.building import World, opened_world

@@ -16,12 +16,12 @@ import psutil
 import pytest
 import requests
 
-from bms_pipeline import cli
+from bms_pipeline.cli import serve
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.serving import listen
 from bms_pipeline.guard.store import Store
 from bms_pipeline.guard.vouching import Launch
-from bms_pipeline.settings import Settings
 from bms_pipeline_tests.running import quick_and_soak
 
 ENDS = quick_and_soak([signal.SIGKILL], [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -193,14 +193,14 @@ def _sigterm_ends_the_run_too(console: Started, port: int) -> None:
 
 def test_a_parent_that_is_killed_takes_along_the_session_of_its_child(tmp_path: Path) -> None:
     child = (
-        "import subprocess, sys, time; from bms_pipeline.lifeline import following\n"
+        "import subprocess, sys, time; from bms_pipeline.core.lifeline import following\n"
         "with following():\n"
         "    inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         f"    open({str(tmp_path / 'pids')!r}, 'w').write(f'{{inner.pid}} {{__import__(\"os\").getpid()}}\\n')\n"
         "    time.sleep(600)\n"
     )
     parent = (
-        "import os, sys, time; from bms_pipeline.lifeline import Child\n"
+        "import os, sys, time; from bms_pipeline.core.lifeline import Child\n"
         f"child = Child([sys.executable, '-c', {child!r}], env=dict(os.environ))\n"
         "time.sleep(600)\n"
     )
@@ -231,18 +231,18 @@ def test_our_dagster_yaml_goes_where_there_is_none_and_an_exported_home_is_kept_
 ) -> None:
     settings = Settings(_env_file=None, bms_pipeline_home=tmp_path / "home")  # type: ignore[call-arg]
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    home = cli._dagster_home(settings)
+    home = serve._dagster_home(settings)
     assert home == (tmp_path / "home" / "dagster").absolute()
     assert (home / "dagster.yaml").read_bytes() == (ROOT / "dagster.yaml").read_bytes()
     assert capsys.readouterr().err == ""
 
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    assert cli._dagster_home(settings) == home
+    assert serve._dagster_home(settings) == home
     assert (home / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n", "what a person wrote stays"
     assert "differs from the shipped" in " ".join(capsys.readouterr().err.split())
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "exported"))
-    assert cli._dagster_home(settings) == tmp_path / "exported"
+    assert serve._dagster_home(settings) == tmp_path / "exported"
 
 
 def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bms_pipeline.errors import ApprovalRefused, SettingsError
+from bms_pipeline.core.errors import ApprovalRefused, SettingsError
 from bms_pipeline.guard.store import Store
 
 

@@ -14,14 +14,14 @@ import time_machine
 from dagster_graphql.schema import create_schema
 from graphql import GraphQLInputObjectType, get_named_type
 
-from bms_pipeline import sync
+from bms_pipeline.core.errors import ApprovalRefused
+from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.definitions import defs as load_definitions
-from bms_pipeline.errors import ApprovalRefused
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.store import Store
 from bms_pipeline.guard.vouching import Launch
-from bms_pipeline.reconcile.plan import Plan
-from bms_pipeline.settings import Settings, read_settings
+from bms_pipeline.plan.operations import Plan
+from bms_pipeline.sync import loading, planning
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.guard.conftest import FORGED, Pages, execution
 from bms_pipeline_tests.running import kept_open
@@ -99,25 +99,25 @@ def voucher(world: World, job: str, config: Mapping[str, Any], by: str = "Alex")
 
 
 def test_a_launch_that_nobody_vouches_for_approves_nothing(world: World, dagster: Dagster) -> None:
-    plan, content = sync.current_plan(world.warehouse), world.content()
+    plan, content = planning.current_plan(world.warehouse), world.content()
     none, forged, bad = {}, {vouching.TAG: "forged"}, {vouching.TAG: "e30.00"}
     for job, tags in (("finish", none), ("finish", forged), ("finish", bad), ("finish_clients", none)):
         said = dagster.run(job, finishing(plan), tags)
         assert "is no approval" in said, (job, tags)
         assert f"bms-pipeline approve {plan.hash[:12]}" in said
-        assert not sync.current_plan(world.warehouse).approved
+        assert not planning.current_plan(world.warehouse).approved
         assert world.content() == content
 
 
 def test_under_any_web_server_a_plan_is_loaded_that_was_approved_before(world: World, dagster: Dagster) -> None:
-    plan = sync.current_plan(world.warehouse)
+    plan = planning.current_plan(world.warehouse)
     world.approve(plan.hash)
     assert dagster.run("finish", finishing(plan), {}) == ""
-    assert sync.current_plan(world.warehouse).loaded
+    assert planning.current_plan(world.warehouse).loaded
 
 
 def test_a_vouched_launch_approves_in_the_name_of_who_signed_in(world: World, dagster: Dagster) -> None:
-    plan = sync.current_plan(world.warehouse)
+    plan = planning.current_plan(world.warehouse)
     assert dagster.run("finish", finishing(plan), voucher(world, "finish", finishing(plan)), CLIENTS) == ""
     assert world.query("SELECT approved_by FROM sync.plans WHERE approved_at IS NOT NULL") == [("Alex",)]
     assert clients_are_loaded(world)
@@ -127,8 +127,8 @@ def test_behind_a_proxy_with_its_own_log_in_every_launch_approves(
     world: World, dagster: Dagster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BMS_PIPELINE_TRUSTED_PROXY", "1")
-    assert dagster.run("finish", finishing(sync.current_plan(world.warehouse)), {}, CLIENTS) == ""
-    assert sync.current_plan(world.warehouse).approved
+    assert dagster.run("finish", finishing(planning.current_plan(world.warehouse)), {}, CLIENTS) == ""
+    assert planning.current_plan(world.warehouse).approved
     assert clients_are_loaded(world)
 
 
@@ -172,15 +172,15 @@ def test_a_decision_is_taken_once_for_each_launch(world: World, dagster: Dagster
 
 
 def test_a_retry_goes_on_where_the_first_try_did_not_come_to_it(world: World, dagster: Dagster) -> None:
-    plan = sync.current_plan(world.warehouse)
+    plan = planning.current_plan(world.warehouse)
     config, tags = finishing(plan), voucher(world, "finish", finishing(plan))
-    approve = sync.approve
+    approve = planning.approve
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync, "approve", lambda *_: 1 / 0)
+        patch.setattr(planning, "approve", lambda *_: 1 / 0)
         assert "ZeroDivisionError" in dagster.run("finish", config, tags, CLIENTS)
-    assert sync.approve is approve
+    assert planning.approve is approve
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync, "load", lambda *_: 1 / 0)  # approved, then it dies
+        patch.setattr(loading, "load", lambda *_: 1 / 0)  # approved, then it dies
         assert "ZeroDivisionError" in dagster.run("finish", config, tags, CLIENTS)
     assert dagster.run("finish", config, tags, CLIENTS) == ""
     assert clients_are_loaded(world)

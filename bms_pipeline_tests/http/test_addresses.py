@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.bms.address import api_base_candidates
-from bms_pipeline.errors import PipelineError, SettingsError
-from bms_pipeline.http import Service
-from bms_pipeline.notices import Notice, send
-from bms_pipeline.passportal.documents_client import base_address
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import PipelineError, SettingsError
+from bms_pipeline.core.http import Service
+from bms_pipeline.core.notifications import Notice, send
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.passportal.documents.client import base_address
 
 NOT_HERE = 0.5
 """Seconds: what is not refused at once is not there either."""

@@ -15,15 +15,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bms_pipeline import http
-from bms_pipeline.errors import (
-    AnswerUnreadable,
-    PipelineError,
-    RedirectRefused,
-    ServiceUnreachable,
-    SettingsError,
-)
-from bms_pipeline.http import Answer, Retries, Service, seconds_asked
+from bms_pipeline.core import http
+from bms_pipeline.core.errors import AnswerUnreadable, PipelineError, RedirectRefused, ServiceUnreachable, SettingsError
+from bms_pipeline.core.http import Answer, Retries, Service, seconds_asked
 from bms_pipeline_tests.http.raw_server import RawServer, http_answer, in_turn, nobody_listening, raw_server, says
 
 CANARY = "canary-5eC2et-value"

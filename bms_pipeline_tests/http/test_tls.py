@@ -10,8 +10,8 @@ import pytest
 import trustme
 from pytest_httpserver import HTTPServer
 
-from bms_pipeline.errors import CertificateRefused, ServiceUnreachable, SettingsError
-from bms_pipeline.http import Retries, Service
+from bms_pipeline.core.errors import CertificateRefused, ServiceUnreachable, SettingsError
+from bms_pipeline.core.http import Retries, Service
 
 PATIENT = Retries(sleep=lambda seconds: None)
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import ServiceUnreachable
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import Entity
-from bms_pipeline.errors import ServiceUnreachable
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     Row,

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline import reports, review, sync
-from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
-from bms_pipeline.errors import DecisionRefused, PipelineError, SettingsError
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
+from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
 from bms_pipeline.load import hand_over
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding, planning
 from bms_pipeline.warehouse.connection import connect, now
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -149,7 +150,7 @@ def test_new_clients_and_users_go_into_a_file_and_the_next_sync_adopts_them(worl
     assert world.titles("client") == ["ACME", "Beta"]
     assert world.titles("contact") == ["Cid One", "Dot Two"]
     assert world.titles("asset") == ["PC-1", "PC-2"]
-    assert {each["state"] for each in reports.hand_overs(world.warehouse)} == {"adopted"}
+    assert {each["state"] for each in figures.hand_overs(world.warehouse)} == {"adopted"}
     assert world.plan(CREATE_ALL, target).operations == 0
 
 
@@ -162,12 +163,12 @@ def test_while_an_import_is_waited_for_nothing_is_planned_or_handed_over_twice(h
         assert handed.operations("clients")[2][:2] == ("skip", "handed_over")
         handed.finish(target)
     assert files(handed) == before
-    assert not sync.is_anything_new(handed.warehouse)
+    assert not planning.is_anything_new(handed.warehouse)
 
 
 def test_the_initial_sync_ends_although_an_import_is_waited_for(handed: World) -> None:
-    assert reports.status(handed.settings, handed.warehouse)["initial_sync_finished"]
-    assert reports.status(handed.settings, handed.warehouse)["hand_overs"] == {
+    assert figures.status(handed.settings, handed.warehouse)["initial_sync_finished"]
+    assert figures.status(handed.settings, handed.warehouse)["hand_overs"] == {
         "waiting": 2, "overdue": 0, "folder": str(handed.settings.import_folder),
     }  # fmt: skip
 
@@ -182,7 +183,7 @@ def test_what_cannot_be_written_is_never_updated(handed: World) -> None:
 def test_an_undo_takes_back_the_match_with_a_client_that_cannot_be_written(handed: World) -> None:
     """Nothing marks it in Passportal, where it is read once more before the undo is loaded."""
     assert ("clients", 1) in handed.query("SELECT entity, bms_id FROM sync.matches")
-    review.plan_undo(handed.warehouse, int(reports.loads(handed.warehouse)[0]["plan_id"]))
+    deciding.plan_undo(handed.warehouse, int(figures.loads(handed.warehouse)[0]["plan_id"]))
     handed.finish(DocumentsOnly(handed))
     assert ("clients", 1) not in handed.query("SELECT entity, bms_id FROM sync.matches")
     handed.plan(CREATE_ALL, DocumentsOnly(handed))
@@ -220,7 +221,7 @@ def test_one_client_is_excluded_after_its_hand_over(handed: World) -> None:
     target = DocumentsOnly(handed)
     handed.exclude("clients", 2)
     assert handed.plan(CREATE_ALL, target).operations == 0
-    assert [each["state"] for each in reports.hand_overs(handed.warehouse) if each["entity"] == "clients"] == [
+    assert [each["state"] for each in figures.hand_overs(handed.warehouse) if each["entity"] == "clients"] == [
         "excluded"
     ]
 
@@ -268,7 +269,7 @@ def test_what_was_lost_is_handed_over_anew_and_nothing_else(handed: World) -> No
     target = DocumentsOnly(handed)
     for file in handed.settings.import_folder.iterdir():
         file.unlink()
-    review.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
+    deciding.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
     handed.cycle(CREATE_ALL, target)
     assert files(handed) == {"clients": [["", "Beta", "", ""]]}
 
@@ -278,9 +279,9 @@ def test_what_passportal_lists_is_not_handed_over_again(handed: World) -> None:
     import_by_hand(handed)
     handed.reconcile(CREATE_ALL, target)
     with pytest.raises(DecisionRefused, match="client 2 is listed"):
-        review.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
+        deciding.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
     with pytest.raises(DecisionRefused, match="client 1 is not handed over"):
-        review.hand_over_again(handed.warehouse, CLIENTS, [1], "a person")
+        deciding.hand_over_again(handed.warehouse, CLIENTS, [1], "a person")
 
 
 def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
@@ -299,7 +300,7 @@ def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
 )  # fmt: skip
 def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(planned: World, step: str, before: bool) -> None:
     target = DocumentsOnly(planned)
-    planned.approve(sync.current_plan(planned.warehouse).hash, target)
+    planned.approve(planning.current_plan(planned.warehouse).hash, target)
     with dying(step, before=before), pytest.raises(Died):
         planned.load(target)
     planned.cycle(CREATE_ALL, target)
@@ -341,7 +342,7 @@ def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(han
     with rebuilt(handed, tmp_path / "rebuilt") as again:
         again.cycle(None, DocumentsOnly(again))
         assert files(again) == before
-        assert {each["state"] for each in reports.hand_overs(again.warehouse)} == {"handed over"}
+        assert {each["state"] for each in figures.hand_overs(again.warehouse)} == {"handed over"}
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"handed_over_at": "x", "records": []}', '{"records": [1]}'])

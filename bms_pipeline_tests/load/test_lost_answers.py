@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, Entity
-from bms_pipeline.errors import PipelineError, PlanError, ServiceUnreachable
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, Entity
+from bms_pipeline.core.errors import PipelineError, PlanError, ServiceUnreachable
 from bms_pipeline.passportal.target import Write
+from bms_pipeline.sync import passportal_snapshot, planning
 from bms_pipeline.warehouse import portions
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -136,7 +136,7 @@ def test_an_operation_without_answer_is_not_sent_again_by_going_on_and_settled_b
     assert counts["contacts"]["pending"] == waiting
     sent_again = {n for _, entity, ids in failing.calls[sent:] if entity == "contacts" for n in ids}
     assert not sent_again & {n for _, n in left}
-    sync.snapshot(approved.settings, approved.warehouse, approved.passportal, CONTACT_RECORDS)
+    passportal_snapshot.snapshot(approved.settings, approved.warehouse, approved.passportal, CONTACT_RECORDS)
     assert unknown(approved) == []
     settled = "SELECT bms_id, outcome FROM sync.journal WHERE detail = 'settled by reading Passportal'"
     assert dict(approved.query(settled)) == {n: outcome for _, n in left}
@@ -150,7 +150,7 @@ def test_a_record_that_was_accepted_and_is_not_listed_is_not_sent_again(approved
     counts = approved.load(Forgetful(approved.passportal))
     assert ("clients", 2) in unknown(approved)
     assert counts["clients"]["pending"] == 1
-    assert not sync.current_plan(approved.warehouse).loaded
+    assert not planning.current_plan(approved.warehouse).loaded
     approved.cycle()
     assert approved.titles("client") == ["ACME", "New"]
 

@@ -11,11 +11,11 @@ from typing import TypeVar
 import pytest
 import time_machine
 
-from bms_pipeline import sync
-from bms_pipeline.entities import Entity
-from bms_pipeline.errors import RunLocked, ServiceUnreachable
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import RunLocked, ServiceUnreachable
 from bms_pipeline.load import apply
 from bms_pipeline.passportal.target import Write
+from bms_pipeline.sync import loading
 from bms_pipeline.warehouse import outcomes, portions
 from bms_pipeline.warehouse.portions import Sent
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, opened_world
@@ -178,7 +178,7 @@ def test_the_grace_time_counts_from_the_mark(world: World) -> None:
     with time_machine.travel(THEN.replace(tzinfo=UTC), tick=False) as clock:
         with pytest.raises(Killed):
             world.load(Watched(world, 2, look=wait_and_die))
-        (found,) = sync.unknown_writes(world.warehouse)
+        (found,) = loading.unknown_writes(world.warehouse)
     assert (found.writes, found.left_at) == (2, THEN)
 
 

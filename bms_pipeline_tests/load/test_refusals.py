@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline.load import apply
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import Passing, Refusing

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bms_pipeline import review, sync
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import DecisionRefused, ServiceUnreachable
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import DecisionRefused, ServiceUnreachable
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.reconcile import duplicates
+from bms_pipeline.sync import deciding, loading, planning, services
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import GRACE_SECONDS, Dying, Fault, Killed, Passing, Slow
 from bms_pipeline_tests.load.test_lost_answers import fill, matches, unknown
@@ -52,14 +52,14 @@ def results(world: World) -> object:
 
 
 @pytest.fixture
-def finish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., sync.Finished]:
+def finish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., loading.Finished]:
     """The command ``finish HASH``, at a given target."""
 
-    def run(world: World, target: Passing | EmbeddedPassportal, *, wait: bool = True) -> sync.Finished:
+    def run(world: World, target: Passing | EmbeddedPassportal, *, wait: bool = True) -> loading.Finished:
         world.let_go_of_the_warehouse()
-        monkeypatch.setattr(sync, "open_target", lambda settings: target)
-        world.approve(sync.current_plan(world.warehouse).hash, target)
-        return sync.finish(world.settings, wait=wait)
+        monkeypatch.setattr(services, "open_target", lambda settings: target)
+        world.approve(planning.current_plan(world.warehouse).hash, target)
+        return loading.finish(world.settings, wait=wait)
 
     return run
 
@@ -72,7 +72,7 @@ def finish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., sync.Finished]:
 def test_the_same_finish_after_a_kill_ends_as_if_nothing_had_happened(
     planned: World,
     undisturbed: tuple[object, ...],
-    finish: Callable[..., sync.Finished],
+    finish: Callable[..., loading.Finished],
     verb: str,
     entity: str,
     when: Fault,
@@ -89,26 +89,26 @@ def test_the_same_finish_after_a_kill_ends_as_if_nothing_had_happened(
 
 
 def test_a_finish_of_a_loaded_plan_does_nothing_and_says_when_it_was(
-    planned: World, finish: Callable[..., sync.Finished]
+    planned: World, finish: Callable[..., loading.Finished]
 ) -> None:
-    plan_hash = sync.current_plan(planned.warehouse).hash
-    assert sync.loaded_at(planned.warehouse, plan_hash) is None
+    plan_hash = planning.current_plan(planned.warehouse).hash
+    assert loading.loaded_at(planned.warehouse, plan_hash) is None
     loaded_at = finish(planned, planned.passportal).plan.loaded_at
     before = planned.content()
-    assert sync.loaded_at(planned.warehouse, plan_hash[:12]) == loaded_at
+    assert loading.loaded_at(planned.warehouse, plan_hash[:12]) == loaded_at
     planned.plan(CREATE_ALL)
-    assert sync.loaded_at(planned.warehouse, plan_hash) == loaded_at, "also when another plan was made since"
-    assert sync.loaded_at(planned.warehouse, "0" * 12) is None
+    assert loading.loaded_at(planned.warehouse, plan_hash) == loaded_at, "also when another plan was made since"
+    assert loading.loaded_at(planned.warehouse, "0" * 12) is None
     assert planned.content() == before
 
 
 def test_what_is_inside_a_client_waits_until_the_plan_has_loaded_the_client(planned: World) -> None:
-    plan = planned.approve(sync.current_plan(planned.warehouse).hash)
-    loaded = sync.load(planned.settings, planned.warehouse, planned.passportal, CONTACT_RECORDS, plan)
+    plan = planned.approve(planning.current_plan(planned.warehouse).hash)
+    loaded = loading.load(planned.settings, planned.warehouse, planned.passportal, CONTACT_RECORDS, plan)
     assert (loaded.done, loaded.refused) == (0, 0)
     assert planned.query("SELECT count(*) FROM sync.journal") == [(0,)]
-    sync.load(planned.settings, planned.warehouse, planned.passportal, CLIENTS, plan)
-    loaded = sync.load(planned.settings, planned.warehouse, planned.passportal, CONTACT_RECORDS, plan)
+    loading.load(planned.settings, planned.warehouse, planned.passportal, CLIENTS, plan)
+    loaded = loading.load(planned.settings, planned.warehouse, planned.passportal, CONTACT_RECORDS, plan)
     assert (loaded.done, loaded.refused) == (6, 0)
 
 
@@ -116,13 +116,13 @@ def test_what_is_inside_a_client_waits_until_the_plan_has_loaded_the_client(plan
 
 
 def test_a_lost_write_blocks_its_record_and_all_inside_it_and_everything_else_is_loaded(
-    planned: World, finish: Callable[..., sync.Finished]
+    planned: World, finish: Callable[..., loading.Finished]
 ) -> None:
     finished = finish(planned, Slow(planned.passportal, ("clients", 2)), wait=False)
     assert unknown(planned) == [("clients", 2)]
     assert not finished.plan.loaded
     assert finished.left == {"clients": 1, "contacts": 2, "assets": 1}
-    assert not sync.current_plan(planned.warehouse).loaded
+    assert not planning.current_plan(planned.warehouse).loaded
     assert {each.marker for each in planned.content() if each.type == "contact"} == {"1", "2", "4", "6"}
     planned.plan(CREATE_ALL, Slow(planned.passportal))
     assert planned.decisions("clients")[2][:2] == ("blocked", "write_unknown")
@@ -132,7 +132,7 @@ def test_a_lost_write_blocks_its_record_and_all_inside_it_and_everything_else_is
 
 @pytest.mark.parametrize("seconds_late", [30, 240])
 def test_a_write_that_arrives_late_is_found_and_not_sent_again(
-    planned: World, finish: Callable[..., sync.Finished], undisturbed: tuple[object, ...], seconds_late: int
+    planned: World, finish: Callable[..., loading.Finished], undisturbed: tuple[object, ...], seconds_late: int
 ) -> None:
     slow = Slow(planned.passportal, ("clients", 2), ("contacts", 4), ("assets", 2))
     with time_machine.travel(THEN, tick=True) as clock:
@@ -147,7 +147,7 @@ def test_a_write_that_arrives_late_is_found_and_not_sent_again(
 
 
 def test_a_write_that_never_arrives_is_sent_again_under_the_same_approval_when_its_time_has_passed(
-    planned: World, finish: Callable[..., sync.Finished], undisturbed: tuple[object, ...]
+    planned: World, finish: Callable[..., loading.Finished], undisturbed: tuple[object, ...]
 ) -> None:
     slow = Slow(planned.passportal, ("clients", 2), ("contacts", 4))
     with time_machine.travel(THEN, tick=True) as clock:
@@ -172,9 +172,9 @@ def test_a_load_waits_for_the_rest_of_the_time_and_says_for_what(
     slow.unknown_seconds = 0.2
     told: list[str] = []
     planned.let_go_of_the_warehouse()
-    monkeypatch.setattr(sync, "open_target", lambda settings: slow)
-    planned.approve(sync.current_plan(planned.warehouse).hash, slow)
-    finished = sync.finish(planned.settings, progress=lambda stage, done, total: told.append(stage))
+    monkeypatch.setattr(services, "open_target", lambda settings: slow)
+    planned.approve(planning.current_plan(planned.warehouse).hash, slow)
+    finished = loading.finish(planned.settings, progress=lambda stage, done, total: told.append(stage))
     assert finished.plan.loaded
     assert titles(planned) == titles_of(undisturbed[0])
     assert any("1 writes without answer (Ctrl-C is safe)" in stage for stage in told)
@@ -182,20 +182,20 @@ def test_a_load_waits_for_the_rest_of_the_time_and_says_for_what(
 
 def test_an_approved_plan_that_was_left_in_the_middle_is_finished_before_the_next_one_is_made(
     planned: World,
-    finish: Callable[..., sync.Finished],
+    finish: Callable[..., loading.Finished],
     undisturbed: tuple[object, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(Killed):
         finish(planned, Dying(planned.passportal, "create", "contacts", "before"))
-    monkeypatch.setattr(sync, "open_target", lambda settings: planned.passportal)
-    assert sync.resume(planned.settings) is not None
-    assert sync.current_plan(planned.warehouse).loaded
+    monkeypatch.setattr(services, "open_target", lambda settings: planned.passportal)
+    assert loading.resume(planned.settings) is not None
+    assert planning.current_plan(planned.warehouse).loaded
     assert (planned.content(), matches(planned), results(planned)) == undisturbed
 
 
 def test_a_service_that_takes_no_writes_is_not_asked_on_and_on(
-    planned: World, finish: Callable[..., sync.Finished]
+    planned: World, finish: Callable[..., loading.Finished]
 ) -> None:
     deaf = Slow(planned.passportal, *(("contacts", n) for n in range(20)), *(("assets", n) for n in range(20)))
     deaf.batch_size = 1
@@ -204,7 +204,7 @@ def test_a_service_that_takes_no_writes_is_not_asked_on_and_on(
     assert len([entity for entity, _ in unknown(planned) if entity == "contacts"]) == 3
 
 
-def test_a_moment_in_the_future_counts_as_now(planned: World, finish: Callable[..., sync.Finished]) -> None:
+def test_a_moment_in_the_future_counts_as_now(planned: World, finish: Callable[..., loading.Finished]) -> None:
     slow = Slow(planned.passportal, ("clients", 2))
     with time_machine.travel(THEN + timedelta(days=400), tick=True):
         finish(planned, slow, wait=False)
@@ -217,7 +217,7 @@ def test_a_moment_in_the_future_counts_as_now(planned: World, finish: Callable[.
 # Duplicates
 
 
-def late(world: World, finish: Callable[..., sync.Finished]) -> None:
+def late(world: World, finish: Callable[..., loading.Finished]) -> None:
     """A contact's create arrives long after it was sent again."""
     slow = Slow(world.passportal, ("contacts", 4))
     with time_machine.travel(THEN, tick=True) as clock:
@@ -234,7 +234,7 @@ def slow_write(world: World) -> list[Write]:
 
 
 def test_a_create_that_arrives_after_all_is_found_at_the_next_snapshot_and_settled_by_one_command(
-    planned: World, finish: Callable[..., sync.Finished]
+    planned: World, finish: Callable[..., loading.Finished]
 ) -> None:
     late(planned, finish)
     planned.plan(CREATE_ALL)
@@ -242,8 +242,8 @@ def test_a_create_that_arrives_after_all_is_found_at_the_next_snapshot_and_settl
     assert [(row["bms_id"], row["is_matched"]) for row in twice] == [(4, True), (4, False)]
     keeper = next(row["passportal_id"] for row in twice if not row["is_matched"])
     with pytest.raises(DecisionRefused, match="does not share the id of contact 4"):
-        review.keep(planned.warehouse, CONTACT_RECORDS, 4, "contact-9999", "a person")
-    assert review.keep(planned.warehouse, CONTACT_RECORDS, 4, keeper, "a person") != [keeper]
+        deciding.keep(planned.warehouse, CONTACT_RECORDS, 4, "contact-9999", "a person")
+    assert deciding.keep(planned.warehouse, CONTACT_RECORDS, 4, keeper, "a person") != [keeper]
     assert sharing_an_id(planned) == []
     planned.cycle()
     assert planned.query("SELECT passportal_id FROM sync.matches WHERE entity = 'contacts' AND bms_id = 4") == [
@@ -266,7 +266,7 @@ def test_of_two_records_with_one_id_that_were_there_before_neither_is_guessed(wo
     world.plan(CREATE_ALL)
     assert world.decisions("contacts")[7][:2] == ("ambiguous", "several_with_marker")
     assert {row["passportal_id"] for row in sharing_an_id(world)} == {"P1", "P2"}
-    review.keep(world.warehouse, CONTACT_RECORDS, 7, "P1", "a person")
+    deciding.keep(world.warehouse, CONTACT_RECORDS, 7, "P1", "a person")
     world.cycle()
     assert world.query("SELECT passportal_id FROM sync.matches WHERE entity = 'contacts'") == [("P1",)]
     assert world.query("SELECT passportal_id FROM passportal.contacts WHERE bms_id IS NOT NULL") == [("P1",)]

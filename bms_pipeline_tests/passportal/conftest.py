@@ -17,16 +17,16 @@ import requests
 import uvicorn
 from pydantic import SecretStr
 
-from bms_pipeline.passportal.documents import DocumentsPassportal
-from bms_pipeline.passportal.documents_client import DocumentsClient
-from bms_pipeline.passportal.documents_memory import RememberedDocuments
-from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
-from bms_pipeline.sandbox.documents_api.security import KEY_ID, SECRET
-from bms_pipeline.sandbox.documents_api.server import create_app
-from bms_pipeline.sandbox.documents_api.store import Link, Record, Store
-from bms_pipeline.sandbox.documents_api.templates import TEMPLATES
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.passportal.documents.client import DocumentsClient
+from bms_pipeline.passportal.documents.memory import RememberedDocuments
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.warehouse.connection import connect
+from bms_sandbox.documents_api.behaviour import PassportalBehaviour
+from bms_sandbox.documents_api.security import KEY_ID, SECRET
+from bms_sandbox.documents_api.server import create_app
+from bms_sandbox.documents_api.store import Link, Record, Store
+from bms_sandbox.documents_api.templates import TEMPLATES
 
 START = 1_800_000_000
 ACME, BETA = 11, 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,24 @@ import duckdb
 import pytest
 from pydantic import SecretStr
 
-from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import (
-    ASSET_RECORDS,
-    CLIENTS,
-    CONTACT_RECORDS,
-    ENTITIES,
-    LOCATIONS,
-    USERS,
-    Entity,
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
+from bms_pipeline.core.errors import (
+    AnswerUnreadable,
+    LoginRefused,
+    PipelineError,
+    ServiceError,
+    SettingsError,
+    WarehouseDamaged,
 )
-from bms_pipeline.errors import AnswerUnreadable, LoginRefused, PipelineError, ServiceError, SettingsError
-from bms_pipeline.passportal.documents import DocumentsPassportal
-from bms_pipeline.passportal.documents_client import Read
+from bms_pipeline.core.vocabulary import Outcome
+from bms_pipeline.passportal.documents.client import Read
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write, Written
-from bms_pipeline.sandbox.documents_api.store import Link
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service, kept_open
 from bms_pipeline_tests.passportal.test_embedded import HOSTILE
 from bms_pipeline_tests.running import quick_and_soak
+from bms_sandbox.documents_api.store import Link
 
 POST, PUT, GET, LIST = (
     "POST /api/v2/documents",
@@ -330,7 +329,7 @@ def test_a_few_writes_are_read_once_more_behind_the_next_ones(service: Service, 
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a single write be waited for as many are."""
-    monkeypatch.setattr("bms_pipeline.passportal.documents.FEW", 1)
+    monkeypatch.setattr("bms_pipeline.passportal.documents.target.FEW", 1)
 
 
 @pytest.mark.usefixtures("waiting")
@@ -641,7 +640,7 @@ def test_the_template_is_the_one_that_passportal_calls_so_or_the_only_one_or_a_q
 def test_several_templates_of_which_none_is_known_are_listed(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bms_pipeline.passportal.documents.DEFAULT_TEMPLATES", {"asset": "Thing"})
+    monkeypatch.setattr("bms_pipeline.passportal.documents.target.DEFAULT_TEMPLATES", {"asset": "Thing"})
     service.hold(201, "asset", "Firewall", 113)
     refused = refusals(service.target().create(ASSET_RECORDS, [Write(7, str(ACME), values={"name": "PC-2"})]))
     assert "113 (Network Device, 1 documents); 79 (Generic Asset, 1" in refused[7]
@@ -714,7 +713,7 @@ def test_what_was_changed_in_the_second_in_which_it_was_read_is_read_again(servi
 def test_an_interrupted_reading_goes_on_where_it_stopped(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bms_pipeline.passportal.documents.READ_AT_ONCE", 10)
+    monkeypatch.setattr("bms_pipeline.passportal.documents.target.READ_AT_ONCE", 10)
     for number in range(40):
         service.hold(200 + number, "contact", f"P{number}", 5000)
     service.now += 60
@@ -750,6 +749,21 @@ def test_one_unreadable_answer_is_no_empty_passportal(service: Service, tmp_path
         snapshot(target, tmp_path, CONTACT_RECORDS)
     service.behave(faults=[])
     assert snapshot(target, tmp_path, CONTACT_RECORDS).keys() == {"102"}
+
+
+@pytest.mark.parametrize("place", [12_288, 16_384, -4_096], ids=["first block", "second block", "last block"])
+def test_a_damaged_memory_is_deleted_and_filled_again(service: Service, tmp_path: Path, place: int) -> None:
+    target = service.target()
+    before = snapshot(target, tmp_path, CONTACT_RECORDS)
+    file = service.settings().documents_file
+    content = bytearray(file.read_bytes())
+    place %= len(content)
+    content[place : place + 64] = b"\xff" * 64
+    file.write_bytes(content)
+    with suppress(WarehouseDamaged):  # where opening it does not show the damage, the next run has a new one
+        snapshot(service.target(), tmp_path, CONTACT_RECORDS)
+    assert snapshot(service.target(), tmp_path, CONTACT_RECORDS) == before
+    assert not list(file.parent.glob("*.aside"))
 
 
 def test_the_memory_holds_no_more_of_a_document_than_is_synced(service: Service, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from bms_pipeline.errors import (
+from bms_pipeline.core.errors import (
     AccessRefused,
     AnswerUnreadable,
     LoginRefused,
@@ -23,8 +23,8 @@ from bms_pipeline.errors import (
     ServiceUnreachable,
     SettingsError,
 )
-from bms_pipeline.passportal.documents_client import DOCUMENTS, TOKEN, DocumentsClient
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.passportal.documents.client import DOCUMENTS, TOKEN, DocumentsClient
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service
 
 CANARY = "canary-s3cret-é"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.passportal import documents_encoding as encoding
-from bms_pipeline.passportal.documents_encoding import Dialect, Document, Element, Form
+from bms_pipeline.passportal.documents import encoding
+from bms_pipeline.passportal.documents.encoding import Dialect, Document, Element, Form
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["a\nb", "a\r\nb\r\n", "=1+1", "\ud800", "Kaseya BMS ID: x"])
 LABELS = [

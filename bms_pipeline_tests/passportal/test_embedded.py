@@ -13,9 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, USERS, Entity
+from bms_pipeline.core.errors import WarehouseError
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, USERS, Entity
-from bms_pipeline.errors import WarehouseError
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse.connection import connect

@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from bms_pipeline.errors import PipelineError, ServiceUnreachable
-from bms_pipeline.passportal.flow import ERRORS_AT_MOST, Flow, Later, Step
+from bms_pipeline.core.errors import PipelineError, ServiceUnreachable
+from bms_pipeline.passportal.documents.flow import ERRORS_AT_MOST, Flow, Later, Step
 
 WAIT = 30.0
 """Seconds after which a test that hangs fails."""

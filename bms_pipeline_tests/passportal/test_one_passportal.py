@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.entities import CLIENTS
-from bms_pipeline.errors import PipelineError, SettingsError
-from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.core.entities import CLIENTS
+from bms_pipeline.core.errors import PipelineError, SettingsError
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
+from bms_pipeline.sync import loading, passportal_snapshot, services, whole_sync
 from bms_pipeline_tests.building import new_warehouse
 from bms_pipeline_tests.passportal.conftest import Service
 
@@ -21,8 +21,8 @@ def test_who_opens_passportal_closes_it_whatever_happens(
     new_warehouse(settings.warehouse_file)
     closed: list[DocumentsPassportal] = []
     monkeypatch.setattr(DocumentsPassportal, "close", lambda target: closed.append(target))
-    monkeypatch.setattr(sync, "BmsClient", lambda _: 1 / 0)
-    for verb in (sync.finish, lambda _: list(sync.import_clients(settings, [1])), sync.read):
+    monkeypatch.setattr(services, "BmsClient", lambda _: 1 / 0)
+    for verb in (loading.finish, lambda _: list(whole_sync.import_clients(settings, [1])), whole_sync.read):
         with pytest.raises((PipelineError, ZeroDivisionError)):
             verb(settings)
     assert len(closed) == 3
@@ -32,17 +32,19 @@ def test_a_home_folder_keeps_to_the_passportal_that_it_read_first(service: Servi
     settings = service.settings()
     warehouse = new_warehouse(settings.warehouse_file)
     for _ in range(2):
-        assert sync.snapshot(settings, warehouse, sync.open_target(settings), CLIENTS) == 2
+        assert passportal_snapshot.snapshot(settings, warehouse, services.open_target(settings), CLIENTS) == 2
     service.calls()
     for other in ({"passportal_target": "embedded"}, {"passportal_url": service.url.replace("127.0.0.1", "localhost")}):
         another = service.settings(**other)
         for verb in (
-            lambda another=another: sync.snapshot(another, warehouse, sync.open_target(another), CLIENTS),
-            lambda another=another: sync.finish(another),
-            lambda another=another: list(sync.import_clients(another, [1])),
+            lambda another=another: passportal_snapshot.snapshot(
+                another, warehouse, services.open_target(another), CLIENTS
+            ),
+            lambda another=another: loading.finish(another),
+            lambda another=another: list(whole_sync.import_clients(another, [1])),
         ):
             with pytest.raises(SettingsError) as error:
                 verb()
-            assert sync.open_target(another).name in error.value.message
+            assert services.open_target(another).name in error.value.message
             assert f"documents_api {service.url}" in error.value.message
     assert service.calls() == {}

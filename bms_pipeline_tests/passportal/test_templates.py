@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import preview, reports, sync
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS
 from bms_pipeline.core.vocabulary import Outcome
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS
-from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write
-from bms_pipeline.sandbox.documents_api.store import Link
+from bms_pipeline.reports import figures, plan_preview
+from bms_pipeline.sync import loading
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import World, account, asset, contact, location, opened_world
 from bms_pipeline_tests.passportal.conftest import ACME, Service
 from bms_pipeline_tests.passportal.test_documents import GET, POST, PUT, change, person, persons, refusals, snapshot
 from bms_pipeline_tests.running import quick_and_soak
+from bms_sandbox.documents_api.store import Link
 
 NOW_AND_THEN = 90_000
 """Seconds after which each template is looked at again."""
@@ -36,7 +37,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def no_place(world: World) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in preview.overview(world.warehouse)["no_place"]]
+    return [tuple(row.values()) for row in plan_preview.overview(world.warehouse)["no_place"]]
 
 
 def in_sync(world: World, target: DocumentsPassportal) -> None:
@@ -59,7 +60,7 @@ def test_a_value_without_a_place_is_said_before_the_load_and_never_done(service:
         1: ["primary_ip"],
         2: ["name"],
     }
-    rows = reports.status(world.settings, world.warehouse)["no_place"]
+    rows = figures.status(world.settings, world.warehouse)["no_place"]
     assert {(row["field"], row["records"]) for row in rows} == {("job_title", 2), ("serial_number", 2)}
     results = world.finish(target)
     assert [results[name]["failed"] for name in ("contacts", "assets")] == [0, 0]
@@ -102,7 +103,7 @@ def test_where_no_template_or_no_place_for_the_id_is_known_creates_wait_and_the_
     assert world.operations("contacts")[1][:2] == ("skip", "no_place_for_marker")
     assert results["assets"]["adopted"] == 1
     assert results["locations"]["unmatched"] == results["contacts"]["unmatched"] == 1
-    assert preview.overview(world.warehouse)["totals"]["contacts"]["needs a decision"] == 1
+    assert plan_preview.overview(world.warehouse)["totals"]["contacts"]["needs a decision"] == 1
     assert service.titles("contact") == ["Ann Lee"]
 
 
@@ -508,7 +509,7 @@ def test_whatever_the_template_is_a_second_sync_plans_nothing_and_no_element_of_
     for id_, values in typed.items():
         held = service.store.records[id_].values
         assert {label: held.get(label) for label in values} == values, "what is no plain text stays"
-    left = sync.unknown_writes(world.warehouse)
+    left = loading.unknown_writes(world.warehouse)
     assert left == []
 
 

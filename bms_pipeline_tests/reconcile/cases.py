@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bms_pipeline.entities import CLIENTS, USERS, Entity
+from bms_pipeline.core.entities import CLIENTS, USERS, Entity
 from bms_pipeline_tests.building import (
     Decided,
     Row,

@@ -10,9 +10,9 @@ from typing import Any
 import openpyxl
 import pytest
 
-from bms_pipeline import review
-from bms_pipeline.entities import BY_NAME, CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import DecisionFileInvalid, DecisionRefused
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import DecisionFileInvalid, DecisionRefused
+from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import Scope, World, account, contact, in_passportal, opened_world
 
 NAMES = ("Alpha Foods", "Beta Homes", "Gamma Law", "Delta “Dental” – Ltd’s", "Zoë\u00a0Łódź 007")
@@ -41,7 +41,7 @@ def clients(planned: World, tmp_path: Path) -> Iterator[World]:
 
 def exported(world: World, entity: str = "clients", *dispositions: str) -> Path:
     file = world.settings.bms_pipeline_home / f"{entity}.xlsx"
-    review.export_file(world.warehouse, BY_NAME[entity], file, dispositions or ("unmatched", "ambiguous"))
+    deciding.export_file(world.warehouse, BY_NAME[entity], file, dispositions or ("unmatched", "ambiguous"))
     return file
 
 
@@ -67,8 +67,8 @@ def match_all(lines: list[Cells]) -> None:
         line |= {"decision": "match", "match_to": line["suggestion_1"]}
 
 
-def apply(world: World, file: Path, tried: bool = False) -> review.Imported:
-    return review.import_file(world.warehouse, file, "a person", tried=tried)
+def apply(world: World, file: Path, tried: bool = False) -> deciding.Imported:
+    return deciding.import_file(world.warehouse, file, "a person", tried=tried)
 
 
 def refusal(world: World, file: Path) -> list[str]:

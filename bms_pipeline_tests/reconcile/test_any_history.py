@@ -11,12 +11,12 @@ import hypothesis.strategies as st
 from hypothesis import Phase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bms_pipeline import review
-from bms_pipeline.entities import BY_NAME
-from bms_pipeline.errors import DecisionRefused, PlanWaits
-from bms_pipeline.reconcile import standings
+from bms_pipeline.core.entities import BY_NAME
+from bms_pipeline.core.errors import DecisionRefused, PlanWaits
+from bms_pipeline.plan import standings
+from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.decisions import VERBS, Decision
-from bms_pipeline.reconcile.standings import Standing
+from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.exploring import examples
 
@@ -105,7 +105,7 @@ class History(RuleBasedStateMachine):
 
     @rule(entity=st.sampled_from(("clients", "contacts")), on=st.booleans())
     def somebody_switches(self, entity: str, on: bool) -> None:
-        review.change_settings(self.world.warehouse, {f"sync.{entity}": "on" if on else "off"}, "a person")
+        deciding.change_settings(self.world.warehouse, {f"sync.{entity}": "on" if on else "off"}, "a person")
         self.unsynced = True
 
     @rule(all_of_it=st.booleans())

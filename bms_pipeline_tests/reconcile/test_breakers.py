@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import reports, sync
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS, ENTITIES, USERS
-from bms_pipeline.errors import BreakerOpen, PlanStale, PlanWaits, SweepIncomplete
-from bms_pipeline.preview import overview, write_html
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS, ENTITIES, USERS
+from bms_pipeline.core.errors import BreakerOpen, PlanStale, PlanWaits, SweepIncomplete
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reports import figures
+from bms_pipeline.reports.plan_preview import overview, write_html
+from bms_pipeline.sync import passportal_snapshot, planning
 from bms_pipeline_tests.building import Row, World, account, contact, employee, in_passportal, opened_world
 
 TWO = (CLIENTS, CONTACT_RECORDS)
@@ -52,12 +53,12 @@ def world(finished: World, tmp_path: Path) -> Iterator[World]:
 
 def stopped(world: World, error: type[Exception], words: str) -> str:
     """The complaint of a load that is stopped: nothing was written, and the plan is still the current one."""
-    before, plan = world.content(), sync.current_plan(world.warehouse)
+    before, plan = world.content(), planning.current_plan(world.warehouse)
     with pytest.raises(error, match=words) as refusal:
         world.load()
-    assert type(sync.why_not_loaded(world.warehouse)) is error
+    assert type(planning.why_not_loaded(world.warehouse)) is error
     assert world.content() == before
-    assert sync.current_plan(world.warehouse).plan_id == plan.plan_id
+    assert planning.current_plan(world.warehouse).plan_id == plan.plan_id
     assert f"finish {plan.hash[:12]}" in str(refusal.value)
     return str(refusal.value)
 
@@ -149,7 +150,7 @@ def test_a_list_without_provable_end_updates_what_is_matched_and_leaves_the_rest
     assert (counts["updated"], counts["created"], counts["adopted"], counts["pending"]) == (1, 0, 0, 2)
     assert world.query("SELECT count(*) FROM bms.contacts WHERE missing_since IS NOT NULL") == [(0,)]
     assert world.load()["contacts"]["pending"] == 2
-    warnings = reports.status(world.settings, world.warehouse)["warnings"]
+    warnings = figures.status(world.settings, world.warehouse)["warnings"]
     assert any(each.startswith("contacts: not read to a provable end: its records kept moving") for each in warnings)
     counts = world.finish()["contacts"]
     assert (counts["created"], counts["adopted"]) == (1, 1)
@@ -169,11 +170,11 @@ def test_a_plan_is_made_once_more_when_its_list_was_read_to_the_end(world: World
     world.contacts = [*people(), contact(5000, 1, "New", "Person")]
     world.land(complete=False)
     for entity in TWO:
-        sync.snapshot(world.settings, world.warehouse, world.passportal, entity)
+        passportal_snapshot.snapshot(world.settings, world.warehouse, world.passportal, entity)
     world.decide()
-    assert sync.make_plan(world.warehouse, TWO, Scope()).unproved == 1
+    assert planning.make_plan(world.warehouse, TWO, Scope()).unproved == 1
     world.land()
-    assert sync.current_plan(world.warehouse).stale
+    assert planning.current_plan(world.warehouse).stale
     assert world.plan().unproved == 0
     assert world.load()["contacts"]["created"] == 1
 
@@ -200,7 +201,7 @@ def test_before_the_initial_finish_only_a_person_who_names_the_hash_loads_after_
         with pytest.raises(SweepIncomplete, match="accounts"):
             unseen(world)
         assert world.titles("client") == []
-        assert not sync.current_plan(world.warehouse).approved
+        assert not planning.current_plan(world.warehouse).approved
         world.finish()
 
 
@@ -217,7 +218,7 @@ def incompletely(world: World) -> None:
 
 def unseen(world: World) -> None:
     """What ``sync --create-unmatched`` does with a plan that nobody looked at."""
-    sync.approve_unseen(world.settings, world.warehouse, world.passportal, "a person")
+    planning.approve_unseen(world.settings, world.warehouse, world.passportal, "a person")
 
 
 # One client held back
@@ -230,7 +231,7 @@ def test_a_client_that_changed_too_much_is_held_back_and_all_others_are_loaded(w
     counts = world.load()["contacts"]
     assert (counts["updated"], counts["pending"]) == (5, 11)
     assert changed_titles(world) == 5
-    assert not sync.current_plan(world.warehouse).loaded, "it stays open for the rest"
+    assert not planning.current_plan(world.warehouse).loaded, "it stays open for the rest"
     plan = world.plan()
     assert (plan.operations, plan.held_back) == (11, 11)
     with pytest.raises(PlanWaits, match="11 updates are held back because most of a client would change at once"):
@@ -266,7 +267,7 @@ def test_what_is_held_back_makes_no_plan_stale(world: World) -> None:
     plan = world.plan()
     world.accounts.append(account(3, "Gamma"))  # waits for a decision, so nothing is planned for it
     world.land()
-    assert sync.current_plan(world.warehouse).stale
+    assert planning.current_plan(world.warehouse).stale
     assert world.approve(plan.hash).held_back == 11, "planned anew in a trial, it is the same plan"
     world.contacts = people(changed=12)
     world.plan()
@@ -290,7 +291,7 @@ def test_what_is_held_back_is_shown_in_words_of_its_own(world: World, tmp_path: 
     shown = overview(world.warehouse)
     assert shown["held_back"] == [{"entity": "contacts", "client_bms_id": 1, "client": "Acme", "updates": 11}]
     assert shown["by_person"] == 0
-    assert reports.status(world.settings, world.warehouse)["plan"]["held_back"] == 11
+    assert figures.status(world.settings, world.warehouse)["plan"]["held_back"] == 11
     write_html(world.warehouse, tmp_path / "plan.html")
     page = (tmp_path / "plan.html").read_text()
     assert "Held back until a person finishes this plan" in page

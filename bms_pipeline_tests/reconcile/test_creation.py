@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bms_pipeline.entities import ENTITIES, EntityName
+from bms_pipeline.core.entities import ENTITIES, EntityName
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import (
     CREATE_ALL,

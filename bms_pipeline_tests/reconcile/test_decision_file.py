@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 from openpyxl.styles import Font
 
-from bms_pipeline.errors import DecisionFileInvalid
-from bms_pipeline.reconcile.decision_file import Row, Suggested, read, write
+from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.reconcile.decisions import VERBS, Decision
 from bms_pipeline.spreadsheet import xlsx_reader, xlsx_writer
+from bms_pipeline.spreadsheet.decisions import Row, Suggested, read, write
 from bms_pipeline_tests.exploring import examples
 
 HEADER = "entity,bms_id,decision,match_to,beside,why"
@@ -584,8 +584,8 @@ def test_nothing_huge_inside_a_small_file_fills_the_memory(tmp_path: Path, what:
                 sheet.write(piece.encode() * 100_000)
             sheet.write(f"{after}</sheetData></worksheet>".encode())
     read_there = (
-        "import resource, sys; from pathlib import Path; from bms_pipeline.errors import DecisionFileInvalid\n"
-        "from bms_pipeline.reconcile.decision_file import read\n"
+        "import resource, sys; from pathlib import Path; from bms_pipeline.core.errors import DecisionFileInvalid\n"
+        "from bms_pipeline.spreadsheet.decisions import read\n"
         "from bms_pipeline.spreadsheet import xlsx_reader\n"
         f"xlsx_reader._MOST_BYTES = {most_bytes}\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -9,11 +9,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from bms_pipeline import review, sync
-from bms_pipeline.entities import ASSET_RECORDS, BY_NAME, CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import DecisionError, DecisionRefused
+from bms_pipeline.core.entities import ASSET_RECORDS, BY_NAME, CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile.decisions import Decision, Selection
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.sync import deciding, planning
 from bms_pipeline_tests.building import Decided, World, account, asset, contact, in_passportal, opened_world
 from bms_pipeline_tests.exploring import examples
 
@@ -181,7 +181,7 @@ def test_a_decision_said_twice_is_one(world: World) -> None:
 
 
 def test_the_ledger_tells_who_when_from_what_to_what_and_why(world: World) -> None:
-    review.decide(world.warehouse, [Decision("exclude", "clients", TWIN, why="a test account")], "Uma")
+    deciding.decide(world.warehouse, [Decision("exclude", "clients", TWIN, why="a test account")], "Uma")
     assert world.query("SELECT decided_by, verb, entity, bms_id, was, became, why FROM sync.decisions") == [
         ("Uma", "exclude", "clients", TWIN, "ambiguous (several_in_bms)", "excluded", "a test account")
     ]
@@ -328,7 +328,7 @@ def test_create_unmatched_leaves_alone_what_is_unsure(world: World) -> None:
 
 
 def test_auto_match_makes_lasting_what_the_rules_found(world: World) -> None:
-    taken = review.decide_all(world.warehouse, "auto_match", [BY_NAME["clients"], BY_NAME["contacts"]], "a person")
+    taken = deciding.decide_all(world.warehouse, "auto_match", [BY_NAME["clients"], BY_NAME["contacts"]], "a person")
     assert {name: each.taken for name, each in taken.items()} == {"clients": 2, "contacts": 1}
     world.edit_passportal("UPDATE records SET title = 'Renamed since' WHERE id = 'A'")
     world.reconcile()
@@ -345,7 +345,7 @@ def test_a_decision_about_one_record_tells_whom_else_it_concerns(world: World) -
 
 def test_tried_decisions_change_nothing(world: World) -> None:
     before = world.lasting()
-    tried = review.decide(world.warehouse, [Decision("exclude", "clients", TWIN)], "a person", tried=True)
+    tried = deciding.decide(world.warehouse, [Decision("exclude", "clients", TWIN)], "a person", tried=True)
     assert tried.taken == 1
     assert world.lasting() == before
     assert world.decisions("clients")[TWIN].disposition == "ambiguous"
@@ -353,29 +353,29 @@ def test_tried_decisions_change_nothing(world: World) -> None:
 
 def test_a_verb_can_be_meant_for_a_selection(world: World) -> None:
     def chosen(selection: Selection) -> list[int]:
-        return review.select(world.warehouse, CLIENTS, selection)
+        return deciding.select(world.warehouse, CLIENTS, selection)
 
     assert chosen(Selection(disposition="ambiguous")) == [TWIN, OTHER_TWIN]
     assert chosen(Selection(reason="near_identical_name")) == [NEAR]
     assert chosen(Selection(name="TWI", bms_ids=(TWIN, ACME))) == [TWIN]
-    assert review.select(world.warehouse, BY_NAME["contacts"], Selection(client=BETA)) == [2]
+    assert deciding.select(world.warehouse, BY_NAME["contacts"], Selection(client=BETA)) == [2]
 
 
 def test_looking_leaves_a_run_that_is_under_way_alone(world: World) -> None:
     """A run for one client decides, somebody looks at all of them, the run goes on to its plan."""
     one_client = Scope(clients=(BETA,))
     world.decide(one_client)
-    review.suggest(world.warehouse, BY_NAME["contacts"])
-    review.select(world.warehouse, BY_NAME["contacts"], Selection(disposition="to create", client=ACME))
-    assert sync.make_plan(world.warehouse, world.entities, one_client).clients == (BETA,)
+    deciding.suggest(world.warehouse, BY_NAME["contacts"])
+    deciding.select(world.warehouse, BY_NAME["contacts"], Selection(disposition="to create", client=ACME))
+    assert planning.make_plan(world.warehouse, world.entities, one_client).clients == (BETA,)
     assert world.operations("contacts")[1].reason == "not_selected"
 
 
 def test_nothing_named_or_nothing_found_is_told(world: World) -> None:
     with pytest.raises(DecisionError, match="No record was named"):
-        review.select(world.warehouse, CLIENTS, Selection())
+        deciding.select(world.warehouse, CLIENTS, Selection())
     with pytest.raises(DecisionError, match="No record is like that"):
-        review.select(world.warehouse, CLIENTS, Selection(name="nobody is called that"))
+        deciding.select(world.warehouse, CLIENTS, Selection(name="nobody is called that"))
 
 
 def test_after_the_initial_sync_decisions_wait_for_a_finish_and_the_rest_goes_on(synced: World) -> None:

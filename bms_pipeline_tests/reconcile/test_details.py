@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from bms_pipeline import review
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS
-from bms_pipeline.errors import BreakerOpen
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS
+from bms_pipeline.core.errors import BreakerOpen
+from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import Operation, Row, World, account, asset, in_passportal, opened_world
 
 NOT_THERE = "not there"
@@ -151,7 +151,7 @@ def test_an_update_of_another_field_before_the_details_are_read_settles_nothing_
 def test_a_completed_detail_can_be_taken_back_and_is_not_written_again(world: World) -> None:
     world.answer_details({1: {"modelNumber": "X1"}})
     world.cycle()
-    review.plan_undo(world.warehouse, world.query("SELECT max(plan_id) FROM sync.plans")[0][0])
+    deciding.plan_undo(world.warehouse, world.query("SELECT max(plan_id) FROM sync.plans")[0][0])
     world.finish()
     assert "Model" not in next(each.details for each in world.content() if each.type == "asset")
     assert world.plan().operations == 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
 from bms_pipeline_tests.building import Operation, Row, World, account, contact, in_passportal, opened_world
 
 TITLE = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import DecisionsMissing
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import DecisionsMissing
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import reports, sync
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import planning
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     World,
@@ -154,7 +155,7 @@ def test_whoever_owns_a_field_a_placeholder_in_passportal_is_filled(world: World
     world.reconcile()
     for owner in ("bms_wins", "last_edit", "fill_if_empty"):
         world.set("ownership", {"contacts.email": owner, "contacts.job_title": owner})
-        sync.make_plan(world.warehouse, TWO, Scope())
+        planning.make_plan(world.warehouse, TWO, Scope())
         assert world.operations("contacts")[1].changes["email"] == ("n/a", "ann@x.org"), owner
         assert "job_title" not in world.operations("contacts")[1].changes, owner
 
@@ -304,7 +305,7 @@ def test_what_comes_from_a_client_that_is_gone_waits_with_it(world: World) -> No
     assert world.decisions("contacts")[2].reason == "moved_to_this_client", "its former client is still there"
     held = [(each.client, each.title) for each in world.content() if each.type == "contact" and each.marker == "1"]
     assert held == [("Alpha", "Ann Lee")]
-    told = [each for each in reports.status(world.settings, world.warehouse)["warnings"] if "merged" in each]
+    told = [each for each in figures.status(world.settings, world.warehouse)["warnings"] if "merged" in each]
     assert len(told) == 1, "one thing to review"
     assert all(each in told[0] for each in ("1 Alpha", "2 Beta", "1 assets, 1 contacts"))
     world.create("contacts", 1)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import Phase
 from hypothesis.stateful import invariant, precondition, rule
 
-from bms_pipeline import recovery, reports, review, sync
-from bms_pipeline.entities import Entity
-from bms_pipeline.reconcile import plan as plans
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.plan import operations as plans
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding, recovery, run_lock
 from bms_pipeline_tests.building import World, account, contact, in_passportal
 from bms_pipeline_tests.exploring import examples
 from bms_pipeline_tests.reconcile.test_any_history import CLIENT_IDS, NAMES, History
@@ -69,13 +70,13 @@ class Remembering(History):
         self.scope = Scope(chosen)
         self.world.plan(self.scope)
 
-    @precondition(lambda self: bool(reports.loads(self.world.warehouse)))
+    @precondition(lambda self: bool(figures.loads(self.world.warehouse)))
     @rule(is_finished=st.booleans())
     def somebody_takes_a_load_back(self, is_finished: bool) -> None:
-        plan_id = reports.loads(self.world.warehouse)[-1]["plan_id"]
+        plan_id = figures.loads(self.world.warehouse)[-1]["plan_id"]
         (undone,) = self.world.query("SELECT undoes FROM sync.plans WHERE plan_id = ?", plan_id)
         if undone == (None,):
-            review.plan_undo(self.world.warehouse, plan_id)
+            deciding.plan_undo(self.world.warehouse, plan_id)
             if is_finished:
                 self.world.finish()
         self.unsynced = True
@@ -125,7 +126,7 @@ def test_only_what_another_input_decides_about_is_planned_again(synced: World) -
 
 def test_a_database_that_is_put_back_remembers_nothing_of_what_a_copy_leaves_out(synced: World) -> None:
     synced.let_go_of_the_warehouse()
-    with sync.running(synced.settings):  # its end makes a copy
+    with run_lock.running(synced.settings):  # its end makes a copy
         pass
     recovery.restore(synced.settings, recovery.find_restorable(synced.settings))
     assert synced.query("FROM sync.made_from") == []

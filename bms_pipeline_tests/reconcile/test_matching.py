@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
 from bms_pipeline_tests.building import CREATE_ALL, World, account, asset, contact, in_passportal
 from bms_pipeline_tests.reconcile.cases import Case, decide
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS, ENTITIES, USERS
-from bms_pipeline.errors import BreakerOpen, PlanError, PlanStale, RecordsUnexplained
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS, ENTITIES, USERS
+from bms_pipeline.core.errors import BreakerOpen, PlanError, PlanStale, RecordsUnexplained
 from bms_pipeline.load import apply
+from bms_pipeline.plan.operations import OUTCOMES, Plan
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.reconcile.plan import OUTCOMES, Plan
+from bms_pipeline.sync import passportal_snapshot, planning
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     World,
@@ -80,7 +80,7 @@ def test_the_hash_does_not_depend_on_any_order(tmp_path: Path) -> None:
             assert re.fullmatch(r"[0-9a-f]{32}", plan.hash)
             hashes.append(plan.hash)
             if turn < 0:
-                assert sync.make_plan(world.warehouse, TWO, CREATE_ALL).hash == plan.hash, "nor on when it is made"
+                assert planning.make_plan(world.warehouse, TWO, CREATE_ALL).hash == plan.hash, "nor on when it is made"
     assert hashes[0] == hashes[1]
 
 
@@ -139,7 +139,7 @@ def test_another_hash_is_refused_and_nothing_is_approved(world: World, wrong: st
     named = {"short": plan.hash[:7], "the hash plus": f"{plan.hash}0"}.get(wrong, wrong)
     with pytest.raises(PlanError, match=f"that is {plan.hash[:12]}"):
         world.approve(named)
-    assert not sync.current_plan(world.warehouse).approved
+    assert not planning.current_plan(world.warehouse).approved
 
 
 def test_a_plan_is_loaded_once(world: World) -> None:
@@ -178,13 +178,13 @@ def test_a_restricted_plan_does_not_end_the_initial_sync(world: World) -> None:
 def test_a_plan_is_stale_once_its_inputs_changed_and_says_which(world: World) -> None:
     plan = small(world).plan()
     world.land()
-    assert not sync.current_plan(world.warehouse).stale, "the same landed again is no change"
+    assert not planning.current_plan(world.warehouse).stale, "the same landed again is no change"
     world.contacts.append(contact(2, 1, "Bob", "Ray"))
     world.land()
     world.edit_passportal("UPDATE records SET title = 'Acme Ltd'")
-    sync.snapshot(world.settings, world.warehouse, world.passportal, CLIENTS)
+    passportal_snapshot.snapshot(world.settings, world.warehouse, world.passportal, CLIENTS)
     world.set("update_share", 0.5)
-    assert sync.current_plan(world.warehouse).stale
+    assert planning.current_plan(world.warehouse).stale
     for verb in (lambda: world.approve(plan.hash), world.load):
         with pytest.raises(PlanStale, match=r"bms\.contacts, passportal\.clients, settings changed"):
             verb()
@@ -195,7 +195,7 @@ def test_stored_records_that_changed_since_they_were_decided_make_no_plan(world:
     world.contacts.append(contact(2, 1, "Bob", "Ray"))
     world.land()
     with pytest.raises(RecordsUnexplained, match=r"contacts: 2 records were read, the plan has 1 rows"):
-        sync.make_plan(world.warehouse, TWO, Scope())
+        planning.make_plan(world.warehouse, TWO, Scope())
 
 
 # Breakers
@@ -211,7 +211,7 @@ def test_a_breaker_opens_over_the_share_and_a_person_who_names_the_hash_closes_i
     with pytest.raises(BreakerOpen, match="would update 13 of 60 matched contacts, more than 20%") as refusal:
         after_finish.load()
     assert f"bms-pipeline finish {plan.hash[:12]}" in str(refusal.value)
-    assert sync.current_plan(after_finish.warehouse).hash == plan.hash, "the plan is kept"
+    assert planning.current_plan(after_finish.warehouse).hash == plan.hash, "the plan is kept"
     after_finish.approve(plan.hash)
     assert after_finish.load()["contacts"]["updated"] == 13
 
@@ -272,7 +272,7 @@ def test_every_record_counts_under_one_outcome_before_and_after_the_load(world: 
         "contacts": {"created": 2, "blocked": 6, "out_of_scope": 1},
         "assets": {"created": 2, "blocked": 1},
     }
-    before = sync.count_results(world.warehouse)
+    before = planning.count_results(world.warehouse)
     world.approve(plan.hash)
     after = world.load()
     for entity, outcomes in expected.items():

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, USERS, EntityName
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, USERS, EntityName
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import (

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.entities import ENTITIES
+from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.sync import planning
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     VENDOR_TYPE,
@@ -138,7 +138,7 @@ def test_every_record_has_one_decision(world: World, decided: dict[str, dict[int
 
 def planned(world: World, scope: Scope) -> dict[str, dict[int, tuple[str, str]]]:
     """What a plan of ``scope`` says: entity → BMS id → disposition and reason."""
-    sync.make_plan(world.warehouse, ENTITIES, scope)
+    planning.make_plan(world.warehouse, ENTITIES, scope)
     found: dict[str, dict[int, tuple[str, str]]] = {each.name: {} for each in ENTITIES}
     for entity, bms_id, *rest in world.query("SELECT entity, bms_id, disposition, reason FROM sync.operations"):
         found[entity][bms_id] = (rest[0], rest[1])

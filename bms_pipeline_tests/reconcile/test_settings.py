@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import reports, review
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import SettingsError
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import World, account, asset, contact, employee, in_passportal, opened_world
 
 
@@ -35,9 +36,9 @@ def world(reconciled: World, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def change(world: World, tried: bool = False, **wanted: str) -> review.ChangedSettings:
+def change(world: World, tried: bool = False, **wanted: str) -> deciding.ChangedSettings:
     named = {name.replace("__", "."): value for name, value in wanted.items()}
-    return review.change_settings(world.warehouse, named, "a person", tried=tried)
+    return deciding.change_settings(world.warehouse, named, "a person", tried=tried)
 
 
 def scope(world: World, entity: str) -> dict[int, str]:
@@ -85,9 +86,9 @@ def test_auto_create_can_only_be_on_while_its_sync_is_on(world: World) -> None:
         change(world, sync__users="off", auto_create__users="on")
     change(world, auto_create__users="on")
     change(world, sync__users="off")
-    assert reports.sync_settings(world.warehouse)["auto_create.users"] is False
+    assert figures.sync_settings(world.warehouse)["auto_create.users"] is False
     change(world, sync__users="on")
-    assert reports.sync_settings(world.warehouse)["auto_create.users"] is True, "what was chosen comes back"
+    assert figures.sync_settings(world.warehouse)["auto_create.users"] is True, "what was chosen comes back"
 
 
 def test_a_toggle_switched_off_and_on_again_loses_nothing_and_doubles_nothing(world: World) -> None:
@@ -108,7 +109,7 @@ def test_a_toggle_switched_off_and_on_again_loses_nothing_and_doubles_nothing(wo
 def test_the_history_tells_who_changed_what(world: World) -> None:
     change(world, owner__contacts__phone="bms_wins")
     change(world, owner__contacts__phone="last_edit")
-    rows = reports.settings_history(world.warehouse)
+    rows = figures.settings_history(world.warehouse)
     assert [(each["name"], each["before"], each["after"], each["changed_by"]) for each in rows] == [
         ("owner.contacts.phone", '"bms_wins"', '"last_edit"', "a person"),
         ("owner.contacts.phone", '"last_edit"', '"bms_wins"', "a person"),
@@ -128,10 +129,10 @@ def test_the_history_tells_who_changed_what(world: World) -> None:
     ids=str,
 )
 def test_mistakes_are_told_and_nothing_is_stored(world: World, wanted: dict[str, str], told: str) -> None:
-    before = reports.sync_settings(world.warehouse)
+    before = figures.sync_settings(world.warehouse)
     with pytest.raises(SettingsError, match=told):
-        review.change_settings(world.warehouse, {"active_only": "off", **wanted}, "a person")
-    assert reports.sync_settings(world.warehouse) == before
+        deciding.change_settings(world.warehouse, {"active_only": "off", **wanted}, "a person")
+    assert figures.sync_settings(world.warehouse) == before
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import review, sync
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import PlanStale
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import PlanStale
+from bms_pipeline.sync import deciding, planning
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 
 Change = Callable[[World], object]
@@ -50,7 +50,7 @@ CHANGES: dict[str, tuple[Change, str, str]] = {
         r"passportal\.contacts changed", r"contact 1 Ann Lee: adopt was planned, it changed in job_title",
     ),
     "a toggle is switched off": (
-        lambda world: review.change_settings(world.warehouse, {"sync.contacts": "off"}, "a person"),
+        lambda world: deciding.change_settings(world.warehouse, {"sync.contacts": "off"}, "a person"),
         r"settings changed", r"contact 1 Ann Lee: adopt was planned, it is skip now \(sync_is_off\)",
     ),
     "a decision is taken": (
@@ -79,7 +79,7 @@ def world(planned: World, tmp_path: Path) -> Iterator[World]:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_plan_whose_operations_moved_is_refused_by_name(world: World, change: str) -> None:
-    plan = sync.current_plan(world.warehouse)
+    plan = planning.current_plan(world.warehouse)
     happens, inputs, operation = CHANGES[change]
     happens(world)
     before = world.content()
@@ -88,11 +88,11 @@ def test_a_plan_whose_operations_moved_is_refused_by_name(world: World, change: 
     assert re.search(inputs, refused.value.message), refused.value.message
     assert re.search(operation, refused.value.message), refused.value.message
     assert world.content() == before, "nothing was loaded"
-    assert sync.current_plan(world.warehouse).hash == plan.hash, "the plan is kept"
+    assert planning.current_plan(world.warehouse).hash == plan.hash, "the plan is kept"
 
 
 def test_the_plan_that_is_made_after_a_refusal_is_another_and_is_loaded(world: World) -> None:
-    plan = sync.current_plan(world.warehouse)
+    plan = planning.current_plan(world.warehouse)
     bms_adds(world)
     with pytest.raises(PlanStale):
         world.approve(plan.hash)
@@ -101,7 +101,7 @@ def test_the_plan_that_is_made_after_a_refusal_is_another_and_is_loaded(world: W
 
 
 def test_a_change_that_moves_no_operation_leaves_the_plan_standing(world: World) -> None:
-    plan = sync.current_plan(world.warehouse)
+    plan = planning.current_plan(world.warehouse)
     world.accounts.append(account(3, "Gamma"))  # waits for a decision, so nothing is planned for it
     world.land()
     world.edit_passportal("UPDATE records SET details = MAP {'Notes': 'not a field that is mapped'} WHERE id = 'ann'")

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.labelled_pairs import Labelled, companies, people
 from benchmarks.suggestions import store
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS, USERS, Entity, EntityName
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS, USERS, Entity, EntityName
 from bms_pipeline.reconcile.suggestions import Suggestion, suggest
 from bms_pipeline_tests.building import (
     World,

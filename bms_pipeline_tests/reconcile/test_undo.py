@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import reports, review
-from bms_pipeline.entities import CLIENTS, CONTACT_RECORDS
-from bms_pipeline.errors import PlanError, PlanWaits
+from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.errors import PlanError, PlanWaits
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
 
@@ -40,13 +41,13 @@ def details(world: World, title: str) -> tuple[str | None, dict[str, str]]:
 
 
 def last_load(world: World) -> int:
-    return int(reports.loads(world.warehouse)[0]["plan_id"])
+    return int(figures.loads(world.warehouse)[0]["plan_id"])
 
 
 def test_an_update_is_put_back_and_not_done_again_until_bms_changes(world: World) -> None:
     world.contacts[0]["jobTitle"] = "Chief"
     world.cycle()
-    plan = review.plan_undo(world.warehouse, last_load(world))
+    plan = deciding.plan_undo(world.warehouse, last_load(world))
     assert plan.operations == 1
     with pytest.raises(PlanWaits, match="takes back the load"):
         world.load()
@@ -60,8 +61,8 @@ def test_an_update_is_put_back_and_not_done_again_until_bms_changes(world: World
 
 
 def test_an_adoption_is_undone_and_what_it_filled_is_blank_again(world: World) -> None:
-    plan = review.plan_undo(world.warehouse, last_load(world))
-    shown = reports.undo(world.warehouse, plan)
+    plan = deciding.plan_undo(world.warehouse, last_load(world))
+    shown = figures.undo(world.warehouse, plan)
     assert (shown["operations"], shown["created"]) == (2, 1), "the client and Ann; Bob's record stays"
     world.finish()
     marker, values = details(world, "Ann Lee")
@@ -80,7 +81,7 @@ def test_a_field_that_changed_since_is_left_alone_and_listed(world: World) -> No
         "UPDATE records SET details = map_concat(details, MAP {'Job Title': 'Queen'}) WHERE id = 'ann'"
     )
     world.reconcile()
-    review.plan_undo(world.warehouse, last_load(world))
+    deciding.plan_undo(world.warehouse, last_load(world))
     operation = world.operations("contacts")[1]
     assert operation.changes == {"primary_contact": ("Yes", "No")}
     assert operation.kept == {"job_title": ("Clerk", "Queen")}
@@ -89,7 +90,7 @@ def test_a_field_that_changed_since_is_left_alone_and_listed(world: World) -> No
 
 
 def test_an_adoption_undone_can_be_matched_again(world: World) -> None:
-    review.plan_undo(world.warehouse, last_load(world))
+    deciding.plan_undo(world.warehouse, last_load(world))
     world.finish()
     world.reconcile()
     world.match("clients", 1, "A")
@@ -102,8 +103,8 @@ def test_an_adoption_undone_can_be_matched_again(world: World) -> None:
 
 def test_what_was_never_loaded_and_an_undo_itself_cannot_be_taken_back(world: World) -> None:
     with pytest.raises(PlanError, match="Nothing was loaded by plan 99"):
-        review.plan_undo(world.warehouse, 99)
-    review.plan_undo(world.warehouse, last_load(world))
+        deciding.plan_undo(world.warehouse, 99)
+    deciding.plan_undo(world.warehouse, last_load(world))
     world.finish()
     with pytest.raises(PlanError, match="took back plan"):
-        review.plan_undo(world.warehouse, last_load(world))
+        deciding.plan_undo(world.warehouse, last_load(world))

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import requests
 
-from bms_pipeline.sandbox.behaviour import Behaviour
-from bms_pipeline.sandbox.bms_server import create_app
-from bms_pipeline.sandbox.process import Sandbox
-from bms_pipeline.sandbox.security import PASSWORD, TENANT, USER
-from bms_pipeline.sandbox.tenant import Tenant
+from bms_sandbox.behaviour import Behaviour
+from bms_sandbox.bms_server import create_app
+from bms_sandbox.process import Sandbox
+from bms_sandbox.security import PASSWORD, TENANT, USER
+from bms_sandbox.tenant import Tenant
 
 LOGIN = {"GrantType": "password", "UserName": USER, "Password": PASSWORD, "Tenant": TENANT}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.sandbox.documents_api import seed
-from bms_pipeline.sandbox.documents_api.store import Store
-from bms_pipeline.sandbox.process import Sandbox, running_sandbox
-from bms_pipeline.sandbox.tenant import Tenant, generate
+from bms_sandbox.documents_api import seed
+from bms_sandbox.documents_api.store import Store
+from bms_sandbox.process import Sandbox, running_sandbox
+from bms_sandbox.tenant import Tenant, generate
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
-from bms_pipeline.sandbox.documents_api.server import create_app
-from bms_pipeline.sandbox.documents_api.store import Store
 from bms_pipeline_tests.sandbox.calling import Caller, Clock
+from bms_sandbox.documents_api.behaviour import PassportalBehaviour
+from bms_sandbox.documents_api.server import create_app
+from bms_sandbox.documents_api.store import Store
 
 KEY, SECRET = "sandbox-access-key", "sandbox-secret-access-key"
 TOKEN, DOCUMENTS = "/api/v2/auth/client_token", "/api/v2/documents"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import requests
 
-from bms_pipeline.sandbox.behaviour import FAULT_KINDS, PASSING, FaultsDue
-from bms_pipeline.sandbox.process import Sandbox, SandboxFailed
 from bms_pipeline_tests.sandbox.calling import logged_in
+from bms_sandbox.behaviour import FAULT_KINDS, PASSING, FaultsDue
+from bms_sandbox.process import Sandbox, SandboxFailed
 
 ASSETS = "/v2/servicedesk/hardwareasset/searchselect"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.sandbox.tenant import Tenant
 from bms_pipeline_tests.sandbox.calling import Caller, caller
+from bms_sandbox.tenant import Tenant
 
 ACCOUNTS, CONTACTS = "/v2/crm/accounts/summary", "/v2/crm/contacts/summary"
 EMPLOYEES, ASSETS = "/v2/hr/employees/searchselect", "/v2/servicedesk/hardwareasset/searchselect"

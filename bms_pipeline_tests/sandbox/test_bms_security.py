@@ -8,9 +8,9 @@ from email.utils import parsedate_to_datetime
 import pyotp
 import pytest
 
-from bms_pipeline.sandbox.security import MFA_SECRET, MFA_USER
-from bms_pipeline.sandbox.tenant import Tenant
 from bms_pipeline_tests.sandbox.calling import LOGIN, Caller, caller
+from bms_sandbox.security import MFA_SECRET, MFA_USER
+from bms_sandbox.tenant import Tenant
 
 AUTHENTICATE, REFRESH, WHO = "/v2/security/authenticate", "/v2/security/refreshtoken", "/v2/security/userinfo"
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bms_pipeline.sandbox.mutate import Mutations, mutate
-from bms_pipeline.sandbox.tenant import Tenant, generate
 from bms_pipeline_tests.sandbox.oracle import name_key
+from bms_sandbox.mutate import Mutations, mutate
+from bms_sandbox.tenant import Tenant, generate
 
 Records = dict[str, dict[int, dict[str, Any]]]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from bms_pipeline.sandbox.process import SandboxFailed, SandboxPassportal, running_passportal
 from bms_pipeline_tests.sandbox.passportal_calling import DOCUMENTS, KEY, TOKEN, signed
+from bms_sandbox.process import SandboxFailed, SandboxPassportal, running_passportal
 
 HONEST = {"faults": [], "failing_share": 0, "lose_answers": 0, "lose_calls": 0, "lost_shows": "nothing"}
 

@@ -13,16 +13,10 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.sandbox.documents_api.store import Record, Store
-from bms_pipeline.sandbox.process import (
-    Sandbox,
-    SandboxFailed,
-    SandboxPassportal,
-    import_new_files,
-    running_passportal,
-)
 from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.sandbox.passportal_calling import DOCUMENTS, Stranger, stranger
+from bms_sandbox.documents_api.store import Record, Store
+from bms_sandbox.process import Sandbox, SandboxFailed, SandboxPassportal, import_new_files, running_passportal
 
 CLIENTS = "Passportal ID,Client Name,Phone,Email\r\n"
 USERS = "Passportal ID (BLANK),Last Name,First Name,Email,Phone\r\n"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
-from bms_pipeline.sandbox.documents_api.store import Link, Record, Value
-from bms_pipeline.sandbox.documents_api.templates import GENERIC_ASSET
-from bms_pipeline.sandbox.documents_api.wire import details, read_details
 from bms_pipeline_tests.exploring import examples
 from bms_pipeline_tests.sandbox.passportal_calling import DOCUMENTS, Stranger, stranger
+from bms_sandbox.documents_api.behaviour import PassportalBehaviour
+from bms_sandbox.documents_api.store import Link, Record, Value
+from bms_sandbox.documents_api.templates import GENERIC_ASSET
+from bms_sandbox.documents_api.wire import details, read_details
 
 CLIENT = 10000001
 NEW: dict[str, Any] = {"templateUid": "tpl-79", "clientId": CLIENT, "title": "New one"}

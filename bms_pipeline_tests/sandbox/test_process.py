@@ -13,9 +13,9 @@ import psutil
 import pytest
 import requests
 
-from bms_pipeline.sandbox.process import Sandbox, SandboxFailed, running_sandbox
-from bms_pipeline.sandbox.tenant import Tenant
 from bms_pipeline_tests.sandbox.calling import logged_in
+from bms_sandbox.process import Sandbox, SandboxFailed, running_sandbox
+from bms_sandbox.tenant import Tenant
 
 
 def alive(pid: int) -> bool:
@@ -67,7 +67,7 @@ def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_it_goes_when_its_parent_is_gone(tmp_path: Path) -> None:
     script = (
         "import signal, subprocess, sys\n"
-        "p = subprocess.Popen([sys.executable, '-m', 'bms_pipeline.sandbox', '--folder', sys.argv[1],"
+        "p = subprocess.Popen([sys.executable, '-m', 'bms_sandbox', '--folder', sys.argv[1],"
         " '--exit-with-parent'], stdout=subprocess.PIPE)\n"
         "p.stdout.readline(); print(p.pid, flush=True); signal.pause()"
     )

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.entities import ENTITIES
-from bms_pipeline.sandbox.population.truth import CATEGORIES
-from bms_pipeline.sandbox.tenant import Tenant, generate
+from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline_tests.sandbox.oracle import name_key, truth_of
+from bms_sandbox.population.truth import CATEGORIES
+from bms_sandbox.tenant import Tenant, generate
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_even_a_small_tenant_shows_every_situation(seed: int) -> None:
 
 def test_the_same_size_and_seed_make_the_same_bytes_in_any_process(small: Tenant, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from bms_pipeline.sandbox.tenant import generate;"
+        "import sys; from pathlib import Path; from bms_sandbox.tenant import generate;"
         "generate('small', 1).save(Path(sys.argv[1]))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "PYTHONPATH": os.pathsep.join(sys.path)}

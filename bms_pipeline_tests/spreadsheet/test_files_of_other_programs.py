@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from openpyxl import Workbook
 
-from bms_pipeline.errors import DecisionFileInvalid
-from bms_pipeline.reconcile.decision_file import read, read_lines
+from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.reconcile.decisions import Decision
+from bms_pipeline.spreadsheet.decisions import read, read_lines
 
 FILES = Path(__file__).with_name("files")
 HEADER = ["entity", "bms_id", "name", "decision", "match_to", "suggestion_1", "suggestion_1_name"]

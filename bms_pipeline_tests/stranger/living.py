@@ -18,12 +18,12 @@ from subprocess import CompletedProcess
 from typing import Any
 from unittest import mock
 
-from bms_pipeline import sync
-from bms_pipeline.entities import BY_NAME
-from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.core.entities import BY_NAME
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.settings import Settings
-from bms_pipeline.warehouse.connection import Warehouse, connect
+from bms_pipeline.sync import services
+from bms_pipeline.warehouse.connection import Warehouse, connect, open_warehouse
 from bms_pipeline_tests.building import write_ndjson
 from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.stranger import bms as vendor
@@ -89,7 +89,7 @@ class Person(Home):
     def do(self, *arguments: str) -> CompletedProcess[str]:
         """Run a command, and keep what it said. Pauses before a second try are short."""
         hasty = partial(DocumentsPassportal, sleep=lambda seconds: time.sleep(min(seconds, 0.02)))
-        with mock.patch.object(sync, "DocumentsPassportal", hasty):
+        with mock.patch.object(services, "DocumentsPassportal", hasty):
             done = self.call(*arguments)
         self.log.append(done)
         return done
@@ -184,7 +184,7 @@ class Person(Home):
 
     def warehouse(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the warehouse, which this process keeps open."""
-        with sync.open_warehouse(self.settings).open() as connection:
+        with open_warehouse(self.settings).open() as connection:
             return connection.execute(query).fetchall()
 
     def matches(self) -> dict[str, dict[int, str]]:
@@ -209,7 +209,7 @@ def _empty_warehouse() -> bytes:
 def _held_open(settings: Settings) -> Iterator[None]:
     """The warehouse stays open from command to command, with one thread: plenty for so few records, at less cost."""
     settings.warehouse_file.write_bytes(_empty_warehouse())
-    with sync.open_warehouse(settings).open() as connection:
+    with open_warehouse(settings).open() as connection:
         connection.execute("SET threads = 1")
         yield
 

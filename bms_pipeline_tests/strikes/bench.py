@@ -19,16 +19,16 @@ from typing import Any, Literal
 
 import duckdb
 
-from bms_pipeline.passportal.last_write import LastWrite
-from bms_pipeline.sandbox.documents_api import people, seed
-from bms_pipeline.sandbox.documents_api.store import Store
-from bms_pipeline.sandbox.passportal import fill_passportal
-from bms_pipeline.sandbox.tenant import Tenant
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline_tests.strikes import tiny
 from bms_pipeline_tests.strikes.services import UNKNOWN, Bms, DocumentsApi, serving
 from bms_pipeline_tests.strikes.shim import built_shim
 from bms_pipeline_tests.strikes.striker import FINISH_CLIENTS, Kind, Order
+from bms_sandbox.documents_api import people, seed
+from bms_sandbox.documents_api.store import Store
+from bms_sandbox.passportal import fill_passportal
+from bms_sandbox.tenant import Tenant
 
 Target = Literal["embedded", "documents_api"]
 TARGETS: tuple[Target, ...] = ("embedded", "documents_api")

@@ -16,16 +16,16 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bms_pipeline.sandbox.behaviour import Behaviour
-from bms_pipeline.sandbox.bms_server import create_app as bms_app
-from bms_pipeline.sandbox.documents_api import people
-from bms_pipeline.sandbox.documents_api.behaviour import PassportalBehaviour
-from bms_pipeline.sandbox.documents_api.dump import dumped
-from bms_pipeline.sandbox.documents_api.security import KEY_ID, SECRET
-from bms_pipeline.sandbox.documents_api.server import create_app as documents_app
-from bms_pipeline.sandbox.documents_api.store import Store
-from bms_pipeline.sandbox.security import PASSWORD, TENANT, USER
-from bms_pipeline.sandbox.tenant import Tenant
+from bms_sandbox.behaviour import Behaviour
+from bms_sandbox.bms_server import create_app as bms_app
+from bms_sandbox.documents_api import people
+from bms_sandbox.documents_api.behaviour import PassportalBehaviour
+from bms_sandbox.documents_api.dump import dumped
+from bms_sandbox.documents_api.security import KEY_ID, SECRET
+from bms_sandbox.documents_api.server import create_app as documents_app
+from bms_sandbox.documents_api.store import Store
+from bms_sandbox.security import PASSWORD, TENANT, USER
+from bms_sandbox.tenant import Tenant
 
 UNKNOWN = timedelta(seconds=1)
 """How long a write without answer may still take effect; the creates that come late have their own test."""

@@ -30,17 +30,19 @@ import pandas as pd  # noqa: F401  # before the fork
 import time_machine
 import urllib3.connection
 
-from bms_pipeline import cli, on_demand, sync
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.entities import CLIENTS, USERS
-from bms_pipeline.errors import PipelineError
+from bms_pipeline.cli import app, on_demand
+from bms_pipeline.core.entities import CLIENTS, USERS
+from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.settings import read_settings
 from bms_pipeline.load import journal
-from bms_pipeline.passportal import documents
-from bms_pipeline.passportal.documents import DocumentsPassportal
+from bms_pipeline.passportal.documents import target
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
-from bms_pipeline.reconcile import decision_file  # noqa: F401  # its spreadsheet library takes a while to load
-from bms_pipeline.settings import read_settings
+from bms_pipeline.spreadsheet import decisions  # noqa: F401  # its spreadsheet library takes a while to load
+from bms_pipeline.sync import loading, planning, run_lock, services, whole_sync
 from bms_pipeline.warehouse import connection
+from bms_pipeline.warehouse.connection import open_warehouse
 
 BATCH_SIZE = 6
 """Small, so that a tiny tenant's load is made of several calls."""
@@ -100,8 +102,8 @@ def calm() -> None:
     """Make runs alike and quick: one thread each, small batches, no sleep between two tries."""
     connection._CONFIG["threads"] = 1
     EmbeddedPassportal.batch_size = DocumentsPassportal.batch_size = BATCH_SIZE
-    documents.LOOK_AGAIN_AFTER = (0.01, 0.02)
-    sync.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]
+    target.LOOK_AGAIN_AFTER = (0.01, 0.02)
+    services.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]
 
 
 def obey(order: Order) -> int:
@@ -147,7 +149,7 @@ def _exit_code(arguments: list[str]) -> int:
         if arguments[0] in _INSTEAD:
             _INSTEAD[arguments[0]](*arguments[1:])
             return 0
-        cli.main()
+        app.main()
     except SystemExit as end:
         return int(end.code or 0)
     except PipelineError as error:
@@ -158,14 +160,14 @@ def _exit_code(arguments: list[str]) -> int:
 def backfill(*clients: str) -> None:
     """Load what is inside ``clients`` as the Dagster asset does: what is unknown is waited for without the lock."""
     settings = read_settings()
-    warehouse = sync.open_warehouse(settings)
-    for _ in range(1 + sync.LOOKS_FOR_UNKNOWN):
-        with sync.running(settings, "A backfill"):
-            for group in sync.import_clients(settings, [int(client) for client in clients]):
+    warehouse = open_warehouse(settings)
+    for _ in range(1 + loading.LOOKS_FOR_UNKNOWN):
+        with run_lock.running(settings, "A backfill"):
+            for group in whole_sync.import_clients(settings, [int(client) for client in clients]):
                 for client in group:
                     if client.failed_because:
                         raise PipelineError(f"client {client.client}: {client.failed_because}")
-            finished = sync.close(warehouse, sync.current_plan(warehouse))
+            finished = loading.close(warehouse, planning.current_plan(warehouse))
         if not finished.unknown:
             return
         until = journal.settles_at(finished.unknown, settings.unknown_seconds)
@@ -176,11 +178,11 @@ def backfill(*clients: str) -> None:
 def finish_clients(plan_hash: str) -> None:
     """Approve the plan and load its users and clients as the Dagster job does."""
     settings = read_settings()
-    warehouse, target = sync.open_warehouse(settings), sync.open_target(settings)
-    with sync.running(settings, "A job"):
-        plan = sync.approve(settings, warehouse, target, plan_hash, "a person")
+    warehouse, target = open_warehouse(settings), services.open_target(settings)
+    with run_lock.running(settings, "A job"):
+        plan = planning.approve(settings, warehouse, target, plan_hash, "a person")
         for entity in (USERS, CLIENTS):
-            sync.load(settings, warehouse, target, entity, plan)
+            loading.load(settings, warehouse, target, entity, plan)
 
 
 _INSTEAD: dict[str, Callable[..., None]] = {BACKFILL: backfill, FINISH_CLIENTS: finish_clients}

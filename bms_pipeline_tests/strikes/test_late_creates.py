@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline import sync
 from bms_pipeline.defs import ticks
-from bms_pipeline.published import read_published
 from bms_pipeline.reconcile import duplicates
+from bms_pipeline.sync.state_file import read_published
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import open_warehouse
 from bms_pipeline_tests.console.serving import Person, served
 from bms_pipeline_tests.running import quick_and_soak
 from bms_pipeline_tests.strikes.bench import Bench, Case
@@ -141,8 +141,8 @@ def test_a_create_that_arrives_after_twenty_minutes_is_found_reported_everywhere
     listed = story.duplicates()
     assert {(row["entity"], str(row["bms_id"])) for row in listed} == {(f"{kind}s", marker) for kind, marker in twice}
     settings = case.settings()
-    with sync.open_warehouse(settings).open() as connection:
-        assert connection.execute(sql.read("check_duplicates").format(duplicates=duplicates.query())).fetchall()
+    with open_warehouse(settings).open() as connection:
+        assert connection.execute(sql.read("defs/check_duplicates").format(duplicates=duplicates.query())).fetchall()
     notice, _ = ticks.decisions_waiting(read_published(settings.published_file), ticks.Waiting({}, 0))
     assert "bms-pipeline duplicates" in notice
     with served(settings) as console:

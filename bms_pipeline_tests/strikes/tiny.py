@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from bms_pipeline.sandbox.tenant import Tenant, generate
+from bms_sandbox.tenant import Tenant, generate
 
 Row = dict[str, Any]
 

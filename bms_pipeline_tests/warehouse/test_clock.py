@@ -10,9 +10,10 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline import reports, sync
-from bms_pipeline.entities import ACCOUNTS, CONTACTS
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import extraction
 from bms_pipeline.warehouse import clock
 from bms_pipeline.warehouse.connection import now
 from bms_pipeline_tests.building import World, account, asset, contact, opened_world
@@ -33,7 +34,7 @@ def test_a_clock_that_was_ahead_once_changes_neither_what_is_due_nor_what_is_new
             world.assets = [asset(1, 1, "SEEN-AHEAD", "5CG12345XK")]
             world.plan(Scope())
         with time_machine.travel(real + timedelta(days=1, hours=1), tick=True):
-            assert sync._watermark(world.warehouse, ACCOUNTS) is None, "a full sweep is due"
+            assert extraction._watermark(world.warehouse, ACCOUNTS) is None, "a full sweep is due"
             world.accounts.append(account(2, "Brand New", modifiedOn="2026-11-01T00:00:00"))
             world.assets.append(asset(2, 1, "NEW-PC", "5CG12345XL"))
             world.plan(Scope())
@@ -43,7 +44,7 @@ def test_a_clock_that_was_ahead_once_changes_neither_what_is_due_nor_what_is_new
             )
             told = [
                 each
-                for each in reports.status(world.settings, world.warehouse)["warnings"]
+                for each in figures.status(world.settings, world.warehouse)["warnings"]
                 if "clock was ahead" in each
             ]
             assert len(told) == (1 if days_ahead > 1 else 0)
@@ -57,8 +58,8 @@ def test_a_stamp_of_bms_in_the_future_moves_no_watermark_and_is_reported(tmp_pat
             contact(2, 1, "Bo", "Ray", modifiedOn="2024-11-20T10:00:00"),
         ]
         world.cycle()
-        assert sync._watermark(world.warehouse, CONTACTS) == "2024-11-19T10:00:00"
-        told = reports.status(world.settings, world.warehouse)["warnings"]
+        assert extraction._watermark(world.warehouse, CONTACTS) == "2024-11-19T10:00:00"
+        told = figures.status(world.settings, world.warehouse)["warnings"]
         assert any("contact 1 with 2099-01-01T00:00:00" in each for each in told)
 
 
@@ -68,11 +69,11 @@ def test_a_stamp_of_another_time_zone_is_believed(tmp_path: Path) -> None:
         world.accounts = [account(1, "Alpha")]
         world.contacts = [contact(1, 1, "Ann", "Lee", modifiedOn=local)]
         world.cycle()
-        mark = sync._watermark(world.warehouse, CONTACTS)
+        mark = extraction._watermark(world.warehouse, CONTACTS)
         assert mark is not None
         assert mark <= now().isoformat()
         assert world.query("SELECT max(newest_modified_on) FROM sync.sweeps") == [(local,)]
-        assert not any("future" in each for each in reports.status(world.settings, world.warehouse)["warnings"])
+        assert not any("future" in each for each in figures.status(world.settings, world.warehouse)["warnings"])
 
 
 @pytest.fixture(scope="module")

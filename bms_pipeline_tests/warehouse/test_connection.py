@@ -20,8 +20,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from bms_pipeline.entities import BY_NAME, ENTITIES, Field
-from bms_pipeline.errors import LandingError, StorageFull, WarehouseBusy, WarehouseDamaged
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Field
+from bms_pipeline.core.errors import LandingError, StorageFull, WarehouseBusy, WarehouseDamaged
 from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.connection import Warehouse, connect
 from bms_pipeline_tests.building import new_warehouse
@@ -51,7 +51,7 @@ with Warehouse(Path(sys.argv[1])).open():
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from bms_pipeline.errors import StorageFull
+from bms_pipeline.core.errors import StorageFull
 from bms_pipeline.warehouse.connection import Warehouse
 
 file = Path(sys.argv[1])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import details, sync
-from bms_pipeline.bms.details import folder_of, unlanded
-from bms_pipeline.entities import ASSET_RECORDS, ASSETS, CLIENTS
-from bms_pipeline.warehouse import details as stored
+from bms_pipeline.bms.asset_detail import folder_of, unlanded
+from bms_pipeline.core.entities import ASSET_RECORDS, ASSETS, CLIENTS
+from bms_pipeline.sync import enrichment, planning
+from bms_pipeline.warehouse import landed_details as stored
 from bms_pipeline.warehouse.connection import now
-from bms_pipeline.warehouse.details import LandedDetails
+from bms_pipeline.warehouse.landed_details import LandedDetails
 from bms_pipeline_tests.building import World, account, asset, opened_world
 
 
@@ -38,13 +38,13 @@ def world(loaded: World, tmp_path: Path) -> Iterator[World]:
 
 
 def waiting(world: World) -> list[int]:
-    known = details.unlanded_ids(world.settings, ASSET_RECORDS)
+    known = enrichment.unlanded_ids(world.settings, ASSET_RECORDS)
     with world.warehouse.open() as connection:
-        return details.waiting(connection, ASSET_RECORDS, known)
+        return enrichment.waiting(connection, ASSET_RECORDS, known)
 
 
 def land(world: World) -> LandedDetails:
-    return details.land(world.settings, world.warehouse, ASSETS)
+    return enrichment.land(world.settings, world.warehouse, ASSETS)
 
 
 def aged(world: World, bms_id: int, age: timedelta) -> None:
@@ -146,10 +146,10 @@ def test_hostile_text_lands_as_it_is(world: World) -> None:
 def test_a_plan_that_waits_does_not_move_while_details_are_read(world: World) -> None:
     plan = world.plan()
     world.answer_details({1: {"brand": "Dell"}})
-    assert not sync.current_plan(world.warehouse).stale
+    assert not planning.current_plan(world.warehouse).stale
     land(world)
-    assert sync.current_plan(world.warehouse).stale
-    assert sync.current_plan(world.warehouse).plan_id == plan.plan_id
+    assert planning.current_plan(world.warehouse).stale
+    assert planning.current_plan(world.warehouse).plan_id == plan.plan_id
 
 
 @pytest.mark.parametrize(
@@ -162,4 +162,4 @@ def test_a_plan_that_waits_does_not_move_while_details_are_read(world: World) ->
     ],
 )
 def test_the_estimate_is_what_the_limit_allows(waiting: int, left: int, said: str) -> None:
-    assert details.estimate(waiting, left, 1500) == said
+    assert enrichment.estimate(waiting, left, 1500) == said

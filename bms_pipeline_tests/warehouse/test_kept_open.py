@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from bms_pipeline.errors import PipelineError
+from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.warehouse import connection
 from bms_pipeline.warehouse.connection import Warehouse, kept_open
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline import sync
-from bms_pipeline.entities import BY_NAME
+from bms_pipeline.core.entities import BY_NAME
+from bms_pipeline.sync import passportal_snapshot
 from bms_pipeline.warehouse import keys, names
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.building import World, account, asset, contact, in_passportal, opened_world
@@ -58,7 +58,7 @@ def _passes(world: World, day: list[tuple[int, str, str | None, str | None]]) ->
     )
     world.land()
     for entity in KEYED:
-        sync.snapshot(world.settings, world.warehouse, world.passportal, entity)
+        passportal_snapshot.snapshot(world.settings, world.warehouse, world.passportal, entity)
 
 
 def test_another_definition_of_a_key_computes_all_of_them_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

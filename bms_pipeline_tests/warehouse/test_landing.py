@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
-from bms_pipeline.errors import LandingError
+from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
+from bms_pipeline.core.errors import LandingError
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import (

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline import sync
-from bms_pipeline.errors import PipelineError, RunLocked
-from bms_pipeline.published import read_published
-from bms_pipeline.settings import Settings
+from bms_pipeline.core.errors import PipelineError, RunLocked
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import run_lock
+from bms_pipeline.sync.state_file import read_published
 from bms_pipeline.warehouse import lease
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 
 
 @pytest.fixture
@@ -24,38 +24,39 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_a_second_run_is_told_who_is_at_work(settings: Settings) -> None:
     with (
-        sync.running(settings, "Dagster run 1234abcd"),
+        run_lock.running(settings, "Dagster run 1234abcd"),
         pytest.raises(RunLocked) as refused,
-        sync.running(settings, "bms-pipeline sync"),
+        run_lock.running(settings, "bms-pipeline sync"),
     ):
         raise AssertionError
     assert f"Dagster run 1234abcd (process {os.getpid()}, since " in refused.value.message
-    with sync.running(settings):
+    with run_lock.running(settings):
         pass
 
 
 def test_the_lock_ends_with_its_process_however_it_ends(settings: Settings) -> None:
     code = (
-        "import os, signal\nfrom bms_pipeline import sync\nfrom bms_pipeline.settings import read_settings\n"
-        "with sync.running(read_settings(), 'a run that dies'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal\nfrom bms_pipeline.sync import run_lock\n"
+        "from bms_pipeline.core.settings import read_settings\n"
+        "with run_lock.running(read_settings(), 'a run that dies'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = {**os.environ, "BMS_PIPELINE_HOME": str(settings.bms_pipeline_home)}
     died = subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=60)
     assert died.returncode == -9
-    with sync.running(settings):
+    with run_lock.running(settings):
         pass
 
 
 def test_a_run_that_was_replaced_commits_nothing_more(settings: Settings) -> None:
     """Somebody deleted the lock file, and another run started beside the first."""
-    warehouse = sync.open_warehouse(settings)
-    with sync.running(settings, "the first run"):
+    warehouse = open_warehouse(settings)
+    with run_lock.running(settings, "the first run"):
         with warehouse.transaction() as connection:
             connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 1)")
         (settings.bms_pipeline_home / "run.lock").unlink()
         code = (
-            "from bms_pipeline import sync\nfrom bms_pipeline.settings import read_settings\n"
-            "with sync.running(read_settings(), 'the second run'):\n    pass\n"
+            "from bms_pipeline.sync import run_lock\nfrom bms_pipeline.core.settings import read_settings\n"
+            "with run_lock.running(read_settings(), 'the second run'):\n    pass\n"
         )
         environment = {**os.environ, "BMS_PIPELINE_HOME": str(settings.bms_pipeline_home)}
         subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
@@ -80,7 +81,7 @@ def test_who_holds_no_lease_is_not_checked(tmp_path: Path) -> None:
 
 def test_how_things_stand_is_published_at_the_end_also_after_an_error(settings: Settings) -> None:
     assert read_published(settings.published_file) is None
-    with pytest.raises(ZeroDivisionError), sync.running(settings):
+    with pytest.raises(ZeroDivisionError), run_lock.running(settings):
         1 / 0  # noqa: B018
     published = read_published(settings.published_file)
     assert published is not None
@@ -89,7 +90,7 @@ def test_how_things_stand_is_published_at_the_end_also_after_an_error(settings: 
 
 
 def test_a_damaged_publication_is_an_error_and_not_an_empty_one(settings: Settings) -> None:
-    with sync.running(settings):
+    with run_lock.running(settings):
         pass
     settings.published_file.write_bytes(b'{"at": "2026')
     with pytest.raises(PipelineError, match="cannot be read"):

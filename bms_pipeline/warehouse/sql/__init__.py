@@ -1,4 +1,4 @@
-"""The longer statements, each in a file named for the question that it answers."""
+"""The longer statements, each in a file named for the question it answers, in the package that asks it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ _PATTERN = re.compile(r"[*?\[\]\\]")
 
 @cache
 def read(name: str) -> str:
-    """The text of ``<name>.sql``, with ``{placeholders}`` for what ``entities`` declares."""
-    return resources.files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    """Return the text of ``plan/no_place``: the file ``bms_pipeline/plan/sql/no_place.sql``.
+
+    It has ``{placeholders}`` for what ``entities`` declares.
+    """
+    package, question = name.split("/")
+    return resources.files("bms_pipeline").joinpath(package, "sql", f"{question}.sql").read_text(encoding="utf-8")
 
 
 def quoted(text: str) -> str:

@@ -1,0 +1,412 @@
+"""``bms-pipeline``: the commands for a terminal and for scripts.
+
+Exit codes: 0 done, or nothing to do; 2 changes are pending (``preview``, and ``sync`` while a person has to approve);
+1 an error, shown in one message on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+import typer.exceptions
+from rich.markup import escape
+
+from bms_pipeline.cli import backups, decide, sandbox, serve
+from bms_pipeline.cli.on_demand import (
+    fetch_details,
+    figures,
+    kept_open,
+    loading,
+    matching,
+    notifications,
+    open_warehouse,
+    plan_preview,
+    planning,
+    read_settings,
+    run_lock,
+    services,
+    whole_sync,
+)
+from bms_pipeline.cli.output import (  # fmt: skip
+    CLOSED_PIPE,
+    AsJson,
+    OutputRefused,
+    close_output,
+    drop_output,
+    err,
+    me,
+    open_output,
+    out,
+    print_json,
+    print_table,
+    progress,
+    this_command,
+)
+from bms_pipeline.cli.printing import (
+    exit_with_2_unless_done,
+    how_it_ended,
+    print_overview,
+    print_pairs,
+    print_standing,
+    print_status,
+    warn_of_approved_plan,
+)
+from bms_pipeline.core import files, lifeline
+from bms_pipeline.core.entities import BY_NAME, chosen
+from bms_pipeline.core.errors import PipelineError, SettingsError
+from bms_pipeline.warehouse.binding import without_pandas
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(serve.app)
+app.add_typer(decide.app)
+app.add_typer(backups.app)
+
+
+Entities = Annotated[
+    list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
+]
+Clients = Annotated[
+    list[int] | None, typer.Option("--client", help="Only this client, by its BMS account id; repeat for more.")
+]
+CreateUnmatched = Annotated[
+    bool,
+    typer.Option(
+        "--create-unmatched",
+        help="Decide for all users and clients that match nothing: create them. Ambiguous ones still wait.",
+    ),
+]
+By = Annotated[str | None, typer.Option(help="Who approves, for the record; default: you.")]
+OnlyWhatIsNew = Annotated[
+    bool,
+    typer.Option(
+        "--only-what-is-new",
+        help="As Dagster's schedule does it: end early where nothing changed since the last plan, and read a list that"
+        " needs more calls than the hour has left in instalments. For cron.",
+    ),
+]
+NoWait = Annotated[
+    bool,
+    typer.Option(
+        "--no-wait",
+        help="Do not wait for writes whose answer was lost: leave them to the next sync, and exit with 2.",
+    ),
+]
+Full = Annotated[bool, typer.Option("--full", help="Read every record, also where BMS can tell what changed.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; a mistake or a fault becomes one message and exit code 1."""
+    os.umask(0o077)
+    open_output()
+    try:
+        code = _exit_code()
+        close_output()
+    except OutputRefused as error:
+        code = CLOSED_PIPE if error.is_closed_pipe else 1
+        if not error.is_closed_pipe:
+            with suppress(OutputRefused):
+                err.print(f"[bold red]Error:[/] The output cannot be written: {error.why}.", highlight=False)
+                err.print("[bold]Next:[/]  What the command did is done; `bms-pipeline status` shows it.")
+        drop_output()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command; return its exit code."""
+    try:
+        with lifeline.following(), lifeline.stopped_by_signals():
+            code = app(standalone_mode=False)
+    except PipelineError as error:
+        code = _failed(error)
+    except OSError as error:
+        # An error of the system has a cause and a next step wherever it happens.
+        if error.errno is None or error.filename is None:
+            raise
+        code = _failed(files.refused(error.errno, error.filename))
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("Stopped. What was done is kept; run the same command again to continue.")
+        code = 130
+    except typer.exceptions.TyperException as error:
+        if error.format_message():
+            err.print(f"[bold red]Error:[/] {escape(error.format_message())}", highlight=False)
+            err.print("[bold]Next:[/]  Add --help to see what the command takes.", highlight=False)
+        code = 1
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: PipelineError) -> int:
+    """Show the error and the next step; return the exit code."""
+    err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    if error.next_step:
+        err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)
+    return 1
+
+
+@app.command()
+def authenticate() -> None:
+    """Log in to BMS, and to Passportal where it is a service; say who and where we are; changes nothing."""
+    found = services.authenticate(read_settings())
+    bms, passportal = found.bms, found.passportal
+    out.print(f"BMS answers at [bold]{escape(bms.api_url)}[/]", highlight=False)
+    out.print(f"as {escape(bms.full_name)} of {escape(bms.business_name)} (time zone {bms.time_zone})")
+    if passportal:
+        out.print(f"Passportal answers at [bold]{escape(passportal.url)}[/]", highlight=False)
+        out.print(f"with {passportal.clients:,} clients" + ("" if passportal.has_documents else " and no document yet"))
+        if passportal.advice:
+            out.print(passportal.advice, style="dim", highlight=False)
+
+
+@app.command("sync")
+def sync_command(
+    entity: Entities = None,
+    client: Clients = None,
+    create_unmatched: CreateUnmatched = False,
+    full: Full = False,
+    only_what_is_new: OnlyWhatIsNew = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read BMS and Passportal, plan, and load what may be loaded.
+
+    Until the initial sync is finished a person has to approve the plan: with --create-unmatched, which decides for
+    everything that waits, or with `bms-pipeline finish HASH` after a look at `bms-pipeline preview`.
+    """
+    if only_what_is_new and (entity or client or create_unmatched):
+        raise SettingsError(
+            "--only-what-is-new is about all records and nobody's decision.",
+            "Leave out --entity, --client and --create-unmatched, or that one.",
+        )
+    settings = read_settings()
+    started = time.monotonic()
+    with ExitStack() as kept:
+        with run_lock.running(settings, this_command()) as told, progress(told) as bars:
+            if only_what_is_new:
+                synced = whole_sync.synchronise_new(settings, full=full, wait=not no_wait, progress=bars)
+            else:
+                synced = whole_sync.synchronise(
+                    settings,
+                    entities=chosen(entity),
+                    scope=_scope(client),
+                    full=full,
+                    create_unmatched_by=me() if create_unmatched else None,
+                    wait=not no_wait,
+                    progress=bars,
+                )
+            kept.enter_context(kept_open())  # no service is called from here on
+        ended = how_it_ended(settings)
+    print_status(settings, ended.status, as_json, time.monotonic() - started)
+    plan = synced.plan
+    if synced.waits:
+        err.print(
+            f"Plan {plan.hash[:12]} with {plan.operations:,} operations waits for a person; nothing was loaded.\n"
+            f"Look at it with `bms-pipeline preview --saved`, load it with `bms-pipeline finish {plan.hash[:12]}`.",
+            highlight=False,
+        )
+        raise typer.Exit(2)
+    if not synced.is_new:
+        err.print(
+            f"Nothing is new since the plan of {plan.made_at:%Y-%m-%d %H:%M} UTC. Nothing was planned or loaded.",
+            highlight=False,
+        )
+    exit_with_2_unless_done(settings, ended)
+
+
+@app.command()
+def preview(
+    entity: Entities = None,
+    client: Clients = None,
+    full: Full = False,
+    saved: Annotated[
+        bool, typer.Option("--saved", help="Read neither service: the saved plan, or a new one if decisions changed.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write every change into this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the plan as one page into this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read BMS and Passportal and show what a load would do; exit code 2 when it would do anything.
+
+    The plan is saved under a hash: `finish HASH` loads exactly that.
+    """
+    settings = read_settings()
+    warehouse = open_warehouse(settings)
+    if not saved:
+        warn_of_approved_plan(warehouse)
+        with run_lock.running(settings, this_command()) as told, progress(told) as bars:
+            whole_sync.prepare(
+                settings,
+                entities=chosen(entity),
+                scope=_scope(client),
+                full=full,
+                progress=bars,
+            )
+    elif planning.current_plan(warehouse).is_to_be_made_anew:
+        with run_lock.running(settings, this_command()) as told:
+            planning.plan_anew(warehouse, progress=told)
+        err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
+    shown = plan_preview.overview(warehouse)
+    if as_json:
+        print_json(shown)
+    else:
+        print_overview(shown)
+    for file, write in ((csv, plan_preview.write_csv), (html, plan_preview.write_html)):
+        if file is not None:
+            err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
+    if shown["operations"] and not shown["loaded"]:
+        raise typer.Exit(2)
+
+
+@app.command()
+def finish(
+    plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
+    by: By = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Approve the saved plan by its hash and load exactly that. The first finish ends the initial sync.
+
+    Was it interrupted? Run the same command again: it looks up what was under way and goes on under the same approval.
+    """
+    settings = read_settings()
+    started = time.monotonic()
+    # Also for a loaded plan: a run killed at its very end has not published the state.
+    with run_lock.running(settings, this_command()) as told, progress(told) as bars:
+        loaded_at = loading.loaded_at(open_warehouse(settings), plan_hash)
+        if loaded_at is None:
+            bars("approve", 0, None)
+            with closing(services.open_target(settings)) as target:
+                planning.approve(settings, open_warehouse(settings), target, plan_hash, by or me())
+            loading.finish(settings, wait=not no_wait, progress=bars)
+    if loaded_at is not None:
+        err.print(f"Plan {escape(plan_hash)} was loaded already, at {loaded_at:%Y-%m-%d %H:%M} UTC. Nothing to do.")
+    ended = how_it_ended(settings)
+    print_status(settings, ended.status, as_json, time.monotonic() - started)
+    if loaded_at is None:
+        exit_with_2_unless_done(settings, ended)
+
+
+@app.command()
+def approve(
+    plan_hash: Annotated[str, typer.Argument(metavar="HASH", help="The plan's hash, its first 8 characters or more.")],
+    by: By = None,
+) -> None:
+    """Approve the saved plan by its hash, and leave loading it to Dagster's jobs `finish` or `finish_clients`.
+
+    For a Dagster web server without a log-in of ours: what is launched there loads approved plans only.
+    """
+    settings = read_settings()
+    with run_lock.running(settings, this_command()) as told, progress(told) as bars:
+        bars("approve", 0, None)
+        with closing(services.open_target(settings)) as target:
+            plan = planning.approve(settings, open_warehouse(settings), target, plan_hash, by or me())
+    out.print(f"Plan {plan.hash[:12]} is approved; nothing was loaded yet.", highlight=False)
+
+
+@app.command()
+def details(
+    most: Annotated[int | None, typer.Option(min=1, help="Read no more than so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read details of assets that are in Passportal, one call each, as far as this hour's calls go.
+
+    Runs beside everything else; what it reads lands with the next sync. Run it again later: it continues.
+    """
+    with progress() as bars:
+        done = fetch_details.read_details(read_settings(), most=most, progress=bars)
+    if as_json:
+        print_json({**asdict(done), "finished": done.estimate})
+        return
+    noted = f" (and {done.problems:,} problems noted)" if done.problems else ""
+    out.print(f"Read the details of {done.read:,} assets{noted}; the next sync lands them.", highlight=False)
+    out.print(f"{done.waiting:,} are waiting: {done.estimate}.", highlight=False)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show how the records stand, what the last sync did, the plan that waits, and the calls left this hour."""
+    with without_pandas():
+        settings = read_settings()
+        with kept_open():
+            shown = figures.status(settings, open_warehouse(settings))
+    print_status(settings, shown, as_json, None)
+
+
+@app.command()
+def explain(
+    entity: Annotated[str, typer.Argument(help=f"One of {', '.join(BY_NAME)}.")],
+    bms_id: Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
+    with without_pandas():
+        story = figures.explain(open_warehouse(read_settings()), entity, bms_id)
+    if as_json:
+        print_json(story)
+        return
+    print_standing(story)
+    for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
+        print_pairs(chapter.replace("_", " "), story[chapter])
+    for chapter in ("decisions", "suggestions", "candidates", "history"):
+        for part in story[chapter]:
+            print_pairs(chapter, part)
+
+
+@app.command()
+def orphans(
+    entity: Entities = None,
+    as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write them into this file.")] = None,
+) -> None:
+    """List what is gone from BMS and kept in Passportal, longest gone first. Nothing is ever deleted there."""
+    warehouse, entities = open_warehouse(read_settings()), chosen(entity)
+    found = figures.orphans(warehouse, entities)
+    if as_json:
+        print_json(found)
+    elif found:
+        columns = ("entity", "bms_id", "name", "client", "passportal_id", "missing_since", "days")
+        rows = [tuple(str(row[name] if row[name] is not None else "") for name in columns) for row in found]
+        print_table("Gone from BMS and kept in Passportal", columns, rows, numbers=("bms_id", "days"))
+    else:
+        out.print("Nothing that is matched is gone from BMS.")
+    if csv is not None:
+        err.print(f"{figures.write_orphans(warehouse, csv, entities):,} records in {csv}", highlight=False)
+
+
+@app.command("notify-test")
+def notify_test() -> None:
+    """Send a test notice by every way that is set, and say which ways it went."""
+    notice = notifications.Notice(
+        "BMS pipeline: a test notice", "Somebody ran `bms-pipeline notify-test`. Nothing is wrong."
+    )
+    ways = notifications.send(read_settings(), notice)
+    if ways:
+        out.print(f"A test notice went by {' and '.join(ways)}.", highlight=False)
+    else:
+        out.print("No way is set, so nobody is told anything. Switch one on in the environment or in .env:")
+        out.print("  NOTICE_WEBHOOK_URL    [dim]Slack, Mattermost, Teams workflows[/]", highlight=False)
+        out.print("  NOTICE_EMAIL_TO       [dim]with NOTICE_EMAIL_FROM and NOTICE_SMTP_HOST[/]", highlight=False)
+
+
+def _scope(clients: Sequence[int] | None) -> matching.Scope:
+    return matching.Scope(clients=tuple(clients) if clients else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,457 @@
+"""The commands of a person's review: decide about records, change settings, take a load back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bms_pipeline.cli.on_demand import deciding, decisions, figures, open_warehouse, read_settings, run_lock
+from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, say, this_command
+from bms_pipeline.core.entities import BY_NAME, Entity, chosen
+from bms_pipeline.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from bms_pipeline.reconcile.comparison import Change
+    from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
+    from bms_pipeline.spreadsheet.agreement import Pair
+
+app = typer.Typer()
+settings_app = typer.Typer(help="The sync settings: toggles, filters, who owns a field. Without a verb: show them.")
+app.add_typer(settings_app, name="settings", rich_help_panel="Decide")
+
+EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help=f"One of {', '.join(BY_NAME)}.")]
+EntitiesArgument = Annotated[list[str] | None, typer.Argument(metavar="[ENTITY]...", help="Only these; default all.")]
+Id = Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids in BMS; or choose by the options below.")]
+Disposition = Annotated[str, typer.Option(help="Those with this disposition: unmatched, ambiguous, excluded ...")]
+Reason = Annotated[str, typer.Option(help="Those with this reason code, as `preview` shows it.")]
+Client = Annotated[int, typer.Option(help="Those of this client, by its BMS account id.")]
+Name = Annotated[str, typer.Option(help="Those whose name contains this.")]
+Why = Annotated[str, typer.Option(help="For the record.")]
+By = Annotated[str | None, typer.Option(help="Who decides, for the record; default: you.")]
+Try = Annotated[bool, typer.Option("--try", help="Show what it would change, and change nothing.")]
+Beside = Annotated[
+    bool, typer.Option("--beside", help="Also where Passportal has one of the same or nearly the same name.")
+]
+
+
+@app.command("auto-match", rich_help_panel="Decide")
+def auto_match(entity: EntitiesArgument = None, by: By = None, as_json: AsJson = False) -> None:
+    """Make every match lasting that the rules found: identical names, serial numbers, markers."""
+    _all("auto_match", entity, by, as_json)
+
+
+@app.command("create-unmatched", rich_help_panel="Decide")
+def create_unmatched(entity: EntitiesArgument = None, by: By = None, as_json: AsJson = False) -> None:
+    """Decide that all that waits for nothing but a decision be created. What is ambiguous still waits."""
+    _all("create_unmatched", entity, by, as_json)
+
+
+@app.command(rich_help_panel="Decide")
+def match(
+    entity: EntityArgument,
+    bms_id: Id,
+    passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="Its record in Passportal.")],
+    why: Why = "",
+    by: By = None,
+    tried: Try = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decide that a record of BMS and one of Passportal are the same. `suggest` tells which could be."""
+    _decide([decisions.Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, tried, as_json)
+
+
+@app.command(rich_help_panel="Decide")
+def unmatch(
+    entity: EntityArgument,
+    bms_id: Ids = None,
+    disposition: Disposition = "",
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
+    why: Why = "",
+    by: By = None,
+    tried: Try = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take records apart from what they are matched to. No rule matches the two again; both stay where they are."""
+    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    _decide([decisions.Decision("unmatch", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, tried, as_json)
+
+
+@app.command(rich_help_panel="Decide")
+def create(
+    entity: EntityArgument,
+    bms_id: Ids = None,
+    beside: Beside = False,
+    disposition: Disposition = "",
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
+    why: Why = "",
+    by: By = None,
+    tried: Try = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decide that records be created in Passportal. The next finish does it."""
+    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    _decide(
+        [decisions.Decision("create", entity, chosen_id, beside=beside, why=why) for chosen_id in chosen_ids],
+        by,
+        tried,
+        as_json,
+    )
+
+
+@app.command(rich_help_panel="Decide")
+def exclude(
+    entity: EntityArgument,
+    bms_id: Ids = None,
+    disposition: Disposition = "",
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
+    why: Why = "",
+    by: By = None,
+    tried: Try = False,
+    as_json: AsJson = False,
+) -> None:
+    """Leave records out of the sync until they are included again. Matches are kept for then."""
+    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    _decide([decisions.Decision("exclude", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, tried, as_json)
+
+
+@app.command(rich_help_panel="Decide")
+def include(
+    entity: EntityArgument,
+    bms_id: Ids = None,
+    as_create: Annotated[bool, typer.Option("--create", help="And decide that they be created.")] = False,
+    as_match: Annotated[str | None, typer.Option("--match", metavar="PASSPORTAL_ID", help="And match it.")] = None,
+    beside: Beside = False,
+    reason: Reason = "",
+    client: Client = 0,
+    name: Name = "",
+    why: Why = "",
+    by: By = None,
+    tried: Try = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take records back from the excluded ones: as they were, or at once as create or as match."""
+    chosen_ids = _selected(
+        entity, decisions.Selection(tuple(bms_id or ()), "" if bms_id else "excluded", reason, client, name)
+    )
+    _decide(
+        decisions.including(entity, chosen_ids, create=as_create, beside=beside, match_to=as_match, why=why),
+        by,
+        tried,
+        as_json,
+    )
+
+
+@app.command(rich_help_panel="Decide")
+def suggest(entity: EntityArgument, bms_id: Ids = None, as_json: AsJson = False) -> None:
+    """Show whom unmatched and ambiguous records could be matched to: score, and what each field says."""
+    found = deciding.suggest(open_warehouse(read_settings()), _entity(entity), bms_id)
+    if as_json:
+        print_json({bms: asdict(record) for bms, record in found.items()})
+        return
+    for suggested in found.values():
+        say(f"[bold]{suggested.bms_id} {safe(suggested.name)}[/]  {suggested.disposition} ({suggested.reason})")
+        for candidate in suggested.suggestions:
+            evidence = ", ".join(
+                f"{clue.field} {clue.agreement}" for clue in candidate.evidence if clue.agreement != "missing"
+            )
+            say(f"  {candidate.score:.2f}  {safe(candidate.passportal_id)}  {safe(candidate.name)}  [dim]{evidence}[/]")
+        if not suggested.suggestions:
+            say("  [dim]nothing like it in Passportal[/]")
+    if not found:
+        say("Nothing waits for a decision.")
+
+
+@app.command("export", rich_help_panel="Decide")
+def export_file(
+    entity: EntityArgument,
+    file: Annotated[Path, typer.Argument(help="A .csv or .xlsx file, which is replaced.")],
+    disposition: Annotated[
+        list[str] | None, typer.Option(help="Repeat for more; default: unmatched and ambiguous.")
+    ] = None,
+) -> None:
+    """Write what waits for a decision into a spreadsheet, with suggestions; fill its columns and `import` it."""
+    dispositions = tuple(disposition or ("unmatched", "ambiguous"))
+    rows = deciding.export_file(open_warehouse(read_settings()), _entity(entity), file, dispositions)
+    say(f"{rows:,} {entity} in {safe(file)}. Fill the column decision (match, create, exclude, include, unmatch), for")
+    say(f"match also match_to; then `bms-pipeline import {safe(file)}` shows what that changes.")
+
+
+@app.command("import", rich_help_panel="Decide")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A filled export, or any .csv or .xlsx with entity, bms_id, decision.")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Take the decisions. Without it they are only checked.")
+    ] = False,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a spreadsheet of decisions as a whole and show what it changes; exit code 2 while that is not applied."""
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        taken = deciding.import_file(open_warehouse(settings), file, by or me(), tried=not apply)
+    if not as_json:
+        for note in taken.notes:
+            say(f"[yellow]Note:[/] {safe(note)}")
+        for pair in taken.pairs:
+            say(_paired(pair))
+    _tell(taken, as_json, tried=not apply)
+    if not apply and taken.taken:
+        if not as_json:
+            say(f"Nothing is applied so far. To apply it: `bms-pipeline import {safe(file)} --apply`.")
+        raise typer.Exit(2)
+
+
+@app.command("decisions", rich_help_panel="Decide")
+def list_decisions(
+    entity: Annotated[str | None, typer.Option(help="Only this entity.")] = None,
+    bms_id: Annotated[int | None, typer.Option("--id", help="Only this record.")] = None,
+    last: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show who decided what when, newest first: the ledger."""
+    rows = figures.decisions(open_warehouse(read_settings()), entity, bms_id, last)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("decided_at", "decided_by", "verb", "entity", "bms_id", "was", "became", "why")
+    shown = [tuple(str(row[column] or "") for column in columns) for row in rows]
+    print_table("Decisions, newest first", columns, shown)
+
+
+@app.command(rich_help_panel="Decide")
+def undo(
+    plan_id: Annotated[
+        int | None, typer.Argument(metavar="[PLAN]", help="The number of a loaded plan; without it: list them.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plan to take back what a load wrote: updated fields, adopted records. `finish` then does it; exit code 2."""
+    settings = read_settings()
+    if plan_id is None:
+        _print_loads(figures.loads(open_warehouse(settings)), as_json)
+        return
+    with run_lock.running(settings, this_command()):
+        plan = deciding.plan_undo(open_warehouse(settings), plan_id)
+    shown = figures.undo(open_warehouse(settings), plan)
+    if as_json:
+        print_json(shown)
+    else:
+        say(f"Plan {plan.hash[:12]} takes back plan {plan_id}: {plan.operations:,} records.")
+        say(f"  {shown['created']:,} created records stay in Passportal; disable them there if they should go.")
+        say(f"  {shown['kept']:,} fields changed in Passportal since and are left alone; {shown['gone']:,} records are")
+        say("  gone from BMS and are left alone too.")
+        say(f"Look at it with `bms-pipeline preview --saved`, then `bms-pipeline finish {plan.hash[:12]}`.")
+    if plan.operations:
+        raise typer.Exit(2)
+
+
+@settings_app.callback(invoke_without_command=True)
+def show_settings(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the sync settings."""
+    if context.invoked_subcommand:
+        return
+    shown = figures.sync_settings(open_warehouse(read_settings()))
+    if as_json:
+        print_json(shown)
+        return
+    shown["account_types"] = shown["account_types"] or "those that BMS calls clients"
+    print_table("Sync settings", ("setting", "value"), [(name, _worded(value)) for name, value in shown.items()])
+    say("Change them with `bms-pipeline settings set NAME=VALUE ...`; add --try to see what that would change.")
+
+
+@settings_app.command("set")
+def set_settings(
+    change: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="e.g. auto_create.users=on")],
+    why: Why = "",
+    by: By = None,
+    tried: Try = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change settings, all or none, and show what that changes. Values: on, off, all, or a list a,b,c."""
+    wanted = dict(text.partition("=")[::2] for text in change)
+    if not all("=" in text for text in change):
+        raise SettingsError("A change is NAME=VALUE, without blanks around the sign.", "e.g. auto_create.users=on")
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        changed = deciding.change_settings(open_warehouse(settings), wanted, by or me(), why, tried=tried)
+    if as_json:
+        print_json(asdict(changed))
+        return
+    for setting in changed.settings:
+        say(f"{safe(setting.name)}: {safe(_worded(setting.before))} → {safe(_worded(setting.after))}")
+    if not changed.settings:
+        say("These settings are so already.")
+    for inside in changed.scope:
+        out = ", ".join(f"{count:,} {reason}" for reason, count in inside.kept_out_because.items())
+        say(f"  {inside.entity}: {inside.records_in:,} in, {inside.records_out:,} out{f' ({out})' if out else ''}")
+    _print_changes(changed.records)
+    if tried:
+        say("Nothing is stored: this was a try.")
+
+
+@settings_app.command("history")
+def settings_history(as_json: AsJson = False) -> None:
+    """Show who changed which setting when, newest first."""
+    rows = figures.settings_history(open_warehouse(read_settings()))
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("changed_at", "changed_by", "name", "before", "after", "why")
+    print_table(
+        "Changes of settings, newest first", columns, [tuple(str(row[c] or "") for c in columns) for row in rows]
+    )
+
+
+@app.command("hand-overs", rich_help_panel="Decide")
+def hand_overs(as_json: AsJson = False) -> None:
+    """List what went into files for an import, because Passportal's API cannot create it, and how each stands."""
+    settings = read_settings()
+    rows = figures.hand_overs(open_warehouse(settings))
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("entity", "bms_id", "name", "file", "since (UTC)", "state")
+    shown = [
+        (
+            row["entity"],
+            str(row["bms_id"]),
+            row["name"],
+            row["file"],
+            f"{row['handed_over_at']:%Y-%m-%d %H:%M}",
+            f"{row['state']}{' (overdue)' if row['overdue'] else ''}",
+        )
+        for row in rows
+    ]
+    print_table(f"Handed over in files of {settings.import_folder}", columns, shown, numbers=("bms_id",))
+
+
+@app.command("hand-over-again", rich_help_panel="Decide")
+def hand_over_again(entity: EntityArgument, bms_id: Ids, by: By = None) -> None:
+    """Let the next plan hand these records over in a new file, because theirs was lost before its import.
+
+    Refused for what Passportal lists already: an import never looks at what is there.
+    """
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        deciding.hand_over_again(open_warehouse(settings), _entity(entity), list(bms_id or ()), by or me())
+    say("The next plan hands them over in a new file.")
+
+
+@app.command("duplicates", rich_help_panel="Decide")
+def duplicates(as_json: AsJson = False) -> None:
+    """List records of Passportal that carry the same BMS id, as the last sync found them."""
+    rows = figures.duplicate_records(open_warehouse(read_settings()))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say("No two records of Passportal carry the same BMS id.")
+        return
+    columns = ("entity", "bms_id", "passportal_id", "client_id", "name", "linked")
+    shown = [
+        (row["entity"], str(row["bms_id"]), row["passportal_id"], row["client_id"], row["name"],
+         "yes" if row["is_matched"] else "")
+        for row in rows
+    ]  # fmt: skip
+    print_table("Records of Passportal that share a BMS id", columns, shown, numbers=("bms_id",))
+    say("`bms-pipeline keep ENTITY BMS_ID PASSPORTAL_ID` says which one keeps it.")
+
+
+@app.command(rich_help_panel="Decide")
+def keep(
+    entity: EntityArgument,
+    bms_id: Annotated[int, typer.Argument(metavar="BMS_ID", help="The id that several records carry.")],
+    passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="The record that keeps it.")],
+    by: By = None,
+) -> None:
+    """Let one of several records of Passportal keep a BMS id. The others stay, and lose the id with the next finish."""
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        losing = deciding.keep(open_warehouse(settings), _entity(entity), bms_id, passportal_id, by or me())
+    say(f"{safe(passportal_id)} keeps the id. With the next finish it is taken off {safe(', '.join(losing))}.")
+
+
+def _print_loads(loads: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(loads)
+        return
+    columns = ("plan", "hash", "loaded_at", "approved_by", "created", "adopted", "updated", "takes back")
+    rows = [tuple("" if value is None else str(value) for value in load.values()) for load in loads]
+    print_table("Loads, newest first", columns, rows, numbers=("created", "adopted", "updated"))
+
+
+def _entity(name: str) -> Entity:
+    (entity,) = chosen([name])
+    return entity
+
+
+def _selected(entity: str, selection: Selection) -> list[int]:
+    return deciding.select(open_warehouse(read_settings()), _entity(entity), selection)
+
+
+def _all(
+    verb: Literal["auto_match", "create_unmatched"], names: list[str] | None, by: str | None, as_json: bool
+) -> None:
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        taken = deciding.decide_all(open_warehouse(settings), verb, chosen(names), by or me())
+    if as_json:
+        print_json({name: asdict(result) for name, result in taken.items()})
+        return
+    for name, result in taken.items():
+        say(f"{name}: {result.taken:,} decided.")
+    _print_changes([change for result in taken.values() for change in result.changes])
+
+
+def _decide(decided: list[Decision], by: str | None, tried: bool, as_json: bool) -> None:
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        taken = deciding.decide(open_warehouse(settings), decided, by or me(), tried=tried)
+    _tell(taken, as_json, tried=tried)
+
+
+def _tell(taken: Taken, as_json: bool, *, tried: bool) -> None:
+    if as_json:
+        print_json(asdict(taken))
+        return
+    say(f"{taken.taken:,} {'would be decided' if tried else 'decided'}, {taken.already:,} held already.")
+    _print_changes(taken.changes)
+
+
+def _paired(pair: Pair) -> str:
+    """Return a decision of a file on one line, by the names of both records."""
+    inside = f" of {safe(pair.client)}" if pair.client else ""
+    partner = f" → {safe(pair.passportal_id)} [bold]{safe(pair.passportal_name)}[/]" if pair.passportal_id else ""
+    record = f"{pair.bms_id} [bold]{safe(pair.name)}[/]{inside}"
+    return f"line {pair.line}: {pair.verb} {BY_NAME[pair.entity].singular} {record}{partner}"
+
+
+def _print_changes(changes: list[Change]) -> None:
+    if changes:
+        print_table(
+            "Decided otherwise now",
+            ("entity", "was", "becomes", "records", "e.g."),
+            [
+                (change.entity, change.was, change.becomes, change.records, "; ".join(change.examples))
+                for change in changes
+            ],
+            numbers=("records",),
+        )
+
+
+def _worded(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "all" if value is None else str(value)

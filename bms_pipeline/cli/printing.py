@@ -1,0 +1,346 @@
+"""What the commands of a sync print: counts, remarks, the plan, a record's story, and where to look next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+import typer.exceptions
+from rich.markup import escape
+from rich.table import Table
+
+from bms_pipeline.cli.on_demand import (
+    figures,
+    journal,
+    kept_open,
+    loading,
+    open_warehouse,
+    plan_preview,
+    planning,
+    standings,
+)
+from bms_pipeline.cli.output import (  # fmt: skip
+    err,
+    out,
+    print_json,
+    printable,
+)
+from bms_pipeline.core.entities import BY_NAME
+from bms_pipeline.core.errors import PlanError
+
+if TYPE_CHECKING:
+    from bms_pipeline.core.settings import Settings
+    from bms_pipeline.plan.operations import Plan
+    from bms_pipeline.warehouse.connection import Warehouse
+
+
+_DETAILS_LABELS = {
+    "unlanded": "more read and landing with the next sync",
+    "waiting": "waiting",
+    "problems": "with a problem (`explain` tells)",
+}
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The state after a run: the status, the writes without answer, and the current plan."""
+
+    status: dict[str, Any]
+    unknown: list[journal.Open]
+    plan: Plan
+
+
+def how_it_ended(settings: Settings) -> _Ended:
+    """Read everything shown after a run, so no other process waits for the warehouse during the printing."""
+    warehouse = open_warehouse(settings)
+    with kept_open():
+        return _Ended(
+            figures.status(settings, warehouse), loading.unknown_writes(warehouse), planning.current_plan(warehouse)
+        )
+
+
+def print_status(settings: Settings, shown: dict[str, Any], as_json: bool, seconds: float | None) -> None:
+    """Print the state after a run, by outcome and by standing, or as JSON."""
+    if as_json:
+        print_json(shown)
+        return
+    rare = (*standings.RARE, "pending")
+    _print_counts("The last sync, by outcome. Read is the sum of the others", shown["entities"], figures.COUNTS, rare)
+    _print_counts("How the records stand now", shown["standings"], tuple(standings.Standing), rare)
+    _print_remarks(shown)
+    if seconds is not None:
+        out.print(f"Took {seconds:.1f} s.", highlight=False)
+    _print_next(settings, shown)
+
+
+def warn_of_approved_plan(warehouse: Warehouse) -> None:
+    """Warn where an approved plan was left in the middle and is about to be replaced."""
+    with suppress(PlanError):
+        plan = planning.current_plan(warehouse)
+        if plan.approved and not plan.loaded:
+            err.print(
+                f"Plan {plan.hash[:12]} was approved, and its load was interrupted. This preview replaces it."
+                f" `bms-pipeline finish {plan.hash[:12]}` would go on with it (Ctrl-C now keeps it).",
+                highlight=False,
+            )
+
+
+def exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
+    """Exit with 2 where the load left something open, after a message about it."""
+    unknown, plan = ended.unknown, ended.plan
+    if unknown:
+        writes, until = sum(intent.writes for intent in unknown), journal.settles_at(unknown, settings.unknown_seconds)
+        err.print(
+            f"The answer to {writes:,} writes was lost, so it is unknown whether they took effect. Nothing was sent"
+            f" twice.\nRun the same command again after {until:%H:%M:%S} UTC: it looks them up and goes on.",
+            highlight=False,
+        )
+    elif plan.approved and not plan.loaded:
+        err.print("A part of the plan is still to be loaded. Run the same command again.", highlight=False)
+    else:
+        return
+    raise typer.Exit(2)
+
+
+def _print_counts(
+    title: str, counts: dict[str, dict[str, int]], names: Sequence[str], only_where_any: Sequence[str]
+) -> None:
+    """Print a table with a column for each entity; a row of ``only_where_any`` is left out while it is empty."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for entity in counts:
+        table.add_column(entity, justify="right")
+    for name in names:
+        numbers = [counted[name] for counted in counts.values()]
+        if name in only_where_any and not any(numbers):
+            continue
+        is_sum = name == "read"
+        shown = [f"{number:,}" if number else "·" for number in numbers]
+        table.add_row(name.replace("_", " "), *shown, style="bold" if is_sum else "", end_section=is_sum)
+    out.print(table)
+
+
+def _print_remarks(shown: dict[str, Any]) -> None:
+    for warning in shown["warnings"]:
+        out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
+    orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
+    if orphaned:
+        said = ", ".join(
+            f"{counts['orphaned']:,} {entity} (oldest: {counts['oldest_orphan_days']:,} days)"
+            for entity, counts in orphaned.items()
+        )
+        text = f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them."
+        out.print(text, highlight=False, soft_wrap=True)
+    if shown["details"]["wanted"]:
+        out.print(_details_line(shown["details"]), highlight=False)
+    if shown["unknown"]:
+        out.print(_unknown_line(shown["unknown"]), highlight=False, soft_wrap=True)
+    if shown["duplicates"]:
+        out.print(
+            f"[yellow]{shown['duplicates']:,} BMS ids stand on several records of Passportal.[/]"
+            " `bms-pipeline duplicates` lists them; `bms-pipeline keep` says which record keeps its id.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    _print_no_place(shown["no_place"])
+    if shown["hand_overs"]["waiting"]:
+        out.print(_hand_overs_line(shown["hand_overs"]), highlight=False, soft_wrap=True)
+
+
+def _print_no_place(rows: list[dict[str, Any]]) -> None:
+    """Print the values without a place in Passportal, a line for each template."""
+    by_template: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        fields = by_template.setdefault((row["entity"], row["template"] or "?"), [])
+        fields.append(f"{BY_NAME[row['entity']].labels[row['field']]} ({row['records']:,} values)")
+    for (entity, template), fields in by_template.items():
+        text = f"[yellow]No place in template {escape(printable(template))} of {entity} for:[/] {', '.join(fields)}."
+        out.print(f"{text} They are not written.", highlight=False, soft_wrap=True)
+
+
+def _unknown_line(unknown: list[dict[str, Any]]) -> str:
+    listed = ", ".join(f"{intent['writes']:,} {intent['entity']} ({intent['operation']})" for intent in unknown)
+    until = max(intent["settles_at"] for intent in unknown)
+    return (
+        f"[yellow]Unknown: the answer to writes was lost: {listed}.[/] They are looked up before anything is sent"
+        f" again, at the latest by the first run after {until:%Y-%m-%d %H:%M:%S} UTC."
+    )
+
+
+def _hand_overs_line(shown: dict[str, Any]) -> str:
+    overdue = f", [yellow]{shown['overdue']:,} of them overdue[/]" if shown["overdue"] else ""
+    return (
+        f"{shown['waiting']:,} records wait for Passportal to list them{overdue}: import each file of"
+        f" {escape(os.path.relpath(shown['folder']))} once (Settings > Import / Export), then sync."
+        " `bms-pipeline hand-overs` lists them."
+    )
+
+
+def _details_line(shown: dict[str, Any]) -> str:
+    parts = [f"{shown['read']:,} of {shown['wanted']:,} assets read"]
+    parts += [f"{shown[key]:,} {said}" for key, said in _DETAILS_LABELS.items() if shown[key]]
+    since = f", oldest of {shown['oldest_read_at']:%Y-%m-%d}" if shown["oldest_read_at"] else ""
+    return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
+
+
+def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
+    plan = shown["plan"]
+    if plan:
+        what = f"takes back plan {plan['undoes']} and waits" if plan["undoes"] is not None else "waits"
+        stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
+        waiting = plan["held_back"] + plan["unproved"]
+        held_back = f", {waiting:,} of them held back for a finish" if waiting else ""
+        out.print(
+            f"Plan {plan['hash'][:12]} {what} with {plan['operations']:,} operations{held_back}{stale}. Load it with"
+            f" `bms-pipeline finish {plan['hash'][:12]}`.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for endpoint, calls in shown["budget"].items():
+        if calls["used"]:
+            out.print(f"[dim]calls this hour: {calls['used']:>5} of {calls['limit']} {endpoint}[/]", highlight=False)
+    command = _command(settings)
+    out.print("Where to look next:", highlight=False)
+    for arguments, what in (
+        ("preview --saved", "why records are unmatched, ambiguous or kept"),
+        ("explain assets ID", "one record's story"),
+    ):
+        out.print(f"  {command} {arguments}   [dim]{what}[/]", highlight=False, soft_wrap=True)
+    file = os.path.relpath(settings.warehouse_file)
+    out.print(f"  {file}   [dim]everything, for any DuckDB client[/]", highlight=False, soft_wrap=True)
+
+
+def _command(settings: Settings) -> str:
+    """Return the command to type in this folder for the same home: the demo's is not the default one."""
+    home = settings.bms_pipeline_home
+    chosen = (
+        ""
+        if home == type(settings).model_fields["bms_pipeline_home"].default
+        else f"BMS_PIPELINE_HOME={os.path.relpath(home)} "
+    )
+    return chosen + ("bms-pipeline" if shutil.which("bms-pipeline") else os.path.relpath(sys.argv[0]))
+
+
+def print_overview(shown: dict[str, Any]) -> None:
+    """Print the current plan: how many records by reason, some of them field by field, and what waits."""
+    table = Table(title=f"Plan {shown['hash'][:12]} ({shown['state']}): what happens to how many records, and why")
+    for column in ("entity", "disposition", "operation", "reason"):
+        table.add_column(column)
+    table.add_column("records", justify="right")
+    last = None
+    for row in shown["reasons"]:
+        if last not in (None, row["entity"]):
+            table.add_section()
+        last = row["entity"]
+        style = "" if row["operation"] == "skip" else "bold"
+        table.add_row(
+            *(str(row[column]) for column in ("entity", "disposition", "operation", "reason")),
+            f"{row['records']:,}",
+            style=style,
+        )
+    out.print(table)
+    for held in shown["held_back"]:
+        out.print(
+            f"[yellow]Held back until a finish: {held['updates']:,} {held['entity']} of client {held['client_bms_id']}"
+            f" {escape(printable(held['client'] or ''))}, most of which would change at once.[/]",
+            highlight=False,
+        )
+    _print_no_place(shown["no_place"])
+    if shown["examples"]:
+        out.print("Some of them, field by field:", highlight=False)
+    for example in shown["examples"]:
+        name = escape(printable(example["name"] or "(no name)"))
+        out.print(
+            f"  [bold]{example['operation']}[/] {example['entity']} {example['bms_id']} {name} ({example['reason']})",
+            highlight=False,
+        )
+        for change in example["changes"] or ():
+            out.print(
+                f"      {change['field']}: {_value(change['before'])} → {_value(change['after'])}", highlight=False
+            )
+        if example["releases"] is not None:
+            out.print(f"      Passportal {_value(example['releases'])} loses its BMS id", highlight=False)
+        for kept in example["kept"] or ():
+            there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
+            said = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
+            out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {said}[/]", highlight=False)
+    _print_what_waits(shown)
+
+
+def _print_what_waits(shown: dict[str, Any]) -> None:
+    """Print the state of the plan, so nobody takes a plan with work left for a finished one."""
+    short = shown["hash"][:12]
+    if shown["loaded"]:
+        text = f"Plan {short} is loaded."
+        if shown["refused"]:
+            text += f" Passportal refused {shown['refused']:,} of its operations; `bms-pipeline status` counts them."
+    elif not shown["operations"]:
+        waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
+        text = "There is nothing to load" + (f"; {waiting:,} records wait for a decision." if waiting else ".")
+    else:
+        whole = "Load it" if shown["undoes"] is None else f"It takes back plan {shown['undoes']}; load it"
+        text = (
+            f"{shown['left']:,} of {shown['operations']:,} operations wait. {whole} with `bms-pipeline finish {short}`."
+        )
+    out.print(text, highlight=False, soft_wrap=True)
+
+
+def _value(value: str | None) -> str:
+    """Return a field's value for the terminal; one side may have none."""
+    return escape(printable(value)) if value is not None else "—"
+
+
+def _next_step(story: dict[str, Any], about: str) -> str:
+    """Return the next step for the record of ``story``, which waits for ``about``."""
+    steps = standings.NextStep
+    said = {
+        steps.NOTHING: "nothing is to be done",
+        steps.SYNC: "the next `bms-pipeline sync` does it",
+        steps.PLAN: "make a new plan with `bms-pipeline preview`",
+        steps.FINISH: "`bms-pipeline finish {plan}`, after a look at `bms-pipeline preview --saved`",
+        steps.DECIDE: "decide about it: `bms-pipeline suggest {record}`, then `match`, `create` or `exclude`",
+        steps.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
+        steps.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline hand-overs`",
+        steps.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
+        steps.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
+        steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
+    }
+    stands = story["standing"]
+    return said[stands["next_step"]].format(record=about, plan=(stands["plan_hash"] or "")[:12])
+
+
+def print_standing(story: dict[str, Any]) -> None:
+    """Print the state of a record, its reason, the record it waits for, and the next step."""
+    stands = story["standing"]
+    if stands is None:
+        out.print("It is gone from BMS and was never matched.", highlight=False)
+        return
+    client, record = stands["waits_for"], f"{story['entity']} {story['bms_id']}"
+    is_blocked = client is not None and stands["standing"] is standings.Standing.BLOCKED
+    rows = {
+        "stands": f"{stands['standing']}: {stands['means']}",
+        "why": plan_preview.why(stands["reason"]),
+        "detail": stands["detail"],
+    }
+    if client is not None:
+        name = f"{client['name'] or '(no name)'}, {client['standing']}" if client["standing"] else "not listed by BMS"
+        rows["waits for"] = f"clients {client['bms_id']} {name}"
+    if stands["blocks"]:
+        rows["keeps waiting"] = ", ".join(f"{records:,} {entity}" for entity, records in stands["blocks"].items())
+    about = f"clients {client['bms_id']}" if is_blocked else record
+    rows["next"] = _next_step(story, about)
+    print_pairs("standing", rows)
+
+
+def print_pairs(title: str, values: dict[str, Any] | None) -> None:
+    """Print a title and below it each value with its name."""
+    out.print(f"[bold]{title}[/]", highlight=False)
+    for name, value in (values or {"": "nothing"}).items():
+        if value is not None:
+            out.print(f"  {name:18} {escape(printable(str(value)))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,156 @@
+"""The commands for the sandbox: stand-ins for both services with a made-up tenant."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bms_pipeline.cli.on_demand import (
+    read_settings,
+)
+from bms_pipeline.cli.output import (  # fmt: skip
+    err,
+    out,
+    print_json,
+)
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.lifeline import Child
+
+app = typer.Typer()
+
+Size = Annotated[str, typer.Option(help="small, typical (500 clients, 50,000 assets) or large (10,000 clients).")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same tenant.")]
+SandboxHome = Annotated[
+    Path | None, typer.Option("--home", help="Where it lives; default .bms_pipeline/sandbox-SIZE-SEED.")
+]
+CallsPerHour = Annotated[int, typer.Option(help="The limit per endpoint that the sandbox enforces.")]
+SandboxTarget = Annotated[
+    str, typer.Option("--target", help="embedded, or documents_api for a stand-in of Passportal's own API.")
+]
+
+
+_MODULES = ("bms_sandbox", "faker", "pyotp", "python_multipart")
+
+
+@app.callback()
+def check_installed() -> None:
+    """Stand-ins for Kaseya BMS and Passportal with a made-up tenant, to try everything on."""
+    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"The sandbox is not installed: {', '.join(missing)} cannot be found.",
+            "Install it with `pip install 'bms_pipeline[sandbox]'`.",
+        )
+
+
+@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def sandbox_run(
+    context: typer.Context,
+    size: Size = "typical",
+    seed: Seed = 1,
+    home: SandboxHome = None,
+    calls_per_hour: CallsPerHour = 1500,
+    port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
+    target: SandboxTarget = "embedded",
+) -> None:
+    """Run a command with the sandbox behind it: `bms-pipeline sandbox run -- bms-pipeline preview`.
+
+    The command finds all settings in its environment. Without a command the sandbox just serves until Ctrl-C.
+    """
+    if target not in {"embedded", "documents_api"}:
+        raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
+    home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
+    with ExitStack() as stack:
+        environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port))
+        environment |= stack.enter_context(_sandbox_passportal(target, home))
+        if context.args:
+            # In our own session: it shares the terminal, and Ctrl-C reaches it as it reaches us.
+            child = Child(context.args, env={**os.environ, **environment}, own_session=False)
+            try:
+                code = child.process.wait()
+            finally:
+                child.end()
+            raise typer.Exit(code)
+        err.print("The sandbox serves until Ctrl-C. In another terminal:", highlight=False)
+        for name, value in environment.items():
+            out.print(f"export {name}='{value}'", highlight=False, soft_wrap=True)
+        while True:
+            time.sleep(3600)
+
+
+@app.command("mutate")
+def sandbox_mutate(
+    url: Annotated[str, typer.Option(envvar="BMS_URL", help="The running sandbox.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same changes.")] = 1,
+) -> None:
+    """Let a day pass in a running sandbox: records appear, are renamed, move, are deactivated and deleted."""
+    from bms_sandbox.process import mutate
+
+    print_json(mutate(url, seed))
+
+
+@app.command("import-files")
+def sandbox_import_files(
+    url: Annotated[str, typer.Option(envvar="PASSPORTAL_URL", help="The running sandbox Passportal.")],
+    users_file: Annotated[
+        Path, typer.Option(envvar="PASSPORTAL_USERS_FILE", help="Where the users are exported afterwards.")
+    ],
+) -> None:
+    """Do a person's part in a running sandbox: import each file of import_files/ once, then export the users."""
+    from bms_sandbox.process import export_users, import_new_files
+
+    folder = read_settings().bms_pipeline_home / "import_files"
+    imported = import_new_files(url, folder)
+    export_users(url, users_file)
+    for file in imported:
+        out.print(f"Imported {file.name}.", highlight=False)
+    if not imported:
+        out.print(f"There is no new file in {os.path.relpath(folder)}.", highlight=False, soft_wrap=True)
+    out.print(f"Exported the users to {os.path.relpath(users_file)}.", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _sandbox(size: str, seed: int, home: Path, calls_per_hour: int, port: int) -> Iterator[dict[str, str]]:
+    """Start the sandbox BMS; yield the environment to reach it."""
+    # Imported only here: a sync of a real tenant must neither wait for the sandbox nor run it.
+    from bms_sandbox.process import running_sandbox
+    from bms_sandbox.tenant import SIZES
+
+    if size not in SIZES:
+        raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
+    with ExitStack() as stack:
+        with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}) in {home}"):
+            behaviour = {"hourly_limit": calls_per_hour}
+            running = stack.enter_context(running_sandbox(size, seed, home / "tenant", behaviour, port=port))
+        yield {
+            "BMS_URL": running.url,
+            "BMS_TENANT": running.login["tenant"],
+            "BMS_USERNAME": running.login["username"],
+            "BMS_PASSWORD": running.login["password"],
+            "BMS_CALLS_PER_HOUR": str(calls_per_hour),
+            "BMS_PIPELINE_HOME": str(home),
+        }
+
+
+@contextmanager
+def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
+    """Fill a Passportal on first use, and start it if it is a service; yield the environment to reach it."""
+    from bms_sandbox.passportal import fill_passportal
+    from bms_sandbox.process import running_passportal
+
+    if target == "embedded":
+        from bms_pipeline.core.settings import Settings
+
+        settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
+        fill_passportal(settings.passportal_file, home / "tenant")
+        yield {"PASSPORTAL_TARGET": target}
+    else:
+        with running_passportal(home / "passportal", home / "tenant") as running:
+            yield running.environment()

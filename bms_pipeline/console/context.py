@@ -1,0 +1,203 @@
+"""Shared parts of every page: the console's state, the frame around a page, and error pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.responses import RedirectResponse
+
+from bms_pipeline.console.read_replica import Reading
+from bms_pipeline.console.runs import Runs
+from bms_pipeline.console.security import Form, Guard, Session
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.core.errors import DecisionError, PipelineError, PlanError, RunLocked, WarehouseBusy
+from bms_pipeline.core.settings import Settings, read_settings
+from bms_pipeline.guard.door import ENTER, Door
+from bms_pipeline.reports import plan_preview
+from bms_pipeline.warehouse.connection import named_rows
+
+PER_PAGE = 50
+Row = TypeVar("Row")
+
+_COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity} GROUP BY ALL"
+
+
+class NotFound(PipelineError):
+    """A request for a page the console does not have."""
+
+
+@dataclass
+class Console:
+    """One running console.
+
+    Set-up writes to ``env_file``. ``started_with`` holds the settings that do not change.
+    """
+
+    started_with: Settings
+    env_file: Path
+    port: int
+
+    def __post_init__(self) -> None:
+        """Open the copy."""
+        self.reading = Reading(self.started_with)
+        self.runs = Runs(self.started_with, self.env_file.absolute().parent)
+        self.guard = Guard(Door.of(self.started_with, self.port), self.refused)
+
+    @property
+    def settings(self) -> Settings:
+        """The current settings, in this console's home folder."""
+        home = {"bms_pipeline_home": self.started_with.bms_pipeline_home}
+        return read_settings(self.env_file).model_copy(update=home)
+
+    @property
+    def origin(self) -> str:
+        """The console's address, without any code."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def new_address(self) -> str:
+        """Return an address to open, with a one-time code."""
+        return f"{self.origin}{ENTER}?code={self.guard.door.store.new_code()}"
+
+    def page(self, request: Request, template: str, *, code: int = 200, **content: Any) -> Response:  # noqa: ANN401  # of any page
+        """Return ``template`` filled with ``content``, in the frame."""
+        session: Session | None = getattr(request.state, "session", None)
+        told = session.told[:] if session else []
+        if session:
+            session.told.clear()
+        frame = {
+            "path": request.url.path,
+            "name": getattr(request.state, "name", ""),
+            "told": told,
+            "csrf": lambda action: self.guard.csrf(session, action) if session else "",
+            "entities": ENTITIES,
+            "waiting": self.waiting() if session else {},
+            "run": self.runs.current() if session else None,
+            "page_address": lambda page: "?" + urlencode({**request.query_params, "page": page}),
+            "as_of": self.reading.copy.as_of,
+            "is_behind": self.reading.copy.is_behind(self.reading.warehouse),
+        }
+        return HTMLResponse(self._templates.get_template(template).render(frame | content), status_code=code)
+
+    def waiting(self) -> dict[str, int]:
+        """Return entity → the records waiting for a person."""
+        counts = self.dispositions()
+        return {name: count.get("unmatched", 0) + count.get("ambiguous", 0) for name, count in counts.items()}
+
+    def dispositions(self) -> dict[str, dict[str, int]]:
+        """Return entity → disposition → records."""
+
+        def ask() -> dict[str, dict[str, int]]:
+            with self.reading.copy.open() as connection:
+                return {
+                    entity.name: dict(connection.execute(_COUNTS.format(entity=entity.name)).fetchall())
+                    for entity in ENTITIES
+                }
+
+        return self.reading.copy.kept("dispositions", ask)
+
+    def rows(self, query: str, parameters: Any = ()) -> list[dict[str, Any]]:  # noqa: ANN401  # as DuckDB takes them
+        """Return the rows ``query`` finds in the copy."""
+        with self.reading.copy.open() as connection:
+            return named_rows(connection, query, parameters)
+
+    def refused(self, request: Request, status: int, message: str, next_step: str) -> Response:
+        """Return the page that explains why the requested one is not shown."""
+        return self.page(
+            request, "error.html.j2", code=status, message=message, next_step=next_step, again=None, back=None
+        )
+
+    def failed(self, request: Request, error: PipelineError) -> Response:
+        """Return an error page. For a form it includes everything entered, to send it again."""
+        form: Form | None = getattr(request.state, "form", None)
+        again = [field for field in form.fields if field[0] != "csrf"] if form and _may_be_sent_again(error) else None
+        return self.page(
+            request,
+            "error.html.j2",
+            code=_status(error),
+            message=error.message,
+            next_step=error.next_step,
+            again=again,
+            back=form.get("back") if form else None,
+        )
+
+    @cached_property
+    def _templates(self) -> jinja2.Environment:
+        pages = jinja2.Environment(
+            loader=jinja2.ChoiceLoader(
+                [jinja2.PackageLoader("bms_pipeline.console"), jinja2.PackageLoader("bms_pipeline.reports")]
+            ),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        plan_preview.add_words(pages)
+        return pages
+
+
+def console_of(request: Request) -> Console:
+    """Return the console a request came to, with its copy as new as possible without waiting."""
+    console: Console = request.app.state.console
+    console.reading.refresh()
+    return console
+
+
+def form_of(request: Request) -> Form:
+    """Return the form of a POST, which the guard has checked."""
+    form: Form = request.state.form
+    return form
+
+
+def entity_of(name: str) -> Entity:
+    """Return the entity in an address. Raises ``NotFound``."""
+    if name not in BY_NAME:
+        raise NotFound("There is no such list.", f"Choose from {', '.join(BY_NAME)}.")
+    return BY_NAME[name]
+
+
+def see(request: Request, address: str, *told: str) -> Response:
+    """Redirect to ``address``, one of our own, and show the messages on that page."""
+    request.state.session.told += told
+    return RedirectResponse(address if is_own(address) else "/", status_code=303)
+
+
+def one_page(request: Request, rows: Sequence[Row]) -> tuple[Sequence[Row], dict[str, int]]:
+    """Return the rows of the page in the address, with ``this_page`` and the number of ``pages``."""
+    pages = max(1, -(-len(rows) // PER_PAGE))
+    page = min(number_in(request.query_params.get("page", ""), 1), pages)
+    return rows[(page - 1) * PER_PAGE : page * PER_PAGE], {"this_page": page, "pages": pages}
+
+
+def is_own(address: str) -> bool:
+    """Return whether an address in a form leads to the console and nowhere else."""
+    return address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+
+
+def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
+    """Return the whole number in ``text``, limited to ``least`` and ``most``; ``least`` where there is none."""
+    digits = text.strip()
+    return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else least
+
+
+def _may_be_sent_again(error: PipelineError) -> bool:
+    return isinstance(error, RunLocked | WarehouseBusy)
+
+
+def _status(error: PipelineError) -> int:
+    match error:
+        case NotFound():
+            return 404
+        case RunLocked() | WarehouseBusy():
+            return 503
+        case DecisionError() | PlanError():
+            return 409
+        case _:
+            return 422

@@ -1,0 +1,1 @@
+"""The pages of the review console, in the order of its menu."""

@@ -1,0 +1,215 @@
+"""Pages for after a sync: the overview, the runs, one record's history, and undoing a load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from bms_pipeline.console.charts import Chart, chart
+from bms_pipeline.console.context import Console, console_of, entity_of, form_of, is_own, number_in, one_page, see
+from bms_pipeline.console.security import Form
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.plan import standings
+from bms_pipeline.plan.standings import Standing
+from bms_pipeline.reports import figures
+from bms_pipeline.sync import deciding
+
+router = APIRouter()
+
+Here = Annotated[Console, Depends(console_of)]
+Sent = Annotated[Form, Depends(form_of)]
+
+COLUMNS: dict[str, tuple[Standing, ...]] = {
+    "in sync": (Standing.IN_SYNC,),
+    "waiting": standings.WAITS_FOR_PERSON,
+    "to load": standings.TO_LOAD,
+    "to plan": (Standing.TO_PLAN,),
+    "blocked": (Standing.BLOCKED,),
+    "handed over": (Standing.HANDED_OVER,),
+    "failing": (Standing.REFUSED,),
+    "unknown": (Standing.UNKNOWN,),
+    "excluded": (Standing.EXCLUDED,),
+    "out of scope": (Standing.OUT_OF_SCOPE,),
+    "gone from BMS": (Standing.GONE,),
+}
+"""Column of the overview → the standings added up in it. Every standing belongs to exactly one column."""
+ONLY_WHERE_ANY = ("to plan", "handed over", "unknown")
+"""Columns to leave out while they are empty."""
+CHARTED = ("in sync", "waiting", "blocked", "excluded", "failing")
+FAILING = 20
+LOADS = 50
+RUNS = 30
+POINTS = 60
+"""A chart shows up to this many of the last counts."""
+
+
+@router.get("/")
+def overview(request: Request, console: Here) -> Response:
+    """Show the overview: standings by entity and client, the last sync, orphans, details, calls left."""
+    copy, settings = console.reading.copy, console.settings
+    clients = copy.kept("standings", lambda: _by_client(console))
+    shown, paging = one_page(request, clients)
+    status = figures.status(settings, copy)
+    stands = {name: _added_up(counted) for name, counted in status["standings"].items()}
+    columns = [
+        column for column in COLUMNS if column not in ONLY_WHERE_ANY or any(row[column] for row in stands.values())
+    ]
+    return console.page(
+        request,
+        "overview.html.j2",
+        status=status,
+        standings=stands,
+        columns=columns,
+        means={name: "; ".join(standings.MEANS[standing] for standing in added) for name, added in COLUMNS.items()},
+        clients=shown,
+        number_of_clients=len(clients),
+        **paging,
+        last_read=console.rows("SELECT max(landed_at) AS landed_at FROM sync.sweeps")[0]["landed_at"],
+        loads=figures.loads(copy, 1),
+        failing=copy.kept("failing", lambda: _refused(console)),
+        charts=copy.kept("charts", lambda: _charts(console)),
+    )
+
+
+@router.get("/runs")
+def runs(request: Request, console: Here) -> Response:
+    """Show the active run and its progress, or how the last one ended, and the last runs and loads to undo."""
+    then, run = request.query_params.get("then", ""), console.runs.current()
+    history = figures.runs(console.reading.copy, RUNS)
+    return console.page(
+        request,
+        "runs.html.j2",
+        history=[entry | {"dagster": _dagster_run(console, entry["what"])} for entry in history],
+        loads=figures.loads(console.reading.copy, LOADS),
+        then=then if is_own(then) else "",
+        paused="paused" in request.query_params,
+        dagster=_dagster(console),
+        dagster_run=_dagster_run(console, run.what if run else ""),
+    )
+
+
+@router.post("/runs/sync")
+def start_sync(request: Request, console: Here) -> Response:
+    """Start a whole sync as a run of its own. It loads only what the rules allow."""
+    console.runs.start("sync")
+    return see(request, "/runs?then=/")
+
+
+@router.post("/runs/undo")
+def undo(request: Request, console: Here, form: Sent) -> Response:
+    """Plan to undo a load. A person finishes this plan like any other."""
+    with console.reading.writing(request.state.name) as warehouse:
+        plan = deciding.plan_undo(warehouse, number_in(form.get("plan")))
+    shown = figures.undo(console.reading.copy, plan)
+    return see(
+        request,
+        "/preview",
+        f"Plan {plan.hash[:12]} takes back plan {plan.undoes}: {plan.operations:,} records. Nothing is changed before"
+        " somebody finishes it.",
+        f"{shown['created']:,} created records stay in Passportal; {shown['kept']:,} fields changed there since and are"
+        f" left alone; {shown['gone']:,} records are gone from BMS and left alone too.",
+    )
+
+
+@router.get("/orphans")
+def orphans(request: Request, console: Here) -> Response:
+    """Show the records gone from BMS but kept in Passportal, longest gone first."""
+    found = figures.orphans(console.reading.copy)
+    shown, paging = one_page(request, found)
+    return console.page(request, "orphans.html.j2", records=shown, number_of_records=len(found), **paging)
+
+
+@router.get("/hand-overs")
+def hand_overs(request: Request, console: Here) -> Response:
+    """Show the records exported for a manual import into Passportal, oldest first, with their states."""
+    found = figures.hand_overs(console.reading.copy)
+    shown, paging = one_page(request, found)
+    folder = console.settings.import_folder
+    return console.page(
+        request, "hand_overs.html.j2", records=shown, number_of_records=len(found), folder=folder, **paging
+    )
+
+
+@router.post("/hand-overs/again")
+def hand_over_again(request: Request, console: Here, form: Sent) -> Response:
+    """Let the next plan export a record in a new file, because its file was lost before the import."""
+    entity, bms_id = entity_of(form.get("entity")), number_in(form.get("bms_id"))
+    with console.reading.writing(request.state.name) as warehouse:
+        deciding.hand_over_again(warehouse, entity, [bms_id], request.state.name)
+    return see(request, "/hand-overs", f"The next plan hands {entity.singular} {bms_id} over in a new file.")
+
+
+@router.get("/duplicates")
+def duplicates(request: Request, console: Here) -> Response:
+    """Show the Passportal records with the same BMS id. Only one of them can keep it."""
+    found = figures.duplicate_records(console.reading.copy)
+    shown, paging = one_page(request, found)
+    return console.page(request, "duplicates.html.j2", records=shown, number_of_records=len(found), **paging)
+
+
+@router.post("/duplicates/keep")
+def keep(request: Request, console: Here, form: Sent) -> Response:
+    """Let one record keep the id. The others lose it with the next finish."""
+    entity, bms_id, keeper = entity_of(form.get("entity")), number_in(form.get("bms_id")), form.get("passportal_id")
+    with console.reading.writing(request.state.name) as warehouse:
+        losing = deciding.keep(warehouse, entity, bms_id, keeper, request.state.name)
+    return see(
+        request,
+        "/duplicates",
+        f"{keeper} keeps the id of {entity.singular} {bms_id}."
+        f" With the next finish it is taken off {', '.join(losing)}.",
+    )
+
+
+@router.get("/records/{name}/{bms_id:int}")
+def explain(request: Request, console: Here, name: str, bms_id: int) -> Response:
+    """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
+    entity = entity_of(name)
+    story = figures.explain(console.reading.copy, entity.name, bms_id)
+    return console.page(request, "explain.html.j2", entity=entity, story=story)
+
+
+def _by_client(console: Console) -> list[dict[str, Any]]:
+    """Return the records inside each client, counted by the columns of the overview."""
+    with console.reading.copy.open() as connection:
+        rows = standings.by_client(connection)
+    return [{"bms_id": row["bms_id"], "name": row["name"], **_added_up(row)} for row in rows]
+
+
+def _refused(console: Console) -> list[dict[str, Any]]:
+    with console.reading.copy.open() as connection:
+        return standings.refused(connection, FAILING)
+
+
+def _added_up(counted: Mapping[Any, int]) -> dict[str, int]:
+    """Turn a count by standing into column of the overview → records."""
+    return {name: sum(counted[standing] for standing in added) for name, added in COLUMNS.items()}
+
+
+def _charts(console: Console) -> dict[str, Chart]:
+    """Return entity → a chart of its records, as counted at the end of the last runs."""
+    with console.reading.copy.open() as connection:
+        return {
+            entity.name: chart(
+                [
+                    {"counted_at": row["counted_at"], **_added_up(row)}
+                    for row in standings.history(connection, entity.name, POINTS)
+                ],
+                CHARTED,
+            )
+            for entity in ENTITIES
+        }
+
+
+def _dagster(console: Console) -> str | None:
+    """Return the address of Dagster's UI, if it is known and safe to link to."""
+    url = console.settings.dagster_url.rstrip("/")
+    return url if url.startswith(("http://", "https://")) else None
+
+
+def _dagster_run(console: Console, what: str) -> str | None:
+    """Return the address of a run in Dagster's UI, if Dagster started it."""
+    url, (_, is_run, run_id) = _dagster(console), what.partition("Dagster run ")
+    return f"{url}/runs/{run_id}" if url and is_run and run_id.replace("-", "").isalnum() else None

@@ -1,0 +1,521 @@
+"""The five entities, declared once: their list call in BMS, the fields to read, their mapping and matching.
+
+Everything downstream (landing, snapshot, reconcile, plan, load, Dagster assets, CLI tables) is generated from
+``ENTITIES``. Add a field or an entity here. Nothing here opens a file or a connection.
+
+Certainty of the API facts (``docs/api_facts.md``): list calls and field names are from the vendor's OpenAPI document;
+Passportal's labels were seen in real responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.junk import Kind, is_junk
+
+EntityName = str
+"""One of ``clients``, ``users``, ``locations``, ``contacts``, ``assets``."""
+
+WireType = str | list[Any] | dict[str, Any]
+"""A DuckDB type; for nested JSON a list or an object of DuckDB types."""
+
+
+@dataclass(frozen=True)
+class ListCall:
+    """One list call of the BMS API.
+
+    ``has_total``: answers carry ``totalRecords``. ``modified_since``: takes ``Filter.ModifiedOnFrom``.
+    """
+
+    name: str
+    path: str
+    has_total: bool
+    modified_since: bool
+
+
+ACCOUNTS = ListCall("accounts", "/v2/crm/accounts/summary", has_total=True, modified_since=True)
+EMPLOYEES = ListCall("employees", "/v2/hr/employees/searchselect", has_total=True, modified_since=False)
+CONTACTS = ListCall("contacts", "/v2/crm/contacts/summary", has_total=True, modified_since=True)
+ASSETS = ListCall("assets", "/v2/servicedesk/hardwareasset/searchselect", has_total=False, modified_since=False)
+
+LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
+
+
+@dataclass(frozen=True)
+class DetailCall:
+    """The call for more fields of one record than its list gives, one call a record [S].
+
+    ``path`` has ``{id}`` in place of the record's id. ``wire`` is JSON key → type, for the keys that are read.
+    """
+
+    path: str
+    wire: Mapping[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint, as the hourly limit counts it."""
+        return f"GET {self.path}"
+
+
+@dataclass(frozen=True)
+class Clue:
+    """A field as evidence for two records being the same; only for suggestions, never for matching.
+
+    ``key`` is SQL over the columns, the same on both sides, with NULL for blank: equal keys agree. ``like`` is SQL for
+    a part in which a misspelt value is still nearly the same; None where a near miss means nothing.
+
+    ``agrees`` and ``differs`` are in bits. An agreeing value unique to one record doubles the odds ``agrees`` times; a
+    differing value halves them ``differs`` times. ``finds``: sharing the value makes a candidate, whatever the names
+    are. ``tail``: two keys are equal if one is the end of the other and has at least this many characters; 0 for never.
+    """
+
+    key: str
+    agrees: float
+    differs: float
+    like: str | None = None
+    finds: bool = False
+    tail: int = 0
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value kept of a record, always text.
+
+    ``sql`` computes it from the record's wire columns. ``label`` is its name in Passportal. ``clue`` is its evidence
+    about identity, None for no evidence. ``from_details``: ``sql`` is over the fields of the detail call, so the value
+    arrives later than the record. ``kind`` selects the patterns of junk in it.
+    """
+
+    name: str
+    sql: str
+    label: str
+    clue: Clue | None = None
+    from_details: bool = False
+    kind: Kind = Kind.TEXT
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A matching rule: records of both sides are the same if they share all of ``keys`` and no other record has them.
+
+    ``across_clients``: the keys are unique in the whole tenant and not only inside a client (a serial number is).
+    ``is_doubtful``: such records are probably the same, so they are neither matched nor created without a person.
+    """
+
+    reason: str
+    keys: tuple[str, ...]
+    across_clients: bool = False
+    is_doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One of the five kinds of records.
+
+    ``wire`` is JSON key → type, for the keys that are read; ``other_keys`` are documented and not read. ``array_in``
+    names the array with the records in the rows of the list call (locations are inside accounts). ``name_sql`` is the
+    record's name for matching.
+
+    ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
+    ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
+    before the first finish an unmatched record waits for a person instead of being created. ``category`` names the
+    field whose values people choose from to limit the sync.
+    """
+
+    name: EntityName
+    singular: str
+    list_call: ListCall
+    wire: Mapping[str, WireType]
+    name_sql: str
+    fields: tuple[Field, ...]
+    rules: tuple[Rule, ...]
+    deciding: tuple[str, ...]
+    keys: Mapping[str, str] = field(default_factory=dict)
+    other_keys: tuple[str, ...] = ()
+    has_client: bool = True
+    decided_by_person: bool = False
+    array_in: str | None = None
+    category: str | None = None
+    active_sql: str = "isActive"
+    modified_sql: str = "NULL::VARCHAR"
+    account_sql: str = "accountId"
+    account_type_sql: str = "NULL::BIGINT"
+    details: DetailCall | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns BMS and Passportal share, ``name`` first."""
+        return ("name", *(field.name for field in self.fields))
+
+    @property
+    def listed_fields(self) -> tuple[Field, ...]:
+        """The fields of the list call."""
+        return tuple(field for field in self.fields if not field.from_details)
+
+    @property
+    def detail_fields(self) -> tuple[Field, ...]:
+        """The fields of the detail call."""
+        return tuple(field for field in self.fields if field.from_details)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Column → Passportal label."""
+        return {"name": "Name", **{field.name: field.label for field in self.fields}}
+
+
+def _first(array: str, value: str, wanted: str) -> str:
+    """Return SQL for ``value`` of the element with the lowest id among those matching ``wanted``, else NULL.
+
+    A contact can have two default e-mails. The choice must not depend on their order in the list.
+    """
+    return f"list_sort(list_filter({array}, lambda e: {wanted}))[1].{value}"
+
+
+def _first_or_any(array: str, value: str, wanted: str) -> str:
+    """Return SQL like ``_first``, falling back to the element with the lowest id."""
+    several = f"coalesce({_first(array, value, wanted)}, list_sort({array})[1].{value})"
+    # Nearly every record has at most one element, and then there is nothing to choose.
+    return f"CASE WHEN len({array}) > 1 THEN {several} ELSE {array}[1].{value} END"
+
+
+def _text(column: str, agrees: float, differs: float) -> Clue:
+    """Return a clue for free text: it ignores case, accents and punctuation, and misspelt values are near."""
+    words = rf"nullif(trim(regexp_replace(lower(strip_accents({column})), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '')"
+    words = f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {words} END"
+    return Clue(words, agrees, differs, like=words)
+
+
+def _code(column: str, agrees: float, differs: float) -> Clue:
+    """Return a clue for a code such as a postal code: letters and digits, where every character counts."""
+    code = rf"nullif(upper(regexp_replace({column}, '[^\p{{L}}\p{{N}}.:]', '', 'g')), '')"
+    return Clue(f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {code} END", agrees, differs)
+
+
+def _phone(column: str, agrees: float, *, finds: bool = True) -> Clue:
+    """Return a clue for a phone number: its last nine digits, because country prefix and leading zero vary."""
+    main = f"regexp_replace(lower({column}), '(x|ext|#).*$', '')"
+    digits = f"right(ltrim(regexp_replace({main}, '[^0-9]', '', 'g'), '0'), 9)"
+    real = f"length({digits}) >= 7 AND NOT {is_junk(Kind.PHONE, column)}"
+    return Clue(f"CASE WHEN {real} THEN {digits} END", agrees, 0.5, finds=finds, tail=7)
+
+
+def _email_of_person(key: str) -> Clue:
+    """Return a clue for a person's e-mail; ``key`` is its SQL. The part before the @ may be spelt differently."""
+    return Clue(key, 10, 2, like=f"nullif(split_part({key}, '@', 1), '')", finds=True)
+
+
+def _email_of_company(key: str) -> Clue:
+    """Return a clue for a company's e-mail; ``key`` is its SQL. Another mailbox of the same domain is near."""
+    return Clue(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
+
+
+NAME = Rule("identical_name", ("real_name_key",))
+_EMAIL = f"CASE WHEN NOT {is_junk(Kind.EMAIL, 'email')} THEN lower(trim(email)) END"
+_MAIN_ADDRESS = "coalesce(list_filter(addresses, lambda e: e.isMain)[1], addresses[1])"
+_ADDRESS: WireType = {
+    "address1": "VARCHAR",
+    "address2": "VARCHAR",
+    "city": "VARCHAR",
+    "state": "VARCHAR",
+    "zipCode": "VARCHAR",
+    "country": "VARCHAR",
+    "phone": "VARCHAR",
+    "fax": "VARCHAR",
+    "emailAddress": "VARCHAR",
+    "isMain": "BOOLEAN",
+}
+
+
+def _date(column: str) -> str:
+    """Return SQL for the day of a timestamp in BMS's format. .NET's zero, 0001-01-01, is no date [G]."""
+    day = f"nullif(left({column}, 10), '0001-01-01')"
+    return rf"CASE WHEN regexp_full_match({column}, '\d{{4}}-\d{{2}}-\d{{2}}T.*') THEN {day} ELSE {column} END"
+
+
+_MAIN_SITE = "coalesce(list_filter(locations, lambda e: e.isMain)[1], locations[1])"
+
+CLIENTS = Entity(
+    name="clients",
+    singular="client",
+    list_call=ACCOUNTS,
+    wire={
+        "id": "BIGINT",
+        "accountName": "VARCHAR",
+        "accountTypeId": "BIGINT",
+        "isActive": "BOOLEAN",
+        "modifiedOn": "VARCHAR",
+        "locations": [{"isMain": "BOOLEAN", "addresses": [_ADDRESS]}],
+    },
+    other_keys=(
+        "createdBy",
+        "createdOn",
+        "modifiedBy",
+        "parentId",
+        "accountCode",
+        "accountType",
+        "businessTypeId",
+        "businessType",
+        "serviceTypeId",
+        "serviceType",
+        "accountManagerId",
+        "accountManagerUserName",
+        "currencyId",
+        "currencyName",
+        "creditLimit",
+        "netDays",
+        "salesTaxItemId",
+        "salesTaxItemName",
+        "website",
+        "description",
+        "classId",
+        "className",
+        "isBilling",
+        "acquiredDate",
+        "tenantName",
+    ),
+    name_sql="accountName",
+    fields=(
+        Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone", _phone("phone", 7), kind=Kind.PHONE),
+        Field("email", f"{_MAIN_SITE}.addresses[1].emailAddress", "Email", _email_of_company(_EMAIL), kind=Kind.EMAIL),
+    ),
+    deciding=("id", "accountName", "accountTypeId", "isActive"),
+    rules=(NAME,),
+    has_client=False,
+    decided_by_person=True,
+    modified_sql="modifiedOn",
+    account_sql="id",
+    account_type_sql="accountTypeId",
+)
+
+USERS = Entity(
+    name="users",
+    singular="user",
+    list_call=EMPLOYEES,
+    wire={
+        "id": "BIGINT",
+        "firstName": "VARCHAR",
+        "lastName": "VARCHAR",
+        "emailAddress": "VARCHAR",
+        "isActive": "BOOLEAN",
+    },
+    other_keys=(
+        "username",
+        "jobTitle",
+    ),
+    name_sql="concat_ws(' ', firstName, lastName)",
+    fields=(
+        Field("first_name", "firstName", "First Name"),
+        Field("last_name", "lastName", "Last Name"),
+        Field("email", "emailAddress", "Email", _email_of_person(_EMAIL), kind=Kind.EMAIL),
+    ),
+    deciding=("id", "firstName", "lastName", "isActive"),
+    rules=(NAME,),
+    has_client=False,
+    decided_by_person=True,
+    account_sql="NULL::BIGINT",
+)
+
+LOCATIONS = Entity(
+    name="locations",
+    singular="location",
+    list_call=ACCOUNTS,
+    array_in="locations",
+    wire={
+        "id": "BIGINT",
+        "locationName": "VARCHAR",
+        "isActive": "BOOLEAN",
+        "modifiedOn": "VARCHAR",
+        "addresses": [_ADDRESS],
+    },
+    other_keys=(
+        "createdBy",
+        "createdOn",
+        "modifiedBy",
+        "isMain",
+        "timeZoneId",
+        "dateFormatId",
+        "timeFormatId",
+    ),
+    name_sql="locationName",
+    fields=(
+        Field("address_1", f"{_MAIN_ADDRESS}.address1", "Address 1", _text("address_1", 5, 1)),
+        Field("address_2", f"{_MAIN_ADDRESS}.address2", "Address 2", _text("address_2", 1.5, 0.2)),
+        Field("city", f"{_MAIN_ADDRESS}.city", "City", _text("city", 2, 1.5)),
+        Field("state", f"{_MAIN_ADDRESS}.state", "State / Province", _text("state", 0.8, 0.4)),
+        Field("postal_code", f"{_MAIN_ADDRESS}.zipCode", "ZIP / Postal Code", _code("postal_code", 3, 1)),
+        Field("country", f"{_MAIN_ADDRESS}.country", "Country", _text("country", 0.5, 0.4)),
+        Field("phone", f"{_MAIN_ADDRESS}.phone", "Phone", _phone("phone", 6), kind=Kind.PHONE),
+        Field("fax", f"{_MAIN_ADDRESS}.fax", "Fax", _phone("fax", 4, finds=False), kind=Kind.PHONE),
+    ),
+    deciding=("id", "locationName", "isActive"),
+    rules=(NAME,),
+    modified_sql="modifiedOn",
+)
+
+CONTACT_RECORDS = Entity(
+    name="contacts",
+    singular="contact",
+    list_call=CONTACTS,
+    wire={
+        "id": "BIGINT",
+        "accountId": "BIGINT",
+        "locationName": "VARCHAR",
+        "firstName": "VARCHAR",
+        "lastName": "VARCHAR",
+        "jobTitle": "VARCHAR",
+        "isPoc": "BOOLEAN",
+        "isActive": "BOOLEAN",
+        "modifiedOn": "VARCHAR",
+        "emails": [{"id": "BIGINT", "emailAddress": "VARCHAR", "isDefault": "BOOLEAN"}],
+        "phones": [{"id": "BIGINT", "phone": "VARCHAR", "phoneType": "VARCHAR", "isDefault": "BOOLEAN"}],
+    },
+    other_keys=(
+        "createdBy",
+        "createdOn",
+        "modifiedBy",
+        "accountName",
+        "locationId",
+        "effectiveDate",
+        "isBillable",
+        "canRecieveInvoices",
+    ),
+    name_sql="concat_ws(' ', firstName, lastName)",
+    fields=(
+        Field("first_name", "firstName", "First Name"),
+        Field("last_name", "lastName", "Last Name"),
+        Field("job_title", "jobTitle", "Job Title", _text("job_title", 2, 0.5)),
+        Field(
+            "email",
+            _first_or_any("emails", "emailAddress", "e.isDefault"),
+            "Email Address",
+            _email_of_person("email_key"),
+            kind=Kind.EMAIL,
+        ),
+        Field("phone", _first_or_any("phones", "phone", "e.isDefault"), "Phone", _phone("phone", 7), kind=Kind.PHONE),
+        Field(
+            "mobile_phone",
+            _first("phones", "phone", "lower(e.phoneType) LIKE '%mobile%'"),
+            "Mobile Phone",
+            _phone("mobile_phone", 8),
+            kind=Kind.PHONE,
+        ),
+        Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
+        Field("primary_contact", "CASE WHEN isPoc THEN 'Yes' ELSE 'No' END", "Primary Contact"),
+    ),
+    keys={"email_key": _EMAIL},
+    deciding=("id", "accountId", "firstName", "lastName", "isPoc", "isActive"),
+    rules=(NAME, Rule("identical_name_and_email", ("real_name_key", "email_key"))),
+    modified_sql="modifiedOn",
+)
+
+ASSET_RECORDS = Entity(
+    name="assets",
+    singular="asset",
+    list_call=ASSETS,
+    wire={
+        "id": "BIGINT",
+        "accountId": "BIGINT",
+        "assetName": "VARCHAR",
+        "categoryName": "VARCHAR",
+        "locationName": "VARCHAR",
+        "serialNumber": "VARCHAR",
+        "ipAddress": "VARCHAR",
+        "contactName": "VARCHAR",
+        "isActive": "BOOLEAN",
+    },
+    other_keys=(
+        "categoryId",
+        "machineGroupId",
+        "contactId",
+        "accountName",
+    ),
+    name_sql="assetName",
+    fields=(
+        Field("type", "categoryName", "Type", _text("type", 1, 1)),
+        Field(
+            "serial_number",
+            "serialNumber",
+            "Serial Number",
+            Clue("serial_key", 12, 4, finds=True),
+            kind=Kind.SERIAL,
+        ),
+        Field("primary_ip", "ipAddress", "Primary IP", _code("primary_ip", 3, 0.3)),
+        Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
+        Field("assigned_user", "contactName", "Assigned User", _text("assigned_user", 3, 0.4)),
+        Field("manufacturer", "brand", "Manufacturer", from_details=True),
+        Field("model", "modelNumber", "Model", from_details=True),
+        Field("operating_system", "osInfo", "Operating System", from_details=True),
+        Field("platform", "osType", "Platform", from_details=True),
+        Field("mac_address", "macAddress", "MAC Address", from_details=True),
+        Field("default_gateway", "defaultGateway", "Default Gateway", from_details=True),
+        Field("asset_tag", "assetTag", "Asset Tag", from_details=True),
+        Field("status", "state", "Status", from_details=True),
+        Field("notes", "description", "Notes", from_details=True),
+        Field("purchase_date", _date("acquisitionDate"), "Purchase Date", from_details=True),
+        Field("expiration_date", _date("warrantyExpirationDate"), "Expiration Date", from_details=True),
+    ),
+    details=DetailCall(
+        "/v2/servicedesk/hardwareasset/{id}",
+        wire=dict.fromkeys(
+            (
+                "brand",
+                "modelNumber",
+                "osInfo",
+                "osType",
+                "macAddress",
+                "defaultGateway",
+                "assetTag",
+                "state",
+                "description",
+                "acquisitionDate",
+                "warrantyExpirationDate",
+            ),
+            "VARCHAR",
+        ),
+    ),
+    keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},
+    category="type",
+    deciding=("id", "accountId", "assetName", "categoryName", "isActive"),
+    rules=(
+        Rule("identical_serial", ("real_serial_key",), across_clients=True),
+        NAME,
+        Rule("doubtful_serial", ("serial_key",), across_clients=True, is_doubtful=True),
+    ),
+)
+
+ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
+"""The entities in loading order: clients before the records inside them."""
+
+
+def declared_keys(list_call: ListCall) -> set[str]:
+    """Return every key that the answers of ``list_call`` may hold, at any depth."""
+    entities = [entity for entity in ENTITIES if entity.list_call == list_call]
+    return {key for entity in entities for key in (*entity.other_keys, *_keys_of(dict(entity.wire)))}
+
+
+def _keys_of(wire: WireType) -> set[str]:
+    if isinstance(wire, list):
+        return _keys_of(wire[0])
+    if isinstance(wire, dict):
+        return set(wire) | {key for inner in wire.values() for key in _keys_of(inner)}
+    return set()
+
+
+BY_NAME: dict[EntityName, Entity] = {entity.name: entity for entity in ENTITIES}
+
+
+def chosen(names: Collection[str] | None) -> tuple[Entity, ...]:
+    """Return the entities with these names, in loading order; all if ``names`` is empty. Raises ``SettingsError``."""
+    unknown = [name for name in names or () if name not in BY_NAME]
+    if unknown:
+        raise SettingsError(f"There is no entity {unknown[0]!r}.", f"Choose from {', '.join(BY_NAME)}.")
+    return tuple(entity for entity in ENTITIES if not names or entity.name in names)
+
+
+def with_clients(entities: Collection[Entity]) -> list[Entity]:
+    """Return ``entities`` in loading order, with clients before the records inside them."""
+    inside = any(entity.has_client for entity in entities)
+    return [entity for entity in ENTITIES if entity in entities or (inside and entity.name == "clients")]

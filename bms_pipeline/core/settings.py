@@ -1,0 +1,436 @@
+"""Connections, paths and limits, from the environment or a ``.env`` file.
+
+Settings that a deployment decides once belong here. Settings that people revisit (toggles, scope) are in the
+warehouse. Secrets are held as ``SecretStr``: their repr is stars, and only code that sends them reads them.
+
+A value comes from the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME`` may be in
+a file of its own, named by ``NAME_FILE``. A path may begin with ``~``. A relative path is made absolute once: from
+``.env``, below the folder of that file; from the environment and by default, below the current folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import logging
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bms_pipeline.core import env_file as env_files
+from bms_pipeline.core.env_file import NOT_IN_A_VALUE
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.files import made_whole
+
+_log = logging.getLogger(__name__)
+
+SECRETS_OF = {
+    "BMS_URL": ("BMS_PASSWORD", "BMS_MFA_SECRET"),
+    "BMS_API_URL": ("BMS_PASSWORD", "BMS_MFA_SECRET"),
+    "PASSPORTAL_URL": ("PASSPORTAL_SECRET",),
+    "NOTICE_SMTP_HOST": ("NOTICE_SMTP_PASSWORD",),
+    "NOTICE_SMTP_PORT": ("NOTICE_SMTP_PASSWORD",),
+}
+"""Address → the secrets sent there. (A webhook's address is its own secret.)"""
+
+
+LARGEST_SECRET = 64 * 1024
+"""The largest file with a secret, in bytes."""
+
+_PREFIXES = ("BMS_", "PASSPORTAL_", "NOTICE_")
+_FILE = "_FILE"
+_FILE_STEP = "Name a file that holds the secret as its only line."
+_NEAR = 0.8
+"""Two names at least this similar, of 1, are likely one misspelt name."""
+
+
+class _FromEnvironment(BaseSettings):
+    """Settings by their name in the environment (``bms_url`` is ``BMS_URL``). An empty value counts as not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+
+class ScheduleSettings(_FromEnvironment):
+    """The schedules of automatic syncs. Only Dagster reads them, when it loads the schedules."""
+
+    bms_pipeline_sync_cron: str = Field("0 * * * *", description="When the incremental sync starts (cron)")
+    bms_pipeline_full_sync_cron: str = Field("30 2 * * *", description="When the sync with full sweeps starts (cron)")
+    bms_pipeline_time_zone: str = Field("UTC", description="Time zone of both, as in Europe/Berlin")
+
+    @field_validator("bms_pipeline_time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (LookupError, ValueError, OSError):
+            known = "IANA names such as Europe/Berlin or America/New_York; Windows has names of its own"
+            raise ValueError(f"there is no such time zone ({known})") from None
+        return name
+
+
+class Settings(_FromEnvironment):
+    """Every other setting."""
+
+    bms_url: str = Field("", description="Kaseya BMS portal URL (cloud) or FQDN (on-prem)")
+    bms_api_url: str = Field("", description="Explicit API base; overrides the derivation from BMS_URL")
+    bms_tenant: str = Field("", description="Company name as shown under My Settings in BMS")
+    bms_username: str = ""
+    bms_password: SecretStr = SecretStr("")
+    bms_mfa_secret: SecretStr = Field(SecretStr(""), description="TOTP seed, for a user with MFA")
+    bms_ca_file: Path | None = Field(None, description="One private CA certificate, for an on-prem portal")
+    bms_private_host: str = Field("", description="Host name that may have a private address (on-prem)")
+    bms_calls_per_hour: int = Field(1500, ge=1, description="The vendor's limit per endpoint, never exceeded")
+    bms_details_calls_per_hour: int | None = Field(
+        None, ge=1, description="Fewer for details, where a tenant's limit turns out to be shared with their list [G]"
+    )
+    bms_connections: int = Field(8, ge=1, le=32, description="Pages in flight at once")
+
+    passportal_target: Literal["embedded", "documents_api"] = "embedded"
+    passportal_url: str = Field("", description="Where Passportal's API answers: scheme and host")
+    passportal_key_id: str = Field("", description="Access key ID (Settings > API Keys)")
+    passportal_secret: SecretStr = Field(SecretStr(""), description="Secret access key, which is shown once")
+    passportal_ca_file: Path | None = Field(None, description="One private CA certificate, behind a proxy of your own")
+    passportal_private_host: str = Field("", description="Host name that may have a private address")
+    passportal_connections: int = Field(4, ge=1, le=16, description="Calls in flight at once; no limit is documented")
+    passportal_expected_clients: str = Field(
+        "", description="Clients that the key must see, by name or id, separated by semicolons; for `authenticate`"
+    )
+    passportal_users_file: Path | None = Field(None, description="The users as exported from Passportal (CSV)")
+    passportal_templates: str = Field(
+        "", description="Which template new documents get, where it cannot be told: asset=79,contact=5000"
+    )
+    passportal_marker: Literal["notes", "id_fields", "custom_id"] = Field(
+        "notes", description="Where a document bears the id of its BMS record; all three are recognised when reading"
+    )
+    passportal_body: Literal["array", "object"] = Field(
+        "array", description="What a batch of documents is sent as [G]; the tenant's swagger page tells"
+    )
+    passportal_values: Literal["text", "element"] = Field("text", description="What a field's value is sent as [G]")
+    passportal_unknown_seconds: float = Field(
+        300, ge=0, description="How long a write whose answer was lost may still take effect before it is sent again"
+    )
+    passportal_update: Literal["one", "batch"] = Field("one", description="Which call changes documents [G]")
+
+    passportal_import_headers_clients: Path | None = Field(
+        None, description="Passportal's own file for importing clients, whose first line has the columns"
+    )
+    passportal_import_headers_users: Path | None = Field(None, description="The same for users")
+
+    notice_webhook_url: SecretStr = Field(
+        SecretStr(""), description="Where notices are posted; the address is a secret"
+    )
+    notice_webhook_ca_file: Path | None = Field(None, description="One private CA certificate, for a webhook on-prem")
+    notice_webhook_private_host: str = Field("", description="Host of the webhook that may have a private address")
+    notice_email_to: str = Field("", description="Whom notices are mailed to; several separated by commas")
+    notice_email_from: str = ""
+    notice_smtp_host: str = ""
+    notice_smtp_port: int = Field(587, ge=1, le=65535)
+    notice_smtp_username: str = Field("", description="Empty: no log-in")
+    notice_smtp_password: SecretStr = SecretStr("")
+    notice_smtp_ca_file: Path | None = Field(None, description="One private CA certificate, for a mail server on-prem")
+
+    bms_pipeline_home: Path = Field(
+        Path(".bms_pipeline").absolute(), description="Database, landing, logs, Dagster's home"
+    )
+
+    bms_pipeline_guard: Path | None = Field(
+        None, description="Where log-ins and vouchers are kept; tenants that share Dagster's pages name the same folder"
+    )
+    bms_pipeline_trusted_proxy: bool = Field(
+        False,
+        description="A proxy with its own log-in stands in front of Dagster's pages, and nothing else reaches them",
+    )
+    bms_pipeline_hosts: str = Field(
+        "", description="With that proxy: the host names under which it is reached, separated by commas"
+    )
+
+    dagster_url: str = Field("", description="Where Dagster's UI is, for the review console's links")
+
+    bms_pipeline_wait_seconds: float = Field(
+        60, ge=0, description="How long a database held by another run is waited for"
+    )
+
+    @property
+    def guard_folder(self) -> Path:
+        """The folder with the guard's key. Anyone able to read it can sign in and approve."""
+        return self.bms_pipeline_guard or self.bms_pipeline_home / "guard"
+
+    @property
+    def warehouse_file(self) -> Path:
+        """The DuckDB file."""
+        return self.bms_pipeline_home / "warehouse.duckdb"
+
+    @property
+    def passportal_file(self) -> Path:
+        """The embedded Passportal's own DuckDB file."""
+        return self.bms_pipeline_home / "passportal.duckdb"
+
+    @property
+    def import_folder(self) -> Path:
+        """The folder of files for a manual import into Passportal."""
+        return self.bms_pipeline_home / "import_files"
+
+    def import_headers(self, entity: str) -> Path | None:
+        """Return the file whose first line has the columns for an import of ``entity``, or None if it is not set."""
+        file: Path | None = getattr(self, f"passportal_import_headers_{entity}", None)
+        return file
+
+    @property
+    def documents_file(self) -> Path:
+        """The cache of Passportal's documents. Losing it only costs calls."""
+        return self.bms_pipeline_home / "documents.duckdb"
+
+    @property
+    def unknown_seconds(self) -> float:
+        """The seconds a write without an answer may still take effect in the configured target."""
+        return self.passportal_unknown_seconds if self.passportal_target == "documents_api" else 0.0
+
+    @property
+    def last_write_file(self) -> Path:
+        """The file with the time of the last write sent to Passportal."""
+        return self.bms_pipeline_home / "last_write"
+
+    @property
+    def landing_folder(self) -> Path:
+        """The folder where sweeps leave their pages."""
+        return self.bms_pipeline_home / "landing"
+
+    @property
+    def published_file(self) -> Path:
+        """The state after the last run, for processes which must not open the database."""
+        return self.bms_pipeline_home / "published.json"
+
+    @property
+    def progress_file(self) -> Path:
+        """The progress of the active run, or the result of the last one."""
+        return self.bms_pipeline_home / "progress.json"
+
+    @property
+    def budget_file(self) -> Path:
+        """The calls of the last hour, shared by every process on the machine."""
+        return self.bms_pipeline_home / "budget.sqlite"
+
+
+SECRETS = frozenset(name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+"""The settings with a secret. Each may also be given as ``NAME_FILE``."""
+
+_PATHS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None))
+_NAMES = frozenset(
+    {name.upper() for kind in (Settings, ScheduleSettings) for name in kind.model_fields}
+    | {f"{name}{_FILE}" for name in SECRETS}
+)
+_Kind = TypeVar("_Kind", Settings, ScheduleSettings)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value given by a person: its text, the base folder of a relative path, and its place for messages."""
+
+    text: str
+    folder: Path
+    place: str
+
+
+def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Read the settings of this process: environment first, then ``env_file`` if it exists.
+
+    Warns once in the log about names that look misspelt. Raises ``SettingsError`` when a setting is malformed, when the
+    home is no folder, or when others can read ``env_file``. The error names the setting, and in ``env_file`` its line.
+    """
+    settings = _read(Settings, env_file)
+    _check_home(settings.bms_pipeline_home)
+    return settings
+
+
+def read_schedule_settings(env_file: Path | None = Path(".env")) -> ScheduleSettings:
+    """Read the schedules of automatic syncs from the same places as ``read_settings``, raising the same errors."""
+    return _read(ScheduleSettings, env_file)
+
+
+def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
+    lines = _lines(env_file) if env_file is not None and env_file.is_file() else []
+    from_environment = _from_environment(lines)
+    from_file = {
+        line.name: _Given(line.text, env_file.absolute().parent, f"{env_file}, line {line.number}")
+        for line in lines
+        if line.text and env_file is not None
+    }
+    _warn_of_doubtful(from_environment, from_file)
+    given: dict[str, _Given] = {}
+    for source in (from_file, from_environment):  # the later one wins
+        given |= _with_secrets_from_files(source)
+    values = {
+        name: _absolute(name, given[name.upper()]) if name in _PATHS else given[name.upper()].text
+        for name in kind.model_fields
+        if name.upper() in given
+    }
+    try:
+        return kind(**values)  # type: ignore[arg-type]  # pydantic reads the text
+    except ValidationError as error:
+        problems = [(str(problem["loc"][0]).upper(), problem["msg"]) for problem in error.errors()]
+        worded = "; ".join(
+            f"{name}{f' ({given[name].place})' if name in given else ''}: {text}" for name, text in problems
+        )
+        raise SettingsError(f"A setting does not fit. {worded}.", "Correct it in the environment or in .env.") from None
+
+
+def _lines(env_file: Path) -> list[env_files.Line]:
+    if env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(
+            f"{env_file} holds secrets and can be read by other users of this machine.",
+            f"chmod 600 {env_file}",
+        )
+    return env_files.read(env_file, _NAMES, SECRETS)
+
+
+def _from_environment(lines: Sequence[env_files.Line]) -> dict[str, _Given]:
+    """Return the settings in the environment, without those ``dagster dev`` loaded from ``.env``.
+
+    The file itself gives these: it has their places and folders, which the environment lacks.
+    """
+    loaded = env_files.as_dagster_loads(lines)
+    return {
+        name.upper(): _Given(text, Path.cwd(), "the environment")
+        for name, text in os.environ.items()
+        if text and loaded.get(name) != text
+    }
+
+
+def _with_secrets_from_files(given: Mapping[str, _Given]) -> dict[str, _Given]:
+    """Return ``given`` with each secret whose ``NAME_FILE`` is given, read from its file."""
+    read = dict(given)
+    for name in SECRETS:
+        file_of = given.get(f"{name}{_FILE}")
+        if file_of is None:
+            continue
+        if name in given:
+            places = f"{given[name].place}; {file_of.place}"
+            raise SettingsError(f"{name} and {name}{_FILE} are both set ({places}).", "Take one of them out.")
+        text = _secret_in(_absolute(f"{name}{_FILE}", file_of), f"{name}{_FILE} ({file_of.place})")
+        read[name] = _Given(text, file_of.folder, file_of.place)
+    return read
+
+
+def _secret_in(file: Path, where: str) -> str:
+    """Return the only line in ``file``, without its line end."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_SECRET + 1)
+    except OSError as error:
+        raise SettingsError(f"{where}: {file} cannot be read: {error.strerror}.", _FILE_STEP) from None
+    try:
+        secret = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{where}: {file} is not UTF-8.", "Save it as UTF-8.") from None
+    if len(content) > LARGEST_SECRET or NOT_IN_A_VALUE.search(secret):
+        raise SettingsError(f"{where}: {file} holds more than one line.", _FILE_STEP)
+    if not secret:
+        raise SettingsError(f"{where}: {file} is empty.", _FILE_STEP)
+    return secret
+
+
+def _absolute(name: str, given: _Given) -> Path:
+    try:
+        path = Path(given.text).expanduser()
+    except RuntimeError:
+        raise SettingsError(
+            f"{name} ({given.place}) begins with ~, and the home folder of that user is not known.",
+            "Write the path in full, or ./~ for a folder of that name.",
+        ) from None
+    if "${" in given.text:
+        _warn(f"{name} ({given.place}) holds ${{...}}. It is used as it is written; nothing is filled in.")
+    return given.folder / path
+
+
+def _check_home(home: Path) -> None:
+    """Raise ``SettingsError`` where ``home`` is no folder and cannot become one."""
+    there = next((path for path in (home, *home.parents) if os.path.lexists(path)), home)
+    if os.path.lexists(there) and not there.is_dir():
+        what = "is a file" if there.is_file() else "leads nowhere" if there.is_symlink() else "is no folder"
+        named = f"{home}, which" if there == home else f"{home}, and {there}"
+        raise SettingsError(f"BMS_PIPELINE_HOME names {named} {what}.", "Name a folder, or one that can be made.")
+    if "?" in str(home):
+        raise SettingsError(
+            f"BMS_PIPELINE_HOME is {home}. Below a path with a ? DuckDB puts a database's log into the wrong folder.",
+            "Choose a path without ?; every other character works.",
+        )
+
+
+def _warn_of_doubtful(from_environment: Mapping[str, _Given], from_file: Mapping[str, _Given]) -> None:
+    for name, given in from_file.items():
+        near = _nearest(name)
+        if name not in _NAMES and (near or name.startswith(_PREFIXES)):
+            _warn(f"{name} ({given.place}) is no setting{f'; did you mean {near}?' if near else ' of bms-pipeline.'}")
+    # Platforms put names of their own into the environment (PASSPORTAL_SERVICE_HOST): only a near miss counts there.
+    for name, given in from_environment.items():
+        near = None if name in from_file else _nearest(name)
+        if name in _NAMES and len(given.text) > 1 and given.text[0] == given.text[-1] in ("'", '"'):
+            _warn(f"{name} (the environment) stands in quotes, which belong to it: `docker --env-file` keeps them.")
+        if name not in _NAMES and name.startswith(_PREFIXES) and near:
+            _warn(f"{name} (the environment) is no setting; did you mean {near}?")
+
+
+@functools.cache
+def _nearest(name: str) -> str | None:
+    if name.endswith(_FILE) and name.removesuffix(_FILE) in _NAMES:
+        return name.removesuffix(_FILE)
+    return next(iter(difflib.get_close_matches(name, sorted(_NAMES), 1, _NEAR)), None)
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Log ``text``, once in a process."""
+    _log.warning(text)
+
+
+def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
+    """Write settings (NAME → text, empty to forget it) into ``env_file``, readable only by its owner afterwards.
+
+    Every other line stays as it is. A secret belongs to its address: where an address changes, its secrets are
+    forgotten unless they are entered with it. Returns the names of the forgotten secrets.
+
+    Raises ``SettingsError`` naming the variable where the file would no longer be readable as settings. Raises it also
+    where the secret of an address comes from the environment. Raises ``PipelineError`` where the file cannot be
+    written. After an error nothing has changed.
+    """
+    broken = [name for name, text in changes.items() if NOT_IN_A_VALUE.search(text)]
+    if broken:
+        raise SettingsError(f"{broken[0]} holds a line break or a control character.", "Enter it again, by hand.")
+    forgotten = _secrets_without_address(read_settings(env_file), changes)
+    changes = {**changes, **dict.fromkeys(forgotten, "")}
+    text = env_files.replaced(env_file, changes, [f"{name}{_FILE}" for name in changes if name in SECRETS])
+    with made_whole(env_file) as file:
+        file.write_bytes(text.encode())
+        read_settings(file)
+    return forgotten
+
+
+def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> list[str]:
+    """Return the stored secrets whose address changes without them."""
+    forgotten: list[str] = []
+    for address, secrets in SECRETS_OF.items():
+        was = str(getattr(before, address.lower()) or "")
+        if changes.get(address, was).strip().rstrip("/") == was.strip().rstrip("/"):
+            continue
+        for secret in secrets:
+            if set_by_environment(secret):
+                raise SettingsError(
+                    f"{secret} comes from the environment and belongs to the {address} of now; nothing is stored.",
+                    f"Change {address} in the environment, too, where its secret is.",
+                )
+            if getattr(before, secret.lower()).get_secret_value() and secret not in changes:
+                forgotten.append(secret)
+    return list(dict.fromkeys(forgotten))
+
+
+def set_by_environment(name: str) -> bool:
+    """Return whether the environment sets NAME, itself or as ``NAME_FILE``, so ``.env`` has no effect on it."""
+    names = {name.upper(), f"{name.upper()}{_FILE}"} if name.upper() in SECRETS else {name.upper()}
+    return any(text and variable.upper() in names for variable, text in os.environ.items())

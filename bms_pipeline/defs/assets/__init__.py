@@ -1,0 +1,1 @@
+"""The Dagster assets from left to right: extract, reconcile and plan, load."""

@@ -1,0 +1,257 @@
+"""Reconcile and plan: the next operation of every record, saved and shown before anything is loaded."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.core.errors import Stage
+from bms_pipeline.defs import links
+from bms_pipeline.defs.assets.extract import POOL, bms_key, passportal_key
+from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, changes, column_schema, facts, table
+from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
+from bms_pipeline.plan.operations import Plan
+from bms_pipeline.reports import figures, plan_preview
+from bms_pipeline.sync import loading, planning
+from bms_pipeline.warehouse import schema
+
+GROUP = "reconcile"
+READ = (Stage.BMS, Stage.PASSPORTAL)
+"""The stages that must be read before anything may be concluded about an entity."""
+INPUTS_KEY = "sync_inputs"
+INPUTS_COLUMNS = {"name": "VARCHAR", "version": "BIGINT", "changed_at": "TIMESTAMP"}
+PLAN_KEY = "sync_plan"
+PLAN_COLUMNS = {
+    "entity": "VARCHAR",
+    "bms_id": "BIGINT",
+    "account_id": "BIGINT",
+    "client_id": "VARCHAR",
+    "passportal_id": "VARCHAR",
+    "name": "VARCHAR",
+    "disposition": "VARCHAR",
+    "operation": "VARCHAR",
+    "reason": "VARCHAR",
+    "changes": "STRUCT(field, before, after)[]",
+    "kept": "STRUCT(field, bms, passportal)[]",
+    "no_place": "STRUCT(field, bms)[]",
+    "template": "VARCHAR",
+    "releases": "VARCHAR",
+    "by_person": "BOOLEAN",
+    "held_back": "BOOLEAN",
+    "unproved": "BOOLEAN",
+}
+
+
+def reconciled_key(name: EntityName) -> str:
+    """Return the key of the Dagster asset for the dispositions of an entity's records."""
+    return f"reconciled_{name}"
+
+
+@dg.asset(
+    name=INPUTS_KEY,
+    group_name=GROUP,
+    deps=[key(entity.name) for entity in ENTITIES for key in (bms_key, passportal_key)],
+    output_required=False,
+    description=(
+        "What changed since the last plan. In a scheduled run nothing below it runs where nothing did.\n\n"
+        + facts(
+            source="what the `bms_*` and `passportal_*` of the same run found, decisions, settings",
+            table="`sync.inputs`, a version for each input of a plan",
+        )
+    ),
+    metadata={"dagster/table_name": "sync.inputs", "dagster/column_schema": column_schema(INPUTS_COLUMNS)},
+    kinds={"sql", "duckdb"},
+    owners=OWNERS,
+    pool=POOL,
+)
+def sync_inputs(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Report the changed inputs. Report nothing, and so end the run, where it is incremental and nothing changed.
+
+    An approved plan with an interrupted load is finished first, because the next plan would replace it.
+    """
+    with pipeline.at_work() as home:
+        planning.check_stages(home.warehouse, [(stage, entity) for entity in ENTITIES for stage in READ])
+        if loading.resume(home.settings, wait=False, progress=pipeline.progress(context.log)):
+            context.log.info("An approved plan whose load was interrupted was taken up first.")
+        changed = planning.changed_inputs(home.warehouse)
+        if scope.only_what_is_new and not planning.is_anything_new(home.warehouse):
+            context.log.info("Nothing is new since the last plan: there is nothing to reconcile, to plan or to load.")
+            return
+        yield dg.MaterializeResult(metadata={"changed since the last plan": ", ".join(changed) or "nothing"})
+
+
+def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
+    """Build the asset of the disposition of every record of ``entity``, with its reason."""
+    inputs = [bms_key(entity.name), passportal_key(entity.name)]
+
+    @dg.asset(
+        name=reconciled_key(entity.name),
+        group_name=GROUP,
+        deps=[*inputs, INPUTS_KEY, *([reconciled_key("clients")] if entity.has_client else [])],
+        description=(
+            f"One row for each {entity.singular} that BMS has now: its disposition and the reason.\n\n"
+            + facts(
+                source=", ".join(f"`{key}`" for key in inputs),
+                table=f"`sync.reconciled_{entity.name}`, replaced each time",
+                do="the console's page of a record tells its story",
+            )
+        ),
+        metadata={
+            "dagster/table_name": f"sync.reconciled_{entity.name}",
+            "dagster/column_schema": column_schema(schema.reconciled_columns()),
+        },
+        kinds={"sql", "duckdb"},
+        owners=OWNERS,
+        pool=POOL,
+    )
+    def reconciled(pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
+        with pipeline.at_work() as home:
+            started = time.monotonic()
+            clients = [(Stage.RECONCILED, BY_NAME["clients"])] if entity.has_client else []
+            planning.check_stages(home.warehouse, [*((stage, entity) for stage in READ), *clients])
+            counts = planning.reconcile(home.warehouse, entity, scope.value)
+            return dg.MaterializeResult(
+                metadata={
+                    "dagster/row_count": sum(counts.values()),
+                    **counts,
+                    "dispositions": table(("disposition", "records"), sorted(counts.items())),
+                    "seconds": time.monotonic() - started,
+                    "next": dg.MetadataValue.md(f"{links.asset_link(PLAN_KEY)} shows what will be done."),
+                }
+            )
+
+    return reconciled
+
+
+@dg.asset(
+    name=PLAN_KEY,
+    group_name=GROUP,
+    deps=[reconciled_key(entity.name) for entity in ENTITIES],
+    description=(
+        "One row for each record read: what load will do with it, field by field, and why. Saved under a hash.\n\n"
+        + facts(
+            source="the `reconciled_*` of the same run; run alone, of all entities",
+            table="`sync.operations`, the plan itself `sync.plans`",
+            do="look at the operations below; load it with the job `finish` and the hash, as `next` links to it",
+        )
+    ),
+    metadata={"dagster/table_name": "sync.operations", "dagster/column_schema": column_schema(PLAN_COLUMNS)},
+    kinds={"sql", "duckdb"},
+    owners=OWNERS,
+    pool=POOL,
+)
+def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
+    """Save the current plan: the operations a load would apply."""
+    with pipeline.at_work() as home:
+        started = time.monotonic()
+        entities = _reconciled_in(context)
+        planning.check_stages(
+            home.warehouse, [(stage, entity) for entity in entities for stage in (*READ, Stage.RECONCILED)]
+        )
+        plan = planning.make_plan(home.warehouse, entities, scope.value)
+        pipeline.keep_to(plan)
+        return dg.MaterializeResult(metadata=_planned(home, plan) | {"seconds": time.monotonic() - started})
+
+
+def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
+    """Return the entities reconciled in this run, or all of them where it reconciles none."""
+    selected = {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
+    return [entity for entity in ENTITIES if reconciled_key(entity.name) in selected] or ENTITIES
+
+
+def _planned(home: Home, plan: Plan) -> Metadata:
+    shown = plan_preview.overview(home.warehouse, examples=SAMPLE)
+    status = figures.status(home.settings, home.warehouse)
+    by_operation = {
+        name: sum(row["records"] for row in shown["reasons"] if row["operation"] == name)
+        for name in ("create", "adopt", "update", "skip")
+    }
+    undecided = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
+    in_order = sorted(shown["reasons"], key=lambda each: list(BY_NAME).index(each["entity"]))
+    return {
+        "next": dg.MetadataValue.md(
+            what_next(plan, waits=planning.waits_for_person(home.warehouse), undecided=undecided)
+        ),
+        "plan hash": plan.hash,
+        "operations": plan.operations,
+        "held back": plan.held_back,
+        "unproved": plan.unproved,
+        "rest on people's decisions": plan.by_person,
+        "dagster/row_count": sum(by_operation.values()),
+        **by_operation,
+        "clients": "all" if plan.clients is None else ", ".join(map(str, plan.clients)),
+        "entities": ", ".join(plan.entities),
+        "dispositions": table(
+            ("entity", "disposition", "operation", "reason", "records"),
+            [tuple(row.values()) for row in in_order],
+        ),
+        "examples": _examples(shown["examples"]),
+        "kept in Passportal": _kept(shown["examples"]),
+        "without a place": table(
+            ("entity", "template", "field", "records"), [tuple(row.values()) for row in shown["no_place"]]
+        ),
+        "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
+        "moved": sum(row["records"] for row in shown["reasons"] if row["reason"] == "moved_to_this_client"),
+    }
+
+
+def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
+    """Return what the plan needs next from a person, and how to give it.
+
+    ``undecided`` counts its records waiting for a decision.
+    """
+    if not plan.operations:
+        waiting = f"; {undecided:,} records wait for a decision in the console" if undecided else ""
+        return f"Nothing to load{waiting}."
+    short = plan.hash[: links.SHORT]
+    if plan.loaded:
+        return f"Plan {short} is loaded."
+    if plan.approved:
+        return f"Plan {short} is approved and not loaded whole: launch the job {links.finish_link(plan.hash)}."
+    if (plan.held_back or plan.unproved) and not waits:
+        held_back = f"{plan.held_back:,} updates, because most of a client would change at once"
+        unproved = f"{plan.unproved:,} new matches and creates, because their list was not read to a provable end"
+        listed = [text for count, text in ((plan.held_back, held_back), (plan.unproved, unproved)) if count]
+        return (
+            f"Plan {short} may be loaded but for what is held back: {'; '.join(listed)}. Launch the job"
+            f" {links.finish_link(plan.hash)} once you have looked at them."
+        )
+    if waits:
+        what = f"takes back plan {plan.undoes} and waits" if plan.undoes is not None else "waits"
+        return (
+            f"**Plan {short} {what} for a person.** Look at it here, then launch the job"
+            f" {links.finish_link(plan.hash)}."
+        )
+    return f"Plan {short} may be loaded: see {links.asset_link('sync_result')}."
+
+
+def _examples(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Return a few operations of each kind, with their changes."""
+    columns = ("entity", "operation", "bms_id", "name", "reason", "passportal_id")
+    return table(
+        (*columns, "changes"),
+        [
+            (*(operation[column] for column in columns), changes(operation))
+            for operation in operations
+            if operation["operation"] != "skip"
+        ],
+    )
+
+
+def _kept(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Return a few values a person entered in Passportal, which stay although BMS has another value."""
+    return table(
+        ("entity", "bms_id", "name", "field", "bms", "passportal"),
+        [
+            (row["entity"], row["bms_id"], row["name"], value["field"], value["bms"], value["passportal"])
+            for row in operations
+            for value in row["kept"] or []
+        ],
+    )
+
+
+ASSETS = (sync_inputs, *(build_reconciled(entity) for entity in ENTITIES), sync_plan)

@@ -1,0 +1,1 @@
+"""What runs inside Dagster's own processes: run launcher, event log, daemon."""

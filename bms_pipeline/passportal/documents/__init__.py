@@ -1,0 +1,1 @@
+"""Passportal through its Documents API: client, encoding, memory and target."""

@@ -1,0 +1,550 @@
+"""The memory of Passportal's documents between runs, in a DuckDB file of its own. Losing it costs calls only.
+
+Rows of the list are kept whole. Of a document's details only the synced fields and the marker are kept: the other
+content of a tenant's documents is none of our business. Deleted text stays in a DuckDB file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import WarehouseDamaged
+from bms_pipeline.passportal.documents.encoding import NOTES, Document, Element, Form, marker_in, titles_are_encoded
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.causes import reported, side_files
+from bms_pipeline.warehouse.connection import connect, make_whole, transaction
+
+_LISTED = "id VARCHAR, client_id VARCHAR, title VARCHAR, template_id VARCHAR, template VARCHAR, marker BIGINT,"
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS listed (
+    type VARCHAR, {_LISTED} last_modified VARCHAR, readable BOOLEAN, raw_title VARCHAR
+);
+CREATE TABLE IF NOT EXISTS details (
+    type VARCHAR, id VARCHAR, last_modified VARCHAR, settled BOOLEAN, labels VARCHAR, fields MAP(VARCHAR, VARCHAR),
+    marker BIGINT, claim BIGINT, template_id VARCHAR, layout VARCHAR
+);
+CREATE TABLE IF NOT EXISTS template_fields (template_id VARCHAR, label VARCHAR, name VARCHAR, key VARCHAR);
+CREATE TABLE IF NOT EXISTS templates (template_id VARCHAR, document_id VARCHAR, looked_at DOUBLE, is_whole BOOLEAN);
+CREATE TABLE IF NOT EXISTS trials (template_id VARCHAR, dialect VARCHAR, document_id VARCHAR, labels VARCHAR[]);
+"""
+_OF_THIS_VERSION = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'details' AND column_name = 'layout'"
+_TABLES = ("listed", "details", "template_fields", "templates", "trials")
+_LIST = """
+INSERT INTO listed SELECT $type, unnest(r.id), unnest(r.client_id), unnest(r.title), unnest(r.template_id),
+                          unnest(r.template), unnest(r.marker), unnest(r.last_modified), unnest(r.readable),
+                          unnest(r.raw_title)
+FROM (SELECT $rows::JSON::STRUCT(id VARCHAR[], client_id VARCHAR[], title VARCHAR[], template_id VARCHAR[],
+                                 template VARCHAR[], marker BIGINT[], last_modified VARCHAR[], readable BOOLEAN[],
+                                 raw_title VARCHAR[]) AS r)
+"""
+_REMEMBER = """
+INSERT INTO details SELECT $type, unnest($ids), unnest($modified), unnest($settled), $labels,
+                           unnest($fields)::JSON::MAP(VARCHAR, VARCHAR), unnest($markers), unnest($claims),
+                           unnest($templates), unnest($layouts)
+"""
+_UNREAD = """
+SELECT id FROM listed l
+WHERE type = $type AND readable AND NOT EXISTS (
+    FROM details d WHERE d.type = l.type AND d.id = l.id AND d.settled AND d.labels = $labels
+                     AND d.last_modified = l.last_modified
+)
+ORDER BY id
+"""
+_NOT_LOOKED_AT = """
+SELECT arg_max(l.id, lpad(l.id, 40, '0')) FROM listed l LEFT JOIN templates t USING (template_id)
+WHERE l.type = $type AND l.readable AND l.template_id <> ''
+GROUP BY l.template_id HAVING coalesce(any_value(t.looked_at), 0) < $before
+"""
+_SNAPSHOT = """
+COPY (
+    SELECT l.id AS passportal_id, l.client_id, l.title AS name, {values}, coalesce(l.marker, d.marker) AS bms_id,
+           l.last_modified, d.claim AS claimed_id, coalesce(nullif(l.template, ''), l.template_id) AS template,
+           coalesce(p.places, []) AS places
+    FROM listed l LEFT JOIN details d USING (type, id)
+    LEFT JOIN places p ON p.template_id = d.template_id AND p.layout = d.layout
+    WHERE l.type = $type
+) TO {file} (FORMAT parquet, KV_METADATA {{new_records: {new_records}}})
+"""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of a list. ``readable``: whether this key may ask for its details; else only the row is known."""
+
+    document: Document
+    template: str
+    readable: bool = True
+    raw_title: str = ""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template of documents of one type, their number, and the age key of the newest (see ``_age``)."""
+
+    id: str
+    name: str
+    documents: int
+    newest: tuple[int, str] = (0, "")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The known fields of a template's new documents.
+
+    ``places``: label → its place. ``special``: labels under which plain text does not belong; ``absent``: labels found
+    to be missing. ``is_whole``: only the labels of ``places`` exist; else there may be others.
+    """
+
+    places: Mapping[str, Element] = field(default_factory=dict)
+    special: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
+    is_whole: bool = False
+
+    def takes(self, label: str) -> bool:
+        """Return whether plain text can be written under ``label``, as far as is known."""
+        is_there = label in self.places or not (self.is_whole or label in self.absent)
+        return is_there and label not in self.special
+
+    def can_mark(self, label: str) -> bool:
+        """Return whether a marker can be written under ``label``: notes by ``takes``, any other only if it was seen."""
+        return self.takes(label) and (label == NOTES or label in self.places)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A new document that did not keep its values: its id, and its missing labels."""
+
+    document_id: str
+    labels: tuple[str, ...]
+
+
+_IF_DAMAGED = "Run again: the file was deleted, and the documents it remembered are read from Passportal again."
+
+_log = logging.getLogger(__name__)
+
+
+class RememberedDocuments:
+    """The memory in ``file``; made when first used, and used inside ``opened`` by one thread at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._one_at_a_time = threading.Lock()
+        self._opened: list[duckdb.DuckDBPyConnection] = []
+        self._is_damaged = False
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the file open, also over calls: nobody else uses it, only one run works in a home folder.
+
+        A damaged file is deleted: at once where opening it shows the damage, else at the end.
+        """
+        if self._opened:
+            yield
+            return
+        try:
+            connection = self._connected()
+        except WarehouseDamaged as damaged:
+            _log.warning("%s", damaged.message)
+            self._delete()
+            connection = self._connected()
+        try:
+            with contextlib.closing(connection):
+                self._opened.append(connection)
+                yield
+        finally:
+            self._opened.clear()
+            if self._is_damaged:
+                self._is_damaged = False
+                self._delete()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self.opened(), self._one_at_a_time:
+            try:
+                with reported(self._file, _IF_DAMAGED), transaction(self._opened[0]):
+                    yield self._opened[0]
+            except WarehouseDamaged:
+                self._is_damaged = True
+                raise
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        with reported(self._file, _IF_DAMAGED):
+            make_whole(self._file, _fill)
+            connection = connect(self._file)
+            try:
+                _bring_up_to_date(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _delete(self) -> None:
+        for file in (*side_files(self._file), self._file):
+            file.unlink(missing_ok=True)
+
+    def listed(self, kind: str) -> dict[str, Listed]:
+        """Return the documents of a type as they were listed last, by id."""
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT id, client_id, title, template_id, last_modified, template, readable, raw_title FROM listed"
+                " WHERE type = ?",
+                [kind],
+            ).fetchall()
+        return {row[0]: Listed(Document(*row[:5]), *row[5:]) for row in rows}
+
+    def titles_are_encoded(self) -> bool:
+        """Return whether the service encodes its titles, judged by all listed titles."""
+        with self._open() as connection:
+            return titles_are_encoded(row[0] for row in connection.execute("SELECT raw_title FROM listed").fetchall())
+
+    def list_anew(self, kind: str, rows: Iterable[Listed]) -> None:
+        """Replace the listed documents of a type; forget the details of all others."""
+        found = list(rows)
+        columns = {
+            "id": [row.document.id for row in found],
+            "client_id": [row.document.client_id for row in found],
+            "title": [row.document.title for row in found],
+            "template_id": [row.document.template_id for row in found],
+            "template": [row.template for row in found],
+            "marker": [marker_in(row.document.custom_id, {}) for row in found],
+            "last_modified": [row.document.last_modified for row in found],
+            "readable": [row.readable for row in found],
+            "raw_title": [row.raw_title for row in found],
+        }
+        with self._open() as connection:
+            connection.execute("DELETE FROM listed WHERE type = ?", [kind])
+            connection.execute(_LIST, {"type": kind, "rows": _json(columns)})
+            connection.execute(
+                "DELETE FROM details d WHERE type = ? AND NOT EXISTS"
+                " (FROM listed l WHERE l.type = d.type AND l.id = d.id)",
+                [kind],
+            )
+            for table in ("templates", "template_fields"):
+                connection.execute(f"DELETE FROM {table} WHERE template_id NOT IN (SELECT template_id FROM listed)")
+
+    def unread(self, entity: Entity) -> list[str]:
+        """Return the ids of listed documents whose details have to be read."""
+        with self._open() as connection:
+            rows = connection.execute(_UNREAD, {"type": entity.singular, "labels": _labels(entity)}).fetchall()
+        return [row[0] for row in rows]
+
+    def not_looked_at(self, kind: str, before: float) -> list[str]:
+        """Return the newest document of each template without a reading since ``before``."""
+        with self._open() as connection:
+            rows = connection.execute(_NOT_LOOKED_AT, {"type": kind, "before": before}).fetchall()
+        return [row[0] for row in rows]
+
+    def remember(self, entity: Entity, documents: Sequence[tuple[Document, bool]], at: float) -> None:
+        """Store documents read ``at`` this time, each with whether no change within its second can be missing."""
+        if not documents:
+            return
+        labels = list(entity.labels.values())[1:]
+        found = [document for document, _ in documents]
+        layouts = [_layout(document, entity) for document in found]
+        with self._open() as connection:
+            self._remember_templates(connection, found, layouts, at)
+            connection.execute(
+                "DELETE FROM details WHERE type = $type AND id IN (SELECT unnest($ids))",
+                {"type": entity.singular, "ids": [document.id for document in found]},
+            )
+            connection.execute(
+                _REMEMBER,
+                {
+                    "type": entity.singular,
+                    "ids": [document.id for document in found],
+                    "modified": [document.last_modified for document in found],
+                    "settled": [settled for _, settled in documents],
+                    "labels": _labels(entity),
+                    "fields": [
+                        _json({label: document.fields[label] for label in labels if document.fields.get(label)})
+                        for document in found
+                    ],
+                    "markers": [document.marker for document in found],
+                    "claims": [document.claim for document in found],
+                    "templates": [document.template_id for document in found],
+                    "layouts": layouts,
+                },
+            )
+
+    def markers(self, kind: str, ids: Sequence[str]) -> dict[str, tuple[str, int | None]]:
+        """Return those of the documents that were read: id → last modified then, and marker."""
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT id, last_modified, marker FROM details WHERE type = ? AND id IN (SELECT unnest(?))",
+                [kind, list(ids)],
+            ).fetchall()
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+    def templates(self, kind: str) -> list[Template]:
+        """Return the templates of listed documents of a type, the most frequent first."""
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT template_id, any_value(template), count(*), arg_max(id, lpad(id, 40, '0')) FROM listed"
+                " WHERE type = ? AND template_id <> '' GROUP BY ALL ORDER BY 3 DESC, 1",
+                [kind],
+            ).fetchall()
+        return [Template(row[0], row[1], row[2], _age(row[3])) for row in rows]
+
+    def fields(self, template_id: str) -> Fields:
+        """Return the known fields of new documents of this template."""
+        special = self._special().get(template_id, set())
+        with self._open() as connection:
+            return _fields(connection, template_id, special)
+
+    def forget_fields(self, template_id: str, labels: Collection[str]) -> None:
+        """Note fields that new documents of this template turned out to lack."""
+        with self._open() as connection:
+            connection.execute(
+                "DELETE FROM template_fields WHERE template_id = ? AND label IN (SELECT unnest(?))",
+                [template_id, list(labels)],
+            )
+            connection.execute(
+                "INSERT INTO template_fields SELECT ?, unnest(?), NULL, NULL", [template_id, list(labels)]
+            )
+
+    def trial(self, template_id: str, dialect: str) -> Trial | None:
+        """Return the new document of this template, sent in this form, that did not keep its values."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT document_id, labels FROM trials WHERE template_id = ? AND dialect = ?", [template_id, dialect]
+            ).fetchone()
+        return Trial(row[0], tuple(row[1])) if row else None
+
+    def note_trial(self, template_id: str, dialect: str, trial: Trial | None) -> None:
+        """Remember how a new document of this template came out; None: it kept all."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM trials WHERE template_id = ? AND dialect = ?", [template_id, dialect])
+            if trial is not None:
+                connection.execute(
+                    "INSERT INTO trials VALUES (?, ?, ?, ?)",
+                    [template_id, dialect, trial.document_id, list(trial.labels)],
+                )
+
+    def write_snapshot(self, entity: Entity, file: Path, new_records: Mapping[str, object]) -> None:
+        """Write an entity's known documents to a Parquet file; see ``Target.snapshot``."""
+        values = ", ".join(
+            f"map_extract_value(d.fields, {sql.quoted(entity.labels[column])}) AS {column}"
+            for column in entity.columns[1:]
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        special = self._special()
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT template_id, layout FROM details WHERE type = ?", [entity.singular]
+            )
+            layouts = rows.fetchall()
+            fields = {
+                template_id: _fields(connection, template_id, special.get(template_id, set()))
+                for template_id, _ in layouts
+            }
+            found = [_places(entity, json.loads(layout), fields[template]) for template, layout in layouts]
+            connection.execute(
+                "CREATE OR REPLACE TEMP TABLE places AS SELECT unnest($templates::VARCHAR[]) AS template_id,"
+                " unnest($layouts::VARCHAR[]) AS layout, unnest($places::JSON::VARCHAR[][]) AS places",
+                {
+                    "templates": [template for template, _ in layouts],
+                    "layouts": [layout for _, layout in layouts],
+                    "places": _json(found),
+                },
+            )
+            connection.execute(
+                _SNAPSHOT.format(
+                    values=values, file=sql.quoted(str(file)), new_records=sql.quoted(_json(dict(new_records)))
+                ),
+                {"type": entity.singular},
+            )
+
+    def _special(self) -> dict[str, set[str]]:
+        """Return template → the labels that are a choice or a yes/no in any document, or a link in all with a value.
+
+        A link may be shown as plain text in some documents, and formatted text begins as plain one.
+        """
+        with self._open() as connection:
+            rows = connection.execute("SELECT DISTINCT template_id, layout FROM details").fetchall()
+        seen: dict[tuple[str, str], set[Form]] = {}
+        for template, layout in rows:
+            for label, form in json.loads(layout)["forms"].items():
+                seen.setdefault((template, label), set()).add(Form(form))
+        special: dict[str, set[str]] = {}
+        for (template, label), forms in seen.items():
+            is_typed = forms & {Form.CHOICE, Form.YES_NO, Form.OTHER}
+            if is_typed or (Form.LINK in forms and Form.TEXT not in forms):
+                special.setdefault(template, set()).add(label)
+        return special
+
+    def _remember_templates(
+        self, connection: duckdb.DuckDBPyConnection, documents: Sequence[Document], layouts: Sequence[str], at: float
+    ) -> None:
+        """Store the facts about templates shown by the documents read."""
+        was = dict(
+            connection.execute(
+                "SELECT id, layout FROM details WHERE id IN (SELECT unnest(?))",
+                [[document.id for document in documents]],
+            ).fetchall()
+        )
+        newest: dict[str, Document] = {}
+        for document, layout in zip(documents, layouts, strict=True):
+            if document.id in was and was[document.id] != layout:
+                self._carry_over(connection, document.template_id, json.loads(was[document.id]), json.loads(layout))
+            newest[document.template_id] = max(
+                newest.get(document.template_id, document), document, key=lambda each: _age(each.id)
+            )
+        for template_id, document in newest.items():
+            self._remember_template(connection, template_id, document, at)
+        seen: dict[str, dict[str, Element]] = {}
+        for document in documents:
+            if not document.shows_blanks:
+                fields = seen.setdefault(document.template_id, {})
+                fields.update({label: at for label, at in document.elements.items() if label not in fields})
+        for template_id, fields in seen.items():
+            self._add_fields(connection, template_id, fields)
+
+    def _carry_over(
+        self, connection: duckdb.DuckDBPyConnection, template_id: str, was: dict[str, object], now: dict[str, object]
+    ) -> None:
+        """Carry labels gained or lost by one document over to the others of its template.
+
+        This holds until those are read themselves. A missing label is gone only where the document shows its blanks.
+        """
+        if not (was["whole"] and now["whole"]):
+            return
+        before, after = _forms(was), _forms(now)
+        gone = before.keys() - after.keys()
+        new = dict.fromkeys(after.keys() - before.keys(), Form.EMPTY.value)
+        if not gone and not new:
+            return
+        rows = connection.execute("SELECT DISTINCT layout FROM details WHERE template_id = ?", [template_id]).fetchall()
+        for (layout,) in rows:
+            shown = json.loads(layout)
+            forms = {label: form for label, form in {**new, **_forms(shown)}.items() if label not in gone}
+            connection.execute(
+                "UPDATE details SET layout = ? WHERE template_id = ? AND layout = ?",
+                [_layout_text(forms, whole=bool(shown["whole"])), template_id, layout],
+            )
+
+    def _remember_template(
+        self, connection: duckdb.DuckDBPyConnection, template_id: str, document: Document, at: float
+    ) -> None:
+        """Store the fields of new documents by the newest one of the template; if it shows blanks, these are all."""
+        row = connection.execute(
+            "SELECT document_id, is_whole FROM templates t WHERE template_id = ?"
+            " AND EXISTS (FROM listed l WHERE l.id = t.document_id AND l.readable)",
+            [template_id],
+        ).fetchone()
+        is_newest = row is None or _age(document.id) >= _age(row[0])
+        if is_newest and document.shows_blanks:
+            connection.execute("DELETE FROM template_fields WHERE template_id = ?", [template_id])
+        self._add_fields(connection, template_id, document.elements) if is_newest else None
+        connection.execute("DELETE FROM templates WHERE template_id = ?", [template_id])
+        connection.execute(
+            "INSERT INTO templates VALUES (?, ?, ?, ?)",
+            [
+                template_id,
+                document.id if row is None or is_newest else row[0],
+                at,
+                (is_newest and document.shows_blanks) or (row is not None and bool(row[1])),
+            ],
+        )
+
+    def _add_fields(
+        self, connection: duckdb.DuckDBPyConnection, template_id: str, elements: Mapping[str, Element]
+    ) -> None:
+        connection.execute(
+            "DELETE FROM template_fields WHERE template_id = ? AND key IS NULL AND label IN (SELECT unnest(?))",
+            [template_id, list(elements)],
+        )
+        connection.execute(
+            "INSERT INTO template_fields SELECT $template, label, name, key FROM"
+            " (SELECT unnest($labels) AS label, unnest($names) AS name, unnest($keys) AS key) s WHERE NOT EXISTS"
+            " (FROM template_fields f WHERE f.template_id = $template AND f.label = s.label)",
+            {
+                "template": template_id,
+                "labels": list(elements),
+                "names": [element.name for element in elements.values()],
+                "keys": [element.key for element in elements.values()],
+            },
+        )
+
+
+def _fields(connection: duckdb.DuckDBPyConnection, template_id: str, special: Collection[str]) -> Fields:
+    rows = connection.execute(
+        "SELECT label, key, name FROM template_fields WHERE template_id = ? ORDER BY ALL", [template_id]
+    ).fetchall()
+    whole = connection.execute("SELECT is_whole FROM templates WHERE template_id = ?", [template_id]).fetchone()
+    return Fields(
+        {label: Element(key, name) for label, key, name in rows if key is not None},
+        special=frozenset(special),
+        absent=frozenset(label for label, key, _ in rows if key is None),
+        is_whole=bool(whole and whole[0]),
+    )
+
+
+def places(document: Document, entity: Entity, fields: Fields) -> list[str]:
+    """Return the writable columns of ``entity`` in a document: plain text, or a blank in a place for plain text."""
+    return _places(entity, json.loads(_layout(document, entity)), fields)
+
+
+def _places(entity: Entity, layout: Mapping[str, object], fields: Fields) -> list[str]:
+    forms = _forms(layout)
+
+    def is_place(label: str) -> bool:
+        form = forms.get(label)
+        if form is None:
+            return not layout["whole"] and fields.takes(label)
+        return Form(form) is Form.TEXT or (Form(form) is Form.EMPTY and label not in fields.special)
+
+    return ["name", *(column for column in entity.columns[1:] if is_place(entity.labels[column]))]
+
+
+def _layout(document: Document, entity: Entity) -> str:
+    """Return our labels in a document with their forms, as a text: equal layouts give equal texts."""
+    ours = {*entity.labels.values(), NOTES}
+    forms = {label: place.form.value for label, place in document.elements.items() if label in ours}
+    return _layout_text(forms, whole=document.shows_blanks)
+
+
+def _layout_text(forms: Mapping[str, str], *, whole: bool) -> str:
+    return json.dumps({"forms": dict(forms), "whole": whole}, sort_keys=True)
+
+
+def _forms(layout: Mapping[str, object]) -> dict[str, str]:
+    forms = layout["forms"]
+    return dict(forms) if isinstance(forms, dict) else {}
+
+
+def _age(document_id: str) -> tuple[int, str]:
+    """Return a key that orders ids by age: numbers by their size."""
+    return len(document_id), document_id
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> None:
+    """Empty a file of an older version: its content is read once more."""
+    (is_current,) = connection.execute(_OF_THIS_VERSION).fetchone() or (0,)
+    if not is_current:
+        with transaction(connection):
+            for table in _TABLES:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            connection.execute(_SCHEMA)
+
+
+def _fill(new: duckdb.DuckDBPyConnection) -> None:
+    new.execute(_SCHEMA)
+
+
+def _labels(entity: Entity) -> str:
+    """Return the labels looked for in details: when these change, the details are read again."""
+    return ", ".join((*list(entity.labels.values())[1:], NOTES))
+
+
+def _json(value: object) -> str:
+    """Return JSON that DuckDB can hold: half a surrogate pair, which is no character, becomes a question mark."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()

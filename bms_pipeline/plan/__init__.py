@@ -1,0 +1,1 @@
+"""From dispositions to operations: the plan, its breakers, and the plan that takes a load back."""

@@ -1,0 +1,134 @@
+"""Breakers: they stop the load of a plan without approval, or hold a part of it back.
+
+They check whether BMS is still whole, not whether a single change is right. A stopped plan stays the current one. A
+person allows it by naming its hash, and the next plan is then compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from bms_pipeline.core.entities import Entity, chosen, with_clients
+from bms_pipeline.core.errors import BreakerOpen, SweepIncomplete
+from bms_pipeline.reconcile.sync_settings import SyncSettings
+from bms_pipeline.warehouse import names, sql
+
+if TYPE_CHECKING:
+    from bms_pipeline.plan.operations import Plan
+
+MINIMUM = 10
+"""Fewer records than this open no breaker: a share of three says nothing."""
+
+EXPECTED = ("details_completed",)
+"""Update reasons that no breaker counts: they come from our own progress in reading, not from a change in BMS."""
+
+
+def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:
+    """Stop a plan without approval where something is wrong with BMS or with the data read from it.
+
+    Operations which need a provably complete list are left to a person (``hold_unproved``). After the initial sync,
+    raises ``BreakerOpen`` naming each entity with too many gone or updated records, and their number. The plan is kept.
+    """
+    entities = with_clients(chosen(plan.entities))
+    hold_unproved(connection, chosen(plan.entities))  # a list may have been read since the plan was made
+    if settings.initial_sync_finished:
+        found = [*_gone(connection, entities, settings.gone_share), *_updated(connection, settings.update_share)]
+        if found:
+            raise BreakerOpen(
+                f"Plan {plan.hash[:12]} is stopped: {'; '.join(found)}. Nothing was loaded and the plan is kept.",
+                "Look at it with `bms-pipeline preview --saved`, and at BMS: is it still whole, and may the API user"
+                f" still see all of it? To allow exactly this: `bms-pipeline finish {plan.hash[:12]}`.",
+            )
+
+
+def check_held_back(plan: Plan) -> None:
+    """Raise ``BreakerOpen`` where a part of the plan is held back, for a load that would not leave it out."""
+    if plan.held_back:
+        raise BreakerOpen(
+            f"Plan {plan.hash[:12]} holds back {plan.held_back:,} updates, because most of a client would change at"
+            " once or BMS shows another name under its id. Nothing was loaded and the plan is kept.",
+            "Look at it with `bms-pipeline preview --saved`; `bms-pipeline sync` loads everything else,"
+            f" `bms-pipeline finish {plan.hash[:12]}` all of it.",
+        )
+
+
+def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings) -> None:
+    """Mark the updates waiting for a person: those of a client with too large a share of changes at once.
+
+    Updates that would turn a client or a user into another one wait, too; see ``hold_back_names.sql``. This applies
+    only after the initial sync; before it the whole plan waits.
+    """
+    if not settings.initial_sync_finished:
+        return
+    for entity in entities:
+        if entity.decided_by_person:
+            other_key = names.name_key("o.bms_name")
+            connection.execute(sql.read("plan/hold_back_names").format(entity=entity.name, other_key=other_key))
+        if entity.has_client:
+            connection.execute(
+                sql.read("plan/hold_back").format(entity=entity.name),
+                {"expected": list(EXPECTED), "minimum": MINIMUM, "share": settings.client_update_share},
+            )
+
+
+def hold_unproved(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
+    """Mark the new matches and creates waiting for a person because their list was not read to a provable end.
+
+    Updates of matched records continue: an incomplete list does not make its records wrong.
+    """
+    incomplete = {name for name, _ in _incomplete(connection, entities)}
+    for entity in entities:
+        inside = "account_id IN (SELECT account_id FROM sync.planned_clients WHERE unproved)"
+        connection.execute(
+            sql.read("plan/hold_unproved").format(
+                entity=entity.name, inside_one=inside if entity.has_client else "false"
+            ),
+            {"is_incomplete": entity.list_call.name in incomplete},
+        )
+
+
+def check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Stop a plan approved in advance, where a list was not read to a provable end.
+
+    Raises ``SweepIncomplete`` naming the lists.
+    """
+    rows = _incomplete(connection, with_clients(chosen(plan.entities)))
+    if not rows:
+        return
+    raise SweepIncomplete(
+        f"Plan {plan.hash[:12]} rests on lists that were not read to a provable end:"
+        f" {', '.join(f'{name} ({reason})' for name, reason in rows)}. Nothing was loaded and the plan is kept.",
+        "Run again, best at a quieter hour. If it stays, look at the plan with `bms-pipeline preview --saved`; to"
+        f" load it as it is: `bms-pipeline finish {plan.hash[:12]}`.",
+    )
+
+
+def _incomplete(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> list[tuple[str, str]]:
+    """Return the lists of ``entities`` which were not read to a provable end, with the reasons."""
+    lists = sorted({entity.list_call.name for entity in entities})
+    return connection.execute(sql.read("plan/incomplete_sweeps"), {"lists": lists}).fetchall()
+
+
+def _gone(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], share: float) -> list[str]:
+    found = []
+    for entity in entities:
+        gone, matched = connection.execute(sql.read("plan/gone_records").format(entity=entity.name)).fetchone() or (
+            0,
+            0,
+        )
+        if gone >= MINIMUM and gone > share * matched:
+            said = f"{gone:,} of {matched:,} matched {entity.name} are gone from BMS since the last load"
+            found.append(f"{said}, more than {share:.0%}")
+    return found
+
+
+def _updated(connection: duckdb.DuckDBPyConnection, share: float) -> list[str]:
+    rows = connection.execute(sql.read("plan/update_shares"), {"expected": list(EXPECTED)}).fetchall()
+    return [
+        f"it would update {updates:,} of {matched:,} matched {entity}, more than {share:.0%}"
+        for entity, updates, matched in rows
+        if updates >= MINIMUM and updates > share * matched
+    ]

@@ -1,0 +1,464 @@
+"""The plan: one operation for every record read, saved with a hash of its changes.
+
+A person sees and approves the plan, and load executes the plan and nothing else. Operations are create, adopt (link to
+an existing record and fill its empty fields), update and skip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.core.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
+from bms_pipeline.core.junk import Kind, is_junk
+from bms_pipeline.plan.breakers import hold_back, hold_unproved
+from bms_pipeline.plan.undo import fill_undo
+from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
+from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget, note_made_from, read_inputs
+
+OUTCOMES = (
+    "created", "adopted", "updated", "unchanged", "excluded", "unmatched", "ambiguous", "out_of_scope", "blocked",
+    "failed", "pending",
+)  # fmt: skip
+"""Every record read is counted under exactly one of these; ``pending`` waits for its plan to be loaded."""
+
+MOVED_SHOWN = 20
+"""The number of changed operations listed one by one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A saved plan.
+
+    ``operations`` counts the changes it would make. Only a person's finish may load three kinds of them. ``by_person``
+    rest on people's decisions. ``held_back`` are updates of clients with too many changes at once. ``unproved`` are
+    new matches and creates from lists not read to a provable end. ``stale``: its inputs changed since, which need not
+    change any operation (see ``what_moved``). ``undoes``: the plan whose load this plan takes back.
+    """
+
+    plan_id: int
+    hash: str
+    made_at: datetime
+    operations: int
+    entities: tuple[EntityName, ...]
+    clients: tuple[int, ...] | None
+    approved: bool
+    loaded_at: datetime | None
+    stale: bool
+    by_person: int
+    held_back: int
+    unproved: int
+    undoes: int | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether every operation has a final outcome."""
+        return self.loaded_at is not None
+
+    @property
+    def waiting(self) -> int:
+        """The number of its operations that only a person's finish may load."""
+        return self.by_person + self.held_back + self.unproved
+
+    @property
+    def is_to_be_made_anew(self) -> bool:
+        """Whether inputs changed since, and a whole plan made now would take them into account."""
+        return self.stale and self.undoes is None and self.clients is None
+
+
+def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope, now: datetime) -> Plan:
+    """Replace the current plan by a plan for ``entities``, which have been reconciled.
+
+    Raises ``RecordsUnexplained`` when the plan does not hold each record read exactly once.
+    """
+    fill_plan(connection, entities, scope)
+    return save_plan(connection, entities, scope, now)
+
+
+def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
+    """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
+    inputs, settings = read_inputs(connection), read_sync_settings(connection)
+    made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
+    changed = [
+        entity
+        for entity in ENTITIES
+        if entity.name not in made_from or not inputs.is_made_from(_planned(entity), made_from[entity.name])
+    ]
+    forget(connection, [_planned(entity) for entity in changed])
+    for entity in changed:
+        connection.execute(f"TRUNCATE sync.planned_{entity.name}")
+    remade = [entity for entity in entities if entity in changed]
+    for entity in remade:
+        if _is_reconciled(connection, entity):
+            connection.execute(_operations_sql(entity, settings, scope))
+    hold_back(connection, remade, settings)
+    if changed:
+        hold_unproved(connection, entities)  # also the records inside a client proved by now
+    for entity in remade:
+        note_made_from(connection, _planned(entity), made_from[entity.name])
+
+
+def _planned(entity: Entity) -> str:
+    """Return the name of the operations on ``entity`` in ``sync.made_from``."""
+    return f"planned.{entity.name}"
+
+
+def _made_from(inputs: Inputs, entity: Entity, scope: Scope) -> str:
+    """Return the inputs of the operations on ``entity``: those of now, and those it was reconciled from."""
+    return json.dumps([inputs.of(entity), inputs.made_from.get(reconciled(entity)), scope.clients])
+
+
+def _is_reconciled(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    return connection.execute(f"FROM sync.reconciled_{entity.name} LIMIT 1").fetchone() is not None
+
+
+def save_plan(
+    connection: duckdb.DuckDBPyConnection,
+    entities: Sequence[Entity],
+    scope: Scope,
+    now: datetime,
+    undoes: int | None = None,
+) -> Plan:
+    """Save the operations in the tables as the current plan, under their hash."""
+    if undoes is not None:
+        forget(connection, [_planned(entity) for entity in entities])
+    for entity in entities:
+        _check_each_record_once(connection, entity)
+    operations, fingerprint = _fingerprint(connection, entities)
+    (plan_id,) = connection.execute("SELECT coalesce(max(plan_id), 0) + 1 FROM sync.plans").fetchone() or (1,)
+    connection.execute(
+        "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations, undoes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            plan_id,
+            fingerprint,
+            now,
+            json.dumps({"entities": [entity.name for entity in entities], "clients": scope.clients}),
+            _inputs(connection),
+            operations,
+            undoes,
+        ],
+    )
+    count_results(connection, now)
+    return current_plan(connection)
+
+
+_WAITING = "SELECT sum(by_person), sum(held_back), sum(unproved) FROM ({})".format(
+    # From the tables and not from sync.operations: DuckDB would plan its lists of changes with every query.
+    " UNION ALL ".join(
+        "SELECT count(*) FILTER (by_person) AS by_person, count(*) FILTER (held_back) AS held_back,"
+        f" count(*) FILTER (unproved) AS unproved FROM sync.planned_{entity.name}"
+        for entity in ENTITIES
+    )
+)
+"""The query for the number of operations of the current plan that wait for a person, by reason."""
+
+
+def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
+    """Return the plan made last. Raises ``PlanError`` where none was ever made."""
+    row = connection.execute(
+        "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at, inputs,"
+        " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
+    scope = json.loads(row[4])
+    by_person, held_back, unproved = connection.execute(_WAITING).fetchone() or (0, 0, 0)
+    return Plan(
+        plan_id=row[0],
+        hash=row[1],
+        made_at=row[2],
+        operations=row[3],
+        entities=tuple(scope["entities"]),
+        clients=None if scope["clients"] is None else tuple(scope["clients"]),
+        approved=row[5],
+        loaded_at=row[6],
+        stale=row[7] != _inputs(connection),
+        by_person=int(by_person),
+        held_back=int(held_back),
+        unproved=int(unproved),
+        undoes=row[8],
+    )
+
+
+def loaded_at(connection: duckdb.DuckDBPyConnection, plan_hash: str) -> datetime | None:
+    """Return when a plan of this hash (8 characters or more) was loaded; None where the current one is not yet."""
+    row = connection.execute(
+        "SELECT loaded_at FROM sync.plans WHERE len($hash) >= 8 AND starts_with(hash, lower($hash))"
+        " ORDER BY plan_id = (SELECT max(plan_id) FROM sync.plans) DESC, loaded_at DESC NULLS LAST LIMIT 1",
+        {"hash": plan_hash},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
+    """Mark the current plan as approved by a person, named by its hash (the first 8 or more characters).
+
+    Raises ``PlanStale`` when the hash is not the current plan's, or when a plan made now would differ.
+    """
+    plan = current_plan(connection)
+    if not is_named(plan, plan_hash):
+        raise PlanNotCurrent(
+            f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
+            "Look at the current plan with `bms-pipeline preview --saved`, then approve it by its hash.",
+        )
+    check_not_stale(connection, plan)
+    connection.execute(
+        "UPDATE sync.plans SET approved_at = ?, approved_by = ? WHERE plan_id = ?", [now, by, plan.plan_id]
+    )
+    return current_plan(connection)
+
+
+def is_named(plan: Plan, plan_hash: str) -> bool:
+    """Return whether ``plan_hash`` (the first 8 or more characters) names ``plan``."""
+    return len(plan_hash) >= 8 and plan.hash.startswith(plan_hash.lower())
+
+
+def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Raise ``PlanStale`` when a plan made now would differ, and name the changed operations one by one.
+
+    Where its inputs changed but every operation is still the same, the plan stays valid. A plan loaded in part is not
+    checked here: load refuses each operation whose record changed in between.
+    """
+    if not plan.stale or _is_begun(connection, plan):
+        return
+    inputs, moved = moved_inputs(connection, plan), what_moved(connection, plan)
+    if not moved:
+        connection.execute("UPDATE sync.plans SET inputs = ? WHERE plan_id = ?", [_inputs(connection), plan.plan_id])
+        return
+    listed = "".join(f"\n  {sentence}" for sentence in moved[:MOVED_SHOWN])
+    more = f"\n  and {len(moved) - MOVED_SHOWN:,} more" if len(moved) > MOVED_SHOWN else ""
+    raise PlanStale(
+        f"Plan {plan.hash[:12]} is stale: {', '.join(inputs)} changed since it was made, and {len(moved):,} operations"
+        f" with it:{listed}{more}",
+        f"Make a new plan with `bms-pipeline {'preview' if plan.undoes is None else f'undo {plan.undoes}'}` and approve"
+        " that one.",
+    )
+
+
+def moved_inputs(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+    """Return the inputs changed since the plan was made: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
+    row = connection.execute("SELECT inputs FROM sync.plans WHERE plan_id = ?", [plan.plan_id]).fetchone()
+    before = json.loads(row[0]) if row else {}
+    after = json.loads(_inputs(connection))
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+    """Return one sentence for each operation that a plan made now would lack or change.
+
+    Everything is decided again on the stored records and then put back as it was, also the plan itself.
+    """
+    entities = planned_entities(plan)
+    for entity in entities:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE saved_{entity.name} AS FROM sync.planned_{entity.name}")
+    reconcile_all(connection, entities)
+    if plan.undoes is None:
+        fill_plan(connection, entities, Scope(plan.clients))
+    else:
+        fill_undo(connection, entities, plan.undoes)
+    moved: list[str] = []
+    for entity in entities:
+        rows = connection.execute(_moved_sql(entity)).fetchall()
+        moved += [_moved_sentence(entity, *row) for row in rows]
+        connection.execute(f"TRUNCATE sync.planned_{entity.name}")
+        connection.execute(f"INSERT INTO sync.planned_{entity.name} BY NAME FROM saved_{entity.name}")
+        connection.execute(f"DROP TABLE saved_{entity.name}")
+    forget(connection, [_planned(entity) for entity in ENTITIES])
+    return moved
+
+
+def _moved_sql(entity: Entity) -> str:
+    values = [f"{side}_{column}" for column in entity.columns for side in ("before", "after")]
+    same = " AND ".join(
+        f"was.{column} IS NOT DISTINCT FROM now.{column}"
+        for column in ("operation", "client_id", "passportal_id", "releases", *values)
+    )
+    changed = ", ".join(
+        f"CASE WHEN was.after_{column} IS DISTINCT FROM now.after_{column}"
+        f" OR was.before_{column} IS DISTINCT FROM now.before_{column} THEN '{column}' END"
+        for column in entity.columns
+    )
+    return sql.read("plan/moved_operations").format(entity=entity.name, same=same, changed=changed)
+
+
+def _moved_sentence(
+    entity: Entity, bms_id: int, name: str | None, was: str | None, now: str | None, why: str | None, changed: list[str]
+) -> str:
+    became = f"is {now} now" if now != was else f"changed in {', '.join(changed) or 'whom it concerns'}"
+    found = "BMS no longer lists it" if now is None else f"it {became} ({why})"
+    planned = "nothing" if was in (None, "skip") else was
+    return f"{entity.singular} {bms_id} {name or '(no name)'}: {planned} was planned, {found}"
+
+
+def _is_begun(connection: duckdb.DuckDBPyConnection, plan: Plan) -> bool:
+    return _count(connection, f"SELECT count(*) FROM sync.journal WHERE plan_id = {plan.plan_id}") > 0
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[EntityName, dict[str, int]]:
+    """Count the current plan's records by outcome; store and return them: entity → {"read": n, "created": n, ...}."""
+    rows = connection.execute(sql.read("plan/results")).fetchall()
+    results = {row[0]: dict(zip(("read", *OUTCOMES), map(int, row[1:]), strict=True)) for row in rows}
+    (plan_id,) = connection.execute("SELECT coalesce(max(plan_id), 0) FROM sync.plans").fetchone() or (0,)
+    connection.execute("DELETE FROM sync.results WHERE plan_id = ?", [plan_id])
+    for entity, counts in results.items():
+        if counts["read"] != sum(counts[outcome] for outcome in OUTCOMES):
+            raise RecordsUnexplained(f"{entity}: the outcomes do not add up to the records read: {counts}.")
+        connection.execute(
+            f"INSERT INTO sync.results (plan_id, entity, counted_at, read, {', '.join(OUTCOMES)})"
+            f" VALUES ({', '.join('?' * (len(OUTCOMES) + 4))})",
+            [plan_id, entity, now, counts["read"], *(counts[outcome] for outcome in OUTCOMES)],
+        )
+    return {entity.name: results[entity.name] for entity in ENTITIES if entity.name in results}
+
+
+def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
+    """Return SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
+
+    ``b`` and ``p`` are the record on both sides; ``l`` holds the values of both sides at the last sync. Junk is no
+    value: it replaces none, and gives way to one.
+    """
+    if entity.name not in settings.can_write:
+        return "false"
+    bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
+    match settings.owner(entity.name, column):
+        case "bms_wins":
+            return f"({bms} AND b.{column} IS DISTINCT FROM p.{column})"
+        case "passportal_wins":
+            return "false"
+        case "fill_if_empty":
+            return f"({bms} AND NOT {passportal})"
+        case _:
+            return _changed_in_bms(entity, column)
+
+
+def has_value(entity: Entity, side: str, column: str) -> str:
+    """Return SQL: whether this side has more than junk. Junk is looked for only where both differ; it is slow."""
+    kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
+    return (
+        f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
+        f" WHEN b.{column} = p.{column} THEN true ELSE NOT {is_junk(kind, f'{side}.{column}')} END"
+    )
+
+
+def _changed_in_bms(entity: Entity, column: str) -> str:
+    """Return SQL: whether BMS has a value Passportal lacked at the last sync, or changed it while Passportal did not.
+
+    The last sync of a detail is the time it was read, which may be long after the record was loaded.
+    """
+    is_detail = any(field.name == column for field in entity.detail_fields)
+    never_met = "l.with_details IS NOT true" if is_detail else "l.bms_id IS NULL"
+    return (
+        f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
+        f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
+        f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
+    )
+
+
+def _has_place(column: str) -> str:
+    """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
+    new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
+    return f"CASE WHEN r.disposition = 'to create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
+
+
+def _lacking(column: str) -> str:
+    """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
+    there = "disposition IN ('matched', 'to create')"
+    return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
+
+
+def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
+    details = [field.name for field in entity.detail_fields]
+    is_writable = entity.name in settings.can_write
+
+    def differing(column: str) -> str:
+        # Names equal under the folding of the matching need no mention.
+        differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
+        there = "true" if is_writable else f"p.{column} IS NOT NULL"
+        return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
+
+    def kept(column: str) -> str:
+        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column} AND NOT {_lacking(column)})"
+
+    def value(column: str) -> str:
+        chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
+        return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
+
+    columns = entity.columns
+    owned_by_nobody = [name for name in columns if settings.owner(entity.name, name) == "last_edit"]
+    return sql.read("plan/plan_operations").format(
+        entity=entity.name,
+        left_out=scope.left_out(entity),
+        both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
+        has_place=", ".join(f"{_has_place(name)} AS has_place_{name}" for name in columns),
+        written=", ".join(
+            f"r.disposition = 'matched' AND has_place_{name} AND {writes(entity, settings, name)} AS writes_{name}"
+            for name in columns
+        ),
+        differing=", ".join(f"{differing(name)} AS differs_{name}" for name in columns),
+        anything_written=" OR ".join(f"writes_{name}" for name in columns),
+        anything_kept=" OR ".join(kept(name) for name in columns),
+        kept=", ".join(
+            f"CASE WHEN {kept(name)} THEN {{'field': '{name}', 'bms': bms_{name}, 'passportal': passportal_{name}}} END"
+            for name in columns
+        ),
+        anything_lacking=" OR ".join(_lacking(name) for name in columns),
+        lacking=", ".join(
+            f"CASE WHEN {_lacking(name)} THEN {{'field': '{name}', 'bms': bms_{name}}} END" for name in columns
+        ),
+        bms_changed=" OR ".join(f"writes_{name}" for name in owned_by_nobody) or "false",
+        more_than_completed=" OR ".join(
+            f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
+        ),
+        values=", ".join(value(name) for name in columns),
+    )
+
+
+def _check_each_record_once(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+    row = connection.execute(
+        f"SELECT (SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL), count(*), count(DISTINCT bms_id)"
+        f" FROM sync.planned_{entity.name}"
+    ).fetchone()
+    if row and not row[0] == row[1] == row[2]:
+        raise RecordsUnexplained(
+            f"{entity.name}: {row[0]} records were read, the plan has {row[1]} rows for {row[2]} of them.",
+            "The stored records changed since they were reconciled, or this is a defect: run again, then report it.",
+        )
+
+
+def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> tuple[int, str]:
+    """Return the number of operations with changes, and their hash, which does not depend on the order of rows."""
+    operations, parts = 0, []
+    for entity in entities:
+        values = ", ".join(f"coalesce({side}_{c}, chr(0))" for c in entity.columns for side in ("before", "after"))
+        row = connection.execute(sql.read("plan/plan_fingerprint").format(entity=entity.name, values=values)).fetchone()
+        if row and row[0]:
+            operations += int(row[0])
+            parts.append(f"{entity.name}:{row[0]}:{row[1]}")
+    return operations, hashlib.md5(",".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def _inputs(connection: duckdb.DuckDBPyConnection) -> str:
+    rows = connection.execute(
+        "SELECT name, version FROM sync.inputs WHERE NOT starts_with(name, $of_loads) ORDER BY name",
+        {"of_loads": OF_LOADS},
+    ).fetchall()
+    return json.dumps(dict(rows))
+
+
+def planned_entities(plan: Plan) -> list[Entity]:
+    """Return the plan's entities in loading order."""
+    return [BY_NAME[entity.name] for entity in ENTITIES if entity.name in plan.entities]

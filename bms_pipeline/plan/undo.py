@@ -1,0 +1,66 @@
+"""Undo: a plan to take back one load, made from the journal's before-images.
+
+Updated fields get their old values, adopted records lose their marker and their match. Each pair made by an adoption is
+stored as a non-match, so no rule matches it again. Created records stay: neither target can delete. A field changed in
+Passportal since is left alone and listed as kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import PlanError
+from bms_pipeline.core.vocabulary import TAKEN_BACK
+from bms_pipeline.warehouse import sql
+
+
+def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
+    """Raise ``PlanError`` when there is no load of this plan to take back."""
+    row = connection.execute(
+        "SELECT undoes, (SELECT count(*) FROM sync.journal j WHERE j.plan_id = p.plan_id AND outcome = 'done')"
+        " FROM sync.plans p WHERE plan_id = ?",
+        [plan_id],
+    ).fetchone()
+    if row is None or not row[1]:
+        loads = connection.execute(
+            "SELECT DISTINCT plan_id FROM sync.journal WHERE outcome = 'done' ORDER BY plan_id DESC LIMIT 10"
+        ).fetchall()
+        known = ", ".join(str(load[0]) for load in loads) or "none so far"
+        raise PlanError(f"Nothing was loaded by plan {plan_id}.", f"Plans that loaded something: {known}.")
+    if row[0] is not None:
+        raise PlanError(
+            f"Plan {plan_id} took back plan {row[0]} itself.",
+            "Decide anew instead: match the records, then preview and finish.",
+        )
+
+
+def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], plan_id: int) -> None:
+    """Replace the operations by those that take back the load of ``plan_id``. ``entities`` have been reconciled."""
+    for entity in entities:
+        connection.execute(f"TRUNCATE sync.planned_{entity.name}")
+        connection.execute(_undo_sql(entity), {"plan_id": plan_id, "taken_back": TAKEN_BACK})
+
+
+def _undo_sql(entity: Entity) -> str:
+    def each_column(text: str) -> str:
+        return ", ".join(text.format(column) for column in entity.columns)
+
+    return sql.read("plan/undo_operations").format(
+        entity=entity.name,
+        wrote=each_column("list_filter(j.changes, lambda e: e.field = '{0}')[1] AS wrote_{0}"),
+        has=each_column("p.{0} AS has_{0}"),
+        touched=each_column("wrote_{0}.after IS DISTINCT FROM wrote_{0}.before AS touched_{0}"),
+        unchanged=each_column("has_{0} IS NOT DISTINCT FROM wrote_{0}.after AS unchanged_{0}"),
+        anything_put_back=" OR ".join(f"touched_{column} AND unchanged_{column}" for column in entity.columns),
+        kept=each_column(
+            "CASE WHEN touched_{0} AND NOT unchanged_{0} THEN"
+            " {{'field': '{0}', 'bms': wrote_{0}.before, 'passportal': has_{0}}} END"
+        ),
+        values=each_column(
+            "CASE WHEN operation <> 'skip' AND touched_{0} AND unchanged_{0} THEN has_{0} END AS before_{0},"
+            " CASE WHEN operation <> 'skip' AND touched_{0} AND unchanged_{0} THEN wrote_{0}.before END AS after_{0}"
+        ),
+    )

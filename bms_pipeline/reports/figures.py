@@ -1,0 +1,404 @@
+"""Reports for people and scripts: the status, and the story of one record. The plan's content is in ``preview``.
+
+Read-only; the command line prints these plain dictionaries as tables or JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bms_pipeline.bms.budget import Budget
+from bms_pipeline.core.entities import ENTITIES, Entity, EntityName, chosen
+from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
+from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.load import hand_over, journal
+from bms_pipeline.plan import standings
+from bms_pipeline.plan.operations import OUTCOMES, Plan, current_plan
+from bms_pipeline.reconcile import duplicates
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
+from bms_pipeline.sync import enrichment
+from bms_pipeline.sync.state_file import read_published
+from bms_pipeline.warehouse import backups, clock, decision_log, sql
+from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
+
+COUNTS = ("read", *OUTCOMES)
+
+_LAST_SWEEPS = """
+FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
+"""
+
+_ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
+
+IN_THE_CONSOLE = " in the review console"
+"""The end of the name of a run made by one decision of a person."""
+
+
+def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
+    """Return the state of the sync, in the shape fixed by DESIGN.md, plus some counts.
+
+    - For each entity: ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans). The counts are the
+      outcomes of the last sync: of the newest plan of everything, loaded or not. ``read`` is the sum of the others.
+    - For the plan: ``held_back``, updates waiting for a finish, because most of a client would change at once, or
+      because BMS shows another name under its id. ``unproved``: new matches and creates waiting for a finish, because
+      their list was not read to a provable end. ``undoes``: the plan whose load it takes back.
+    - ``standings``: the state of every record now (``reconcile.standings``), independent of plans and undone loads.
+    - ``warnings``: sentences about unproved, undeclared or unreadable parts of the last sweeps.
+    - ``details``: see ``enrichment.state``.
+    - ``hand_overs``: the numbers ``waiting`` and ``overdue``, and the ``folder`` of their files.
+    - ``unknown``: writes whose answer was lost, with entity, operation, writes, left_at and settles_at (UTC). From
+      settles_at on a write may be sent again, if Passportal does not show it by then.
+    - ``duplicates``: records whose BMS id is in several documents.
+    - ``no_place``: the number of BMS values not written, for each field missing from a template in Passportal: entity,
+      template, field, records.
+    """
+    with warehouse.open() as connection:
+        counts: dict[EntityName, dict[str, int | None]] = {entity.name: dict.fromkeys(COUNTS, 0) for entity in ENTITIES}
+        columns = ", ".join(f"r.{count}" for count in COUNTS)
+        rows = connection.execute(sql.read("reports/last_results").format(counts=columns)).fetchall()
+        for entity, *numbers in rows:
+            counts[entity] = dict(zip(COUNTS, numbers, strict=True))
+        for entity in ENTITIES:
+            counts[entity.name] |= _orphaned(connection, entity)
+        sync_settings = read_sync_settings(connection)
+        finished = sync_settings.initial_sync_finished
+        counted = standings.counts(connection)
+        plan = _pending_plan(connection)
+        handed_over = hand_over.waiting(connection, ENTITIES, now())
+        unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
+        twice = duplicates.count(connection)
+        no_place = named_rows(connection, sql.read("reports/no_place"))
+        warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
+        warnings += _missing(connection, settings)
+    rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
+    if rebuilding_since:
+        warnings.append(
+            f"The database was started over at {rebuilding_since} UTC. What was excluded is not known: nothing is"
+            " created until a person has finished a plan by its hash."
+        )
+    copies = _copies(settings)
+    if copies["problem"]:
+        warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
+    with closing(Budget.of(settings)) as budget:
+        calls, asset_details = budget.usage(), enrichment.state(settings, warehouse, budget)
+    return {
+        "initial_sync_finished": finished,
+        "entities": counts,
+        "standings": counted,
+        "plan": plan,
+        "budget": calls,
+        "details": asset_details,
+        "hand_overs": _hand_overs(settings, handed_over),
+        "unknown": unknown,
+        "duplicates": twice,
+        "rebuilding_since": rebuilding_since,
+        "backups": copies,
+        "no_place": no_place,
+        "warnings": warnings,
+    }
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """Return a warning where the database lacks the last decisions of people."""
+    try:
+        decision_log.check(connection, settings.warehouse_file)
+    except DecisionsMissing as error:
+        return [f"{error.message} {error.next_step}"]
+    return []
+
+
+def _copies(settings: Settings) -> dict[str, Any]:
+    """Return the newest copy of the database, without reading it, and why the last run could make none."""
+    newest = backups.last_written(backups.folder_of(settings.warehouse_file))
+    problem = ""
+    with contextlib.suppress(PipelineError):
+        published = read_published(settings.published_file)
+        problem = published.backup_problem if published else ""
+    return {"newest": newest and newest[0], "made_at": newest and str(newest[1]), "problem": problem}
+
+
+def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
+    """Return one record's story, in order: read and normalised, decided by rules and by people, planned, done.
+
+    ``standing`` comes first: its state now, the reason, the decision it waits for and the next step
+    (``standings.Story``). ``candidates`` have its name; ``suggestions`` are ranked, for a record waiting for a
+    decision. Raises ``PipelineError`` when BMS never listed the record.
+    """
+    (entity,) = chosen([entity_name])
+    with warehouse.open() as connection:
+        record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
+        if record is None:
+            raise PipelineError(
+                f"BMS has listed no {entity.singular} with id {bms_id} so far.",
+                f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
+            )
+        found = [entity_name, bms_id]
+        match = _one(
+            connection, "SELECT * EXCLUDE (entity, bms_id) FROM sync.matches WHERE entity = ? AND bms_id = ?", found
+        )
+        passportal_id = match["passportal_id"] if match else None
+        reconciled = _one(
+            connection, f"SELECT * EXCLUDE (bms_id) FROM sync.reconciled_{entity_name} WHERE bms_id = ?", [bms_id]
+        )
+        stands = standings.story(connection, entity, bms_id)
+        waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
+        return {
+            "entity": entity_name,
+            "bms_id": bms_id,
+            "standing": asdict(stands) if stands else None,
+            "in_bms": record,
+            "decided": reconciled,
+            "decisions": named_rows(
+                connection,
+                "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
+                " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
+                found,
+            ),
+            "match": match,
+            "in_passportal": _one(
+                connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
+            ),
+            "plan": _one(
+                connection,
+                "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?",
+                found,
+            ),
+            "suggestions": _suggestions(connection, entity, bms_id) if waits else [],
+            "candidates": named_rows(
+                connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id}
+            ),
+            "history": named_rows(
+                connection,
+                "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = $entity AND bms_id = $bms_id"
+                " ORDER BY intent_at",
+                {"entity": entity_name, "bms_id": bms_id},
+            ),
+        }
+
+
+def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[dict[str, Any]]:
+    # Imported only here: its imports take a second to load.
+    from bms_pipeline.reconcile.suggestions import suggest
+
+    return [
+        {
+            "passportal_id": suggestion.passportal_id,
+            "name": suggestion.name,
+            "score": round(suggestion.score, 3),
+            "evidence": ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
+        }
+        for suggestion in suggest(connection, entity, [bms_id]).get(bms_id, [])
+    ]
+
+
+def decisions(
+    warehouse: Warehouse, entity: EntityName | None = None, bms_id: int | None = None, last: int = 50
+) -> list[dict[str, Any]]:
+    """Return the ledger of decisions, newest first: the person, time, verb, old and new state, and reason."""
+    with warehouse.open() as connection:
+        return named_rows(
+            connection,
+            "FROM sync.decisions WHERE coalesce(entity = $entity, $entity IS NULL)"
+            " AND coalesce(bms_id = $bms_id, $bms_id IS NULL) ORDER BY decided_at DESC, batch DESC, entity, bms_id"
+            " LIMIT $last",
+            {"entity": entity, "bms_id": bms_id, "last": last},
+        )
+
+
+def sync_settings(warehouse: Warehouse) -> dict[str, Any]:
+    """Return every sync setting under the name people change it by."""
+    with warehouse.open() as connection:
+        return shown(read_sync_settings(connection))
+
+
+def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return the changes of settings, newest first: person, time, setting; ``before`` and ``after`` are JSON."""
+    with warehouse.open() as connection:
+        return named_rows(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
+
+
+def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
+    """Return the runs that held the home folder, newest first, without single decisions in the review console.
+
+    Each has ``what`` (a command or a Dagster run), started_at, ended_at (UTC; None while it runs, or if it was killed),
+    is_last (no run began after it), and failed_because, None where it succeeded.
+    """
+    with warehouse.open() as connection:
+        return named_rows(
+            connection,
+            "SELECT what, started_at, ended_at, failed_because, epoch = (SELECT max(epoch) FROM sync.runs) AS is_last"
+            " FROM sync.runs WHERE NOT ends_with(what, $console) ORDER BY epoch DESC LIMIT $last",
+            {"last": last, "console": IN_THE_CONSOLE},
+        )
+
+
+def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
+    """Return the plans that loaded anything, newest first: number, hash, time, person, and their results."""
+    with warehouse.open() as connection:
+        return named_rows(
+            connection,
+            "SELECT p.plan_id, p.hash[:12] AS hash, p.loaded_at, p.approved_by,"
+            " count(*) FILTER (j.operation = 'create') AS created, count(*) FILTER (j.operation = 'adopt') AS adopted,"
+            " count(*) FILTER (j.operation = 'update') AS updated, p.undoes"
+            " FROM sync.plans p JOIN sync.journal j ON j.plan_id = p.plan_id AND j.outcome = 'done'"
+            " GROUP BY ALL ORDER BY p.plan_id DESC LIMIT $last",
+            {"last": last},
+        )
+
+
+def orphans(warehouse: Warehouse, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:
+    """Return the matched records gone from BMS, as proved by a complete sweep, longest gone first.
+
+    Nothing of them is ever deleted.
+
+    Each has entity, bms_id, name, client, passportal_id, missing_since (UTC) and days, the whole days since then.
+    """
+    with warehouse.open() as connection:
+        return named_rows(connection, _ORPHANS.format(orphans=_orphans_sql(entities)), {"now": now()})
+
+
+def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] = ENTITIES) -> int:
+    """Write ``orphans`` as a spreadsheet into ``file``; return the number of rows written.
+
+    Raises ``PipelineError`` where ``file`` cannot be written.
+    """
+    texts = ", ".join(f"{sql.guarded(column)} AS {column}" for column in ("name", "client", "passportal_id"))
+    found = _ORPHANS.format(orphans=_orphans_sql(entities))
+    # The byte order mark, by which spreadsheets recognise UTF-8: DuckDB writes none by itself.
+    query = f'SELECT * REPLACE ({texts}) RENAME (entity AS "\N{BYTE ORDER MARK}entity") FROM ({found})'
+    with made_whole(file) as unfinished, warehouse.open() as connection:
+        row = connection.execute(
+            f"COPY ({query}) TO {sql.quoted(str(unfinished))} (FORMAT csv, HEADER true, USE_TMP_FILE false)",
+            {"now": now()},
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
+    """Return the operations of an undo plan, and what it leaves alone: created records, changed fields, gone ones."""
+    with warehouse.open() as connection:
+        (row,) = named_rows(
+            connection,
+            "SELECT count(*) FILTER (reason = 'created_record_stays') AS created,"
+            " coalesce(sum(len(kept)), 0)::BIGINT AS kept,"
+            " (SELECT count(*) FROM sync.journal j WHERE j.plan_id = $undone AND j.outcome = 'done' AND NOT EXISTS"
+            "  (FROM sync.operations o WHERE o.entity = j.entity AND o.bms_id = j.bms_id)) AS gone"
+            " FROM sync.operations",
+            {"undone": plan.undoes},
+        )
+    return {"hash": plan.hash, "undoes": plan.undoes, "operations": plan.operations, **row}
+
+
+def hand_overs(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return every record handed over in a file, and its state; see ``load.hand_over.waiting``."""
+    with warehouse.open() as connection:
+        return hand_over.waiting(connection, ENTITIES, now())
+
+
+def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return the records of Passportal with a shared BMS id; see ``reconcile.duplicates.find``."""
+    with warehouse.open() as connection:
+        return duplicates.find(connection)
+
+
+def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    waiting = [record for record in handed_over if record["state"] in ("handed over", "listed")]
+    overdue = sum(record["overdue"] for record in waiting)
+    return {"waiting": len(waiting), "overdue": overdue, "folder": str(settings.import_folder)}
+
+
+def _unknown(intent: journal.Open, settings: Settings) -> dict[str, Any]:
+    settles_at = journal.settles_at([intent], settings.unknown_seconds)
+    return {**asdict(intent), "settles_at": settles_at}
+
+
+def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
+    """Yield the warnings of a sweep."""
+    name, folder = sweep["list_call"], settings.landing_folder / sweep["list_call"] / sweep["sweep"]
+    if not sweep["complete"]:
+        # A sweep landed by an earlier version, or noted by a person, may have another reason.
+        from bms_pipeline.bms.sweep.manifest import Objection
+
+        known = sweep["reason"] in set(Objection)
+        why = f"{Objection(sweep['reason']).words} ({sweep['reason']})" if known else sweep["reason"]
+        yield (
+            f"{name}: not read to a provable end: {why}. Nothing counts as gone; new matches and creates wait for a"
+            " finish until a sweep is complete."
+        )
+    if sweep["not_sent"]:
+        yield f"{name}: BMS does not send {', '.join(sweep['not_sent'])}. What is stored of them stays as it is."
+    if sweep["unknown_fields"]:
+        yield f"{name}: BMS sends fields that are not declared: {', '.join(sweep['unknown_fields'])}. They are kept."
+    if sweep["set_aside"]:
+        yield f"{name}: {sweep['set_aside']} unreadable records were set aside in {folder / 'quarantine.ndjson'}."
+
+
+def _merged_clients(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Yield one sentence for each two accounts of BMS that were probably merged."""
+    found = " UNION ALL ".join(
+        sql.read("reports/merged_clients").format(entity=entity.name) for entity in ENTITIES if entity.has_client
+    )
+    rows = named_rows(
+        connection,
+        "SELECT former_id, former, account_id, client,"
+        " string_agg(format('{:,} {}', records, entity), ', ' ORDER BY entity) AS records"
+        f" FROM ({found}) GROUP BY ALL ORDER BY former_id, account_id",
+    )
+    for row in rows:
+        yield (
+            f"BMS may have merged client {row['former_id']} {row['former']} into {row['account_id']} {row['client']}:"
+            f" the first is gone, and {row['records']} of it came under the second. They wait for you:"
+            " move them in Passportal, or create them in the second client."
+        )
+
+
+def _orphaned(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int | None]:
+    """Count the matched records gone from BMS, and the days since the first of them went."""
+    (row,) = named_rows(
+        connection,
+        f"SELECT count(*) AS orphaned, max(days) AS oldest_orphan_days FROM ({_orphans_sql([entity])})",
+        {"now": now()},
+    )
+    return row
+
+
+def _orphans_sql(entities: Sequence[Entity]) -> str:
+    """Return SQL for the orphans of ``entities``, as of ``$now``."""
+    return " UNION ALL ".join(
+        sql.read("reports/orphans").format(entity=entity.name, has_client=str(entity.has_client).lower())
+        for entity in entities
+    )
+
+
+def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+    try:
+        plan = current_plan(connection)
+    except PlanError:
+        return None
+    if plan.loaded or not plan.operations:
+        return None
+    (left,) = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone() or (0,)
+    if not left:
+        return None
+    held_back, unproved = (0, 0) if plan.approved else (plan.held_back, plan.unproved)
+    return {
+        "hash": plan.hash,
+        "operations": left,
+        "held_back": held_back,
+        "unproved": unproved,
+        "stale": plan.stale,
+        "undoes": plan.undoes,
+    }
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:
+    rows = named_rows(connection, query, parameters)
+    return rows[0] if rows else None

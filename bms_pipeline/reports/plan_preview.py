@@ -1,0 +1,399 @@
+"""Previews of the current plan for its approval: an overview, a spreadsheet of every change, and an HTML page.
+
+Read-only. The command line and Dagster show the overview. The files hold the plan record by record, for a person to
+check before a finish. Values from BMS and Passportal are hostile here: they reach a browser and a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+from markupsafe import Markup, escape
+
+from bms_pipeline.core.entities import BY_NAME, ENTITIES
+from bms_pipeline.core.files import made_whole
+from bms_pipeline.plan.operations import Plan, current_plan
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse, named_rows
+
+Row = dict[str, Any]
+
+COUNTED: dict[str, str] = {
+    "to create": "operation = 'create'",
+    "to match": "operation = 'adopt'",
+    "to update": "operation = 'update'",
+    "excluded": "disposition = 'excluded'",
+    "handed over": "operation = 'skip' AND disposition = 'to create' AND reason = 'handed_over'",
+    "needs a decision": (
+        "(disposition IN ('unmatched', 'ambiguous') OR reason IN ('template_unknown', 'no_place_for_marker'))"
+    ),
+    "blocked": "disposition = 'blocked'",
+    "out of scope": "disposition = 'out of scope'",
+    "unchanged": "disposition = 'matched' AND operation = 'skip'",
+    "conflicts": "kept IS NOT NULL",
+}
+"""Label of a count → SQL over ``sync.operations``.
+
+All counts except the conflicts add up to the records read. One kind of record counts twice: a record a person
+unmatched, whose old counterpart loses its marker, counts as an update and under its disposition.
+"""
+
+
+class PlanState(StrEnum):
+    """The state of a plan, in words for people.
+
+    ``STALE``: an input of the plan changed before any of it was loaded.
+    """
+
+    WAITING = "not approved"
+    APPROVED = "approved, not loaded"
+    PARTLY_LOADED = "partly loaded"
+    LOADED = "loaded"
+    STALE = "stale"
+    EMPTY = "nothing to load"
+
+
+WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
+"""The counts of a client's work to do or to decide."""
+
+REASONS: dict[str, str] = {
+    "account_type": "its account is not of a type that is synced",
+    "bms_changed": "BMS changed since the last load",
+    "details_completed": "Details read since fill what is empty",
+    "doubtful_serial": "Passportal has its serial number, which may be a placeholder; a person has to tell",
+    "bms_wins": "this field is set to “BMS wins”",
+    "came_back_as_another": "was gone from BMS and came back as somebody else; a person has to tell who it is",
+    "category": "its category is not among those that are synced",
+    "changed_since": "changed in Passportal since that load; left alone",
+    "client_ambiguous": "waits for its client, which has several candidates",
+    "client_blocked": "waits for its client, which is blocked",
+    "client_excluded": "its client is excluded",
+    "client_merged": "its former client is gone from BMS, which may have merged the two; a person has to decide",
+    "client_not_in_passportal": "waits for its client, which is imported by hand and not listed in Passportal yet",
+    "client_not_chosen": "not among the clients chosen in the settings",
+    "client_gone": "its client is gone from BMS",
+    "client_refused": "waits for its client, which Passportal refused",
+    "client_to_plan": "waits for its client, about which the next plan decides",
+    "client_unknown": "waits for its client, of which nobody knows yet whether it arrived",
+    "client_not_listed": "BMS does not list its client",
+    "client_out_of_scope": "its client is out of scope",
+    "client_write_unknown": "waits for its client, for which a write to Passportal has no answer yet",
+    "client_unmatched": "waits for its client, which nobody decided about",
+    "created_by_person": "a person decided to create it",
+    "created_record_stays": "that load created it; nothing is ever deleted in Passportal",
+    "excluded_by_person": "a person excluded it",
+    "gone_from_bms": "a complete reading of BMS no longer shows it; it is kept in Passportal",
+    "handed_over": "handed over in a file for the import into Passportal, which does not list it yet",
+    "integration_id_agrees": "Passportal's record carries its BMS id, and client and name agree",
+    "no_place": "BMS has values for which the template in Passportal has no field",
+    "no_place_for_marker": "the template of new records has no field for the BMS id (Notes)",
+    "template_unknown": "which template new records get is not known; set PASSPORTAL_TEMPLATES",
+    "field_ownership": "the settings say which side owns this field",
+    "identical_name": "the same name on both sides",
+    "identical_name_and_email": "the same name and e-mail address on both sides",
+    "identical_serial": "the same serial number on both sides",
+    "inactive": "not active in BMS",
+    "match": "matched before",
+    "bms_marker": "Passportal's record carries its BMS id",
+    "matched_by_marker": "Passportal's record bears its BMS id",
+    "matched_by_person": "a person matched the two",
+    "moved_to_this_client": "moved to this client in BMS; the record in the former client stays",
+    "name_of_gone_record": "Passportal has its name, matched to a record that is gone from BMS",
+    "near_identical_name": "Passportal has nearly the same name; a person has to tell whether it is the same",
+    "no_name": "has no name in BMS",
+    "not_in_passportal": "Passportal has no such record",
+    "not_listed_in_passportal": "Passportal's API does not list such records, so it may be there already",
+    "not_planned_yet": "read or unblocked since the last plan",
+    "not_written_yet": "BMS has values that Passportal lacks",
+    "not_selected": "not selected for this plan",
+    "outcome_unknown": "its last operation was sent and nobody knows yet whether it arrived",
+    "passportal_record_gone": "the record that it was matched to is gone from Passportal",
+    "passportal_value_kept": "edited in Passportal since the last load; kept as it is",
+    "refused_by_passportal": "Passportal refused its last operation",
+    "placeholder_name": "its name is a placeholder; a person has to decide",
+    "placeholder_on_both_sides": "its name is a placeholder, also in Passportal; a person has to tell",
+    "same_name_other_evidence": "Passportal has the name, but something else contradicts",
+    "several_in_bms": "several records in BMS share this name",
+    "several_in_passportal": "several records in Passportal fit",
+    "sync_is_off": "its sync is switched off",
+    "taken_back": "what that load wrote is taken back",
+    "unchanged": "both sides agree",
+    "unmatched_by_person": "a person took the two apart",
+    "several_with_marker": "several records in Passportal carry its BMS id; a person has to say which one keeps it",
+    "waits_for_decision": "fits nothing in Passportal; waits for a person: match, create or exclude",
+    "write_unknown": "a write to Passportal has no answer yet; it is looked up before anything else is sent",
+    "wholly_other_name": "BMS shows another name under the same id; a person has to tell whether it is the same",
+}
+"""Reason code → the reason in plain words."""
+
+LONGEST_SHOWN = 300
+"""A page shows this many characters of a value. Nobody reads more, and a hostile value has a million."""
+
+_PLAIN = (
+    "operation = 'skip'"
+    " AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
+)
+
+_EXAMPLES = """
+SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept, releases FROM sync.operations
+WHERE operation <> 'skip' OR kept IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY entity, operation ORDER BY bms_id) <= $examples
+ORDER BY entity, operation, bms_id
+"""
+_REASON_COUNTS = """
+SELECT entity, disposition, operation, reason, count(*) AS records FROM sync.operations
+GROUP BY ALL ORDER BY entity, operation, records DESC, reason
+"""
+_OPERATIONS_BY_CLIENT = """
+SELECT account_id, count(*) AS records FROM to_show WHERE kind NOT IN ('decide', 'excluded') GROUP BY account_id
+"""
+
+
+def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
+    """Return the current plan: its hash, operations and reasons per entity, and some operations with before and after.
+
+    ``totals`` is entity → the counts of ``COUNTED``. ``clients`` has the same counts for each client with anything to
+    do or to decide, most first. Records of no client, such as users, are under the BMS id None. ``by_person`` counts
+    the operations based on people's decisions, ``left`` those not loaded, ``refused`` those Passportal refused.
+    ``held_back`` has a row (entity, client_bms_id, client, updates) for each client with too many changes at once.
+    ``no_place`` has a row (entity, template, field, records) for each field with values in BMS and no place in a
+    template. ``state`` is a ``PlanState``, ``undoes`` the plan whose load this one takes back. Raises ``PlanError``
+    where there is no plan.
+    """
+    with warehouse.open() as connection:
+        return _overview(connection, current_plan(connection), examples)
+
+
+def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int:
+    """Write a CSV row for each field the plan writes or keeps, and for each record without any.
+
+    Returns the number of rows. Without ``everything``, unchanged and out-of-scope records are left out. ``before`` is
+    the value a load replaces, ``after`` the value it writes. A conflict has Passportal's value in
+    ``kept_in_passportal`` and BMS's in ``not_written``. A value without a place in Passportal has only ``not_written``.
+
+    Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
+    """
+    query = sql.read("reports/plan_rows").format(
+        wanted="true" if everything else f"NOT ({_PLAIN})",
+        # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
+        first_heading="\N{BYTE ORDER MARK}entity",
+        client=sql.guarded("c.name"),
+        name=sql.guarded("line.name"),
+        passportal_id=sql.guarded("line.passportal_id"),
+        **{column: sql.guarded(f"change.{column}") for column in ("before", "after", "kept", "refused")},
+    )
+    with made_whole(file) as unfinished, warehouse.open() as connection:
+        current_plan(connection)
+        options = "FORMAT csv, HEADER true, USE_TMP_FILE false"
+        row = connection.execute(f"COPY ({query}) TO {sql.quoted(str(unfinished))} ({options})").fetchone()
+    return int(row[0]) if row else 0
+
+
+def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> int:
+    """Write the plan as one self-contained page with up to ``most_records`` records.
+
+    Returns the number of records shown. Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file``
+    cannot be written.
+    """
+    with warehouse.transaction() as connection:  # so that all of it is of one plan
+        content = _content(connection, most_records)
+    with made_whole(file) as unfinished:
+        _template().stream(content).dump(str(unfinished), encoding="utf-8")
+    return int(content["records_shown"])
+
+
+def why(reason: str) -> str:
+    """Return ``reason`` in plain words."""
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def visible(value: object) -> Markup:
+    """Return ``value`` for the page: escaped, cut, and with a box for each character able to hide or reorder others."""
+    text = str(value)
+    shown = Markup(_NOT_ASCII.sub(_boxed, str(escape(text[:LONGEST_SHOWN]))))  # noqa: S704  # escaped before the boxes
+    if len(text) > LONGEST_SHOWN:
+        shown += Markup(' <span class="cut">… cut here, {} characters in all</span>').format(f"{len(text):,}")
+    return shown
+
+
+def plain(value: object) -> str:
+    """Return ``value`` like ``visible``, for places which take only text, such as a label to read aloud."""
+    text = str(value)[:LONGEST_SHOWN]
+    return _NOT_ASCII.sub(
+        lambda found: f"[U+{ord(found.group()):04X}]" if _hides(found.group()) else found.group(), text
+    )
+
+
+def visible_lines(text: str) -> Markup:
+    """Return a message of ours like ``visible``: it has several lines, may quote the services, and is not cut."""
+    shown = [_NOT_ASCII.sub(_boxed, str(escape(line))) for line in text.split("\n")]
+    return Markup("\n".join(shown))  # noqa: S704  # escaped before the boxes
+
+
+_NOT_ASCII = re.compile(r"[^ -~]")
+_HIDDEN_CATEGORIES = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+_BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+"""Letters and marks in Unicode, invisible to the eye."""
+
+
+def _hides(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES or character in _BLANK_LETTERS
+
+
+def _boxed(found: re.Match[str]) -> str:
+    character = found.group()
+    if not _hides(character):
+        return character
+    name = unicodedata.name(character, "a control character")
+    return f'<span class="hidden" title="{name}">U+{ord(character):04X}</span>'
+
+
+def add_words(pages: jinja2.Environment) -> None:
+    """Give ``pages`` the filters and names ``record.html.j2`` needs."""
+    pages.filters |= {"visible": visible, "visible_lines": visible_lines, "plain": plain, "why": why}
+    pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
+    pages.globals |= {"labels": {entity.name: entity.labels for entity in ENTITIES}}
+    pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
+
+
+def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
+    left, refused = connection.execute(
+        "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
+    ).fetchone() or (0, 0)
+    return {
+        "hash": plan.hash,
+        "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
+        "operations": plan.operations,
+        "stale": plan.stale,
+        "loaded": plan.loaded,
+        "state": _state(plan, left),
+        "left": left,
+        "refused": refused,
+        "undoes": plan.undoes,
+        "by_person": plan.by_person,
+        "held_back": named_rows(connection, sql.read("reports/held_back_clients")),
+        "no_place": named_rows(connection, sql.read("reports/no_place")),
+        "totals": _totals(connection),
+        "clients": _clients(connection),
+        "reasons": named_rows(connection, _REASON_COUNTS),
+        "examples": named_rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)}),
+    }
+
+
+def _counts() -> str:
+    return ", ".join(f'count(*) FILTER ({condition}) AS "{name}"' for name, condition in COUNTED.items())
+
+
+def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+    totals = {entity.name: dict.fromkeys(COUNTED, 0) for entity in ENTITIES}
+    for row in named_rows(connection, f"SELECT entity, {_counts()} FROM sync.operations GROUP BY entity"):
+        totals[row.pop("entity")] = row
+    return totals
+
+
+def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    work = " + ".join(f'"{label}"' for label in WORK)
+    return named_rows(
+        connection,
+        f"WITH counted AS (SELECT account_id, {_counts()} FROM sync.operations GROUP BY account_id)"
+        " SELECT counted.account_id AS bms_id,"
+        " CASE WHEN counted.account_id IS NULL THEN '(no client)' ELSE c.name END AS name,"
+        " counted.* EXCLUDE (account_id) FROM counted LEFT JOIN bms.clients c ON c.bms_id = counted.account_id"
+        f" WHERE {work} > 0 ORDER BY {work} DESC, blocked DESC, counted.account_id",
+    )
+
+
+def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[str, Any]:
+    """Return the whole content of the page."""
+    plan = current_plan(connection)
+    shown = _overview(connection, plan, examples=1)
+    connection.execute(sql.read("reports/records_to_show"))
+    planned = {row["account_id"]: row["records"] for row in named_rows(connection, _OPERATIONS_BY_CLIENT)}
+    (in_all,) = connection.execute("SELECT count(*) FROM to_show").fetchone() or (0,)
+    records = named_rows(connection, sql.read("reports/fair_choice"), {"most": max(0, most_records)})
+    operations = _operations_by_client(records)
+    clients = [
+        client | {"records": operations.get(client["bms_id"], []), "planned": planned.get(client["bms_id"], 0)}
+        for client in shown["clients"]
+    ]
+    blocked_by = {client["bms_id"]: client["blocked"] for client in clients}
+    return {
+        "plan": plan,
+        "short_hash": plan.hash[:12],
+        "state": shown["state"],
+        "left": shown["left"],
+        "refused": shown["refused"],
+        "waiting": sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values()),
+        "held_back": shown["held_back"],
+        "no_place": shown["no_place"],
+        "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
+        "clients": [client for client in clients if client["bms_id"] is not None],
+        "without_client": [client for client in clients if client["bms_id"] is None],
+        "undecided": _groups(shown["reasons"], records, blocked_by, "unmatched", "ambiguous"),
+        "excluded": _groups(shown["reasons"], records, blocked_by, "excluded"),
+        "records_shown": len(records),
+        "records_in_all": in_all,
+    }
+
+
+def _groups(reasons: list[Row], records: list[Row], blocked_by: dict[int, int], *dispositions: str) -> list[Row]:
+    """Group the records of these dispositions by entity, disposition and reason.
+
+    In a group, the records blocking most others come first.
+    """
+    shown: dict[tuple[str, ...], list[Row]] = {}
+    for record in records:
+        waiting = blocked_by.get(record["account_id"], 0) if record["entity"] == "clients" else 0
+        shown.setdefault(_common(record), []).append(record | {"waiting": waiting})
+    groups: dict[tuple[str, ...], Row] = {}
+    for row in reasons:
+        if row["disposition"] in dispositions:
+            group = groups.setdefault(_common(row), row | {"records": 0})
+            group["records"] += row["records"]
+    for key, group in groups.items():
+        group["shown"] = sorted(shown.get(key, []), key=lambda record: -record["waiting"])
+    return sorted(groups.values(), key=lambda group: (list(BY_NAME).index(group["entity"]), -group["records"]))
+
+
+def _common(row: Row) -> tuple[str, ...]:
+    return row["entity"], row["disposition"], row["reason"]
+
+
+def _operations_by_client(records: list[Row]) -> dict[int | None, list[Row]]:
+    found: dict[int | None, list[Row]] = {}
+    for record in records:
+        if record["kind"] not in ("decide", "excluded"):
+            found.setdefault(record["account_id"], []).append(record)
+    return found
+
+
+def _state(plan: Plan, left: int) -> PlanState:
+    if plan.loaded:
+        return PlanState.LOADED
+    if left < plan.operations:
+        return PlanState.PARTLY_LOADED
+    if plan.stale:
+        return PlanState.STALE
+    if not plan.operations:
+        return PlanState.EMPTY
+    return PlanState.APPROVED if plan.approved else PlanState.WAITING
+
+
+@cache
+def _template() -> jinja2.Template:
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("bms_pipeline.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    add_words(page)
+    return page.get_template("preview.html.j2")

@@ -1,0 +1,1 @@
+"""The use cases which commands, Dagster and the console call: read, plan, approve, load, fetch details, decide."""

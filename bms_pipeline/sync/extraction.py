@@ -1,0 +1,258 @@
+"""Read the lists of BMS and land them in the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.bms.sweep.manifest import Manifest, prune
+from bms_pipeline.bms.sweep.quarantine import respell, sift
+from bms_pipeline.bms.sweep.sweeper import sweep
+from bms_pipeline.core.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, declared_keys, with_clients
+from bms_pipeline.core.errors import (
+    BudgetExhausted,
+)
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import enrichment, services
+from bms_pipeline.sync.progress import Progress, silent
+from bms_pipeline.warehouse import clock, landing
+from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.landed_details import LandedDetails
+
+FULL_SWEEP_EVERY = timedelta(hours=24)
+"""An older full sweep is repeated: watermarks miss changes without a new ``modifiedOn``, and never show a deletion."""
+
+
+WATERMARK_OVERLAP = timedelta(days=1)
+"""The span read again before the newest stamp seen: zones and clocks of the service are unknown [G]."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The sweep of one list and what its landing changed, by entity.
+
+    ``details``: the landed details, read since the last sweep.
+    """
+
+    manifest: Manifest
+    landed: dict[EntityName, landing.Landed]
+    details: LandedDetails
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A list whose sweep ran out of the hour's calls. ``why`` gives the time it goes on; the pages read are kept."""
+
+    list_call: ListCall
+    why: str
+
+
+@dataclass(frozen=True)
+class CallsPlanned:
+    """The calls a sweep needs, estimated from the last sweep of its kind (None: there was none), and the calls left."""
+
+    needed: int | None
+    left: int
+
+    def __str__(self) -> str:
+        needed = "was not read in this way yet" if self.needed is None else f"needs about {self.needed:,} calls"
+        return f"{needed}, {self.left:,} are left in this hour"
+
+
+def extract(
+    settings: Settings,
+    warehouse: Warehouse,
+    client: BmsClient,
+    list_call: ListCall,
+    *,
+    full: bool = False,
+    in_instalments: bool = False,
+    progress: Progress = silent,
+) -> Extracted | Unfinished:
+    """Sweep one list of BMS and land its entities.
+
+    The sweep is incremental where the service can filter by change and a complete full sweep is less than a day old.
+    Otherwise it is full. ``in_instalments``: a list needing more calls than the hour has left is no error; it goes on
+    the next time. Details read since the last sweep land behind it.
+    """
+    ready = get_ready(warehouse, client, [list_call], full=full)[list_call]
+    swept = sweep_list(settings, client, list_call, ready, progress, in_instalments=in_instalments)
+    return land_swept(settings, warehouse, list_call, swept, progress)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The facts a sweep needs first: the tenant, and the time from which to ask for changes (None: for all)."""
+
+    tenant: str
+    modified_since: str | None
+    planned: CallsPlanned
+
+
+def get_ready(
+    warehouse: Warehouse, client: BmsClient, list_calls: Sequence[ListCall], *, full: bool
+) -> dict[ListCall, _Ready]:
+    """Ask the warehouse once for the facts needed by all these sweeps."""
+    client.identity()
+    with warehouse.open():
+        tenant = services.check_tenant(warehouse, client)
+        since = {list_call: None if full else _watermark(warehouse, list_call) for list_call in list_calls}
+        return {
+            list_call: _Ready(
+                tenant,
+                since[list_call],
+                planned_calls(warehouse, client, list_call, full=since[list_call] is None),
+            )
+            for list_call in list_calls
+        }
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """The answers of BMS: the sweep, and with accounts their types."""
+
+    manifest: Manifest
+    account_types: landing.AccountTypes | None
+
+
+def sweep_list(
+    settings: Settings,
+    client: BmsClient,
+    list_call: ListCall,
+    ready: _Ready,
+    progress: Progress,
+    *,
+    in_instalments: bool,
+) -> _Swept | Unfinished:
+    """Read the list, with the warehouse closed."""
+    account_types = services.account_types(client) if list_call == ACCOUNTS else None
+    try:
+        manifest = sweep(
+            client,
+            list_call,
+            settings.landing_folder,
+            connections=settings.bms_connections,
+            modified_since=ready.modified_since,
+            tenant=ready.tenant,
+            on_progress=lambda done, total: progress(f"extract {list_call.name}", done, total),
+        )
+    except BudgetExhausted as error:
+        if not in_instalments:
+            raise
+        return Unfinished(list_call, f"{error.message} {error.next_step}")
+    return _Swept(manifest, account_types)
+
+
+def land_swept(
+    settings: Settings, warehouse: Warehouse, list_call: ListCall, swept: _Swept | Unfinished, progress: Progress
+) -> Extracted | Unfinished:
+    """Land the sweep, and the details behind it."""
+    with warehouse.open():
+        if isinstance(swept, Unfinished):
+            enrichment.land(settings, warehouse, list_call)
+            return swept
+        progress(f"land {list_call.name}", 0, None)
+        if swept.account_types is not None:
+            services.land_account_types(warehouse, swept.account_types)
+        landed = land(settings, warehouse, list_call, swept.manifest)
+        details_landed = enrichment.land(settings, warehouse, list_call)
+    prune(settings.landing_folder / list_call.name)
+    return Extracted(swept.manifest, landed, details_landed)
+
+
+def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
+    """Estimate the calls ``extract`` is about to need, and count those left; BMS is not called."""
+    with warehouse.open() as connection:
+        mode = "full" if full or _watermark(warehouse, list_call) is None else "incremental"
+        row = connection.execute(
+            "SELECT arg_max(calls_made, landed_at) FROM sync.sweeps WHERE list_call = ? AND mode = ?",
+            [list_call.name, mode],
+        ).fetchone()
+    return CallsPlanned(row[0] if row else None, client.budget.left(f"GET {list_call.path}"))
+
+
+def land(
+    settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest: Manifest
+) -> dict[EntityName, landing.Landed]:
+    """Land a finished sweep: all entities of the list, or none of them.
+
+    A record refused by the database (a key twice in one object) is set aside and named; the others land.
+    """
+    folder = settings.landing_folder / list_call.name / manifest.sweep
+    try:
+        return _land(warehouse, list_call, manifest, folder)
+    except landing.SpelledOtherwise:
+        respell(folder, declared_keys(list_call))
+    except duckdb.InvalidInputException:
+        manifest.quarantined += sift(folder)
+    return _land(warehouse, list_call, manifest, folder)
+
+
+def _land(
+    warehouse: Warehouse, list_call: ListCall, manifest: Manifest, folder: Path
+) -> dict[EntityName, landing.Landed]:
+    landed_at = now()
+    entities = [entity for entity in ENTITIES if entity.list_call == list_call]
+    proves_absence = manifest.complete and manifest.mode == "full"
+    set_aside = [record.id for record in manifest.quarantined if record.id is not None]
+    with warehouse.transaction() as connection:
+        clock.put_right(connection, landed_at)
+        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside))
+        landed = landing.land_once(connection, entities, how, landed_at)
+        before = connection.execute(
+            "SELECT arg_max(complete, landed_at) FROM sync.sweeps WHERE list_call = ?", [list_call.name]
+        ).fetchone()
+        # A plan may do less by itself while one of its lists is incomplete.
+        is_other = before is not None and before[0] not in (None, manifest.complete)
+        if is_other:
+            for name in landed:
+                count_input(connection, f"bms.{name}", landed_at)
+        connection.execute(
+            "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
+            f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}"
+            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now, $not_sent",
+            {
+                "list_call": list_call.name,
+                "sweep": manifest.sweep,
+                "mode": manifest.mode,
+                "complete": manifest.complete,
+                "reason": manifest.reason,
+                "records": manifest.records,
+                "made": manifest.calls_made,
+                "necessary": manifest.calls_necessary,
+                "seconds": manifest.seconds,
+                "unknown": [f"{name}.{field}" for name, changes in landed.items() for field in changes.unknown_fields],
+                "set_aside": len(manifest.quarantined),
+                "latest": clock.latest_stamp(landed_at),
+                "not_sent": [f"{name}.{path}" for name, changes in landed.items() for path in changes.not_sent],
+                "now": landed_at,
+            },
+        )
+    return landed
+
+
+def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
+    """Return the lists to sweep for ``entities``: clients always, because the others live inside them."""
+    return list(dict.fromkeys(entity.list_call for entity in with_clients(entities)))
+
+
+def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
+    """Return the time from which to ask for changes; None where a full sweep is due."""
+    if not list_call.modified_since:
+        return None
+    with warehouse.open() as connection:
+        row = connection.execute(
+            "SELECT strftime(least(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP), max(landed_at))"
+            " - $overlap, '%Y-%m-%dT%H:%M:%S'),"
+            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
+            # The true time of a sweep stamped in the future is unknown.
+            " FROM sync.sweeps WHERE list_call = $name AND landed_at <= $now",
+            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name, "now": now()},
+        ).fetchone()
+    return str(row[0]) if row and row[0] and row[1] else None

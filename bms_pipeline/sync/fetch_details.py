@@ -1,0 +1,51 @@
+"""Read the details of assets, one call each."""
+
+from __future__ import annotations
+
+from bms_pipeline.bms import asset_detail as answers
+from bms_pipeline.bms.asset_detail import Patience
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.sync import enrichment, services
+from bms_pipeline.sync.progress import Progress, silent
+from bms_pipeline.warehouse import lease
+from bms_pipeline.warehouse.connection import now, open_warehouse
+
+
+def read_details(
+    settings: Settings, *, most: int | None = None, patience: Patience | None = None, progress: Progress = silent
+) -> enrichment.DetailsRead:
+    """Read details of records in Passportal, ``most`` at most, as far as the hour's calls go.
+
+    This runs next to any other run: it holds no run lock and opens the warehouse once for a moment. The details land
+    with the next sync. Raises ``RunLocked`` while another process reads details, and the errors of
+    ``bms.details.read``.
+    """
+    patience = patience or Patience()
+    ((entity, call),) = enrichment.DETAILED
+    folder = answers.folder_of(settings.landing_folder, entity)
+    with (
+        lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
+        services.open_bms(settings, patience) as client,
+    ):
+        answers.finish(folder)
+        known = enrichment.unlanded_ids(settings, entity)
+        with open_warehouse(settings).open() as connection:
+            tenant = services.known_tenant(connection)
+            queue = enrichment.waiting(connection, entity, known)
+        read = answers.Progress(0, 0)
+        wanted = queue[:most]
+        if wanted:
+            services.check_same_tenant(client.identity(), tenant)
+            progress("details", 0, len(wanted))
+            read = answers.read(
+                client,
+                call,
+                wanted,
+                folder,
+                connections=settings.bms_connections,
+                patience=patience,
+                on_progress=lambda done: progress("details", done, len(wanted)),
+            )
+        left = len(queue) - read.read - read.problems
+        endpoint, budget = call.endpoint, client.budget
+        return enrichment.DetailsRead(read.read, read.problems, left, budget.left(endpoint), budget.limit_of(endpoint))

@@ -1,0 +1,75 @@
+"""One run at a time: who holds the home folder, from its first write to its end, with a copy made at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import duckdb
+
+from bms_pipeline.core import errors
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.errors import (
+    PipelineError,
+)
+from bms_pipeline.core.files import clear_unfinished
+from bms_pipeline.core.run_status import Told, told
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.plan import standings
+from bms_pipeline.reconcile import matching
+from bms_pipeline.sync.state_file import publish
+from bms_pipeline.warehouse import backups, decision_log, lease
+from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse, transaction
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[Told]:
+    """Hold the home folder for one run at a time, and publish the state at the end.
+
+    ``what`` names the run to anybody who waits for the lock: a command, or a Dagster run with its id. The yielded
+    ``Progress`` writes to ``settings.progress_file``, where other processes read it. Raises ``RunLocked``, naming the
+    owner, when another run holds the lock for longer than ``wait_seconds``.
+    """
+    warehouse = open_warehouse(settings)
+    with (
+        lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds),
+        told(settings.progress_file, what) as telling,
+    ):
+        for folder in (settings.bms_pipeline_home, backups.folder_of(warehouse.file), settings.import_folder):
+            clear_unfinished(folder)
+        with warehouse.transaction() as connection:
+            decision_log.check(connection, warehouse.file)
+            lease.take(connection, warehouse.file, what, now())
+        warehouse.take_over()
+        try:
+            yield telling
+        except BaseException as error:
+            with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
+                _end(settings, warehouse, errors.told(error)[0])
+            raise
+        else:
+            _end(settings, warehouse)
+        finally:
+            lease.give_back(warehouse.file)
+
+
+def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
+    with warehouse.open() as connection:
+        if standings.is_taken_apart(connection):
+            with transaction(connection):
+                matching.reconcile_all(connection, ENTITIES)
+        lease.end(connection, warehouse.file, now(), failed_because)
+        publish(settings, warehouse, _back_up(connection, warehouse))
+
+
+def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> str:
+    """Back up people's decisions where any changed; return why it failed, or "". A failure does not undo the run."""
+    try:
+        backups.make_if_due(connection, warehouse.file, now())
+    except PipelineError as error:
+        _log.warning("No copy of people's decisions could be made. %s %s", error.message, error.next_step)
+        return error.message
+    return ""

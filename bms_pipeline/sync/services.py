@@ -1,0 +1,143 @@
+"""Both services as one run uses them: sign in, open the target, and refuse another tenant or another Passportal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from bms_pipeline.bms.asset_detail import Patience
+from bms_pipeline.bms.client import BmsClient, Identity
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.errors import (
+    SettingsError,
+)
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.passportal.documents.client import Access, DocumentsClient
+from bms_pipeline.passportal.documents.target import DocumentsPassportal
+from bms_pipeline.passportal.embedded import EmbeddedPassportal
+from bms_pipeline.passportal.target import Target
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
+from bms_pipeline.warehouse import landing
+from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.inputs import count_input
+
+
+@dataclass(frozen=True)
+class Authenticated:
+    """The identity of this login: in BMS, and in Passportal where that is a service (else None)."""
+
+    bms: Identity
+    passportal: Access | None
+
+
+def open_bms(settings: Settings, patience: Patience | None = None) -> BmsClient:
+    """Return a client of BMS, for a ``with`` block; ``patience`` has its clock and its pauses."""
+    if patience is None:
+        return BmsClient(settings)
+    return BmsClient(settings, clock=patience.clock, sleep=patience.sleep)
+
+
+def authenticate(settings: Settings) -> Authenticated:
+    """Log in to both services and change nothing.
+
+    Raises the errors of their clients; each names the setting to look at.
+    """
+    with open_bms(settings) as client:
+        identity = client.authenticate()
+    if settings.passportal_target == "embedded":
+        return Authenticated(identity, None)
+    with DocumentsClient(settings) as passportal:
+        return Authenticated(identity, passportal.check())
+
+
+def open_target(settings: Settings) -> Target:
+    """Open the Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+    if settings.passportal_target == "documents_api":
+        return DocumentsPassportal(settings)
+    return EmbeddedPassportal(settings.passportal_file)
+
+
+def is_passportal_here(settings: Settings) -> bool:
+    """Return whether Passportal is a file of this machine, so its use calls no service."""
+    return settings.passportal_target == "embedded"
+
+
+def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
+    """Return the tenant of this data; raises ``SettingsError`` when the home folder holds another tenant's."""
+    identity = client.identity()
+    with warehouse.open() as connection:
+        known = known_tenant(connection)
+        found = check_same_tenant(identity, known)
+        if known is None:
+            with warehouse.transaction() as writing:
+                writing.execute(
+                    "INSERT INTO sync.settings VALUES ('bms_tenant', to_json(?::VARCHAR), ?)", [found, now()]
+                )
+    return found
+
+
+def check_target(warehouse: Warehouse, target: Target) -> None:
+    """Note which Passportal this home folder belongs to, and which entities can be written and listed there.
+
+    Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
+    """
+    able = {
+        name: [entity.name for entity in ENTITIES if entity.name in getattr(target, name)]
+        for name in ("can_write", "can_list")
+    }
+    with warehouse.open() as connection:
+        known, settings = _known(connection, "passportal"), read_sync_settings(connection)
+        if known not in (None, target.name):
+            raise SettingsError(
+                f"The Passportal of the settings is {target.name}, and this home folder holds the records of {known}.",
+                "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and"
+                " PASSPORTAL_URL.",
+            )
+        changed = {name: names for name, names in able.items() if names != getattr(settings, name)}
+        if known is not None and not changed:
+            return
+        with warehouse.transaction() as writing:
+            if known is None:
+                stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
+                writing.execute(stored, [target.name, now()])
+            for name, names in changed.items():
+                store_sync_setting(writing, name, names, now())
+
+
+def known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """Return the BMS tenant of this home folder; None before its first sync."""
+    return _known(connection, "bms_tenant")
+
+
+def _known(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM sync.settings WHERE name = ?", [name]).fetchone()
+    return str(json.loads(row[0])) if row else None
+
+
+def check_same_tenant(identity: Identity, known: str | None) -> str:
+    """Return the tenant of this login. Raises ``SettingsError`` where this home folder holds another one's records."""
+    found = f"{identity.tenant_id} {identity.business_name}"
+    if known not in (None, found):
+        raise SettingsError(
+            f"BMS answers as tenant {found}, and this home folder holds the records of {known}.",
+            "Use another BMS_PIPELINE_HOME for another tenant, or correct BMS_URL and BMS_TENANT.",
+        )
+    return found
+
+
+def account_types(client: BmsClient) -> list[tuple[int, str, bool, bool, bool]]:
+    """Read the kinds of accounts: id, name, and whether it is for clients, for vendors, and active."""
+    return [(kind.id, kind.name, kind.is_client, kind.is_vendor, kind.is_active) for kind in client.account_types()]
+
+
+def land_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bool, bool, bool]]) -> None:
+    """Land the kinds of accounts where they changed."""
+    with warehouse.open() as connection:
+        if not landing.is_other_account_types(connection, rows):
+            return
+        with warehouse.transaction() as writing:
+            landing.land_account_types(writing, rows)
+            count_input(writing, "bms.account_types", now())

@@ -1,0 +1,97 @@
+"""Details in the warehouse: which records need theirs read, landing the answers, and the progress."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse.connection import named_rows, now
+
+
+@dataclass(frozen=True)
+class LandedDetails:
+    """Counts of records of a landing: with details, with a problem instead, and with ``changed`` values.
+
+    ``dropped``: BMS lists them no more, or they were landed before.
+    """
+
+    read: int = 0
+    problems: int = 0
+    changed: int = 0
+    dropped: int = 0
+
+
+PROBLEM_AGE = timedelta(days=1)
+"""After this time, ask again for a record that gave no details: the fault may have been the service's."""
+
+
+def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timedelta, now: datetime) -> list[int]:
+    """Return the ids of the linked records that need their details read, most urgent first.
+
+    Never asked for, then with a listed row that changed since, then asked for ``max_age`` ago or more, oldest first.
+    """
+    query = sql.read("warehouse/details_wanted").format(entity=entity.name)
+    since = {"older_than": now - max_age, "problem_before": now - PROBLEM_AGE}
+    return [row[0] for row in connection.execute(query, since).fetchall()]
+
+
+def state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:
+    """Return counts of linked records: ``wanted`` in all, ``read`` of them, with ``problems``; ``oldest_read_at``."""
+    (row,) = named_rows(connection, sql.read("warehouse/details_state").format(entity=entity.name))
+    return row
+
+
+def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collection[Path]) -> LandedDetails:
+    """Take the answers in ``files`` (``bms.details``) into ``bms.<entity>``; landing them again changes nothing.
+
+    Of several answers about a record the newest counts. Call it inside a transaction.
+    """
+    if entity.details is None or not files:
+        return LandedDetails()
+    columns = [field.name for field in entity.detail_fields]
+    wire = ", ".join(f'"{key}" {kind}' for key, kind in entity.details.wire.items())
+    connection.execute(
+        sql.read("warehouse/details_answered").format(
+            entity=entity.name,
+            now=now(),
+            files=", ".join(sql.readable(file) for file in files),
+            detail=sql.quoted(f"STRUCT({wire})"),
+            values=", ".join(f"{names.value(field.sql)} AS {field.name}" for field in entity.detail_fields),
+            differs=" OR ".join(f"a.{field} IS DISTINCT FROM b.{field}" for field in columns),
+        )
+    )
+    not_sent = _not_sent(connection, entity.details.wire, files)
+    columns = [field.name for field in entity.detail_fields if not not_sent & set(re.findall(r"\w+", field.sql))]
+    taken = "".join(f", {field} = CASE WHEN a.good_at IS NULL THEN b.{field} ELSE a.{field} END" for field in columns)
+    connection.execute(
+        f"UPDATE bms.{entity.name} b SET details_asked_at = a.asked_at, details_problem = a.problem,"
+        f" details_read_at = coalesce(a.good_at, b.details_read_at){taken}"
+        " FROM answered a WHERE b.bms_id = a.bms_id AND a.is_news"
+    )
+    row = connection.execute(
+        "SELECT count(*) FILTER (is_news AND problem IS NULL), count(*) FILTER (is_news AND problem IS NOT NULL),"
+        " count(*) FILTER (is_news AND changes), count(*) FILTER (NOT is_news) FROM answered"
+    ).fetchone()
+    connection.execute("DROP TABLE answered")
+    return LandedDetails(*row) if row else LandedDetails()
+
+
+def _not_sent(connection: duckdb.DuckDBPyConnection, wire: Mapping[str, str], files: Collection[Path]) -> set[str]:
+    """Return the declared keys missing in every detail in ``files``: their stored values stay.
+
+    A single detail cannot tell an omitted key from null; all of them together can.
+    """
+    listed = ", ".join(sql.readable(file) for file in files)
+    rows = connection.execute(
+        f"SELECT DISTINCT unnest(json_keys(detail)) FROM read_json([{listed}], format = 'newline_delimited',"
+        " columns = {detail: 'JSON'}) WHERE detail IS NOT NULL"
+    ).fetchall()
+    return set(wire) - {row[0] for row in rows}
