@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What runs, what the tests need too, what the benchmarks compare with: each is installed by the first target to need it.
+# What runs, what the tests need too, what the benchmarks compare with, what the site is built with: each is installed by the first target to need it.
 READY := $(VENV)/.ready
 TEST := $(VENV)/.test
 BENCH := $(VENV)/.bench
+DOCS := $(VENV)/.docs
 INSTALL := $(BIN)/python .ci/install.py
 LOCK := $(BIN)/python .ci/install.py --uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --upgrade-package duckdb==1.5.5
@@ -24,7 +25,7 @@ else ifneq ($(FOUND),$(ASKED))
 AGAIN := again
 endif
 
-.PHONY: help demo dev test matrix soak lint bench lock clean again
+.PHONY: help demo dev test matrix soak lint bench docs lock clean again
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +46,11 @@ $(TEST): requirements-test.lock $(READY)
 $(BENCH): requirements-bench.lock $(READY)
 	@echo "Installing what the benchmarks compare with ..."
 	@$(INSTALL) requirements-bench.lock
+	@touch $@
+
+$(DOCS): requirements-docs.lock $(READY)
+	@echo "Installing what the documentation is built with ..."
+	@$(INSTALL) requirements-docs.lock
 	@touch $@
 
 demo: $(READY) ## one sync from end to end against a sandbox of 500 clients; SIZE=small for a quick one
@@ -77,10 +83,17 @@ lint: $(TEST) ## format, rules, types, layers
 bench: $(BENCH) ## speed and memory as ratios within one run
 	@$(BIN)/python -m benchmarks
 
+docs: $(DOCS) ## renew the references and build the documentation into site/, to be opened in a browser
+	@$(BIN)/python docs/references.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
 lock: $(READY) ## resolve the locks again from pyproject.toml; what is locked stays as long as it may
 	@$(LOCK) --extra sandbox --group build -o requirements.lock pyproject.toml
 	@$(LOCK) --constraint requirements.lock --extra sandbox --group test -o requirements-test.lock pyproject.toml
 	@$(LOCK) --constraint requirements.lock --extra sandbox --group bench -o requirements-bench.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --constraint requirements-test.lock --group pyproject.toml:docs \
+	    -o requirements-docs.lock
 	@$(LOCK) --group pyproject.toml:uv -o requirements-uv.lock
 
 clean: ## remove the virtual environments and every sandbox
