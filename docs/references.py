@@ -78,7 +78,7 @@ def _panels(group: TyperGroup) -> dict[str, dict[str, TyperCommand | TyperGroup]
     panels: dict[str, dict[str, TyperCommand | TyperGroup]] = {}
     for name, command in _visible(group):
         panel = command.rich_help_panel
-        panels.setdefault(panel if isinstance(panel, str) else "Commands", {})[name] = command
+        panels.setdefault(panel if isinstance(panel, str) else "General", {})[name] = command
     return panels
 
 
@@ -161,7 +161,8 @@ def _settings() -> Iterator[str]:
     yield "revisit lies in the warehouse."
     yield from ("", "## From the environment or `.env`", "")
     yield "The environment goes first. An empty value counts as not set. Each secret may lie in a file of its own: name"
-    yield "the file in the same setting with `_FILE` at its end."
+    yield "the file in the same setting with `_FILE` at its end. *[G]* marks a guess about a service"
+    yield "([facts and guesses](../api_facts.md))."
     for heading, fields in _setting_groups().items():
         yield from ("", f"### {heading}", "")
         rows = (
