@@ -74,9 +74,11 @@ soak: $(TEST) ## the long runs: every kill point and seed, the typical tenant, 6
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak bms_pipeline_tests/strikes || status=1; \
 	exit $$status
 
-lint: $(TEST) ## format, rules, types, layers
+lint: $(TEST) ## format, rules, types, layers, templates
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/djlint --quiet --check bms_pipeline
+	@$(BIN)/djlint --quiet --lint bms_pipeline
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

@@ -97,10 +97,16 @@ def _sentences(markdown: str) -> Iterator[str]:
             paragraph.append(line.strip())
 
 
+_SHELLS = ("cli/", "console/pages/", "defs/")
+"""A command, a page or a sensor has the name of the use case that it calls: that is one meaning."""
+
+
 def _ambiguous(trees: dict[Path, ast.Module], package: Path) -> dict[str, list[str]]:
     """Public classes and functions of modules whose name means something else in another module."""
     defined: dict[str, list[str]] = defaultdict(list)
     for file, tree in trees.items():
+        if file.relative_to(package).as_posix().startswith(_SHELLS):
+            continue
         for node in tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
                 defined[node.name].append(str(file.relative_to(package)))

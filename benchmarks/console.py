@@ -24,7 +24,7 @@ import psutil
 import requests
 
 from benchmarks.whole_tenant import Figure
-from bms_pipeline.core.run_status import read_run
+from bms_pipeline.core.run_status import read_status
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard.door import ENTER
 from bms_pipeline.guard.store import Store
@@ -40,7 +40,7 @@ RECORDS = 5_000
 LIST = "/review/contacts"
 FINDING = """
 WITH parts AS (SELECT bms_id, unnest(range(1, length(name_key) + 1)) AS start, name_key FROM bms.contacts
-               JOIN sync.reconciled_contacts USING (bms_id) WHERE disposition = 'to create')
+               JOIN sync.reconciled_contacts USING (bms_id) WHERE disposition = 'to_create')
 SELECT substring(name_key, start, 1) AS part, count(DISTINCT bms_id) AS records FROM parts GROUP BY ALL
 ORDER BY abs(records - ?), part LIMIT 1
 """
@@ -84,7 +84,7 @@ def measured(size: Size) -> Iterator[Figure]:
             yield f"bulk decision about {records:,} records, p50", statistics.median(by_page), "none"
             yield f"bulk decision about {records:,} records, p95", _p95(by_page), "≤ 3000"
             by_command = _timed(
-                lambda: _run(settings, "exclude", "contacts", "--disposition", "to create", "--name", part)
+                lambda: _run(settings, "exclude", "contacts", "--disposition", "to_create", "--name", part)
             )
             yield "the same by command ÷ by page", by_command / statistics.median(by_page), "none"
             _decide(person, "include", "excluded", part)
@@ -114,7 +114,7 @@ def _pages(person: Person) -> Iterator[tuple[str, list[float]]]:
 def _decided(person: Person, part: str) -> Iterator[float]:
     """Exclude all that a search finds, and include them again, and so on; how long each took."""
     for _ in range(DECISIONS):
-        yield _decide(person, "exclude", "to create", part)
+        yield _decide(person, "exclude", "to_create", part)
         yield _decide(person, "include", "excluded", part)
 
 
@@ -131,7 +131,7 @@ def _decide(person: Person, verb: str, disposition: str, part: str) -> float:
 def _has_to_wait(person: Person, settings: Settings, part: str) -> None:
     """Decide while a run holds the home folder."""
     for _ in range(100):
-        run = read_run(settings.progress_file)
+        run = read_status(settings.progress_file)
         if run is not None and run.at_work:
             answer = person.send(
                 person.get(f"{LIST}?disposition=to+create&q={part}"), f"{LIST}/decide", act="exclude", of="all"
@@ -214,7 +214,7 @@ def _syncs(settings: Settings) -> Iterator[None]:
         start_new_session=True,
     ) as process:
         try:
-            while (run := read_run(settings.progress_file)) is None or not run.stage.startswith("load "):
+            while (run := read_status(settings.progress_file)) is None or not run.stage.startswith("load "):
                 time.sleep(0.05)
             yield
         finally:

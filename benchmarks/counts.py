@@ -1,6 +1,6 @@
 """What a sync costs in figures that are the same on every machine: calls, openings of the database, statements.
 
-A first sync and one with nothing new, as typed (``sync``) and as scheduled (``sync --only-what-is-new``). Seconds are
+A first sync and one with nothing new, as typed (``sync``) and as scheduled (``sync --incremental``). Seconds are
 printed too: those in which a call was under way, and what came on top of them.
 """
 
@@ -98,7 +98,7 @@ def measured(size: str) -> Iterator[Figure]:
             _counted("sync")
         for what, arguments in {
             "nothing new, as typed": ("sync",),
-            "nothing new, as scheduled": ("sync", "--only-what-is-new"),
+            "nothing new, as scheduled": ("sync", "--incremental"),
         }.items():
             counted = min((_counted(*arguments) for _ in range(3)), key=lambda each: each.seconds)
             yield from _figures(size, what, counted, TARGETS, SECONDS_ON_TOP.get(size, "none"))

@@ -30,7 +30,7 @@ import msgspec
 from bms_pipeline.bms.asset_detail import Patience
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.core.entities import ASSETS
+from bms_pipeline.core.entities import ASSETS_LIST
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import extraction, fetch_details, loading, planning, run_lock, services, whole_sync
@@ -180,7 +180,7 @@ def _list_assets(settings: Settings, clock: VirtualClock, figures: Figures) -> N
     figures.lists += 1
     try:
         with run_lock.running(settings), BmsClient(settings, clock=clock) as client:
-            extracted = extraction.extract(settings, open_warehouse(settings), client, ASSETS)
+            extracted = extraction.extract(settings, open_warehouse(settings), client, ASSETS_LIST)
         if not extracted.manifest.complete:
             figures.disturbed.append(extracted.manifest.reason)
     except PipelineError as error:

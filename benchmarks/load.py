@@ -22,7 +22,7 @@ from unittest import mock
 import duckdb
 
 from benchmarks.whole_tenant import Figure, running
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, ENTITIES, Entity
+from bms_pipeline.core.entities import ASSETS, CLIENTS, ENTITIES, Entity
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.load import apply
@@ -137,7 +137,7 @@ def _load(settings: Settings) -> dict[str, float]:
     target.calls = 0
     with counting() as opened:
         began = time.process_time()
-        loaded = apply.load_entity(warehouse, target, ASSET_RECORDS, plan)
+        loaded = apply.load_entity(warehouse, target, ASSETS, plan)
         cpu = time.process_time() - began
     with warehouse.open() as connection:
         row = connection.execute("SELECT count(DISTINCT portion) FROM sync.journal WHERE entity = 'assets'").fetchone()

@@ -66,12 +66,12 @@ def _insert(
 
 def ours(kind: str, count: int, file: Path) -> dict[str, Any]:
     """``suggest`` for all records of a warehouse file."""
-    from bms_pipeline.reconcile.suggestions import suggest
+    from bms_pipeline.reconcile.suggestions import suggest_partners
 
     make, entity = KINDS[kind]
     with Warehouse(file).open() as connection:
         began = time.perf_counter()
-        found = suggest(connection, entity)
+        found = suggest_partners(connection, entity)
         measured = _spent(began)
     labelled = make(count)
     ranked = [[int(each.passportal_id[1:]) for each in found[n]] for n in range(count)]

@@ -20,7 +20,7 @@ import requests
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.sweep.sweeper import sweep
-from bms_pipeline.core.entities import BY_NAME, CONTACTS
+from bms_pipeline.core.entities import BY_NAME, CONTACTS_LIST
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse
@@ -56,11 +56,13 @@ def ours(url: str, folder: Path) -> dict[str, Any]:
         pass
     began = time.perf_counter()
     with BmsClient(settings) as client:
-        manifest = sweep(client, CONTACTS, settings.landing_folder, connections=settings.bms_connections)
+        manifest = sweep(client, CONTACTS_LIST, settings.landing_folder, connections=settings.bms_connections)
     extracted = time.perf_counter() - began
     pages = settings.landing_folder / "contacts" / manifest.sweep
     with warehouse.transaction() as connection:
-        landed = landing.land(connection, BY_NAME["contacts"], pages, proves_absence=True, now=datetime(2026, 1, 1))
+        landed = landing.land_sweep(
+            connection, BY_NAME["contacts"], pages, proves_absence=True, now=datetime(2026, 1, 1)
+        )
     return {
         "seconds": time.perf_counter() - began,
         "extract": extracted,
@@ -130,7 +132,7 @@ def dlt_rest(url: str, folder: Path) -> dict[str, Any]:
                     "name": "contacts",
                     "primary_key": "id",
                     "write_disposition": "merge",
-                    "endpoint": {"path": CONTACTS.path, "params": {"PageSize": 100}, "data_selector": "result"},
+                    "endpoint": {"path": CONTACTS_LIST.path, "params": {"PageSize": 100}, "data_selector": "result"},
                 }
             ],
         }
@@ -156,7 +158,7 @@ def _pages(url: str) -> Iterator[list[dict[str, Any]]]:
         number = 1
         while True:
             query: dict[str, str | int] = {"PageSize": 100, "PageNumber": number}
-            answer = session.get(f"{url}{CONTACTS.path}", params=query, timeout=60).json()
+            answer = session.get(f"{url}{CONTACTS_LIST.path}", params=query, timeout=60).json()
             if not answer["result"]:
                 return
             yield answer["result"]

@@ -17,7 +17,7 @@ from typing import Literal
 from unittest import mock
 
 from benchmarks.whole_tenant import Figure
-from bms_pipeline.core.entities import CONTACT_RECORDS, ENTITIES
+from bms_pipeline.core.entities import CONTACTS, ENTITIES
 from bms_pipeline.core.http import Service
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Outcome
@@ -89,19 +89,19 @@ class _Bench:
         return sum(self._create_portion(writes[first : first + size]) for first in range(0, len(writes), size))
 
     def _create_portion(self, writes: Sequence[Write]) -> int:
-        created = self.target.create(CONTACT_RECORDS, writes)
+        created = self.target.create(CONTACTS, writes)
         done = {written.bms_id for written in created if written.outcome is Outcome.DONE}
-        return len(self.target.find(CONTACT_RECORDS, [write for write in writes if write.bms_id in done]))
+        return len(self.target.find(CONTACTS, [write for write in writes if write.bms_id in done]))
 
     def _update(self, writes: Sequence[Write]) -> int:
         size = self.target.batch_size
         portions = [writes[first : first + size] for first in range(0, len(writes), size)]
-        outcomes = [written for portion in portions for written in self.target.update(CONTACT_RECORDS, portion)]
+        outcomes = [written for portion in portions for written in self.target.update(CONTACTS, portion)]
         return sum(written.outcome is Outcome.DONE for written in outcomes)
 
     def _snapshot(self) -> None:
         self.service.behave(latency_seconds=0)
-        self.target.snapshot(CONTACT_RECORDS, self.folder / "snapshot.parquet")
+        self.target.snapshot(CONTACTS, self.folder / "snapshot.parquet")
         self.service.behave(latency_seconds=LATENCY)
 
     def _settle(self) -> None:

@@ -27,10 +27,10 @@ from bms_pipeline.bms.sweep.manifest import Manifest, Mode, QuarantinedRecord
 from bms_pipeline.bms.sweep.page_files import page_name
 from bms_pipeline.core.entities import (
     ACCOUNTS,
-    ASSET_RECORDS,
     ASSETS,
+    ASSETS_LIST,
     BY_NAME,
-    CONTACTS,
+    CONTACTS_LIST,
     EMPLOYEES,
     ENTITIES,
     Entity,
@@ -42,13 +42,13 @@ from bms_pipeline.load import apply
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.plan import operations as plans
-from bms_pipeline.reconcile.decisions import Decision, Taken
+from bms_pipeline.reconcile.decisions import Decision, DecisionResult
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.sync import deciding, extraction, loading, passportal_snapshot, planning
-from bms_pipeline.sync.enrichment import land as land_details
+from bms_pipeline.sync.enrichment import land_details as land_details
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, connect, now
 
 Row = dict[str, Any]
@@ -170,7 +170,7 @@ class KeptOpen(Warehouse):
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """See ``Warehouse.open``."""
-        with reported(self.file), closing(self._kept.cursor()) as connection:
+        with translate_errors(self.file), closing(self._kept.cursor()) as connection:
             self.take_in(connection)
             yield connection
 
@@ -242,23 +242,23 @@ class World:
         with self.warehouse.transaction() as connection:
             store_sync_setting(connection, name, value, now())
 
-    def say(self, *decisions: Decision) -> Taken:
+    def say(self, *decisions: Decision) -> DecisionResult:
         """A person takes these decisions, all in one."""
         return deciding.decide(self.warehouse, decisions, "a person")
 
-    def match(self, entity: EntityName, bms_id: int, passportal_id: str) -> Taken:
+    def match(self, entity: EntityName, bms_id: int, passportal_id: str) -> DecisionResult:
         """A person's decision that these two are the same."""
         return self.say(Decision("match", entity, bms_id, passportal_id))
 
-    def unmatch(self, entity: EntityName, *bms_ids: int) -> Taken:
+    def unmatch(self, entity: EntityName, *bms_ids: int) -> DecisionResult:
         """A person's decision that these are not what they are matched to."""
         return self.say(*(Decision("unmatch", entity, each) for each in bms_ids))
 
-    def create(self, entity: EntityName, *bms_ids: int, beside: bool = False) -> Taken:
+    def create(self, entity: EntityName, *bms_ids: int, allow_duplicate: bool = False) -> DecisionResult:
         """A person's decision that these be created."""
-        return self.say(*(Decision("create", entity, each, beside=beside) for each in bms_ids))
+        return self.say(*(Decision("create", entity, each, allow_duplicate=allow_duplicate) for each in bms_ids))
 
-    def exclude(self, entity: EntityName, *bms_ids: int) -> Taken:
+    def exclude(self, entity: EntityName, *bms_ids: int) -> DecisionResult:
         """A person's decision not to sync these, which BMS lists now."""
         if self.query(f"SELECT count(*) FROM bms.{entity} WHERE bms_id IN ({str(list(bms_ids))[1:-1]})") != [
             (len(bms_ids),)
@@ -266,7 +266,7 @@ class World:
             self.land()
         return self.say(*(Decision("exclude", entity, each) for each in bms_ids))
 
-    def include(self, entity: EntityName, *bms_ids: int) -> Taken:
+    def include(self, entity: EntityName, *bms_ids: int) -> DecisionResult:
         """A person's decision to sync these again."""
         return self.say(*(Decision("include", entity, each) for each in bms_ids))
 
@@ -275,8 +275,10 @@ class World:
         return {
             "matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL"),
             "exclusions": self.query("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL"),
-            "creations": self.query("SELECT entity, bms_id, beside FROM sync.creations ORDER BY ALL"),
-            "partings": self.query("SELECT entity, bms_id, passportal_id FROM sync.partings ORDER BY ALL"),
+            "approved_creates": self.query(
+                "SELECT entity, bms_id, allow_duplicate FROM sync.approved_creates ORDER BY ALL"
+            ),
+            "non_matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.non_matches ORDER BY ALL"),
         }
 
     def land(
@@ -285,7 +287,12 @@ class World:
         """Land what BMS shows now; ``set_aside`` is list call → ids of records that could not be stored."""
         self.sweeps += 1
         landed: dict[EntityName, landing.Landed] = {}
-        lists = {ACCOUNTS: self.accounts, EMPLOYEES: self.employees, CONTACTS: self.contacts, ASSETS: self.assets}
+        lists = {
+            ACCOUNTS: self.accounts,
+            EMPLOYEES: self.employees,
+            CONTACTS_LIST: self.contacts,
+            ASSETS_LIST: self.assets,
+        }
         for list_call in extraction.list_calls(self.entities):
             sweep = f"sweep-{self.sweeps}"
             write_page(self.settings.landing_folder / list_call.name / sweep, lists[list_call])
@@ -294,19 +301,21 @@ class World:
                 sweep=sweep, list_call=list_call.name, mode=mode, modified_since=None, tenant="", started="",
                 touched="", complete=complete, quarantined=refused,
             )  # fmt: skip
-            landed |= extraction.land(self.settings, self.warehouse, list_call, manifest)
+            landed |= extraction.land_list(self.settings, self.warehouse, list_call, manifest)
             land_details(self.settings, self.warehouse, list_call)
         return landed
 
     def answer_details(self, answers: Mapping[int, Row | str]) -> None:
         """BMS was asked for details of assets: id → what it gave, or the problem as text; the next list lands them."""
-        folder = asset_detail.folder_of(self.settings.landing_folder, ASSET_RECORDS)
+        folder = asset_detail.details_folder(self.settings.landing_folder, ASSETS)
         folder.mkdir(parents=True, exist_ok=True)
         for bms_id, found in answers.items():
             problem = found if isinstance(found, str) else None
             detail = None if isinstance(found, str) else found
-            page_files.append(folder, "read.part", asset_detail.Answer(bms_id, now().isoformat(), detail, problem))
-        asset_detail.finish(folder)
+            page_files.append_page(
+                folder, "read.part", asset_detail.DetailAnswer(bms_id, now().isoformat(), detail, problem)
+            )
+        asset_detail.finish_parts(folder)
 
     def reconcile(self, scope: Scope | None = None, target: Target | None = None) -> None:
         """Land, snapshot and decide."""

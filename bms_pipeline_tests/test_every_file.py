@@ -22,7 +22,7 @@ from typing import Any, Literal
 import pytest
 import requests
 
-from bms_pipeline.core.entities import ASSETS
+from bms_pipeline.core.entities import ASSETS_LIST
 from bms_pipeline_tests.end_to_end.test_kill import import_path
 from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.strikes import tiny
@@ -76,8 +76,8 @@ def append(*arguments):
     if len(appended) == 2:
         os.kill(os.getpid(), 9)
 
-pages_append, page_files.append = page_files.append, append
-sys.argv = ["bms-pipeline", "details"]
+pages_append, page_files.append_page = page_files.append_page, append
+sys.argv = ["bms-pipeline", "fetch-details"]
 app.main()
 """
 KILLED_AFTER_A_DECISION = """
@@ -157,7 +157,7 @@ def state_of(home: Home) -> dict[str, Any]:
         "passportal": home.state()["passportal"],
         "decisions": home.warehouse("SELECT verb, entity, bms_id, decided_by FROM sync.decisions ORDER BY ALL"),
         "exclusions": home.warehouse(f"{pairs}.exclusions ORDER BY ALL"),
-        "partings": home.warehouse(f"{pairs}.partings ORDER BY ALL"),
+        "non_matches": home.warehouse(f"{pairs}.non_matches ORDER BY ALL"),
         "matches": home.warehouse(f"{pairs}.matches ORDER BY ALL"),
         "settings": home.warehouse(
             "SELECT name, CASE WHEN name <> 'initial_sync_finished_at' THEN value END FROM sync.settings"
@@ -176,24 +176,24 @@ def use(home: Home) -> None:
     """What people do with a home: a first sync, decisions, a finish, an import, details, a console, and two kills."""
     done(home, "sync", code=2)
     waiting = "SELECT bms_id FROM sync.reconciled_{} WHERE disposition = '{}' ORDER BY ALL"
-    contacts = [row[0] for row in home.warehouse(waiting.format("contacts", "to create"))]
-    assets = [row[0] for row in home.warehouse(waiting.format("assets", "to create"))]
+    contacts = [row[0] for row in home.warehouse(waiting.format("contacts", "to_create"))]
+    assets = [row[0] for row in home.warehouse(waiting.format("assets", "to_create"))]
     clients = [row[0] for row in home.warehouse(waiting.format("clients", "unmatched"))]
     users = [row[0] for row in home.warehouse(waiting.format("users", "unmatched"))]
     done(home, "exclude", "contacts", str(contacts[0]))
     done(home, "exclude", "assets", str(assets[0]), str(assets[1]))
-    done(home, "create", "clients", str(clients[0]), "--beside")
-    done(home, "create", "users", str(users[0]), "--beside")
+    done(home, "create", "clients", str(clients[0]), "--allow-duplicate")
+    done(home, "create", "users", str(users[0]), "--allow-duplicate")
     done(home, "preview", code=2)
     done(home, "finish", home.status()["plan"]["hash"])
     home.settle()
     done(home, "settings", "set", "auto_create.assets=on")
-    done(home, "details", "--most", "3")
+    done(home, "fetch-details", "--limit", "3")
     done(home, "sync")
     killed(home, KILLED_IN_SYNC)
-    used = home.status()["budget"][f"GET {ASSETS.path}"]["used"]
+    used = home.status()["budget"][f"GET {ASSETS_LIST.path}"]["used"]
     done(home, "sync", "--full", code=1, BMS_CALLS_PER_HOUR=str(used + 1))
-    done(home, "details", "--most", "3")
+    done(home, "fetch-details", "--limit", "3")
     killed(home, KILLED_IN_DETAILS)
     look_in_the_console(home)
     killed(home, KILLED_AFTER_A_DECISION, str(home.settings.warehouse_file), str(contacts[1]))
@@ -318,7 +318,7 @@ def test_no_decision_is_lost_nothing_unwanted_is_created_and_every_message_is_tr
     print("ADVISED", target, pattern, damage.__name__, advised)
     if pattern == "passportal.duckdb" and damage is delete:
         # The store is the other side itself: it begins empty, and all that is left to hold is what people decided.
-        found, decided = state_of(home), ("decisions", "exclusions", "partings", "settings")
+        found, decided = state_of(home), ("decisions", "exclusions", "non_matches", "settings")
         assert {name: found[name] for name in decided} == {name: reference.end[name] for name in decided}
         return
     assert code == reference.code

@@ -18,6 +18,7 @@ import pytest
 from bms_pipeline.core.entities import CLIENTS, USERS
 from bms_pipeline.core.errors import ServiceError
 from bms_pipeline.defs.assets.reconcile import what_next
+from bms_pipeline.defs.links import finish_launchpad
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile import matching
@@ -25,7 +26,7 @@ from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reports import figures
 from bms_pipeline.reports.plan_preview import overview
 from bms_pipeline.sync import deciding, loading, planning
-from bms_pipeline.sync.state_file import publish, read_published
+from bms_pipeline.sync.state_file import read_state, write_state
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import (
     World,
@@ -133,7 +134,7 @@ def is_stale(world: World) -> None:
 
 def rests_on_a_decision(world: World) -> None:
     world.create("clients", WAITING)
-    assert planning.plan_anew(world.warehouse).by_person == 2
+    assert planning.plan_anew(world.warehouse).needs_approval == 2
 
 
 def is_loaded_in_part(world: World) -> None:
@@ -231,7 +232,7 @@ def made(
         with world.warehouse.open() as connection:
             if standings.is_taken_apart(connection):  # as the end of a run does it
                 matching.reconcile_all(connection, world.entities)
-        publish(world.settings, world.warehouse)
+        write_state(world.settings, world.warehouse)
         yield Made(kind, world, planning.current_plan(world.warehouse).hash)
 
 
@@ -321,14 +322,14 @@ def test_dagster_shows_what_is_next(made: Made) -> None:
     text = what_next(plan, waits=planning.waits_for_person(made.world.warehouse), undecided=1)
     assert "both sides agree" not in text
     if made.kind.waits:
-        assert f"plan_hash%3A%20%27{made.hash[:12]}" in text
+        assert finish_launchpad(made.hash) in text
 
 
 def test_what_is_published_says_what_waits(made: Made) -> None:
-    published = read_published(made.world.settings.published_file)
+    published = read_state(made.world.settings.published_file)
     assert published is not None
     with made.world.warehouse.open() as connection:
-        assert published.waiting == standings.waiting(standings.counts(connection))
+        assert published.waiting == standings.count_waiting(standings.counts(connection))
     assert (published.plan is not None) == (made.kind.left > 0)
 
 

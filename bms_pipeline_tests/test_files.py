@@ -7,11 +7,11 @@ import os
 import signal
 from pathlib import Path
 
-from bms_pipeline.core.files import clear_unfinished, made_whole
+from bms_pipeline.core.files import atomic_write, clear_unfinished
 
 
 def _die_in_the_middle(file: Path) -> None:
-    with made_whole(file) as unfinished:
+    with atomic_write(file) as unfinished:
         unfinished.write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -23,7 +23,7 @@ def test_what_a_killed_process_left_is_cleared_and_a_file_that_is_being_made_sta
     process.join()
     process.close()
     assert len(list(tmp_path.iterdir())) == 2
-    with made_whole(tmp_path / "b.json") as unfinished:
+    with atomic_write(tmp_path / "b.json") as unfinished:
         unfinished.write_text("whole")
         clear_unfinished(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {".env", "b.json"}

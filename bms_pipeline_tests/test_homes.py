@@ -58,7 +58,7 @@ def test_a_home_of_an_earlier_version_opens_with_its_decisions(settings: Setting
     with warehouse.open():
         pass
     assert held(settings) == before
-    (copy,) = backups.folder_of(settings.warehouse_file).glob("before-*.duckdb")
+    (copy,) = backups.backups_folder(settings.warehouse_file).glob("before-*.duckdb")
     assert backups.inspect(copy).exclusions == len(before["exclusions"])
     assert figures.status(settings, warehouse)["initial_sync_finished"]
 

@@ -72,7 +72,7 @@ CASES += [(kind, value, False) for kind, values in REAL.items() for value in val
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        names.make_known(connection)
+        names.register_functions(connection)
         yield connection
 
 

@@ -311,7 +311,7 @@ def test_notify_test_says_which_ways_it_went_or_how_to_switch_one_on(
     httpserver.expect_request(PATH).respond_with_data("canary-said", status or 200)
     url = {"NOTICE_WEBHOOK_URL": httpserver.url_for(PATH)} if status else {}
     result = subprocess.run(
-        [sys.executable, "-m", "bms_pipeline.cli", "notify-test"],
+        [sys.executable, "-m", "bms_pipeline.cli", "test-notification"],
         env={"PATH": os.environ["PATH"], **url}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     said = {

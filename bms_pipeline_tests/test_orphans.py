@@ -6,11 +6,11 @@ import csv
 from datetime import datetime
 from pathlib import Path
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.reports import figures
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
-TWO = (CLIENTS, CONTACT_RECORDS)
+TWO = (CLIENTS, CONTACTS)
 
 
 def gone(world: World) -> None:

@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 from playwright.sync_api import Page
 
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, ENTITIES
 from bms_pipeline.core.errors import PipelineError, PlanError
-from bms_pipeline.reports.plan_preview import COUNTED, REASONS, overview, visible, write_csv, write_html
+from bms_pipeline.core.vocabulary import Disposition
+from bms_pipeline.reports.plan_preview import COUNTED, REASONS, add_words, overview, visible, write_html, write_plan_csv
 from bms_pipeline.warehouse import sql
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -99,6 +101,7 @@ class Read(HTMLParser):
         self.text = ""
         self.feed(file.read_text(encoding="utf-8"))
         self.close()
+        self.text = re.sub(r"\s+", " ", self.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements[tag] += 1
@@ -157,7 +160,7 @@ def test_all_clients_are_listed_and_their_counts_add_up_with_the_totals(hostile:
 
 def test_the_spreadsheet_has_a_row_for_each_change_and_each_conflict(world: World, tmp_path: Path) -> None:
     file = tmp_path / "plan.csv"
-    written = write_csv(world.warehouse, file)
+    written = write_plan_csv(world.warehouse, file)
     rows = rows_of(file)
     assert written == len(rows)
     for entity in ("clients", "users", "locations", "contacts"):
@@ -178,10 +181,10 @@ def test_the_spreadsheet_has_a_row_for_each_change_and_each_conflict(world: Worl
 
 
 def test_what_is_unchanged_or_out_of_scope_is_in_the_spreadsheet_only_on_demand(world: World, tmp_path: Path) -> None:
-    write_csv(world.warehouse, tmp_path / "some.csv")
-    write_csv(world.warehouse, tmp_path / "all.csv", everything=True)
+    write_plan_csv(world.warehouse, tmp_path / "some.csv")
+    write_plan_csv(world.warehouse, tmp_path / "all.csv", everything=True)
     some, everything = rows_of(tmp_path / "some.csv"), rows_of(tmp_path / "all.csv")
-    assert {"out of scope", "matched"} & {row["disposition"] for row in some} == {"matched"}
+    assert {"out_of_scope", "matched"} & {row["disposition"] for row in some} == {"matched"}
     assert "unchanged" not in {row["reason"] for row in some}
     (records,) = world.query("SELECT count(*) FROM sync.operations")
     assert len({(row["entity"], row["bms_id"]) for row in everything}) == records[0]
@@ -189,7 +192,7 @@ def test_what_is_unchanged_or_out_of_scope_is_in_the_spreadsheet_only_on_demand(
 
 
 def test_no_value_in_the_spreadsheet_is_a_formula(hostile: World, tmp_path: Path) -> None:
-    write_csv(hostile.warehouse, tmp_path / "plan.csv")
+    write_plan_csv(hostile.warehouse, tmp_path / "plan.csv")
     rows = rows_of(tmp_path / "plan.csv")
     values = [value for row in rows for value in row.values()]
     assert not [value for value in values if re.match(r"[\s\u200b]*[-=+@＝\t\r]", value)]
@@ -199,7 +202,7 @@ def test_no_value_in_the_spreadsheet_is_a_formula(hostile: World, tmp_path: Path
 
 
 def test_the_files_are_the_owners_alone_and_whole_or_not_there(world: World, tmp_path: Path) -> None:
-    for write, file in ((write_csv, tmp_path / "plan.csv"), (write_html, tmp_path / "plan.html")):
+    for write, file in ((write_plan_csv, tmp_path / "plan.csv"), (write_html, tmp_path / "plan.html")):
         file.write_text("from before")
         file.chmod(0o644)
         assert write(world.warehouse, file) > 0
@@ -215,7 +218,7 @@ def test_the_files_are_the_owners_alone_and_whole_or_not_there(world: World, tmp
 
 def test_without_a_plan_nothing_is_written(tmp_path: Path) -> None:
     with opened_world(tmp_path / "home") as empty:
-        for write in (write_csv, write_html):
+        for write in (write_plan_csv, write_html):
             with pytest.raises(PlanError, match="no plan yet"):
                 write(empty.warehouse, tmp_path / "file")
         with pytest.raises(PlanError):
@@ -295,6 +298,21 @@ def test_only_what_hides_or_reorders_is_boxed(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("template", "page"),
+    [
+        ("<ul>\n    <li>a</li>\n</ul>", "<ul>\n <li>a</li>\n</ul>"),
+        ("{% if true %}a{% endif %}\n    b", "a b"),
+        ("<td>\n  {% if true %}\n    a\n  {% endif %}\n</td>", "<td>\n a\n</td>"),
+        ("{{ sent }}", "kept\n    as sent"),
+    ],
+)
+def test_the_indentation_of_templates_is_not_sent_and_parts_words_all_the_same(template: str, page: str) -> None:
+    pages = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    add_words(pages)
+    assert pages.from_string(template).render(sent="kept\n    as sent") == page
+
+
 def test_a_page_that_is_too_small_shows_some_of_each_client_and_tells_how_many_not(tmp_path: Path) -> None:
     with opened_world(tmp_path / "home") as world:
         world.accounts = [account(n, f"Client {n}") for n in range(1, 11)]
@@ -321,12 +339,12 @@ def test_a_page_that_is_too_small_shows_some_of_each_client_and_tells_how_many_n
 
 
 def test_every_reason_has_words(world: World, hostile: World) -> None:
-    dispositions = ("matched", "to create", "excluded", "unmatched", "ambiguous", "out of scope", "blocked")
+    dispositions = tuple(Disposition)
     known = {*dispositions, "create", "adopt", "update", "skip"}
     files = ("reconcile/reconcile", "reconcile/records_in_scope", "plan/plan_operations", "plan/undo_operations")
     codes = {code for file in files for code in re.findall(r"\b(?:THEN|ELSE) '([a-z_ ]+)'", sql.read(file))} - known
     codes -= {"client_"}
-    codes |= {f"client_{each.replace(' ', '_')}" for each in dispositions[2:]}
+    codes |= {f"client_{each}" for each in dispositions if each not in (Disposition.MATCHED, Disposition.TO_CREATE)}
     codes |= {rule.reason for entity in ENTITIES for rule in entity.rules}
     codes |= {row[0] for each in (world, hostile) for row in each.query("SELECT DISTINCT reason FROM sync.operations")}
     assert len(codes) > 20

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS, ENTITIES
+from bms_pipeline.core.entities import CLIENTS, CONTACTS, ENTITIES
 from bms_pipeline.core.errors import (
     DecisionRefused,
     DecisionsMissing,
@@ -41,7 +41,7 @@ from bms_pipeline_tests.running import called
 def content() -> dict[str, Any]:
     """What BMS lists, and the two entities of it that are synced: each more costs as much and shows the same."""
     return {
-        "entities": (CLIENTS, CONTACT_RECORDS),
+        "entities": (CLIENTS, CONTACTS),
         "accounts": [account(1, "Acme"), account(2, "Beta"), account(3, "Gamma")],
         "contacts": [contact(each, 1 + each % 2, "Ann", f"Lee {each}") for each in range(1, 7)],
     }
@@ -82,7 +82,7 @@ def log_of(world: World) -> Path:
 
 
 def copies(world: World) -> list[Path]:
-    return sorted(backups.folder_of(world.settings.warehouse_file).glob("*.duckdb"))
+    return sorted(backups.backups_folder(world.settings.warehouse_file).glob("*.duckdb"))
 
 
 def lose_the_database(world: World) -> None:
@@ -101,7 +101,7 @@ def restore(world: World) -> recovery.Restored:
 def test_a_decision_is_in_the_log_before_it_is_answered_and_only_its_owner_may_read_it(world: World) -> None:
     before = decision_log.last_number(log_of(world))
     world.exclude("contacts", 6)
-    log = decision_log.read(log_of(world))
+    log = decision_log.read_log(log_of(world))
     assert log.problems == []
     assert log.entries[-1]["number"] == before + 1
     assert [(each["entity"], each["bms_id"]) for each in log.entries[-1]["exclusions"]] == [("contacts", 6)]
@@ -110,10 +110,10 @@ def test_a_decision_is_in_the_log_before_it_is_answered_and_only_its_owner_may_r
 
 def test_every_verb_of_a_person_leaves_a_line(world: World) -> None:
     def lines(work: object) -> int:
-        before = len(decision_log.read(log_of(world)).entries)
+        before = len(decision_log.read_log(log_of(world)).entries)
         assert callable(work)
         work()
-        return len(decision_log.read(log_of(world)).entries) - before
+        return len(decision_log.read_log(log_of(world)).entries) - before
 
     assert lines(lambda: world.exclude("contacts", 6)) == 1
     assert lines(lambda: world.include("contacts", 6)) == 1
@@ -126,7 +126,7 @@ def test_every_verb_of_a_person_leaves_a_line(world: World) -> None:
 
 def test_a_trial_a_refusal_and_a_transaction_that_fails_leave_no_line(world: World) -> None:
     content = log_of(world).read_bytes()
-    deciding.decide(world.warehouse, [Decision("exclude", "contacts", 6)], "a person", tried=True)
+    deciding.decide(world.warehouse, [Decision("exclude", "contacts", 6)], "a person", dry_run=True)
     with pytest.raises(DecisionRefused):
         world.say(Decision("match", "contacts", 6, "P999"))
 
@@ -144,9 +144,9 @@ def test_a_trial_a_refusal_and_a_transaction_that_fails_leave_no_line(world: Wor
 def test_half_a_line_is_cut_off_and_the_next_one_says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
     whole = log_of(world).read_bytes()
     log_of(world).write_bytes(whole + b'{"checksum":"12')
-    assert any("half a line" in each for each in decision_log.read(log_of(world)).problems)
+    assert any("half a line" in each for each in decision_log.read_log(log_of(world)).problems)
     world.exclude("contacts", 6)
-    log = decision_log.read(log_of(world))
+    log = decision_log.read_log(log_of(world))
     assert log.problems == []
     assert log.entries[-1]["cut_off"] == 15
     assert "half a line" in caplog.text
@@ -157,7 +157,7 @@ def test_a_damaged_line_is_named_by_its_number_and_all_others_count(world: World
     lines = log_of(world).read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b"a person", b"b person")
     log_of(world).write_bytes(b"".join(lines))
-    log = decision_log.read(log_of(world))
+    log = decision_log.read_log(log_of(world))
     assert [each for each in log.problems if "line 2 of" in each]
     assert len(log.entries) == len(lines) - 1
 
@@ -172,7 +172,7 @@ def test_a_full_disk_at_the_log_says_that_the_decision_stands_and_the_next_run_m
         patched.setattr(os, "fsync", full)
         with pytest.raises(StorageFull, match=r"The decision is stored in .* second copy could not be added"):
             world.exclude("contacts", 6)
-    assert decision_log.read(log_of(world)).problems == []
+    assert decision_log.read_log(log_of(world)).problems == []
     run(world)
     assert recovery.list_copies(world.settings)[0].exclusions == 3
 
@@ -224,7 +224,7 @@ def test_a_few_copies_are_kept(world: World) -> None:
 def test_a_copy_that_cannot_be_made_fails_no_run_and_status_says_so(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = backups.folder_of(world.settings.warehouse_file)
+    folder = backups.backups_folder(world.settings.warehouse_file)
     shutil.rmtree(folder)
     folder.write_text("a file where the folder should be", encoding="utf-8")
     run(world)
@@ -279,10 +279,10 @@ def test_restore_works_from_the_log_alone(world: World) -> None:
     world.exclude("contacts", 6)
     before = world.lasting()
     lose_the_database(world)
-    shutil.rmtree(backups.folder_of(world.settings.warehouse_file))
+    shutil.rmtree(backups.backups_folder(world.settings.warehouse_file))
     restore(world)
     after = world.lasting()
-    assert (after["exclusions"], after["partings"]) == (before["exclusions"], before["partings"])
+    assert (after["exclusions"], after["non_matches"]) == (before["exclusions"], before["non_matches"])
     world.plan()
     assert world.lasting()["exclusions"] == before["exclusions"]
 
@@ -354,7 +354,7 @@ def test_restore_refuses_a_copy_of_a_newer_version(world: World) -> None:
 
 
 def test_nothing_to_restore_is_said_with_what_is_left_to_do(world: World) -> None:
-    shutil.rmtree(backups.folder_of(world.settings.warehouse_file))
+    shutil.rmtree(backups.backups_folder(world.settings.warehouse_file))
     log_of(world).unlink()
     with pytest.raises(WarehouseError, match="bms-pipeline rebuild"):
         recovery.find_restorable(world.settings)
@@ -366,7 +366,7 @@ def test_nothing_to_restore_is_said_with_what_is_left_to_do(world: World) -> Non
 def lose_everything(world: World) -> None:
     lose_the_database(world)
     log_of(world).unlink()
-    shutil.rmtree(backups.folder_of(world.settings.warehouse_file))
+    shutil.rmtree(backups.backups_folder(world.settings.warehouse_file))
 
 
 def test_a_new_database_that_meets_our_own_markers_stops_before_it_plans(world: World) -> None:
@@ -434,7 +434,7 @@ def test_before_a_migration_a_whole_copy_is_made_and_kept(world: World) -> None:
     log_of(world).unlink()
     with Warehouse(world.settings.warehouse_file).open():
         pass
-    (copy,) = backups.folder_of(world.settings.warehouse_file).glob("before-0007-*.duckdb")
+    (copy,) = backups.backups_folder(world.settings.warehouse_file).glob("before-0007-*.duckdb")
     held = backups.inspect(copy)
     assert held.is_whole
     assert held.problem == ""

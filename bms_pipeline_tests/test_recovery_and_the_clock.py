@@ -22,7 +22,7 @@ YEARS = pytest.mark.parametrize("days", quick_and_soak([365], [-365]))
 
 
 def lines(world: World) -> int:
-    log = decision_log.read(log_of(world))
+    log = decision_log.read_log(log_of(world))
     assert log.problems == []
     return len(log.entries)
 
@@ -87,17 +87,17 @@ def test_a_record_that_is_handed_over_again_has_a_line_after_the_clock_was_wrong
     with world.warehouse.transaction() as connection:
         for bms_id in (1, 2):
             connection.execute(
-                "INSERT INTO sync.hand_overs (entity, bms_id, file) VALUES ('clients', ?, 'clients.csv')", [bms_id]
+                "INSERT INTO sync.pending_imports (entity, bms_id, file) VALUES ('clients', ?, 'clients.csv')", [bms_id]
             )
-    forgotten = "UPDATE sync.hand_overs SET forgotten_at = ? WHERE bms_id = ?"
+    forgotten = "UPDATE sync.pending_imports SET reissued_at = ? WHERE bms_id = ?"
     for bms_id, moment in ((1, real + timedelta(days=days)), (2, real + timedelta(hours=1))):
         with time_machine.travel(moment, tick=True):
             before = lines(world)
             with world.warehouse.transaction() as connection:
                 connection.execute(forgotten, [now(), bms_id])
             assert lines(world) == before + 1
-            last = decision_log.read(log_of(world)).entries[-1]
-            assert [row["bms_id"] for row in last["hand_overs"]] == [bms_id]
+            last = decision_log.read_log(log_of(world)).entries[-1]
+            assert [row["bms_id"] for row in last["pending_imports"]] == [bms_id]
 
 
 @YEARS

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,15 +25,21 @@ from bms_pipeline.core.entities import CLIENTS
 from bms_pipeline.core.env_file import NOT_IN_A_VALUE
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import (
+    BMS_NEEDS,
+    PASSPORTAL_NEEDS,
     SECRETS,
     ScheduleSettings,
     Settings,
+    check_given,
+    missing_settings,
     read_schedule_settings,
     read_settings,
     store_settings,
 )
+from bms_pipeline.core.vocabulary import OwnVariable
+from bms_pipeline.sync.new_folder import make_folder
 from bms_pipeline_tests.building import account, opened_world
-from bms_pipeline_tests.running import quick_and_soak
+from bms_pipeline_tests.running import called, quick_and_soak
 
 SPECIAL = "'\"\\#$ {}=:-`%!\u00a0“”"
 """What some parser somewhere takes for something else than itself."""
@@ -285,15 +294,79 @@ def test_a_misspelt_name_is_logged_once_with_the_nearest_one(
     ]
 
 
-def test_a_misspelt_name_in_the_environment_is_logged_and_a_platforms_own_is_not(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("BMS_TENNANT", "; did you mean BMS_TENANT?"),
+        ("bms_pasword", "; did you mean BMS_PASSWORD?"),
+        ("NOTICE_SMPT_PORT", "; did you mean NOTICE_SMTP_PORT?"),
+        ("BMS_PIPELINE_SECRET", "; did you mean BMS_PIPELINE_SECRETS?"),
+        ("BMS_NOBODY_KNOWS_THIS", " of bms-pipeline."),
+        ("PASSPORTAL_WHATEVER_ELSE", " of bms-pipeline."),
+    ],
+)
+def test_a_misspelt_name_in_the_environment_is_logged_once(
+    name: str, ending: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("BMS_TENNANT", "x")
-    monkeypatch.setenv("PASSPORTAL_SERVICE_PORT_8080_TCP", "x")
-    read_settings(None)
+    monkeypatch.setenv(name, "canary")
+    for _ in range(2):
+        read_settings(None)
     assert [record.getMessage() for record in caplog.records] == [
-        "BMS_TENNANT (the environment) is no setting; did you mean BMS_TENANT?"
+        f"{name.upper()} (the environment) is no setting{ending}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PASSPORTAL_SERVICE_HOST", "10.0.0.1"),
+        ("PASSPORTAL_SERVICE_PORT", "443"),
+        ("PASSPORTAL_SERVICE_PORT_HTTPS", "443"),
+        ("BMS_PIPELINE_PORT", "tcp://10.0.0.1:80"),
+        ("BMS_PIPELINE_PORT_3000_TCP", "tcp://10.0.0.1:3000"),
+        ("BMS_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("NOTICE_PORT_53_UDP_PROTO", "udp"),
+        *((name.value, "x") for name in OwnVariable),
+    ],
+)
+def test_names_that_a_platform_or_this_program_sets_itself_are_not_logged(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, value)
+    read_settings(None)
+    assert not caplog.records
+
+
+def test_every_name_that_the_code_reads_from_the_environment_is_known() -> None:
+    known = settings_module._NAMES | {*OwnVariable}
+    package = Path(settings_module.__file__).parents[1]
+    read = {
+        node.value
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"(BMS|PASSPORTAL|NOTICE)_[A-Z_]*[A-Z]", node.value)
+    }
+    assert len(read) > 15
+    prefixes_and_headings = {"NOTICE_WEBHOOK", "NOTICE_SMTP", "BMS_ID", "PASSPORTAL_ID"}
+    assert read - known - prefixes_and_headings == set()
+
+
+def test_a_new_folder_names_settings_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shipped = make_folder(tmp_path).folder / ".env"
+    names = re.findall(r"^#([A-Z_]+)=", shipped.read_text(), re.MULTILINE)
+    assert len(names) > 30
+    with shipped.open("a") as file:
+        file.writelines(f"{name}=\n" for name in names)
+    read_settings(shipped)
+    assert not caplog.records
+
+
+def test_a_command_says_on_standard_error_that_a_name_is_misspelt(tmp_path: Path) -> None:
+    done = run([sys.executable, "-m", "bms_pipeline.cli", "status", "--json"], tmp_path, BMS_PASWORD="canary")
+    assert done.stderr == "BMS_PASWORD (the environment) is no setting; did you mean BMS_PASSWORD?\n"
+    assert json.loads(done.stdout)
 
 
 def test_quotes_that_docker_keeps_in_the_environment_are_logged(
@@ -478,3 +551,41 @@ def test_output_that_takes_nothing_is_one_message_at_most(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+# --------------------------------------------------------------------------------------- what a sync needs, all at once
+
+
+NEEDED = (*BMS_NEEDS, *PASSPORTAL_NEEDS)
+
+
+@pytest.mark.parametrize("target", ["embedded", "documents_api"])
+@pytest.mark.parametrize("command", ["authenticate", "preview", "sync", "sync --incremental"])
+def test_all_settings_that_a_sync_lacks_are_named_at_once(tmp_path: Path, command: str, target: str) -> None:
+    needed = NEEDED if target == "documents_api" else BMS_NEEDS
+    given = {"PASSPORTAL_TARGET": target, "BMS_PIPELINE_HOME": str(tmp_path / "home")}
+    ran = called(*command.split(), environment=given, folder=tmp_path)
+    assert ran.returncode == 1
+    assert f"Error: {', '.join(needed[:-1])} and {needed[-1]} are not set." in ran.stderr.replace("\n", " ")
+    assert "in .env in this folder" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 2, "nothing began"
+
+
+@given(st.sets(st.sampled_from(NEEDED)))
+def test_whatever_is_not_set_is_named_and_nothing_else(given_names: set[str]) -> None:
+    values = {name.lower(): "x" for name in given_names}
+    settings = Settings(_env_file=None, passportal_target="documents_api", **values)  # type: ignore[call-arg, arg-type]
+    missing = [name for name in NEEDED if name not in given_names]
+    assert missing_settings(settings, NEEDED) == missing
+    if missing:
+        with pytest.raises(SettingsError) as error:
+            check_given(settings, NEEDED)
+        assert [name for name in NEEDED if name in error.value.message] == missing
+        assert "_FILE" in error.value.next_step or not SECRETS & set(missing)
+    else:
+        check_given(settings, NEEDED)
+
+
+def test_an_explicit_api_address_takes_the_place_of_the_portal() -> None:
+    settings = Settings(_env_file=None, bms_api_url="https://psa.example")  # type: ignore[call-arg]
+    assert missing_settings(settings, BMS_NEEDS) == list(BMS_NEEDS[1:])

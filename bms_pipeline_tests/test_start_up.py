@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from bms_pipeline.cli import app
@@ -63,12 +63,20 @@ def test_the_command_line_has_every_name_that_scripts_rely_on() -> None:
 
 
 def lines(group: TyperGroup, name: str) -> Iterator[str]:
-    """A line for each command of ``group``, and one for the group where it has options of its own."""
+    """A line for ``group`` with its options, and for each of its commands."""
+    yield named(group, name)
     for verb, command in sorted(group.commands.items()):
-        names = [part for parameter in command.params for part in (*parameter.opts, *parameter.secondary_opts)]
-        yield " ".join([name, verb, *names])
         if isinstance(command, TyperGroup):
             yield from lines(command, f"{name} {verb}")
+        else:
+            yield named(command, f"{name} {verb}")
+
+
+def named(command: TyperCommand | TyperGroup, name: str) -> str:
+    """The command with its arguments and options."""
+    return " ".join(
+        [name, *(part for parameter in command.params for part in (*parameter.opts, *parameter.secondary_opts))]
+    )
 
 
 def test_duckdb_binds_values_without_pandas_and_finds_it_again_afterwards() -> None:

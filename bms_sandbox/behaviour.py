@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, Self, get_args
@@ -103,7 +103,7 @@ class Behaviour(Switches):
     template and hour, none for no limit; ``retry_after``: that header of a 429 or 503. ``page_totals``: whether
     lists with a ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
     ``tenant_id``: the tenant it claims to be. ``failing_share``: the share of calls failing in one of the ``PASSING``
-    ways, chosen by ``failing_seed``.
+    ways, chosen by ``failing_seed``. ``halved``: lists show every second record only, and totals agree with that.
     """
 
     wrong_password: Literal["401", "400", "200"] = "401"  # noqa: S105  # a status
@@ -118,6 +118,25 @@ class Behaviour(Switches):
     faults: tuple[Fault, ...] = field(default=())
     failing_share: float = 0
     failing_seed: int = 0
+    halved: bool = False
+
+
+NAMED_FAULTS: dict[str, dict[str, Any]] = {
+    "outage": {"faults": [{"route": "", "kind": "status", "status": 503}]},
+    "refused-login": {"faults": [{"route": "security/authenticate", "kind": "status", "status": 401}]},
+    # The first call of each route succeeds, so a person sees the run begin.
+    "busy": {"faults": [{"route": "", "kind": "status", "status": 429, "from_call": 2}]},
+    "halved-tenant": {"halved": True},
+    "slow": {"latency_seconds": 2.0},
+}
+"""The faults for people to watch, by the names of ``sandbox run --fault``: each with its switches."""
+
+
+def switches_of(names: Iterable[str]) -> dict[str, Any]:
+    """Return the switches of these ``NAMED_FAULTS`` together."""
+    chosen = [NAMED_FAULTS[name] for name in names]
+    faults = [fault for switches in chosen for fault in switches.get("faults", ())]
+    return {name: value for switches in chosen for name, value in switches.items()} | {"faults": faults}
 
 
 class FaultsDue:

@@ -131,21 +131,26 @@ class BmsService:
         self.clock = clock
         self.limit = HourlyLimit(clock)
         self.failed = 0
-        self.listings = {name: Listing(rows, FILTERS[name]) for name, rows in tenant.rows.items()}
         self._sessions = Sessions(clock)
         self.behave(behaviour)
 
     def behave(self, behaviour: Behaviour) -> None:
         """Set the behaviour from now on; the counts of the faults start at zero."""
         self.behaviour = behaviour
+        self.listings = self._shown()
         self._faults = FaultsDue(behaviour.faults, behaviour.failing_share, behaviour.failing_seed)
+
+    def _shown(self) -> dict[str, Listing]:
+        """Return the lists as this behaviour shows them."""
+        step = 2 if self.behaviour.halved else 1
+        shown = {name: rows[::step] if step > 1 else rows for name, rows in self.tenant.rows.items()}
+        return {name: Listing(rows, FILTERS[name]) for name, rows in shown.items()}
 
     def mutate(self, seed: int, hours: float = 24) -> Mutations:
         """Let hours pass in the tenant."""
         mutations = mutate(self.tenant, seed, hours=hours)
         self.tenant.save_rows()
-        for listing in self.listings.values():
-            listing.changed()
+        self.listings = self._shown()
         return mutations
 
     def endpoint(self, route: VendorRoute) -> Callable[[Request], Awaitable[Response]]:

@@ -217,7 +217,7 @@ def _setting_default(field: FieldInfo) -> str:
 def _sync_settings() -> Iterator[Sequence[str]]:
     hints = get_type_hints(sync_settings.SyncSettings)
     default = sync_settings.SyncSettings()
-    for name, value in sync_settings.shown(default).items():
+    for name, value in sync_settings.shown_setting(default).items():
         yield f"`{name}`", _sync_values(name, hints.get(name, bool)), f"`{_plain(value)}`"
     owners = ", ".join(f"`{owner}`" for owner in sync_settings.OWNERSHIP)
     yield "`owner.ENTITY.FIELD`", owners, f"`{default.owner(ENTITIES[0].name, '')}`"

@@ -57,7 +57,7 @@ OnProgress = Callable[[int], None]
 """Called with the number of records answered so far."""
 
 
-class Answer(msgspec.Struct, omit_defaults=True):
+class DetailAnswer(msgspec.Struct, omit_defaults=True):
     """The result of one call. ``read_at``: when it was sent, UTC. ``detail``: JSON key → value, None with a problem."""
 
     bms_id: int
@@ -90,14 +90,14 @@ class ReadsRecords(Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
+class DetailProgress:
     """Number of records whose details were read, and number of those with a problem instead."""
 
     read: int
     problems: int
 
 
-def folder_of(landing: Path, entity: Entity) -> Path:
+def details_folder(landing: Path, entity: Entity) -> Path:
     """Return the folder for the answers about ``entity``, inside the landing folder."""
     return landing / f"{entity.singular}_details"
 
@@ -116,7 +116,7 @@ def finished(folder: Path) -> dict[Path, list[int]]:
     return {file: ids for file in files if (ids := _ids(file))}
 
 
-def finish(folder: Path) -> None:
+def finish_parts(folder: Path) -> None:
     """Finish the files of a killed run. Call it only while no run is reading details.
 
     Raises ``StorageFull`` or ``WarehouseError`` when the folder cannot be written.
@@ -126,7 +126,7 @@ def finish(folder: Path) -> None:
             _finish(folder / name)
 
 
-def read(
+def read_all(
     client: ReadsRecords,
     call: DetailCall,
     ids: Sequence[int],
@@ -135,7 +135,7 @@ def read(
     connections: int,
     patience: Patience,
     on_progress: OnProgress = lambda answered: None,
-) -> Progress:
+) -> DetailProgress:
     """Read the details of the records ``ids``, in this order, until all are read or the hour's calls are used up.
 
     Every error leaves the earlier answers saved. Raises ``AccessRefused``, ``ServiceUnreachable`` and the client's
@@ -165,7 +165,7 @@ def read(
             with suppress(PipelineError):  # another error is already being raised
                 asking.take(done)
             asking.close()
-    return Progress(asking.read, asking.problems)
+    return DetailProgress(asking.read, asking.problems)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class _Outcome:
 
     call: int
     bms_id: int
-    answer: Answer | None = None
+    answer: DetailAnswer | None = None
     error: PipelineError | None = None
     is_sure: bool = True
 
@@ -201,7 +201,7 @@ class _Asking:
         self._spelt: Spelling | None = None
         self._in_a_row = 0
         self._last_problem = ""
-        self._doubtful: list[tuple[int, Answer]] = []
+        self._doubtful: list[tuple[int, DetailAnswer]] = []
         self._has_failed = False
 
     @property
@@ -222,10 +222,10 @@ class _Asking:
         except PipelineError as error:
             if _is_about_the_record(error):
                 is_sure = isinstance(error, RequestRefused)
-                return _Outcome(call, bms_id, Answer(bms_id, sent, problem=error.message), is_sure=is_sure)
+                return _Outcome(call, bms_id, DetailAnswer(bms_id, sent, problem=error.message), is_sure=is_sure)
             return _Outcome(call, bms_id, error=error)
         detail, problem = self._checked(bms_id, raw)
-        return _Outcome(call, bms_id, Answer(bms_id, sent, detail, problem), is_sure=problem is None)
+        return _Outcome(call, bms_id, DetailAnswer(bms_id, sent, detail, problem), is_sure=problem is None)
 
     def take(self, done: set[Future[_Outcome]]) -> list[int]:
         """Keep the results of these calls. Return the records without a call, which have to wait.
@@ -267,7 +267,7 @@ class _Asking:
                 self._note(answer)
         self._doubtful = [doubtful for doubtful in self._doubtful if doubtful[0] >= good_call]
 
-    def _keep(self, call: int, answer: Answer, *, is_sure: bool) -> None:
+    def _keep(self, call: int, answer: DetailAnswer, *, is_sure: bool) -> None:
         """Note an answer. A doubtful problem waits for a later good answer, which shows that the service works."""
         if answer.problem is None:
             self._in_a_row = 0
@@ -280,7 +280,7 @@ class _Asking:
         else:
             self._doubtful.append((self.sent, answer))
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: DetailAnswer) -> None:
         self._answers.add(answer)
         if answer.problem is None:
             self.read += 1
@@ -320,9 +320,9 @@ class _Answers:
         self._count = 0
         self._begin()
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: DetailAnswer) -> None:
         """Append an answer. Once appended, it survives a kill."""
-        page_files.append(self._folder, self._name, answer)
+        page_files.append_page(self._folder, self._name, answer)
         self._count += 1
         if self._count >= FULL:
             self.close()
@@ -350,14 +350,14 @@ def _finish(part: Path) -> None:
     lines = [msgspec.json.encode(line) for line in page_files.lines(part.parent, part.name)]
     if lines:
         content = zstandard.ZstdCompressor(write_checksum=True).compress(b"\n".join(lines) + b"\n")
-        page_files.write(part.parent, f"{part.stem}.{len(lines)}.ndjson.zst", content)
+        page_files.write_page(part.parent, f"{part.stem}.{len(lines)}.ndjson.zst", content)
     part.unlink()
 
 
 def _ids(file: Path) -> list[int]:
     try:
         lines = zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()
-        return [msgspec.json.decode(line, type=Answer).bms_id for line in lines]
+        return [msgspec.json.decode(line, type=DetailAnswer).bms_id for line in lines]
     except FileNotFoundError:  # a sync landed it in the meantime
         return []
     except (OSError, ValueError, zstandard.ZstdError):

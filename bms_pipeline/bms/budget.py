@@ -26,7 +26,7 @@ from typing import Self, TypedDict
 
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import BudgetExhausted, WarehouseBusy, WarehouseDamaged, WarehouseError
-from bms_pipeline.core.files import refused
+from bms_pipeline.core.files import refused_by_system
 from bms_pipeline.core.settings import Settings
 
 SPAN_SECONDS = 5
@@ -207,7 +207,7 @@ class Budget:
             # The extended codes of one kind share the last byte.
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             if code == sqlite3.SQLITE_FULL:
-                raise refused(errno.ENOSPC, self._file) from None
+                raise refused_by_system(errno.ENOSPC, self._file) from None
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise WarehouseBusy(
                     f"{self._file} is held by another process for more than {BUSY_SECONDS:g} seconds.", "Run again."
@@ -221,7 +221,7 @@ class Budget:
             raise self._unusable(str(error)) from None
         except OSError as error:
             if error.errno is not None:
-                raise refused(error.errno, self._file) from None
+                raise refused_by_system(error.errno, self._file) from None
             raise self._unusable(str(error)) from None
 
     def _unusable(self, why: str) -> WarehouseError:

@@ -22,11 +22,11 @@ from bms_pipeline.bms.envelope import (
     NOT_JSON,
     SECURITY_ERROR,
     Envelope,
-    Refused,
+    EnvelopeRefused,
+    answer_refusal,
     fields,
-    opened,
-    refusal,
-    refused,
+    open_envelope,
+    refused_call,
     said,
     unreadable,
 )
@@ -45,7 +45,7 @@ from bms_pipeline.core.errors import (
     SettingsError,
 )
 from bms_pipeline.core.http import Answer, Retries, Service
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import BMS_NEEDS, Settings, check_given
 
 PAGE_SIZE = 100
 """Records a page: the size requested by every known client [C] and the maximum on an older vendor page [D]."""
@@ -259,7 +259,7 @@ class BmsClient:
 
         def decode(body: bytes, _: int) -> bytes:
             try:
-                record = opened(body, what).result if "success" in fields(body) else body
+                record = open_envelope(body, what).result if "success" in fields(body) else body
                 fields(record)
             except NOT_JSON:
                 raise unreadable(body, what) from None
@@ -304,8 +304,8 @@ class BmsClient:
             calls += made
             try:
                 return decode(body, calls)
-            except Refused as error:
-                why = refused(what, path, error.code, error.message)
+            except EnvelopeRefused as error:
+                why = refused_call(what, path, error.code, error.message)
                 if not error.is_passing:
                     break
             except AnswerUnreadable:
@@ -322,7 +322,7 @@ class BmsClient:
 
         def decode(body: bytes, _: int) -> Envelope:
             try:
-                return opened(body, what)
+                return open_envelope(body, what)
             except NOT_JSON:
                 raise unreadable(body, what) from None
 
@@ -333,8 +333,8 @@ class BmsClient:
         try:
             return self._signed_in(path, params, what)
         except (AnswerUnreadable, ServiceUnreachable) as error:
-            if what not in error.message:  # the connection's errors name hosts, not lists and pages
-                error.message = f"{error.message.removesuffix('.')} (asked for {what})."
+            # The connection's errors name hosts, not lists and pages.
+            error.message = f"{error.message.removesuffix('.')} (asked for {what})."
             raise
 
     def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
@@ -349,7 +349,7 @@ class BmsClient:
             if _token_refused(answer):
                 raise _own_token_refused(what, said(answer.body)[1])
         if answer.status != 200:
-            raise refusal(answer, what, path)
+            raise answer_refusal(answer, what, path)
         return answer.body, calls
 
     def _sent(self, service: Service, path: str, params: Mapping[str, str], token: str) -> Answer:
@@ -372,6 +372,7 @@ class BmsClient:
 
     def _find(self) -> Service:
         """Probe the candidate addresses. Send no secret to an address that does not answer like BMS."""
+        check_given(self._settings, BMS_NEEDS)
         candidates = api_base_candidates(self._settings.bms_url, self._settings.bms_api_url)
         if len(candidates) == 1:
             return self._connect(candidates[0])
@@ -469,7 +470,7 @@ def _decoded(
     place of the list and the list ``may_end`` before this page. Raises ``Refused`` or ``AnswerUnreadable``.
     """
     try:
-        envelope = opened(body, what)
+        envelope = open_envelope(body, what)
         if envelope.result == b"null" and (may_end or envelope.total == 0):
             return envelope, None if may_end else Rows(b"[]", [])
         return envelope, rows_of(spelled(envelope.result), what)
@@ -477,7 +478,7 @@ def _decoded(
         pass
     try:
         shell, rows = salvaged(spelled(body), what)
-        return opened(shell, what), rows
+        return open_envelope(shell, what), rows
     except NOT_JSON:
         raise unreadable(body, what) from None
 

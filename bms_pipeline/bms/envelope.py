@@ -41,7 +41,7 @@ NOT_JSON = (ValueError, RecursionError)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Refused(Exception):
+class EnvelopeRefused(Exception):
     """``success`` is not ``true``. Internal: the client turns it into the error for the call."""
 
     def __init__(self, code: int | None, message: str) -> None:
@@ -76,16 +76,16 @@ def fields(body: bytes) -> dict[str, bytes]:
     return {key.lower(): bytes(value) for key, value in _fields.decode(body.removeprefix(b"\xef\xbb\xbf")).items()}
 
 
-def opened(body: bytes, what: str) -> Envelope:
+def open_envelope(body: bytes, what: str) -> Envelope:
     """Open the envelope ``body``, an answer with status 200; ``what`` names the call in errors.
 
-    Raises ``Refused`` for a failure, ``AnswerUnreadable`` without success or failure, and one of ``NOT_JSON`` when
-    ``body`` is no JSON object. In the last case the caller may salvage parts of it, or else call ``unreadable``.
+    Raises ``EnvelopeRefused`` for a failure, ``AnswerUnreadable`` without success or failure, and one of ``NOT_JSON``
+    when ``body`` is no JSON object. In the last case the caller may salvage parts of it, or else call ``unreadable``.
     """
     parts = fields(body)
     success = parts.get("success", b"")
     if success == b"false":
-        raise Refused(*_error(parts.get("error", b"null")))
+        raise EnvelopeRefused(*_error(parts.get("error", b"null")))
     if success != b"true":
         raise AnswerUnreadable(
             f"BMS answered {what} with JSON that says neither success nor failure.",
@@ -121,7 +121,7 @@ def said(body: bytes) -> tuple[int | None, str]:
     return _error(parts.get("error", b"null")) if "error" in parts else _error(body)
 
 
-def refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExhausted:
+def answer_refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExhausted:
     """Return the error for an answer with status 4xx (except 401)."""
     code, message = said(answer.body)
     if answer.status == 403:
@@ -131,10 +131,10 @@ def refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExha
             f"BMS refused {what}: its own limit of calls is used up (HTTP 429), although ours is not.",
             "Something else uses the same limit. Wait up to an hour and run again; it continues where it stopped.",
         )
-    return refused(what, path, code, message or f"HTTP {answer.status}")
+    return refused_call(what, path, code, message or f"HTTP {answer.status}")
 
 
-def refused(what: str, path: str, code: int | None, message: str) -> RequestRefused:
+def refused_call(what: str, path: str, code: int | None, message: str) -> RequestRefused:
     """Return the error for a refusal with BMS's reason."""
     if _NO_RIGHT.search(message) or code == SECURITY_ERROR:
         return no_right(what, path, message)

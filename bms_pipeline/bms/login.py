@@ -23,10 +23,10 @@ from threading import Lock
 
 import msgspec
 
-from bms_pipeline.bms.envelope import NOT_JSON, Refused, fields, opened, said, unreadable
+from bms_pipeline.bms.envelope import NOT_JSON, EnvelopeRefused, fields, open_envelope, said, unreadable
 from bms_pipeline.core.errors import AnswerUnreadable, BudgetExhausted, LoginRefused, ServiceError, SettingsError
 from bms_pipeline.core.http import Answer, Service
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import BMS_NEEDS, Settings, check_given
 
 AUTHENTICATE = "/v2/security/authenticate"
 REFRESH = "/v2/security/refreshtoken"
@@ -120,7 +120,7 @@ class Login:
             )
         try:
             return self._tokens_in(answer)
-        except Refused as refused:
+        except EnvelopeRefused as refused:
             message = refused.message
         raise self._refused(message)
 
@@ -130,7 +130,7 @@ class Login:
         try:
             answer = self._posted(service, REFRESH, form)
             return self._tokens_in(answer) if answer.status == 200 else None
-        except (ServiceError, Refused):
+        except (ServiceError, EnvelopeRefused):
             return None
 
     def _posted(self, service: Service, path: str, form: dict[str, str]) -> Answer:
@@ -149,16 +149,13 @@ class Login:
     def _credentials(self) -> dict[str, str]:
         """Return the sign-in form. Raises ``SettingsError`` with the names of missing settings."""
         settings = self._settings
+        check_given(settings, BMS_NEEDS)
         form = {
             "GrantType": "password",
             "UserName": settings.bms_username,
             "Password": settings.bms_password.get_secret_value(),
             "Tenant": settings.bms_tenant,
         }
-        names = {"UserName": "BMS_USERNAME", "Password": "BMS_PASSWORD", "Tenant": "BMS_TENANT"}
-        missing = [name for key, name in names.items() if not form[key]]
-        if missing:
-            raise SettingsError(f"{', '.join(missing)} not set.", "Set it in the environment or in .env.")
         if settings.bms_mfa_secret.get_secret_value():
             form["MFACode"] = self._mfa_code()
         return form
@@ -183,7 +180,7 @@ class Login:
     def _tokens_in(self, answer: Answer) -> _Tokens:
         """Read the tokens in an answer. Raises ``Refused`` or ``AnswerUnreadable``; neither quotes the answer."""
         try:
-            result = fields(opened(answer.body, "the sign-in").result)
+            result = fields(open_envelope(answer.body, "the sign-in").result)
             access, refresh, expires = (
                 msgspec.json.decode(result.get(key, b'""'), type=str | None) or ""
                 for key in ("accesstoken", "refreshtoken", "accesstokenexpireon")

@@ -19,7 +19,8 @@ import typer
 import typer.exceptions
 from rich.markup import escape
 
-from bms_pipeline.cli import backups, decide, sandbox, serve
+from bms_pipeline.cli import backups, decide, init, sandbox, serve
+from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
     fetch_details,
     figures,
@@ -41,6 +42,7 @@ from bms_pipeline.cli.output import (  # fmt: skip
     OutputRefused,
     close_output,
     drop_output,
+    entity_names,
     err,
     me,
     open_output,
@@ -55,13 +57,18 @@ from bms_pipeline.cli.printing import (
     how_it_ended,
     print_overview,
     print_pairs,
+    print_remarks,
     print_standing,
     print_status,
+    say_how_to_begin,
+    say_nothing_there,
     warn_of_approved_plan,
 )
 from bms_pipeline.core import files, lifeline
-from bms_pipeline.core.entities import BY_NAME, chosen
+from bms_pipeline.core.entities import chosen
 from bms_pipeline.core.errors import PipelineError, SettingsError
+from bms_pipeline.core.run_status import leave_error
+from bms_pipeline.core.vocabulary import words
 from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
@@ -71,9 +78,9 @@ app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(init.app)
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(serve.app)
 app.add_typer(decide.app)
@@ -81,7 +88,10 @@ app.add_typer(backups.app)
 
 
 Entities = Annotated[
-    list[str] | None, typer.Option("--entity", help="Only this entity; repeat for more. Clients are always read.")
+    list[str] | None,
+    typer.Option(
+        "--entity", autocompletion=entity_names, help="Only this entity; repeat for more. Clients are always read."
+    ),
 ]
 Clients = Annotated[
     list[int] | None, typer.Option("--client", help="Only this client, by its BMS account id; repeat for more.")
@@ -90,14 +100,14 @@ CreateUnmatched = Annotated[
     bool,
     typer.Option(
         "--create-unmatched",
-        help="Decide for all users and clients that match nothing: create them. Ambiguous ones still wait.",
+        help="Create all users and clients that match nothing. Near-identical and ambiguous ones still wait.",
     ),
 ]
 By = Annotated[str | None, typer.Option(help="Who approves, for the record; default: you.")]
-OnlyWhatIsNew = Annotated[
+Incremental = Annotated[
     bool,
     typer.Option(
-        "--only-what-is-new",
+        "--incremental",
         help="As Dagster's schedule does it: end early where nothing changed since the last plan, and read a list that"
         " needs more calls than the hour has left in instalments. For cron.",
     ),
@@ -110,6 +120,27 @@ NoWait = Annotated[
     ),
 ]
 Full = Annotated[bool, typer.Option("--full", help="Read every record, also where BMS can tell what changed.")]
+
+
+def _show_version(wanted: bool) -> None:
+    """Print the version of this program and of what its files depend on."""
+    if not wanted:
+        return
+    from importlib.metadata import version
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    print(f"bms-pipeline {version('bms_pipeline')}"
+          f" (Python {python}, DuckDB {version('duckdb')}, Dagster {version('dagster')})")  # fmt: skip
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options of the whole program."""
 
 
 def main() -> NoReturn:
@@ -133,14 +164,17 @@ def _exit_code() -> int:
     """Run the command; return its exit code."""
     try:
         with lifeline.following(), lifeline.stopped_by_signals():
-            code = app(standalone_mode=False)
+            arguments = translated(sys.argv[1:], lambda line: err.print(line, highlight=False))
+            code = app(arguments, prog_name="bms-pipeline", standalone_mode=False)
+    except SystemExit as end:  # so ends what Typer does itself: completion
+        code = end.code
     except PipelineError as error:
         code = _failed(error)
     except OSError as error:
         # An error of the system has a cause and a next step wherever it happens.
         if error.errno is None or error.filename is None:
             raise
-        code = _failed(files.refused(error.errno, error.filename))
+        code = _failed(files.refused_by_system(error.errno, error.filename))
     except (KeyboardInterrupt, typer.Abort):
         err.print("Stopped. What was done is kept; run the same command again to continue.")
         code = 130
@@ -154,6 +188,7 @@ def _exit_code() -> int:
 
 def _failed(error: PipelineError) -> int:
     """Show the error and the next step; return the exit code."""
+    leave_error(error)
     err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
     if error.next_step:
         err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)
@@ -180,26 +215,27 @@ def sync_command(
     client: Clients = None,
     create_unmatched: CreateUnmatched = False,
     full: Full = False,
-    only_what_is_new: OnlyWhatIsNew = False,
+    incremental: Incremental = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Read BMS and Passportal, plan, and load what may be loaded.
 
-    Until the initial sync is finished a person has to approve the plan: with --create-unmatched, which decides for
-    everything that waits, or with `bms-pipeline finish HASH` after a look at `bms-pipeline preview`.
+    Until the initial sync is finished, you approve the plan: look at it with `bms-pipeline preview`, then run
+    `bms-pipeline finish HASH`. Or give --create-unmatched: it creates all records that match nothing. Those with a
+    near-identical or ambiguous name still wait for you.
     """
-    if only_what_is_new and (entity or client or create_unmatched):
+    if incremental and (entity or client or create_unmatched):
         raise SettingsError(
-            "--only-what-is-new is about all records and nobody's decision.",
+            "--incremental is about all records and nobody's decision.",
             "Leave out --entity, --client and --create-unmatched, or that one.",
         )
     settings = read_settings()
     started = time.monotonic()
     with ExitStack() as kept:
-        with run_lock.running(settings, this_command()) as told, progress(told) as bars:
-            if only_what_is_new:
-                synced = whole_sync.synchronise_new(settings, full=full, wait=not no_wait, progress=bars)
+        with run_lock.running(settings, this_command()) as run_status, progress(run_status) as stages:
+            if incremental:
+                synced = whole_sync.synchronise_new(settings, full=full, wait=not no_wait, progress=stages)
             else:
                 synced = whole_sync.synchronise(
                     settings,
@@ -208,7 +244,7 @@ def sync_command(
                     full=full,
                     create_unmatched_by=me() if create_unmatched else None,
                     wait=not no_wait,
-                    progress=bars,
+                    progress=stages,
                 )
             kept.enter_context(kept_open())  # no service is called from here on
         ended = how_it_ended(settings)
@@ -249,13 +285,13 @@ def preview(
     warehouse = open_warehouse(settings)
     if not saved:
         warn_of_approved_plan(warehouse)
-        with run_lock.running(settings, this_command()) as told, progress(told) as bars:
+        with run_lock.running(settings, this_command()) as run_status, progress(run_status) as stages:
             whole_sync.prepare(
                 settings,
                 entities=chosen(entity),
                 scope=_scope(client),
                 full=full,
-                progress=bars,
+                progress=stages,
             )
     elif planning.current_plan(warehouse).is_to_be_made_anew:
         with run_lock.running(settings, this_command()) as told:
@@ -266,7 +302,7 @@ def preview(
         print_json(shown)
     else:
         print_overview(shown)
-    for file, write in ((csv, plan_preview.write_csv), (html, plan_preview.write_html)):
+    for file, write in ((csv, plan_preview.write_plan_csv), (html, plan_preview.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
     if shown["operations"] and not shown["loaded"]:
@@ -287,13 +323,13 @@ def finish(
     settings = read_settings()
     started = time.monotonic()
     # Also for a loaded plan: a run killed at its very end has not published the state.
-    with run_lock.running(settings, this_command()) as told, progress(told) as bars:
+    with run_lock.running(settings, this_command()) as run_status, progress(run_status) as stages:
         loaded_at = loading.loaded_at(open_warehouse(settings), plan_hash)
         if loaded_at is None:
-            bars("approve", 0, None)
+            stages("approve", 0, None)
             with closing(services.open_target(settings)) as target:
                 planning.approve(settings, open_warehouse(settings), target, plan_hash, by or me())
-            loading.finish(settings, wait=not no_wait, progress=bars)
+            loading.finish(settings, wait=not no_wait, progress=stages)
     if loaded_at is not None:
         err.print(f"Plan {escape(plan_hash)} was loaded already, at {loaded_at:%Y-%m-%d %H:%M} UTC. Nothing to do.")
     ended = how_it_ended(settings)
@@ -312,26 +348,30 @@ def approve(
     For a Dagster web server without a log-in of ours: what is launched there loads approved plans only.
     """
     settings = read_settings()
-    with run_lock.running(settings, this_command()) as told, progress(told) as bars:
-        bars("approve", 0, None)
+    with run_lock.running(settings, this_command()) as run_status, progress(run_status) as stages:
+        stages("approve", 0, None)
         with closing(services.open_target(settings)) as target:
             plan = planning.approve(settings, open_warehouse(settings), target, plan_hash, by or me())
     out.print(f"Plan {plan.hash[:12]} is approved; nothing was loaded yet.", highlight=False)
 
 
-@app.command()
-def details(
-    most: Annotated[int | None, typer.Option(min=1, help="Read no more than so many.")] = None,
+@app.command("fetch-details")
+def fetch_details_command(
+    limit: Annotated[int | None, typer.Option(min=1, help="Read this many at most.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read details of assets that are in Passportal, one call each, as far as this hour's calls go.
 
-    Runs beside everything else; what it reads lands with the next sync. Run it again later: it continues.
+    It runs next to any other run, and what it reads lands with the next sync. Run it again later: it continues.
     """
-    with progress() as bars:
-        done = fetch_details.read_details(read_settings(), most=most, progress=bars)
+    settings = read_settings()
+    with progress() as stages:
+        done = fetch_details.read_details(settings, limit=limit, progress=stages)
     if as_json:
         print_json({**asdict(done), "finished": done.estimate})
+        return
+    if not (done.read or done.waiting or done.problems):
+        say_nothing_there(settings, "No details to read.")
         return
     noted = f" (and {done.problems:,} problems noted)" if done.problems else ""
     out.print(f"Read the details of {done.read:,} assets{noted}; the next sync lands them.", highlight=False)
@@ -345,13 +385,18 @@ def status(as_json: AsJson = False) -> None:
         settings = read_settings()
         with kept_open():
             shown = figures.status(settings, open_warehouse(settings))
-    print_status(settings, shown, as_json, None)
+            is_anything_read = figures.is_anything_read(settings)
+    if is_anything_read or as_json:
+        print_status(settings, shown, as_json, None)
+    else:
+        print_remarks(shown)
+        say_how_to_begin(settings)
 
 
 @app.command()
 def explain(
-    entity: Annotated[str, typer.Argument(help=f"One of {', '.join(BY_NAME)}.")],
-    bms_id: Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")],
+    entity: decide.EntityArgument,
+    bms_id: decide.Id,
     as_json: AsJson = False,
 ) -> None:
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
@@ -362,7 +407,7 @@ def explain(
         return
     print_standing(story)
     for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
-        print_pairs(chapter.replace("_", " "), story[chapter])
+        print_pairs(words(chapter), story[chapter])
     for chapter in ("decisions", "suggestions", "candidates", "history"):
         for part in story[chapter]:
             print_pairs(chapter, part)
@@ -375,31 +420,38 @@ def orphans(
     csv: Annotated[Path | None, typer.Option(help="Also write them into this file.")] = None,
 ) -> None:
     """List what is gone from BMS and kept in Passportal, longest gone first. Nothing is ever deleted there."""
-    warehouse, entities = open_warehouse(read_settings()), chosen(entity)
+    settings, entities = read_settings(), chosen(entity)
+    warehouse = open_warehouse(settings)
     found = figures.orphans(warehouse, entities)
     if as_json:
         print_json(found)
     elif found:
-        columns = ("entity", "bms_id", "name", "client", "passportal_id", "missing_since", "days")
-        rows = [tuple(str(row[name] if row[name] is not None else "") for name in columns) for row in found]
-        print_table("Gone from BMS and kept in Passportal", columns, rows, numbers=("bms_id", "days"))
+        columns = ("record", "name", "client", "passportal id", "gone since (UTC)")
+        rows = [
+            (
+                f"{row['entity']} {row['bms_id']}", row["name"], row["client"], row["passportal_id"],
+                f"{row['missing_since']:%Y-%m-%d} ({row['days']:,} days)",
+            )
+            for row in found
+        ]  # fmt: skip
+        print_table("Gone from BMS and kept in Passportal", columns, rows)
     else:
-        out.print("Nothing that is matched is gone from BMS.")
+        say_nothing_there(settings, "No matched record is gone from BMS.")
     if csv is not None:
         err.print(f"{figures.write_orphans(warehouse, csv, entities):,} records in {csv}", highlight=False)
 
 
-@app.command("notify-test")
-def notify_test() -> None:
+@app.command("test-notification")
+def test_notification() -> None:
     """Send a test notice by every way that is set, and say which ways it went."""
     notice = notifications.Notice(
-        "BMS pipeline: a test notice", "Somebody ran `bms-pipeline notify-test`. Nothing is wrong."
+        "BMS pipeline: a test notice", "Somebody ran `bms-pipeline test-notification`. Nothing is wrong."
     )
     ways = notifications.send(read_settings(), notice)
     if ways:
         out.print(f"A test notice went by {' and '.join(ways)}.", highlight=False)
     else:
-        out.print("No way is set, so nobody is told anything. Switch one on in the environment or in .env:")
+        out.print("No notification channel is configured. Set one in the environment or in .env:")
         out.print("  NOTICE_WEBHOOK_URL    [dim]Slack, Mattermost, Teams workflows[/]", highlight=False)
         out.print("  NOTICE_EMAIL_TO       [dim]with NOTICE_EMAIL_FROM and NOTICE_SMTP_HOST[/]", highlight=False)
 

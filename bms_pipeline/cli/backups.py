@@ -10,6 +10,7 @@ import typer
 
 from bms_pipeline.cli.on_demand import open_warehouse, read_settings, recovery
 from bms_pipeline.cli.output import AsJson, print_json, print_table, safe, say
+from bms_pipeline.cli.printing import say_how_to_begin
 from bms_pipeline.core.errors import PipelineError
 
 app = typer.Typer()
@@ -31,17 +32,20 @@ def backup(
 @app.command(rich_help_panel="Copies")
 def backups(as_json: AsJson = False) -> None:
     """List the copies, after reading each whole: when it was made, what it holds, whether it is good."""
-    copies = recovery.list_copies(read_settings())
+    settings = read_settings()
+    copies = recovery.list_copies(settings)
     if as_json:
         print_json([{**asdict(copy), "good": not copy.problem} for copy in copies])
         return
     if not copies:
         say("There is no copy yet. One is made after each run that changes a decision or a match.")
+        if not settings.warehouse_file.exists():
+            say_how_to_begin(settings)
         return
     rows = [
         (
             copy.file.name,
-            f"{copy.made_at:%Y-%m-%d %H:%M}" if copy.made_at else "",
+            copy.made_at,
             copy.version,
             copy.matches,
             copy.exclusions,

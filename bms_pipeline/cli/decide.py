@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,32 +11,60 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bms_pipeline.cli.on_demand import deciding, decisions, figures, open_warehouse, read_settings, run_lock
-from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, say, this_command
+from bms_pipeline.cli.output import (
+    AsJson,
+    disposition_names,
+    entity_names,
+    me,
+    print_json,
+    print_table,
+    safe,
+    say,
+    this_command,
+)
+from bms_pipeline.cli.printing import say_nothing_there
 from bms_pipeline.core.entities import BY_NAME, Entity, chosen
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
 
 if TYPE_CHECKING:
-    from bms_pipeline.reconcile.comparison import Change
-    from bms_pipeline.reconcile.decisions import Decision, Selection, Taken
+    from bms_pipeline.core.settings import Settings
+    from bms_pipeline.reconcile.comparison import DispositionChange
+    from bms_pipeline.reconcile.decisions import Decision, DecisionResult, Selection
     from bms_pipeline.spreadsheet.agreement import Pair
 
 app = typer.Typer()
 settings_app = typer.Typer(help="The sync settings: toggles, filters, who owns a field. Without a verb: show them.")
 app.add_typer(settings_app, name="settings", rich_help_panel="Decide")
 
-EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help=f"One of {', '.join(BY_NAME)}.")]
-EntitiesArgument = Annotated[list[str] | None, typer.Argument(metavar="[ENTITY]...", help="Only these; default all.")]
+EntityArgument = Annotated[
+    str,
+    typer.Argument(metavar="ENTITY", autocompletion=entity_names, help=f"One of {', '.join(BY_NAME)}."),
+]
+EntitiesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="ENTITY", autocompletion=entity_names, help="Only these; default all.")
+]
 Id = Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids in BMS; or choose by the options below.")]
-Disposition = Annotated[str, typer.Option(help="Those with this disposition: unmatched, ambiguous, excluded ...")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="Ids in BMS; or choose by the options below.")]
+LostIds = Annotated[
+    list[int], typer.Argument(metavar="ID", help="The records' ids in BMS, as `pending-imports` lists them.")
+]
+DispositionOption = Annotated[
+    str,
+    typer.Option(
+        "--disposition",
+        autocompletion=disposition_names,
+        help=f"Those with this disposition: {', '.join(Disposition)}.",
+    ),
+]
 Reason = Annotated[str, typer.Option(help="Those with this reason code, as `preview` shows it.")]
-Client = Annotated[int, typer.Option(help="Those of this client, by its BMS account id.")]
-Name = Annotated[str, typer.Option(help="Those whose name contains this.")]
-Why = Annotated[str, typer.Option(help="For the record.")]
+Client = Annotated[int | None, typer.Option(help="Those of this client, by its BMS account id.")]
+Name = Annotated[str, typer.Option(help="Those with this in their name.")]
+Why = Annotated[str, typer.Option(help="A note that stays with the decision.")]
 By = Annotated[str | None, typer.Option(help="Who decides, for the record; default: you.")]
-Try = Annotated[bool, typer.Option("--try", help="Show what it would change, and change nothing.")]
-Beside = Annotated[
-    bool, typer.Option("--beside", help="Also where Passportal has one of the same or nearly the same name.")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would change, and change nothing.")]
+AllowDuplicate = Annotated[
+    bool, typer.Option("--allow-duplicate", help="Also where Passportal has one of the same or nearly the same name.")
 ]
 
 
@@ -57,51 +87,56 @@ def match(
     passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="Its record in Passportal.")],
     why: Why = "",
     by: By = None,
-    tried: Try = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Decide that a record of BMS and one of Passportal are the same. `suggest` tells which could be."""
-    _decide([decisions.Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, tried, as_json)
+    """Decide that a record of BMS and one of Passportal are the same. `suggest` lists candidates."""
+    _decide([decisions.Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, dry_run, as_json)
 
 
 @app.command(rich_help_panel="Decide")
 def unmatch(
     entity: EntityArgument,
     bms_id: Ids = None,
-    disposition: Disposition = "",
+    disposition: DispositionOption = "",
     reason: Reason = "",
-    client: Client = 0,
+    client: Client = None,
     name: Name = "",
     why: Why = "",
     by: By = None,
-    tried: Try = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Take records apart from what they are matched to. No rule matches the two again; both stay where they are."""
-    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([decisions.Decision("unmatch", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, tried, as_json)
+    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client or 0, name))
+    _decide(
+        [decisions.Decision("unmatch", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, dry_run, as_json
+    )
 
 
 @app.command(rich_help_panel="Decide")
 def create(
     entity: EntityArgument,
     bms_id: Ids = None,
-    beside: Beside = False,
-    disposition: Disposition = "",
+    allow_duplicate: AllowDuplicate = False,
+    disposition: DispositionOption = "",
     reason: Reason = "",
-    client: Client = 0,
+    client: Client = None,
     name: Name = "",
     why: Why = "",
     by: By = None,
-    tried: Try = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Decide that records be created in Passportal. The next finish does it."""
-    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client, name))
+    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client or 0, name))
     _decide(
-        [decisions.Decision("create", entity, chosen_id, beside=beside, why=why) for chosen_id in chosen_ids],
+        [
+            decisions.Decision(Verb.CREATE, entity, chosen_id, allow_duplicate=allow_duplicate, why=why)
+            for chosen_id in chosen_ids
+        ],
         by,
-        tried,
+        dry_run,
         as_json,
     )
 
@@ -110,18 +145,20 @@ def create(
 def exclude(
     entity: EntityArgument,
     bms_id: Ids = None,
-    disposition: Disposition = "",
+    disposition: DispositionOption = "",
     reason: Reason = "",
-    client: Client = 0,
+    client: Client = None,
     name: Name = "",
     why: Why = "",
     by: By = None,
-    tried: Try = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Leave records out of the sync until they are included again. Matches are kept for then."""
-    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client, name))
-    _decide([decisions.Decision("exclude", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, tried, as_json)
+    chosen_ids = _selected(entity, decisions.Selection(tuple(bms_id or ()), disposition, reason, client or 0, name))
+    _decide(
+        [decisions.Decision("exclude", entity, chosen_id, why=why) for chosen_id in chosen_ids], by, dry_run, as_json
+    )
 
 
 @app.command(rich_help_panel="Decide")
@@ -130,23 +167,26 @@ def include(
     bms_id: Ids = None,
     as_create: Annotated[bool, typer.Option("--create", help="And decide that they be created.")] = False,
     as_match: Annotated[str | None, typer.Option("--match", metavar="PASSPORTAL_ID", help="And match it.")] = None,
-    beside: Beside = False,
+    allow_duplicate: AllowDuplicate = False,
     reason: Reason = "",
-    client: Client = 0,
+    client: Client = None,
     name: Name = "",
     why: Why = "",
     by: By = None,
-    tried: Try = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Take records back from the excluded ones: as they were, or at once as create or as match."""
     chosen_ids = _selected(
-        entity, decisions.Selection(tuple(bms_id or ()), "" if bms_id else "excluded", reason, client, name)
+        entity,
+        decisions.Selection(tuple(bms_id or ()), "" if bms_id else Disposition.EXCLUDED, reason, client or 0, name),
     )
     _decide(
-        decisions.including(entity, chosen_ids, create=as_create, beside=beside, match_to=as_match, why=why),
+        decisions.including(
+            entity, chosen_ids, create=as_create, allow_duplicate=allow_duplicate, match_to=as_match, why=why
+        ),
         by,
-        tried,
+        dry_run,
         as_json,
     )
 
@@ -154,7 +194,8 @@ def include(
 @app.command(rich_help_panel="Decide")
 def suggest(entity: EntityArgument, bms_id: Ids = None, as_json: AsJson = False) -> None:
     """Show whom unmatched and ambiguous records could be matched to: score, and what each field says."""
-    found = deciding.suggest(open_warehouse(read_settings()), _entity(entity), bms_id)
+    settings = read_settings()
+    found = deciding.suggest(open_warehouse(settings), _entity(entity), bms_id)
     if as_json:
         print_json({bms: asdict(record) for bms, record in found.items()})
         return
@@ -168,7 +209,7 @@ def suggest(entity: EntityArgument, bms_id: Ids = None, as_json: AsJson = False)
         if not suggested.suggestions:
             say("  [dim]nothing like it in Passportal[/]")
     if not found:
-        say("Nothing waits for a decision.")
+        say_nothing_there(settings, "Nothing waits for a decision.")
 
 
 @app.command("export", rich_help_panel="Decide")
@@ -176,12 +217,17 @@ def export_file(
     entity: EntityArgument,
     file: Annotated[Path, typer.Argument(help="A .csv or .xlsx file, which is replaced.")],
     disposition: Annotated[
-        list[str] | None, typer.Option(help="Repeat for more; default: unmatched and ambiguous.")
+        list[str] | None,
+        typer.Option(autocompletion=disposition_names, help="Repeat for more; default: unmatched and ambiguous."),
     ] = None,
 ) -> None:
     """Write what waits for a decision into a spreadsheet, with suggestions; fill its columns and `import` it."""
-    dispositions = tuple(disposition or ("unmatched", "ambiguous"))
-    rows = deciding.export_file(open_warehouse(read_settings()), _entity(entity), file, dispositions)
+    settings, dispositions = read_settings(), tuple(disposition or WAITS_FOR_DECISION)
+    rows = deciding.export_file(open_warehouse(settings), _entity(entity), file, dispositions)
+    if not rows:
+        listed = " or ".join(map(str, dispositions))
+        say_nothing_there(settings, f"No {safe(entity)} are {safe(listed)}. {safe(file)} has only its headings.")
+        return
     say(f"{rows:,} {entity} in {safe(file)}. Fill the column decision (match, create, exclude, include, unmatch), for")
     say(f"match also match_to; then `bms-pipeline import {safe(file)}` shows what that changes.")
 
@@ -198,13 +244,13 @@ def import_file(
     """Check a spreadsheet of decisions as a whole and show what it changes; exit code 2 while that is not applied."""
     settings = read_settings()
     with run_lock.running(settings, this_command()):
-        taken = deciding.import_file(open_warehouse(settings), file, by or me(), tried=not apply)
+        taken = deciding.import_file(open_warehouse(settings), file, by or me(), dry_run=not apply)
     if not as_json:
         for note in taken.notes:
             say(f"[yellow]Note:[/] {safe(note)}")
         for pair in taken.pairs:
             say(_paired(pair))
-    _tell(taken, as_json, tried=not apply)
+    _tell(taken, as_json, dry_run=not apply)
     if not apply and taken.taken:
         if not as_json:
             say(f"Nothing is applied so far. To apply it: `bms-pipeline import {safe(file)} --apply`.")
@@ -213,18 +259,29 @@ def import_file(
 
 @app.command("decisions", rich_help_panel="Decide")
 def list_decisions(
-    entity: Annotated[str | None, typer.Option(help="Only this entity.")] = None,
+    entity: Annotated[str | None, typer.Option(autocompletion=entity_names, help="Only this entity.")] = None,
     bms_id: Annotated[int | None, typer.Option("--id", help="Only this record.")] = None,
-    last: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(help="The newest, this many at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show who decided what when, newest first: the ledger."""
-    rows = figures.decisions(open_warehouse(read_settings()), entity, bms_id, last)
+    settings = read_settings()
+    rows = figures.decisions(open_warehouse(settings), entity, bms_id, limit)
     if as_json:
         print_json(rows)
         return
-    columns = ("decided_at", "decided_by", "verb", "entity", "bms_id", "was", "became", "why")
-    shown = [tuple(str(row[column] or "") for column in columns) for row in rows]
+    if not rows:
+        is_filtered = entity is not None or bms_id is not None
+        say_nothing_there(settings, "No decision matches these options." if is_filtered else "No decision so far.")
+        return
+    columns = ("decided (UTC)", "by", "decision", "before → after", "why")
+    shown = [
+        (
+            row["decided_at"], row["decided_by"], f"{row['verb']} {row['entity']} {row['bms_id']}",
+            f"{row['was'] or ''} → {row['became'] or ''}", row["why"],
+        )
+        for row in rows
+    ]  # fmt: skip
     print_table("Decisions, newest first", columns, shown)
 
 
@@ -238,11 +295,11 @@ def undo(
     """Plan to take back what a load wrote: updated fields, adopted records. `finish` then does it; exit code 2."""
     settings = read_settings()
     if plan_id is None:
-        _print_loads(figures.loads(open_warehouse(settings)), as_json)
+        _print_loads(settings, figures.loads(open_warehouse(settings)), as_json)
         return
     with run_lock.running(settings, this_command()):
         plan = deciding.plan_undo(open_warehouse(settings), plan_id)
-    shown = figures.undo(open_warehouse(settings), plan)
+    shown = figures.undo_preview(open_warehouse(settings), plan)
     if as_json:
         print_json(shown)
     else:
@@ -266,15 +323,15 @@ def show_settings(context: typer.Context, as_json: AsJson = False) -> None:
         return
     shown["account_types"] = shown["account_types"] or "those that BMS calls clients"
     print_table("Sync settings", ("setting", "value"), [(name, _worded(value)) for name, value in shown.items()])
-    say("Change them with `bms-pipeline settings set NAME=VALUE ...`; add --try to see what that would change.")
+    say("Change them with `bms-pipeline settings set NAME=VALUE ...`; add --dry-run to see what that would change.")
 
 
 @settings_app.command("set")
 def set_settings(
-    change: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="e.g. auto_create.users=on")],
+    change: Annotated[list[str], typer.Argument(metavar="NAME=VALUE", help="e.g. auto_create.users=on")],
     why: Why = "",
     by: By = None,
-    tried: Try = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Change settings, all or none, and show what that changes. Values: on, off, all, or a list a,b,c."""
@@ -283,19 +340,19 @@ def set_settings(
         raise SettingsError("A change is NAME=VALUE, without blanks around the sign.", "e.g. auto_create.users=on")
     settings = read_settings()
     with run_lock.running(settings, this_command()):
-        changed = deciding.change_settings(open_warehouse(settings), wanted, by or me(), why, tried=tried)
+        changed = deciding.change_settings(open_warehouse(settings), wanted, by or me(), why, dry_run=dry_run)
     if as_json:
         print_json(asdict(changed))
         return
     for setting in changed.settings:
         say(f"{safe(setting.name)}: {safe(_worded(setting.before))} → {safe(_worded(setting.after))}")
     if not changed.settings:
-        say("These settings are so already.")
+        say("No change: these settings are already set.")
     for inside in changed.scope:
         out = ", ".join(f"{count:,} {reason}" for reason, count in inside.kept_out_because.items())
         say(f"  {inside.entity}: {inside.records_in:,} in, {inside.records_out:,} out{f' ({out})' if out else ''}")
     _print_changes(changed.records)
-    if tried:
+    if dry_run:
         say("Nothing is stored: this was a try.")
 
 
@@ -306,64 +363,75 @@ def settings_history(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ("changed_at", "changed_by", "name", "before", "after", "why")
-    print_table(
-        "Changes of settings, newest first", columns, [tuple(str(row[c] or "") for c in columns) for row in rows]
-    )
+    if not rows:
+        say("No setting was changed so far. `bms-pipeline settings` shows all of them.")
+        return
+    columns = ("changed (UTC)", "by", "setting", "before → after", "why")
+    shown = [
+        (
+            row["changed_at"], row["changed_by"], row["name"],
+            f"{_worded(_stored(row['before']))} → {_worded(_stored(row['after']))}", row["why"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    print_table("Changes of settings, newest first", columns, shown)
 
 
-@app.command("hand-overs", rich_help_panel="Decide")
-def hand_overs(as_json: AsJson = False) -> None:
+@app.command("pending-imports", rich_help_panel="Decide")
+def pending_imports(as_json: AsJson = False) -> None:
     """List what went into files for an import, because Passportal's API cannot create it, and how each stands."""
     settings = read_settings()
-    rows = figures.hand_overs(open_warehouse(settings))
+    rows = figures.pending_imports(open_warehouse(settings))
     if as_json:
         print_json(rows)
         return
-    columns = ("entity", "bms_id", "name", "file", "since (UTC)", "state")
+    if not rows:
+        say_nothing_there(settings, "No record waits for an import.")
+        return
+    columns = ("record", "name", "file", "since (UTC)", "state")
     shown = [
         (
-            row["entity"],
-            str(row["bms_id"]),
-            row["name"],
-            row["file"],
-            f"{row['handed_over_at']:%Y-%m-%d %H:%M}",
+            f"{row['entity']} {row['bms_id']}", row["name"], row["file"], row["handed_over_at"],
             f"{row['state']}{' (overdue)' if row['overdue'] else ''}",
         )
         for row in rows
-    ]
-    print_table(f"Handed over in files of {settings.import_folder}", columns, shown, numbers=("bms_id",))
+    ]  # fmt: skip
+    print_table("Handed over in files for an import", columns, shown)
+    say(f"The files are in {safe(os.path.relpath(settings.import_folder))}.")
 
 
-@app.command("hand-over-again", rich_help_panel="Decide")
-def hand_over_again(entity: EntityArgument, bms_id: Ids, by: By = None) -> None:
+@app.command("reissue-import", rich_help_panel="Decide")
+def reissue_import(entity: EntityArgument, bms_id: LostIds, by: By = None) -> None:
     """Let the next plan hand these records over in a new file, because theirs was lost before its import.
 
     Refused for what Passportal lists already: an import never looks at what is there.
     """
     settings = read_settings()
     with run_lock.running(settings, this_command()):
-        deciding.hand_over_again(open_warehouse(settings), _entity(entity), list(bms_id or ()), by or me())
+        deciding.reissue_import(open_warehouse(settings), _entity(entity), bms_id, by or me())
     say("The next plan hands them over in a new file.")
 
 
 @app.command("duplicates", rich_help_panel="Decide")
 def duplicates(as_json: AsJson = False) -> None:
     """List records of Passportal that carry the same BMS id, as the last sync found them."""
-    rows = figures.duplicate_records(open_warehouse(read_settings()))
+    settings = read_settings()
+    rows = figures.duplicate_records(open_warehouse(settings))
     if as_json:
         print_json(rows)
         return
     if not rows:
-        say("No two records of Passportal carry the same BMS id.")
+        say_nothing_there(settings, "No two records of Passportal carry the same BMS id.")
         return
-    columns = ("entity", "bms_id", "passportal_id", "client_id", "name", "linked")
+    columns = ("record", "passportal id", "client id", "name", "linked")
     shown = [
-        (row["entity"], str(row["bms_id"]), row["passportal_id"], row["client_id"], row["name"],
-         "yes" if row["is_matched"] else "")
+        (
+            f"{row['entity']} {row['bms_id']}", row["passportal_id"], row["client_id"], row["name"],
+            "yes" if row["is_matched"] else "",
+        )
         for row in rows
     ]  # fmt: skip
-    print_table("Records of Passportal that share a BMS id", columns, shown, numbers=("bms_id",))
+    print_table("Records of Passportal that share a BMS id", columns, shown)
     say("`bms-pipeline keep ENTITY BMS_ID PASSPORTAL_ID` says which one keeps it.")
 
 
@@ -381,13 +449,23 @@ def keep(
     say(f"{safe(passportal_id)} keeps the id. With the next finish it is taken off {safe(', '.join(losing))}.")
 
 
-def _print_loads(loads: list[dict[str, Any]], as_json: bool) -> None:
+def _print_loads(settings: Settings, loads: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(loads)
         return
-    columns = ("plan", "hash", "loaded_at", "approved_by", "created", "adopted", "updated", "takes back")
-    rows = [tuple("" if value is None else str(value) for value in load.values()) for load in loads]
-    print_table("Loads, newest first", columns, rows, numbers=("created", "adopted", "updated"))
+    if not loads:
+        say_nothing_there(settings, "No load so far, so there is nothing to undo.")
+        return
+    columns = ("plan", "hash", "loaded (UTC)", "by", "created", "adopted", "updated")
+    rows = [
+        (
+            f"{load['plan_id']}" + (f" (takes back {load['undoes']})" if load["undoes"] is not None else ""),
+            load["hash"][:8], load["loaded_at"], load["approved_by"], load["created"], load["adopted"], load["updated"],
+        )
+        for load in loads
+    ]  # fmt: skip
+    print_table("Loads, newest first", columns, rows, numbers=columns[4:])
+    say("`bms-pipeline undo PLAN` plans to take one back, by its number.")
 
 
 def _entity(name: str) -> Entity:
@@ -408,23 +486,26 @@ def _all(
     if as_json:
         print_json({name: asdict(result) for name, result in taken.items()})
         return
+    if not any(result.taken for result in taken.values()):
+        say_nothing_there(settings, "Nothing to decide.")
+        return
     for name, result in taken.items():
         say(f"{name}: {result.taken:,} decided.")
     _print_changes([change for result in taken.values() for change in result.changes])
 
 
-def _decide(decided: list[Decision], by: str | None, tried: bool, as_json: bool) -> None:
+def _decide(decided: list[Decision], by: str | None, dry_run: bool, as_json: bool) -> None:
     settings = read_settings()
     with run_lock.running(settings, this_command()):
-        taken = deciding.decide(open_warehouse(settings), decided, by or me(), tried=tried)
-    _tell(taken, as_json, tried=tried)
+        taken = deciding.decide(open_warehouse(settings), decided, by or me(), dry_run=dry_run)
+    _tell(taken, as_json, dry_run=dry_run)
 
 
-def _tell(taken: Taken, as_json: bool, *, tried: bool) -> None:
+def _tell(taken: DecisionResult, as_json: bool, *, dry_run: bool) -> None:
     if as_json:
         print_json(asdict(taken))
         return
-    say(f"{taken.taken:,} {'would be decided' if tried else 'decided'}, {taken.already:,} held already.")
+    say(f"{taken.taken:,} {'would be decided' if dry_run else 'decided'}, {taken.already:,} held already.")
     _print_changes(taken.changes)
 
 
@@ -436,17 +517,22 @@ def _paired(pair: Pair) -> str:
     return f"line {pair.line}: {pair.verb} {BY_NAME[pair.entity].singular} {record}{partner}"
 
 
-def _print_changes(changes: list[Change]) -> None:
+def _print_changes(changes: list[DispositionChange]) -> None:
     if changes:
         print_table(
-            "Decided otherwise now",
-            ("entity", "was", "becomes", "records", "e.g."),
+            "What changed",
+            ("entity", "before → after", "records", "e.g."),
             [
-                (change.entity, change.was, change.becomes, change.records, "; ".join(change.examples))
+                (change.entity, f"{change.was} → {change.becomes}", change.records, "; ".join(change.examples))
                 for change in changes
             ],
             numbers=("records",),
         )
+
+
+def _stored(text: str | None) -> object:
+    """Return a setting from its JSON in the history."""
+    return None if text is None else json.loads(text)
 
 
 def _worded(value: object) -> str:

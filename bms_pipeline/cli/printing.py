@@ -29,10 +29,12 @@ from bms_pipeline.cli.output import (  # fmt: skip
     err,
     out,
     print_json,
-    printable,
+    say,
+    terminal_text,
 )
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import PlanError
+from bms_pipeline.core.vocabulary import Operation, words
 
 if TYPE_CHECKING:
     from bms_pipeline.core.settings import Settings
@@ -73,10 +75,31 @@ def print_status(settings: Settings, shown: dict[str, Any], as_json: bool, secon
     rare = (*standings.RARE, "pending")
     _print_counts("The last sync, by outcome. Read is the sum of the others", shown["entities"], figures.COUNTS, rare)
     _print_counts("How the records stand now", shown["standings"], tuple(standings.Standing), rare)
-    _print_remarks(shown)
+    print_remarks(shown)
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s.", highlight=False)
     _print_next(settings, shown)
+
+
+def say_nothing_there(settings: Settings, text: str) -> None:
+    """Print that a list is empty, and where nothing was read yet, the way to begin."""
+    say(text)
+    if not figures.is_anything_read(settings):
+        say_how_to_begin(settings)
+
+
+def say_how_to_begin(settings: Settings) -> None:
+    """Print the next command for a home folder without any records."""
+    from bms_pipeline.core.settings import missing_settings, needed_settings
+
+    missing = missing_settings(settings, needed_settings(settings))
+    if missing:
+        say(f"Nothing is connected yet: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
+        say("Set them in .env in this folder or on the page Set-up of [bold]bms-pipeline console[/]. To try a made-up"
+            " tenant first: [bold]bms-pipeline sandbox run -- bms-pipeline preview[/].")  # fmt: skip
+    else:
+        say("Nothing is read yet. Begin with [bold]bms-pipeline preview[/]: it reads BMS and Passportal and changes"
+            " nothing.")  # fmt: skip
 
 
 def warn_of_approved_plan(warehouse: Warehouse) -> None:
@@ -122,13 +145,14 @@ def _print_counts(
             continue
         is_sum = name == "read"
         shown = [f"{number:,}" if number else "·" for number in numbers]
-        table.add_row(name.replace("_", " "), *shown, style="bold" if is_sum else "", end_section=is_sum)
+        table.add_row(words(name), *shown, style="bold" if is_sum else "", end_section=is_sum)
     out.print(table)
 
 
-def _print_remarks(shown: dict[str, Any]) -> None:
+def print_remarks(shown: dict[str, Any]) -> None:
+    """Print warnings, and counts that call for an action."""
     for warning in shown["warnings"]:
-        out.print(f"[yellow]{escape(printable(warning))}[/]", highlight=False)
+        out.print(f"[yellow]{escape(terminal_text(warning))}[/]", highlight=False)
     orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
     if orphaned:
         said = ", ".join(
@@ -160,7 +184,9 @@ def _print_no_place(rows: list[dict[str, Any]]) -> None:
         fields = by_template.setdefault((row["entity"], row["template"] or "?"), [])
         fields.append(f"{BY_NAME[row['entity']].labels[row['field']]} ({row['records']:,} values)")
     for (entity, template), fields in by_template.items():
-        text = f"[yellow]No place in template {escape(printable(template))} of {entity} for:[/] {', '.join(fields)}."
+        text = (
+            f"[yellow]No place in template {escape(terminal_text(template))} of {entity} for:[/] {', '.join(fields)}."
+        )
         out.print(f"{text} They are not written.", highlight=False, soft_wrap=True)
 
 
@@ -178,7 +204,7 @@ def _hand_overs_line(shown: dict[str, Any]) -> str:
     return (
         f"{shown['waiting']:,} records wait for Passportal to list them{overdue}: import each file of"
         f" {escape(os.path.relpath(shown['folder']))} once (Settings > Import / Export), then sync."
-        " `bms-pipeline hand-overs` lists them."
+        " `bms-pipeline pending-imports` lists them."
     )
 
 
@@ -229,7 +255,7 @@ def _command(settings: Settings) -> str:
 
 def print_overview(shown: dict[str, Any]) -> None:
     """Print the current plan: how many records by reason, some of them field by field, and what waits."""
-    table = Table(title=f"Plan {shown['hash'][:12]} ({shown['state']}): what happens to how many records, and why")
+    table = Table(title=f"Plan {shown['hash'][:12]} ({shown['state']}), records by reason", title_justify="left")
     for column in ("entity", "disposition", "operation", "reason"):
         table.add_column(column)
     table.add_column("records", justify="right")
@@ -238,9 +264,12 @@ def print_overview(shown: dict[str, Any]) -> None:
         if last not in (None, row["entity"]):
             table.add_section()
         last = row["entity"]
-        style = "" if row["operation"] == "skip" else "bold"
+        style = "" if row["operation"] == Operation.SKIP else "bold"
         table.add_row(
-            *(str(row[column]) for column in ("entity", "disposition", "operation", "reason")),
+            row["entity"],
+            words(row["disposition"]),
+            row["operation"],
+            row["reason"],
             f"{row['records']:,}",
             style=style,
         )
@@ -248,14 +277,14 @@ def print_overview(shown: dict[str, Any]) -> None:
     for held in shown["held_back"]:
         out.print(
             f"[yellow]Held back until a finish: {held['updates']:,} {held['entity']} of client {held['client_bms_id']}"
-            f" {escape(printable(held['client'] or ''))}, most of which would change at once.[/]",
+            f" {escape(terminal_text(held['client'] or ''))}, most of which would change at once.[/]",
             highlight=False,
         )
     _print_no_place(shown["no_place"])
     if shown["examples"]:
         out.print("Some of them, field by field:", highlight=False)
     for example in shown["examples"]:
-        name = escape(printable(example["name"] or "(no name)"))
+        name = escape(terminal_text(example["name"] or "(no name)"))
         out.print(
             f"  [bold]{example['operation']}[/] {example['entity']} {example['bms_id']} {name} ({example['reason']})",
             highlight=False,
@@ -264,8 +293,8 @@ def print_overview(shown: dict[str, Any]) -> None:
             out.print(
                 f"      {change['field']}: {_value(change['before'])} → {_value(change['after'])}", highlight=False
             )
-        if example["releases"] is not None:
-            out.print(f"      Passportal {_value(example['releases'])} loses its BMS id", highlight=False)
+        if example["unmark_id"] is not None:
+            out.print(f"      Passportal {_value(example['unmark_id'])} loses its BMS id", highlight=False)
         for kept in example["kept"] or ():
             there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
             said = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
@@ -293,7 +322,7 @@ def _print_what_waits(shown: dict[str, Any]) -> None:
 
 def _value(value: str | None) -> str:
     """Return a field's value for the terminal; one side may have none."""
-    return escape(printable(value)) if value is not None else "—"
+    return escape(terminal_text(value)) if value is not None else "—"
 
 
 def _next_step(story: dict[str, Any], about: str) -> str:
@@ -306,7 +335,7 @@ def _next_step(story: dict[str, Any], about: str) -> str:
         steps.FINISH: "`bms-pipeline finish {plan}`, after a look at `bms-pipeline preview --saved`",
         steps.DECIDE: "decide about it: `bms-pipeline suggest {record}`, then `match`, `create` or `exclude`",
         steps.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
-        steps.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline hand-overs`",
+        steps.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline pending-imports`",
         steps.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
         steps.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
         steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
@@ -343,4 +372,4 @@ def print_pairs(title: str, values: dict[str, Any] | None) -> None:
     out.print(f"[bold]{title}[/]", highlight=False)
     for name, value in (values or {"": "nothing"}).items():
         if value is not None:
-            out.print(f"  {name:18} {escape(printable(str(value)))}", highlight=False, soft_wrap=True)
+            out.print(f"  {name:18} {escape(terminal_text(str(value)))}", highlight=False, soft_wrap=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,27 @@ SandboxTarget = Annotated[
 ]
 
 
+class FaultName(StrEnum):
+    """A fault of the sandbox BMS to watch; ``bms_sandbox.behaviour.NAMED_FAULTS`` has the same names."""
+
+    OUTAGE = "outage"
+    REFUSED_LOGIN = "refused-login"
+    BUSY = "busy"
+    HALVED_TENANT = "halved-tenant"
+    SLOW = "slow"
+
+
+Faults = Annotated[
+    list[FaultName] | None,
+    typer.Option(
+        "--fault",
+        help="Let the sandbox BMS fail, to see breakers and messages; repeat for more. outage: every call is 503."
+        " refused-login: no login works. busy: 429 from the second call of each kind on. halved-tenant: every second"
+        " record is gone (sync without it first). slow: each answer takes 2 seconds.",
+    ),
+]
+
+
 _MODULES = ("bms_sandbox", "faker", "pyotp", "python_multipart")
 
 
@@ -59,6 +81,7 @@ def sandbox_run(
     calls_per_hour: CallsPerHour = 1500,
     port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
     target: SandboxTarget = "embedded",
+    fault: Faults = None,
 ) -> None:
     """Run a command with the sandbox behind it: `bms-pipeline sandbox run -- bms-pipeline preview`.
 
@@ -68,8 +91,9 @@ def sandbox_run(
         raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
     home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
     with ExitStack() as stack:
-        environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port))
+        environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port, fault or ()))
         environment |= stack.enter_context(_sandbox_passportal(target, home))
+        environment |= _nothing_of_a_real_tenant(home)
         if context.args:
             # In our own session: it shares the terminal, and Ctrl-C reaches it as it reaches us.
             child = Child(context.args, env={**os.environ, **environment}, own_session=False)
@@ -116,10 +140,27 @@ def sandbox_import_files(
     out.print(f"Exported the users to {os.path.relpath(users_file)}.", highlight=False, soft_wrap=True)
 
 
+def _nothing_of_a_real_tenant(home: Path) -> dict[str, str]:
+    """Return the environment that keeps a real tenant's secrets and Dagster's home out of the sandbox.
+
+    An exported ``DAGSTER_HOME`` counts.
+    """
+    from bms_pipeline.core.settings import SECRETS
+
+    dagster_home = Path(os.environ.get("DAGSTER_HOME") or home / "dagster")
+    dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Empty counts as not set.
+    files = ("BMS_PIPELINE_SECRETS", *(f"{secret}_FILE" for secret in sorted(SECRETS)))
+    return {"DAGSTER_HOME": str(dagster_home.absolute()), **{name: "" for name in files if name in os.environ}}
+
+
 @contextmanager
-def _sandbox(size: str, seed: int, home: Path, calls_per_hour: int, port: int) -> Iterator[dict[str, str]]:
+def _sandbox(
+    size: str, seed: int, home: Path, calls_per_hour: int, port: int, faults: Sequence[FaultName]
+) -> Iterator[dict[str, str]]:
     """Start the sandbox BMS; yield the environment to reach it."""
     # Imported only here: a sync of a real tenant must neither wait for the sandbox nor run it.
+    from bms_sandbox.behaviour import switches_of
     from bms_sandbox.process import running_sandbox
     from bms_sandbox.tenant import SIZES
 
@@ -127,8 +168,10 @@ def _sandbox(size: str, seed: int, home: Path, calls_per_hour: int, port: int) -
         raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
     with ExitStack() as stack:
         with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}) in {home}"):
-            behaviour = {"hourly_limit": calls_per_hour}
+            behaviour = {"hourly_limit": calls_per_hour, **switches_of(faults)}
             running = stack.enter_context(running_sandbox(size, seed, home / "tenant", behaviour, port=port))
+        if faults:
+            err.print(f"[yellow]The sandbox BMS fails on purpose: {', '.join(faults)}.[/]", highlight=False)
         yield {
             "BMS_URL": running.url,
             "BMS_TENANT": running.login["tenant"],

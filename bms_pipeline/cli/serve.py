@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -66,18 +64,20 @@ def dev(
         urls = {
             name: f"http://127.0.0.1:{of.getsockname()[1]}" for name, of in (("dagster", pages), ("console", console))
         }
+        environment |= {"DAGSTER_URL": urls["dagster"], "CONSOLE_URL": urls["console"]}
         store = Store(settings.guard_folder)
         for name, url in urls.items():
             stack.enter_context(store.serving(name, url))
         children: dict[str, Child] = {}
         stack.callback(_end, children)
-        children["Dagster's pages"] = _pages(pages, [str(WORKSPACE)], environment)
-        daemon = [sys.executable, "-m", "bms_pipeline.defs.instance.daemon", "run", "-w", str(WORKSPACE)]
+        workspace = str(_workspace())
+        children["Dagster's pages"] = _pages(pages, [workspace], environment)
+        daemon = [sys.executable, "-m", "bms_pipeline.defs.instance.daemon", "run", "-w", workspace]
         children["Dagster's daemon"] = Child(daemon, env=environment, stdin=subprocess.DEVNULL)
         review = [sys.executable, "-m", "bms_pipeline.cli", "console", "--socket", str(console.fileno())]
         children["the console"] = Child(
             review,
-            env=environment | {"DAGSTER_URL": urls["dagster"]},
+            env=environment,
             pass_fds=[console.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -95,7 +95,8 @@ def dagster_ui(
     port: DagsterPort = DAGSTER_PORT,
     host: Annotated[str, typer.Option(help="Another one needs BMS_PIPELINE_TRUSTED_PROXY.")] = "127.0.0.1",
     workspace: Annotated[
-        list[Path] | None, typer.Option("--workspace", "-w", help="Repeat for more; default: the shipped one.")
+        list[Path] | None,
+        typer.Option("--workspace", "-w", help="Repeat for more; default: that of this folder, else the shipped one."),
     ] = None,
 ) -> None:
     """Serve only Dagster's pages, behind a log-in by one-time code: instead of `dagster-webserver`, in production.
@@ -117,7 +118,7 @@ def dagster_ui(
     environment = _environment(settings)
     with listen(port, host) as pages:
         _make_instance(environment)
-        child = _pages(pages, [str(file) for file in workspace or [WORKSPACE]], environment)
+        child = _pages(pages, [str(file) for file in workspace or [_workspace()]], environment)
         try:
             urls = {f"http://{host}:{pages.getsockname()[1]}": "dagster"}
             _offer_codes(lambda: _say_addresses(Store(settings.guard_folder), urls))
@@ -140,7 +141,7 @@ def console(
     # Imported only here: no other command needs a web server or a browser.
     import webbrowser
 
-    from bms_pipeline.console.app import serve
+    from bms_pipeline.console.app import serve_console
     from bms_pipeline.console.context import Console
     from bms_pipeline.guard.serving import listen
 
@@ -152,7 +153,7 @@ def console(
             webbrowser.open(store.redirecting_file(console.new_address()).absolute().as_uri())
 
     listener = listen(port) if socket_fd is None else socket.socket(fileno=socket_fd)
-    serve(read_settings(), listener, started)
+    serve_console(read_settings(), listener, started)
 
 
 @app.command("sign-in")
@@ -202,21 +203,31 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _dagster_home(settings: Settings) -> Path:
-    """Return Dagster's home: the exported one, else ours. A home without ``dagster.yaml`` gets ours."""
-    exported = os.environ.get("DAGSTER_HOME")
-    home = Path(exported).absolute() if exported else settings.bms_pipeline_home / "dagster"
-    if re.search(r"%[0-9A-Fa-f]{2}|\?", str(home)):
-        raise SettingsError(
-            f"Dagster reads {home} as an address, where % with two digits, and ?, mean something else.",
-            "Export DAGSTER_HOME with another folder; the pipeline's own home can stay.",
-        )
+    """Return Dagster's home, as set or below ours. A home without ``dagster.yaml`` gets the shipped one."""
+    from bms_pipeline.core.files import write_new
+    from bms_pipeline.sync.new_folder import check_dagster_home, compared, shipped_text
+
+    home = settings.dagster_folder
+    check_dagster_home(home)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shipped, file = WORKSPACE.with_name("dagster.yaml"), home / "dagster.yaml"
-    if not file.exists():
-        shutil.copyfile(shipped, file)
-    elif file.read_bytes() != shipped.read_bytes():
-        err.print(f"{file} differs from the shipped {shipped}; it is used as it is.", highlight=False, soft_wrap=True)
+    file = home / "dagster.yaml"
+    if file.is_symlink() and not file.exists():  # a person moved the file of the folder
+        file.unlink()
+    if not write_new(file, shipped_text(file.name)) and compared(file).differs:
+        err.print(f"{file} differs from the shipped one; it is used as it is.", highlight=False, soft_wrap=True)
     return home
+
+
+def _workspace() -> Path:
+    """Return the ``workspace.yaml`` of the current folder, as Dagster's own commands do; else the shipped one."""
+    from bms_pipeline.sync.new_folder import compared
+
+    own = Path("workspace.yaml").absolute()
+    if not own.exists():
+        return WORKSPACE
+    if compared(own).differs:
+        err.print(f"{own} differs from the shipped one; it is used as it is.", highlight=False, soft_wrap=True)
+    return own
 
 
 def _make_instance(environment: dict[str, str]) -> None:

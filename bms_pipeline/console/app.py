@@ -60,7 +60,7 @@ def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> 
     return app
 
 
-def serve(settings: Settings, listener: socket.socket, started: Callable[[Console], None]) -> None:
+def serve_console(settings: Settings, listener: socket.socket, started: Callable[[Console], None]) -> None:
     """Serve the console on ``listener`` until Ctrl-C, and call ``started`` once it answers."""
     with listener:
         app = create_app(settings, listener.getsockname()[1])

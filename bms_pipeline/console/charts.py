@@ -12,7 +12,7 @@ EDGE = 3
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One count over time.
 
     ``points`` goes into a ``polyline``. ``first`` and ``last`` are its values at both ends.
@@ -28,7 +28,7 @@ class Line:
 class Chart:
     """Several lines in one picture of ``WIDTH`` by ``HEIGHT``; no lines where there is nothing to compare."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     most: int
     since: datetime | None
     until: datetime | None
@@ -50,10 +50,10 @@ def chart(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart:
     )
 
 
-def _line(name: str, values: Sequence[int], most: int) -> Line:
+def _line(name: str, values: Sequence[int], most: int) -> ChartLine:
     across, up = WIDTH - 2 * EDGE, HEIGHT - 2 * EDGE
     points = " ".join(
         f"{EDGE + across * n / (len(values) - 1):.1f},{EDGE + up * (1 - value / most):.1f}"
         for n, value in enumerate(values)
     )
-    return Line(name, points, values[0], values[-1])
+    return ChartLine(name, points, values[0], values[-1])

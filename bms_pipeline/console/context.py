@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import jinja2
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.console.read_replica import Reading
+from bms_pipeline.console.read_replica import ReadReplica
 from bms_pipeline.console.runs import Runs
-from bms_pipeline.console.security import Form, Guard, Session
+from bms_pipeline.console.security import Guard, Session, SubmittedForm
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionError, PipelineError, PlanError, RunLocked, WarehouseBusy
 from bms_pipeline.core.settings import Settings, read_settings
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION
 from bms_pipeline.guard.door import ENTER, Door
 from bms_pipeline.reports import plan_preview
 from bms_pipeline.warehouse.connection import named_rows
@@ -47,7 +48,7 @@ class Console:
 
     def __post_init__(self) -> None:
         """Open the copy."""
-        self.reading = Reading(self.started_with)
+        self.reading = ReadReplica(self.started_with)
         self.runs = Runs(self.started_with, self.env_file.absolute().parent)
         self.guard = Guard(Door.of(self.started_with, self.port), self.refused)
 
@@ -89,7 +90,9 @@ class Console:
     def waiting(self) -> dict[str, int]:
         """Return entity → the records waiting for a person."""
         counts = self.dispositions()
-        return {name: count.get("unmatched", 0) + count.get("ambiguous", 0) for name, count in counts.items()}
+        return {
+            name: sum(count.get(disposition, 0) for disposition in WAITS_FOR_DECISION) for name, count in counts.items()
+        }
 
     def dispositions(self) -> dict[str, dict[str, int]]:
         """Return entity → disposition → records."""
@@ -101,7 +104,7 @@ class Console:
                     for entity in ENTITIES
                 }
 
-        return self.reading.copy.kept("dispositions", ask)
+        return self.reading.copy.cached("dispositions", ask)
 
     def rows(self, query: str, parameters: Any = ()) -> list[dict[str, Any]]:  # noqa: ANN401  # as DuckDB takes them
         """Return the rows ``query`` finds in the copy."""
@@ -116,7 +119,7 @@ class Console:
 
     def failed(self, request: Request, error: PipelineError) -> Response:
         """Return an error page. For a form it includes everything entered, to send it again."""
-        form: Form | None = getattr(request.state, "form", None)
+        form: SubmittedForm | None = getattr(request.state, "form", None)
         again = [field for field in form.fields if field[0] != "csrf"] if form and _may_be_sent_again(error) else None
         return self.page(
             request,
@@ -150,10 +153,16 @@ def console_of(request: Request) -> Console:
     return console
 
 
-def form_of(request: Request) -> Form:
+def submitted_form(request: Request) -> SubmittedForm:
     """Return the form of a POST, which the guard has checked."""
-    form: Form = request.state.form
+    form: SubmittedForm = request.state.form
     return form
+
+
+ConsoleDep = Annotated[Console, Depends(console_of)]
+"""A page's parameter: the console that its request came to."""
+FormDep = Annotated[SubmittedForm, Depends(submitted_form)]
+"""A page's parameter: the form of a request that changes something, after its check."""
 
 
 def entity_of(name: str) -> Entity:
@@ -163,7 +172,7 @@ def entity_of(name: str) -> Entity:
     return BY_NAME[name]
 
 
-def see(request: Request, address: str, *told: str) -> Response:
+def redirect_with_flash(request: Request, address: str, *told: str) -> Response:
     """Redirect to ``address``, one of our own, and show the messages on that page."""
     request.state.session.told += told
     return RedirectResponse(address if is_own(address) else "/", status_code=303)

@@ -23,11 +23,11 @@ import psutil
 
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import PipelineError, WarehouseBusy
-from bms_pipeline.core.run_status import read_run
+from bms_pipeline.core.run_status import RunName, read_status
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.reports.figures import IN_THE_CONSOLE
+from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.sync import run_lock
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ QUICK_SECONDS = 0.25
 """A copy that takes at most this long is made while a page is rendered, so the page is up to date."""
 
 _VERSION = (
-    "SELECT (SELECT count(*) FROM {table}) || ' ' || coalesce((SELECT max(version) FROM sync.inputs"
+    "SELECT (SELECT count(*) FROM {table}) || ' ' || coalesce((SELECT max(version) FROM sync.input_versions"
     " WHERE name = '{table}'), 0)"
 )
 _ALL_ROWS = "SELECT count(*) || ' ' || coalesce(bit_xor(hash(each)), 0) FROM {table} each"
@@ -62,15 +62,15 @@ COPIED: dict[str, tuple[str, str]] = {
     **{f"passportal.{entity.name}": ("*", _VERSION) for entity in ENTITIES},
     **{f"sync.reconciled_{entity.name}": ("*", _ALL_ROWS) for entity in ENTITIES},
     **{f"sync.planned_{entity.name}": ("*", _PLAN) for entity in ENTITIES},
-    **{f"sync.left_{entity.name}": ("*", _ALL_ROWS) for entity in ENTITIES},
-    **{f"sync.loaded_{entity.name}": ("*", _LOADED) for entity in ENTITIES},
+    **{f"sync.former_base_{entity.name}": ("*", _ALL_ROWS) for entity in ENTITIES},
+    **{f"sync.base_{entity.name}": ("*", _LOADED) for entity in ENTITIES},
     "sync.journal": ("*", _JOURNAL),
     **{
         f"sync.{table}": ("*", _ALL_ROWS)
         for table in (
-            "creations", "decisions", "differing", "differing_as_of", "exclusions", "hand_overs", "inputs", "made_from",
-            "matches", "partings", "plans", "results", "runs", "settings", "settings_history", "standing_counts",
-            "sweeps",
+            "approved_creates", "decisions", "differing", "differing_as_of", "exclusions", "input_versions",
+            "made_from", "matches", "non_matches", "pending_imports", "plans", "results", "runs", "settings",
+            "settings_history", "standing_counts", "sweeps",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),
@@ -100,7 +100,7 @@ class ReadCopy(Warehouse):
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the copy like ``Warehouse.open``, but at once and from any number of threads."""
-        with reported(self.file), closing(self._connection.cursor()) as connection:
+        with translate_errors(self.file), closing(self._connection.cursor()) as connection:
             yield connection
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class ReadCopy(Warehouse):
         self._renewed_at = time.monotonic()
         self._cost = self._renewed_at - began
 
-    def kept(self, name: str, ask: Callable[[], Found]) -> Found:
+    def cached(self, name: str, ask: Callable[[], Found]) -> Found:
         """Return the answer of ``ask``, which is called once for each state of the copy."""
         generation = self.generation
         if self._kept.get(name, (-1, None))[0] != generation:
@@ -149,7 +149,7 @@ class ReadCopy(Warehouse):
         return f'"{self.file.stem}"'
 
 
-class Reading:
+class ReadReplica:
     """Both ways to the data: pages read ``copy``, and decisions go to the warehouse through ``writing``."""
 
     def __init__(self, settings: Settings) -> None:
@@ -182,7 +182,7 @@ class Reading:
         A page opened just after a run should show its result. Wait for any other process that has the warehouse open,
         such as a copy in progress or the command that prints the result. Do not wait again after a recent timeout.
         """
-        waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_at_work)
+        waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_active)
         is_due = waits or (self.copy.is_quick and not self.copy.rests)
         if not is_due or not self.copy.is_behind(self.warehouse):
             return
@@ -209,7 +209,10 @@ class Reading:
                 "Try again in a moment.",
             )
         try:
-            with run_lock.running(self._settings, f"{by}{IN_THE_CONSOLE}", WAIT_SECONDS), self.warehouse.open():
+            with (
+                run_lock.running(self._settings, RunName(f"{by} in the review console", RunKind.CONSOLE), WAIT_SECONDS),
+                self.warehouse.open(),
+            ):
                 yield self.warehouse
             with contextlib.suppress(WarehouseBusy):
                 self.copy.renew(self.warehouse)
@@ -217,9 +220,9 @@ class Reading:
             self._door.release()
 
     @property
-    def _is_run_at_work(self) -> bool:
-        run = read_run(self._settings.progress_file)
-        return run is not None and run.at_work
+    def _is_run_active(self) -> bool:
+        run = read_status(self._settings.progress_file)
+        return run is not None and run.is_running
 
     def _look(self) -> None:
         is_loaded = False
@@ -237,7 +240,7 @@ class Reading:
 
     def _follow(self) -> None:
         """Renew the copy if there is something new and the warehouse is free."""
-        if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_at_work):
+        if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_active):
             return
         if not self._door.acquire(blocking=False):
             return

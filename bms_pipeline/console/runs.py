@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bms_pipeline.core.errors import PipelineError, RunLocked
 from bms_pipeline.core.lifeline import Child
-from bms_pipeline.core.run_status import Run, moment, read_run
+from bms_pipeline.core.run_status import ERROR_FILE, RunStatus, left_error, moment, read_status
 from bms_pipeline.core.settings import Settings
 
 ENDED_WELL = (0, 2)
@@ -30,24 +30,30 @@ class Runs:
         self._settings = settings
         self._folder = folder
         self._log = settings.bms_pipeline_home / "console_run.log"
+        self._error = settings.bms_pipeline_home / "console_run.error.json"
         self._door = threading.Lock()
         self._child: Child | None = None
-        self._what = self._started_at = ""
+        self._label = self._started_at = ""
 
     def start(self, *arguments: str) -> None:
         """Start ``bms-pipeline`` with ``arguments``. Raises ``RunLocked`` while a run is active."""
         with self._door:
             current = self.current()
-            if current is not None and current.at_work:
-                raise RunLocked(f"{current.what} is at work.", "Let it end; the page Runs shows how far it is.")
-            self._what, self._started_at = " ".join(["bms-pipeline", *arguments[:1]]), moment()
+            if current is not None and current.is_running:
+                raise RunLocked(f"{current.label} is at work.", "Let it end; the page Runs shows how far it is.")
+            self._label, self._started_at = " ".join(["bms-pipeline", *arguments[:1]]), moment()
             if self._child is not None:
                 self._child.let_go()
+            self._error.unlink(missing_ok=True)
             descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 self._child = Child(
                     [sys.executable, "-m", "bms_pipeline.cli", *arguments],
-                    env={**os.environ, "BMS_PIPELINE_HOME": str(self._settings.bms_pipeline_home.absolute())},
+                    env={
+                        **os.environ,
+                        "BMS_PIPELINE_HOME": str(self._settings.bms_pipeline_home.absolute()),
+                        ERROR_FILE: str(self._error.absolute()),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=descriptor,
                     stderr=descriptor,
@@ -63,19 +69,19 @@ class Runs:
             if self._child is not None:
                 self._child.end()
 
-    def current(self) -> Run | None:
+    def current(self) -> RunStatus | None:
         """Return the active run, or the last one."""
-        told, process = read_run(self._settings.progress_file), self._child.process if self._child else None
+        told, process = read_status(self._settings.progress_file), self._child.process if self._child else None
         code = process.poll() if process is not None else None
         if process is None or (told is not None and (told.pid == process.pid or told.started_at > self._started_at)):
             return told
         if code is None:
-            return Run(self._what, process.pid, self._started_at, "starting")
+            return RunStatus(self._label, process.pid, self._started_at, "starting")
         if code in ENDED_WELL:
             return told
         error = self._failure()
-        return Run(
-            self._what,
+        return RunStatus(
+            self._label,
             process.pid,
             self._started_at,
             ended_at=moment(),
@@ -84,7 +90,7 @@ class Runs:
         )
 
     def _failure(self) -> PipelineError:
-        """Return the error our run printed when it ended before it reported any progress."""
-        text = self._log.read_text(encoding="utf-8", errors="replace")[-20_000:]
-        message, _, next_step = text.rpartition("Error:")[2].partition("Next:")
-        return PipelineError(message.strip()[:2_000] or f"{self._what} did not start.", next_step.strip()[:500])
+        """Return the error our run left when it ended before it reported any progress."""
+        return left_error(self._error) or PipelineError(
+            f"{self._label} ended without a message.", f"{self._log} has what it printed."
+        )

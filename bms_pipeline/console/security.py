@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request, Response
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, Refused
+from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, VisitRefused
 from bms_pipeline.guard.gate import sign_in_page
 
 NAME = "/name"
@@ -48,7 +48,7 @@ class Session:
     told: list[str] = field(default_factory=list)
 
 
-class Form:
+class SubmittedForm:
     """The content of one of our forms: the texts of each field, in their order."""
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
@@ -86,7 +86,7 @@ class Guard:
             response = await proceed(request) if knows_who else RedirectResponse(NAME, status_code=303)
         except NotSignedIn as error:
             response = sign_in_page(error)
-        except Refused as error:
+        except VisitRefused as error:
             response = self._refuse(request, error.status, error.message, error.next_step)
         for name, value in HEADERS.items():
             response.headers[name] = value
@@ -108,14 +108,16 @@ class Guard:
         kind = request.headers.get("content-type", "").split(";")[0].strip()
         length = request.headers.get("content-length", "")
         if kind != "application/x-www-form-urlencoded" or not length.isdigit() or int(length) > MOST_BYTES:
-            raise Refused(400, "This is no form of the console's.")
+            raise VisitRefused(400, "This is no form of the console's.")
         try:
             text = (await asyncio.wait_for(request.body(), FORM_SECONDS)).decode("ascii")
-            form = Form(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"))
+            form = SubmittedForm(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"))
         except (ValueError, TimeoutError):
-            raise Refused(400, "This form cannot be read.", "Open the page again.") from None
+            raise VisitRefused(400, "This form cannot be read.", "Open the page again.") from None
         session = getattr(request.state, "session", None)
         action = request.url.path
         if not session or not self.door.store.is_signed("form", f"{session.id}\n{action}", form.get("csrf")):
-            raise Refused(403, "This form is not one that the console gave to this browser.", "Open the page again.")
+            raise VisitRefused(
+                403, "This form is not one that the console gave to this browser.", "Open the page again."
+            )
         request.state.form = form

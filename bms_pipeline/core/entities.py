@@ -38,10 +38,10 @@ class ListCall:
 
 ACCOUNTS = ListCall("accounts", "/v2/crm/accounts/summary", has_total=True, modified_since=True)
 EMPLOYEES = ListCall("employees", "/v2/hr/employees/searchselect", has_total=True, modified_since=False)
-CONTACTS = ListCall("contacts", "/v2/crm/contacts/summary", has_total=True, modified_since=True)
-ASSETS = ListCall("assets", "/v2/servicedesk/hardwareasset/searchselect", has_total=False, modified_since=False)
+CONTACTS_LIST = ListCall("contacts", "/v2/crm/contacts/summary", has_total=True, modified_since=True)
+ASSETS_LIST = ListCall("assets", "/v2/servicedesk/hardwareasset/searchselect", has_total=False, modified_since=False)
 
-LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS, ASSETS)
+LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS_LIST, ASSETS_LIST)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DetailCall:
 
 
 @dataclass(frozen=True)
-class Clue:
+class Comparison:
     """A field as evidence for two records being the same; only for suggestions, never for matching.
 
     ``key`` is SQL over the columns, the same on both sides, with NULL for blank: equal keys agree. ``like`` is SQL for
@@ -92,9 +92,16 @@ class Field:
     name: str
     sql: str
     label: str
-    clue: Clue | None = None
+    clue: Comparison | None = None
     from_details: bool = False
     kind: Kind = Kind.TEXT
+
+    @property
+    def description(self) -> str:
+        """The field's label in Passportal, and where BMS has the value."""
+        source = f"`{self.sql}` of BMS" if self.sql.isidentifier() else "BMS"
+        later = ", read with the details" if self.from_details else ""
+        return f"{self.label} in Passportal; from {source}{later}."
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,12 @@ class Entity:
         return tuple(field for field in self.fields if field.from_details)
 
     @property
+    def descriptions(self) -> dict[str, str]:
+        """Column → description, of the columns that BMS and Passportal share."""
+        name = f"The {self.singular}'s name, by which it is matched."
+        return {"name": name, **{field.name: field.description for field in self.fields}}
+
+    @property
     def labels(self) -> dict[str, str]:
         """Column → Passportal label."""
         return {"name": "Name", **{field.name: field.label for field in self.fields}}
@@ -181,35 +194,35 @@ def _first_or_any(array: str, value: str, wanted: str) -> str:
     return f"CASE WHEN len({array}) > 1 THEN {several} ELSE {array}[1].{value} END"
 
 
-def _text(column: str, agrees: float, differs: float) -> Clue:
+def _text(column: str, agrees: float, differs: float) -> Comparison:
     """Return a clue for free text: it ignores case, accents and punctuation, and misspelt values are near."""
     words = rf"nullif(trim(regexp_replace(lower(strip_accents({column})), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '')"
     words = f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {words} END"
-    return Clue(words, agrees, differs, like=words)
+    return Comparison(words, agrees, differs, like=words)
 
 
-def _code(column: str, agrees: float, differs: float) -> Clue:
+def _code(column: str, agrees: float, differs: float) -> Comparison:
     """Return a clue for a code such as a postal code: letters and digits, where every character counts."""
     code = rf"nullif(upper(regexp_replace({column}, '[^\p{{L}}\p{{N}}.:]', '', 'g')), '')"
-    return Clue(f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {code} END", agrees, differs)
+    return Comparison(f"CASE WHEN NOT {is_junk(Kind.TEXT, column)} THEN {code} END", agrees, differs)
 
 
-def _phone(column: str, agrees: float, *, finds: bool = True) -> Clue:
+def _phone(column: str, agrees: float, *, finds: bool = True) -> Comparison:
     """Return a clue for a phone number: its last nine digits, because country prefix and leading zero vary."""
     main = f"regexp_replace(lower({column}), '(x|ext|#).*$', '')"
     digits = f"right(ltrim(regexp_replace({main}, '[^0-9]', '', 'g'), '0'), 9)"
     real = f"length({digits}) >= 7 AND NOT {is_junk(Kind.PHONE, column)}"
-    return Clue(f"CASE WHEN {real} THEN {digits} END", agrees, 0.5, finds=finds, tail=7)
+    return Comparison(f"CASE WHEN {real} THEN {digits} END", agrees, 0.5, finds=finds, tail=7)
 
 
-def _email_of_person(key: str) -> Clue:
+def _email_of_person(key: str) -> Comparison:
     """Return a clue for a person's e-mail; ``key`` is its SQL. The part before the @ may be spelt differently."""
-    return Clue(key, 10, 2, like=f"nullif(split_part({key}, '@', 1), '')", finds=True)
+    return Comparison(key, 10, 2, like=f"nullif(split_part({key}, '@', 1), '')", finds=True)
 
 
-def _email_of_company(key: str) -> Clue:
+def _email_of_company(key: str) -> Comparison:
     """Return a clue for a company's e-mail; ``key`` is its SQL. Another mailbox of the same domain is near."""
-    return Clue(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
+    return Comparison(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
 
 
 NAME = Rule("identical_name", ("real_name_key",))
@@ -355,10 +368,10 @@ LOCATIONS = Entity(
     modified_sql="modifiedOn",
 )
 
-CONTACT_RECORDS = Entity(
+CONTACTS = Entity(
     name="contacts",
     singular="contact",
-    list_call=CONTACTS,
+    list_call=CONTACTS_LIST,
     wire={
         "id": "BIGINT",
         "accountId": "BIGINT",
@@ -411,10 +424,10 @@ CONTACT_RECORDS = Entity(
     modified_sql="modifiedOn",
 )
 
-ASSET_RECORDS = Entity(
+ASSETS = Entity(
     name="assets",
     singular="asset",
-    list_call=ASSETS,
+    list_call=ASSETS_LIST,
     wire={
         "id": "BIGINT",
         "accountId": "BIGINT",
@@ -439,7 +452,7 @@ ASSET_RECORDS = Entity(
             "serial_number",
             "serialNumber",
             "Serial Number",
-            Clue("serial_key", 12, 4, finds=True),
+            Comparison("serial_key", 12, 4, finds=True),
             kind=Kind.SERIAL,
         ),
         Field("primary_ip", "ipAddress", "Primary IP", _code("primary_ip", 3, 0.3)),
@@ -486,7 +499,7 @@ ASSET_RECORDS = Entity(
     ),
 )
 
-ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
+ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACTS, ASSETS)
 """The entities in loading order: clients before the records inside them."""
 
 

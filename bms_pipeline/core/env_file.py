@@ -18,7 +18,7 @@ from dotenv.parser import Binding, parse_stream
 from dotenv.variables import parse_variables
 
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.files import refused
+from bms_pipeline.core.files import refused_by_system
 
 NOT_IN_A_VALUE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 """Line breaks, control characters and lone surrogates: no value may contain them."""
@@ -36,7 +36,7 @@ _CUT_OFF = re.compile(r"[^=]*=(?![^\S\r\n]+#)[^\S\r\n]*[^'\"\s][^\r\n]*?[^\S\r\n
 
 
 @dataclass(frozen=True)
-class Line:
+class EnvLine:
     """One setting of the file; ``text`` is None if the line has no equals sign."""
 
     name: str
@@ -44,7 +44,7 @@ class Line:
     number: int
 
 
-def read(file: Path, settings: Collection[str] = (), secrets: Collection[str] = ()) -> list[Line]:
+def read_env(file: Path, settings: Collection[str] = (), secrets: Collection[str] = ()) -> list[EnvLine]:
     """Return the settings in ``file``, in its order.
 
     Raises ``SettingsError`` with the line and, if it is visible, the name in three cases: an encoding other than UTF-8,
@@ -61,7 +61,7 @@ def read(file: Path, settings: Collection[str] = (), secrets: Collection[str] = 
         name = _name(binding)
         if name in settings:
             _refuse_doubtful(file, number, name, binding, is_secret=name in secrets)
-        lines.append(Line(name, binding.value, number))
+        lines.append(EnvLine(name, binding.value, number))
     return lines
 
 
@@ -75,10 +75,10 @@ def replaced(file: Path, changes: Mapping[str, str], dropped: Collection[str] = 
     kept = "".join(binding.original.string for binding in bindings if _name(binding) not in gone)
     if kept and not kept.endswith(("\n", "\r")):
         kept += "\n"
-    return kept + "".join(f"{name}={_quoted(text)}\n" for name, text in changes.items() if text)
+    return kept + "".join(f"{name}={quoted(text)}\n" for name, text in changes.items() if text)
 
 
-def as_dagster_loads(lines: Iterable[Line]) -> dict[str, str]:
+def as_dagster_loads(lines: Iterable[EnvLine]) -> dict[str, str]:
     """Return NAME → value as Dagster puts them into the environment: it expands ``${NAME}`` and ``${NAME:-text}``."""
     written = [line for line in lines if line.text is not None]
     names = {line.name for line in written}
@@ -93,7 +93,7 @@ def _bindings(file: Path) -> list[Binding]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise refused(error.errno or 0, file) from error
+        raise refused_by_system(error.errno or 0, file) from error
     for mark, encoding in _OTHER_ENCODINGS.items():
         if content.startswith(mark):
             raise _unreadable(file, 1, None, f"is {encoding}, and not UTF-8", _SAVE_AS_UTF8)
@@ -144,7 +144,7 @@ def _refuse_doubtful(file: Path, number: int, name: str, binding: Binding, *, is
         raise _unreadable(file, number, name, "stands in curly quotes, which would belong to the value")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return ``text`` quoted for a ``.env``, so that nothing in it is special."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

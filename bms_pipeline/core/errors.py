@@ -89,7 +89,9 @@ class RedirectRefused(ServiceError):
 
 
 class AnswerUnreadable(ServiceError):
-    """The answer is not the JSON of the API."""
+    """The answer is not the JSON of the API. ``found``: what it is instead, as far as is known."""
+
+    found: str = ""
 
 
 class RequestRefused(ServiceError):
@@ -233,7 +235,7 @@ class RunLocked(PipelineError):
     """Another run of this pipeline is working in the same home folder."""
 
 
-def told(error: BaseException) -> tuple[str, str]:
+def describe(error: BaseException) -> tuple[str, str]:
     """Return the message and next step shown to people for any error."""
     if isinstance(error, PipelineError):
         return error.message, error.next_step

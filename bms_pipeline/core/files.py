@@ -80,21 +80,21 @@ _OTHER = _Refusal(
 )
 
 NUMBERS: frozenset[int] = frozenset().union(*(refusal.numbers for refusal in _REFUSALS))
-"""Error numbers with an explanation in ``refused``."""
+"""Error numbers with an explanation in ``refused_by_system``."""
 
 
-def refused(number: int, file: Path | str) -> WarehouseError:
+def refused_by_system(number: int, file: Path | str) -> WarehouseError:
     """Return our error for the system's error ``number`` on ``file``, with the next step."""
     refusal = next((known for known in _REFUSALS if number in known.numbers), _OTHER)
     return refusal.error(refusal.message.format(file=file, why=os.strerror(number)), refusal.next_step)
 
 
 @contextlib.contextmanager
-def made_whole(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """Write atomically: yield a new file in the same folder, then put it in the place of ``file``.
 
-    Only its owner may read the new file. Raises the error of ``refused``, a ``PipelineError``, when ``file`` cannot be
-    written.
+    Only its owner may read the new file. Raises the error of ``refused_by_system``, a ``PipelineError``, when ``file``
+    cannot be written.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=f".new{file.suffix}", dir=file.parent)
@@ -109,10 +109,30 @@ def made_whole(file: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         if error.errno is not None:
-            raise refused(error.errno, file) from error
+            raise refused_by_system(error.errno, file) from error
         raise PipelineError(
             f"{file} cannot be written: {error}.", "Name a file in a folder that you may write to."
         ) from error
+
+
+def write_new(file: Path, content: str) -> bool:
+    """Write a new file, readable by its owner only, and return True. An existing file stays, and False is returned.
+
+    Raises the error of ``refused_by_system`` when ``file`` cannot be written.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise refused_by_system(error.errno or 0, file) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(content)
+    except OSError as error:
+        file.unlink()  # it is ours, and a later call takes half a file for a person's
+        raise refused_by_system(error.errno or 0, file) from error
+    return True
 
 
 def clear_unfinished(folder: Path) -> None:

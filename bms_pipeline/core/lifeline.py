@@ -21,7 +21,9 @@ from typing import Any
 
 import psutil
 
-FOLLOWS = "BMS_PIPELINE_FOLLOWS"
+from bms_pipeline.core.vocabulary import OwnVariable
+
+FOLLOWS = OwnVariable.FOLLOWS
 """The environment variable with the pipe to follow, as ``descriptor:inode``."""
 PATIENCE_SECONDS = 15.0
 """Longest time for a process to end by itself."""

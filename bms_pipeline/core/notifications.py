@@ -72,7 +72,7 @@ def send(settings: Settings, notice: Notice, *, deadline_seconds: float = DEADLI
 
 def _post(settings: Settings, notice: Notice, deadline_seconds: float) -> NoticeError | None:
     """POST the notification as ``{"text": ...}``, which Slack, Mattermost and Teams workflows understand."""
-    mend = "Check NOTICE_WEBHOOK_URL, then try `bms-pipeline notify-test`."
+    mend = "Check NOTICE_WEBHOOK_URL, then try `bms-pipeline test-notification`."
     try:
         base, target = _webhook(settings.notice_webhook_url.get_secret_value())
         service = Service(
@@ -121,7 +121,7 @@ def _lines(text: str) -> list[str]:
 
 def _mail(settings: Settings, notice: Notice, deadline_seconds: float) -> NoticeError | None:
     """Send the notification as plain text over STARTTLS; without it only to a mail server on this machine."""
-    mend = "Check the NOTICE_SMTP_ and NOTICE_EMAIL_ settings, then try `bms-pipeline notify-test`."
+    mend = "Check the NOTICE_SMTP_ and NOTICE_EMAIL_ settings, then try `bms-pipeline test-notification`."
     missing = [setting for setting in ("notice_email_from", "notice_smtp_host") if not getattr(settings, setting)]
     if missing:
         names = " and ".join(setting.upper() for setting in missing)

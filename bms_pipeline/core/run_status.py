@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,23 +19,36 @@ import psutil
 
 from bms_pipeline.core import errors
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.vocabulary import OwnVariable, RunKind
 
+ERROR_FILE = OwnVariable.ERROR_FILE
+"""The environment variable that names a file for the error of a command, so nobody has to read it from its output."""
 WRITE_EVERY_SECONDS = 0.25
 _STARTED_BEFORE_SECONDS = 5.0
 """A process with the same number that started later than this after the run is another one."""
 
 
-class Run(msgspec.Struct):
+@dataclass(frozen=True)
+class RunName:
+    """What a run is called: the label for people, what started it, and its id in Dagster where that was Dagster."""
+
+    label: str = "A command"
+    kind: RunKind = RunKind.COMMAND
+    run_id: str | None = None
+
+
+class RunStatus(msgspec.Struct):
     """The active run, or the last one with any progress.
 
-    ``what`` is a command or a Dagster run; times are UTC. ``total`` is None while it is unknown. ``ended_at`` is None
-    while the run is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise.
+    ``label``: see ``RunName``; times are UTC. ``total`` is None while it is unknown. ``ended_at`` is None while the run
+    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise.
     """
 
-    what: str
+    label: str
     pid: int
     started_at: str
+    run_id: str | None = None
     stage: str = ""
     done: int = 0
     total: int | None = None
@@ -43,7 +57,7 @@ class Run(msgspec.Struct):
     next_step: str = ""
 
     @property
-    def at_work(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the run is still active: neither ended nor killed."""
         if self.ended_at is not None:
             return False
@@ -56,15 +70,15 @@ class Run(msgspec.Struct):
     @property
     def was_killed(self) -> bool:
         """Whether its process is gone without an end in the file."""
-        return self.ended_at is None and not self.at_work
+        return self.ended_at is None and not self.is_running
 
 
-class Told:
+class RunStatusWriter:
     """Writes the progress of a run; a ``sync.Progress``. A run without any progress leaves the file unchanged."""
 
-    def __init__(self, file: Path, what: str) -> None:
+    def __init__(self, file: Path, name: RunName) -> None:
         self._file = file
-        self._run = Run(what, os.getpid(), moment())
+        self._run = RunStatus(name.label, os.getpid(), moment(), name.run_id)
         self._written_at: float | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
@@ -80,22 +94,22 @@ class Told:
             return
         self._run.ended_at = moment()
         if error is not None:
-            self._run.message, self._run.next_step = errors.told(error)
+            self._run.message, self._run.next_step = errors.describe(error)
         self._write()
 
     def _write(self) -> None:
         self._written_at = time.monotonic()
         with (
             contextlib.suppress(PipelineError),
-            made_whole(self._file) as file,
+            atomic_write(self._file) as file,
         ):  # a run must not fail because nobody can follow it
             file.write_bytes(msgspec.json.encode(self._run))
 
 
 @contextlib.contextmanager
-def told(file: Path, what: str) -> Iterator[Told]:
-    """Record the progress of ``what`` in ``file``, and its result at the end."""
-    telling = Told(file, what)
+def recording(file: Path, name: RunName) -> Iterator[RunStatusWriter]:
+    """Record the progress of a run in ``file``, and its result at the end."""
+    telling = RunStatusWriter(file, name)
     try:
         yield telling
     except BaseException as error:
@@ -104,12 +118,28 @@ def told(file: Path, what: str) -> Iterator[Told]:
     telling.end()
 
 
-def read_run(file: Path) -> Run | None:
+def read_status(file: Path) -> RunStatus | None:
     """Return the active run or the last one; None where no run reported progress yet, or the file is unreadable."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Run)
+        return msgspec.json.decode(file.read_bytes(), type=RunStatus)
     except (OSError, ValueError):
         return None
+
+
+def leave_error(error: PipelineError) -> None:
+    """Write the error of this process into the file named by ``ERROR_FILE``, if it is named."""
+    if name := os.environ.get(ERROR_FILE):
+        with contextlib.suppress(PipelineError), atomic_write(Path(name)) as file:
+            file.write_bytes(msgspec.json.encode([error.message, error.next_step]))
+
+
+def left_error(file: Path) -> PipelineError | None:
+    """Return the error that a process left in ``file``; None where it left none."""
+    try:
+        message, next_step = msgspec.json.decode(file.read_bytes(), type=tuple[str, str])
+    except (OSError, ValueError):
+        return None
+    return PipelineError(message, next_step)
 
 
 def moment() -> str:

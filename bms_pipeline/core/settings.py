@@ -4,8 +4,10 @@ Settings that a deployment decides once belong here. Settings that people revisi
 warehouse. Secrets are held as ``SecretStr``: their repr is stars, and only code that sends them reads them.
 
 A value comes from the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME`` may be in
-a file of its own, named by ``NAME_FILE``. A path may begin with ``~``. A relative path is made absolute once: from
-``.env``, below the folder of that file; from the environment and by default, below the current folder.
+a file of its own, named by ``NAME_FILE``. ``BMS_PIPELINE_SECRETS`` names a folder with one file for each setting.
+
+A path may begin with ``~``. A relative path is made absolute once: from ``.env``, below the folder of that file; from
+the environment and by default, below the current folder.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import difflib
 import functools
 import logging
 import os
+import re
+import shlex
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +29,11 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bms_pipeline.core import env_file as env_files
+from bms_pipeline.core import secret_files
 from bms_pipeline.core.env_file import NOT_IN_A_VALUE
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.vocabulary import OwnVariable
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +46,15 @@ SECRETS_OF = {
 }
 """Address → the secrets sent there. (A webhook's address is its own secret.)"""
 
-
-LARGEST_SECRET = 64 * 1024
-"""The largest file with a secret, in bytes."""
-
 _PREFIXES = ("BMS_", "PASSPORTAL_", "NOTICE_")
 _FILE = "_FILE"
-_FILE_STEP = "Name a file that holds the secret as its only line."
+_FOLDER = "BMS_PIPELINE_SECRETS"
+_OF_A_PLATFORM = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
+    r"|\w+_PORT=(tcp|udp|sctp)://.*",
+    re.ASCII | re.DOTALL,
+)
+"""Variables of Kubernetes and Docker about a service, which may be named ``bms`` or ``passportal``."""
 _NEAR = 0.8
 """Two names at least this similar, of 1, are likely one misspelt name."""
 
@@ -58,11 +66,28 @@ class _FromEnvironment(BaseSettings):
 
 
 class ScheduleSettings(_FromEnvironment):
-    """The schedules of automatic syncs. Only Dagster reads them, when it loads the schedules."""
+    """The schedules of automatic syncs, and their owner. Only Dagster reads them, when it loads its definitions."""
 
     bms_pipeline_sync_cron: str = Field("0 * * * *", description="When the incremental sync starts (cron)")
     bms_pipeline_full_sync_cron: str = Field("30 2 * * *", description="When the sync with full sweeps starts (cron)")
     bms_pipeline_time_zone: str = Field("UTC", description="Time zone of both, as in Europe/Berlin")
+
+    bms_pipeline_owner: str = Field(
+        "team:service-desk", description="Who owns the Dagster assets: team:NAME or e-mail addresses, by commas"
+    )
+
+    @property
+    def owners(self) -> list[str]:
+        """The owners, one by one."""
+        return [owner.strip() for owner in self.bms_pipeline_owner.split(",") if owner.strip()]
+
+    @field_validator("bms_pipeline_owner")
+    @classmethod
+    def _is_an_owner(cls, text: str) -> str:
+        owners = [owner.strip() for owner in text.split(",")]
+        if not all(re.fullmatch(r"team:\S.*|[^@\s]+@[^@\s]+\.[A-Za-z0-9-]{2,}", owner) for owner in owners):
+            raise ValueError("an owner is team:NAME or an e-mail address; several are separated by commas")
+        return text
 
     @field_validator("bms_pipeline_time_zone")
     @classmethod
@@ -140,6 +165,9 @@ class Settings(_FromEnvironment):
         Path(".bms_pipeline").absolute(), description="Database, landing, logs, Dagster's home"
     )
 
+    bms_pipeline_secrets: Path | None = Field(
+        None, description="Folder with a file for each secret or other setting, as Docker and Kubernetes mount them"
+    )
     bms_pipeline_guard: Path | None = Field(
         None, description="Where log-ins and vouchers are kept; tenants that share Dagster's pages name the same folder"
     )
@@ -151,11 +179,18 @@ class Settings(_FromEnvironment):
         "", description="With that proxy: the host names under which it is reached, separated by commas"
     )
 
-    dagster_url: str = Field("", description="Where Dagster's UI is, for the review console's links")
+    dagster_home: Path | None = Field(None, description="Dagster's home; default: dagster in the home folder")
+    dagster_url: str = Field("", description="Where Dagster's pages are, for links in notices and the review console")
+    console_url: str = Field("", description="Where the review console is, for links on Dagster's pages")
 
     bms_pipeline_wait_seconds: float = Field(
         60, ge=0, description="How long a database held by another run is waited for"
     )
+
+    @property
+    def dagster_folder(self) -> Path:
+        """Dagster's home: the folder with its databases and its ``dagster.yaml``."""
+        return self.dagster_home or self.bms_pipeline_home / "dagster"
 
     @property
     def guard_folder(self) -> Path:
@@ -218,14 +253,50 @@ class Settings(_FromEnvironment):
         return self.bms_pipeline_home / "budget.sqlite"
 
 
+BMS_NEEDS = ("BMS_URL", "BMS_TENANT", "BMS_USERNAME", "BMS_PASSWORD")
+"""The settings that a call to BMS needs. ``BMS_API_URL`` can take the place of the first."""
+PASSPORTAL_NEEDS = ("PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET")
+"""The settings that a call to Passportal needs."""
+
+
+def needed_settings(settings: Settings) -> tuple[str, ...]:
+    """Return the settings that a sync needs: those for BMS, and those for Passportal where it is a service."""
+    return BMS_NEEDS if settings.passportal_target == "embedded" else BMS_NEEDS + PASSPORTAL_NEEDS
+
+
+def missing_settings(settings: Settings, needed: Sequence[str]) -> list[str]:
+    """Return those of ``needed`` without a value, in their order."""
+    return [name for name in needed if not _is_given(settings, name)]
+
+
+def check_given(settings: Settings, needed: Sequence[str]) -> None:
+    """Raise one ``SettingsError`` that names all of ``needed`` without a value, and where to set them."""
+    missing = missing_settings(settings, needed)
+    if missing:
+        *first, last = missing
+        listed = f"{', '.join(first)} and {last}" if first else last
+        secrets = [name for name in missing if name in SECRETS]
+        of_file = f" A secret may be in a file of its own: {secrets[0]}{_FILE}." if secrets else ""
+        raise SettingsError(
+            f"{listed} {'are' if first else 'is'} not set.",
+            f"Set {'them' if first else 'it'} in the environment, in .env in this folder, or on the page Set-up of"
+            f" `bms-pipeline console`.{of_file}",
+        )
+
+
+def _is_given(settings: Settings, name: str) -> bool:
+    value = getattr(settings, name.lower())
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return bool(text.strip()) or (name == "BMS_URL" and bool(settings.bms_api_url.strip()))
+
+
 SECRETS = frozenset(name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 """The settings with a secret. Each may also be given as ``NAME_FILE``."""
 
 _PATHS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None))
-_NAMES = frozenset(
-    {name.upper() for kind in (Settings, ScheduleSettings) for name in kind.model_fields}
-    | {f"{name}{_FILE}" for name in SECRETS}
-)
+_FIELDS = frozenset(name.upper() for kind in (Settings, ScheduleSettings) for name in kind.model_fields)
+_NAMES = _FIELDS | {f"{name}{_FILE}" for name in SECRETS}
+_IN_FOLDER = _FIELDS - {_FOLDER}
 _Kind = TypeVar("_Kind", Settings, ScheduleSettings)
 
 
@@ -263,6 +334,8 @@ def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
         if line.text and env_file is not None
     }
     _warn_of_doubtful(from_environment, from_file)
+    if _FOLDER in from_environment:
+        from_file.pop(_FOLDER, None)
     given: dict[str, _Given] = {}
     for source in (from_file, from_environment):  # the later one wins
         given |= _with_secrets_from_files(source)
@@ -281,16 +354,16 @@ def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
         raise SettingsError(f"A setting does not fit. {worded}.", "Correct it in the environment or in .env.") from None
 
 
-def _lines(env_file: Path) -> list[env_files.Line]:
+def _lines(env_file: Path) -> list[env_files.EnvLine]:
     if env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingsError(
             f"{env_file} holds secrets and can be read by other users of this machine.",
             f"chmod 600 {env_file}",
         )
-    return env_files.read(env_file, _NAMES, SECRETS)
+    return env_files.read_env(env_file, _NAMES, SECRETS)
 
 
-def _from_environment(lines: Sequence[env_files.Line]) -> dict[str, _Given]:
+def _from_environment(lines: Sequence[env_files.EnvLine]) -> dict[str, _Given]:
     """Return the settings in the environment, without those ``dagster dev`` loaded from ``.env``.
 
     The file itself gives these: it has their places and folders, which the environment lacks.
@@ -304,36 +377,29 @@ def _from_environment(lines: Sequence[env_files.Line]) -> dict[str, _Given]:
 
 
 def _with_secrets_from_files(given: Mapping[str, _Given]) -> dict[str, _Given]:
-    """Return ``given`` with each secret whose ``NAME_FILE`` is given, read from its file."""
+    """Return ``given`` with the content of each file that a ``NAME_FILE`` names, or that lies in the folder."""
     read = dict(given)
     for name in SECRETS:
-        file_of = given.get(f"{name}{_FILE}")
-        if file_of is None:
-            continue
-        if name in given:
-            places = f"{given[name].place}; {file_of.place}"
-            raise SettingsError(f"{name} and {name}{_FILE} are both set ({places}).", "Take one of them out.")
-        text = _secret_in(_absolute(f"{name}{_FILE}", file_of), f"{name}{_FILE} ({file_of.place})")
-        read[name] = _Given(text, file_of.folder, file_of.place)
+        if named := given.get(f"{name}{_FILE}"):
+            file = _absolute(f"{name}{_FILE}", named)
+            read[name] = _from_a_file(read, name, file, f"{name}{_FILE}", named.place)
+    if named := given.get(_FOLDER):
+        files = secret_files.files_in(_absolute(_FOLDER, named), _IN_FOLDER, f"{_FOLDER} ({named.place})")
+        for name, file in files.items():
+            read[name] = _from_a_file(read, name, file, f"{name} in {_FOLDER}", named.place)
     return read
 
 
-def _secret_in(file: Path, where: str) -> str:
-    """Return the only line in ``file``, without its line end."""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(LARGEST_SECRET + 1)
-    except OSError as error:
-        raise SettingsError(f"{where}: {file} cannot be read: {error.strerror}.", _FILE_STEP) from None
-    try:
-        secret = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise SettingsError(f"{where}: {file} is not UTF-8.", "Save it as UTF-8.") from None
-    if len(content) > LARGEST_SECRET or NOT_IN_A_VALUE.search(secret):
-        raise SettingsError(f"{where}: {file} holds more than one line.", _FILE_STEP)
-    if not secret:
-        raise SettingsError(f"{where}: {file} is empty.", _FILE_STEP)
-    return secret
+def _from_a_file(read: Mapping[str, _Given], name: str, file: Path, source: str, place: str) -> _Given:
+    """Return the setting in ``file``, which ``source`` names. Raises ``SettingsError`` where ``read`` has ``name``."""
+    if name in read:
+        raise SettingsError(
+            f"{name} and {source} are both set ({read[name].place}; {place}: {file}).", "Take one of them out."
+        )
+    text = secret_files.read_secret(file, f"{source} ({place})")
+    if name in SECRETS and secret_files.others_may_read(file):
+        _warn(f"{source} ({place}): other users can read {file}. Run: chmod 600 {shlex.quote(str(file))}")
+    return _Given(text, file.parent, f"{place}: {file}")
 
 
 def _absolute(name: str, given: _Given) -> Path:
@@ -365,16 +431,25 @@ def _check_home(home: Path) -> None:
 
 def _warn_of_doubtful(from_environment: Mapping[str, _Given], from_file: Mapping[str, _Given]) -> None:
     for name, given in from_file.items():
-        near = _nearest(name)
-        if name not in _NAMES and (near or name.startswith(_PREFIXES)):
-            _warn(f"{name} ({given.place}) is no setting{f'; did you mean {near}?' if near else ' of bms-pipeline.'}")
-    # Platforms put names of their own into the environment (PASSPORTAL_SERVICE_HOST): only a near miss counts there.
+        if name.startswith(_PREFIXES) or (name not in _NAMES and _nearest(name)):
+            _warn_of_unknown(name, given.place)
     for name, given in from_environment.items():
-        near = None if name in from_file else _nearest(name)
         if name in _NAMES and len(given.text) > 1 and given.text[0] == given.text[-1] in ("'", '"'):
             _warn(f"{name} (the environment) stands in quotes, which belong to it: `docker --env-file` keeps them.")
-        if name not in _NAMES and name.startswith(_PREFIXES) and near:
-            _warn(f"{name} (the environment) is no setting; did you mean {near}?")
+        is_of_a_platform = _OF_A_PLATFORM.fullmatch(f"{name}={given.text}")
+        if name.startswith(_PREFIXES) and name not in from_file and not is_of_a_platform:
+            _warn_of_unknown(name, given.place)
+
+
+def is_known(name: str) -> bool:
+    """Return whether a variable or line of this name is a setting or another name of ours."""
+    return name.upper() in _NAMES or name.upper() in {*OwnVariable}
+
+
+def _warn_of_unknown(name: str, place: str) -> None:
+    if not is_known(name):
+        near = _nearest(name)
+        _warn(f"{name} ({place}) is no setting{f'; did you mean {near}?' if near else ' of bms-pipeline.'}")
 
 
 @functools.cache
@@ -406,7 +481,7 @@ def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
     forgotten = _secrets_without_address(read_settings(env_file), changes)
     changes = {**changes, **dict.fromkeys(forgotten, "")}
     text = env_files.replaced(env_file, changes, [f"{name}{_FILE}" for name in changes if name in SECRETS])
-    with made_whole(env_file) as file:
+    with atomic_write(env_file) as file:
         file.write_bytes(text.encode())
         read_settings(file)
     return forgotten
@@ -420,17 +495,24 @@ def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> li
         if changes.get(address, was).strip().rstrip("/") == was.strip().rstrip("/"):
             continue
         for secret in secrets:
-            if set_by_environment(secret):
+            if set_by_environment(secret, before):
                 raise SettingsError(
-                    f"{secret} comes from the environment and belongs to the {address} of now; nothing is stored.",
-                    f"Change {address} in the environment, too, where its secret is.",
+                    f"{secret} comes from the environment or from a file of {_FOLDER}, and belongs to the {address} of"
+                    " now. Nothing is stored.",
+                    f"Change {address} where its secret is, too.",
                 )
             if getattr(before, secret.lower()).get_secret_value() and secret not in changes:
                 forgotten.append(secret)
     return list(dict.fromkeys(forgotten))
 
 
-def set_by_environment(name: str) -> bool:
-    """Return whether the environment sets NAME, itself or as ``NAME_FILE``, so ``.env`` has no effect on it."""
+def set_by_environment(name: str, settings: Settings) -> bool:
+    """Return whether NAME comes from where no set-up page can change it, so ``.env`` has no effect on it.
+
+    That is the environment, with NAME itself or ``NAME_FILE``, and the folder of ``BMS_PIPELINE_SECRETS``.
+    """
     names = {name.upper(), f"{name.upper()}{_FILE}"} if name.upper() in SECRETS else {name.upper()}
-    return any(text and variable.upper() in names for variable, text in os.environ.items())
+    if any(text and variable.upper() in names for variable, text in os.environ.items()):
+        return True
+    folder = settings.bms_pipeline_secrets
+    return folder is not None and bool(secret_files.files_in(folder, {name.upper()}, _FOLDER))

@@ -1,8 +1,46 @@
-"""The words shared by code, tables, commands and pages, as types."""
+"""The words shared by code, tables, commands and pages, as types. Each has one spelling, in code as in the tables.
+
+The commands, the jobs and the review pages take their choices from here. ``words`` has a term as people read it.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class Disposition(StrEnum):
+    """What reconciling decided about a record of BMS.
+
+    ``UNMATCHED`` waits for a decision; ``AMBIGUOUS`` too, because several candidates fit. ``BLOCKED``: its client is
+    not matched.
+    """
+
+    MATCHED = "matched"
+    TO_CREATE = "to_create"
+    EXCLUDED = "excluded"
+    UNMATCHED = "unmatched"
+    AMBIGUOUS = "ambiguous"
+    OUT_OF_SCOPE = "out_of_scope"
+    BLOCKED = "blocked"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Disposition | None:
+        """Read the spelling of version 0.5, which had blanks."""
+        spelled = str(value).strip().lower().replace(" ", "_")
+        return next((member for member in cls if member.value == spelled), None)
+
+
+WAITS_FOR_DECISION = (Disposition.UNMATCHED, Disposition.AMBIGUOUS)
+"""The dispositions about which a person decides."""
+
+
+class Operation(StrEnum):
+    """What a load does about a record. ``ADOPT`` links a record that Passportal has already."""
+
+    CREATE = "create"
+    ADOPT = "adopt"
+    UPDATE = "update"
+    SKIP = "skip"
 
 
 class Outcome(StrEnum):
@@ -19,6 +57,54 @@ class Outcome(StrEnum):
     HANDED_OVER = "handed_over"
 
 
+class Count(StrEnum):
+    """Under what a record that was read is counted: each under exactly one. ``PENDING`` waits for its plan's load."""
+
+    CREATED = "created"
+    ADOPTED = "adopted"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    EXCLUDED = "excluded"
+    UNMATCHED = "unmatched"
+    AMBIGUOUS = "ambiguous"
+    OUT_OF_SCOPE = "out_of_scope"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+class Verb(StrEnum):
+    """A person's decision about one record."""
+
+    MATCH = "match"
+    UNMATCH = "unmatch"
+    CREATE = "create"
+    EXCLUDE = "exclude"
+    INCLUDE = "include"
+
+
+class BulkVerb(StrEnum):
+    """A person's decision about all records of an entity that only lack one."""
+
+    AUTO_MATCH = "auto_match"
+    CREATE_UNMATCHED = "create_unmatched"
+
+
+class RunKind(StrEnum):
+    """What started a run: a command, Dagster, or a decision in the review console."""
+
+    COMMAND = "command"
+    DAGSTER = "dagster"
+    CONSOLE = "console"
+
+
+class OwnVariable(StrEnum):
+    """Environment variables between our own processes. No person sets them."""
+
+    ERROR_FILE = "BMS_PIPELINE_ERROR_FILE"
+    FOLLOWS = "BMS_PIPELINE_FOLLOWS"
+
+
 class NewRecords(StrEnum):
     """The reasons why Passportal takes no new records of an entity.
 
@@ -32,3 +118,8 @@ class NewRecords(StrEnum):
 
 TAKEN_BACK = "taken_back"
 """The reason of an operation that takes back a write of an earlier load."""
+
+
+def words(term: str) -> str:
+    """Return a term of this page in words for people: ``out_of_scope`` as ``out of scope``."""
+    return term.replace("_", " ")

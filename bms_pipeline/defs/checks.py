@@ -25,7 +25,7 @@ DETAILS_DAYS = 7
 
 
 @dataclass(frozen=True)
-class Question:
+class CheckQuestion:
     """A statement that finds offenders, and the meaning of a hit.
 
     ``statement`` names an SQL file of the warehouse. ``values`` fill its placeholders.
@@ -42,7 +42,9 @@ class Question:
         return sql.read(f"defs/{self.statement}").format(**self.values)
 
 
-def build_check(asset_key: str, name: str, question: Question, *, blocking: bool = True) -> dg.AssetChecksDefinition:
+def build_check(
+    asset_key: str, name: str, question: CheckQuestion, *, blocking: bool = True
+) -> dg.AssetChecksDefinition:
     """Build a check that fails when ``question`` finds an offender.
 
     A failed check stops the assets below ``asset_key``, or only warns.
@@ -50,7 +52,7 @@ def build_check(asset_key: str, name: str, question: Question, *, blocking: bool
 
     @dg.asset_check(asset=asset_key, name=name, description=f"{question.means} {question.then}", blocking=blocking)
     def check(pipeline: Pipeline) -> dg.AssetCheckResult:
-        with pipeline.looking() as home, home.warehouse.open() as connection:
+        with pipeline.read_only() as home, home.warehouse.open() as connection:
             offenders, shown = sample(connection, question.query)
         return dg.AssetCheckResult(
             passed=not offenders,
@@ -67,7 +69,7 @@ def completeness(entity: Entity) -> dg.AssetChecksDefinition:
     return build_check(
         bms_key(entity.name),
         "completeness",
-        Question(
+        CheckQuestion(
             "check_completeness",
             f"The last sweep of {entity.list_call.name} was read to a provable end; an incremental one to its own.",
             "If not, matched records are updated, new matches and creates wait for a finish, nothing counts as gone."
@@ -88,7 +90,7 @@ def conservation(asset_key: str) -> dg.AssetChecksDefinition:
     return build_check(
         asset_key,
         "conservation",
-        Question(
+        CheckQuestion(
             "check_conservation",
             "For each entity the records read are the sum of the outcomes, and each is there once.",
             "If not: the stored records changed since the plan was made, so make a new one; else it is a defect.",
@@ -102,7 +104,7 @@ def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefi
     return build_check(
         asset_key,
         "one_to_one",
-        Question(
+        CheckQuestion(
             "check_one_to_one",
             f"No {entity.singular} of BMS is linked to two of Passportal, and none of Passportal to two of BMS.",
             "If not: load nothing, and report it with the sample; links are made nowhere else.",
@@ -116,7 +118,7 @@ def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetCheck
     return build_check(
         asset_key,
         "client_boundary",
-        Question(
+        CheckQuestion(
             "check_client_boundary",
             f"Every linked {entity.singular} lies in the Passportal client that its BMS account is linked to.",
             "If not: load nothing, and report it with the sample; one client's records must never reach another's.",
@@ -130,7 +132,7 @@ def full_sweep(entity: Entity) -> dg.AssetChecksDefinition:
     return build_check(
         bms_key(entity.name),
         "full_sweep",
-        Question(
+        CheckQuestion(
             "check_full_sweep",
             f"{entity.list_call.name.capitalize()} were swept in full within the last {FULL_SWEEP_HOURS} hours.",
             "If not, nobody would notice what is gone from BMS: see why the nightly full sweeps do not end.",
@@ -145,7 +147,7 @@ def details(entity: Entity) -> dg.AssetChecksDefinition:
     return build_check(
         bms_key(entity.name),
         "details",
-        Question(
+        CheckQuestion(
             "check_details",
             f"No {entity.singular} is in Passportal for {DETAILS_DAYS} days without its details.",
             "If some are: does the sensor `asset_details` run, and do its runs succeed? A very large tenant takes weeks"
@@ -161,7 +163,7 @@ def failing() -> dg.AssetChecksDefinition:
     return build_check(
         RESULT_KEY,
         "failing",
-        Question(
+        CheckQuestion(
             "check_failing",
             "Passportal refused no record of the plan.",
             "If it did: the sample says why. Each is tried again with the next sync; what stays needs a person.",
@@ -175,7 +177,7 @@ def open_intents() -> dg.AssetChecksDefinition:
     return build_check(
         RESULT_KEY,
         "open_intents",
-        Question(
+        CheckQuestion(
             "check_open_intents",
             "Every write to Passportal has an outcome.",
             "If not, its answer was lost. It is looked up before anything is sent again: launch the same run again.",
@@ -189,7 +191,7 @@ def one_marker() -> dg.AssetChecksDefinition:
     return build_check(
         RESULT_KEY,
         "one_marker",
-        Question(
+        CheckQuestion(
             "check_duplicates",
             "No two records of Passportal carry the same BMS id.",
             "If two do: say which one keeps it with `bms-pipeline keep ENTITY BMS_ID PASSPORTAL_ID`, then finish the"
@@ -206,7 +208,7 @@ def hand_overs() -> dg.AssetChecksDefinition:
     return build_check(
         RESULT_KEY,
         "hand_overs",
-        Question(
+        CheckQuestion(
             "check_hand_overs",
             f"Passportal lists within {OVERDUE_DAYS} days what was handed over in a file for its import.",
             "If not: import the file that the sample names, once. The console's page Hand-overs lists all of them.",
@@ -221,7 +223,7 @@ def match_rate() -> dg.AssetChecksDefinition:
     return build_check(
         RESULT_KEY,
         "match_rate",
-        Question(
+        CheckQuestion(
             "check_match_rate",
             "As many of the records in scope are linked as on average in the week before, give or take five in 100.",
             "If not: many new records wait for a decision, or something was renamed or unlinked at large. `sync_plan`"

@@ -19,11 +19,14 @@ import dagster as dg
 from pydantic import Field
 
 from bms_pipeline.core.entities import BY_NAME, chosen
+from bms_pipeline.core.errors import PlanMissing
+from bms_pipeline.core.vocabulary import Disposition, Verb
 from bms_pipeline.defs import links
-from bms_pipeline.defs.metadata import table
+from bms_pipeline.defs.jobs import JobStage, stage
+from bms_pipeline.defs.metadata import table, tag_run
 from bms_pipeline.defs.resources import SOMEBODY, Home, Pipeline
 from bms_pipeline.reconcile import comparison
-from bms_pipeline.reconcile.decisions import Decision, Selection, Taken, including
+from bms_pipeline.reconcile.decisions import Decision, DecisionResult, Selection, including
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding
 
@@ -41,7 +44,7 @@ class Said(dg.Config):
 
     by: str = Field(default=SOMEBODY, description="Who decides, for the record; default: who signed in.")
     why: str = Field(default="", description="For the record.")
-    only_try: bool = Field(default=False, description="Show what it would change, and change nothing.")
+    dry_run: bool = Field(default=False, description="Show what it would change, and change nothing.")
 
 
 class AboutRecords(Said):
@@ -49,7 +52,7 @@ class AboutRecords(Said):
 
     entity: EntityChoice = Field(default=EntityChoice("clients"), description="Which kind of records.")
     bms_ids: list[int] = Field(default=[], description="Their ids in BMS; empty: those that the filters choose.")
-    disposition: str = Field(default="", description="Those with this disposition: unmatched, ambiguous, excluded ...")
+    disposition: str = Field(default="", description=f"Those with this disposition: {', '.join(Disposition)}.")
     reason: str = Field(default="", description="Those with this reason code, as sync_plan shows it.")
     client: int = Field(default=0, description="Those of this client, by its BMS account id; 0: all.")
     name: str = Field(default="", description="Those whose name contains this.")
@@ -63,7 +66,7 @@ class AboutRecords(Said):
 class Creating(AboutRecords):
     """The records to create."""
 
-    beside: bool = Field(
+    allow_duplicate: bool = Field(
         default=False, description="Also where Passportal has one of the same or nearly the same name."
     )
 
@@ -111,17 +114,20 @@ class ChangingSettings(Said):
 class Undoing(dg.Config):
     """The load to undo."""
 
-    plan_id: int = Field(description="The number of a loaded plan, as the console's page Runs lists them.")
+    plan_id: int = Field(
+        default=0,
+        description="The number of a loaded plan, as `sync_result` shows it; 0: the one that was loaded last.",
+    )
 
 
 def build_decision_job(
-    verb: str, config: type[Any], describe: str, decide: Callable[[Home, Any], Taken]
+    verb: str, config: type[Any], describe: str, decide: Callable[[Home, Any], DecisionResult]
 ) -> dg.JobDefinition:
     """Build the job of one verb: ``decide`` takes the decisions, and the step's output shows the changes."""
 
     @dg.op(name=f"decide_{verb}", description=describe)
     def op(context: dg.OpExecutionContext, config: config, pipeline: Pipeline) -> dg.Output[dict[str, int]]:  # type: ignore[valid-type]
-        with pipeline.at_work() as home, _of_a_person(home, pipeline, config) as said:
+        with pipeline.locked() as home, _of_a_person(home, pipeline, config) as said:
             taken = decide(home, said)
         context.log.info(f"{taken.taken:,} decided, {taken.already:,} held already.")
         counts = {"decided": taken.taken, "held already": taken.already}
@@ -137,19 +143,19 @@ def _of_a_person(home: Home, pipeline: Pipeline, said: Any) -> Iterator[Any]:  #
 
     Reading a file always needs a signed-in person, because errors show the file's content.
     """
-    if said.only_try and not isinstance(said, Importing):
+    if said.dry_run and not isinstance(said, Importing):
         yield said
         return
     with pipeline.vouched(home, said.by, INSTEAD) as by:
         yield said.model_copy(update={"by": by})
 
 
-def _job(name: str, op: dg.OpDefinition, describe: str) -> dg.JobDefinition:
+def _job(name: str, op: dg.OpDefinition, describe: str, of: JobStage = JobStage.DECIDE) -> dg.JobDefinition:
     graph = dg.GraphDefinition(name=name, node_defs=[op], description=describe)
-    return graph.to_job(name=name, description=describe, executor_def=dg.in_process_executor)
+    return graph.to_job(name=name, description=describe, executor_def=dg.in_process_executor, tags=stage(of))
 
 
-def _table(changes: list[comparison.Change]) -> dg.TableMetadataValue:
+def _table(changes: list[comparison.DispositionChange]) -> dg.TableMetadataValue:
     return table(
         ("entity", "was", "becomes", "records", "examples"),
         [(change.entity, change.was, change.becomes, change.records, "; ".join(change.examples)) for change in changes],
@@ -169,40 +175,42 @@ def _of_a_file(taken: deciding.Imported) -> dict[str, Any]:
     return {"lines": pairs, "notes": dg.MetadataValue.text("\n".join(taken.notes) or "none")}
 
 
-def _one_verb(verb: str) -> Callable[[Home, Any], Taken]:
-    def decide(home: Home, said: AboutRecords) -> Taken:
-        beside = isinstance(said, Creating) and said.beside
+def _one_verb(verb: str) -> Callable[[Home, Any], DecisionResult]:
+    def decide(home: Home, said: AboutRecords) -> DecisionResult:
+        allow_duplicate = isinstance(said, Creating) and said.allow_duplicate
         decisions = [
-            Decision(verb, said.entity.value, bms_id, beside=beside and verb == "create", why=said.why)
+            Decision(
+                verb, said.entity.value, bms_id, allow_duplicate=allow_duplicate and verb == Verb.CREATE, why=said.why
+            )
             for bms_id in said.chosen(home)
         ]
-        return deciding.decide(home.warehouse, decisions, said.by, tried=said.only_try)
+        return deciding.decide(home.warehouse, decisions, said.by, dry_run=said.dry_run)
 
     return decide
 
 
-def _match(home: Home, said: Matching) -> Taken:
+def _match(home: Home, said: Matching) -> DecisionResult:
     decision = Decision("match", said.entity.value, said.bms_id, said.passportal_id, why=said.why)
-    return deciding.decide(home.warehouse, [decision], said.by, tried=said.only_try)
+    return deciding.decide(home.warehouse, [decision], said.by, dry_run=said.dry_run)
 
 
-def _include(home: Home, said: Including) -> Taken:
+def _include(home: Home, said: Including) -> DecisionResult:
     decisions = including(
         said.entity.value,
         said.chosen(home),
         create=said.create,
-        beside=said.beside,
+        allow_duplicate=said.allow_duplicate,
         match_to=said.match_to,
         why=said.why,
     )
-    return deciding.decide(home.warehouse, decisions, said.by, tried=said.only_try)
+    return deciding.decide(home.warehouse, decisions, said.by, dry_run=said.dry_run)
 
 
-def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, Any], Taken]:
-    def decide(home: Home, said: AllOf) -> Taken:
+def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, Any], DecisionResult]:
+    def decide(home: Home, said: AllOf) -> DecisionResult:
         entities = chosen(said.entities)
-        taken = deciding.decide_all(home.warehouse, verb, entities, said.by, tried=said.only_try).values()
-        return Taken(
+        taken = deciding.decide_all(home.warehouse, verb, entities, said.by, dry_run=said.dry_run).values()
+        return DecisionResult(
             sum(result.taken for result in taken),
             sum(result.already for result in taken),
             [change for result in taken for change in result.changes],
@@ -211,8 +219,8 @@ def _all_of(verb: Literal["auto_match", "create_unmatched"]) -> Callable[[Home, 
     return decide
 
 
-def _import(home: Home, said: Importing) -> Taken:
-    return deciding.import_file(home.warehouse, Path(said.file), said.by, tried=said.only_try)
+def _import(home: Home, said: Importing) -> DecisionResult:
+    return deciding.import_file(home.warehouse, Path(said.file), said.by, dry_run=said.dry_run)
 
 
 @dg.op
@@ -220,13 +228,13 @@ def change_sync_settings(
     context: dg.OpExecutionContext, config: ChangingSettings, pipeline: Pipeline
 ) -> dg.Output[dict[str, Any]]:
     """Show the effect of a change of settings, or store the change once its code confirms it."""
-    with pipeline.at_work() as home:
-        tried = deciding.change_settings(home.warehouse, config.changes, config.by, config.why, tried=True)
-        code = hashlib.sha256(json.dumps([repr(tried)]).encode()).hexdigest()[:12]
+    with pipeline.locked() as home:
+        dry_run = deciding.change_settings(home.warehouse, config.changes, config.by, config.why, dry_run=True)
+        code = hashlib.sha256(json.dumps([repr(dry_run)]).encode()).hexdigest()[:12]
         if config.confirm and config.confirm != code:
             raise dg.Failure(
                 f"{config.confirm} does not confirm this change: its code is {code}.",
-                metadata={"decided otherwise": _table(tried.records)},
+                metadata={"decided otherwise": _table(dry_run.records)},
                 allow_retries=False,
             )
         if config.confirm:
@@ -241,13 +249,13 @@ def change_sync_settings(
             "stored": bool(config.confirm),
             "confirm": code,
             "settings": table(
-                ("setting", "before", "after"), [(e.name, str(e.before), str(e.after)) for e in tried.settings]
+                ("setting", "before", "after"), [(e.name, str(e.before), str(e.after)) for e in dry_run.settings]
             ),
             "in and out": table(
                 ("entity", "in", "out", "because"),
-                [(e.entity, e.records_in, e.records_out, str(e.kept_out_because)) for e in tried.scope],
+                [(e.entity, e.records_in, e.records_out, str(e.kept_out_because)) for e in dry_run.scope],
             ),
-            "decided otherwise": _table(tried.records),
+            "decided otherwise": _table(dry_run.records),
         },
     )
 
@@ -255,13 +263,27 @@ def change_sync_settings(
 @dg.op
 def plan_undo(context: dg.OpExecutionContext, config: Undoing, pipeline: Pipeline) -> dg.Output[dict[str, Any]]:
     """Save a plan to undo a load. The job `finish` with its hash carries it out."""
-    with pipeline.at_work() as home:
+    with pipeline.locked() as home:
         with pipeline.vouched(home, "", INSTEAD):
-            plan = deciding.plan_undo(home.warehouse, config.plan_id)
-        shown = figures.undo(home.warehouse, plan)
-    context.log.info(f"Plan {plan.hash[:12]} takes back plan {config.plan_id}; launch `finish` with its hash.")
-    launch = dg.MetadataValue.md(f"Launch the job {links.finish_link(plan.hash)}.")
-    return dg.Output(shown, metadata={"next": launch, "plan hash": plan.hash, **shown})
+            undone = config.plan_id or _loaded_last(home)
+            plan = deciding.plan_undo(home.warehouse, undone)
+        shown = figures.undo_preview(home.warehouse, plan)
+        launchpad = links.on_dagster(home.settings, links.finish_launchpad(plan.hash))
+    tag_run(context, plan.hash)
+    context.log.info(f"Plan {plan.hash[:12]} takes back plan {undone}. Load it once you have looked at it: {launchpad}")
+    following = {
+        "next": dg.MetadataValue.md(f"Launch the job {links.finish_link(plan.hash)}."),
+        "finish": dg.MetadataValue.url(links.finish_launchpad(plan.hash)),
+    }
+    return dg.Output(shown, metadata={**following, "plan hash": plan.hash, **shown})
+
+
+def _loaded_last(home: Home) -> int:
+    """Return the number of the plan loaded last. Raises ``PlanMissing``."""
+    loads = figures.loads(home.warehouse, 1)
+    if not loads:
+        raise PlanMissing("Nothing was loaded so far, so there is nothing to undo.", "Finish a plan first.")
+    return int(loads[0]["plan_id"])
 
 
 _FINISH = " Passportal changes only with the next finish."
@@ -280,5 +302,5 @@ JOBS = (
     build_decision_job("include", Including, "Takes records back from the excluded ones.", _include),
     build_decision_job("import_decisions", Importing, "Takes the decisions in a spreadsheet, all or none.", _import),
     _job("change_settings", change_sync_settings, "Shows what a change of settings changes; stores it once confirmed."),
-    _job("undo", plan_undo, "Plans to take back what a load wrote." + _FINISH),
+    _job("undo", plan_undo, "Plans to take back what a load wrote." + _FINISH, JobStage.REPAIR),
 )

@@ -42,7 +42,10 @@ def told_to_the_operator(current_plan: CurrentPlan = lambda: None) -> Iterator[N
         spoken = next_step(error, plan_hash)
         raise dg.Failure(
             f"{error.message}\n→ {spoken}" if spoken else error.message,
-            metadata={"next step": dg.MetadataValue.md(_linked(error, plan_hash) or spoken or "none")},
+            metadata={
+                "next step": dg.MetadataValue.md(_linked(error, plan_hash) or spoken or "none"),
+                **_launchpad(error, plan_hash),
+            },
             allow_retries=False,
         ) from None
 
@@ -60,6 +63,15 @@ def _linked(error: PipelineError, plan_hash: str | None) -> str:
     return _words(error).format(finish=finish, **{job: links.job_link(job) for job in _JOBS})
 
 
+def _launchpad(error: PipelineError, plan_hash: str | None) -> dict[str, dg.MetadataValue]:
+    """Return the link to the launchpad of `finish` with this plan, where that is the next step."""
+    if plan_hash is None or "{finish}" not in _words(error):
+        return {}
+    return {FINISH: dg.MetadataValue.url(links.finish_launchpad(plan_hash))}
+
+
+FINISH = "finish"
+"""The metadata of a failure with the path of the launchpad that loads the plan."""
 _JOBS = ("initial_sync", "incremental_sync", "plan")
 
 

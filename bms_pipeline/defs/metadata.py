@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.settings import read_schedule_settings
+from bms_pipeline.defs import links
+from bms_pipeline.warehouse.descriptions import describe_column
+
 Metadata = dict[str, Any]
 
-OWNERS = ["team:service-desk"]
+OWNERS = read_schedule_settings().owners
+PLAN_TAG = "bms_pipeline/plan"
+"""The tag of a run with the hash of its plan, to filter runs by."""
+ALWAYS_SHOWN = ("dagster/row_count", "operations", "read")
+"""Numbers to show and to plot although they are zero."""
 SAMPLE = 20
 """Rows of a sample table: a page shows them without scrolling far."""
 CELL = 200
@@ -35,9 +45,30 @@ def sample(
     return (int(rows[0][-1]) if rows else 0), table(columns, [row[:-1] for row in rows])
 
 
-def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
-    """Return the column schema of a warehouse table."""
-    return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
+def narrow(metadata: Mapping[str, Any]) -> Metadata:
+    """Return ``metadata`` without zeros and empty tables, which only push the rest out of sight."""
+    return {name: value for name, value in metadata.items() if name in ALWAYS_SHOWN or not _is_empty(value)}
+
+
+def _is_empty(value: object) -> bool:
+    if isinstance(value, dg.TableMetadataValue):
+        return not value.records
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and not value)
+
+
+def seconds_since(started: float) -> float:
+    """Return the seconds since ``started`` (``time.monotonic``), as people read them."""
+    return round(time.monotonic() - started, 1)
+
+
+def tag_run(context: dg.AssetExecutionContext | dg.OpExecutionContext, plan_hash: str) -> None:
+    """Tag this run with its plan."""
+    context.instance.add_run_tags(context.run_id, {PLAN_TAG: plan_hash[: links.SHORT]})
+
+
+def column_schema(columns: Mapping[str, str], entity: Entity | None = None) -> dg.TableSchema:
+    """Return the column schema of a warehouse table, which holds records of ``entity`` or of all."""
+    return dg.TableSchema([dg.TableColumn(name, kind, describe_column(name, entity)) for name, kind in columns.items()])
 
 
 def changes(operation: Mapping[str, Any]) -> str:

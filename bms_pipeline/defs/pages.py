@@ -20,6 +20,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._utils.log import configure_loggers
 from dagster_graphql.schema.runs import parse_run_config_input
+from dagster_shared.yaml_utils import dump_run_config_yaml, load_run_config_yaml
 from dagster_webserver.version import __version__
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.applications import Starlette
@@ -38,6 +39,11 @@ LIVE_DATA_MILLISECONDS = 2000
 STATEMENT_MILLISECONDS, RECYCLE_SECONDS, MOST_OVERFLOW = 15_000, 3_600, 20
 """The values of ``dagster-webserver`` for its own database."""
 CALLS = ("/graphql",)
+READING_ORDER = (
+    "entity", "entities", "bms_id", "passportal_id", "bms_ids", "name", "client", "disposition", "reason",
+    "create", "match_to", "allow_duplicate", "changes", "plan_hash", "dry_run", "confirm", "why", "by",
+)  # fmt: skip
+"""The keys of jobs' configuration: first which records, then what happens to them, then who says so."""
 
 
 class Vouching:
@@ -78,6 +84,31 @@ class Vouching:
         return {"key": vouching.TAG, "value": vouching.vouch(self._store, job, known, visitor.name)}
 
 
+class ReadingOrder:
+    """Puts the keys of a launchpad's defaults in the order in which a person reads them.
+
+    Dagster sorts them by the alphabet. This GraphQL middleware changes the text that a launchpad begins with.
+    """
+
+    def resolve(self, go_on: Callable[..., Any], root: object, info: Any, **arguments: Any) -> Any:  # noqa: ANN401  # graphene's
+        """Resolve one field."""
+        found = go_on(root, info, **arguments)
+        return in_reading_order(found) if info.field_name == "rootDefaultYaml" and isinstance(found, str) else found
+
+
+def in_reading_order(text: str) -> str:
+    """Return the YAML ``text`` with its keys in reading order; keys without a place in it come first, as they were."""
+    ordered = _ordered(load_run_config_yaml(text))
+    return dump_run_config_yaml(ordered, sort_keys=False) if ordered else text
+
+
+def _ordered(value: Any) -> Any:  # noqa: ANN401  # YAML
+    if not isinstance(value, dict):
+        return value
+    keys = sorted(value, key=lambda key: READING_ORDER.index(key) if key in READING_ORDER else -1)
+    return {key: _ordered(value[key]) for key in keys}
+
+
 class Webserver(DagsterWebserver[WorkspaceProcessContext, Any]):
     """Dagster's web server, with a voucher for each launch."""
 
@@ -86,11 +117,11 @@ class Webserver(DagsterWebserver[WorkspaceProcessContext, Any]):
         super().__init__(context, live_data_poll_rate=LIVE_DATA_MILLISECONDS)
 
     def build_graphql_middleware(self) -> list[Any]:
-        """Add the vouchers where Dagster takes GraphQL middleware."""
-        return [*super().build_graphql_middleware(), Vouching(self._store)]
+        """Add the vouchers, and the order of defaults, where Dagster takes GraphQL middleware."""
+        return [*super().build_graphql_middleware(), Vouching(self._store), ReadingOrder()]
 
 
-def guarded(context: WorkspaceProcessContext, door: Door) -> ASGIApp:
+def behind_gate(context: WorkspaceProcessContext, door: Door) -> ASGIApp:
     """Return Dagster's pages behind ``door``."""
     app: Starlette = Webserver(context, door.store).create_asgi_app(lifespan=_lifespan)
     return Gate(app, door, calls=CALLS)
@@ -120,7 +151,7 @@ def _serve(listener: socket.socket, workspaces: list[str]) -> None:
         ) as context:
             shown = "127.0.0.1" if host in ("0.0.0.0", "127.0.0.1") else host  # noqa: S104  # compared, not bound
             with door.store.serving(NAME, f"http://{shown}:{port}"):
-                serve(guarded(context, door), listener)
+                serve(behind_gate(context, door), listener)
 
 
 def _remove_vouchers(value: object) -> None:

@@ -13,8 +13,9 @@ from pydantic import Field, PrivateAttr
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.core.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
-from bms_pipeline.core.run_status import Told
+from bms_pipeline.core.run_status import RunName, RunStatusWriter
 from bms_pipeline.core.settings import Settings, read_settings
+from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.vouching import Launch
@@ -53,16 +54,16 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _client: BmsClient | None = PrivateAttr(default=None)
     _refusal: LoginRefused | SettingsError | None = PrivateAttr(default=None)
     _plan_id: int | None = PrivateAttr(default=None)
-    _what: str = PrivateAttr(default="A Dagster run")
+    _name: RunName = PrivateAttr(default=RunName("A Dagster run", RunKind.DAGSTER))
     _launch: Launch | None = PrivateAttr(default=None)
     _held: contextlib.ExitStack | None = PrivateAttr(default=None)
-    _told: Told | None = PrivateAttr(default=None)
+    _told: RunStatusWriter | None = PrivateAttr(default=None)
     _failed: BaseException | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Remember the run's id, for processes waiting for it, and how the run was launched."""
         if context.run_id:
-            self._what = f"Dagster run {context.run_id}"
+            self._name = RunName(f"Dagster run {context.run_id}", RunKind.DAGSTER, context.run_id)
         if context.run is not None:
             self._launch = Launch(context.run.job_name, context.run.run_config, context.run.tags)
 
@@ -76,15 +77,15 @@ class Pipeline(dg.ConfigurableResource[Any]):
             yield name if name and by in ("", SOMEBODY) else by
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[Home]:
+    def locked(self) -> Iterator[Home]:
         """Hold the home folder, from the first step that writes to the end of the run.
 
         No other process plans, decides or loads between two steps, so the run loads its own plan.
         """
-        with self.looking() as home:
+        with self.read_only() as home:
             if self._held is None:
                 held = contextlib.ExitStack()
-                self._told = held.enter_context(run_lock.running(home.settings, self._what, LOCK_WAIT_SECONDS))
+                self._told = held.enter_context(run_lock.running(home.settings, self._name, LOCK_WAIT_SECONDS))
                 self._held = held
             try:
                 yield home
@@ -103,7 +104,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
         return LoggedProgress(log, self._told)
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[Home]:
+    def read_only(self) -> Iterator[Home]:
         """Use the home folder without holding it. Errors become failures with a next step."""
         with told_to_the_operator(self._current_plan):
             if self._home is None:
@@ -194,7 +195,7 @@ class Approval(dg.ConfigurableResource[Any]):
 class LoggedProgress:
     """Writes a stage's progress to the run's log now and then, and passes it on to the run's progress file."""
 
-    def __init__(self, log: dg.DagsterLogManager, beside: Told | None = None) -> None:
+    def __init__(self, log: dg.DagsterLogManager, beside: RunStatusWriter | None = None) -> None:
         self._log = log
         self._beside = beside
         self._told_at = time.monotonic()

@@ -10,15 +10,15 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bms_pipeline.core.entities import ACCOUNTS, CONTACTS, EMPLOYEES, ENTITIES, EntityName, ListCall
-from bms_pipeline.sync.state_file import Published
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS_LIST, EMPLOYEES, ENTITIES, EntityName, ListCall
+from bms_pipeline.sync.state_file import PipelineState
 
 NOT_FINISHED = "The initial sync is not finished: a person finishes a plan first, then this goes on by itself."
 NEVER = "No sync has run in this home folder so far."
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchWanted:
     """Launch one run, at most once ever for the same ``key``. ``why`` becomes a tag of the run."""
 
     why: str
@@ -32,15 +32,15 @@ class Skip:
     why: str
 
 
-def scheduled_sync(published: Published | None, at_work: int) -> Launch | Skip:
-    """Decide whether a scheduled sync is due. ``at_work`` counts the queued and running syncs."""
+def scheduled_sync(published: PipelineState | None, active: int) -> LaunchWanted | Skip:
+    """Decide whether a scheduled sync is due. ``active`` counts the queued and running syncs."""
     if published is None:
         return Skip(NEVER)
     if not published.initial_sync_finished:
         return Skip(NOT_FINISHED)
-    if at_work:
+    if active:
         return Skip("A sync is still at work: the next tick goes on from there.")
-    return Launch("schedule")
+    return LaunchWanted("schedule")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PartitionChanges:
     gone: list[str]
 
 
-def partition_changes(published: Published | None, known: Collection[str]) -> PartitionChanges:
+def partition_changes(published: PipelineState | None, known: Collection[str]) -> PartitionChanges:
     """Return the changes to bring the partitions ``known`` in step with the linked clients."""
     if published is None:
         return PartitionChanges([], [])
@@ -59,7 +59,7 @@ def partition_changes(published: Published | None, known: Collection[str]) -> Pa
     return PartitionChanges([client for client in linked if client not in set(known)], sorted(set(known) - set(linked)))
 
 
-def lists_to_watch(published: Published | None) -> list[ListCall] | Skip:
+def lists_to_watch(published: PipelineState | None) -> list[ListCall] | Skip:
     """Return the BMS lists where one call shows new records, and where new records are created automatically.
 
     The list of assets is never among them: it has neither stamps nor a total, so the scheduled sync finds new assets.
@@ -71,14 +71,14 @@ def lists_to_watch(published: Published | None) -> list[ListCall] | Skip:
     wanted = {entity.list_call for entity in ENTITIES if published.auto_create[entity.name]}
     watched = [
         list_call
-        for list_call in (ACCOUNTS, CONTACTS, EMPLOYEES)
+        for list_call in (ACCOUNTS, CONTACTS_LIST, EMPLOYEES)
         if list_call in wanted and list_call.name in published.lists
     ]
     return watched or Skip("Auto-create is off for every entity in which new records can be seen with one call.")
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListSize:
     """One record on a page of a list: its id and, where the list has it, its creation time (the server's stamp)."""
 
     id: int
@@ -86,8 +86,8 @@ class Listed:
 
 
 def new_records(
-    published: Published, pages: Mapping[ListCall, Sequence[Listed]], totals: Mapping[ListCall, int | None]
-) -> Launch | Skip:
+    published: PipelineState, pages: Mapping[ListCall, Sequence[ListSize]], totals: Mapping[ListCall, int | None]
+) -> LaunchWanted | Skip:
     """Decide whether BMS has records no sync has seen.
 
     ``pages``: for each list, the first page of changes since the newest landed stamp. A record created after it is new.
@@ -109,23 +109,25 @@ def new_records(
             told.append(f"{more} more in {list_call.name}")
     if not seen:
         return Skip("BMS has nothing new.")
-    return Launch(", ".join(told), key=hashlib.sha256(" ".join(sorted(seen)).encode()).hexdigest()[:24])
+    return LaunchWanted(", ".join(told), key=hashlib.sha256(" ".join(sorted(seen)).encode()).hexdigest()[:24])
 
 
-def details_due(published: Published | None, unlanded: int, left: int, limit: int, at_work: int) -> Launch | Skip:
+def details_due(
+    published: PipelineState | None, unlanded: int, left: int, limit: int, active: int
+) -> LaunchWanted | Skip:
     """Decide whether a run to read details is worth its start.
 
-    ``unlanded`` counts details read but not landed yet. ``left`` of ``limit`` calls are possible now. ``at_work``
+    ``unlanded`` counts details read but not landed yet. ``left`` of ``limit`` calls are possible now. ``active``
     counts the runs reading details already.
     """
     waiting = published.details_waiting - unlanded if published else 0
     if waiting <= 0:
         return Skip("No details wait to be read.")
-    if at_work:
+    if active:
         return Skip("Details are being read.")
     if left < min(waiting, limit // 6):
         return Skip(f"{waiting:,} details wait; {left:,} of {limit:,} calls are left, too few for a run.")
-    return Launch(f"{waiting:,} details wait, {left:,} calls are left")
+    return LaunchWanted(f"{waiting:,} details wait, {left:,} calls are left")
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,25 @@ class Waiting:
     duplicates: int = 0
 
 
-def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, Waiting]:
-    """Return the text of a notification (empty: send none) and the backlog people know of afterwards.
+@dataclass(frozen=True)
+class Growth:
+    """A notification about a grown backlog, and the backlog that people know of afterwards.
+
+    ``text`` is empty where none is due. ``plan_hash``: the plan that it is about, for a link to finish it.
+    """
+
+    text: str
+    known: Waiting
+    plan_hash: str | None = None
+
+
+def decisions_waiting(published: PipelineState | None, told: Waiting) -> Growth:
+    """Return the notification that is due.
 
     Notify once when the backlog grows. A shrinking backlog lowers the threshold.
     """
     if published is None:
-        return "", told
+        return Growth("", told)
     now = Waiting(
         {entity: count for entity, count in published.waiting.items() if count},
         published.plan.waits if published.plan else 0,
@@ -155,15 +169,16 @@ def decisions_waiting(published: Published | None, told: Waiting) -> tuple[str, 
         else {}
     )
     lines = [f"{count:,} {entity} wait for a decision." for entity, count in more.items()]
-    if published.plan and now.operations > told.operations:
+    plan = published.plan if now.operations > told.operations else None
+    if plan:
         lines.append(
-            f"Plan {published.plan.hash[:12]}: {now.operations:,} operations wait for a person's finish."
+            f"Plan {plan.hash[:12]}: {now.operations:,} operations wait for a person's finish."
             f" Look at it with `bms-pipeline preview --saved`, load it with `bms-pipeline finish"
-            f" {published.plan.hash[:12]}`."
+            f" {plan.hash[:12]}`, or open the launchpad below."
         )
     if now.duplicates > told.duplicates:
         lines.append(
             f"{now.duplicates:,} BMS ids stand on several records of Passportal. `bms-pipeline duplicates` lists them,"
             " `bms-pipeline keep` says which record keeps its id."
         )
-    return "\n".join(lines), now
+    return Growth("\n".join(lines), now, plan.hash if plan else None)

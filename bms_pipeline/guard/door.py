@@ -26,7 +26,7 @@ _NAME_SECONDS = 365 * 86400
 _BY_PROXY = "proxy"
 
 
-class Refused(Exception):
+class VisitRefused(Exception):
     """A refused request: HTTP status, what happened, next step."""
 
     def __init__(self, status: int, message: str, next_step: str = "") -> None:
@@ -34,7 +34,7 @@ class Refused(Exception):
         self.status, self.message, self.next_step = status, message, next_step
 
 
-class NotSignedIn(Refused):
+class NotSignedIn(VisitRefused):
     """A request without a session. A code opens one."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Door:
         return cls(Store(settings.guard_folder), port, hosts=hosts, proxy=proxy)
 
     def check(self, connection: HTTPConnection) -> Visitor:
-        """Return the visitor of ``connection``. Raises ``Refused``."""
+        """Return the visitor of ``connection``. Raises ``VisitRefused``."""
         self.check_address(connection)
         visitor = self.visitor(connection)
         if visitor is None:
@@ -81,18 +81,18 @@ class Door:
         return visitor
 
     def check_address(self, connection: HTTPConnection) -> None:
-        """Raise ``Refused`` for a request that names another address or comes from another page."""
+        """Raise ``VisitRefused`` for a request that names another address or comes from another page."""
         hosts = connection.headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._own:
-            raise Refused(400, "This address is not ours.", "Open the address that `bms-pipeline sign-in` prints.")
+            raise VisitRefused(400, "This address is not ours.", "Open the address that `bms-pipeline sign-in` prints.")
         is_socket = connection.scope["type"] == "websocket"
         method = "GET" if is_socket else connection.scope["method"]
         if method not in ("GET", "HEAD", "POST"):
-            raise Refused(405, f"{method[:10]} is not known here.")
+            raise VisitRefused(405, f"{method[:10]} is not known here.")
         if (is_socket or method == "POST") and not self._is_from_own_page(connection, is_socket=is_socket):
-            raise Refused(403, "This was sent from another page than our own.", "Open our page, and do it there.")
+            raise VisitRefused(403, "This was sent from another page than our own.", "Open our page, and do it there.")
         if method != "POST" and not _is_wanted(connection):
-            raise Refused(403, "Another page asked for this.", "Open it in a tab of its own.")
+            raise VisitRefused(403, "Another page asked for this.", "Open it in a tab of its own.")
 
     def visitor(self, connection: HTTPConnection) -> Visitor | None:
         """Return the visitor with the session of ``connection``; ``None`` without a session."""

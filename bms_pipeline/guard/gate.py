@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, Refused, Visitor
+from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, Visitor, VisitRefused
 
 VISITOR = "bms_pipeline.visitor"
 """Key in the ASGI scope under which an application finds its ``Visitor``."""
@@ -60,7 +60,7 @@ class Gate:
                 )
             visitor = self._door.check(connection)
             self._check_call(connection)
-        except Refused as error:
+        except VisitRefused as error:
             return sign_in_page(error)
         return visitor
 
@@ -69,17 +69,17 @@ class Gate:
             return
         is_post = connection.scope["method"] == "POST"
         if not is_post and connection.scope["query_string"] and connection.scope["path"].rstrip("/") in self._calls:
-            raise Refused(405, "A question in the address is not answered here.", "Send it as JSON, by POST.")
+            raise VisitRefused(405, "A question in the address is not answered here.", "Send it as JSON, by POST.")
         if not is_post:
             return
         kinds, length = connection.headers.getlist("content-type"), connection.headers.get("content-length", "")
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
-            raise Refused(415, "Only JSON is taken here.", "Send it as application/json.")
+            raise VisitRefused(415, "Only JSON is taken here.", "Send it as application/json.")
         if not length.isdigit() or int(length) > MOST_BYTES:
-            raise Refused(413, f"More than {MOST_BYTES // 2**20} MB, or a body without its length.")
+            raise VisitRefused(413, f"More than {MOST_BYTES // 2**20} MB, or a body without its length.")
 
 
-def sign_in_page(error: Refused, *, used: bool = False, here: str = "") -> Response:
+def sign_in_page(error: VisitRefused, *, used: bool = False, here: str = "") -> Response:
     """Return the page with the reason for a refusal. For a visitor without a session, it has a form for the code."""
     parts = ["This code was used already, or it is too old." if used else error.message, error.next_step]
     form = ""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bms_pipeline.core.errors import ApprovalRefused, PipelineError, SettingsError
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
 
 CODE_SECONDS = 600.0
 """Lifetime of a one-time code."""
@@ -85,7 +85,7 @@ class Store:
     def serving(self, name: str, address: str) -> Iterator[None]:
         """Let ``sign-in`` find the pages ``name`` at ``address`` while the context is open."""
         file = self._subfolder("served") / f"{name} {address.rpartition(':')[2]}"
-        with made_whole(file) as unfinished:
+        with atomic_write(file) as unfinished:
             unfinished.write_text(f"{address}\n{_hidden(address)}", encoding="utf-8")
         try:
             yield

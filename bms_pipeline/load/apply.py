@@ -56,7 +56,7 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
     ``BreakerOpen``, or ``PlanError`` when it was loaded already.
     """
     with warehouse.transaction() as connection:
-        plan = plans.current_plan(connection)
+        plan = plans.read_plan(connection)
         settings = read_sync_settings(connection)
         if plan.loaded:
             raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
@@ -65,7 +65,7 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
             return plan
         if settings.initial_sync_finished and plan.undoes is None:
             check_breakers(connection, plan, settings)
-            plan = plans.current_plan(connection)  # its waiting part may have changed by now
+            plan = plans.read_plan(connection)  # its waiting part may have changed by now
         why = _waits_because(plan, settings) if plan.operations else ""
         if why:
             raise PlanWaits(
@@ -91,7 +91,7 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
         f"{plan.held_back:,} updates are held back because most of a client would change at once,"
         " or because BMS shows another name under its id"
     )
-    return held_back if not plan.by_person else f"{held_back}, and all else rests on people's decisions"
+    return held_back if not plan.needs_approval else f"{held_back}, and all else rests on people's decisions"
 
 
 def load_entity(
@@ -325,7 +325,7 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
     """
     with warehouse.transaction() as connection:
         ended = now()
-        counts = plans.count_results(connection, ended)
+        counts = plans.count_plan_results(connection, ended)
         pending = sum(count["pending"] for count in counts.values())
         if pending or (plan.waiting and not plan.approved):
             return counts

@@ -2,8 +2,8 @@
 
 Passportal's API creates neither clients nor users [D], and an import never matches existing records: importing the same
 file twice makes everything twice [D]. So a record is handed over once, and then waits until Passportal lists it; then
-matching adopts it. Files are written from the rows of ``sync.hand_overs``. If a crash prevented a file, the next run
-writes it with the same rows. A written file is never written again: a person may have imported and deleted it.
+matching adopts it. Files are written from the rows of ``sync.pending_imports``. If a crash prevented a file, the next
+run writes it with the same rows. A written file is never written again: a person may have imported and deleted it.
 
 Next to each file lies another one with the BMS ids. After a loss of the database, the two show which records were
 handed over.
@@ -24,11 +24,11 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 DEFAULT_HEADERS: dict[EntityName, tuple[str, ...]] = {
     "clients": ("Passportal ID", "Client Name", "Phone", "Email"),
@@ -75,7 +75,7 @@ def hand_over(
             connection.execute(statement, {parameter: values[parameter] for parameter in statement.named_parameters})
     write_files(warehouse, entity, folder, columns, now)
     with warehouse.open() as connection:
-        row = connection.execute("SELECT count(*) FROM sync.hand_overs WHERE file = ?", [file.name]).fetchone()
+        row = connection.execute("SELECT count(*) FROM sync.pending_imports WHERE file = ?", [file.name]).fetchone()
     records = int(row[0]) if row else 0
     return HandedOver(records, file if records else None)
 
@@ -87,7 +87,7 @@ def write_files(
     with warehouse.open() as connection:
         waiting = named_rows(
             connection,
-            "SELECT bms_id, file, record, handed_over_at FROM sync.hand_overs"
+            "SELECT bms_id, file, record, handed_over_at FROM sync.pending_imports"
             " WHERE entity = ? AND written_at IS NULL ORDER BY file, name, bms_id",
             [entity.name],
         )
@@ -95,17 +95,17 @@ def write_files(
         rows = [row for row in waiting if row["file"] == name]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # The file with the BMS ids comes first: without it, a file to import would have unknown records.
-        with made_whole(_beside(folder / name)) as unfinished:
+        with atomic_write(_beside(folder / name)) as unfinished:
             unfinished.write_text(_told(entity, rows), encoding="utf-8")
-        with made_whole(folder / name) as unfinished:
+        with atomic_write(folder / name) as unfinished:
             _write_csv(unfinished, [json.loads(row["record"]) for row in rows], columns)
         with warehouse.transaction() as connection:
-            connection.execute("UPDATE sync.hand_overs SET written_at = ? WHERE file = ?", [now, name])
+            connection.execute("UPDATE sync.pending_imports SET written_at = ? WHERE file = ?", [now, name])
 
 
 def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> int:
     """Take in the records handed over in files in ``folder`` but missing in this database; return their number."""
-    known = {row[0] for row in connection.execute("SELECT DISTINCT file FROM sync.hand_overs").fetchall()}
+    known = {row[0] for row in connection.execute("SELECT DISTINCT file FROM sync.pending_imports").fetchall()}
     found = 0
     for told in sorted(folder.glob(f"{entity.name}-*.csv.json")):
         name = told.name.removesuffix(".json")
@@ -114,7 +114,7 @@ def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path)
         moment, records = _story(told)
         for record in records:
             connection.execute(
-                "INSERT INTO sync.hand_overs BY NAME SELECT $entity AS entity, $bms_id AS bms_id, $name AS name,"
+                "INSERT INTO sync.pending_imports BY NAME SELECT $entity AS entity, $bms_id AS bms_id, $name AS name,"
                 " $record AS record, $file AS file, $moment AS handed_over_at,"
                 # Where a crash came before the file itself, it is written now.
                 " CASE WHEN $is_there THEN $moment END AS written_at",
@@ -132,7 +132,9 @@ def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path)
     return found
 
 
-def waiting(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], now: datetime) -> list[dict[str, Any]]:
+def waiting_imports(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], now: datetime
+) -> list[dict[str, Any]]:
     """Return the records handed over and their states, oldest first.
 
     Columns: entity, bms_id, name, file, handed_over_at, state (``handed over``, ``listed``, ``adopted``, or a different
@@ -143,34 +145,34 @@ def waiting(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], n
 
 
 def states_sql(entities: Sequence[Entity], now: str) -> str:
-    """Return SQL for ``waiting``, with ``now`` as SQL for the moment."""
+    """Return SQL for ``waiting_imports``, with ``now`` as SQL for the moment."""
     states = " UNION ALL ".join(sql.read("load/hand_overs").format(entity=entity.name) for entity in entities)
     late = f"handed_over_at < {now} - INTERVAL {OVERDUE_DAYS} DAY"
     return f"SELECT *, state IN ('listed', 'handed over') AND {late} AS overdue FROM ({states})"
 
 
-def forget(
+def reissue(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], by: str, now: datetime
 ) -> None:
     """Let the next plan hand over these records again, because their file was lost before its import.
 
     Raises ``DecisionRefused`` for a record that was not handed over, or is listed by Passportal: it would exist twice.
     """
-    states = {row["bms_id"]: row for row in waiting(connection, (entity,), now)}
+    states = {row["bms_id"]: row for row in waiting_imports(connection, (entity,), now)}
     for bms_id in bms_ids:
         state = states[bms_id]["state"] if bms_id in states else "not handed over"
         if state != "handed over":
             raise DecisionRefused(
                 f"{entity.singular} {bms_id} is {state}; nothing was changed.",
                 "Only what was handed over and is not listed by Passportal yet can be handed over again"
-                " (`bms-pipeline hand-overs`).",
+                " (`bms-pipeline pending-imports`).",
             )
     connection.execute(
-        "UPDATE sync.hand_overs SET forgotten_at = $now, forgotten_by = $by"
-        " WHERE entity = $entity AND forgotten_at IS NULL AND bms_id IN (SELECT unnest($ids))",
+        "UPDATE sync.pending_imports SET reissued_at = $now, reissued_by = $by"
+        " WHERE entity = $entity AND reissued_at IS NULL AND bms_id IN (SELECT unnest($ids))",
         {"now": now, "by": by, "entity": entity.name, "ids": list(bms_ids)},
     )
-    count_input(connection, "hand_overs", now)
+    bump_version(connection, "hand_overs", now)
 
 
 def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
@@ -237,6 +239,6 @@ def _write_csv(file: Path, records: list[dict[str, str | None]], columns: Mappin
 
 def _cell(text: str) -> str:
     """Escape ``text`` that a spreadsheet would take for a formula. A phone number may keep its plus for the import."""
-    from bms_pipeline.spreadsheet.cells import guarded
+    from bms_pipeline.spreadsheet.cells import escape_formula
 
-    return text if _PHONE_NUMBER.fullmatch(text) else guarded(text)
+    return text if _PHONE_NUMBER.fullmatch(text) else escape_formula(text)

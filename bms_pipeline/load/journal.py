@@ -45,7 +45,7 @@ from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.warehouse import outcomes, schema, sql
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 SETTLED = "settled by reading Passportal"
 
@@ -66,7 +66,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Portion:
+class NextPortion:
     """Operations whose intents become durable together, in the order of their calls."""
 
     number: int
@@ -113,7 +113,7 @@ def begin_portion(
     now: datetime,
     *,
     approved: bool,
-) -> Portion:
+) -> NextPortion:
     """Write the intents of these operations, as far as they are still due; commit before calling the target.
 
     A record whose client this plan did not link is refused here; one whose client it may still link waits.
@@ -136,7 +136,7 @@ def begin_portion(
     )
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
-        " client_id, passportal_id, changes, releases, $now AS intent_at, $number AS portion,"
+        " client_id, passportal_id, changes, unmark_id, $now AS intent_at, $number AS portion,"
         " CASE WHEN is_refused THEN $refused END AS outcome, CASE WHEN is_refused THEN $now END AS outcome_at,"
         " CASE WHEN is_refused THEN 'its client is not linked in Passportal' END AS detail FROM portion",
         {
@@ -148,11 +148,11 @@ def begin_portion(
         },
     )
     rows = connection.execute(
-        "SELECT operation = 'create', bms_id, client_id, passportal_id, changes, replaces, releases FROM portion"
-        " WHERE NOT is_refused ORDER BY operation = 'create', account_id, bms_id"
+        "SELECT operation = 'create', bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id"
+        " FROM portion WHERE NOT is_refused ORDER BY operation = 'create', account_id, bms_id"
     ).fetchall()
     calls: list[Call] = []
-    for creates, bms_id, client_id, passportal_id, changes, replaces, releases in rows:
+    for creates, bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id in rows:
         if not calls or calls[-1].creates != creates or len(calls[-1].writes) == call_size:
             calls.append(Call(creates, []))
         calls[-1].writes.append(
@@ -162,11 +162,11 @@ def begin_portion(
                 passportal_id=passportal_id,
                 values={change["field"]: change["after"] for change in changes},
                 before={change["field"]: change["before"] for change in changes},
-                replaces=replaces,
-                releases=releases,
+                replaces_marker_of=replaces_marker_of,
+                unmark_id=unmark_id,
             )
         )
-    return Portion(number, calls)
+    return NextPortion(number, calls)
 
 
 def _due(entity: Entity, among: str) -> str:
@@ -261,7 +261,7 @@ def settle_overdue(
         " AND s.found_id IS NULL",
         {"now": now, "detail": SETTLED},
     )
-    count_input(connection, "unknown_writes", now)
+    bump_version(connection, "unknown_writes", now)
     _settle_done(connection, entity, now)
 
 
@@ -282,8 +282,8 @@ def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, now: dat
     )
     row = connection.execute("SELECT count(*) FROM settled").fetchone()
     if row and row[0]:
-        count_input(connection, "unknown_writes", now)
-        outcomes.remember(connection, entity, now)
+        bump_version(connection, "unknown_writes", now)
+        outcomes.remember_values(connection, entity, now)
 
 
 def remember_agreement(
@@ -294,7 +294,7 @@ def remember_agreement(
     Where details were read for the first time, store both sides' present values. ``clients``: only inside these, by BMS
     account id.
     """
-    table = f"sync.loaded_{entity.name}"
+    table = f"sync.base_{entity.name}"
     joined = (
         f"bms.{entity.name} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
         f" JOIN passportal.{entity.name} p ON p.passportal_id = m.passportal_id"

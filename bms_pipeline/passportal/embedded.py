@@ -19,8 +19,8 @@ from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.causes import reported
-from bms_pipeline.warehouse.connection import make_whole, opened, transaction
+from bms_pipeline.warehouse.causes import translate_errors
+from bms_pipeline.warehouse.connection import create_atomically, opened, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -80,8 +80,8 @@ class EmbeddedPassportal:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection for reading."""
-        with reported(self._file, _IF_DAMAGED):
-            make_whole(self._file, _fill)
+        with translate_errors(self._file, _IF_DAMAGED):
+            create_atomically(self._file, _fill)
             with opened(self._file) as connection:
                 yield connection
 
@@ -136,7 +136,7 @@ class EmbeddedPassportal:
                 moved = [column for column in write.before if _plain(now[column]) != _plain(write.before[column])]
                 if title is None or write.passportal_id is None:
                     outcomes.append(Written(write.bms_id, Outcome.REFUSED, "the record is gone from Passportal"))
-                elif marker not in (None, str(write.bms_id), str(write.replaces)):
+                elif marker not in (None, str(write.bms_id), str(write.replaces_marker_of)):
                     outcomes.append(Written(write.bms_id, Outcome.REFUSED, f"it bears the marker of BMS id {marker}"))
                 elif moved:
                     changed = ", ".join(labels[column] for column in moved)
@@ -201,7 +201,7 @@ class EmbeddedPassportal:
 
     def _release(self, connection: duckdb.DuckDBPyConnection, entity: Entity, writes: Sequence[Write]) -> None:
         """Take the markers off released records."""
-        released = [(write.releases, str(write.bms_id)) for write in writes if write.releases]
+        released = [(write.unmark_id, str(write.bms_id)) for write in writes if write.unmark_id]
         if released:
             ids, markers = zip(*released, strict=True)
             connection.execute(

@@ -16,7 +16,7 @@ USER_ID = "Passportal ID"
 _USER_COLUMNS = {"first_name": "First Name", "last_name": "Last Name", "email": "Email"}
 
 
-def write(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) -> None:
+def write_snapshot(entity: Entity, file: Path, rows: Iterable[Mapping[str, str | None]]) -> None:
     """Write rows (column → text) to the Parquet ``file``; see ``Target.snapshot``. A missing column is NULL."""
     found = list(rows)
     texts = ("passportal_id", "client_id", *entity.columns)

@@ -18,8 +18,8 @@ class Write:
 
     ``values``: column → text to write, None to blank it; other columns stay. ``before``: the values seen by the plan
     in these columns; a record with other values by now is refused. ``bms_id`` is also written as the record's marker,
-    in place of the marker of ``replaces``; a record with any other marker is refused. ``releases``: the record that
-    loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.
+    in place of the marker of ``replaces_marker_of``; a record with any other marker is refused. ``unmark_id``: the
+    record that loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.
     """
 
     bms_id: int
@@ -27,13 +27,13 @@ class Write:
     passportal_id: str | None = None
     values: dict[str, str | None] = field(default_factory=dict)
     before: dict[str, str | None] = field(default_factory=dict)
-    replaces: int | None = None
-    releases: str | None = None
+    replaces_marker_of: int | None = None
+    unmark_id: str | None = None
 
     @property
     def marker(self) -> int | None:
         """The record's marker in the end."""
-        return None if self.releases is not None and self.releases == self.passportal_id else self.bms_id
+        return None if self.unmark_id is not None and self.unmark_id == self.passportal_id else self.bms_id
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,13 @@ class Written:
     """The outcome of a write.
 
     Done, refused with the reason in ``detail``, unknown because its answer was lost, or not sent because a fact is
-    missing; then it is offered again.
+    missing; then it is offered again. ``is_ours``: whether the record is there and has no other record's marker.
     """
 
     bms_id: int
     outcome: Outcome
     detail: str = ""
+    is_ours: bool = True
 
 
 Leaving: TypeAlias = Callable[[Collection[int]], None]

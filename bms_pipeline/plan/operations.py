@@ -17,18 +17,16 @@ import duckdb
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
 from bms_pipeline.core.junk import Kind, is_junk
+from bms_pipeline.core.vocabulary import Count, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget, note_made_from, read_inputs
+from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget_results, note_made_from, read_versions
 
-OUTCOMES = (
-    "created", "adopted", "updated", "unchanged", "excluded", "unmatched", "ambiguous", "out_of_scope", "blocked",
-    "failed", "pending",
-)  # fmt: skip
-"""Every record read is counted under exactly one of these; ``pending`` waits for its plan to be loaded."""
+OUTCOMES = tuple(count.value for count in Count)
+"""Every record read is counted under exactly one of these."""
 
 MOVED_SHOWN = 20
 """The number of changed operations listed one by one."""
@@ -38,10 +36,11 @@ MOVED_SHOWN = 20
 class Plan:
     """A saved plan.
 
-    ``operations`` counts the changes it would make. Only a person's finish may load three kinds of them. ``by_person``
-    rest on people's decisions. ``held_back`` are updates of clients with too many changes at once. ``unproved`` are
-    new matches and creates from lists not read to a provable end. ``stale``: its inputs changed since, which need not
-    change any operation (see ``what_moved``). ``undoes``: the plan whose load this plan takes back.
+    ``operations`` counts the changes it would make. Only a person's finish may load three kinds of them.
+    ``needs_approval`` rest on people's decisions. ``held_back`` are updates of clients with too many changes at
+    once. ``unproved`` are new matches and creates from lists not read to a provable end. ``stale``: its inputs
+    changed since, which need not change any operation (see ``what_moved``). ``undoes``: the plan whose load this
+    plan takes back.
     """
 
     plan_id: int
@@ -53,7 +52,7 @@ class Plan:
     approved: bool
     loaded_at: datetime | None
     stale: bool
-    by_person: int
+    needs_approval: int
     held_back: int
     unproved: int
     undoes: int | None = None
@@ -66,7 +65,7 @@ class Plan:
     @property
     def waiting(self) -> int:
         """The number of its operations that only a person's finish may load."""
-        return self.by_person + self.held_back + self.unproved
+        return self.needs_approval + self.held_back + self.unproved
 
     @property
     def is_to_be_made_anew(self) -> bool:
@@ -74,7 +73,7 @@ class Plan:
         return self.stale and self.undoes is None and self.clients is None
 
 
-def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope, now: datetime) -> Plan:
+def build_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope, now: datetime) -> Plan:
     """Replace the current plan by a plan for ``entities``, which have been reconciled.
 
     Raises ``RecordsUnexplained`` when the plan does not hold each record read exactly once.
@@ -85,14 +84,14 @@ def make_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
 
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
     """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
-    inputs, settings = read_inputs(connection), read_sync_settings(connection)
+    inputs, settings = read_versions(connection), read_sync_settings(connection)
     made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
     changed = [
         entity
         for entity in ENTITIES
         if entity.name not in made_from or not inputs.is_made_from(_planned(entity), made_from[entity.name])
     ]
-    forget(connection, [_planned(entity) for entity in changed])
+    forget_results(connection, [_planned(entity) for entity in changed])
     for entity in changed:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     remade = [entity for entity in entities if entity in changed]
@@ -129,7 +128,7 @@ def save_plan(
 ) -> Plan:
     """Save the operations in the tables as the current plan, under their hash."""
     if undoes is not None:
-        forget(connection, [_planned(entity) for entity in entities])
+        forget_results(connection, [_planned(entity) for entity in entities])
     for entity in entities:
         _check_each_record_once(connection, entity)
     operations, fingerprint = _fingerprint(connection, entities)
@@ -147,14 +146,14 @@ def save_plan(
             undoes,
         ],
     )
-    count_results(connection, now)
-    return current_plan(connection)
+    count_plan_results(connection, now)
+    return read_plan(connection)
 
 
-_WAITING = "SELECT sum(by_person), sum(held_back), sum(unproved) FROM ({})".format(
+_WAITING = "SELECT sum(needs_approval), sum(held_back), sum(unproved) FROM ({})".format(
     # From the tables and not from sync.operations: DuckDB would plan its lists of changes with every query.
     " UNION ALL ".join(
-        "SELECT count(*) FILTER (by_person) AS by_person, count(*) FILTER (held_back) AS held_back,"
+        "SELECT count(*) FILTER (needs_approval) AS needs_approval, count(*) FILTER (held_back) AS held_back,"
         f" count(*) FILTER (unproved) AS unproved FROM sync.planned_{entity.name}"
         for entity in ENTITIES
     )
@@ -162,7 +161,7 @@ _WAITING = "SELECT sum(by_person), sum(held_back), sum(unproved) FROM ({})".form
 """The query for the number of operations of the current plan that wait for a person, by reason."""
 
 
-def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
+def read_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     row = connection.execute(
         "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at, inputs,"
@@ -171,7 +170,7 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     if row is None:
         raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
     scope = json.loads(row[4])
-    by_person, held_back, unproved = connection.execute(_WAITING).fetchone() or (0, 0, 0)
+    needs_approval, held_back, unproved = connection.execute(_WAITING).fetchone() or (0, 0, 0)
     return Plan(
         plan_id=row[0],
         hash=row[1],
@@ -182,14 +181,14 @@ def current_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         approved=row[5],
         loaded_at=row[6],
         stale=row[7] != _inputs(connection),
-        by_person=int(by_person),
+        needs_approval=int(needs_approval),
         held_back=int(held_back),
         unproved=int(unproved),
         undoes=row[8],
     )
 
 
-def loaded_at(connection: duckdb.DuckDBPyConnection, plan_hash: str) -> datetime | None:
+def plan_loaded_at(connection: duckdb.DuckDBPyConnection, plan_hash: str) -> datetime | None:
     """Return when a plan of this hash (8 characters or more) was loaded; None where the current one is not yet."""
     row = connection.execute(
         "SELECT loaded_at FROM sync.plans WHERE len($hash) >= 8 AND starts_with(hash, lower($hash))"
@@ -199,27 +198,32 @@ def loaded_at(connection: duckdb.DuckDBPyConnection, plan_hash: str) -> datetime
     return row[0] if row else None
 
 
-def approve(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
+def approve_plan(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
     """Mark the current plan as approved by a person, named by its hash (the first 8 or more characters).
 
     Raises ``PlanStale`` when the hash is not the current plan's, or when a plan made now would differ.
     """
-    plan = current_plan(connection)
-    if not is_named(plan, plan_hash):
-        raise PlanNotCurrent(
-            f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
-            "Look at the current plan with `bms-pipeline preview --saved`, then approve it by its hash.",
-        )
+    plan = read_plan(connection)
+    check_named(plan, plan_hash)
     check_not_stale(connection, plan)
     connection.execute(
         "UPDATE sync.plans SET approved_at = ?, approved_by = ? WHERE plan_id = ?", [now, by, plan.plan_id]
     )
-    return current_plan(connection)
+    return read_plan(connection)
 
 
 def is_named(plan: Plan, plan_hash: str) -> bool:
     """Return whether ``plan_hash`` (the first 8 or more characters) names ``plan``."""
     return len(plan_hash) >= 8 and plan.hash.startswith(plan_hash.lower())
+
+
+def check_named(plan: Plan, plan_hash: str) -> None:
+    """Raise ``PlanNotCurrent`` when ``plan_hash`` (the first 8 or more characters) does not name ``plan``."""
+    if not is_named(plan, plan_hash):
+        raise PlanNotCurrent(
+            f"Plan {plan_hash} is not the current plan; that is {plan.hash[:12]} of {plan.made_at:%Y-%m-%d %H:%M} UTC.",
+            "Look at the current plan with `bms-pipeline preview --saved`, then approve it by its hash.",
+        )
 
 
 def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
@@ -272,7 +276,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
         connection.execute(f"INSERT INTO sync.planned_{entity.name} BY NAME FROM saved_{entity.name}")
         connection.execute(f"DROP TABLE saved_{entity.name}")
-    forget(connection, [_planned(entity) for entity in ENTITIES])
+    forget_results(connection, [_planned(entity) for entity in ENTITIES])
     return moved
 
 
@@ -280,7 +284,7 @@ def _moved_sql(entity: Entity) -> str:
     values = [f"{side}_{column}" for column in entity.columns for side in ("before", "after")]
     same = " AND ".join(
         f"was.{column} IS NOT DISTINCT FROM now.{column}"
-        for column in ("operation", "client_id", "passportal_id", "releases", *values)
+        for column in ("operation", "client_id", "passportal_id", "unmark_id", *values)
     )
     changed = ", ".join(
         f"CASE WHEN was.after_{column} IS DISTINCT FROM now.after_{column}"
@@ -295,7 +299,7 @@ def _moved_sentence(
 ) -> str:
     became = f"is {now} now" if now != was else f"changed in {', '.join(changed) or 'whom it concerns'}"
     found = "BMS no longer lists it" if now is None else f"it {became} ({why})"
-    planned = "nothing" if was in (None, "skip") else was
+    planned = "nothing" if was in (None, Operation.SKIP) else was
     return f"{entity.singular} {bms_id} {name or '(no name)'}: {planned} was planned, {found}"
 
 
@@ -308,7 +312,7 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(row[0]) if row else 0
 
 
-def count_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[EntityName, dict[str, int]]:
+def count_plan_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[EntityName, dict[str, int]]:
     """Count the current plan's records by outcome; store and return them: entity → {"read": n, "created": n, ...}."""
     rows = connection.execute(sql.read("plan/results")).fetchall()
     results = {row[0]: dict(zip(("read", *OUTCOMES), map(int, row[1:]), strict=True)) for row in rows}
@@ -371,12 +375,12 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
 def _has_place(column: str) -> str:
     """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
     new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
-    return f"CASE WHEN r.disposition = 'to create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
+    return f"CASE WHEN r.disposition = 'to_create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
 
 
 def _lacking(column: str) -> str:
     """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
-    there = "disposition IN ('matched', 'to create')"
+    there = "disposition IN ('matched', 'to_create')"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 
@@ -453,7 +457,7 @@ def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entit
 
 def _inputs(connection: duckdb.DuckDBPyConnection) -> str:
     rows = connection.execute(
-        "SELECT name, version FROM sync.inputs WHERE NOT starts_with(name, $of_loads) ORDER BY name",
+        "SELECT name, version FROM sync.input_versions WHERE NOT starts_with(name, $of_loads) ORDER BY name",
         {"of_loads": OF_LOADS},
     ).fetchall()
     return json.dumps(dict(rows))

@@ -16,7 +16,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import PlanError
-from bms_pipeline.plan.operations import current_plan, writes
+from bms_pipeline.plan.operations import read_plan, writes
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
@@ -194,7 +194,7 @@ def _client_created_first(connection: duckdb.DuckDBPyConnection, account_id: int
 def _to_be_loaded(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> tuple[NextStep, str | None]:
     """Return the next step of a record to load: a new plan, a person's finish, or the next sync by itself."""
     try:
-        plan = current_plan(connection)
+        plan = read_plan(connection)
     except PlanError:
         return NextStep.PLAN, None
     row = connection.execute(
@@ -221,7 +221,7 @@ def is_taken_apart(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether the current plan unmatched records that are still reconciled as matched."""
     rows = connection.execute(
         "SELECT DISTINCT entity FROM sync.journal WHERE plan_id = (SELECT max(plan_id) FROM sync.plans)"
-        " AND outcome = 'done' AND releases = passportal_id"
+        " AND outcome = 'done' AND unmark_id = passportal_id"
     ).fetchall()
     return any(
         connection.execute(
@@ -239,7 +239,7 @@ def _one(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> 
     return rows[0] if rows else None
 
 
-def refused(connection: duckdb.DuckDBPyConnection, most: int) -> list[dict[str, Any]]:
+def refused_records(connection: duckdb.DuckDBPyConnection, most: int) -> list[dict[str, Any]]:
     """Return up to ``most`` records whose last operation Passportal refused.
 
     Columns: entity, bms_id, and the reason as ``detail``.
@@ -270,7 +270,7 @@ def compare(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("INSERT INTO sync.differing_as_of VALUES (?, ?)", [*found, state])
 
 
-def remember(connection: duckdb.DuckDBPyConnection, counted: Counts, now: datetime) -> None:
+def remember_counts(connection: duckdb.DuckDBPyConnection, counted: Counts, now: datetime) -> None:
     """Store ``counted`` for plots over time, where it differs from the last stored counts."""
     rows = connection.execute("SELECT entity, arg_max(counts, counted_at) FROM sync.standing_counts GROUP BY entity")
     kept = dict(rows.fetchall())
@@ -295,7 +295,7 @@ def history(connection: duckdb.DuckDBPyConnection, entity: EntityName, last: int
     return rows[::-1]
 
 
-def waiting(counted: Counts) -> dict[EntityName, int]:
+def count_waiting(counted: Counts) -> dict[EntityName, int]:
     """Return entity → the records waiting for a person's decision."""
     return {name: total(counted[name], WAITS_FOR_PERSON) for name in counted}
 

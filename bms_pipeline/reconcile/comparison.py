@@ -14,7 +14,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Change:
+class DispositionChange:
     """Records of an entity with another disposition than before; ``examples`` are some of them as ``id name``."""
 
     entity: EntityName
@@ -34,20 +34,22 @@ class InScope:
     kept_out_because: dict[str, int]
 
 
-def remember(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> None:
+def remember_dispositions(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> None:
     """Keep the present dispositions of ``entities`` as ``before_<entity>``."""
     for entity in entities:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE before_{entity.name} AS FROM sync.reconciled_{entity.name}")
 
 
-def changes(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> list[Change]:
-    """Return the changes in the dispositions of ``entities`` since ``remember``."""
-    found: list[Change] = []
+def disposition_changes(connection: duckdb.DuckDBPyConnection, entities: Iterable[Entity]) -> list[DispositionChange]:
+    """Return the changes in the dispositions of ``entities`` since ``remember_dispositions``."""
+    found: list[DispositionChange] = []
     for entity in entities:
         rows = connection.execute(
             sql.read("reconcile/changed_dispositions").format(entity=entity.name), {"examples": EXAMPLES}
         ).fetchall()
-        found += [Change(entity.name, was, now, count, tuple(examples)) for was, now, count, examples in rows]
+        found += [
+            DispositionChange(entity.name, was, now, count, tuple(examples)) for was, now, count, examples in rows
+        ]
     return found
 
 
@@ -56,7 +58,7 @@ def in_scope(connection: duckdb.DuckDBPyConnection) -> list[InScope]:
     found = []
     for entity in ENTITIES:
         rows = connection.execute(
-            f"SELECT CASE WHEN disposition = 'out of scope' THEN reason END AS because, count(*)"
+            f"SELECT CASE WHEN disposition = 'out_of_scope' THEN reason END AS because, count(*)"
             f" FROM sync.reconciled_{entity.name} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
         out = {because: records for because, records in rows if because is not None}

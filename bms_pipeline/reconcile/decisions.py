@@ -7,8 +7,8 @@ A batch of decisions is taken as a whole or not at all::
 
 So a decision cannot break a rule of reconcile, and the order within one batch has no meaning.
 
-The lasting tables: ``sync.matches`` (links), ``sync.exclusions``, ``sync.creations`` (approved creates),
-``sync.partings`` (non-matches: pairs no rule matches again), and ``sync.decisions``, the ledger of all of it.
+The lasting tables: ``sync.matches`` (links), ``sync.exclusions``, ``sync.approved_creates`` (approved creates),
+``sync.non_matches`` (non-matches: pairs no rule matches again), and ``sync.decisions``, the ledger of all of it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity, EntityName, with_clients
 from bms_pipeline.core.errors import DecisionError, DecisionOvertaken, DecisionRefused
+from bms_pipeline.core.vocabulary import Disposition, Verb
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.warehouse import names, sql
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
-VERBS = ("match", "unmatch", "create", "exclude", "include")
+VERBS = tuple(Verb)
 REFUSALS_TOLD = 20
 
 
@@ -35,15 +36,15 @@ REFUSALS_TOLD = 20
 class Decision:
     """A person's decision about one record.
 
-    ``passportal_id``: the record ``match`` links it to. ``beside``: ``create`` it although Passportal has a record of
-    the same or nearly the same name. ``line``: the line in the file the decision comes from.
+    ``passportal_id``: the record ``match`` links it to. ``allow_duplicate``: ``create`` it although Passportal has
+    a record of the same or nearly the same name. ``line``: the line in the file the decision comes from.
     """
 
     verb: str
     entity: EntityName
     bms_id: int
     passportal_id: str | None = None
-    beside: bool = False
+    allow_duplicate: bool = False
     why: str = ""
     line: int | None = None
 
@@ -63,12 +64,12 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Taken:
+class DecisionResult:
     """The result of a batch: the decisions taken, those already in effect, and the changes."""
 
     taken: int
     already: int
-    changes: list[comparison.Change] = field(default_factory=list)
+    changes: list[comparison.DispositionChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Selection:
     def restricting(self) -> dict[str, object]:
         """Condition over ``sync.reconciled_<entity> r`` and ``bms.<entity> b``, with one ``?``, → its value."""
         given: dict[str, object] = {
-            "r.disposition = ?": self.disposition,
+            "r.disposition = ?": _known_disposition(self.disposition),
             "r.reason = ?": self.reason,
             "r.account_id = ?": self.client,
             "contains(b.name_key, ?)": names.fold_name(self.name),
@@ -102,13 +103,23 @@ class Selection:
         return " AND ".join(self.restricting) or "true"
 
 
-STAMP = "hash(r.bms_id, r.disposition, r.reason, r.passportal_id)"
+def _known_disposition(named: str) -> str:
+    """Return the disposition a person named, in its one spelling; raises ``DecisionError`` where there is none."""
+    if not named:
+        return ""
+    try:
+        return Disposition(named).value
+    except ValueError:
+        raise DecisionError(f"There is no disposition {named!r}.", f"Choose one of {', '.join(Disposition)}.") from None
+
+
+VERSION = "hash(r.bms_id, r.disposition, r.reason, r.passportal_id)"
 """SQL over ``sync.reconciled_<entity> r``: the record's state as a number."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The version of the records a person saw while deciding: their number, and all their ``STAMP`` in one (bit_xor).
+class ViewedVersion:
+    """The version of the records a person saw while deciding: their number, and all their ``VERSION`` in one (bit_xor).
 
     ``batch``: the ledger's newest batch at that time.
     """
@@ -118,13 +129,15 @@ class Seen:
     batch: int
 
 
-def check_seen(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection, seen: Seen) -> None:
+def check_viewed(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection, seen: ViewedVersion
+) -> None:
     """Raise ``DecisionOvertaken``, listing the decisions since, unless the records are as the person saw them.
 
     Compares with the last dispositions: reconcile again only after it.
     """
     row = connection.execute(
-        f"SELECT count(*), coalesce(bit_xor({STAMP}), 0) FROM sync.reconciled_{entity.name} r"
+        f"SELECT count(*), coalesce(bit_xor({VERSION}), 0) FROM sync.reconciled_{entity.name} r"
         f" JOIN bms.{entity.name} b ON b.bms_id = r.bms_id WHERE {selection.where}",
         list(selection.restricting.values()),
     ).fetchone()
@@ -144,7 +157,7 @@ def check_seen(connection: duckdb.DuckDBPyConnection, entity: Entity, selection:
     )
 
 
-def select(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection) -> list[int]:
+def select_ids(connection: duckdb.DuckDBPyConnection, entity: Entity, selection: Selection) -> list[int]:
     """Return the BMS ids of the selected records by their present dispositions, in order.
 
     Ids without another restriction are returned unchanged: a wrong id is to be refused, not skipped. Raises
@@ -170,7 +183,7 @@ def including(
     bms_ids: Iterable[int],
     *,
     create: bool = False,
-    beside: bool = False,
+    allow_duplicate: bool = False,
     match_to: str | None = None,
     why: str = "",
 ) -> list[Decision]:
@@ -178,20 +191,20 @@ def including(
     ids = list(bms_ids)
     decisions = [Decision("include", entity, bms_id, why=why) for bms_id in ids]
     if create:
-        decisions += [Decision("create", entity, bms_id, beside=beside, why=why) for bms_id in ids]
+        decisions += [Decision(Verb.CREATE, entity, bms_id, allow_duplicate=allow_duplicate, why=why) for bms_id in ids]
     if match_to:
         decisions += [Decision("match", entity, bms_id, match_to, why=why) for bms_id in ids]
     return decisions
 
 
-def decide(
+def apply_decisions(
     connection: duckdb.DuckDBPyConnection,
     decisions: Sequence[Decision],
     by: str,
     now: datetime,
     *,
     agree: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
-) -> Taken:
+) -> DecisionResult:
     """Take ``decisions``, all or none. Call it inside a transaction, which a refusal must end.
 
     ``agree`` checks the records first, and raises where they differ from what the person based the decisions on. Raises
@@ -220,16 +233,16 @@ def _waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -
 
 
 def waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
-    """Whether ``create_unmatched`` would decide about any record; the entity has been reconciled."""
+    """Whether ``create_unmatched_of`` would decide about any record; the entity has been reconciled."""
     found = connection.execute(
         f"FROM sync.reconciled_{entity.name} WHERE {_waits_for_creation(connection, entity)} LIMIT 1"
     ).fetchone()
     return found is not None
 
 
-def create_unmatched(
+def create_unmatched_of(
     connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope
-) -> Taken:
+) -> DecisionResult:
     """Approve creating every record that is only waiting for a decision.
 
     Three kinds still wait: ambiguous records, near-identical ones, and those a person unmatched. Records outside
@@ -239,24 +252,26 @@ def create_unmatched(
         f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE {_waits_for_creation(connection, entity)}"
         f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
     ).fetchall()
-    return _take(connection, [Decision("create", entity.name, row[0]) for row in rows], by, now)
+    return _take(connection, [Decision(Verb.CREATE, entity.name, row[0]) for row in rows], by, now)
 
 
-def auto_match(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> Taken:
+def auto_match_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> DecisionResult:
     """Save every match the rules found. The entity and its clients have been reconciled."""
     rows = connection.execute(sql.read("reconcile/unsaved_matches").format(entity=entity.name)).fetchall()
     found = [Decision("match", entity.name, bms_id, partner, why="auto-match") for bms_id, partner in rows]
     return _take(connection, found, by, now)
 
 
-def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime) -> Taken:
+def _take(
+    connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime
+) -> DecisionResult:
     """Take ``decisions`` about records that have just been reconciled."""
     if not decisions:
-        return Taken(0, 0)
+        return DecisionResult(0, 0)
     decisions = list(dict.fromkeys(replace(decision, why=decision.why.strip()) for decision in decisions))
     _check_not_contradictory(decisions)
     entities = _concerned(decisions)
-    comparison.remember(connection, entities)
+    comparison.remember_dispositions(connection, entities)
     _write_down(connection, decisions)
     for entity in entities:
         connection.execute(sql.read("reconcile/decision_states").format(entity=entity.name))
@@ -267,8 +282,8 @@ def _take(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], 
         raise _refused(refused, len(decisions))
     taken = _write_ledger(connection, entities, by, now)
     if taken:
-        count_input(connection, "decisions", now)
-    return Taken(taken, len(decisions) - taken, comparison.changes(connection, entities))
+        bump_version(connection, "decisions", now)
+    return DecisionResult(taken, len(decisions) - taken, comparison.disposition_changes(connection, entities))
 
 
 def _concerned(decisions: Iterable[Decision]) -> list[Entity]:
@@ -305,8 +320,8 @@ def _check_not_contradictory(decisions: Sequence[Decision]) -> None:
 def _write_down(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> None:
     """Fill the temp table ``decided``: one row for each decision, numbered."""
     columns = {
-        "verb": "VARCHAR", "entity": "VARCHAR", "bms_id": "BIGINT", "passportal_id": "VARCHAR", "beside": "BOOLEAN",
-        "why": "VARCHAR",
+        "verb": "VARCHAR", "entity": "VARCHAR", "bms_id": "BIGINT", "passportal_id": "VARCHAR",
+        "allow_duplicate": "BOOLEAN", "why": "VARCHAR",
     }  # fmt: skip
     lists = ", ".join(f"unnest(${name}::{kind}[]) AS {name}" for name, kind in columns.items())
     connection.execute(

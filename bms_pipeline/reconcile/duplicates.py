@@ -15,10 +15,10 @@ import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionRefused
-from bms_pipeline.reconcile.decisions import Decision, decide
+from bms_pipeline.reconcile.decisions import Decision, apply_decisions
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 
 def query(entities: Sequence[Entity] = ENTITIES) -> str:
@@ -34,13 +34,13 @@ def find(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENT
     return named_rows(connection, f"FROM ({query(entities)}) ORDER BY entity, bms_id, passportal_id")
 
 
-def count(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENTITIES) -> int:
+def count_duplicates(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity] = ENTITIES) -> int:
     """Count the BMS ids which several records carry."""
     row = connection.execute(f"SELECT count(DISTINCT (entity, bms_id)) FROM ({query(entities)})").fetchone()
     return int(row[0]) if row else 0
 
 
-def keep(
+def keep_marker(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int, passportal_id: str, by: str, now: datetime
 ) -> list[str]:
     """Let only ``passportal_id`` keep the BMS id, and return the records that lose it with the next finish.
@@ -58,19 +58,19 @@ def keep(
     (batch,) = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM sync.decisions").fetchone() or (1,)
     for carrier in others:
         values = {"entity": entity.name, "bms_id": bms_id, "other": carrier, "by": by, "now": now}
-        connection.execute("INSERT INTO sync.partings VALUES ($entity, $bms_id, $other, $by, $now)", values)
+        connection.execute("INSERT INTO sync.non_matches VALUES ($entity, $bms_id, $other, $by, $now)", values)
         connection.execute(
             "INSERT INTO sync.decisions VALUES ($batch, $now, $by, 'keep', $entity, $bms_id, $other,"
             " 'carries the same id', $became, '')",
             {**values, "batch": batch, "became": f"loses it to {passportal_id}"},
         )
-    count_input(connection, "decisions", now)
+    bump_version(connection, "decisions", now)
     linked = connection.execute(
         "SELECT passportal_id FROM sync.matches WHERE entity = ? AND bms_id = ?", [entity.name, bms_id]
     ).fetchone()
     if linked and linked[0] in others:
         why = f"shares its id with {passportal_id}"
-        decide(
+        apply_decisions(
             connection,
             [
                 Decision("unmatch", entity.name, bms_id, why=why),

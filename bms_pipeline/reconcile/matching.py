@@ -17,7 +17,7 @@ from bms_pipeline.core.entities import Entity, Rule
 from bms_pipeline.core.errors import RecordsUnexplained
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import keys, sql
-from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_inputs
+from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_versions
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Scope:
         return not_among("account_id", self.clients) if entity.name != "users" else "false"
 
 
-def reconcile(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> dict[str, int]:
+def reconcile_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> dict[str, int]:
     """Replace ``sync.reconciled_<entity>``; return the number of records for each disposition.
 
     Clients have to be reconciled before the entities inside them. A table made from the same inputs is left as it is.
     Raises ``RecordsUnexplained`` when the dispositions do not account for every record.
     """
-    inputs = read_inputs(connection)
+    inputs = read_versions(connection)
     name, made_from = reconciled(entity), _made_from(inputs, entity)
     if inputs.is_made_from(name, made_from):
         return dispositions(connection, entity)
@@ -94,7 +94,7 @@ def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[En
     """Reconcile ``entities``, which are in loading order, with the settings as they are stored."""
     settings = read_sync_settings(connection)
     for entity in entities:
-        reconcile(connection, entity, settings)
+        reconcile_entity(connection, entity, settings)
 
 
 def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:

@@ -5,7 +5,7 @@ They are for a person to decide on; nothing here is ever applied by itself::
     open records of both sides
         → candidate pairs: similar trigrams in their names (TF-IDF, so rare ones weigh more),
           or a shared rare value such as an e-mail
-        → bits for and against each pair: from the names and from the other fields (``entities.Clue``)
+        → bits for and against each pair: from the names and from the other fields (``entities.Comparison``)
         → a score between 0 and 1 from the sum of the bits, and the best few pairs of each record
 
 Importing this module takes a second: do it late.
@@ -28,7 +28,7 @@ from rapidfuzz import fuzz, process
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sparse_dot_topn import sp_matmul_topn
 
-from bms_pipeline.core.entities import Clue, Entity
+from bms_pipeline.core.entities import Comparison, Entity
 from bms_pipeline.warehouse import sql
 
 Agreement = Literal["agrees", "near", "differs", "missing"]
@@ -131,7 +131,7 @@ class _Compared:
     bits: Numbers
 
 
-def suggest(
+def suggest_partners(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int] | None = None, limit: int = 5
 ) -> dict[int, list[Suggestion]]:
     """Return BMS id → at most ``limit`` suggestions, best first, for each unmatched or ambiguous record of ``entity``.
@@ -172,7 +172,7 @@ def _read(
     return _Side(ids, clients, markers, name, [key or "" for key in name_keys], [key or "" for key in loose], columns)
 
 
-def _side_sql(entity: Entity, schema: str, clues: dict[str, Clue]) -> str:
+def _side_sql(entity: Entity, schema: str, clues: dict[str, Comparison]) -> str:
     is_bms = schema == "bms"
     inside, client = ("account_id", "o.client_id") if is_bms else ("client_id", "k.inside")
     counted = [f"key_{field}" for field in clues]
@@ -229,7 +229,7 @@ def _column(
 class _Finder:
     """Finds the pairs worth comparing, from the trigrams of all names and the records of each rare value."""
 
-    def __init__(self, waiting: _Side, free: _Side, clues: dict[str, Clue]) -> None:
+    def __init__(self, waiting: _Side, free: _Side, clues: dict[str, Comparison]) -> None:
         self._waiting, self._free = waiting, free
         # One vocabulary for all clients, so a score means the same everywhere. No record has the last name: without any
         # trigram there is no vocabulary.
@@ -312,7 +312,9 @@ def _bearers_of_values(free: _Side, finding: dict[str, int]) -> dict[tuple[str |
     return dict(bearers)
 
 
-def _ranked(waiting: _Side, free: _Side, pairs: _Pairs, clues: dict[str, Clue], limit: int) -> Iterator[Suggestion]:
+def _ranked(
+    waiting: _Side, free: _Side, pairs: _Pairs, clues: dict[str, Comparison], limit: int
+) -> Iterator[Suggestion]:
     """Yield the best ``limit`` pairs of each BMS record, in the order of their ranks."""
     compared = {"name": _compare_names(waiting, free, pairs)}
     compared |= {
@@ -375,7 +377,7 @@ def _likeness(scorer: Callable[..., float], one: Sequence[str | None], other: Se
     return np.asarray(process.cpdist(one, other, scorer=scorer), dtype=np.float64)
 
 
-def _compare(one: _Column, other: _Column, clue: Clue, pairs: _Pairs) -> _Compared:
+def _compare(one: _Column, other: _Column, clue: Comparison, pairs: _Pairs) -> _Compared:
     """Compare one field of each pair. An agreement counts for as much as the value is rare, a blank for nothing."""
     left, right = one.codes[pairs.left], other.codes[pairs.right]
     agreement = np.where(left == right, AGREES, DIFFERS)

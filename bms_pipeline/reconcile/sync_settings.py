@@ -16,7 +16,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;
 # contacts and locations have none there and are created while their sync is on.
@@ -96,11 +96,11 @@ def store_sync_setting(connection: duckdb.DuckDBPyConnection, name: str, value: 
     """Store one setting; a plan made before becomes stale."""
     connection.execute("DELETE FROM sync.settings WHERE name = ?", [name])
     connection.execute("INSERT INTO sync.settings VALUES (?, ?, ?)", [name, json.dumps(value), now])
-    count_input(connection, "settings", now)
+    bump_version(connection, "settings", now)
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """One setting before and after, under the name people use. ``name``: ``sync.users``, ``active_only``, ..."""
 
     name: str
@@ -108,7 +108,7 @@ class Change:
     after: object
 
 
-def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[SyncSettings, list[Change]]:
+def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[SyncSettings, list[SettingChange]]:
     """Return the settings after ``wanted`` (name → text), and the changes.
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
@@ -121,7 +121,7 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
         before = _value(after, name)
         after = _with(after, name, _parsed(name, text.strip()))
         if before != _value(after, name):
-            changes.append(Change(name, before, _value(after, name)))
+            changes.append(SettingChange(name, before, _value(after, name)))
     for entity in BY_NAME:
         switched_on = any(change.name == f"auto_create.{entity}" and change.after for change in changes)
         if switched_on and not after.sync[entity]:
@@ -135,7 +135,7 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
 def store_changes(
     connection: duckdb.DuckDBPyConnection,
     settings: SyncSettings,
-    changes: list[Change],
+    changes: list[SettingChange],
     by: str,
     why: str,
     now: datetime,
@@ -150,7 +150,7 @@ def store_changes(
         )
 
 
-def shown(settings: SyncSettings) -> dict[str, Any]:
+def shown_setting(settings: SyncSettings) -> dict[str, Any]:
     """Return every setting under the name people change it by; of the fields' owners only those set."""
     return {
         **{f"sync.{entity}": on for entity, on in settings.sync.items()},

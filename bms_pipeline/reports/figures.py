@@ -17,17 +17,18 @@ import duckdb
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.core.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.load import hand_over, journal
 from bms_pipeline.plan import standings
-from bms_pipeline.plan.operations import OUTCOMES, Plan, current_plan
+from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
-from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown
+from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
 from bms_pipeline.sync import enrichment
-from bms_pipeline.sync.state_file import read_published
-from bms_pipeline.warehouse import backups, clock, decision_log, sql
-from bms_pipeline.warehouse.connection import Warehouse, named_rows, now
+from bms_pipeline.sync.state_file import read_state
+from bms_pipeline.warehouse import backups, clock, decision_log, landing, sql
+from bms_pipeline.warehouse.connection import Warehouse, named_rows, now, open_warehouse
 
 COUNTS = ("read", *OUTCOMES)
 
@@ -37,7 +38,6 @@ FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY land
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
-IN_THE_CONSOLE = " in the review console"
 """The end of the name of a run made by one decision of a person."""
 
 
@@ -51,8 +51,8 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
       their list was not read to a provable end. ``undoes``: the plan whose load it takes back.
     - ``standings``: the state of every record now (``reconcile.standings``), independent of plans and undone loads.
     - ``warnings``: sentences about unproved, undeclared or unreadable parts of the last sweeps.
-    - ``details``: see ``enrichment.state``.
-    - ``hand_overs``: the numbers ``waiting`` and ``overdue``, and the ``folder`` of their files.
+    - ``details``: see ``enrichment.details_left``.
+    - ``pending_imports``: the numbers ``waiting`` and ``overdue``, and the ``folder`` of their files.
     - ``unknown``: writes whose answer was lost, with entity, operation, writes, left_at and settles_at (UTC). From
       settles_at on a write may be sent again, if Passportal does not show it by then.
     - ``duplicates``: records whose BMS id is in several documents.
@@ -71,9 +71,9 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         finished = sync_settings.initial_sync_finished
         counted = standings.counts(connection)
         plan = _pending_plan(connection)
-        handed_over = hand_over.waiting(connection, ENTITIES, now())
+        handed_over = hand_over.waiting_imports(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
-        twice = duplicates.count(connection)
+        twice = duplicates.count_duplicates(connection)
         no_place = named_rows(connection, sql.read("reports/no_place"))
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
         warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
@@ -88,7 +88,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     if copies["problem"]:
         warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
     with closing(Budget.of(settings)) as budget:
-        calls, asset_details = budget.usage(), enrichment.state(settings, warehouse, budget)
+        calls, asset_details = budget.usage(), enrichment.details_left(settings, warehouse, budget)
     return {
         "initial_sync_finished": finished,
         "entities": counts,
@@ -106,10 +106,18 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     }
 
 
+def is_anything_read(settings: Settings) -> bool:
+    """Return whether this home folder holds anything from BMS. A damaged database counts as something."""
+    if not settings.warehouse_file.exists():
+        return False
+    with open_warehouse(settings).open() as connection:
+        return any(landing.was_read(connection, entity) for entity in ENTITIES)
+
+
 def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
     """Return a warning where the database lacks the last decisions of people."""
     try:
-        decision_log.check(connection, settings.warehouse_file)
+        decision_log.check_log(connection, settings.warehouse_file)
     except DecisionsMissing as error:
         return [f"{error.message} {error.next_step}"]
     return []
@@ -117,10 +125,10 @@ def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[
 
 def _copies(settings: Settings) -> dict[str, Any]:
     """Return the newest copy of the database, without reading it, and why the last run could make none."""
-    newest = backups.last_written(backups.folder_of(settings.warehouse_file))
+    newest = backups.last_written(backups.backups_folder(settings.warehouse_file))
     problem = ""
     with contextlib.suppress(PipelineError):
-        published = read_published(settings.published_file)
+        published = read_state(settings.published_file)
         problem = published.backup_problem if published else ""
     return {"newest": newest and newest[0], "made_at": newest and str(newest[1]), "problem": problem}
 
@@ -130,12 +138,13 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
 
     ``standing`` comes first: its state now, the reason, the decision it waits for and the next step
     (``standings.Story``). ``candidates`` have its name; ``suggestions`` are ranked, for a record waiting for a
-    decision. Raises ``PipelineError`` when BMS never listed the record.
+    decision. Raises ``StageMissing`` where nothing was read, and ``PipelineError`` when BMS never listed the record.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
         record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
         if record is None:
+            landing.check_read(connection, entity)
             raise PipelineError(
                 f"BMS has listed no {entity.singular} with id {bms_id} so far.",
                 f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
@@ -186,7 +195,7 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
 
 def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[dict[str, Any]]:
     # Imported only here: its imports take a second to load.
-    from bms_pipeline.reconcile.suggestions import suggest
+    from bms_pipeline.reconcile.suggestions import suggest_partners
 
     return [
         {
@@ -195,7 +204,7 @@ def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: 
             "score": round(suggestion.score, 3),
             "evidence": ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
         }
-        for suggestion in suggest(connection, entity, [bms_id]).get(bms_id, [])
+        for suggestion in suggest_partners(connection, entity, [bms_id]).get(bms_id, [])
     ]
 
 
@@ -216,7 +225,7 @@ def decisions(
 def sync_settings(warehouse: Warehouse) -> dict[str, Any]:
     """Return every sync setting under the name people change it by."""
     with warehouse.open() as connection:
-        return shown(read_sync_settings(connection))
+        return shown_setting(read_sync_settings(connection))
 
 
 def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -228,15 +237,17 @@ def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
 def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
     """Return the runs that held the home folder, newest first, without single decisions in the review console.
 
-    Each has ``what`` (a command or a Dagster run), started_at, ended_at (UTC; None while it runs, or if it was killed),
+    Each has ``label`` (a command or a Dagster run), ``run_id`` (Dagster's, else None), started_at, ended_at (UTC; None
+    while it runs, or if it was killed),
     is_last (no run began after it), and failed_because, None where it succeeded.
     """
     with warehouse.open() as connection:
         return named_rows(
             connection,
-            "SELECT what, started_at, ended_at, failed_because, epoch = (SELECT max(epoch) FROM sync.runs) AS is_last"
-            " FROM sync.runs WHERE NOT ends_with(what, $console) ORDER BY epoch DESC LIMIT $last",
-            {"last": last, "console": IN_THE_CONSOLE},
+            "SELECT label, run_id, started_at, ended_at, failed_because,"
+            " epoch = (SELECT max(epoch) FROM sync.runs) AS is_last"
+            " FROM sync.runs WHERE kind <> $console ORDER BY epoch DESC LIMIT $last",
+            {"last": last, "console": RunKind.CONSOLE.value},
         )
 
 
@@ -270,11 +281,11 @@ def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] =
 
     Raises ``PipelineError`` where ``file`` cannot be written.
     """
-    texts = ", ".join(f"{sql.guarded(column)} AS {column}" for column in ("name", "client", "passportal_id"))
+    texts = ", ".join(f"{sql.escape_formula_sql(column)} AS {column}" for column in ("name", "client", "passportal_id"))
     found = _ORPHANS.format(orphans=_orphans_sql(entities))
     # The byte order mark, by which spreadsheets recognise UTF-8: DuckDB writes none by itself.
     query = f'SELECT * REPLACE ({texts}) RENAME (entity AS "\N{BYTE ORDER MARK}entity") FROM ({found})'
-    with made_whole(file) as unfinished, warehouse.open() as connection:
+    with atomic_write(file) as unfinished, warehouse.open() as connection:
         row = connection.execute(
             f"COPY ({query}) TO {sql.quoted(str(unfinished))} (FORMAT csv, HEADER true, USE_TMP_FILE false)",
             {"now": now()},
@@ -282,7 +293,7 @@ def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] =
     return int(row[0]) if row else 0
 
 
-def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
+def undo_preview(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
     """Return the operations of an undo plan, and what it leaves alone: created records, changed fields, gone ones."""
     with warehouse.open() as connection:
         (row,) = named_rows(
@@ -297,10 +308,10 @@ def undo(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
     return {"hash": plan.hash, "undoes": plan.undoes, "operations": plan.operations, **row}
 
 
-def hand_overs(warehouse: Warehouse) -> list[dict[str, Any]]:
+def pending_imports(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Return every record handed over in a file, and its state; see ``load.hand_over.waiting``."""
     with warehouse.open() as connection:
-        return hand_over.waiting(connection, ENTITIES, now())
+        return hand_over.waiting_imports(connection, ENTITIES, now())
 
 
 def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -380,7 +391,7 @@ def _orphans_sql(entities: Sequence[Entity]) -> str:
 
 def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
     try:
-        plan = current_plan(connection)
+        plan = read_plan(connection)
     except PlanError:
         return None
     if plan.loaded or not plan.operations:

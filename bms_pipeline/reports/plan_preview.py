@@ -15,11 +15,13 @@ from typing import Any
 
 import duckdb
 import jinja2
+import jinja2.ext
 from markupsafe import Markup, escape
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES
-from bms_pipeline.core.files import made_whole
-from bms_pipeline.plan.operations import Plan, current_plan
+from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
+from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
@@ -30,12 +32,12 @@ COUNTED: dict[str, str] = {
     "to match": "operation = 'adopt'",
     "to update": "operation = 'update'",
     "excluded": "disposition = 'excluded'",
-    "handed over": "operation = 'skip' AND disposition = 'to create' AND reason = 'handed_over'",
+    "handed over": "operation = 'skip' AND disposition = 'to_create' AND reason = 'handed_over'",
     "needs a decision": (
         "(disposition IN ('unmatched', 'ambiguous') OR reason IN ('template_unknown', 'no_place_for_marker'))"
     ),
     "blocked": "disposition = 'blocked'",
-    "out of scope": "disposition = 'out of scope'",
+    "out of scope": "disposition = 'out_of_scope'",
     "unchanged": "disposition = 'matched' AND operation = 'skip'",
     "conflicts": "kept IS NOT NULL",
 }
@@ -138,11 +140,11 @@ LONGEST_SHOWN = 300
 
 _PLAIN = (
     "operation = 'skip'"
-    " AND (disposition = 'out of scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
+    " AND (disposition = 'out_of_scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
 )
 
 _EXAMPLES = """
-SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept, releases FROM sync.operations
+SELECT entity, bms_id, name, operation, reason, passportal_id, changes, kept, unmark_id FROM sync.operations
 WHERE operation <> 'skip' OR kept IS NOT NULL
 QUALIFY row_number() OVER (PARTITION BY entity, operation ORDER BY bms_id) <= $examples
 ORDER BY entity, operation, bms_id
@@ -160,18 +162,18 @@ def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
     """Return the current plan: its hash, operations and reasons per entity, and some operations with before and after.
 
     ``totals`` is entity → the counts of ``COUNTED``. ``clients`` has the same counts for each client with anything to
-    do or to decide, most first. Records of no client, such as users, are under the BMS id None. ``by_person`` counts
-    the operations based on people's decisions, ``left`` those not loaded, ``refused`` those Passportal refused.
+    do or to decide, most first. Records of no client, such as users, are under the BMS id None. ``needs_approval``
+    counts the operations based on people's decisions, ``left`` those not loaded, ``refused`` those Passportal refused.
     ``held_back`` has a row (entity, client_bms_id, client, updates) for each client with too many changes at once.
     ``no_place`` has a row (entity, template, field, records) for each field with values in BMS and no place in a
     template. ``state`` is a ``PlanState``, ``undoes`` the plan whose load this one takes back. Raises ``PlanError``
     where there is no plan.
     """
     with warehouse.open() as connection:
-        return _overview(connection, current_plan(connection), examples)
+        return _overview(connection, read_plan(connection), examples)
 
 
-def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int:
+def write_plan_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int:
     """Write a CSV row for each field the plan writes or keeps, and for each record without any.
 
     Returns the number of rows. Without ``everything``, unchanged and out-of-scope records are left out. ``before`` is
@@ -184,13 +186,13 @@ def write_csv(warehouse: Warehouse, file: Path, everything: bool = False) -> int
         wanted="true" if everything else f"NOT ({_PLAIN})",
         # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
         first_heading="\N{BYTE ORDER MARK}entity",
-        client=sql.guarded("c.name"),
-        name=sql.guarded("line.name"),
-        passportal_id=sql.guarded("line.passportal_id"),
-        **{column: sql.guarded(f"change.{column}") for column in ("before", "after", "kept", "refused")},
+        client=sql.escape_formula_sql("c.name"),
+        name=sql.escape_formula_sql("line.name"),
+        passportal_id=sql.escape_formula_sql("line.passportal_id"),
+        **{column: sql.escape_formula_sql(f"change.{column}") for column in ("before", "after", "kept", "refused")},
     )
-    with made_whole(file) as unfinished, warehouse.open() as connection:
-        current_plan(connection)
+    with atomic_write(file) as unfinished, warehouse.open() as connection:
+        read_plan(connection)
         options = "FORMAT csv, HEADER true, USE_TMP_FILE false"
         row = connection.execute(f"COPY ({query}) TO {sql.quoted(str(unfinished))} ({options})").fetchone()
     return int(row[0]) if row else 0
@@ -204,14 +206,14 @@ def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> in
     """
     with warehouse.transaction() as connection:  # so that all of it is of one plan
         content = _content(connection, most_records)
-    with made_whole(file) as unfinished:
+    with atomic_write(file) as unfinished:
         _template().stream(content).dump(str(unfinished), encoding="utf-8")
     return int(content["records_shown"])
 
 
 def why(reason: str) -> str:
     """Return ``reason`` in plain words."""
-    return REASONS.get(reason, reason.replace("_", " "))
+    return REASONS.get(reason, words(reason))
 
 
 def visible(value: object) -> Markup:
@@ -223,7 +225,7 @@ def visible(value: object) -> Markup:
     return shown
 
 
-def plain(value: object) -> str:
+def plain_text(value: object) -> str:
     """Return ``value`` like ``visible``, for places which take only text, such as a label to read aloud."""
     text = str(value)[:LONGEST_SHOWN]
     return _NOT_ASCII.sub(
@@ -255,9 +257,27 @@ def _boxed(found: re.Match[str]) -> str:
     return f'<span class="hidden" title="{name}">U+{ord(character):04X}</span>'
 
 
+class _Unindented(jinja2.ext.Extension):
+    """Sends a page without the indentation of its template, which is a third of the bytes of a large plan."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return _INDENTATION.sub(" ", source)
+
+
+_INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
+"""One space of it stays: after a tag of Jinja, which takes its line's end along, that alone keeps two words apart."""
+
+
 def add_words(pages: jinja2.Environment) -> None:
-    """Give ``pages`` the filters and names ``record.html.j2`` needs."""
-    pages.filters |= {"visible": visible, "visible_lines": visible_lines, "plain": plain, "why": why}
+    """Give ``pages`` the filters and names ``record.html.j2`` needs, and leave out the templates' indentation."""
+    pages.add_extension(_Unindented)
+    pages.filters |= {
+        "visible": visible,
+        "visible_lines": visible_lines,
+        "plain": plain_text,
+        "why": why,
+        "words": words,
+    }
     pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
     pages.globals |= {"labels": {entity.name: entity.labels for entity in ENTITIES}}
     pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
@@ -277,7 +297,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "left": left,
         "refused": refused,
         "undoes": plan.undoes,
-        "by_person": plan.by_person,
+        "needs_approval": plan.needs_approval,
         "held_back": named_rows(connection, sql.read("reports/held_back_clients")),
         "no_place": named_rows(connection, sql.read("reports/no_place")),
         "totals": _totals(connection),
@@ -312,7 +332,7 @@ def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
 
 def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[str, Any]:
     """Return the whole content of the page."""
-    plan = current_plan(connection)
+    plan = read_plan(connection)
     shown = _overview(connection, plan, examples=1)
     connection.execute(sql.read("reports/records_to_show"))
     planned = {row["account_id"]: row["records"] for row in named_rows(connection, _OPERATIONS_BY_CLIENT)}
@@ -336,8 +356,8 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
         "without_client": [client for client in clients if client["bms_id"] is None],
-        "undecided": _groups(shown["reasons"], records, blocked_by, "unmatched", "ambiguous"),
-        "excluded": _groups(shown["reasons"], records, blocked_by, "excluded"),
+        "undecided": _groups(shown["reasons"], records, blocked_by, *WAITS_FOR_DECISION),
+        "excluded": _groups(shown["reasons"], records, blocked_by, Disposition.EXCLUDED),
         "records_shown": len(records),
         "records_in_all": in_all,
     }

@@ -14,9 +14,10 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity, EntityName
+from bms_pipeline.core.vocabulary import Disposition, Verb
 from bms_pipeline.reconcile.decisions import Decision
-from bms_pipeline.spreadsheet.cells import Report, shown, storable
-from bms_pipeline.spreadsheet.decisions import FilledIn, Line
+from bms_pipeline.spreadsheet.cells import Report, shown_cell, storable
+from bms_pipeline.spreadsheet.decisions import DecisionLine, FilledIn
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
 from bms_pipeline.warehouse.names import fold_name
@@ -58,7 +59,7 @@ class _Stored:
     decided_at: datetime | None
 
 
-def check(connection: duckdb.DuckDBPyConnection, filled_in: FilledIn) -> list[Pair]:
+def check_agreement(connection: duckdb.DuckDBPyConnection, filled_in: FilledIn) -> list[Pair]:
     """Return the decisions of ``filled_in`` with names; raise ``DecisionFileInvalid`` with each line that disagrees.
 
     The entities have been reconciled. An id BMS never listed is left to ``decisions``, which refuses it.
@@ -83,7 +84,7 @@ def check(connection: duckdb.DuckDBPyConnection, filled_in: FilledIn) -> list[Pa
     return sorted(pairs, key=lambda pair: pair.line or 0)
 
 
-def _stored(connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequence[Line]) -> dict[int, _Stored]:
+def _stored(connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequence[DecisionLine]) -> dict[int, _Stored]:
     ids = [line.decision.bms_id for line in lines]
     rows: list[dict[str, Any]] = named_rows(
         connection, sql.read("spreadsheet/stored_records").format(entity=entity.name), {"ids": ids}
@@ -91,7 +92,9 @@ def _stored(connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequen
     return {row["bms_id"]: _Stored(**row) for row in rows}
 
 
-def _partners(connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequence[Line]) -> dict[str, str | None]:
+def _partners(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, lines: Sequence[DecisionLine]
+) -> dict[str, str | None]:
     """Return Passportal id → name, for the ids the lines match to."""
     ids = [line.decision.passportal_id for line in lines if line.decision.passportal_id]
     rows = connection.execute(
@@ -116,11 +119,13 @@ def _pair(decision: Decision, record: _Stored | None, partners: dict[str, str | 
     )
 
 
-def _disagreements(entity: Entity, line: Line, record: _Stored, partners: dict[str, str | None]) -> Iterator[str]:
+def _disagreements(
+    entity: Entity, line: DecisionLine, record: _Stored, partners: dict[str, str | None]
+) -> Iterator[str]:
     """Yield the differences of a line. A wrong name or client precedes the state, which then means nothing."""
     one = f"{entity.singular} {record.bms_id}"
     identity = [
-        f"{one} {verb} {shown(stored or '')}, and this line says {shown(line.state[column])}"
+        f"{one} {verb} {shown_cell(stored or '')}, and this line says {shown_cell(line.state[column])}"
         for column, verb, stored in (("name", "is", record.name), ("client", "belongs to client", record.client))
         if column in line.state and not _same(line.state[column], stored)
     ]
@@ -131,7 +136,7 @@ def _disagreements(entity: Entity, line: Line, record: _Stored, partners: dict[s
     suggested = line.suggested.get(partner or "")
     if partner in partners and suggested is not None and not _same(suggested, partners[partner]):
         name = partners[partner] or ""
-        yield f"{shown(partner)} is {shown(name)} in Passportal, and this line says {shown(suggested)}"
+        yield f"{shown_cell(partner)} is {shown_cell(name)} in Passportal, and this line says {shown_cell(suggested)}"
 
 
 def _same(said: str, stored: str | None) -> bool:
@@ -143,7 +148,7 @@ def _folded(text: str) -> str | None:
     return fold_name(text.translate(_PLAIN_QUOTES).removeprefix("'"))
 
 
-def _stands_as(line: Line, record: _Stored) -> bool:
+def _stands_as(line: DecisionLine, record: _Stored) -> bool:
     now = {"disposition": record.disposition, "reason": record.reason, "matched_to": record.matched_to}
     return all(_same(line.state[column], stored) for column, stored in now.items() if column in line.state)
 
@@ -152,18 +157,18 @@ def _holds(decision: Decision, record: _Stored) -> bool:
     """Return whether the decision is already in effect, so repeating it changes nothing."""
     match decision.verb:
         case "match":
-            return record.disposition == "matched" and record.matched_to == decision.passportal_id
+            return record.disposition == Disposition.MATCHED and record.matched_to == decision.passportal_id
         case "unmatch":
-            return record.disposition != "matched" and record.is_parted
-        case "create":
-            created = record.disposition == "matched" and record.linked_by in _CREATED
-            return record.disposition == "to create" or created
+            return record.disposition != Disposition.MATCHED and record.is_parted
+        case Verb.CREATE:
+            created = record.disposition == Disposition.MATCHED and record.linked_by in _CREATED
+            return record.disposition == Disposition.TO_CREATE or created
         case "exclude":
             return record.is_excluded
     return not record.is_excluded
 
 
-def _said(line: Line) -> str:
+def _said(line: DecisionLine) -> str:
     disposition, reason, partner = (line.state.get(name, "") for name in ("disposition", "reason", "matched_to"))
     return f"{disposition or 'nothing'}{f' ({reason})' if reason else ''}{f', with {partner}' if partner else ''}"
 

@@ -41,7 +41,7 @@ Row = tuple[int, Mapping[Place, Cell]]
 """The number of a line as the spreadsheet shows it, and its cells."""
 
 
-class Reader(Protocol):
+class SheetReader(Protocol):
     """An open file."""
 
     def rows(self) -> Iterator[Row]:
@@ -53,7 +53,7 @@ class Reader(Protocol):
         ...
 
 
-def plain(cell: Cell) -> Cell:
+def plain_cell(cell: Cell) -> Cell:
     """Return the cell without surrounding blanks and without the escaping apostrophe of a formula."""
     if not cell or isinstance(cell, Unusable):
         return cell
@@ -61,7 +61,7 @@ def plain(cell: Cell) -> Cell:
     return text[1:].strip() if text[:1] == "'" and _FORMULA_LIKE.match(text) else text
 
 
-def guarded(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Return ``text`` for a cell of a CSV file, escaped so that no spreadsheet takes it for a formula."""
     text = storable(text)
     return f"'{text}" if _FORMULA_LIKE.match(text) else text
@@ -72,13 +72,13 @@ def storable(text: str) -> str:
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text[:_LONGEST_TEXT])
 
 
-def shown(value: str) -> str:
+def shown_cell(value: str) -> str:
     """Return ``value`` for a message: its content must not move a terminal's cursor, nor fill its screen."""
     escaped = repr(value[:61])
     return escaped if len(escaped) <= 60 else f"{escaped[:59]}…"
 
 
-def refusal(file: Path, what: str, next_step: str) -> DecisionFileInvalid:
+def file_refusal(file: Path, what: str, next_step: str) -> DecisionFileInvalid:
     """Return the error for refusing ``file`` as a whole."""
     name = file.name if file.name.isprintable() else repr(file.name)
     return DecisionFileInvalid(f"{name} {what}", f"{next_step} Nothing was applied.")
@@ -107,7 +107,7 @@ class Report:
         if count > MISTAKES_SHOWN:
             listed.append(f"and {count - MISTAKES_SHOWN} more")
         has = "1 mistake" if count == 1 else f"{count} mistakes"
-        raise refusal(self.file, f"has {has}:\n" + "\n".join(listed), next_step)
+        raise file_refusal(self.file, f"has {has}:\n" + "\n".join(listed), next_step)
 
 
 def ranges(lines: Iterable[int]) -> str:

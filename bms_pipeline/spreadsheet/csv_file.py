@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from bms_pipeline.core.errors import DecisionFileInvalid
-from bms_pipeline.spreadsheet.cells import Cell, Place, Report, Row, Value, guarded, refusal
+from bms_pipeline.spreadsheet.cells import Cell, Place, Report, Row, Value, escape_formula, file_refusal
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Excel's own first line, also if another program saved it again: in quotes, with a delimiter for each empty cell.
@@ -112,7 +112,7 @@ def _unreadable(file: Path, encoding: str) -> DecisionFileInvalid:
         line = 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
         why = f"the byte 0x{content[error.start]:02x} is not valid there"
     what = "is broken UTF-16" if encoding == "utf-16" else f"is not UTF-8: line {line}: {why}"
-    return refusal(file, what, 'Save it as "CSV UTF-8 (Comma delimited)" in Excel, or as XLSX, and import again.')
+    return file_refusal(file, what, 'Save it as "CSV UTF-8 (Comma delimited)" in Excel, or as XLSX, and import again.')
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> int:
@@ -122,6 +122,6 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]
         writer.writerow(header)
         count = 0
         for row in rows:
-            writer.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in row])
+            writer.writerow([escape_formula(cell) if isinstance(cell, str) else cell for cell in row])
             count += 1
         return count

@@ -1,4 +1,4 @@
-"""Decisions to and from a spreadsheet: ``write`` lists records, a person fills in four columns, ``read`` takes them.
+"""Decisions to and from a spreadsheet: a person fills in four columns of a list of records, and gives it back.
 
 The file's suffix selects CSV or XLSX. Nothing here knows the warehouse. ``agreement`` checks a line against the stored
 records, and ``decisions`` checks whether a decision may be taken. This module only handles columns and lines.
@@ -17,20 +17,21 @@ from typing import cast
 
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import DecisionFileInvalid
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.vocabulary import Verb
 from bms_pipeline.reconcile.decisions import VERBS, Decision
 from bms_pipeline.spreadsheet.cells import (
     LARGEST_FILE,
     Cell,
     Place,
-    Reader,
     Report,
+    SheetReader,
     Unusable,
     Value,
-    plain,
+    file_refusal,
+    plain_cell,
     ranges,
-    refusal,
-    shown,
+    shown_cell,
 )
 from bms_pipeline.spreadsheet.csv_file import CsvReader, write_csv
 from bms_pipeline.spreadsheet.xlsx_reader import XlsxReader
@@ -45,9 +46,10 @@ leave them out, and no spreadsheet program takes them for a number.
 """
 
 RECORD_COLUMNS = ("entity", "bms_id", *STATE_COLUMNS)
-PERSON_COLUMNS = ("decision", "match_to", "beside", "why")
+PERSON_COLUMNS = ("decision", "match_to", "allow_duplicate", "why")
 """Left empty for the person who decides."""
 
+_FORMER_COLUMNS = {"beside": "allow_duplicate"}
 READ_COLUMNS = ("entity", "bms_id", *PERSON_COLUMNS)
 NEEDED_COLUMNS = ("entity", "bms_id", "decision")
 SHEET = "decisions"
@@ -65,7 +67,7 @@ _YES_OR_NO = _YES | {"", "no", "false", "0"}
 
 
 @dataclass(frozen=True)
-class Suggested:
+class SuggestedPartner:
     """A Passportal record that may be the same, with the evidence."""
 
     passportal_id: str
@@ -85,12 +87,12 @@ class Row:
     disposition: str
     reason: str
     fields: Mapping[str, str | None]
-    suggestions: Sequence[Suggested]
+    suggestions: Sequence[SuggestedPartner]
     matched_to: str | None = None
 
 
 @dataclass(frozen=True)
-class Line:
+class DecisionLine:
     """A decision, and the record's state in its line of the file: column → text, for the columns in the file.
 
     ``suggested``: Passportal id → name, as the line suggests them.
@@ -106,7 +108,7 @@ class FilledIn:
     """A file a person filled in; ``notes`` are remarks for that person which are no mistakes."""
 
     file: Path
-    lines: list[Line]
+    lines: list[DecisionLine]
     notes: list[str]
 
     @property
@@ -118,7 +120,7 @@ class FilledIn:
         return list(first.values())
 
 
-def write(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> int:
+def write_decisions(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> int:
     """Write ``rows`` and return their number. The file is replaced as a whole or not at all.
 
     Only its owner may read it. Control characters, which XLSX cannot hold, become U+FFFD, and a text ends after 16,000
@@ -128,13 +130,13 @@ def write(file: Path, rows: Iterable[Row], field_names: Sequence[str]) -> int:
     values = (_values(row, field_names) for row in rows)
     if file.suffix.lower() not in (".csv", ".xlsx"):
         raise _wrong_suffix(file)
-    with made_whole(file) as unfinished:
+    with atomic_write(file) as unfinished:
         if file.suffix.lower() == ".csv":
             return write_csv(unfinished, [column.name for column in columns], values)
         return write_xlsx(unfinished, SHEET, columns, values)
 
 
-def read(file: Path) -> list[Decision]:
+def read_decisions(file: Path) -> list[Decision]:
     """Return the decisions in ``file``: see ``read_lines``."""
     return read_lines(file).decisions
 
@@ -153,7 +155,7 @@ def read_lines(file: Path) -> FilledIn:
         _refuse_unfit(file)
         lines = _lines(_cells(reader, report), report)
     except OSError as error:
-        raise refusal(file, f"cannot be read: {error.strerror or error}", "See that it can be opened.") from error
+        raise file_refusal(file, f"cannot be read: {error.strerror or error}", "See that it can be opened.") from error
     report.refuse()
     hidden = report.hidden & {line.decision.line for line in lines}
     if hidden:
@@ -163,7 +165,7 @@ def read_lines(file: Path) -> FilledIn:
     return FilledIn(file, lines, report.notes)
 
 
-def _reader(file: Path, report: Report) -> Reader:
+def _reader(file: Path, report: Report) -> SheetReader:
     match file.suffix.lower():
         case ".csv":
             return CsvReader(file, report, READ_COLUMNS)
@@ -173,22 +175,22 @@ def _reader(file: Path, report: Report) -> Reader:
 
 
 def _wrong_suffix(file: Path) -> DecisionFileInvalid:
-    what = f"the suffix {shown(file.suffix)} does not work"
-    return refusal(file, f"is no decision file: {what}", "Use .csv or .xlsx (which keeps long ids intact).")
+    what = f"the suffix {shown_cell(file.suffix)} does not work"
+    return file_refusal(file, f"is no decision file: {what}", "Use .csv or .xlsx (which keeps long ids intact).")
 
 
 def _refuse_unfit(file: Path) -> None:
     if not file.is_file():
-        raise refusal(file, "is not there, or is not a file", "Name the file that holds the decisions.")
+        raise file_refusal(file, "is not there, or is not a file", "Name the file that holds the decisions.")
     if (size := file.stat().st_size) > LARGEST_FILE:
         what = f"is too large: {size // 1024**2} MB, of at most {LARGEST_FILE // 1024**2}"
-        raise refusal(file, what, "Keep only lines that have a decision, or split it.")
+        raise file_refusal(file, what, "Keep only lines that have a decision, or split it.")
 
 
 # ------------------------------------------------------------------------------------------- from lines to decisions
 
 
-def _cells(reader: Reader, report: Report) -> Iterator[tuple[int, dict[str, Cell]]]:
+def _cells(reader: SheetReader, report: Report) -> Iterator[tuple[int, dict[str, Cell]]]:
     """Yield each line below the header: column → cell."""
     rows = reader.rows()
     _, header = next(rows, (1, {}))
@@ -208,7 +210,9 @@ def _cells(reader: Reader, report: Report) -> Iterator[tuple[int, dict[str, Cell
 
 
 def _named(header: Mapping[Place, Cell]) -> list[tuple[str, Place]]:
-    return [(cell.strip().lower(), place) for place, cell in header.items() if isinstance(cell, str)]
+    """Return the name of each column with its place; a file of version 0.5 has former names."""
+    cells = [(cell.strip().lower(), place) for place, cell in header.items() if isinstance(cell, str)]
+    return [(_FORMER_COLUMNS.get(name, name), place) for name, place in cells]
 
 
 def _problems_of(header: Mapping[Place, Cell]) -> list[str]:
@@ -220,9 +224,9 @@ def _problems_of(header: Mapping[Place, Cell]) -> list[str]:
     return missing + [f"there are {times[name]} columns {name!r}" for name in _COLUMNS if times[name] > 1]
 
 
-def _lines(rows: Iterable[tuple[int, dict[str, Cell]]], report: Report) -> list[Line]:
+def _lines(rows: Iterable[tuple[int, dict[str, Cell]]], report: Report) -> list[DecisionLine]:
     """Return the lines with a decision; their mistakes go into ``report``."""
-    found: list[Line] = []
+    found: list[DecisionLine] = []
     suggested_on: dict[str, int] = {}
     for number, row in rows:
         suggested = _suggested(row)
@@ -230,17 +234,17 @@ def _lines(rows: Iterable[tuple[int, dict[str, Cell]]], report: Report) -> list[
             suggested_on.setdefault(passportal_id, number)
         if not row["decision"]:
             continue
-        cells = {name: plain(row.get(name, "")) for name in READ_COLUMNS}
+        cells = {name: plain_cell(row.get(name, "")) for name in READ_COLUMNS}
         if not cells["decision"]:
             continue
-        state = {name: plain(row[name]) for name in STATE_COLUMNS if name in row}
+        state = {name: plain_cell(row[name]) for name in STATE_COLUMNS if name in row}
         problems = _problems(cells)
         problems += [f"{name} is {cell.what}" for name, cell in state.items() if isinstance(cell, Unusable)]
         for problem in problems:
             report.add(number, problem)
         if not problems:
             decision = _decision(number, cast("Mapping[str, str]", cells))
-            found.append(Line(decision, cast("Mapping[str, str]", state), suggested))
+            found.append(DecisionLine(decision, cast("Mapping[str, str]", state), suggested))
     _refuse_inconsistent([line.decision for line in found], report)
     _refuse_moved(found, suggested_on, report)
     return found
@@ -249,7 +253,7 @@ def _lines(rows: Iterable[tuple[int, dict[str, Cell]]], report: Report) -> list[
 def _suggested(row: Mapping[str, Cell]) -> dict[str, str]:
     found = {}
     for column, name_column in _SUGGESTED:
-        passportal_id, name = plain(row.get(column, "")), plain(row.get(name_column, ""))
+        passportal_id, name = plain_cell(row.get(column, "")), plain_cell(row.get(name_column, ""))
         if passportal_id and isinstance(passportal_id, str) and isinstance(name, str):
             found[passportal_id] = name
     return found
@@ -261,7 +265,7 @@ def _decision(line: int, cells: Mapping[str, str]) -> Decision:
         entity=cells["entity"].lower(),
         bms_id=int(cells["bms_id"]),
         passportal_id=cells["match_to"] or None,
-        beside=cells["beside"].lower() in _YES,
+        allow_duplicate=cells["allow_duplicate"].lower() in _YES,
         why=cells["why"],
         line=line,
     )
@@ -270,15 +274,17 @@ def _decision(line: int, cells: Mapping[str, str]) -> Decision:
 def _problems(cells: Mapping[str, Cell]) -> list[str]:
     """Return the mistakes in one line with a decision."""
     bms_id, match_to, why = cells["bms_id"], cells["match_to"], cells["why"]
-    problems = [*_word_problems(cells["entity"], cells["decision"], cells["beside"], has_target=match_to != "")]
+    problems = [
+        *_word_problems(cells["entity"], cells["decision"], cells["allow_duplicate"], has_target=match_to != "")
+    ]
     if isinstance(bms_id, Unusable):
         problems.append(f"bms_id is {bms_id.what}")
     elif not _ID.fullmatch(bms_id) or not 1 <= int(bms_id) <= _LAST_ID:
-        problems.append(f"bms_id {shown(bms_id)} is not a whole number from 1 to {_LAST_ID}")
+        problems.append(f"bms_id {shown_cell(bms_id)} is not a whole number from 1 to {_LAST_ID}")
     if isinstance(match_to, Unusable):
         problems.append(f"match_to is {match_to.what}")
     elif _SHORTENED_NUMBER.fullmatch(match_to):
-        problems.append(f"match_to {shown(match_to)} was shortened by a spreadsheet; enter the whole id, as text")
+        problems.append(f"match_to {shown_cell(match_to)} was shortened by a spreadsheet; enter the whole id, as text")
     if isinstance(why, Unusable):
         problems.append(f"why is {why.what}")
     return problems
@@ -286,28 +292,28 @@ def _problems(cells: Mapping[str, Cell]) -> list[str]:
 
 # Cached, as the same few words are on every line.
 @lru_cache(maxsize=1024)
-def _word_problems(entity: Cell, verb: Cell, beside: Cell, *, has_target: bool) -> tuple[str, ...]:
+def _word_problems(entity: Cell, verb: Cell, allow_duplicate: Cell, *, has_target: bool) -> tuple[str, ...]:
     problems = [
-        f"{column} is {cell.what}" if isinstance(cell, Unusable) else f"{column} {shown(cell)} is {expected}"
+        f"{column} is {cell.what}" if isinstance(cell, Unusable) else f"{column} {shown_cell(cell)} is {expected}"
         for column, cell, words, expected in (
             ("entity", entity, BY_NAME, f"none of {', '.join(BY_NAME)}"),
             ("decision", verb, VERBS, f"none of {', '.join(VERBS)}"),
-            ("beside", beside, _YES_OR_NO, "neither yes nor no"),
+            ("allow_duplicate", allow_duplicate, _YES_OR_NO, "neither yes nor no"),
         )
         if isinstance(cell, Unusable) or cell.lower() not in words
     ]
     if isinstance(verb, str) and verb.lower() in VERBS:
-        problems += _misplaced(verb.lower(), beside, has_target=has_target)
+        problems += _misplaced(verb.lower(), allow_duplicate, has_target=has_target)
     return tuple(problems)
 
 
-def _misplaced(verb: str, beside: Cell, *, has_target: bool) -> Iterator[str]:
+def _misplaced(verb: str, allow_duplicate: Cell, *, has_target: bool) -> Iterator[str]:
     if verb == "match" and not has_target:
         yield "match needs the Passportal id in the column match_to"
     if verb != "match" and has_target:
         yield f"match_to goes only with match, and the decision is {verb}"
-    if verb != "create" and isinstance(beside, str) and beside.lower() in _YES:
-        yield f"beside goes only with create, and the decision is {verb}"
+    if verb != Verb.CREATE and isinstance(allow_duplicate, str) and allow_duplicate.lower() in _YES:
+        yield f"allow_duplicate goes only with create, and the decision is {verb}"
 
 
 def _refuse_inconsistent(decisions: Iterable[Decision], report: Report) -> None:
@@ -323,11 +329,11 @@ def _refuse_inconsistent(decisions: Iterable[Decision], report: Report) -> None:
         elif decision.passportal_id is not None:
             rival = of_target.setdefault((decision.entity, decision.passportal_id), decision)
             if rival is not decision:
-                what = f"{shown(decision.passportal_id)} is already matched to {rival.bms_id} on line {rival.line}"
+                what = f"{shown_cell(decision.passportal_id)} is already matched to {rival.bms_id} on line {rival.line}"
                 report.add(decision.line or 0, f"{record}: {what}")
 
 
-def _refuse_moved(lines: Sequence[Line], suggested_on: Mapping[str, int], report: Report) -> None:
+def _refuse_moved(lines: Sequence[DecisionLine], suggested_on: Mapping[str, int], report: Report) -> None:
     """Refuse ids on the wrong lines, where ``match_to`` was sorted, moved or filled down on its own.
 
     A person may choose an id which is not suggested. But nobody chooses two ids suggested on other lines, or three in a
@@ -341,11 +347,11 @@ def _refuse_moved(lines: Sequence[Line], suggested_on: Mapping[str, int], report
     moved = [decision for decision in unsuggested if decision.passportal_id in suggested_on]
     for decision in moved if len(moved) > 1 else ():
         on = suggested_on[decision.passportal_id or ""]
-        what = f"match_to {shown(decision.passportal_id or '')} is suggested on line {on} and not here"
+        what = f"match_to {shown_cell(decision.passportal_id or '')} is suggested on line {on} and not here"
         report.add(decision.line or 0, f"{what}; was the column sorted or moved on its own?")
     for run in _runs(unsuggested):
         for filled in run if len(run) > _LONGEST_RUN else ():
-            what = f"match_to {shown(filled.passportal_id or '')} counts up from line {run[0].line}"
+            what = f"match_to {shown_cell(filled.passportal_id or '')} counts up from line {run[0].line}"
             report.add(filled.line or 0, f"{what}, and is suggested on none of these lines; was it filled down?")
 
 
@@ -372,7 +378,7 @@ _WIDTHS = {"entity": 11, "bms_id": 12, "client": 28, "name": 32, "disposition": 
 _OF_THE_PERSON = (
     Column("decision", 12, VERBS),
     Column("match_to", 22, is_text=True),  # so a long id, typed or pasted, is not rounded as a number
-    Column("beside", 9, ("yes", "no")),
+    Column("allow_duplicate", 9, ("yes", "no")),
     Column("why", 32),
 )
 

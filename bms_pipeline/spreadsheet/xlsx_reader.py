@@ -26,8 +26,8 @@ from bms_pipeline.spreadsheet.cells import (
     Report,
     Row,
     Unusable,
-    refusal,
-    shown,
+    file_refusal,
+    shown_cell,
     storable,
 )
 from bms_pipeline.spreadsheet.xlsx_writer import SHEET_ROWS
@@ -80,18 +80,18 @@ class XlsxReader:
                 unpacked = sum(part.file_size for part in archive.infolist())
                 if unpacked > LARGEST_UNPACKED:
                     what = f"unpacks to {unpacked // 1024**2} MB, of at most {LARGEST_UNPACKED // 1024**2}"
-                    raise refusal(self._file, what, "Keep only lines that have a decision, or split it.")
+                    raise file_refusal(self._file, what, "Keep only lines that have a decision, or split it.")
                 self._sheet = _Sheet(archive, self._name)
                 yield from self._rows(self._sheet)
         except _BROKEN as error:
-            what = f"cannot be read as XLSX: {shown(str(error) or type(error).__name__)}"
+            what = f"cannot be read as XLSX: {shown_cell(str(error) or type(error).__name__)}"
             next_step = "Open it in the spreadsheet program, save it without a password as XLSX (or CSV UTF-8)"
-            raise refusal(self._file, what, f"{next_step} and import that.") from error
+            raise file_refusal(self._file, what, f"{next_step} and import that.") from error
 
     def _rows(self, sheet: _Sheet) -> Iterator[Row]:
         if sheet.unread:
-            names = ", ".join(map(shown, sheet.unread))
-            self._report.notes.append(f"Only the sheet {shown(sheet.name)} is read; not read: {names}.")
+            names = ", ".join(map(shown_cell, sheet.unread))
+            self._report.notes.append(f"Only the sheet {shown_cell(sheet.name)} is read; not read: {names}.")
         for line, row in sheet.rows():
             if row.get("hidden") in ("1", "true"):
                 self._report.hidden.add(line)
@@ -195,7 +195,7 @@ class _Sheet:
             case "d":
                 return Unusable("a date, not a value")
             case "e":
-                return Unusable(f"an error, {shown(text)}")
+                return Unusable(f"an error, {shown_cell(text)}")
         return _unescaped(text)
 
 

@@ -20,7 +20,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 
 from bms_pipeline.core.errors import DecisionFileInvalid
-from bms_pipeline.spreadsheet.cells import Value, guarded, storable
+from bms_pipeline.spreadsheet.cells import Value, escape_formula, storable
 
 SHEET_ROWS = 1_048_576
 """Largest number of rows in a sheet."""
@@ -112,7 +112,7 @@ def _cell_xml(where: str, value: str | float, text_style: int) -> str:
             return f'<c r="{where}"><v>{value}</v></c>'
         value = str(value)
     if value.startswith("'"):
-        value = guarded(value)
+        value = escape_formula(value)
     text = html.escape(storable(value), quote=False)
     # XLSX writes a character as _xHHHH_: needed for CR, which XML would read back as LF.
     if "_x" in text or "\r" in text:

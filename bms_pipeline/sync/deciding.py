@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
-from bms_pipeline.core.entities import ENTITIES, Entity, EntityName, with_clients
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, with_clients
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Verb
 from bms_pipeline.load import hand_over
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.undo import check_undoable, fill_undo
 from bms_pipeline.reconcile import comparison, decisions, duplicates
-from bms_pipeline.reconcile.decisions import Decision, Seen, Selection, Taken, including
+from bms_pipeline.reconcile.decisions import Decision, DecisionResult, Selection, ViewedVersion, including
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
-from bms_pipeline.reconcile.sync_settings import Change, parse_changes, read_sync_settings, store_changes
-from bms_pipeline.warehouse import sql
+from bms_pipeline.reconcile.sync_settings import SettingChange, parse_changes, read_sync_settings, store_changes
+from bms_pipeline.warehouse import landing, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 
 if TYPE_CHECKING:
@@ -33,59 +34,75 @@ if TYPE_CHECKING:
 class ChangedSettings:
     """The result of a change of settings: the settings, the records decided otherwise, and the scope after it."""
 
-    settings: list[Change]
-    records: list[comparison.Change]
+    settings: list[SettingChange]
+    records: list[comparison.DispositionChange]
     scope: list[comparison.InScope]
 
 
-def decide(warehouse: Warehouse, chosen: Sequence[Decision], by: str, *, tried: bool = False) -> Taken:
-    """Take decisions, all or none; ``tried`` only shows their changes. Raises ``DecisionRefused``."""
-    with warehouse.trial() if tried else warehouse.transaction() as connection:
-        return decisions.decide(connection, chosen, by, now())
+def decide(warehouse: Warehouse, chosen: Sequence[Decision], by: str, *, dry_run: bool = False) -> DecisionResult:
+    """Take decisions, all or none; ``dry_run`` only shows their changes.
+
+    Raises ``DecisionRefused``, and ``StageMissing`` where their lists were never read from BMS.
+    """
+    with warehouse.trial() if dry_run else warehouse.transaction() as connection:
+        for entity in sorted({decision.entity for decision in chosen}):
+            landing.check_read(connection, BY_NAME[entity])
+        return decisions.apply_decisions(connection, chosen, by, now())
 
 
 def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[int]:
-    """Return the BMS ids of the records meant for a verb, as decided now. Raises ``DecisionError``."""
+    """Return the BMS ids of the records meant for a verb, as decided now.
+
+    Raises ``DecisionError``, and ``StageMissing`` where their list was never read from BMS.
+    """
     with warehouse.trial() as connection:  # a run under way must not find its records decided otherwise
-        return decisions.select(connection, entity, selection)
+        landing.check_read(connection, entity)
+        return decisions.select_ids(connection, entity, selection)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BulkDecision:
     """One verb for several records: one of ``decisions.VERBS``, or ``include`` together with the next decision.
 
-    ``passportal_id``: the record ``match`` links to; an excluded record is included by that. ``beside`` and ``why`` as
-    in ``Decision``.
+    ``passportal_id``: the record ``match`` links to; an excluded record is included by that. ``allow_duplicate`` and
+    ``why`` as in ``Decision``.
     """
 
     verb: str
     passportal_id: str | None = None
-    beside: bool = False
+    allow_duplicate: bool = False
     why: str = ""
 
 
 def decide_seen(
-    warehouse: Warehouse, entity: Entity, selection: Selection, verdict: Verdict, seen: Seen, by: str
-) -> Taken:
+    warehouse: Warehouse, entity: Entity, selection: Selection, verdict: BulkDecision, seen: ViewedVersion, by: str
+) -> DecisionResult:
     """Take one verdict about all selected records, if their state is the one the person saw.
 
     A verdict to match or create an excluded record also includes it. Raises ``DecisionOvertaken`` where somebody
     decided otherwise in between, and the errors of ``decide``.
     """
     with warehouse.transaction() as connection:
-        decisions.check_seen(connection, entity, selection, seen)
-        ids = decisions.select(connection, entity, selection)
-        return decisions.decide(connection, _decisions(connection, entity, ids, verdict), by, now())
+        decisions.check_viewed(connection, entity, selection, seen)
+        ids = decisions.select_ids(connection, entity, selection)
+        return decisions.apply_decisions(connection, _decisions(connection, entity, ids, verdict), by, now())
 
 
 def _decisions(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, ids: Sequence[int], verdict: Verdict
+    connection: duckdb.DuckDBPyConnection, entity: Entity, ids: Sequence[int], verdict: BulkDecision
 ) -> list[Decision]:
     decided = [
-        Decision(verdict.verb, entity.name, bms_id, verdict.passportal_id, beside=verdict.beside, why=verdict.why)
+        Decision(
+            verdict.verb,
+            entity.name,
+            bms_id,
+            verdict.passportal_id,
+            allow_duplicate=verdict.allow_duplicate,
+            why=verdict.why,
+        )
         for bms_id in ids
     ]
-    if verdict.verb in ("match", "create"):
+    if verdict.verb in (Verb.MATCH, Verb.CREATE):
         rows = connection.execute("SELECT bms_id FROM sync.exclusions WHERE entity = ?", [entity.name]).fetchall()
         excluded = {row[0] for row in rows}
         decided += including(entity.name, [bms_id for bms_id in ids if bms_id in excluded], why=verdict.why)
@@ -98,35 +115,37 @@ def decide_all(
     entities: Sequence[Entity],
     by: str,
     *,
-    tried: bool = False,
-) -> dict[EntityName, Taken]:
-    """Auto-match all, or create all unmatched records, by entity; return the result, or with ``tried`` its preview."""
-    taken: dict[EntityName, Taken] = {}
-    with warehouse.trial() if tried else warehouse.transaction() as connection:
+    dry_run: bool = False,
+) -> dict[EntityName, DecisionResult]:
+    """Auto-match all, or create all unmatched records, by entity; return the result, with ``dry_run`` its preview."""
+    taken: dict[EntityName, DecisionResult] = {}
+    with warehouse.trial() if dry_run else warehouse.transaction() as connection:
         for entity in with_clients(entities):
             # One after the other: decisions about clients settle the records inside them.
             reconcile_all(connection, [entity])
             if entity in entities:
                 taken[entity.name] = (
-                    decisions.auto_match(connection, entity, by, now())
+                    decisions.auto_match_entity(connection, entity, by, now())
                     if verb == "auto_match"
-                    else decisions.create_unmatched(connection, entity, by, now(), Scope())
+                    else decisions.create_unmatched_of(connection, entity, by, now(), Scope())
                 )
     return taken
 
 
 def change_settings(
-    warehouse: Warehouse, wanted: Mapping[str, str], by: str, why: str = "", *, tried: bool = False
+    warehouse: Warehouse, wanted: Mapping[str, str], by: str, why: str = "", *, dry_run: bool = False
 ) -> ChangedSettings:
-    """Change sync settings (name → text); ``tried`` only shows the changes. Raises ``SettingsError``."""
-    with warehouse.trial() if tried else warehouse.transaction() as connection:
+    """Change sync settings (name → text); ``dry_run`` only shows the changes. Raises ``SettingsError``."""
+    with warehouse.trial() if dry_run else warehouse.transaction() as connection:
         before = read_sync_settings(connection)
         after, changes = parse_changes(before, wanted)
         reconcile_all(connection, ENTITIES)
-        comparison.remember(connection, ENTITIES)
+        comparison.remember_dispositions(connection, ENTITIES)
         store_changes(connection, after, changes, by, why, now())
         reconcile_all(connection, ENTITIES)
-        return ChangedSettings(changes, comparison.changes(connection, ENTITIES), comparison.in_scope(connection))
+        return ChangedSettings(
+            changes, comparison.disposition_changes(connection, ENTITIES), comparison.in_scope(connection)
+        )
 
 
 def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
@@ -138,20 +157,20 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
         return plans.save_plan(connection, ENTITIES, Scope(), now(), undoes=plan_id)
 
 
-def hand_over_again(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
+def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
     """Hand records over again whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
-        hand_over.forget(connection, entity, bms_ids, by, now())
+        hand_over.reissue(connection, entity, bms_ids, by, now())
 
 
 def keep(warehouse: Warehouse, entity: Entity, bms_id: int, passportal_id: str, by: str) -> list[str]:
     """Let one of several records keep their shared BMS id; return those losing it. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
-        return duplicates.keep(connection, entity, bms_id, passportal_id, by, now())
+        return duplicates.keep_marker(connection, entity, bms_id, passportal_id, by, now())
 
 
 @dataclass(frozen=True)
-class Suggested:
+class RecordSuggestions:
     """A record waiting for a decision, and its possible matches, best first."""
 
     bms_id: int
@@ -168,8 +187,8 @@ def suggest(
     warehouse: Warehouse,
     entity: Entity,
     bms_ids: Collection[int] | None = None,
-    dispositions: Collection[str] = ("unmatched", "ambiguous"),
-) -> dict[int, Suggested]:
+    dispositions: Collection[str] = WAITS_FOR_DECISION,
+) -> dict[int, RecordSuggestions]:
     """Return BMS id → record and suggestions, for those of ``bms_ids`` (default: all) with one of ``dispositions``."""
     with warehouse.trial() as connection:
         reconcile_all(connection, with_clients([entity]))
@@ -180,8 +199,8 @@ def suggested(
     connection: duckdb.DuckDBPyConnection,
     entity: Entity,
     bms_ids: Collection[int] | None = None,
-    dispositions: Collection[str] = ("unmatched", "ambiguous"),
-) -> dict[int, Suggested]:
+    dispositions: Collection[str] = WAITS_FOR_DECISION,
+) -> dict[int, RecordSuggestions]:
     """Return the same as ``suggest``, for the records as decided last."""
     # Imported only here: its imports take a second to load, and no other verb needs it.
     from bms_pipeline.reconcile import suggestions
@@ -192,9 +211,9 @@ def suggested(
         ),
         {"dispositions": list(dispositions), "ids": None if bms_ids is None else list(bms_ids)},
     ).fetchall()
-    found = suggestions.suggest(connection, entity, bms_ids)
+    found = suggestions.suggest_partners(connection, entity, bms_ids)
     return {
-        bms_id: Suggested(
+        bms_id: RecordSuggestions(
             bms_id, name, client, disposition, reason, dict(zip(entity.columns, (name, *values), strict=True)),
             found.get(bms_id, []), matched_to,
         )
@@ -216,18 +235,18 @@ def export_file(warehouse: Warehouse, entity: Entity, file: Path, dispositions: 
             reason=record.reason,
             fields={column: record.fields[column] for column in entity.columns[1:]},
             suggestions=[
-                decisions.Suggested(found.passportal_id, found.name, found.score, _evidence(found))
+                decisions.SuggestedPartner(found.passportal_id, found.name, found.score, _evidence(found))
                 for found in record.suggestions
             ],
             matched_to=record.matched_to,
         )
         for record in suggest(warehouse, entity, dispositions=dispositions).values()
     )
-    return decisions.write(file, rows, entity.columns[1:])
+    return decisions.write_decisions(file, rows, entity.columns[1:])
 
 
 @dataclass(frozen=True)
-class Imported(Taken):
+class Imported(DecisionResult):
     """The result of the decisions in a spreadsheet: each by the names of both records, and notes for the person.
 
     ``notes``: entries of the file that are not wrong, and yet may not be meant.
@@ -237,8 +256,8 @@ class Imported(Taken):
     notes: list[str] = field(default_factory=list)
 
 
-def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Imported:
-    """Take the decisions in a spreadsheet, all or none; ``tried`` only shows their changes.
+def import_file(warehouse: Warehouse, file: Path, by: str, *, dry_run: bool) -> Imported:
+    """Take the decisions in a spreadsheet, all or none; ``dry_run`` only shows their changes.
 
     Raises ``DecisionFileInvalid`` or ``DecisionRefused``, each mistake with its line.
     """
@@ -250,10 +269,10 @@ def import_file(warehouse: Warehouse, file: Path, by: str, *, tried: bool) -> Im
     pairs: list[Pair] = []
 
     def agree(connection: duckdb.DuckDBPyConnection) -> None:
-        pairs.extend(agreement.check(connection, filled_in))
+        pairs.extend(agreement.check_agreement(connection, filled_in))
 
-    with warehouse.trial() if tried else warehouse.transaction() as connection:
-        taken = decisions.decide(connection, filled_in.decisions, by, now(), agree=agree)
+    with warehouse.trial() if dry_run else warehouse.transaction() as connection:
+        taken = decisions.apply_decisions(connection, filled_in.decisions, by, now(), agree=agree)
     return Imported(taken.taken, taken.already, taken.changes, pairs, filled_in.notes)
 
 

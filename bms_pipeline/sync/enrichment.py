@@ -20,7 +20,7 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.warehouse import landed_details as stored
 from bms_pipeline.warehouse.connection import Warehouse, now
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.landed_details import LandedDetails
 
 DETAILED: tuple[tuple[Entity, DetailCall], ...] = tuple(
@@ -46,7 +46,7 @@ class DetailsRead:
 
 
 def estimate(waiting: int, calls_left: int, calls_per_hour: int) -> str:
-    """Estimate in words how long reading ``waiting`` details takes at the hourly limit."""
+    """Estimate in words how long reading ``waiting_details`` details takes at the hourly limit."""
     if not waiting:
         return "nothing waits"
     later = waiting - calls_left
@@ -55,7 +55,7 @@ def estimate(waiting: int, calls_left: int, calls_per_hour: int) -> str:
     return f"about {math.ceil(later / calls_per_hour):,} h at {calls_per_hour:,} calls an hour"
 
 
-def waiting(connection: duckdb.DuckDBPyConnection, entity: Entity, known: set[int]) -> list[int]:
+def waiting_details(connection: duckdb.DuckDBPyConnection, entity: Entity, known: set[int]) -> list[int]:
     """Return the records whose details to read now, most urgent first, without those ``known`` to wait for a landing.
 
     Return nothing before the initial sync is finished: the plan must not change while a person looks at it.
@@ -69,11 +69,11 @@ def waiting(connection: duckdb.DuckDBPyConnection, entity: Entity, known: set[in
 
 def unlanded_ids(settings: Settings, entity: Entity) -> set[int]:
     """Return the records whose details wait to land. Call it before reading the warehouse: they may land in between."""
-    files = answers.finished(answers.folder_of(settings.landing_folder, entity))
+    files = answers.finished(answers.details_folder(settings.landing_folder, entity))
     return {bms_id for ids in files.values() for bms_id in ids}
 
 
-def state(settings: Settings, warehouse: Warehouse, budget: Budget) -> dict[str, Any]:
+def details_left(settings: Settings, warehouse: Warehouse, budget: Budget) -> dict[str, Any]:
     """Count the linked records: ``wanted`` in all, ``read`` and landed, ``unlanded``, ``waiting``, with ``problems``.
 
     ``oldest_read_at`` is in UTC; ``finished`` says in words when nothing waits any more.
@@ -81,23 +81,23 @@ def state(settings: Settings, warehouse: Warehouse, budget: Budget) -> dict[str,
     ((entity, call),) = DETAILED
     known = unlanded_ids(settings, entity)
     with warehouse.open() as connection:
-        found = stored.state(connection, entity)
-        queue = len(waiting(connection, entity, known))
+        found = stored.answers_state(connection, entity)
+        queue = len(waiting_details(connection, entity, known))
     finished = estimate(queue, budget.left(call.endpoint), budget.limit_of(call.endpoint))
     return {**found, "unlanded": len(known), "waiting": queue, "finished": finished}
 
 
-def land(settings: Settings, warehouse: Warehouse, list_call: ListCall) -> LandedDetails:
+def land_details(settings: Settings, warehouse: Warehouse, list_call: ListCall) -> LandedDetails:
     """Land the details read since the last sweep, of the entity of ``list_call``."""
     landed = LandedDetails()
     for entity in (detailed for detailed, _ in DETAILED if detailed.list_call == list_call):
-        files = answers.finished(answers.folder_of(settings.landing_folder, entity))
+        files = answers.finished(answers.details_folder(settings.landing_folder, entity))
         if not files:
             continue
         with warehouse.transaction() as connection:
-            landed = stored.land(connection, entity, files)
+            landed = stored.land_answers(connection, entity, files)
             if landed.changed:
-                count_input(connection, f"bms.{entity.name}", now())
+                bump_version(connection, f"bms.{entity.name}", now())
         for file in files:
             file.unlink(missing_ok=True)
     return landed

@@ -11,7 +11,7 @@ import duckdb
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.sweep.manifest import Manifest, prune
-from bms_pipeline.bms.sweep.quarantine import respell, sift
+from bms_pipeline.bms.sweep.quarantine import quarantine, respell
 from bms_pipeline.bms.sweep.sweeper import sweep
 from bms_pipeline.core.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, declared_keys, with_clients
 from bms_pipeline.core.errors import (
@@ -22,7 +22,7 @@ from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import clock, landing
 from bms_pipeline.warehouse.connection import Warehouse, now
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.landed_details import LandedDetails
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
@@ -92,7 +92,6 @@ class _Ready:
 
     tenant: str
     modified_since: str | None
-    planned: CallsPlanned
 
 
 def get_ready(
@@ -103,14 +102,7 @@ def get_ready(
     with warehouse.open():
         tenant = services.check_tenant(warehouse, client)
         since = {list_call: None if full else _watermark(warehouse, list_call) for list_call in list_calls}
-        return {
-            list_call: _Ready(
-                tenant,
-                since[list_call],
-                planned_calls(warehouse, client, list_call, full=since[list_call] is None),
-            )
-            for list_call in list_calls
-        }
+        return {list_call: _Ready(tenant, since[list_call]) for list_call in list_calls}
 
 
 @dataclass(frozen=True)
@@ -155,13 +147,15 @@ def land_swept(
     """Land the sweep, and the details behind it."""
     with warehouse.open():
         if isinstance(swept, Unfinished):
-            enrichment.land(settings, warehouse, list_call)
+            enrichment.land_details(settings, warehouse, list_call)
             return swept
         progress(f"land {list_call.name}", 0, None)
         if swept.account_types is not None:
-            services.land_account_types(warehouse, swept.account_types)
-        landed = land(settings, warehouse, list_call, swept.manifest)
-        details_landed = enrichment.land(settings, warehouse, list_call)
+            services.update_account_types(warehouse, swept.account_types)
+        landed = land_list(settings, warehouse, list_call, swept.manifest)
+        records = sum(entity.read for entity in landed.values())
+        progress(f"land {list_call.name}", records, records)
+        details_landed = enrichment.land_details(settings, warehouse, list_call)
     prune(settings.landing_folder / list_call.name)
     return Extracted(swept.manifest, landed, details_landed)
 
@@ -177,7 +171,7 @@ def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, 
     return CallsPlanned(row[0] if row else None, client.budget.left(f"GET {list_call.path}"))
 
 
-def land(
+def land_list(
     settings: Settings, warehouse: Warehouse, list_call: ListCall, manifest: Manifest
 ) -> dict[EntityName, landing.Landed]:
     """Land a finished sweep: all entities of the list, or none of them.
@@ -190,7 +184,7 @@ def land(
     except landing.SpelledOtherwise:
         respell(folder, declared_keys(list_call))
     except duckdb.InvalidInputException:
-        manifest.quarantined += sift(folder)
+        manifest.quarantined += quarantine(folder)
     return _land(warehouse, list_call, manifest, folder)
 
 
@@ -212,7 +206,7 @@ def _land(
         is_other = before is not None and before[0] not in (None, manifest.complete)
         if is_other:
             for name in landed:
-                count_input(connection, f"bms.{name}", landed_at)
+                bump_version(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}"

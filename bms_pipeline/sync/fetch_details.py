@@ -12,9 +12,9 @@ from bms_pipeline.warehouse.connection import now, open_warehouse
 
 
 def read_details(
-    settings: Settings, *, most: int | None = None, patience: Patience | None = None, progress: Progress = silent
+    settings: Settings, *, limit: int | None = None, patience: Patience | None = None, progress: Progress = silent
 ) -> enrichment.DetailsRead:
-    """Read details of records in Passportal, ``most`` at most, as far as the hour's calls go.
+    """Read details of records in Passportal, ``limit`` at most, as far as the hour's calls go.
 
     This runs next to any other run: it holds no run lock and opens the warehouse once for a moment. The details land
     with the next sync. Raises ``RunLocked`` while another process reads details, and the errors of
@@ -22,22 +22,22 @@ def read_details(
     """
     patience = patience or Patience()
     ((entity, call),) = enrichment.DETAILED
-    folder = answers.folder_of(settings.landing_folder, entity)
+    folder = answers.details_folder(settings.landing_folder, entity)
     with (
         lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
         services.open_bms(settings, patience) as client,
     ):
-        answers.finish(folder)
+        answers.finish_parts(folder)
         known = enrichment.unlanded_ids(settings, entity)
         with open_warehouse(settings).open() as connection:
             tenant = services.known_tenant(connection)
-            queue = enrichment.waiting(connection, entity, known)
-        read = answers.Progress(0, 0)
-        wanted = queue[:most]
+            queue = enrichment.waiting_details(connection, entity, known)
+        read = answers.DetailProgress(0, 0)
+        wanted = queue[:limit]
         if wanted:
             services.check_same_tenant(client.identity(), tenant)
             progress("details", 0, len(wanted))
-            read = answers.read(
+            read = answers.read_all(
                 client,
                 call,
                 wanted,

@@ -22,7 +22,7 @@ from bms_pipeline.sync import passportal_snapshot, planning, services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
-from bms_pipeline.warehouse.inputs import OF_LOADS, count_input
+from bms_pipeline.warehouse.inputs import OF_LOADS, bump_version
 
 LOOKS_FOR_UNKNOWN = 2
 """The number of times a load waits for unknown writes, before it leaves the rest to a later load."""
@@ -70,7 +70,7 @@ def close(warehouse: Warehouse, plan: plans.Plan) -> Finished:
     """Close the plan if nothing of it is left to do, and return its state."""
     results = planning.count_results(warehouse) if plan.loaded else apply.close_plan(warehouse, plan)
     with warehouse.open() as connection:
-        plan = plans.current_plan(connection)
+        plan = plans.read_plan(connection)
         left = connection.execute(sql.read("sync/left_to_load"), {"approved": plan.approved}).fetchall()
         return Finished(plan, results, dict(left), journal.open_intents(connection))
 
@@ -102,7 +102,7 @@ def resume(settings: Settings, *, wait: bool = True, progress: Progress = silent
     """
     with open_warehouse(settings).open() as connection:
         try:
-            plan = plans.current_plan(connection)
+            plan = plans.read_plan(connection)
         except PlanError:
             return None
     if plan.loaded or not plan.approved:
@@ -116,7 +116,7 @@ def resume(settings: Settings, *, wait: bool = True, progress: Progress = silent
 def loaded_at(warehouse: Warehouse, plan_hash: str) -> datetime | None:
     """Return when the plan of this hash (8 characters or more) was loaded; None where it is still to be loaded."""
     with warehouse.open() as connection:
-        return plans.loaded_at(connection, plan_hash)
+        return plans.plan_loaded_at(connection, plan_hash)
 
 
 def load(
@@ -143,4 +143,4 @@ def count_loads(warehouse: Warehouse, entities: Sequence[Entity]) -> None:
     """Count a load as a change of these entities' inputs; before the load, so the count survives a kill as well."""
     with warehouse.transaction() as connection:
         for entity in entities:
-            count_input(connection, f"{OF_LOADS}{entity.name}", now())
+            bump_version(connection, f"{OF_LOADS}{entity.name}", now())

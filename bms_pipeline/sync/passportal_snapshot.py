@@ -16,9 +16,9 @@ from bms_pipeline.passportal.target import Target, Write
 from bms_pipeline.sync import services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, kept_open, now
-from bms_pipeline.warehouse.inputs import read_inputs
+from bms_pipeline.warehouse.inputs import read_versions
 
 
 def snapshot(settings: Settings, warehouse: Warehouse, target: Target, entity: Entity) -> int:
@@ -80,10 +80,13 @@ class _Snapshot:
 
 
 def _read_snapshot(settings: Settings, target: Target, entity: Entity, progress: Progress) -> _Snapshot:
-    progress(f"snapshot {entity.name}", 0, None)
+    stage = f"snapshot {entity.name}"
+    progress(stage, 0, None)
     file = settings.landing_folder / "passportal" / f"{entity.name}.parquet"
-    with reported(file):
+    with translate_errors(file):
         target.snapshot(entity, file)
+        records = landing.records_in(file)
+    progress(stage, records, records)
     return _Snapshot(entity, file, now())
 
 
@@ -91,7 +94,7 @@ def land_snapshots(warehouse: Warehouse, target: Target, read: Sequence[_Snapsho
     """Land each snapshot that differs from the one landed last; return the overdue writes, by entity."""
     overdue: list[tuple[Entity, list[Write]]] = []
     with warehouse.open() as connection:
-        inputs = read_inputs(connection)
+        inputs = read_versions(connection)
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
         for found in read:
             entity, at = found.entity, found.read_at

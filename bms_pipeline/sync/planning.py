@@ -16,6 +16,7 @@ from bms_pipeline.core.errors import (
     StageMissing,
 )
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.vocabulary import Disposition
 from bms_pipeline.load import apply, journal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.plan import operations as plans
@@ -27,7 +28,7 @@ from bms_pipeline.sync import passportal_snapshot
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, now
-from bms_pipeline.warehouse.inputs import is_counted
+from bms_pipeline.warehouse.inputs import has_version
 
 
 def reconcile(
@@ -40,9 +41,9 @@ def reconcile(
     with warehouse.transaction() as connection:
         if create_unmatched_by:
             _check_not_rebuilding(connection)
-        counts = matching.reconcile(connection, entity, read_sync_settings(connection))
-        if create_unmatched_by and counts.get("unmatched"):
-            decisions.create_unmatched(connection, entity, create_unmatched_by, now(), scope)
+        counts = matching.reconcile_entity(connection, entity, read_sync_settings(connection))
+        if create_unmatched_by and counts.get(Disposition.UNMATCHED):
+            decisions.create_unmatched_of(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
         return counts
 
@@ -69,7 +70,7 @@ def _has_run(connection: duckdb.DuckDBPyConnection, stage: Stage, entity: Entity
             return found is not None
         case Stage.PASSPORTAL:
             is_listed = entity.name in read_sync_settings(connection).can_list
-            return not is_listed or is_counted(connection, f"passportal.{entity.name}")
+            return not is_listed or has_version(connection, f"passportal.{entity.name}")
         case Stage.RECONCILED:
             stored, decided = connection.execute(
                 f"SELECT (SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL),"
@@ -85,21 +86,22 @@ def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) ->
     """
     with warehouse.transaction() as connection:
         _check_not_lost(connection)
-        return plans.make_plan(connection, entities, scope, now())
+        return plans.build_plan(connection, entities, scope, now())
 
 
 def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash: str, by: str) -> plans.Plan:
     """Record a person's approval of the current plan, named by its hash.
 
     Passportal is read again first: a change there since the plan was made may change the plan. A plan approved before,
-    and left in the middle, is taken up as it is. Raises ``PlanStale`` when the hash is not the current plan's, or when
-    a plan made now would differ.
+    and left in the middle, is taken up as it is. Raises ``PlanNotCurrent``, before anything is read, when the hash is
+    not the current plan's. Raises ``PlanStale`` when a plan made now would differ.
     """
     plan = current_plan(warehouse)
+    plans.check_named(plan, plan_hash)
     if not plan.approved:
         passportal_snapshot.snapshots(settings, warehouse, target, plans.planned_entities(plan))
     with warehouse.transaction() as connection:
-        return plans.approve(connection, plan_hash, by, now())
+        return plans.approve_plan(connection, plan_hash, by, now())
 
 
 def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by: str) -> plans.Plan:
@@ -110,7 +112,7 @@ def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by:
     """
     with warehouse.open() as connection:
         _check_not_rebuilding(connection)
-        plan = plans.current_plan(connection)
+        plan = plans.read_plan(connection)
         check_breakers(connection, plan, read_sync_settings(connection))
         check_sweeps(connection, plan)
     check_held_back(plan)
@@ -152,7 +154,7 @@ def _check_not_rebuilding(connection: duckdb.DuckDBPyConnection) -> None:
 def current_plan(warehouse: Warehouse) -> plans.Plan:
     """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     with warehouse.open() as connection:
-        return plans.current_plan(connection)
+        return plans.read_plan(connection)
 
 
 def waits_for_person(warehouse: Warehouse) -> bool:
@@ -172,7 +174,7 @@ def why_not_loaded(warehouse: Warehouse) -> PipelineError | None:
 def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
     """Count the current plan's records by outcome, as of now."""
     with warehouse.transaction() as connection:
-        return plans.count_results(connection, now())
+        return plans.count_plan_results(connection, now())
 
 
 def plan_anew(
@@ -188,9 +190,13 @@ def plan_anew(
     with warehouse.open():
         for entity in with_clients(entities):
             progress(f"reconcile {entity.name}", 0, None)
-            reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
+            found = reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
+            records = sum(found.values())
+            progress(f"reconcile {entity.name}", records, records)
         progress("plan", 0, None)
-        return make_plan(warehouse, entities, scope)
+        plan = make_plan(warehouse, entities, scope)
+        progress("plan", plan.operations, plan.operations)
+        return plan
 
 
 def plan_done(warehouse: Warehouse, *, creates: bool) -> plans.Plan | None:
@@ -217,7 +223,7 @@ def is_anything_new(warehouse: Warehouse) -> bool:
 def plan_at_hand(connection: duckdb.DuckDBPyConnection) -> plans.Plan | None:
     """Return the current plan if a whole plan made now would equal it, and nothing of it loads by itself."""
     try:
-        plan = plans.current_plan(connection)
+        plan = plans.read_plan(connection)
     except PlanError:
         return None
     if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
@@ -232,6 +238,6 @@ def changed_inputs(warehouse: Warehouse) -> list[str]:
     """Return the inputs changed since the current plan was made (``bms.clients``, ``settings``, ...)."""
     with warehouse.open() as connection:
         try:
-            return plans.moved_inputs(connection, plans.current_plan(connection))
+            return plans.moved_inputs(connection, plans.read_plan(connection))
         except PlanError:
             return []

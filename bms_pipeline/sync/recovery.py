@@ -19,7 +19,7 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, schema, sql
 from bms_pipeline.warehouse.backups import Copy
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, connect, move_aside, now, transaction
 
 RESTORED = "restored_at"
@@ -64,17 +64,17 @@ def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) 
     Raises ``PipelineError`` where ``file`` is there already.
     """
     moment = now()
-    file = file or backups.folder_of(warehouse.file) / f"whole-{moment:%Y%m%dT%H%M%S}.duckdb"
+    file = file or backups.backups_folder(warehouse.file) / f"whole-{moment:%Y%m%dT%H%M%S}.duckdb"
     if file.exists():
         raise PipelineError(f"{file} is there already; nothing was written.", "Name a file that is not there.")
     with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline backup", moment), warehouse.open() as connection:
-        backups.make(connection, file, moment, whole=True)
+        backups.make_backup(connection, file, moment, whole=True)
     return backups.inspect(file)
 
 
 def list_copies(settings: Settings) -> list[Copy]:
     """Read every copy in the home folder and return them, the one with most content first."""
-    return backups.inspect_all(backups.folder_of(settings.warehouse_file), now())
+    return backups.inspect_all(backups.backups_folder(settings.warehouse_file), now())
 
 
 def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
@@ -82,7 +82,7 @@ def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
 
     Raises ``WarehouseError`` where there is nothing, and ``WarehouseDamaged`` where ``file`` is not good.
     """
-    log = decision_log.read(decision_log.file_of(settings.warehouse_file))
+    log = decision_log.read_log(decision_log.file_of(settings.warehouse_file))
     problems = list(log.problems)
     if file is not None:
         copy = backups.inspect(file)
@@ -95,7 +95,7 @@ def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
         return _after(copies[0], log, problems)
     if not log.entries:
         raise WarehouseError(
-            f"There is no good copy in {backups.folder_of(settings.warehouse_file)} and no decision in"
+            f"There is no good copy in {backups.backups_folder(settings.warehouse_file)} and no decision in"
             f" {decision_log.file_of(settings.warehouse_file)}.{_sentences(problems)}",
             "Put a copy of your own back with `bms-pipeline restore FILE`, or start over with `bms-pipeline rebuild`.",
         )
@@ -120,7 +120,7 @@ def restore(settings: Settings, restorable: Restorable) -> Restored:
     database = settings.warehouse_file
     with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline restore", now()):
         _check_free(database)
-        with reported(database):
+        with translate_errors(database):
             new = _built(database, restorable)
             moved = move_aside([*causes.side_files(database), *([database] if database.exists() else [])])
             new.rename(database)
@@ -191,8 +191,8 @@ def rebuild(settings: Settings) -> list[Path]:
     database = settings.warehouse_file
     with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline rebuild", now()):
         _check_free(database)
-        with reported(database):
-            there = [database, decision_log.file_of(database), backups.folder_of(database)]
+        with translate_errors(database):
+            there = [database, decision_log.file_of(database), backups.backups_folder(database)]
             moved = move_aside([*causes.side_files(database), *(path for path in there if path.exists())])
         warehouse = Warehouse(database)
         moment = now()
@@ -205,7 +205,7 @@ def _check_free(database: Path) -> None:
     """Raise ``WarehouseBusy`` where another process has the database open; any other fault of it is accepted."""
     if not database.is_file():
         return
-    with contextlib.suppress(WarehouseDamaged, duckdb.Error, StorageRefused), reported(database):
+    with contextlib.suppress(WarehouseDamaged, duckdb.Error, StorageRefused), translate_errors(database):
         connect(database, 0).close()
 
 

@@ -14,11 +14,11 @@ from bms_pipeline.core.errors import (
     PipelineError,
 )
 from bms_pipeline.core.files import clear_unfinished
-from bms_pipeline.core.run_status import Told, told
+from bms_pipeline.core.run_status import RunName, RunStatusWriter, recording
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.plan import standings
 from bms_pipeline.reconcile import matching
-from bms_pipeline.sync.state_file import publish
+from bms_pipeline.sync.state_file import write_state
 from bms_pipeline.warehouse import backups, decision_log, lease
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse, transaction
 
@@ -26,29 +26,32 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def running(settings: Settings, what: str = "A command", wait_seconds: float = 0) -> Iterator[Told]:
+def running(
+    settings: Settings, name: RunName | str = "A command", wait_seconds: float = 0
+) -> Iterator[RunStatusWriter]:
     """Hold the home folder for one run at a time, and publish the state at the end.
 
-    ``what`` names the run to anybody who waits for the lock: a command, or a Dagster run with its id. The yielded
-    ``Progress`` writes to ``settings.progress_file``, where other processes read it. Raises ``RunLocked``, naming the
-    owner, when another run holds the lock for longer than ``wait_seconds``.
+    ``name`` names the run to anybody who waits for the lock; a text alone is a command. The yielded ``Progress`` writes
+    to ``settings.progress_file``, where other processes read it. Raises ``RunLocked``, naming the owner, when another
+    run holds the lock for longer than ``wait_seconds``.
     """
     warehouse = open_warehouse(settings)
+    name = RunName(name) if isinstance(name, str) else name
     with (
-        lease.locked(settings.bms_pipeline_home, "run", what, now(), wait_seconds),
-        told(settings.progress_file, what) as telling,
+        lease.locked(settings.bms_pipeline_home, "run", name.label, now(), wait_seconds),
+        recording(settings.progress_file, name) as telling,
     ):
-        for folder in (settings.bms_pipeline_home, backups.folder_of(warehouse.file), settings.import_folder):
+        for folder in (settings.bms_pipeline_home, backups.backups_folder(warehouse.file), settings.import_folder):
             clear_unfinished(folder)
         with warehouse.transaction() as connection:
-            decision_log.check(connection, warehouse.file)
-            lease.take(connection, warehouse.file, what, now())
+            decision_log.check_log(connection, warehouse.file)
+            lease.take(connection, warehouse.file, name, now())
         warehouse.take_over()
         try:
             yield telling
         except BaseException as error:
             with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
-                _end(settings, warehouse, errors.told(error)[0])
+                _end(settings, warehouse, errors.describe(error)[0])
             raise
         else:
             _end(settings, warehouse)
@@ -62,7 +65,7 @@ def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = 
             with transaction(connection):
                 matching.reconcile_all(connection, ENTITIES)
         lease.end(connection, warehouse.file, now(), failed_because)
-        publish(settings, warehouse, _back_up(connection, warehouse))
+        write_state(settings, warehouse, _back_up(connection, warehouse))
 
 
 def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> str:

@@ -14,7 +14,7 @@ from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import (
     SettingsError,
 )
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.passportal.documents.client import Access, DocumentsClient
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
@@ -22,7 +22,7 @@ from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse, now
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def open_bms(settings: Settings, patience: Patience | None = None) -> BmsClient:
 def authenticate(settings: Settings) -> Authenticated:
     """Log in to both services and change nothing.
 
-    Raises the errors of their clients; each names the setting to look at.
+    Raises ``SettingsError`` naming every missing setting of both, or the errors of their clients.
     """
+    check_given(settings, needed_settings(settings))
     with open_bms(settings) as client:
         identity = client.authenticate()
     if settings.passportal_target == "embedded":
@@ -133,11 +134,11 @@ def account_types(client: BmsClient) -> list[tuple[int, str, bool, bool, bool]]:
     return [(kind.id, kind.name, kind.is_client, kind.is_vendor, kind.is_active) for kind in client.account_types()]
 
 
-def land_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bool, bool, bool]]) -> None:
+def update_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bool, bool, bool]]) -> None:
     """Land the kinds of accounts where they changed."""
     with warehouse.open() as connection:
         if not landing.is_other_account_types(connection, rows):
             return
         with warehouse.transaction() as writing:
             landing.land_account_types(writing, rows)
-            count_input(writing, "bms.account_types", now())
+            bump_version(writing, "bms.account_types", now())

@@ -13,11 +13,11 @@ import msgspec
 
 from bms_pipeline.core.entities import EntityName
 from bms_pipeline.core.errors import PipelineError, PlanError
-from bms_pipeline.core.files import made_whole
+from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import journal
 from bms_pipeline.plan import standings
-from bms_pipeline.plan.operations import current_plan
+from bms_pipeline.plan.operations import read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.sync import enrichment
@@ -25,7 +25,7 @@ from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 
 
-class PublishedList(msgspec.Struct, frozen=True):
+class ListState(msgspec.Struct, frozen=True):
     """One list of BMS: its records at the newest complete full sweep, and the newest landed stamp."""
 
     records: int
@@ -39,19 +39,19 @@ class PublishedPlan(msgspec.Struct, frozen=True):
     waits: int
 
 
-class Published(msgspec.Struct, frozen=True):
+class PipelineState(msgspec.Struct, frozen=True):
     """The pipeline's state ``at`` a time (UTC).
 
     ``clients`` are the BMS ids of the linked clients, by id. ``waiting`` counts the records waiting for a decision, by
     entity. ``auto_create`` is entity → whether its new records are created automatically. ``details_waiting``: records
     whose details are to be read, including details read but not landed. ``unknown``: writes whose answer was lost.
-    ``duplicates``: BMS ids on several records of Passportal. ``backup_problem``: see ``publish``.
+    ``duplicates``: BMS ids on several records of Passportal. ``backup_problem``: see ``write_state``.
     """
 
     at: str
     initial_sync_finished: bool
     clients: list[int]
-    lists: dict[str, PublishedList]
+    lists: dict[str, ListState]
     waiting: dict[EntityName, int]
     auto_create: dict[EntityName, bool]
     plan: PublishedPlan | None
@@ -61,7 +61,7 @@ class Published(msgspec.Struct, frozen=True):
     backup_problem: str = ""
 
 
-def publish(settings: Settings, warehouse: Warehouse, backup_problem: str = "") -> None:
+def write_state(settings: Settings, warehouse: Warehouse, backup_problem: str = "") -> None:
     """Write the file from the warehouse's present content, and keep the standings for plots over time.
 
     ``backup_problem``: the reason why people's decisions could not be backed up; empty where no backup was due, or it
@@ -70,19 +70,19 @@ def publish(settings: Settings, warehouse: Warehouse, backup_problem: str = "") 
     with warehouse.open() as connection:
         standings.compare(connection)
         counted = standings.counts(connection)
-        standings.remember(connection, counted, now())
+        standings.remember_counts(connection, counted, now())
         published = msgspec.structs.replace(_published(connection, counted), backup_problem=backup_problem)
-    with made_whole(settings.published_file) as file:
+    with atomic_write(settings.published_file) as file:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(published)))
 
 
-def read_published(file: Path) -> Published | None:
+def read_state(file: Path) -> PipelineState | None:
     """Read the last state; None where none was ever published.
 
     Raises ``PipelineError`` when the file cannot be read. An unreadable file says nothing about its content.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Published)
+        return msgspec.json.decode(file.read_bytes(), type=PipelineState)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -91,29 +91,31 @@ def read_published(file: Path) -> Published | None:
         ) from error
 
 
-def _published(connection: duckdb.DuckDBPyConnection, counted: standings.Counts) -> Published:
+def _published(connection: duckdb.DuckDBPyConnection, counted: standings.Counts) -> PipelineState:
     settings = read_sync_settings(connection)
     clients = connection.execute("SELECT bms_id FROM sync.matches WHERE entity = 'clients' ORDER BY bms_id").fetchall()
-    return Published(
+    return PipelineState(
         at=now().isoformat(timespec="seconds"),
         initial_sync_finished=settings.initial_sync_finished,
         clients=[row[0] for row in clients],
         lists={
-            name: PublishedList(records, newest)
+            name: ListState(records, newest)
             for name, records, newest in connection.execute(sql.read("sync/published_lists")).fetchall()
         },
-        waiting=standings.waiting(counted),
+        waiting=standings.count_waiting(counted),
         auto_create={entity: on and settings.sync[entity] for entity, on in settings.auto_create.items()},
         plan=_waiting_plan(connection, finished=settings.initial_sync_finished),
         unknown=sum(intent.writes for intent in journal.open_intents(connection)),
-        duplicates=duplicates.count(connection),
-        details_waiting=sum(len(enrichment.waiting(connection, entity, set())) for entity, _ in enrichment.DETAILED),
+        duplicates=duplicates.count_duplicates(connection),
+        details_waiting=sum(
+            len(enrichment.waiting_details(connection, entity, set())) for entity, _ in enrichment.DETAILED
+        ),
     )
 
 
 def _waiting_plan(connection: duckdb.DuckDBPyConnection, *, finished: bool) -> PublishedPlan | None:
     try:
-        plan = current_plan(connection)
+        plan = read_plan(connection)
     except PlanError:
         return None
     if plan.loaded or not plan.operations:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bms_pipeline.core.entities import ENTITIES, Entity, with_clients
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.load import apply
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.reconcile.matching import Scope
@@ -17,7 +17,7 @@ from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse.connection import Warehouse, kept_open, open_warehouse
 
 
-def read(
+def read_services(
     settings: Settings,
     *,
     entities: Sequence[Entity] = ENTITIES,
@@ -40,7 +40,8 @@ def just_read(
     in_instalments: bool = False,
     progress: Progress = silent,
 ) -> Iterator[list[extraction.Unfinished]]:
-    """Read like ``read``, and keep the open files open inside the block, where no service may be called."""
+    """Read like ``read_services``, and keep the open files open inside the block, where no service may be called."""
+    check_given(settings, needed_settings(settings))
     warehouse, lists = open_warehouse(settings), extraction.list_calls(entities)
     unfinished: list[extraction.Unfinished] = []
     with contextlib.ExitStack() as kept:
@@ -48,7 +49,6 @@ def just_read(
             progress("sign in to BMS", 0, None)
             ready = extraction.get_ready(warehouse, client, lists, full=full)
             for list_call in lists:
-                progress(f"{list_call.name}: {ready[list_call].planned}", 0, None)
                 swept = extraction.sweep_list(
                     settings, client, list_call, ready[list_call], progress, in_instalments=in_instalments
                 )
@@ -83,7 +83,7 @@ def prepare(
 
     ``create_unmatched_by``: the person who decided to create all records that only lack a decision.
     """
-    read(settings, entities=entities, full=full, progress=progress)
+    read_services(settings, entities=entities, full=full, progress=progress)
     return planning.plan_anew(
         open_warehouse(settings),
         entities=entities,

@@ -25,7 +25,7 @@ from bms_pipeline.core.errors import WarehouseDamaged
 from bms_pipeline.core.files import make_durable
 from bms_pipeline.core.version import VERSION
 from bms_pipeline.warehouse import causes, decision_log, sql
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 
 KEPT = 3
 """The number of automatic copies to keep."""
@@ -66,7 +66,7 @@ class Copy:
     problem: str = ""
 
 
-def folder_of(database: Path) -> Path:
+def backups_folder(database: Path) -> Path:
     """Return the folder of this database's copies."""
     return database.with_name("backups")
 
@@ -78,7 +78,7 @@ def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: date
     is missing in the decision log. Raises ``StorageFull`` and the like.
     """
     loaded, decided = _state(connection)
-    folder = folder_of(database)
+    folder = backups_folder(database)
     _put_right(folder, now)
     automatic = [found for file in _files(folder) if (found := _AUTOMATIC.fullmatch(file.name))]
     if automatic:
@@ -92,7 +92,7 @@ def make_if_due(connection: duckdb.DuckDBPyConnection, database: Path, now: date
     elif not _is_worth_it(connection):
         return None
     file = folder / _named(now, loaded, decided)
-    make(connection, file, now, whole=False)
+    make_backup(connection, file, now, whole=False)
     for old in [copy for copy in _files(folder) if _AUTOMATIC.fullmatch(copy.name)][:-KEPT]:
         old.unlink(missing_ok=True)
     return file
@@ -124,17 +124,17 @@ def _made_at(name: re.Match[str]) -> datetime:
 
 def before_migration(connection: duckdb.DuckDBPyConnection, database: Path, number: int, now: datetime) -> Path:
     """Make a whole, permanent copy before migration ``number`` changes the tables."""
-    file = folder_of(database) / f"before-{number:04}-{now:%Y%m%dT%H%M%S}.duckdb"
-    make(connection, file, now, whole=True)
+    file = backups_folder(database) / f"before-{number:04}-{now:%Y%m%dT%H%M%S}.duckdb"
+    make_backup(connection, file, now, whole=True)
     return file
 
 
-def make(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, whole: bool) -> None:
+def make_backup(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, *, whole: bool) -> None:
     """Copy the database of ``connection`` into a new ``file``, and compare the two before it gets its name.
 
     Raises ``WarehouseDamaged`` where the copy differs from the original, ``StorageFull`` and the like.
     """
-    with reported(file):
+    with translate_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = file.with_name(f".{file.name}.new")
         try:
@@ -266,6 +266,6 @@ def _is_worth_it(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether anything was ever decided or loaded."""
     row = connection.execute(
         "SELECT EXISTS (FROM sync.decisions) OR EXISTS (FROM sync.settings_history) OR EXISTS (FROM sync.matches)"
-        " OR EXISTS (FROM sync.hand_overs) OR EXISTS (FROM sync.journal)"
+        " OR EXISTS (FROM sync.pending_imports) OR EXISTS (FROM sync.journal)"
     ).fetchone()
     return bool(row and row[0])

@@ -83,7 +83,7 @@ def found_in(error: BaseException) -> Found:
 
 
 @contextlib.contextmanager
-def reported(file: Path, if_damaged: str = "") -> Iterator[None]:
+def translate_errors(file: Path, if_damaged: str = "") -> Iterator[None]:
     """Turn errors about ``file``, the disk or the memory into ones with the true cause and the next step.
 
     ``if_damaged``: the next step where the content of ``file`` is proved to be damaged.
@@ -96,13 +96,13 @@ def reported(file: Path, if_damaged: str = "") -> Iterator[None]:
     except PipelineError:
         raise
     except (duckdb.Error, OSError, MemoryError) as error:
-        explained = explain(error, file, if_damaged)
+        explained = explain_error(error, file, if_damaged)
         if explained is None:
             raise
         raise explained from error
 
 
-def explain(error: BaseException, file: Path, if_damaged: str = "") -> WarehouseError | None:
+def explain_error(error: BaseException, file: Path, if_damaged: str = "") -> WarehouseError | None:
     """Return the error for a person; None where ``error`` is neither about the file nor about disk or memory."""
     found = found_in(error)
     if found.locked:
@@ -110,7 +110,7 @@ def explain(error: BaseException, file: Path, if_damaged: str = "") -> Warehouse
     if found.memory:
         return _no_memory(file, one_line(error))
     if found.number is not None:
-        return files.refused(found.number, _named_in(error) or file)
+        return files.refused_by_system(found.number, _named_in(error) or file)
     return _content(file, one_line(error), if_damaged) if isinstance(error, _CONTENT) else None
 
 

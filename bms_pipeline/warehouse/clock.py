@@ -15,7 +15,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
         connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(moment)), _FINISHED])
         report.append(Ahead(f"sync.settings.{_FINISHED}", 1, finished))
     connection.execute("DROP TABLE ahead")
-    count_input(connection, "clock", now)  # a record's moments decide whether it is new
+    bump_version(connection, "clock", now)  # a record's moments decide whether it is new
     report = [ahead for ahead in report if ahead.latest > now + TOLERATED]
     for ahead in report:
         connection.execute(

@@ -31,7 +31,7 @@ from bms_pipeline.core.errors import WarehouseError
 from bms_pipeline.core.files import alone_in
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, outcomes, portions, schema, sql
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 
 _log = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ class Warehouse:
 
         Inside another ``open``, or inside ``kept_open``, it takes no time.
         """
-        with reported(self.file, IF_DAMAGED):
+        with translate_errors(self.file, IF_DAMAGED):
             if not self._prepared:
-                make_whole(self.file, schema.migrate)
+                create_atomically(self.file, schema.migrate)
             with opened(self.file, self._wait_seconds) as connection:
                 if not self._prepared:
                     self._prepare(connection)
@@ -102,7 +102,7 @@ class Warehouse:
                     if calls is None:
                         continue
                     with transaction(connection):
-                        is_known = outcomes.take_in(connection, portions.number_of(file), calls, now())
+                        is_known = outcomes.take_in(connection, portions.portion_number(file), calls, now())
                     if is_known or not calls.marked:
                         file.unlink()
                     else:
@@ -124,7 +124,7 @@ class Warehouse:
 
         That process sends nothing more then. The operations of its portion without an outcome are unknown.
         """
-        with reported(self.file):
+        with translate_errors(self.file):
             move_aside(portions.held(self.file))
 
     @contextlib.contextmanager
@@ -136,7 +136,7 @@ class Warehouse:
         """
         with self.open() as connection:
             with transaction(connection):
-                lease.check(connection, self.file)
+                lease.check_lease(connection, self.file)
                 watched = decision_log.Watched(connection)
                 yield connection
                 entry = watched.entry()
@@ -150,7 +150,7 @@ class Warehouse:
         """
         file = decision_log.file_of(self.file)
         try:
-            decision_log.append(file, entry)
+            decision_log.append_entry(file, entry)
         except WarehouseError as error:
             raise type(error)(
                 f"The decision is stored in {self.file}. Its second copy could not be added to {file}.",
@@ -160,7 +160,7 @@ class Warehouse:
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Let ``connection``, open on another database, read this one; unqualified names then mean this one."""
-        with reported(self.file, IF_DAMAGED):
+        with translate_errors(self.file, IF_DAMAGED):
             if not self._prepared or portions.files_of(self.file):
                 with self.open():
                     pass
@@ -194,7 +194,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
     return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
 
 
-def make_whole(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
+def create_atomically(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
     """Make ``file`` unless it exists: fill it under another name first, to have it whole from its first moment.
 
     A process killed during the first writes of a new DuckDB file leaves a file that never opens again (measured).
@@ -243,7 +243,7 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
         finally:
             os.umask(umask)
         try:
-            names.make_known(connection)
+            names.register_functions(connection)
         except BaseException:
             connection.close()
             raise

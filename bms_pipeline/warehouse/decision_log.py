@@ -30,13 +30,16 @@ from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import DecisionsMissing
 from bms_pipeline.core.files import make_durable
 from bms_pipeline.warehouse import lines, sql
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 
 _log = logging.getLogger(__name__)
 
 NAME = "decisions.log"
-OF_RECORDS = ("matches", "exclusions", "creations", "partings")
+OF_RECORDS = ("matches", "exclusions", "approved_creates", "non_matches")
 """Tables of ``sync`` with decisions about one record, by ``entity`` and ``bms_id``."""
+_FORMER_TABLES = {"creations": "approved_creates", "partings": "non_matches", "hand_overs": "pending_imports"}
+_FORMER_COLUMNS = {"beside": "allow_duplicate", "forgotten_at": "reissued_at", "forgotten_by": "reissued_by"}
+"""Names in the lines of version 0.5 → as they are called now."""
 _TAIL = 1 << 16
 
 Entry = dict[str, Any]
@@ -77,7 +80,7 @@ class Watched:
             entry["settings"] = self._rows("FROM sync.settings")
         for name, table, moment in (
             ("history", "settings_history", "changed_at"),
-            ("forgotten", "hand_overs", "forgotten_at"),
+            ("reissued", "pending_imports", "reissued_at"),
             ("approved", "plans", "approved_at"),
         ):
             if after[name] != before[name]:
@@ -111,12 +114,12 @@ def file_of(database: Path) -> Path:
     return database.with_name(NAME)
 
 
-def append(file: Path, entry: Entry) -> None:
+def append_entry(file: Path, entry: Entry) -> None:
     """Add one line, durable when this returns. Half a line left by a crash is cut off and noted in the new one.
 
     Raises ``StorageFull``, ``StorageRefused`` or ``StorageBroken``.
     """
-    with reported(file):
+    with translate_errors(file):
         is_new = not file.exists()
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "r+b") as stream:
@@ -137,9 +140,9 @@ def append(file: Path, entry: Entry) -> None:
             make_durable(file.parent)
 
 
-def read(file: Path) -> Log:
+def read_log(file: Path) -> Log:
     """Return the readable lines of the log; an empty log where there is no file."""
-    with reported(file):
+    with translate_errors(file):
         try:
             content = file.read_bytes()
         except FileNotFoundError:
@@ -159,7 +162,7 @@ def read(file: Path) -> Log:
 
 def last_number(file: Path) -> int:
     """Return the number of the newest whole line, 0 where there is none."""
-    with reported(file):
+    with translate_errors(file):
         try:
             with file.open("rb") as stream:
                 size, tail = stream.seek(0, os.SEEK_END), _TAIL
@@ -182,7 +185,7 @@ def held_number(connection: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row else 0
 
 
-def check(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
+def check_log(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
     """Raise ``DecisionsMissing`` where the log next to ``database`` holds decisions missing in the database."""
     file = file_of(database)
     held, logged = held_number(connection), last_number(file)
@@ -203,8 +206,8 @@ def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> i
         for table, keys in (("settings", ()), ("settings_history", ("changed_at", "name")), ("decisions", ("batch",))):
             if table in entry:
                 _put(connection, table, entry[table], keys)
-        if "hand_overs" in entry:
-            _put(connection, "hand_overs", entry["hand_overs"], ("entity", "bms_id", "file"))
+        if "pending_imports" in entry:
+            _put(connection, "pending_imports", entry["pending_imports"], ("entity", "bms_id", "file"))
         _hold(connection, entry["number"], entry["at"])
         replayed += 1
     return replayed
@@ -237,7 +240,7 @@ def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None
     for entity in ENTITIES:
         # The values that a record was compared with belong to the separated pair.
         connection.execute(
-            f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN (SELECT bms_id FROM former WHERE entity = $name"
+            f"DELETE FROM sync.base_{entity.name} WHERE bms_id IN (SELECT bms_id FROM former WHERE entity = $name"
             " AND NOT EXISTS (FROM sync.matches m WHERE m.entity = former.entity AND m.bms_id = former.bms_id"
             " AND m.passportal_id = former.passportal_id))",
             {"name": entity.name},
@@ -262,8 +265,17 @@ def _put(
 
 def _entry(line: bytes) -> Entry | None:
     """Return the content of a line, or None where it is damaged."""
-    entry = lines.decoded(line)
-    return entry if entry is not None and isinstance(entry.get("number"), int) else None
+    entry = lines.decoded_line(line)
+    if entry is None or not isinstance(entry.get("number"), int):
+        return None
+    tables = {
+        _FORMER_TABLES.get(table, table): [
+            {_FORMER_COLUMNS.get(column, column): value for column, value in row.items()} for row in rows
+        ]
+        for table, rows in entry.items()
+        if isinstance(rows, list)
+    }
+    return {name: value for name, value in entry.items() if not isinstance(value, list)} | tables
 
 
 def _end_of_whole_lines(descriptor: int, end: int) -> int:

@@ -1,7 +1,7 @@
 """Version counters of a plan's inputs: each goes up when its input changes. They show whether a plan is stale.
 
 A result from the same inputs is not made again: a landing from the same pages, a reconciliation from the same records
-and decisions. ``read_inputs`` reads all inputs at one moment, ``sync.made_from`` holds the inputs of each result.
+and decisions. ``read_versions`` reads all inputs at one moment, ``sync.made_from`` holds the inputs of each result.
 Both change in the transaction that changes the result, so they are true after a crash as well.
 """
 
@@ -30,19 +30,19 @@ _RULES = ("reconcile", "plan", "warehouse", "core/entities.py", "core/junk.py")
 """The parts of this program that decide which result follows from the same inputs."""
 
 
-def count_input(connection: duckdb.DuckDBPyConnection, name: str, now: datetime) -> None:
+def bump_version(connection: duckdb.DuckDBPyConnection, name: str, now: datetime) -> None:
     """Count up a changed input of the plan: ``bms.clients``, ``passportal.users``, ``settings``, ..."""
     connection.execute(
-        "MERGE INTO sync.inputs USING (SELECT $name AS name) AS changed USING (name)"
-        " WHEN MATCHED THEN UPDATE SET version = sync.inputs.version + 1, changed_at = $now"
+        "MERGE INTO sync.input_versions USING (SELECT $name AS name) AS changed USING (name)"
+        " WHEN MATCHED THEN UPDATE SET version = sync.input_versions.version + 1, changed_at = $now"
         " WHEN NOT MATCHED THEN INSERT VALUES (changed.name, 1, $now)",
         {"name": name, "now": now},
     )
 
 
-def is_counted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+def has_version(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Return whether the input was ever read or changed."""
-    return connection.execute("FROM sync.inputs WHERE name = ?", [name]).fetchone() is not None
+    return connection.execute("FROM sync.input_versions WHERE name = ?", [name]).fetchone() is not None
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Inputs:
         return self.made_from.get(name) == inputs
 
 
-def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
+def read_versions(connection: duckdb.DuckDBPyConnection) -> Inputs:
     """Read every input, and the inputs of each result; one statement."""
     states: dict[str, str] = {}
     made_from: dict[str, str] = {}
@@ -92,11 +92,11 @@ def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
 
 def note_made_from(connection: duckdb.DuckDBPyConnection, name: str, inputs: str, result: object = None) -> None:
     """Store the inputs of the result ``name``. Call it in the transaction that made it."""
-    forget(connection, [name])
+    forget_results(connection, [name])
     connection.execute("INSERT INTO sync.made_from VALUES (?, ?, ?)", [name, inputs, json.dumps(result)])
 
 
-def forget(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
+def forget_results(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
     """Forget the inputs of these results, to have them made again."""
     connection.execute("DELETE FROM sync.made_from WHERE name IN (SELECT unnest($names))", {"names": list(names)})
 

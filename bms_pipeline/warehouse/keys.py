@@ -16,7 +16,7 @@ import duckdb
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.warehouse import names
-from bms_pipeline.warehouse.inputs import count_input
+from bms_pipeline.warehouse.inputs import bump_version
 
 
 def key_columns(entity: Entity) -> tuple[str, ...]:
@@ -79,5 +79,5 @@ def _compute_anew(
         connection.execute(
             f"UPDATE {table} SET {assigned} FROM corrected WHERE corrected.{id_column} = {table}.{id_column}"
         )
-        count_input(connection, table, now)
+        bump_version(connection, table, now)
     connection.execute("DROP TABLE corrected")

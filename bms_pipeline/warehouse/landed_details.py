@@ -43,13 +43,13 @@ def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timed
     return [row[0] for row in connection.execute(query, since).fetchall()]
 
 
-def state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:
+def answers_state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:
     """Return counts of linked records: ``wanted`` in all, ``read`` of them, with ``problems``; ``oldest_read_at``."""
     (row,) = named_rows(connection, sql.read("warehouse/details_state").format(entity=entity.name))
     return row
 
 
-def land(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collection[Path]) -> LandedDetails:
+def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: Collection[Path]) -> LandedDetails:
     """Take the answers in ``files`` (``bms.details``) into ``bms.<entity>``; landing them again changes nothing.
 
     Of several answers about a record the newest counts. Call it inside a transaction.

@@ -21,16 +21,16 @@ from pathlib import Path
 import duckdb
 
 from bms_pipeline.core.entities import Entity, WireType
-from bms_pipeline.core.errors import LandingError
+from bms_pipeline.core.errors import LandingError, Stage, StageMissing
 from bms_pipeline.warehouse import keys, names, schema, sql
 from bms_pipeline.warehouse.inputs import (
     OF_LOADS,
     Inputs,
-    count_input,
+    bump_version,
     digest,
-    is_counted,
+    has_version,
     note_made_from,
-    read_inputs,
+    read_versions,
     rules,
 )
 
@@ -66,7 +66,7 @@ class Landed:
         return bool(self.added or self.changed or self.gone)
 
 
-def land(
+def land_sweep(
     connection: duckdb.DuckDBPyConnection,
     entity: Entity,
     folder: Path,
@@ -100,7 +100,7 @@ def land(
 
 @dataclass(frozen=True)
 class Sweep:
-    """The pages of a sweep in ``folder``, and the conclusions from them; see ``land``."""
+    """The pages of a sweep in ``folder``, and the conclusions from them; see ``land_sweep``."""
 
     folder: Path
     proves_absence: bool
@@ -112,7 +112,7 @@ def land_once(
     connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], swept: Sweep, now: datetime
 ) -> dict[str, Landed]:
     """Land every entity of a list, and count the changes; the same pages on the same records are landed once."""
-    inputs = read_inputs(connection)
+    inputs = read_versions(connection)
     name = f"landed.{entities[0].list_call.name}"
     pages = digest(swept.folder.glob("*.json.zst"))
 
@@ -127,7 +127,7 @@ def land_once(
             for entity, (read, unknown, not_sent) in inputs.results[name].items()
         }
     landed = {
-        entity.name: land(
+        entity.name: land_sweep(
             connection,
             entity,
             swept.folder,
@@ -140,9 +140,9 @@ def land_once(
     }
     for entity, changes in landed.items():
         if changes.anything_changed:
-            count_input(connection, f"bms.{entity}", now)
+            bump_version(connection, f"bms.{entity}", now)
     result = {entity: (changes.read, changes.unknown_fields, changes.not_sent) for entity, changes in landed.items()}
-    note_made_from(connection, name, made_from(read_inputs(connection)), result)
+    note_made_from(connection, name, made_from(read_versions(connection)), result)
     return landed
 
 
@@ -481,6 +481,32 @@ def _snapshot_of(inputs: Inputs, entity: Entity, content: str) -> str:
     return json.dumps([content, inputs.versions(names), rules()])
 
 
+def was_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    """Return whether the list of ``entity`` was ever read from BMS."""
+    row = connection.execute(
+        f"SELECT EXISTS (FROM sync.sweeps WHERE list_call = ?) OR EXISTS (FROM bms.{entity.name})",
+        [entity.list_call.name],
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def check_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+    """Raise ``StageMissing`` where the list of ``entity`` was never read from BMS: no id can be right."""
+    if not was_read(connection, entity):
+        raise StageMissing(
+            f"No {entity.name} were read from BMS so far.",
+            "Run `bms-pipeline preview`: it reads BMS and Passportal and changes nothing.",
+            [(Stage.BMS, entity.name)],
+        )
+
+
+def records_in(file: Path) -> int:
+    """Return the number of records in a snapshot's Parquet ``file``."""
+    with duckdb.connect() as connection:
+        row = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({sql.readable(file)})").fetchone()
+    return row[0] if row else 0
+
+
 def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: Path, now: datetime) -> int:
     """Replace ``passportal.<entity>`` by the target's Parquet ``file``; return the number of records.
 
@@ -517,9 +543,9 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
             f"DELETE FROM {table} WHERE NOT EXISTS (FROM {found} f WHERE f.passportal_id = {table}.passportal_id)"
         )
     new_records_changed = _land_new_records(connection, entity, file)
-    if changed or stored != count or new_records_changed or not is_counted(connection, table):
-        count_input(connection, table, now)
-    note_made_from(connection, table, _snapshot_of(read_inputs(connection), entity, digest([file])), count)
+    if changed or stored != count or new_records_changed or not has_version(connection, table):
+        bump_version(connection, table, now)
+    note_made_from(connection, table, _snapshot_of(read_versions(connection), entity, digest([file])), count)
     return count
 
 

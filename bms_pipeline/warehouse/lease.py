@@ -19,7 +19,8 @@ import duckdb
 import filelock
 
 from bms_pipeline.core.errors import RunLocked
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.core.run_status import RunName
+from bms_pipeline.warehouse.causes import translate_errors
 
 _held: dict[Path, int] = {}
 """Database file → the epoch under which this process may write it."""
@@ -45,7 +46,7 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
     """
     lock, told = filelock.FileLock(folder / f"{name}.lock", timeout=wait_seconds), folder / f"{name}.owner.json"
     owner = Owner(what, os.getpid(), f"{now:%Y-%m-%d %H:%M:%S}")
-    with reported(Path(lock.lock_file)):
+    with translate_errors(Path(lock.lock_file)):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             lock.acquire()
@@ -55,18 +56,21 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
                 "Let it finish, or stop it; what it has done is kept and the next run continues.",
             ) from None
     try:
-        with reported(told):
+        with translate_errors(told):
             told.write_text(json.dumps(owner.__dict__), encoding="utf-8")
         yield
     finally:
         lock.release()
 
 
-def take(connection: duckdb.DuckDBPyConnection, file: Path, what: str, now: datetime) -> None:
+def take(connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: datetime) -> None:
     """Count the epoch up: from now on every transaction of this process on ``file`` checks it."""
     row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.runs").fetchone()
     epoch = int(row[0]) if row else 1
-    connection.execute("INSERT INTO sync.runs VALUES (?, ?, ?, NULL, NULL)", [epoch, what, now])
+    connection.execute(
+        "INSERT INTO sync.runs (epoch, label, kind, run_id, started_at) VALUES (?, ?, ?, ?, ?)",
+        [epoch, name.label, name.kind.value, name.run_id, now],
+    )
     _held[file.absolute()] = epoch
 
 
@@ -83,12 +87,12 @@ def give_back(file: Path) -> None:
     _held.pop(file.absolute(), None)
 
 
-def check(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     """Raise ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
     epoch = _held.get(file.absolute())
     if epoch is None:
         return
-    row = connection.execute("SELECT what, epoch, started_at FROM sync.runs ORDER BY epoch DESC LIMIT 1").fetchone()
+    row = connection.execute("SELECT label, epoch, started_at FROM sync.runs ORDER BY epoch DESC LIMIT 1").fetchone()
     if row is None or row[1] != epoch:
         who = f"{row[0]} (since {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "Somebody"
         raise RunLocked(

@@ -16,7 +16,7 @@ def encoded(entry: Entry) -> bytes:
     return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
-def decoded(line: bytes) -> Entry | None:
+def decoded_line(line: bytes) -> Entry | None:
     """Return the content of a line, or None where it is damaged."""
     try:
         found = json.loads(line)

@@ -61,7 +61,7 @@ def fold_name_for_sql(name: str) -> str:
     return fold_name(name) or ""
 
 
-def make_known(connection: duckdb.DuckDBPyConnection) -> None:
+def register_functions(connection: duckdb.DuckDBPyConnection) -> None:
     """Let SQL call this module. Raises ``duckdb.TransactionException`` while another thread is doing that."""
     for name, call, kind in (
         ("fold_name", fold_name_for_sql, "VARCHAR"),

@@ -36,7 +36,7 @@ def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, n
     _note_marks(connection, portion, calls, now)
     if row and row[0]:
         bring_snapshot_up_to_date(connection, entity)
-        remember(connection, entity, now)
+        remember_values(connection, entity, now)
     return True
 
 
@@ -105,13 +105,13 @@ def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Ent
         for field in entity.columns
     )
     connection.execute(
-        f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.releases AND p.bms_id = l.bms_id"
+        f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.unmark_id AND p.bms_id = l.bms_id"
     )
     found = _range(connection, table, "rowid", "passportal_id IN (SELECT found_id FROM settled)")
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE written AS"
         f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
-        f" CASE WHEN l.releases IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
+        f" CASE WHEN l.unmark_id IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
         f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
         f" FROM settled l LEFT JOIN (FROM {table} WHERE {found}) p ON p.passportal_id = l.found_id"
         f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
@@ -125,12 +125,12 @@ def _of_new(column: str) -> str:
     return f"CASE WHEN p.passportal_id IS NULL THEN n.{column} ELSE p.{column} END AS {column}"
 
 
-def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+def remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
     """Store the ``settled`` operations: as matches with their values, or as non-matches."""
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM releases"
+        "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM unmark_id"
         # A person separated the two before their match was known: the person's decision holds.
-        " AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
+        " AND NOT EXISTS (FROM sync.non_matches t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
         " AND t.passportal_id = s.found_id)"
     )
     _remember_partings(connection, entity, now)
@@ -141,29 +141,29 @@ def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetim
 
 def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
     """Remove the match of a record that lost its marker; no rule matches it again."""
-    released = "(SELECT bms_id FROM settled WHERE found_id = releases)"
+    released = "(SELECT bms_id FROM settled WHERE found_id = unmark_id)"
     connection.execute(
         "DELETE FROM sync.matches m USING settled s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
-        " AND m.passportal_id = s.releases"
+        " AND m.passportal_id = s.unmark_id"
     )
-    connection.execute(f"DELETE FROM sync.loaded_{entity.name} WHERE bms_id IN {released}")
+    connection.execute(f"DELETE FROM sync.base_{entity.name} WHERE bms_id IN {released}")
     connection.execute(
-        "INSERT INTO sync.partings SELECT entity, bms_id, releases, 'plan ' || plan_id, $now FROM settled s"
-        " WHERE releases IS NOT NULL AND NOT EXISTS (FROM sync.partings t WHERE t.entity = s.entity"
-        " AND t.bms_id = s.bms_id AND t.passportal_id = s.releases)",
+        "INSERT INTO sync.non_matches SELECT entity, bms_id, unmark_id, 'plan ' || plan_id, $now FROM settled s"
+        " WHERE unmark_id IS NOT NULL AND NOT EXISTS (FROM sync.non_matches t WHERE t.entity = s.entity"
+        " AND t.bms_id = s.bms_id AND t.passportal_id = s.unmark_id)",
         {"now": now},
     )
 
 
 def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     """Store a record's values in the document that it leaves for another one, in case it comes back."""
-    left = f"sync.left_{entity.name}"
+    left = f"sync.former_base_{entity.name}"
     connection.execute(
         f"DELETE FROM {left} b USING loaded l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
     )
     connection.execute(
         f"INSERT INTO {left} BY NAME SELECT b.*, m.passportal_id FROM loaded l"
-        f" JOIN sync.loaded_{entity.name} b ON b.bms_id = l.bms_id"
+        f" JOIN sync.base_{entity.name} b ON b.bms_id = l.bms_id"
         f" JOIN sync.matches m ON m.entity = l.entity AND m.bms_id = l.bms_id AND m.passportal_id <> l.found_id"
     )
 
@@ -174,7 +174,7 @@ def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now
     An approved create is then fulfilled. An update leaves the match as it was, with its reason.
     """
     made = "(SELECT bms_id FROM loaded WHERE operation <> 'update')"
-    for table in ("matches", "creations"):
+    for table in ("matches", "approved_creates"):
         connection.execute(f"DELETE FROM sync.{table} WHERE entity = '{entity.name}' AND bms_id IN {made}")
     connection.execute(
         "INSERT INTO sync.matches SELECT entity, bms_id, found_id, reason, $now FROM loaded"
@@ -189,7 +189,7 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     A written value is the base of both. Fields untouched by an update keep their base, so manual edits still
     count as edits. The values found by an adoption, or taken back, become the base unchanged.
     """
-    table = f"sync.loaded_{entity.name}"
+    table = f"sync.base_{entity.name}"
     details = [field.name for field in entity.detail_fields]
     connection.execute(
         sql.read("warehouse/remember_values").format(

@@ -29,7 +29,7 @@ from bms_pipeline.core.errors import RunLocked
 from bms_pipeline.core.files import make_durable
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.warehouse import lines
-from bms_pipeline.warehouse.causes import reported
+from bms_pipeline.warehouse.causes import translate_errors
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Portion:
 
     def _append(self, content: dict[str, Any]) -> None:
         line = lines.encoded({"line": self._lines, **content})
-        with reported(self._file):
+        with translate_errors(self._file):
             needed = self._end + len(line) + 1
             if os.fstat(self._descriptor).st_size < needed:
                 os.ftruncate(self._descriptor, needed + _FILLER)
@@ -128,7 +128,7 @@ class Portion:
         self._lines += 1
 
     def _is_in_place(self) -> bool:
-        with reported(self._file):
+        with translate_errors(self._file):
             try:
                 return os.path.samestat(self._file.stat(), os.fstat(self._descriptor))
             except FileNotFoundError:
@@ -137,8 +137,8 @@ class Portion:
 
 def begun(database: Path, number: int) -> Portion:
     """Make the file of portion ``number`` and hold it. It has to be there before the portion's intents are durable."""
-    file = folder_of(database) / f"{number}{_SUFFIX}"
-    with reported(file):
+    file = portions_folder(database) / f"{number}{_SUFFIX}"
+    with translate_errors(file):
         file.parent.mkdir(exist_ok=True, mode=0o700)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         portion = Portion(file, descriptor)
@@ -152,17 +152,19 @@ def begun(database: Path, number: int) -> Portion:
     return portion
 
 
-def folder_of(database: Path) -> Path:
+def portions_folder(database: Path) -> Path:
     """Return the folder of the files of this database's portions."""
     return database.with_name("calls")
 
 
 def files_of(database: Path) -> list[Path]:
     """Return the files of portions running or waiting to be taken in, in their order."""
-    return sorted((file for file in folder_of(database).glob(f"*{_SUFFIX}") if file.stem.isdecimal()), key=number_of)
+    return sorted(
+        (file for file in portions_folder(database).glob(f"*{_SUFFIX}") if file.stem.isdecimal()), key=portion_number
+    )
 
 
-def number_of(file: Path) -> int:
+def portion_number(file: Path) -> int:
     """Return the number of the portion with this file."""
     return int(file.stem)
 
@@ -171,7 +173,7 @@ def number_of(file: Path) -> int:
 def let_go(file: Path) -> Iterator[Calls | None]:
     """Hold ``file`` and yield its content; None where a living process holds it, or where it is gone by now."""
     with contextlib.ExitStack() as held:
-        with reported(file):
+        with translate_errors(file):
             try:
                 descriptor = os.open(file, os.O_RDONLY)
                 held.callback(os.close, descriptor)
@@ -179,7 +181,7 @@ def let_go(file: Path) -> Iterator[Calls | None]:
                 content = file.read_bytes()
             except (FileNotFoundError, BlockingIOError):
                 content = None
-        yield None if content is None else read(content, file)
+        yield None if content is None else read_portion(content, file)
 
 
 def held(database: Path) -> list[Path]:
@@ -192,7 +194,7 @@ def held(database: Path) -> list[Path]:
     return found
 
 
-def read(content: bytes, file: Path) -> Calls:
+def read_portion(content: bytes, file: Path) -> Calls:
     """Decode the ``content`` of a portion's file.
 
     Half a line at the end is a mark or an answer whose writing was interrupted by a kill. After half a mark, the call
@@ -200,9 +202,9 @@ def read(content: bytes, file: Path) -> Calls:
     """
     written = content.rstrip(b"\0")
     *whole, rest = written.split(b"\n")
-    entries = [lines.decoded(line) for line in whole]
+    entries = [lines.decoded_line(line) for line in whole]
     # Only its end is missing or damaged, so it counts.
-    last = lines.decoded(rest) or lines.decoded(rest[:-1])
+    last = lines.decoded_line(rest) or lines.decoded_line(rest[:-1])
     entries += [last] if last is not None else []
     known = [entry for entry in entries if entry is not None]
     problem = ""
@@ -210,7 +212,7 @@ def read(content: bytes, file: Path) -> Calls:
         problem = f"{file} was cut off"
     elif len(known) < len(entries):
         problem = f"{len(entries) - len(known):,} lines of {file} are damaged"
-    elif not known or known[0].get("portion") != number_of(file):
+    elif not known or known[0].get("portion") != portion_number(file):
         problem = f"{file} has lost its beginning"
     elif [entry.get("line") for entry in known] != list(range(len(known))):
         problem = f"lines of {file} are missing"

@@ -16,6 +16,11 @@ from bms_pipeline.core.errors import WarehouseNewer
 from bms_pipeline.core.version import VERSION
 from bms_pipeline.warehouse import keys, sql
 
+ONE_LANGUAGE = 15
+"""The migration with which tables, columns and dispositions got the field's words, in one spelling."""
+_FORMER_COLUMNS = {"by_person": "needs_approval", "releases": "unmark_id", "replaces": "replaces_marker_of"}
+"""Columns of the planned operations before that → as they are called now."""
+
 
 def bms_columns(entity: Entity) -> dict[str, str]:
     """Return column → type of ``bms.<entity>``: one row for each record ever listed by BMS.
@@ -76,8 +81,8 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
     }
 
 
-def loaded_columns(entity: Entity) -> dict[str, str]:
-    """Return column → type of ``sync.loaded_<entity>``: both sides' values as of the last load (the comparison's base).
+def base_columns(entity: Entity) -> dict[str, str]:
+    """Return column → type of ``sync.base_<entity>``: both sides' values as of the last load (the comparison's base).
 
     ``with_details``: the details had been read by then, so the values of their fields count as a base.
     """
@@ -89,18 +94,18 @@ def loaded_columns(entity: Entity) -> dict[str, str]:
     }
 
 
-def left_columns(entity: Entity) -> dict[str, str]:
-    """Return column → type of ``sync.left_<entity>``: the values of ``sync.loaded_<entity>`` for a document left.
+def former_base_columns(entity: Entity) -> dict[str, str]:
+    """Return column → type of ``sync.former_base_<entity>``: the values of ``sync.base_<entity>`` for a document left.
 
     A record that comes back to its client is compared with these.
     """
-    return {"passportal_id": "VARCHAR", **loaded_columns(entity)}
+    return {"passportal_id": "VARCHAR", **base_columns(entity)}
 
 
 def reconciled_columns() -> dict[str, str]:
     """Return column → type of ``sync.reconciled_<entity>``: the disposition of each record, and its reason.
 
-    ``by_person``: it rests on a decision not yet carried out by a load, the record's own or its client's.
+    ``needs_approval``: it rests on a decision not yet carried out by a load, the record's own or its client's.
     """
     return {
         "bms_id": "BIGINT",
@@ -110,11 +115,11 @@ def reconciled_columns() -> dict[str, str]:
         "is_new_match": "BOOLEAN",
         "disposition": "VARCHAR",
         "reason": "VARCHAR",
-        "by_person": "BOOLEAN",
+        "needs_approval": "BOOLEAN",
     }
 
 
-WAITS_FOR_PERSON = "(by_person OR coalesce(held_back, false) OR coalesce(unproved, false))"
+WAITS_FOR_PERSON = "(needs_approval OR coalesce(held_back, false) OR coalesce(unproved, false))"
 """SQL over ``sync.planned_<entity>``: whether the operation needs a person's finish."""
 
 
@@ -124,10 +129,10 @@ def planned_columns(entity: Entity) -> dict[str, str]:
     ``before_<column>`` and ``after_<column>`` are the values that a write replaces and writes, both NULL without a
     write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values that stay
     in Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template``.
-    ``releases`` is the record of Passportal that loses this record's marker, because a person separated the two.
-    ``replaces`` is the BMS id whose marker ``passportal_id`` has so far.
+    ``unmark_id`` is the record of Passportal that loses this record's marker, because a person separated the two.
+    ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
 
-    Three kinds of operations need a person's finish, whatever the settings allow. ``by_person``: it rests on a
+    Three kinds of operations need a person's finish, whatever the settings allow. ``needs_approval``: it rests on a
     decision, or takes back a load. ``held_back``: an update in a client of which too large a share would change at
     once. ``unproved``: a new match or a create from a list that was not read to a provable end.
     """
@@ -143,9 +148,9 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
         "no_place": "STRUCT(field VARCHAR, bms VARCHAR)[]",
         "template": "VARCHAR",
-        "releases": "VARCHAR",
-        "replaces": "BIGINT",
-        "by_person": "BOOLEAN",
+        "unmark_id": "VARCHAR",
+        "replaces_marker_of": "BIGINT",
+        "needs_approval": "BOOLEAN",
         "held_back": "BOOLEAN",
         "unproved": "BOOLEAN",
         **{f"before_{column}": "VARCHAR" for column in entity.columns},
@@ -168,7 +173,7 @@ def _operations_view() -> str:
     selects = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
         f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.template,"
-        " o.releases, o.by_person, o.held_back, o.unproved"
+        " o.unmark_id, o.needs_approval, o.held_back, o.unproved"
         f" FROM sync.planned_{entity.name} o"
         for entity in ENTITIES
     )
@@ -180,8 +185,8 @@ def tables(entity: Entity) -> dict[str, dict[str, str]]:
     return {
         f"bms.{entity.name}": bms_columns(entity),
         f"passportal.{entity.name}": passportal_columns(entity),
-        f"sync.loaded_{entity.name}": loaded_columns(entity),
-        f"sync.left_{entity.name}": left_columns(entity),
+        f"sync.base_{entity.name}": base_columns(entity),
+        f"sync.former_base_{entity.name}": former_base_columns(entity),
         f"sync.reconciled_{entity.name}": reconciled_columns(),
         f"sync.planned_{entity.name}": planned_columns(entity),
     }
@@ -231,10 +236,39 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         " (SELECT arg_max(version, since) FROM main.writers)",
         {"version": VERSION, "now": now},
     )
+    if applied and ONE_LANGUAGE not in applied:
+        _rename_declared(connection)
     _add_declared_columns(connection)
+    if applied and ONE_LANGUAGE not in applied:
+        _spell_dispositions(connection)
     keys.bring_up_to_date(connection, now)
     connection.execute("DELETE FROM main.schema_stamp")
     connection.execute("INSERT INTO main.schema_stamp VALUES (?)", [stamp()])
+
+
+def _rename_declared(connection: duckdb.DuckDBPyConnection) -> None:
+    """Rename the entities' tables and columns, which no migration knows by name, as this version calls them."""
+    tables = _tables(connection)
+    for entity in ENTITIES:
+        for old, new in (("loaded", "base"), ("left", "former_base")):
+            if f"sync.{old}_{entity.name}" in tables:
+                connection.execute(f"ALTER TABLE sync.{old}_{entity.name} RENAME TO {new}_{entity.name}")
+        rows = connection.execute(
+            "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'sync' AND table_name = ?",
+            [f"planned_{entity.name}"],
+        ).fetchall()
+        for column, name in _FORMER_COLUMNS.items():
+            if (column,) in rows:
+                connection.execute(f"ALTER TABLE sync.planned_{entity.name} RENAME COLUMN {column} TO {name}")
+
+
+def _spell_dispositions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Spell the dispositions of the entities' tables, which no migration knows by name, as this version does."""
+    for table in sorted(_tables(connection)):
+        if table.startswith(("sync.reconciled_", "sync.planned_")):
+            connection.execute(
+                f"UPDATE {table} SET disposition = replace(disposition, ' ', '_') WHERE contains(disposition, ' ')"
+            )
 
 
 def is_current(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -17,7 +17,7 @@ import pytest
 
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.core.entities import ASSET_RECORDS
+from bms_pipeline.core.entities import ASSETS
 from bms_pipeline.core.errors import BudgetExhausted, WarehouseBusy, WarehouseError
 from bms_pipeline.core.http import Service
 from bms_pipeline.core.settings import Settings
@@ -210,8 +210,8 @@ def test_a_broken_file_is_named(file: Path) -> None:
 
 def test_details_may_have_a_lower_limit_than_the_rest(tmp_path: Path) -> None:
     """Where a tenant's limit turns out to be shared between a list and its details."""
-    assert ASSET_RECORDS.details is not None
-    details = ASSET_RECORDS.details.endpoint
+    assert ASSETS.details is not None
+    details = ASSETS.details.endpoint
     for calls, limit in ((None, 10), (4, 4), (12, 10)):
         settings = Settings(
             _env_file=None, bms_pipeline_home=tmp_path, bms_calls_per_hour=10, bms_details_calls_per_hour=calls
@@ -338,7 +338,7 @@ def test_who_asks_for_the_state_of_things_leaves_nothing_open(
     settings = Settings(_env_file=None, bms_pipeline_home=tmp_path)  # type: ignore[call-arg]
     warehouse = new_warehouse(settings.warehouse_file)
     assert figures.status(settings, warehouse)["budget"] == {}
-    monkeypatch.setattr(enrichment, "state", lambda *_: 1 / 0)
+    monkeypatch.setattr(enrichment, "details_left", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         figures.status(settings, warehouse)
     assert [is_open(connection) for connection in opened] == [False, False]

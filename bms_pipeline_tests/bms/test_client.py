@@ -11,7 +11,7 @@ import pytest
 from werkzeug import Request, Response
 
 from bms_pipeline.bms.client import AccountType, BmsClient
-from bms_pipeline.core.entities import ACCOUNTS, ASSETS, CONTACTS
+from bms_pipeline.core.entities import ACCOUNTS, ASSETS_LIST, CONTACTS_LIST
 from bms_pipeline.core.errors import (
     AccessRefused,
     AnswerUnreadable,
@@ -81,8 +81,8 @@ def test_keys_in_any_case_and_order(body: str, bms: FakeBms, connect: Connect) -
 
 def test_a_compressed_page(bms: FakeBms, connect: Connect) -> None:
     body = gzip.compress(b'{"success":true,"result":[{"id":5}]}')
-    bms.before[ASSETS.path] = always(text(body, Content_Encoding="gzip"))
-    page = connect().page(ASSETS, 1)
+    bms.before[ASSETS_LIST.path] = always(text(body, Content_Encoding="gzip"))
+    page = connect().page(ASSETS_LIST, 1)
     assert (page.ids, page.total) == ([5], None)
 
 
@@ -126,13 +126,13 @@ def test_a_later_page_that_is_no_list_is_refused_and_never_an_empty_one(
     response: Response, bms: FakeBms, connect: Connect
 ) -> None:
     client = connect()
-    assert client.page(ASSETS, 1).refused == ""
-    bms.before[ASSETS.path] = always(response)
-    page = client.page(ASSETS, 2)
+    assert client.page(ASSETS_LIST, 1).refused == ""
+    bms.before[ASSETS_LIST.path] = always(response)
+    page = client.page(ASSETS_LIST, 2)
     assert (page.rows, page.records) == (0, b"[]")
     assert page.refused
     with pytest.raises((AnswerUnreadable, RequestRefused)):
-        client.page(ASSETS, 1)
+        client.page(ASSETS_LIST, 1)
 
 
 def test_null_with_a_total_of_zero_is_an_empty_list(bms: FakeBms, connect: Connect) -> None:
@@ -160,9 +160,9 @@ def test_keys_of_records_are_rewritten_as_they_are_declared(
     record = {"id": 1, "firstName": 'accountId": "x', "isPoc": False, "emails": [{"id": 2, "emailAddress": "isPoc"}]}
     later = {**record, "id": 2, "phones": [{"phoneType": "Mobile"}]}
     pages = [[record], [later]]
-    bms.before[CONTACTS.path] = lambda request: answer(other(pages[int(request.args["PageNumber"]) - 1]))
+    bms.before[CONTACTS_LIST.path] = lambda request: answer(other(pages[int(request.args["PageNumber"]) - 1]))
     client = connect()
-    assert [json.loads(client.page(CONTACTS, number).records) for number in (1, 2)] == pages
+    assert [json.loads(client.page(CONTACTS_LIST, number).records) for number in (1, 2)] == pages
 
 
 def test_a_declared_key_beside_its_twin_is_left_alone(bms: FakeBms, connect: Connect) -> None:
@@ -187,9 +187,9 @@ def test_an_empty_or_cut_answer_is_asked_for_again(body: str, bms: FakeBms, conn
     "record", ['{"name":"x"}', '{"id":null}', '{"id":"7"}', '{"id":7.5}', '{"id":true}', "5", "null", "[]"]
 )
 def test_a_record_without_a_whole_number_as_id_names_its_place(record: str, bms: FakeBms, connect: Connect) -> None:
-    bms.before[CONTACTS.path] = always(raw(f'[{{"id":1}},{record},{{"id":2}}]'))
+    bms.before[CONTACTS_LIST.path] = always(raw(f'[{{"id":1}},{record},{{"id":2}}]'))
     with pytest.raises(AnswerUnreadable, match=r"page 5 of contacts .* \(record 2 of the page\)"):
-        connect().page(CONTACTS, 5)
+        connect().page(CONTACTS_LIST, 5)
 
 
 # --- hostile records ----------------------------------------------------------------------------------------------
@@ -248,9 +248,9 @@ def test_harmless_oddities_pass(bms: FakeBms, connect: Connect) -> None:
     ],
 )
 def test_a_missing_right_names_the_module_and_the_right(response: Response, bms: FakeBms, connect: Connect) -> None:
-    bms.before[CONTACTS.path] = always(response)
+    bms.before[CONTACTS_LIST.path] = always(response)
     with pytest.raises(AccessRefused, match="module Contacts") as caught:
-        connect().page(CONTACTS, 1)
+        connect().page(CONTACTS_LIST, 1)
     assert "the right to view Contacts" in caught.value.next_step
 
 
@@ -274,7 +274,7 @@ def test_our_own_limit_stops_before_sending(bms: FakeBms, connect: Connect) -> N
     with pytest.raises(BudgetExhausted, match="3 of 3"):
         client.page(ACCOUNTS, 1)
     assert bms.count("accounts/summary") == 3
-    client.page(CONTACTS, 1)  # another endpoint
+    client.page(CONTACTS_LIST, 1)  # another endpoint
 
 
 def test_retries_cost_budget(bms: FakeBms, connect: Connect) -> None:
@@ -313,7 +313,7 @@ def test_a_service_that_refuses_the_sort_is_read_without(response: Response, bms
     assert "Sort" not in bms.asked[-1][1]
     asked_with = [args for path, args, _ in bms.asked if path == ACCOUNTS.path and "Sort" in args]
     assert len(asked_with) == (4 if response.status_code == 500 else 1), "it is not asked again"
-    client.page(CONTACTS, 1)
+    client.page(CONTACTS_LIST, 1)
     assert "Sort" in bms.asked[-1][1]
 
 
@@ -353,7 +353,7 @@ def test_an_answer_that_is_broken_in_passing_is_asked_for_again(broken: str, bms
         types: once_broken([{"id": 1, "name": "A", "isClient": True}]),
     }
     client = connect()
-    assert (client.page(ACCOUNTS, 1).ids, client.page(CONTACTS, 1).ids) == ([1], [3, 9])
+    assert (client.page(ACCOUNTS, 1).ids, client.page(CONTACTS_LIST, 1).ids) == ([1], [3, 9])
     assert [kind.id for kind in client.account_types()] == [1]
     assert json.loads(client.record(ASSET)) in ({"id": 12}, {})
 

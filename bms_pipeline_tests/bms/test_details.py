@@ -12,7 +12,7 @@ import zstandard
 from werkzeug import Request, Response
 
 from bms_pipeline.bms import asset_detail
-from bms_pipeline.bms.asset_detail import Answer, Patience
+from bms_pipeline.bms.asset_detail import DetailAnswer, Patience
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.sweep import page_files
 from bms_pipeline.core.entities import DetailCall
@@ -41,28 +41,28 @@ def gives(bms: FakeBms, ids: range, special: Special | None = None) -> None:
 
 def read(
     client: BmsClient, ids: range, folder: Path, bms: FakeBms, *, connections: int = 4, patience: float = 0
-) -> asset_detail.Progress:
+) -> asset_detail.DetailProgress:
     """Read details on the test's clock."""
 
     def sleep(seconds: float) -> None:
         bms.now += seconds
 
     waits = Patience(patience, lambda: bms.now, sleep)
-    return asset_detail.read(client, CALL, ids, folder, connections=connections, patience=waits)
+    return asset_detail.read_all(client, CALL, ids, folder, connections=connections, patience=waits)
 
 
-def answers(folder: Path) -> dict[int, Answer]:
+def answers(folder: Path) -> dict[int, DetailAnswer]:
     """What the finished files hold, by id."""
-    found: dict[int, Answer] = {}
+    found: dict[int, DetailAnswer] = {}
     for file in asset_detail.finished(folder):
         lines = zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()
-        found |= {each["bms_id"]: Answer(**each) for each in map(json.loads, lines)}
+        found |= {each["bms_id"]: DetailAnswer(**each) for each in map(json.loads, lines)}
     return found
 
 
 def test_each_is_asked_once_and_its_declared_values_are_kept(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(1, 31))
-    assert read(connect(), range(1, 31), folder, bms) == asset_detail.Progress(30, 0)
+    assert read(connect(), range(1, 31), folder, bms) == asset_detail.DetailProgress(30, 0)
     assert answers(folder)[7].detail == {"brand": "B7", "state": None}
     assert bms.count("hardwareasset/7") == 1
     assert asset_detail.unlanded(folder) == 30
@@ -81,7 +81,7 @@ def test_keys_in_any_case_and_absent_ones_are_no_null(
 
 def test_another_record_in_another_spelling_is_no_detail(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(7, 8), {7: answer({"Id": 8, "Brand": "HP"})})
-    assert read(connect(), range(7, 8), folder, bms) == asset_detail.Progress(0, 1)
+    assert read(connect(), range(7, 8), folder, bms) == asset_detail.DetailProgress(0, 1)
 
 
 def test_a_full_file_is_finished_and_another_begun(
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_one_record_is_noted_and_the_rest_goes_on(
     bms: FakeBms, connect: Connect, folder: Path, response: Response, why: str
 ) -> None:
     gives(bms, range(1, 4), {2: response})
-    assert read(connect(), range(1, 4), folder, bms, connections=1) == asset_detail.Progress(2, 1)
+    assert read(connect(), range(1, 4), folder, bms, connections=1) == asset_detail.DetailProgress(2, 1)
     found = answers(folder)[2]
     assert found.detail is None
     assert re.search(why, found.problem or "")
@@ -164,17 +164,17 @@ def test_records_that_bms_says_are_gone_are_noted_however_many(bms: FakeBms, con
     gives(bms, range(1, 100), dict.fromkeys(range(1, 31), refusal("The asset does not exist.", 404)))
     with pytest.raises(AnswerUnreadable, match="in a row"):
         read(connect(), range(1, 100), folder, bms, connections=1)
-    assert read(connect(), range(21, 100), folder, bms, connections=1) == asset_detail.Progress(69, 10)
+    assert read(connect(), range(21, 100), folder, bms, connections=1) == asset_detail.DetailProgress(69, 10)
     assert set(answers(folder)) == set(range(1, 100))
 
 
 def test_a_used_up_hour_is_a_clean_end_and_no_call_is_refused(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(1, 31))
     client = connect(bms_details_calls_per_hour=12)
-    assert read(client, range(1, 31), folder, bms) == asset_detail.Progress(12, 0)
+    assert read(client, range(1, 31), folder, bms) == asset_detail.DetailProgress(12, 0)
     assert set(answers(folder)) == set(range(1, 13)), "the most urgent ones"
     bms.now += 3605
-    assert read(client, range(13, 31), folder, bms) == asset_detail.Progress(12, 0)
+    assert read(client, range(13, 31), folder, bms) == asset_detail.DetailProgress(12, 0)
 
 
 def test_a_call_that_becomes_free_soon_is_waited_for(bms: FakeBms, connect: Connect, folder: Path) -> None:
@@ -184,23 +184,23 @@ def test_a_call_that_becomes_free_soon_is_waited_for(bms: FakeBms, connect: Conn
     bms.now += 60
     read(client, range(7, 13), folder, bms)
     bms.now += 3480  # the first six are free in a minute, the others a minute later
-    assert read(client, range(13, 31), folder, bms, patience=120) == asset_detail.Progress(12, 0)
+    assert read(client, range(13, 31), folder, bms, patience=120) == asset_detail.DetailProgress(12, 0)
 
 
 def test_bms_says_that_its_hour_is_used_up_although_ours_is_not(bms: FakeBms, connect: Connect, folder: Path) -> None:
     gives(bms, range(1, 31), dict.fromkeys(range(5, 31), refusal("quota", 429)))
-    assert read(connect(), range(1, 31), folder, bms, connections=1, patience=120) == asset_detail.Progress(4, 0)
+    assert read(connect(), range(1, 31), folder, bms, connections=1, patience=120) == asset_detail.DetailProgress(4, 0)
     assert set(answers(folder)) == {1, 2, 3, 4}
 
 
 def test_what_a_killed_run_left_is_finished_without_its_cut_end(folder: Path) -> None:
     folder.mkdir(parents=True)
     for bms_id in (1, 2):
-        page_files.append(folder, "killed.part", Answer(bms_id, "2026-01-01T00:00:00", {"brand": "Dell"}))
+        page_files.append_page(folder, "killed.part", DetailAnswer(bms_id, "2026-01-01T00:00:00", {"brand": "Dell"}))
     with (folder / "killed.part").open("ab") as file:
         file.write(b'\n{"bms_id": 3, "read_a')
     assert asset_detail.unlanded(folder) == 0
-    asset_detail.finish(folder)
+    asset_detail.finish_parts(folder)
     assert asset_detail.unlanded(folder) == 2
     assert set(answers(folder)) == {1, 2}
     assert [each.name for each in folder.iterdir()] == ["killed.2.ndjson.zst"]
@@ -208,8 +208,8 @@ def test_what_a_killed_run_left_is_finished_without_its_cut_end(folder: Path) ->
 
 def test_a_damaged_file_is_as_if_it_had_never_been_read(folder: Path) -> None:
     folder.mkdir(parents=True)
-    page_files.append(folder, "whole.part", Answer(1, "2026-01-01T00:00:00", {"brand": "Dell"}))
-    asset_detail.finish(folder)
+    page_files.append_page(folder, "whole.part", DetailAnswer(1, "2026-01-01T00:00:00", {"brand": "Dell"}))
+    asset_detail.finish_parts(folder)
     (folder / "empty.500.ndjson.zst").touch()
     (folder / "cut.500.ndjson.zst").write_bytes((folder / "whole.1.ndjson.zst").read_bytes()[:-5])
     assert list(asset_detail.finished(folder).values()) == [[1]]

@@ -25,8 +25,8 @@ import zstandard
 
 from bms_pipeline.bms.client import Page
 from bms_pipeline.bms.sweep import page_files
-from bms_pipeline.bms.sweep.manifest import Manifest, latest_complete, now, prune, read_manifest, sweeps
-from bms_pipeline.bms.sweep.quarantine import sift
+from bms_pipeline.bms.sweep.manifest import Manifest, latest_complete, moment_text, prune, read_manifest, sweeps
+from bms_pipeline.bms.sweep.quarantine import quarantine
 from bms_pipeline.bms.sweep.rows import Quarantined
 from bms_pipeline.bms.sweep.sweeper import sweep
 from bms_pipeline.core.entities import ListCall
@@ -165,10 +165,10 @@ def test_changes_only_are_asked_for_by_the_services_own_stamp(tmp_path: Path) ->
     assert latest_complete(tmp_path / "accounts") is None, "changes tell nothing about what is gone"
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_counts_the_records_read(tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     sweep(MovingList(list(range(6000))), SOME, tmp_path, on_progress=lambda done, of: told.append((done, of)))
-    assert told[-1] == (60, 60)
+    assert told[-1] == (6000, 6000)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
@@ -420,7 +420,7 @@ def test_a_sweep_of_a_clock_that_was_ahead_neither_goes_on_nor_keeps_others_from
         sweep(listing, SOME, tmp_path)
     prune(tmp_path / "accounts", keep=1)
     ((home, begun),) = sweeps(tmp_path / "accounts")
-    assert begun.started < now()
+    assert begun.started < moment_text()
     assert sweep(listing, SOME, tmp_path).sweep == begun.sweep
     assert landed_ids(home) == set(range(1, 10_001))
 
@@ -432,7 +432,7 @@ MOMENTS = ["asked", "half written", "written", "in place", "noted"]
 def _sweep_and_die(landing: Path, moment: str, at: int) -> None:
     """Sweep, and die by SIGKILL at the ``at``-th ``moment``, with other pages on their way."""
     left = Semaphore(at - 1)
-    write, replace_, append = Path.write_bytes, Path.replace, page_files.append
+    write, replace_, append = Path.write_bytes, Path.replace, page_files.append_page
 
     def happens(now: str) -> bool:
         return now == moment and not left.acquire(blocking=False)
@@ -471,7 +471,7 @@ def _sweep_and_die(landing: Path, moment: str, at: int) -> None:
     with (
         mock.patch.object(Path, "write_bytes", written),
         mock.patch.object(Path, "replace", placed),
-        mock.patch.object(page_files, "append", noted),
+        mock.patch.object(page_files, "append_page", noted),
     ):
         sweep(Dying(list(range(1, 10_001))), UNCOUNTED, landing, connections=3)
 
@@ -570,13 +570,13 @@ def test_what_duckdb_refuses_can_be_sifted_out(tmp_path: Path) -> None:
     with duckdb.connect() as database:
         with pytest.raises(duckdb.Error, match="duplicate"):
             database.execute(query)
-        (bad,) = sift(home)
+        (bad,) = quarantine(home)
         assert (bad.page, bad.position, bad.id) == (1, 42, 42)
         assert database.execute(query).fetchall() == [(299, 0)]
     told = read_manifest(home)
     assert told is not None
     assert told.quarantined == [bad]
-    assert sift(home) == []
+    assert quarantine(home) == []
 
 
 # --- old sweeps ---------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ def world(prepared: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             connection.execute(
                 "UPDATE bms.contacts SET missing_since = now() - INTERVAL 3 DAY;"
                 "INSERT INTO sync.matches BY NAME SELECT 'contacts' AS entity, 100 AS bms_id, 'C1' AS passportal_id;"
-                "INSERT INTO sync.hand_overs BY NAME SELECT 'clients' AS entity, 13 AS bms_id, 'Zenith Corp' AS name,"
+                "INSERT INTO sync.pending_imports BY NAME"
+                " SELECT 'clients' AS entity, 13 AS bms_id, 'Zenith Corp' AS name,"
                 " 'clients_1.csv' AS file, now() - INTERVAL 9 DAY AS handed_over_at, now() AS written_at"
             )
         found.let_go_of_the_warehouse()

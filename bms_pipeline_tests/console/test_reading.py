@@ -32,7 +32,7 @@ REPORTS: dict[str, Callable[[Warehouse], Any]] = {
     "runs": lambda warehouse: figures.runs(warehouse, 50),
     "loads": lambda warehouse: figures.loads(warehouse, 50),
     "orphans": figures.orphans,
-    "hand_overs": figures.hand_overs,
+    "hand_overs": figures.pending_imports,
     "settings": figures.sync_settings,
     "settings_history": figures.settings_history,
     "explain": lambda warehouse: [
@@ -46,7 +46,7 @@ def borealis_handed_over(world: World) -> None:
     """The client 11 waits in a file for its import."""
     with world.warehouse.transaction() as connection:
         connection.execute(
-            "INSERT INTO sync.hand_overs BY NAME SELECT 'clients' AS entity, 11 AS bms_id, 'Borealis' AS name,"
+            "INSERT INTO sync.pending_imports BY NAME SELECT 'clients' AS entity, 11 AS bms_id, 'Borealis' AS name,"
             " 'clients_1.csv' AS file, now() AS handed_over_at, now() AS written_at"
         )
 
@@ -89,7 +89,7 @@ def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Perso
     assert "clients Borealis 11 clients_1.csv" in alex.text
     alex.send("/hand-overs/again")
     assert "The next plan hands client 11 over in a new file." in alex.text
-    assert world.query("SELECT bms_id, forgotten_by FROM sync.hand_overs") == [(11, "Alex")]
+    assert world.query("SELECT bms_id, reissued_by FROM sync.pending_imports") == [(11, "Alex")]
     alex.get("/hand-overs")
     assert "Nothing was handed over so far." in alex.text
 
@@ -104,7 +104,7 @@ def test_records_that_share_a_bms_id_are_listed_and_one_keeps_it(alex: Person, w
     assert "clients 12 Twins P2" in alex.text
     alex.send("/duplicates/keep", passportal_id="P3")
     assert "P3 keeps the id of client 12. With the next finish it is taken off P2." in alex.text
-    assert world.query("SELECT bms_id, passportal_id, decided_by FROM sync.partings") == [(12, "P2", "Alex")]
+    assert world.query("SELECT bms_id, passportal_id, decided_by FROM sync.non_matches") == [(12, "P2", "Alex")]
     alex.get("/duplicates")
     assert "No two records of Passportal carry the same BMS id." in alex.text
 

@@ -51,7 +51,7 @@ def test_create_exclude_and_a_reason(alex: Person, world: World) -> None:
     alex.send(DECIDE, act="create:11")
     assert "1 decided." in alex.text
     alex.send(DECIDE, act="exclude:12", why="theirs, not ours")
-    assert world.lasting()["creations"] == [("clients", 11, False)]
+    assert world.lasting()["approved_creates"] == [("clients", 11, False)]
     assert world.lasting()["exclusions"] == [("clients", 12)]
     assert world.query("SELECT decided_by, why FROM sync.decisions WHERE verb = 'exclude'") == [
         ("Alex", "theirs, not ours")
@@ -67,7 +67,7 @@ def test_excluded_records_can_be_created_or_matched_from_their_tab(alex: Person,
     alex.get("/review/clients/13/match")
     alex.send(DECIDE, act="match:13:P5")
     assert world.lasting()["exclusions"] == []
-    assert world.lasting()["creations"] == [("clients", 11, False)]
+    assert world.lasting()["approved_creates"] == [("clients", 11, False)]
     assert ("clients", 13, "P5") in world.lasting()["matches"]
 
 
@@ -76,7 +76,7 @@ def test_auto_match_all_and_create_unmatched(alex: Person, world: World) -> None
     alex.send("/review/users/auto-match")
     assert world.lasting()["matches"] == [("users", 1, "U1")]
     alex.send("/review/users/create-unmatched")
-    assert world.lasting()["creations"] == [("users", 2, False), ("users", 3, False)]
+    assert world.lasting()["approved_creates"] == [("users", 2, False), ("users", 3, False)]
 
 
 def test_all_that_the_filter_finds_are_decided_about_in_one(alex: Person, world: World) -> None:
@@ -109,8 +109,8 @@ def test_a_record_beside_a_namesake_is_created_only_when_that_is_said(alex: Pers
     assert alex.status == 409
     assert "Passportal has one of nearly its name" in alex.text
     alex.get("/review/clients/13/match")
-    alex.send(DECIDE, act="create:13", beside="on")
-    assert world.lasting()["creations"] == [("clients", 13, True)]
+    alex.send(DECIDE, act="create:13", allow_duplicate="on")
+    assert world.lasting()["approved_creates"] == [("clients", 13, True)]
 
 
 def test_a_rule_is_refused_with_the_verbs_own_words_and_nothing_is_done(alex: Person, world: World) -> None:

@@ -26,10 +26,10 @@ def test_the_second_to_decide_about_a_record_sees_the_first_ones_decision(
     blake.send(DECIDE, act="create:11")
     assert blake.status == 409
     assert "client 11 Borealis: exclude by Alex at" in blake.text
-    assert world.lasting()["creations"] == []
+    assert world.lasting()["approved_creates"] == []
     blake.get("/review/clients?disposition=excluded")
     blake.send(DECIDE, act="create:11")
-    assert world.lasting()["creations"] == [("clients", 11, False)]
+    assert world.lasting()["approved_creates"] == [("clients", 11, False)]
 
 
 def test_a_decision_about_other_records_is_no_reason_to_refuse(console: Console, alex: Person, world: World) -> None:

@@ -11,7 +11,7 @@ def test_auto_create_is_available_only_while_its_sync_is_on(alex: Person, world:
     alex.get("/setup")
     alex.send("/setup/toggles", **{"sync.users": None})
     assert "sync.users: on → off" in alex.text
-    assert "2 users: unmatched (waits_for_decision) → out of scope (sync_is_off)" in alex.text
+    assert "2 users: unmatched (waits for decision) → out of scope (sync is off)" in alex.text
     text = alex.get("/setup")
     assert 'name="auto_create.users" disabled' in text
     alex.send("/setup/toggles", **{"auto_create.users": "on"})  # by whoever takes the lock off the field

@@ -225,6 +225,6 @@ def test_by_keyboard_alone_a_match_is_picked_the_rest_decided_and_the_plan_looke
         robin.press("Create")
         robin.press("Preview")
         says(page, "decisions changed")
-    assert world.lasting()["creations"] == [("clients", 11, False)]
+    assert world.lasting()["approved_creates"] == [("clients", 11, False)]
     assert ("clients", 13, "P4") in world.lasting()["matches"]
     assert world.lasting()["exclusions"] == []

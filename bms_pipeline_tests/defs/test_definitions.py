@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,17 @@ import dagster as dg
 import pytest
 import yaml
 
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.settings import read_schedule_settings
 from bms_pipeline.definitions import defs as load_definitions
+from bms_pipeline.defs.assets.by_client import OUTCOME_COLUMNS
 from bms_pipeline.defs.assets.load import RESULT_COLUMNS
 from bms_pipeline.defs.assets.reconcile import PLAN_COLUMNS
 from bms_pipeline.warehouse.connection import Warehouse
 
 ROOT = Path(__file__).parents[2]
+SCHEMA = "dagster/column_schema"
 
 SPECS = """
 bms_asset_details     extract    -
@@ -99,10 +105,102 @@ def test_every_dagster_asset_says_what_it_is(definitions: dg.Definitions) -> Non
         assert {"dagster/column_schema", "dagster/table_name"} <= spec.metadata.keys(), spec.key
 
 
+def test_every_definition_says_what_it_is(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    defined: list[tuple[str, str, str | None]] = [
+        *(("asset", spec.key.to_user_string(), spec.description) for spec in definitions.resolve_all_asset_specs()),
+        *(
+            ("check", str(spec.key), spec.description)
+            for check in definitions.asset_checks or ()
+            for spec in check.check_specs
+        ),
+        *(("job", job.name, job.description) for job in repository.get_all_jobs() if not job.name.startswith("__")),
+        *(("schedule", schedule.name, schedule.description) for schedule in repository.schedule_defs),
+        *(("sensor", sensor.name, sensor.description) for sensor in repository.sensor_defs),
+    ]
+    assert {kind: sum(1 for found, *_ in defined if found == kind) for kind in dict(row[:2] for row in defined)} == {
+        "asset": 25, "check": 34, "job": 16, "schedule": 2, "sensor": 5,
+    }  # fmt: skip
+    assert [row[:2] for row in defined if not row[2]] == []
+    assert [row[:2] for row in defined if row[2] and row[2] != row[2].strip()] == []
+
+
+def test_every_column_of_every_dagster_asset_says_what_it_holds(definitions: dg.Definitions) -> None:
+    silent = [
+        f"{spec.key.to_user_string()}.{column.name}"
+        for spec in definitions.resolve_all_asset_specs()
+        for column in spec.metadata["dagster/column_schema"].columns
+        if not column.description
+    ]
+    assert silent == []
+
+
+def test_a_columns_description_comes_from_the_declaration_of_its_field(definitions: dg.Definitions) -> None:
+    described = {
+        spec.key.to_user_string(): {column.name: column.description for column in spec.metadata[SCHEMA].columns}
+        for spec in definitions.resolve_all_asset_specs()
+    }
+    for entity in ENTITIES:
+        for field in entity.fields:
+            assert described[f"bms_{entity.name}"][field.name] == field.description
+            assert field.label in described[f"loaded_{entity.name}"][f"passportal_{field.name}"]
+            assert field.label in described[f"loaded_{entity.name}"][f"bms_{field.name}"]
+
+
+def test_no_two_dagster_assets_but_those_of_the_details_claim_one_table(definitions: dg.Definitions) -> None:
+    tables: dict[str, list[str]] = {}
+    for spec in definitions.resolve_all_asset_specs():
+        tables.setdefault(spec.metadata["dagster/table_name"], []).append(spec.key.to_user_string())
+    assert {table: sorted(keys) for table, keys in tables.items() if len(keys) > 1} == {
+        "bms.assets": ["bms_asset_details", "bms_assets"]
+    }
+
+
+def test_every_job_has_its_stage(definitions: dg.Definitions) -> None:
+    stages: dict[str, set[str]] = {}
+    for job in definitions.get_repository_def().get_all_jobs():
+        if not job.name.startswith("__"):
+            stages.setdefault(job.tags["bms_pipeline/stage"], set()).add(job.name)
+    assert stages == {
+        "1_read": {"initial_sync"},
+        "2_decide": {
+            "auto_match", "create_unmatched", "match", "unmatch", "create", "exclude", "include", "import_decisions",
+            "change_settings",
+        },
+        "3_plan": {"plan"},
+        "4_finish": {"finish", "finish_clients"},
+        "5_sync": {"incremental_sync", "asset_details"},
+        "6_repair": {"undo"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("owner", "owners"),
+    [("", ["team:service-desk"]), ("team:psa, ada@msp.example", ["team:psa", "ada@msp.example"])],
+)
+def test_the_owner_is_a_setting(tmp_path: Path, owner: str, owners: list[str]) -> None:
+    script = (
+        "from bms_pipeline.definitions import defs; import json; print(json.dumps(sorted({owner for spec in"
+        " defs().resolve_all_asset_specs() for owner in spec.owners})))"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "BMS_PIPELINE_OWNER": owner}
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=120, capture_output=True
+    )
+    assert json.loads(answer.stdout) == sorted(owners)
+
+
+@pytest.mark.parametrize("owner", ["service-desk", "team:", "ada@", "ada@msp.example, "])
+def test_an_owner_that_dagster_would_refuse_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    monkeypatch.setenv("BMS_PIPELINE_OWNER", owner)
+    with pytest.raises(SettingsError, match="BMS_PIPELINE_OWNER"):
+        read_schedule_settings()
+
+
 def test_what_reads_or_writes_the_warehouse_is_in_its_pool(definitions: dg.Definitions) -> None:
-    beside = {dg.AssetKey("bms_asset_details")}
+    allow_duplicate = {dg.AssetKey("bms_asset_details")}
     for each in definitions.resolve_asset_graph().assets_defs:
-        if each.keys and each.keys != beside:
+        if each.keys and each.keys != allow_duplicate:
             assert each.node_def.pool == "warehouse", each.keys  # type: ignore[attr-defined]
 
 
@@ -132,7 +230,11 @@ def test_finish_only_loads(definitions: dg.Definitions) -> None:
 
 def test_the_declared_columns_are_the_tables_columns(tmp_path: Path) -> None:
     with Warehouse(tmp_path / "warehouse.duckdb").open() as connection:
-        for table, declared in {"sync.operations": PLAN_COLUMNS, "sync.results": RESULT_COLUMNS}.items():
+        for table, declared in {
+            "sync.operations": PLAN_COLUMNS,
+            "sync.results": RESULT_COLUMNS,
+            "sync.outcomes": OUTCOME_COLUMNS,
+        }.items():
             rows = connection.execute(f"DESCRIBE {table}").fetchall()
             assert [row[0] for row in rows] == list(declared)
 

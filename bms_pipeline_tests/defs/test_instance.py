@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
+from unittest import mock
 
 import dagster as dg
 import psutil
@@ -18,6 +19,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from bms_pipeline.core import settings
 from bms_pipeline.defs.instance import event_log
 from bms_pipeline.defs.instance.event_log import EventLog
 from bms_pipeline.defs.instance.launcher import RunLauncher, is_alive
@@ -109,3 +111,24 @@ def test_another_process_that_got_the_number_is_not_the_run() -> None:
     began = psutil.Process().create_time()
     assert is_alive(os.getpid(), time.time())
     assert not is_alive(os.getpid(), began - 3600)
+
+
+def test_an_exported_setting_goes_before_the_env_file_in_dagsters_processes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster loads ``.env`` over the environment: a sandbox's `dev` next to a real one worked on the real tenant."""
+    names = sorted(settings._NAMES)
+    (tmp_path / ".env").write_text("".join(f"{name}=real\n" for name in names) + "OTHER_PROGRAMS=text\n")
+    (tmp_path / ".env").chmod(0o600)
+    shutil.copyfile(ROOT / "dagster.yaml", tmp_path / "dagster.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OTHER_PROGRAMS", raising=False)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BMS_TENANT", "exported")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with mock.patch.dict(os.environ), dg.DagsterInstance.get() as instance:
+        instance.inject_env_vars("bms_pipeline")
+        assert (os.environ["BMS_TENANT"], os.environ["DAGSTER_HOME"]) == ("exported", str(tmp_path))
+        assert os.environ["OTHER_PROGRAMS"] == "text"
+        assert not [name for name in names if os.environ.get(name) == "real"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import pytest
@@ -48,6 +49,32 @@ def test_the_initial_sync_waits_for_a_person_who_names_its_plan(
     assert waiting.passportal() == before
 
 
+@pytest.mark.parametrize("job", ["finish", "finish_clients"])
+def test_a_hash_that_no_plan_has_fails_before_anything_is_read(
+    waiting: Pipeline, plan_hash: str, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    read: list[str] = []
+
+    def remember(name: str) -> Callable[..., Any]:
+        real = getattr(EmbeddedPassportal, name)
+
+        def reading(*args: Any, **kwargs: Any) -> Any:
+            read.append(name)
+            return real(*args, **kwargs)
+
+        return reading
+
+    for name in ("snapshot", "find"):
+        monkeypatch.setattr(EmbeddedPassportal, name, remember(name))
+    for wrong in ("0123456789ab", f"{plan_hash[:11]}x", plan_hash[:7], ""):
+        refused = waiting.run(job, plan_hash=wrong)
+        assert set(refused.failures) == {"loaded_clients", "loaded_users"}, wrong
+        assert len({text.partition("Stack Trace")[0] for text in refused.failures.values()}) == 1, "one cause"
+        assert read == [], wrong
+    assert waiting.run(job, plan_hash=plan_hash[:12]).result.success
+    assert read, "the right one is compared with Passportal as it is now"
+
+
 def test_what_a_person_named_is_loaded_once_and_scheduled_runs_end_early_where_nothing_is_new(
     finished: Pipeline,
     made_fresh: Pipeline,
@@ -61,10 +88,25 @@ def test_what_a_person_named_is_loaded_once_and_scheduled_runs_end_early_where_n
     assert set(run.metadata) == {*(f"loaded_{each}" for each in ENTITIES), "sync_result", "loaded_by_client"}
     result = run.metadata["sync_result"]
     assert result["initial sync finished"]
-    assert result["created"] + result["adopted"] == planned
-    assert (result["pending"], result["failed"]) == (0, 0)
+    assert result["created"] + result.get("adopted", 0) == planned
+    assert not {"pending", "failed"} & set(result), "no row for what is zero"
     loaded = finished.passportal()
     assert len(loaded) == len(made_fresh.passportal()) + result["created"]
+
+    for of_the_plan in (made_waiting[1], run):
+        tags = finished.instance.get_run_by_id(of_the_plan.result.run_id).tags
+        assert tags["bms_pipeline/plan"] == plan_hash[:12], "the page Runs filters by it"
+    for key, metadata in {**made_waiting[1].metadata, **run.metadata}.items():
+        empty = {name: value for name, value in metadata.items() if value in (0, 0.0, None, []) and value is not False}
+        assert set(empty) <= {"dagster/row_count", "operations", "read"}, key
+        assert all(value == round(value, 1) for value in metadata.values() if isinstance(value, float)), key
+        assert next(iter(metadata)) in (
+            "next",
+            "state",
+            "client",
+            "dagster/row_count",
+            "changed since the last plan",
+        ), key
 
     twice = finished.run("finish", plan_hash=plan_hash[:12])
     assert twice.result.success, "a second press of the button"
@@ -92,7 +134,7 @@ def test_only_the_clients_that_changed_are_told(finished: Pipeline) -> None:
         " sync.reconciled_contacts WHERE disposition = 'matched' AND account_id IS NOT NULL)"
     )
     ((account,),) = finished.query("SELECT account_id FROM bms.contacts WHERE job_title = 'Somebody else'")
-    finished.query("UPDATE sync.inputs SET version = version + 1 WHERE name = 'bms.contacts'")
+    finished.query("UPDATE sync.input_versions SET version = version + 1 WHERE name = 'bms.contacts'")
     run = finished.run(
         "incremental_sync",
         select="sync_inputs sync_plan sync_result"
@@ -140,7 +182,15 @@ def test_the_initial_bulk_import_goes_client_by_client_and_waits_for_a_lost_answ
 ) -> None:
     assert "waits for a person" in waiting.import_clients(range(1)).failures["loaded_by_client"]
 
-    assert waiting.run("finish_clients", plan_hash=plan_hash).result.success
+    approved = waiting.run("finish_clients", plan_hash=plan_hash)
+    assert approved.result.success
+    (listed,) = (each for each in approved.result.all_events if each.event_type_value == "ASSET_OBSERVATION")
+    named = listed.asset_observation_data.asset_observation.metadata["partitions"].records
+    linked = waiting.query(
+        "SELECT name, bms_id::VARCHAR FROM bms.clients SEMI JOIN sync.matches m ON m.entity = 'clients' AND m.bms_id ="
+        " clients.bms_id ORDER BY ALL"
+    )
+    assert sorted(tuple(record.data.values()) for record in named) == linked
     ((lost, account), *_) = waiting.query(
         "SELECT bms_id, account_id FROM sync.operations WHERE entity = 'contacts' AND operation = 'create' ORDER BY 1"
     )
@@ -149,7 +199,10 @@ def test_the_initial_bulk_import_goes_client_by_client_and_waits_for_a_lost_answ
     assert first.result.success, first.failures
     assert let_go == [True], "somebody else could work meanwhile"
     assert created_once(waiting, lost)
-    assert [each.partition for each in first.events("loaded_by_client")] == [str(account)]
+    (event,) = first.events("loaded_by_client")
+    assert event.partition == str(account)
+    ((name,),) = waiting.query(f"SELECT name FROM bms.clients WHERE bms_id = {account}")
+    assert event.metadata["client"].value == name, "nobody knows a client by its id"
     assert waiting.query(
         "SELECT DISTINCT account_id FROM sync.outcomes WHERE outcome IN ('created', 'adopted')"
         " AND entity NOT IN ('clients', 'users')"
@@ -191,7 +244,7 @@ def test_a_scoped_plan_is_loaded_by_launching_the_job_again_with_its_hash(waitin
     loaded = waiting.run("initial_sync", plan_hash=plan["plan hash"], clients=[account])
     assert loaded.result.success, loaded.failures
     result = loaded.metadata["sync_result"]
-    assert result["created"] + result["adopted"] == plan["operations"]
+    assert result.get("created", 0) + result.get("adopted", 0) == plan["operations"]
     assert not result["initial sync finished"], "a restricted plan does not end it"
 
 
@@ -200,7 +253,7 @@ def test_an_incomplete_sweep_is_told_by_its_check_and_what_it_does_not_prove_wai
         "INSERT INTO sync.sweeps (list_call, sweep, mode, complete, reason, records, landed_at)"
         " SELECT 'employees', 'x', 'full', false, 'drift', 7, max(landed_at) + INTERVAL 1 SECOND FROM sync.sweeps"
     )
-    waiting.query("UPDATE sync.inputs SET version = version + 1 WHERE name = 'bms.users'")
+    waiting.query("UPDATE sync.input_versions SET version = version + 1 WHERE name = 'bms.users'")
     run = waiting.run("plan")
     assert run.result.success, run.failures
     assert run.metadata["sync_plan"]["unproved"] > 0

@@ -114,12 +114,37 @@ def test_the_plan_links_to_a_launchpad_that_names_it(made_waiting: tuple[Pipelin
     waiting, first = made_waiting
     plan = first.metadata["sync_plan"]
     assert links.finish_link(plan["plan hash"]) in plan["next"]
-    address = urlsplit(links.finish_launchpad(plan["plan hash"]))
-    assert address.path == "/locations/bms_pipeline/jobs/finish/playground/setup"
-    config = yaml.safe_load(parse_qs(address.query)["config"][0])
-    assert config["resources"]["approval"]["config"]["plan_hash"] == plan["plan hash"][:12]
-    problems = dg.validate_run_config(waiting.definitions.resolve_job_def("finish"), config)
-    assert problems["resources"]["approval"], "Dagster takes it as it is"
+    assert [plan["finish"], plan["finish clients first"]] == [
+        links.finish_launchpad(plan["plan hash"], job) for job in ("finish", "finish_clients")
+    ]
+    assert list(plan)[:3] == ["next", "finish", "finish clients first"], "what a person looks for is on top"
+    for job, link in (("finish", plan["finish"]), ("finish_clients", plan["finish clients first"])):
+        address = urlsplit(link)
+        assert address.path == f"/locations/bms_pipeline/jobs/{job}/playground/setup"
+        config = yaml.safe_load(parse_qs(address.query)["config"][0])
+        assert config["resources"]["approval"]["config"]["plan_hash"] == plan["plan hash"][:12]
+        problems = dg.validate_run_config(waiting.definitions.resolve_job_def(job), config)
+        assert problems["resources"]["approval"], "Dagster takes it as it is"
+    log = [record.user_message for record in waiting.instance.all_logs(first.result.run_id)]
+    assert any(plan["finish"] in message for message in log)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:3001", "https://console.example.com/"])
+def test_dagster_assets_link_to_their_pages_in_the_console(
+    waiting: Pipeline, environment: pytest.MonkeyPatch, url: str
+) -> None:
+    environment.setenv("CONSOLE_URL", url)
+    shown = waiting.run("plan").metadata
+    pages = {key: metadata["console"].removeprefix(url.rstrip("/")) for key, metadata in shown.items()}
+    assert pages == {**{f"reconciled_{name}": f"/review/{name}" for name in ENTITIES}, "sync_plan": "/preview"}
+
+
+@pytest.mark.parametrize("url", ["", "javascript:alert(1)", "console.example.com"])
+def test_without_a_web_address_of_the_console_nothing_links_there(
+    waiting: Pipeline, environment: pytest.MonkeyPatch, url: str
+) -> None:
+    environment.setenv("CONSOLE_URL", url)
+    assert not [key for key, metadata in waiting.run("plan").metadata.items() if "console" in metadata]
 
 
 def test_a_hash_of_nothing_but_digits_stays_a_text() -> None:
@@ -139,6 +164,7 @@ def test_whoever_reads_a_failure_in_dagster_reads_of_jobs(kind: type[PipelineErr
     if kind is PlanWaits:
         assert "`finish` with `plan_hash: 0123456789ab`" in told
         assert links.finish_launchpad("0123456789abcdef") in str(shown)
+        assert failure.value.metadata["finish"].value == links.finish_launchpad("0123456789abcdef")
 
 
 def test_no_failure_names_a_command_but_those_that_have_words_of_their_own() -> None:

@@ -26,40 +26,6 @@ PLAIN = (
 )
 """Words in names that no glossary has to explain."""
 
-FORMER = {
-    "again",
-    "beside",
-    "creations",
-    "hand",
-    "inputs",
-    "is",
-    "last",
-    "left",
-    "loaded",
-    "most",
-    "new",
-    "notify",
-    "only",
-} | {"over", "overs", "partings", "try", "what"}
-"""Words of names that issue 16 replaces. Take a word out when its names are replaced; add none."""
-
-MEAN_SEVERAL_THINGS = {
-    "Answer",
-    "Change",
-    "Form",
-    "Launch",
-    "Line",
-    "Listed",
-    "Portion",
-    "Progress",
-    "Question",
-    "Reader",
-    "Reading",
-    "Refused",
-    "Suggested",
-}
-"""Names of more than one public class. Take a name out when it means one thing; add none."""
-
 
 def explained() -> set[str]:
     """The words in the first column of the glossary's tables."""
@@ -69,7 +35,7 @@ def explained() -> set[str]:
 
 def unexplained(names: list[str]) -> dict[str, list[str]]:
     """Return the words that neither the glossary nor ``PLAIN`` has, each with the names it is in."""
-    known = explained() | PLAIN | FORMER
+    known = explained() | PLAIN
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
         for word in words(name):
@@ -123,8 +89,8 @@ def test_every_command_and_option_is_named_by_words_of_the_glossary() -> None:
 
 def test_no_word_is_excused_in_vain(tables: list[str]) -> None:
     used = {word for name in (*tables, *commands()) for word in words(name)}
-    assert sorted((PLAIN | FORMER) - used) == [], "Take these out of PLAIN and FORMER"
-    assert sorted((PLAIN | FORMER) & explained()) == [], "The glossary explains them: take them out of PLAIN and FORMER"
+    assert sorted(PLAIN - used) == [], "Take these out of PLAIN"
+    assert sorted(PLAIN & explained()) == [], "The glossary explains them: take them out of PLAIN"
 
 
 def test_a_word_is_explained_once() -> None:
@@ -140,5 +106,4 @@ def test_a_public_class_name_means_one_thing() -> None:
             if isinstance(statement, ast.ClassDef) and not statement.name.startswith("_"):
                 places[statement.name].append(file.relative_to(ROOT).as_posix())
     several = {name: files for name, files in places.items() if len(files) > 1}
-    assert several.keys() - MEAN_SEVERAL_THINGS == set(), f"Two classes of one name: {several}"
-    assert MEAN_SEVERAL_THINGS - several.keys() == set(), "Take these names out of MEAN_SEVERAL_THINGS"
+    assert several == {}, "Two classes of one name"

@@ -13,7 +13,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from bms_pipeline.core.settings import ScheduleSettings, Settings
-from bms_pipeline.reconcile.sync_settings import SyncSettings, shown
+from bms_pipeline.reconcile.sync_settings import SyncSettings, shown_setting
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "docs" / "references.py"
@@ -81,7 +81,7 @@ def test_what_each_sync_setting_does_is_written_down() -> None:
     text = (ROOT / "docs" / "deciding.md").read_text(encoding="utf-8")
     missing = [
         name
-        for name in shown(SyncSettings())
+        for name in shown_setting(SyncSettings())
         if f"`{name}`" not in text and f"`{name.partition('.')[0]}.ENTITY`" not in text
     ]
     assert missing == [], "docs/deciding.md has a table of the sync settings"

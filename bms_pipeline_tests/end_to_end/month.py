@@ -68,7 +68,7 @@ class Figures:
     mutations: Counter[str] = field(default_factory=Counter)
     edits: int = 0
     done: Counter[str] = field(default_factory=Counter)
-    by_person: int = 0
+    needs_approval: int = 0
     left_at_the_end: int = 0
     most_in_an_hour: dict[str, int] = field(default_factory=dict)
     most_counted: Counter[str] = field(default_factory=Counter)
@@ -104,7 +104,7 @@ class Figures:
             ("mutations", listed(self.mutations)),
             ("edits in Passportal", f"{self.edits:,}"),
             ("operations done", listed(self.done)),
-            ("operations that a person finished", f"{self.by_person:,}"),
+            ("operations that a person finished", f"{self.needs_approval:,}"),
             ("operations of the next plan", f"{self.left_at_the_end:,}"),
             ("calls refused for the limit", f"{self.refused_calls:,}"),
             ("most calls in an hour, as BMS counted", listed(self.most_in_an_hour)),
@@ -170,7 +170,7 @@ class Month:
         self._note(-1, self._run("scheduled"), None)
         self._moment += 2 * HOUR
         self._must(self._run("prepare"))
-        figures.by_person = self._must(self._run("finish")).operations
+        figures.needs_approval = self._must(self._run("finish")).operations
         self._moment += 2 * HOUR
         figures.left_at_the_end = self._must(self._run("look")).operations
         found = sandbox.figures()

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bms_pipeline.core.entities import ACCOUNTS, CONTACTS
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS_LIST
 from bms_pipeline.defs import sensors, ticks
 from bms_pipeline.sync import loading, whole_sync
-from bms_pipeline.sync.state_file import read_published
+from bms_pipeline.sync.state_file import read_state
 from bms_pipeline_tests.running import Home, running_home
 
 Changes = dict[str, dict[str, list[int]]]
@@ -125,10 +125,10 @@ def test_an_edit_made_in_passportal_is_kept(home: Home, changes: Changes) -> Non
 
 def test_a_quick_look_sees_new_records_and_only_those_that_no_sync_saw(home: Home, changes: Changes) -> None:
     assert home.call("sync", "--create-unmatched").returncode == 0
-    published = read_published(home.settings.published_file)
+    published = read_state(home.settings.published_file)
     assert published is not None
     watched = ticks.lists_to_watch(published)
-    assert watched == [ACCOUNTS, CONTACTS]
+    assert watched == [ACCOUNTS, CONTACTS_LIST]
     home.sandbox.reset_calls()
     assert ticks.new_records(published, *sensors._look(home.settings, published, watched)) == ticks.Skip(
         "BMS has nothing new."
@@ -136,7 +136,7 @@ def test_a_quick_look_sees_new_records_and_only_those_that_no_sync_saw(home: Hom
     assert home.sandbox.calls()["GET /v2/crm/contacts/summary"] == 1
     home.sandbox.mutate(13)
     seen = ticks.new_records(published, *sensors._look(home.settings, published, watched))
-    assert isinstance(seen, ticks.Launch)
+    assert isinstance(seen, ticks.LaunchWanted)
     assert "new in contacts" in seen.why
 
 

@@ -112,12 +112,12 @@ def test_a_sync_that_asks_for_more_is_planned_all_the_same(home: Home, arguments
 
 
 def test_a_sync_of_only_what_is_new_makes_no_plan_where_nothing_is(home: Home) -> None:
-    assert home.call("sync", "--only-what-is-new").returncode == 0  # closes the plan that a preview left open
+    assert home.call("sync", "--incremental").returncode == 0  # closes the plan that a preview left open
     plans = home.warehouse("SELECT count(*) FROM sync.plans")
-    result = home.call("sync", "--only-what-is-new")
+    result = home.call("sync", "--incremental")
     assert result.returncode == 0, result.stderr
     assert home.warehouse("SELECT count(*) FROM sync.plans") == plans
-    refused = home.call("sync", "--only-what-is-new", "--create-unmatched")
+    refused = home.call("sync", "--incremental", "--create-unmatched")
     assert refused.returncode == 1
     assert "nobody's decision" in refused.stderr
 

@@ -44,7 +44,7 @@ def filled(file: Path, rows: list[Row]) -> Path:
 
 
 def lasting(home: Home) -> dict[str, list[tuple[Any, ...]]]:
-    tables = ("matches", "exclusions", "creations", "partings", "decisions")
+    tables = ("matches", "exclusions", "approved_creates", "non_matches", "decisions")
     return {each: home.warehouse(f"SELECT * FROM sync.{each} ORDER BY ALL") for each in tables}
 
 

@@ -40,3 +40,23 @@ def test_no_secret_reaches_any_output_or_file(tmp_path: Path) -> None:
                 content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
             assert not [each for each in secrets if each in content], file
         assert len(list(home.folder.rglob("*"))) > 10
+
+
+def test_a_secret_from_a_folder_reaches_bms_and_nothing_else(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    with running_sandbox("small", 6, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
+        home = Home(tmp_path / "home", sandbox)
+        real = home.environment.pop("BMS_PASSWORD")
+        home.environment["BMS_PIPELINE_SECRETS"] = str(secrets)
+        (secrets / "bms_password").write_text(f"{real}\n")
+        outputs = [home.run("authenticate"), home.run("sync", "--entity", "clients", "--create-unmatched")]
+        assert [output.returncode for output in outputs] == [0, 0], outputs[-1].stderr
+        for content in (f"{PASSWORD}\n", f"{PASSWORD}\nmore\n"):
+            (secrets / "bms_password").write_text(content)
+            outputs.append(home.run("authenticate"))
+            assert outputs[-1].returncode == 1
+        for output in outputs:
+            assert not [text for text in (real, PASSWORD) if text in output.stdout + output.stderr], output.args
+        for file in [path for path in home.folder.rglob("*") if path.is_file()]:
+            assert not [text for text in (real, PASSWORD) if text.encode() in file.read_bytes()], file

@@ -53,7 +53,7 @@ def _check_automatic_matches(home: Home, entity: str, expected: dict[str, Any]) 
     """Precision 100 %, and recall 100 % of the pairs that bear identical names."""
     adopted = home.warehouse(
         f"SELECT bms_id, passportal_id FROM sync.journal j WHERE entity = '{entity}' AND operation = 'adopt'"
-        " AND NOT EXISTS (FROM sync.hand_overs h WHERE h.entity = j.entity AND h.bms_id = j.bms_id)"
+        " AND NOT EXISTS (FROM sync.pending_imports h WHERE h.entity = j.entity AND h.bms_id = j.bms_id)"
     )
     assert {str(bms_id): passportal_id for bms_id, passportal_id in adopted} == expected["identical"]
 
@@ -66,7 +66,7 @@ def _check_who_waits(home: Home, entity: str, expected: dict[str, Any]) -> None:
     assert found.get("ambiguous", set()) == set(expected["ambiguous"])
     assert found.get("unmatched", set()) == {*map(int, expected["near"]), *expected["unnamed"]}
     assert found.get("blocked", set()) == set(expected["blocked"])
-    assert found.get("out of scope", set()) == set(expected["out_of_scope"])
+    assert found.get("out_of_scope", set()) == set(expected["out_of_scope"])
 
 
 def _check_creates(home: Home, entity: str, expected: dict[str, Any]) -> None:

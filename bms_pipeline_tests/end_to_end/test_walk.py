@@ -153,8 +153,8 @@ def decided(home: Home) -> dict[str, list[tuple[Any, ...]]]:
     """All that lasts of people's decisions, without who and when."""
     return {
         "exclusions": home.warehouse("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL"),
-        "creations": home.warehouse("SELECT entity, bms_id FROM sync.creations ORDER BY ALL"),
-        "partings": home.warehouse("SELECT entity, bms_id, passportal_id FROM sync.partings ORDER BY ALL"),
+        "approved_creates": home.warehouse("SELECT entity, bms_id FROM sync.approved_creates ORDER BY ALL"),
+        "non_matches": home.warehouse("SELECT entity, bms_id, passportal_id FROM sync.non_matches ORDER BY ALL"),
         "ledger": home.warehouse("SELECT verb, entity, bms_id, was, became, why FROM sync.decisions ORDER BY ALL"),
         "settings": home.warehouse(
             "SELECT name, value FROM sync.settings WHERE name NOT LIKE '%finished%' ORDER BY ALL"

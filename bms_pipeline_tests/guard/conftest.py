@@ -25,7 +25,7 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.types import ASGIApp
 
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.defs.pages import guarded
+from bms_pipeline.defs.pages import behind_gate
 from bms_pipeline.guard.door import Door
 from bms_pipeline.guard.serving import configured, listen
 from bms_pipeline.guard.store import Store
@@ -186,7 +186,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guarded_port(context: WorkspaceProcessContext, home: Path) -> Iterator[int]:
     """Where Dagster's pages are, behind the gate."""
     store = Store(home)
-    with serving(lambda port: guarded(context, Door(store, port))) as port:
+    with serving(lambda port: behind_gate(context, Door(store, port))) as port:
         yield port
 
 

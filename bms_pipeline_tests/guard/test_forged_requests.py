@@ -15,8 +15,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.defs.pages import guarded
-from bms_pipeline.guard.door import Door, Refused
+from bms_pipeline.defs.pages import behind_gate
+from bms_pipeline.guard.door import Door, VisitRefused
 from bms_pipeline.guard.store import Store
 from bms_pipeline_tests.guard.conftest import READ, Answer, Pages, execution, serving
 
@@ -185,7 +185,9 @@ def test_who_did_not_sign_in_is_shown_where_a_code_comes_from(pages: Pages) -> N
 def test_behind_a_proxy_with_its_own_log_in_no_code_is_needed_and_everything_else_is_checked(
     pages: Pages, context: WorkspaceProcessContext
 ) -> None:
-    with serving(lambda port: guarded(context, Door(pages.store, port, hosts=["sync.example"], proxy=True))) as port:
+    with serving(
+        lambda port: behind_gate(context, Door(pages.store, port, hosts=["sync.example"], proxy=True))
+    ) as port:
         behind = Pages(port, pages.store, pages.instance)
         own = {"Host": "sync.example", "Origin": "https://sync.example", "Content_Type": "application/json"}
         assert "incremental_sync" in behind.ask("POST", "/graphql", json.dumps(READING), **own).text
@@ -203,11 +205,11 @@ def test_behind_a_proxy_with_its_own_log_in_no_code_is_needed_and_everything_els
 def test_host_names_count_only_with_such_a_proxy(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, bms_pipeline_home=tmp_path, bms_pipeline_hosts="sync.example, B.example")  # type: ignore[call-arg]
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"b.example")]}
-    with pytest.raises(Refused, match="not ours"):
+    with pytest.raises(VisitRefused, match="not ours"):
         Door.of(settings, 1, behind_proxy=True).check(HTTPConnection(scope))
     trusting = settings.model_copy(update={"bms_pipeline_trusted_proxy": True})
     assert Door.of(trusting, 1, behind_proxy=True).check(HTTPConnection(scope)).name == ""
-    with pytest.raises(Refused):
+    with pytest.raises(VisitRefused):
         Door.of(trusting, 1).check(HTTPConnection(scope))  # the console keeps its own log-in
 
 

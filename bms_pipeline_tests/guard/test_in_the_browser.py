@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from playwright.sync_api import Browser, Page
 
 from bms_pipeline.console.context import Console
-from bms_pipeline.defs.pages import guarded
+from bms_pipeline.definitions import defs as load_definitions
+from bms_pipeline.defs.pages import behind_gate
+from bms_pipeline.guard import vouching
 from bms_pipeline.guard.door import Door
 from bms_pipeline_tests.building import World, opened_world
 from bms_pipeline_tests.chromium import Mouse, chromium
@@ -31,7 +36,7 @@ def console(waiting_world: World, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def dagster(console: Console, context: WorkspaceProcessContext) -> Iterator[Pages]:
     store = console.guard.door.store
-    with serving(lambda port: guarded(context, Door(store, port))) as port:
+    with serving(lambda port: behind_gate(context, Door(store, port))) as port:
         yield Pages(port, store, context.instance)
 
 
@@ -71,6 +76,60 @@ def test_a_code_opens_both_and_a_launch_from_the_launchpad_is_vouched_for(
     assert run.tags["bms_pipeline/vouched"].count(".") == 1
     assert sockets, "the run page follows its run"
     assert refused == []
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan that a run in Dagster made on the console's home."""
+
+    hash: str
+    run_id: str
+
+
+@pytest.fixture(scope="module")
+def made(console: Console, dagster: Pages) -> Iterator[Made]:
+    """The home of the console, which the settings name, with a plan that a Dagster run made there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BMS_PIPELINE_HOME", str(console.settings.bms_pipeline_home))
+        job = load_definitions().resolve_job_def("plan")
+        with ThreadPoolExecutor(1) as thread:  # in this one, Playwright's event loop is at work
+            result = thread.submit(job.execute_in_process, instance=dagster.instance).result()
+        (plan,) = result.asset_materializations_for_node("sync_plan")
+        yield Made(str(plan.metadata["plan hash"].value), result.run_id)
+
+
+@pytest.mark.parametrize("begins", ["/assets/sync_plan?view=overview", "/runs/{run_id}"])
+@pytest.mark.parametrize("job", ["finish", "finish_clients"])
+def test_a_plan_is_launched_with_two_clicks_after_it_was_made(
+    page: Page, console: Console, dagster: Pages, made: Made, begins: str, job: str
+) -> None:
+    page.goto(f"{dagster.origin}/enter?code={dagster.store.new_code()}")
+    page.get_by_text("Deployment").first.wait_for(timeout=60_000)
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.goto(f"{dagster.origin}{begins.format(run_id=made.run_id)}")
+    clicks, before = 0, dagster.instance.get_runs_count(dg.RunsFilter(job_name=job))
+
+    link = page.locator(f'a[target="_blank"][href*="/jobs/{job}/playground/setup?config="]').first
+    link.wait_for(timeout=60_000)
+    page.wait_for_load_state("networkidle")  # until then the log of a run is drawn again, and a click meets no link
+    with page.context.expect_page(timeout=60_000) as opened:
+        link.click()
+    clicks += 1
+    launchpad = opened.value
+    launch = launchpad.get_by_role("button", name="Launch Run")
+    launch.wait_for(timeout=60_000)
+    launchpad.get_by_text(made.hash[:12]).first.wait_for(timeout=60_000)
+    assert dagster.instance.get_runs_count(dg.RunsFilter(job_name=job)) == before, "opening the link launches nothing"
+    launch.click(timeout=60_000)
+    clicks += 1
+    launchpad.wait_for_url("**/runs/**", timeout=60_000)
+
+    assert clicks == 2
+    (run,) = dagster.instance.get_runs(limit=1)
+    assert run.job_name == job
+    assert run.run_config["resources"]["approval"]["config"]["plan_hash"] == made.hash[:12]
+    with vouching.vouched(console.settings, vouching.Launch(run.job_name, run.run_config, run.tags), "") as by:
+        assert by == "", "the launch is vouched for; nobody gave a name"
 
 
 def test_a_code_typed_on_dagsters_pages_opens_the_console_too(page: Page, console: Console, dagster: Pages) -> None:

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from bms_pipeline.cli import serve
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.serving import listen
 from bms_pipeline.guard.store import Store
@@ -125,8 +125,13 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
         environment = Path(f"/proc/{process.pid}/environ")
         assert stat.S_IMODE(environment.stat().st_mode) == 0o400, "its environment is its owner's alone"
 
+    urls = {"DAGSTER_URL": f"http://127.0.0.1:{ports[0]}", "CONSOLE_URL": f"http://127.0.0.1:{ports[1]}"}
+    for child in psutil.Process(dev.process.pid).children():
+        found = child.environ()
+        assert {name: found[name] for name in urls} == urls, "links lead from Dagster to the console and back"
+
     os.kill(dev.process.pid, end)
-    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
+    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 120)
     assert all(map(is_free, ports))
     assert "Traceback" not in dev.log.read_text()
     if end != signal.SIGKILL:
@@ -242,7 +247,7 @@ def test_our_dagster_yaml_goes_where_there_is_none_and_an_exported_home_is_kept_
     assert "differs from the shipped" in " ".join(capsys.readouterr().err.split())
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "exported"))
-    assert serve._dagster_home(settings) == tmp_path / "exported"
+    assert serve._dagster_home(read_settings(None)) == tmp_path / "exported"
 
 
 def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> None:
@@ -271,6 +276,6 @@ def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_p
     processes = pages.all()
     assert len(processes) >= 3, "the command, the pages, the code"
     pages.process.terminate()
-    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
+    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 120)
     assert is_free(port)
     assert "Traceback" not in pages.log.read_text()

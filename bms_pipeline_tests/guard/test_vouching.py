@@ -32,7 +32,7 @@ DECIDING: dict[str, dict[str, Any]] = {
     "create_unmatched": {},
     "match": {"entity": "clients", "bms_id": 11, "passportal_id": "P2"},
     "unmatch": {"entity": "clients", "bms_ids": [10]},
-    "create": {"entity": "clients", "bms_ids": [11], "beside": True},
+    "create": {"entity": "clients", "bms_ids": [11], "allow_duplicate": True},
     "exclude": {"entity": "clients", "bms_ids": [11]},
     "include": {"entity": "clients", "bms_ids": [11]},
     "import_decisions": {"file": "decisions.csv"},
@@ -157,7 +157,7 @@ def test_a_launch_that_nobody_vouches_for_decides_nothing(world: World, dagster:
 def test_a_vouched_launch_decides_in_the_name_of_who_signed_in_and_anybody_may_try(
     world: World, dagster: Dagster, job: str
 ) -> None:
-    assert dagster.run(job, deciding(job, only_try=True), {}) == ""
+    assert dagster.run(job, deciding(job, dry_run=True), {}) == ""
     assert world.query("SELECT count(*) FROM sync.decisions") == [(0,)]
     assert dagster.run(job, deciding(job), voucher(world, job, deciding(job))) == ""
     assert world.query("SELECT DISTINCT decided_by FROM sync.decisions") == [("Alex",)]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, ENTITIES
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     Row,
@@ -173,7 +173,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @examples(2, 60)
 @given(worlds(), edits())
 def test_whatever_was_edited_one_sync_settles_it(homes: Iterator[Path], fill: Edit, edit_later: Edit) -> None:
-    with opened_world(next(homes), entities=(CLIENTS, CONTACT_RECORDS, ASSET_RECORDS)) as world:
+    with opened_world(next(homes), entities=(CLIENTS, CONTACTS, ASSETS)) as world:
         for edit in (fill, edit_later):
             edit(world)
             counts = world.cycle()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, Entity
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS, ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
 from bms_pipeline.load import hand_over
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
@@ -150,7 +150,7 @@ def test_new_clients_and_users_go_into_a_file_and_the_next_sync_adopts_them(worl
     assert world.titles("client") == ["ACME", "Beta"]
     assert world.titles("contact") == ["Cid One", "Dot Two"]
     assert world.titles("asset") == ["PC-1", "PC-2"]
-    assert {each["state"] for each in figures.hand_overs(world.warehouse)} == {"adopted"}
+    assert {each["state"] for each in figures.pending_imports(world.warehouse)} == {"adopted"}
     assert world.plan(CREATE_ALL, target).operations == 0
 
 
@@ -204,10 +204,10 @@ def test_a_client_that_nobody_would_know_again_is_not_handed_over_with_all_other
 ) -> None:
     world.accounts.append(account(3, name))
     world.plan(CREATE_ALL, DocumentsOnly(world))
-    assert world.decisions("clients")[2][0] == "to create"
+    assert world.decisions("clients")[2][0] == "to_create"
     assert world.decisions("clients")[3][:2] == ("unmatched", reason)
     world.create("clients", 3)
-    assert world.decisions("clients")[3][0] == "to create", "a person may want it by its id"
+    assert world.decisions("clients")[3][0] == "to_create", "a person may want it by its id"
 
 
 def test_users_that_are_not_listed_are_left_alone(world: World) -> None:
@@ -221,7 +221,7 @@ def test_one_client_is_excluded_after_its_hand_over(handed: World) -> None:
     target = DocumentsOnly(handed)
     handed.exclude("clients", 2)
     assert handed.plan(CREATE_ALL, target).operations == 0
-    assert [each["state"] for each in figures.hand_overs(handed.warehouse) if each["entity"] == "clients"] == [
+    assert [each["state"] for each in figures.pending_imports(handed.warehouse) if each["entity"] == "clients"] == [
         "excluded"
     ]
 
@@ -259,7 +259,7 @@ def test_columns_without_a_name_are_refused_before_anything_is_noted(
     world.settings.passportal_import_headers_clients = headers
     with pytest.raises(SettingsError, match="PASSPORTAL_IMPORT_HEADERS_CLIENTS"):
         world.cycle(CREATE_ALL, DocumentsOnly(world))
-    assert world.query("SELECT count(*) FROM sync.hand_overs") == [(0,)]
+    assert world.query("SELECT count(*) FROM sync.pending_imports") == [(0,)]
 
 
 # A file that was lost
@@ -269,7 +269,7 @@ def test_what_was_lost_is_handed_over_anew_and_nothing_else(handed: World) -> No
     target = DocumentsOnly(handed)
     for file in handed.settings.import_folder.iterdir():
         file.unlink()
-    deciding.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
+    deciding.reissue_import(handed.warehouse, CLIENTS, [2], "a person")
     handed.cycle(CREATE_ALL, target)
     assert files(handed) == {"clients": [["", "Beta", "", ""]]}
 
@@ -279,14 +279,14 @@ def test_what_passportal_lists_is_not_handed_over_again(handed: World) -> None:
     import_by_hand(handed)
     handed.reconcile(CREATE_ALL, target)
     with pytest.raises(DecisionRefused, match="client 2 is listed"):
-        deciding.hand_over_again(handed.warehouse, CLIENTS, [2], "a person")
+        deciding.reissue_import(handed.warehouse, CLIENTS, [2], "a person")
     with pytest.raises(DecisionRefused, match="client 1 is not handed over"):
-        deciding.hand_over_again(handed.warehouse, CLIENTS, [1], "a person")
+        deciding.reissue_import(handed.warehouse, CLIENTS, [1], "a person")
 
 
 def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
     with handed.warehouse.open() as connection:
-        later = hand_over.waiting(connection, ENTITIES, now() + timedelta(days=hand_over.OVERDUE_DAYS + 1))
+        later = hand_over.waiting_imports(connection, ENTITIES, now() + timedelta(days=hand_over.OVERDUE_DAYS + 1))
     assert [each["overdue"] for each in later] == [True, True]
 
 
@@ -307,7 +307,7 @@ def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(planned: 
     assert files(planned) == {
         "clients": [["", "Beta", "", ""]], "users": [["", "Ray", "Bob", "bob@msp.example", ""]],
     }  # fmt: skip
-    assert planned.query("SELECT count(*) FROM sync.hand_overs WHERE written_at IS NULL") == [(0,)]
+    assert planned.query("SELECT count(*) FROM sync.pending_imports WHERE written_at IS NULL") == [(0,)]
 
 
 @contextlib.contextmanager
@@ -342,7 +342,7 @@ def test_with_the_database_lost_while_an_import_is_waited_for_the_files_tell(han
     with rebuilt(handed, tmp_path / "rebuilt") as again:
         again.cycle(None, DocumentsOnly(again))
         assert files(again) == before
-        assert {each["state"] for each in figures.hand_overs(again.warehouse)} == {"handed over"}
+        assert {each["state"] for each in figures.pending_imports(again.warehouse)} == {"handed over"}
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"handed_over_at": "x", "records": []}', '{"records": [1]}'])
@@ -380,7 +380,7 @@ def rebuilt(world: World, folder: Path) -> Iterator[World]:
 @given(steps=st.lists(st.sampled_from(["sync", "crash", "import", "new client"]), max_size=8))
 def test_whatever_happens_no_client_is_there_twice(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Each record is in at most one file ever, and the imported ones are adopted."""
-    with opened_world(tmp_path_factory.mktemp("any"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("any"), entities=(CLIENTS, CONTACTS)) as world:
         target = DocumentsOnly(world)
         world.accounts = [account(1, "Client 1")]
         for step in [*steps, "sync", "import", "sync"]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, Entity
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, Entity
 from bms_pipeline.core.errors import PipelineError, PlanError, ServiceUnreachable
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.sync import passportal_snapshot, planning
@@ -34,7 +34,7 @@ BOTH: tuple[Fault, ...] = ("before", "after")
 
 def fill(world: World) -> World:
     """A client to adopt and one to create, with something to adopt and to create in them."""
-    world.entities = (CLIENTS, CONTACT_RECORDS, ASSET_RECORDS)
+    world.entities = (CLIENTS, CONTACTS, ASSETS)
     world.accounts = [account(1, "Acme"), account(2, "New")]
     world.contacts = [
         contact(1, 1, "Ann", "Lee", "ann@a.example"),
@@ -136,7 +136,7 @@ def test_an_operation_without_answer_is_not_sent_again_by_going_on_and_settled_b
     assert counts["contacts"]["pending"] == waiting
     sent_again = {n for _, entity, ids in failing.calls[sent:] if entity == "contacts" for n in ids}
     assert not sent_again & {n for _, n in left}
-    passportal_snapshot.snapshot(approved.settings, approved.warehouse, approved.passportal, CONTACT_RECORDS)
+    passportal_snapshot.snapshot(approved.settings, approved.warehouse, approved.passportal, CONTACTS)
     assert unknown(approved) == []
     settled = "SELECT bms_id, outcome FROM sync.journal WHERE detail = 'settled by reading Passportal'"
     assert dict(approved.query(settled)) == {n: outcome for _, n in left}
@@ -162,7 +162,7 @@ def test_a_record_that_was_accepted_and_is_not_listed_is_not_sent_again(approved
 def test_what_bms_changed_after_a_lost_answer_still_reaches_passportal(world: World, fault: Fault) -> None:
     """The outcome is settled by the values that were sent; what came later is a change since then."""
     created, adopted, updated = 1, 2, 3
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.accounts = [account(1, "Acme")]
     world.contacts = [contact(updated, 1, "Cat", "Fox", jobTitle="first")]
     world.passportal_holds(clients=[in_passportal("C1", "Acme")])
@@ -221,7 +221,7 @@ def test_every_call_has_its_intents_and_its_mark_on_record_before_it_is_made(app
                 sent = {each.bms_id for each in writes}
                 intents = {n for name, n in unknown(approved) if name == entity.name}
                 (file,) = portions.files_of(approved.warehouse.file)
-                calls = portions.read(file.read_bytes(), file)
+                calls = portions.read_portion(file.read_bytes(), file)
                 answered = {n for _, answer in calls.answers for n in answer.done}
                 self.seen.append((entity.name, sent <= intents and sent == calls.marked.keys() - answered))
             return super().call(verb, entity, writes, go)

@@ -53,7 +53,7 @@ def test_a_kill_after_any_byte_leaves_exactly_the_marks_that_were_written(conten
     ends = [place for place, byte in enumerate(written) if byte == ord("\n")]
     assert len(ends) == 6
     for cut in range(ends[0], len(written) + 1):
-        found = portions.read(written[:cut] + b"\0", file)
+        found = portions.read_portion(written[:cut] + b"\0", file)
         lines = sum(end <= cut for end in ends)  # a line counts without its end
         marked = {bms_id for bms_ids, _ in CALLS[: lines // 2] for bms_id in bms_ids}
         assert (set(found.marked), found.problem) == (marked, "")
@@ -63,23 +63,23 @@ def test_a_kill_after_any_byte_leaves_exactly_the_marks_that_were_written(conten
 def test_what_a_disk_cut_off_is_seen_wherever_it_was_cut(content: tuple[bytes, Path]) -> None:
     whole, file = content
     for cut in range(len(whole.rstrip(b"\0")) + 1):
-        assert portions.read(whole[:cut], file).problem
+        assert portions.read_portion(whole[:cut], file).problem
 
 
 def test_one_flipped_bit_never_takes_a_mark_away_unseen(content: tuple[bytes, Path]) -> None:
     whole, file = content
-    undamaged = portions.read(whole, file)
+    undamaged = portions.read_portion(whole, file)
     draw = random.Random(1)
     for place in range(len(whole.rstrip(b"\0")) + 3):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << draw.randrange(8)
-        found = portions.read(bytes(flipped), file)
+        found = portions.read_portion(bytes(flipped), file)
         assert found.problem or found == undamaged, place
 
 
 def test_zeros_in_place_of_the_file_are_a_problem(content: tuple[bytes, Path]) -> None:
     whole, file = content
-    assert portions.read(bytes(len(whole)), file).problem
+    assert portions.read_portion(bytes(len(whole)), file).problem
 
 
 def test_nothing_is_marked_in_a_file_that_another_run_took_away(tmp_path: Path) -> None:
@@ -224,17 +224,17 @@ def test_taking_in_twice_or_after_a_kill_in_the_middle_is_taking_in_once(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(outcomes, "remember", die)
+        patch.setattr(outcomes, "remember_values", die)
         with pytest.raises(Killed):
             journal(world)
     assert file.read_bytes() == content
     state = "SELECT entity, bms_id, outcome, detail, marked_at, left_at FROM sync.journal ORDER BY ALL"
-    once = world.query(state), world.query("FROM sync.matches"), world.query("FROM sync.loaded_contacts ORDER BY ALL")
+    once = world.query(state), world.query("FROM sync.matches"), world.query("FROM sync.base_contacts ORDER BY ALL")
     file.write_bytes(content)
     assert once == (
         world.query(state),
         world.query("FROM sync.matches"),
-        world.query("FROM sync.loaded_contacts ORDER BY ALL"),
+        world.query("FROM sync.base_contacts ORDER BY ALL"),
     )
     assert not file.exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.load import apply
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import Passing, Refusing
@@ -16,7 +16,7 @@ from bms_pipeline_tests.load.disturbing import Passing, Refusing
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One client and three contacts, loaded."""
-    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [contact(n, 1, "Person", str(n), jobTitle="a") for n in (1, 2, 3)]
         world.passportal_holds(clients=[in_passportal("C1", "Acme")])
@@ -78,7 +78,7 @@ def test_what_was_refused_is_planned_again(approved: World) -> None:
 
 
 def test_what_belongs_in_a_client_that_could_not_be_created_is_refused_and_goes_on_with_it_later(world: World) -> None:
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.accounts = [account(1, "Acme"), account(2, "Beta")]
     world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Bob", "Ray")]
     counts = world.cycle(CREATE_ALL, Refusing(world.passportal, "clients", 1))
@@ -101,7 +101,7 @@ def test_the_load_of_an_entity_says_what_was_done_and_refused(approved: World) -
     loaded = apply.load_entity(
         approved.warehouse,
         Passing(approved.passportal, batch_size=1),
-        CONTACT_RECORDS,
+        CONTACTS,
         plan,
         on_progress=lambda done, total: seen.append((done, total)),
     )

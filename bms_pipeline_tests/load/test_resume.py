@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.core.errors import DecisionRefused, ServiceUnreachable
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Write
@@ -104,11 +104,11 @@ def test_a_finish_of_a_loaded_plan_does_nothing_and_says_when_it_was(
 
 def test_what_is_inside_a_client_waits_until_the_plan_has_loaded_the_client(planned: World) -> None:
     plan = planned.approve(planning.current_plan(planned.warehouse).hash)
-    loaded = loading.load(planned.settings, planned.warehouse, planned.passportal, CONTACT_RECORDS, plan)
+    loaded = loading.load(planned.settings, planned.warehouse, planned.passportal, CONTACTS, plan)
     assert (loaded.done, loaded.refused) == (0, 0)
     assert planned.query("SELECT count(*) FROM sync.journal") == [(0,)]
     loading.load(planned.settings, planned.warehouse, planned.passportal, CLIENTS, plan)
-    loaded = loading.load(planned.settings, planned.warehouse, planned.passportal, CONTACT_RECORDS, plan)
+    loaded = loading.load(planned.settings, planned.warehouse, planned.passportal, CONTACTS, plan)
     assert (loaded.done, loaded.refused) == (6, 0)
 
 
@@ -224,7 +224,7 @@ def late(world: World, finish: Callable[..., loading.Finished]) -> None:
         finish(world, slow, wait=False)
         clock.shift(timedelta(seconds=GRACE_SECONDS + 1))
         assert finish(world, slow, wait=False).plan.loaded
-        slow.under_way = [(CONTACT_RECORDS, write) for write in slow_write(world)]
+        slow.under_way = [(CONTACTS, write) for write in slow_write(world)]
         slow.deliver()
 
 
@@ -242,8 +242,8 @@ def test_a_create_that_arrives_after_all_is_found_at_the_next_snapshot_and_settl
     assert [(row["bms_id"], row["is_matched"]) for row in twice] == [(4, True), (4, False)]
     keeper = next(row["passportal_id"] for row in twice if not row["is_matched"])
     with pytest.raises(DecisionRefused, match="does not share the id of contact 4"):
-        deciding.keep(planned.warehouse, CONTACT_RECORDS, 4, "contact-9999", "a person")
-    assert deciding.keep(planned.warehouse, CONTACT_RECORDS, 4, keeper, "a person") != [keeper]
+        deciding.keep(planned.warehouse, CONTACTS, 4, "contact-9999", "a person")
+    assert deciding.keep(planned.warehouse, CONTACTS, 4, keeper, "a person") != [keeper]
     assert sharing_an_id(planned) == []
     planned.cycle()
     assert planned.query("SELECT passportal_id FROM sync.matches WHERE entity = 'contacts' AND bms_id = 4") == [
@@ -254,7 +254,7 @@ def test_a_create_that_arrives_after_all_is_found_at_the_next_snapshot_and_settl
 
 
 def test_of_two_records_with_one_id_that_were_there_before_neither_is_guessed(world: World) -> None:
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.accounts = [account(1, "Acme")]
     world.passportal_holds(clients=[in_passportal("C1", "Acme")])
     world.cycle()
@@ -266,7 +266,7 @@ def test_of_two_records_with_one_id_that_were_there_before_neither_is_guessed(wo
     world.plan(CREATE_ALL)
     assert world.decisions("contacts")[7][:2] == ("ambiguous", "several_with_marker")
     assert {row["passportal_id"] for row in sharing_an_id(world)} == {"P1", "P2"}
-    deciding.keep(world.warehouse, CONTACT_RECORDS, 7, "P1", "a person")
+    deciding.keep(world.warehouse, CONTACTS, 7, "P1", "a person")
     world.cycle()
     assert world.query("SELECT passportal_id FROM sync.matches WHERE entity = 'contacts'") == [("P1",)]
     assert world.query("SELECT passportal_id FROM passportal.contacts WHERE bms_id IS NOT NULL") == [("P1",)]

@@ -85,7 +85,7 @@ def test_clients_that_the_key_does_not_see_are_named(service: Service) -> None:
 @pytest.mark.parametrize("missing", ["passportal_key_id", "passportal_secret"])
 def test_what_is_not_set_is_named_before_any_call(service: Service, missing: str) -> None:
     empty = SecretStr("") if missing == "passportal_secret" else ""
-    with pytest.raises(SettingsError, match=f"^{missing.upper()} not set"):
+    with pytest.raises(SettingsError, match=f"^{missing.upper()} is not set"):
         service.client(**{missing: empty}).check()
     assert service.calls() == {}
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.passportal.documents import encoding
-from bms_pipeline.passportal.documents.encoding import Dialect, Document, Element, Form
+from bms_pipeline.passportal.documents.encoding import DetailsForm, Dialect, Document, Element
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["a\nb", "a\r\nb\r\n", "=1+1", "\ud800", "Kaseya BMS ID: x"])
 LABELS = [
@@ -70,7 +70,7 @@ NAMES = {encoding.snake_case(label): label for label in LABELS}
 def test_a_change_changes_what_it_names_and_leaves_all_else_as_it_was_read(
     row: dict[str, Any], dialect: Dialect, values: dict[str, str | None], marker: int | None
 ) -> None:
-    before = encoding.decoded(row, LABELS, NAMES)
+    before = encoding.decoded_document(row, LABELS, NAMES)
     plain = [label for label, place in before.elements.items() if place.form.is_plain]
     values = {label: text for label, text in values.items() if label in plain or label not in before.elements}
     after = encoding.marked(encoding.with_values(before, before.title, values), marker, plain.__contains__, dialect)
@@ -80,7 +80,7 @@ def test_a_change_changes_what_it_names_and_leaves_all_else_as_it_was_read(
     assert {key: value for key, value in item.items() if key not in ours} == {
         key: value for key, value in row.items() if key not in ours
     }
-    shown = encoding.decoded(item, LABELS, NAMES)
+    shown = encoding.decoded_document(item, LABELS, NAMES)
     blank = dict.fromkeys((*shown.values, *after.values), "")
     assert {**blank, **{k: v or "" for k, v in shown.values.items()}} == {
         **blank, **{k: v or "" for k, v in after.values.items()},
@@ -94,9 +94,9 @@ def test_a_change_changes_what_it_names_and_leaves_all_else_as_it_was_read(
 
 @given(documents(), DIALECTS)
 def test_a_document_sent_back_without_a_change_reads_as_the_same(row: dict[str, Any], dialect: Dialect) -> None:
-    before = encoding.decoded(row, LABELS, NAMES)
+    before = encoding.decoded_document(row, LABELS, NAMES)
     item = encoding.merged(row, before, before, dialect)
-    again = encoding.decoded(item, LABELS, NAMES)
+    again = encoding.decoded_document(item, LABELS, NAMES)
     assert {k: v or "" for k, v in again.values.items()} == {k: v or "" for k, v in before.values.items()}
     assert (again.id, again.client_id, again.title, again.template_id, again.marker) == (
         before.id, before.client_id, before.title, before.template_id, before.marker,
@@ -115,7 +115,7 @@ def test_a_new_document_reads_as_what_was_written_and_bears_its_marker(
     item = encoding.new_document(encoding.marked(meant, marker, places.__contains__, dialect), dialect)
     by_key = {place.key: label for label, place in places.items()}
     names = {**NAMES, **(by_key if dialect.values == "element" else {})}
-    read = encoding.decoded(json.loads(json.dumps(item)), LABELS, names)
+    read = encoding.decoded_document(json.loads(json.dumps(item)), LABELS, names)
     assert (read.marker, read.title, read.client_id, read.template_id) == (marker, "Acme", "11", "79")
     fields = {k: v for k, v in read.fields.items() if v and k not in (encoding.ID_LABEL, encoding.KIND_LABEL)}
     assert fields == values
@@ -197,7 +197,7 @@ def test_a_label_is_known_however_it_is_spelt_and_written_as_it_is(spelled: str,
     """F5: the vendor's own sample spells a label otherwise than its template."""
     element = {"name": spelled, "value": {"type": "text", "text": "8010"}}
     row = {"id": 1, "label": "A", "client_id": 2, "templateId": 3, "details": {"zip": element}}
-    before = encoding.decoded(row, ["ZIP / Postal Code"])
+    before = encoding.decoded_document(row, ["ZIP / Postal Code"])
     assert before.values["ZIP / Postal Code"] == "8010"
     after = encoding.with_values(before, "A", {"ZIP / Postal Code": "8020"})
     item = encoding.merged(row, before, after, Dialect(values=values))  # type: ignore[arg-type]
@@ -213,33 +213,37 @@ def test_a_label_is_known_however_it_is_spelt_and_written_as_it_is(spelled: str,
 @pytest.mark.parametrize(
     ("element", "form", "text"),
     [
-        ({"name": "X", "value": {"type": "text", "text": "a"}}, Form.TEXT, "a"),
-        ({"name": "X", "value": {"type": "Text Area", "text": ""}}, Form.EMPTY, ""),
-        ("a", Form.TEXT, "a"),
-        (None, Form.EMPTY, None),
-        (5, Form.TEXT, "5"),
-        ({"name": "X", "value": {"text": "HQ", "id": 7, "type": "location"}}, Form.LINK, "HQ"),
-        ({"name": "X", "value": "HQ", "attribute": [{"id": 7}]}, Form.LINK, "HQ"),
-        ({"name": "X", "value": {"type": "links", "text": ""}}, Form.LINK, ""),
-        ({"name": "X", "value": True}, Form.YES_NO, "Yes"),
-        ({"name": "X", "value": {"type": "checkbox", "text": "No"}}, Form.YES_NO, "No"),
-        ({"name": "X", "value": {"type": "select", "text": "Active"}}, Form.CHOICE, "Active"),
-        ({"name": "X", "value": {"type": "text", "text": "Active", "options": ["Active"]}}, Form.CHOICE, "Active"),
-        ({"name": "X", "value": ["a", "b"]}, Form.CHOICE, "a, b"),
-        ("Please Select", Form.CHOICE, None),
-        ("-- Select --", Form.CHOICE, None),
-        ("please select one...", Form.CHOICE, None),
-        ("- Choose an option -", Form.CHOICE, None),
-        ({"name": "X", "value": {"type": "text", "text": "<p>a</p><p>b &amp; c</p>"}}, Form.RICH, "a\nb & c"),
-        ("a<br/>b", Form.RICH, "a\nb"),
-        ({"name": "X", "value": {"type": "html", "text": "a"}}, Form.RICH, "a"),
-        ("x < y and <script>", Form.TEXT, "x < y and <script>"),
-        ({"name": "X", "value": {"type": "gauge", "text": "3"}}, Form.OTHER, "3"),
-        ("Selected by Ann", Form.TEXT, "Selected by Ann"),
+        ({"name": "X", "value": {"type": "text", "text": "a"}}, DetailsForm.TEXT, "a"),
+        ({"name": "X", "value": {"type": "Text Area", "text": ""}}, DetailsForm.EMPTY, ""),
+        ("a", DetailsForm.TEXT, "a"),
+        (None, DetailsForm.EMPTY, None),
+        (5, DetailsForm.TEXT, "5"),
+        ({"name": "X", "value": {"text": "HQ", "id": 7, "type": "location"}}, DetailsForm.LINK, "HQ"),
+        ({"name": "X", "value": "HQ", "attribute": [{"id": 7}]}, DetailsForm.LINK, "HQ"),
+        ({"name": "X", "value": {"type": "links", "text": ""}}, DetailsForm.LINK, ""),
+        ({"name": "X", "value": True}, DetailsForm.YES_NO, "Yes"),
+        ({"name": "X", "value": {"type": "checkbox", "text": "No"}}, DetailsForm.YES_NO, "No"),
+        ({"name": "X", "value": {"type": "select", "text": "Active"}}, DetailsForm.CHOICE, "Active"),
+        (
+            {"name": "X", "value": {"type": "text", "text": "Active", "options": ["Active"]}},
+            DetailsForm.CHOICE,
+            "Active",
+        ),
+        ({"name": "X", "value": ["a", "b"]}, DetailsForm.CHOICE, "a, b"),
+        ("Please Select", DetailsForm.CHOICE, None),
+        ("-- Select --", DetailsForm.CHOICE, None),
+        ("please select one...", DetailsForm.CHOICE, None),
+        ("- Choose an option -", DetailsForm.CHOICE, None),
+        ({"name": "X", "value": {"type": "text", "text": "<p>a</p><p>b &amp; c</p>"}}, DetailsForm.RICH, "a\nb & c"),
+        ("a<br/>b", DetailsForm.RICH, "a\nb"),
+        ({"name": "X", "value": {"type": "html", "text": "a"}}, DetailsForm.RICH, "a"),
+        ("x < y and <script>", DetailsForm.TEXT, "x < y and <script>"),
+        ({"name": "X", "value": {"type": "gauge", "text": "3"}}, DetailsForm.OTHER, "3"),
+        ("Selected by Ann", DetailsForm.TEXT, "Selected by Ann"),
     ],
 )
-def test_what_an_element_holds_is_recognised(element: Any, form: Form, text: str | None) -> None:
-    found = encoding.decoded({"details": {"x": element}})
+def test_what_an_element_holds_is_recognised(element: Any, form: DetailsForm, text: str | None) -> None:
+    found = encoding.decoded_document({"details": {"x": element}})
     (label,) = found.elements
     assert (found.elements[label].form, found.values[label]) == (form, text)
 
@@ -262,14 +266,14 @@ def test_a_marker_in_formatted_notes_is_found_moved_and_taken_off(notes: str, va
         "templateId": 3,
         "details": {"notes": {"name": "Notes", "value": notes}},
     }
-    before = encoding.decoded(row)
+    before = encoding.decoded_document(row)
     assert (before.marker, before.fields["Notes"]) == (5, "Ring first.")
     for marker in (6, None):
         after = encoding.marked(before, marker, ().__contains__, Dialect(values=values))  # type: ignore[arg-type]
         item = encoding.merged(row, before, after, Dialect(values=values))  # type: ignore[arg-type]
-        again = encoding.decoded(item)
+        again = encoding.decoded_document(item)
         assert (again.marker, again.fields["Notes"]) == (marker, "Ring first.")
-        assert marker is None or again.elements["Notes"].form is Form.RICH, "it stays formatted"
+        assert marker is None or again.elements["Notes"].form is DetailsForm.RICH, "it stays formatted"
 
 
 # Titles
@@ -305,7 +309,7 @@ def test_names_of_clients_are_decoded_twice(sent: str, name: str) -> None:
 def test_two_elements_of_one_label_both_come_back() -> None:
     element = {"name": "Phone", "value": {"type": "text", "text": "1"}}
     row = {"id": 1, "label": "A", "client_id": 2, "templateId": 3, "details": {"0": element, "1": dict(element)}}
-    before = encoding.decoded(row, ["Phone", "Fax"])
+    before = encoding.decoded_document(row, ["Phone", "Fax"])
     after = replace(before, values={**before.values, "Fax": "2"})
     item = encoding.merged(row, before, after, Dialect(values="element"))
     assert [each["value"]["text"] for each in item["details"].values()] == ["1", "1", "2"]

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACT_RECORDS, ENTITIES, USERS, Entity
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS, ENTITIES, USERS, Entity
 from bms_pipeline.core.errors import WarehouseError
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
@@ -87,10 +87,10 @@ def test_a_created_record_bears_its_marker_and_its_id_has_to_be_looked_up(
     passportal: EmbeddedPassportal, client: str, tmp_path: Path
 ) -> None:
     writes = [person(7, client, email="ann@a.example"), person(8, client, "Bob Ray")]
-    assert passportal.create(CONTACT_RECORDS, writes) == [Written(7, Outcome.DONE), Written(8, Outcome.DONE)]
-    found = passportal.find(CONTACT_RECORDS, writes)
+    assert passportal.create(CONTACTS, writes) == [Written(7, Outcome.DONE), Written(8, Outcome.DONE)]
+    found = passportal.find(CONTACTS, writes)
     assert found.keys() == {7, 8}
-    stored = {each["passportal_id"]: each for each in snapshot(passportal, tmp_path, CONTACT_RECORDS)}
+    stored = {each["passportal_id"]: each for each in snapshot(passportal, tmp_path, CONTACTS)}
     ann = stored[found[7]]
     assert (ann["client_id"], ann["name"], ann["email"], ann["phone"], ann["bms_id"]) == (
         "C1", "Ann Lee", "ann@a.example", None, 7,
@@ -102,21 +102,21 @@ def test_creating_twice_makes_two_records_as_the_real_service_does(
     passportal: EmbeddedPassportal, client: str, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        passportal.create(CONTACT_RECORDS, [person(7, client)])
-    assert [each["bms_id"] for each in snapshot(passportal, tmp_path, CONTACT_RECORDS)] == [7, 7]
+        passportal.create(CONTACTS, [person(7, client)])
+    assert [each["bms_id"] for each in snapshot(passportal, tmp_path, CONTACTS)] == [7, 7]
 
 
 @pytest.mark.parametrize("values", [{}, {"name": ""}, {"email": "ann@a.example"}])
 def test_a_record_needs_a_title(passportal: EmbeddedPassportal, client: str, values: dict[str, str]) -> None:
-    outcomes = passportal.create(CONTACT_RECORDS, [Write(7, client, values=values), person(8, client)])
+    outcomes = passportal.create(CONTACTS, [Write(7, client, values=values), person(8, client)])
     assert refusals(outcomes) == {7: "a record needs a title"}
-    assert passportal.find(CONTACT_RECORDS, [person(7, client), person(8, client)]).keys() == {8}
+    assert passportal.find(CONTACTS, [person(7, client), person(8, client)]).keys() == {8}
 
 
 @pytest.mark.parametrize("unknown", ["C9", "", None, "user-1"])
 def test_a_document_needs_an_existing_client(passportal: EmbeddedPassportal, client: str, unknown: str | None) -> None:
     passportal.create(USERS, [Write(1, None, values={"name": "Ann"})])
-    outcomes = passportal.create(CONTACT_RECORDS, [person(7, unknown), person(8, client)])
+    outcomes = passportal.create(CONTACTS, [person(7, unknown), person(8, client)])
     assert refusals(outcomes) == {7: f"Passportal has no client {unknown}"}
 
 
@@ -132,10 +132,10 @@ def test_a_marker_is_looked_for_in_its_own_client_and_kind_only(
     passportal: EmbeddedPassportal, client: str, tmp_path: Path
 ) -> None:
     enter(passportal, tmp_path, CLIENTS, in_passportal("C2", "Beta"))
-    passportal.create(CONTACT_RECORDS, [person(7, client)])
-    assert passportal.find(CONTACT_RECORDS, [person(7, "C2")]) == {}
+    passportal.create(CONTACTS, [person(7, client)])
+    assert passportal.find(CONTACTS, [person(7, "C2")]) == {}
     assert passportal.find(BY_NAME["assets"], [person(7, client)]) == {}
-    assert passportal.find(CONTACT_RECORDS, []) == {}
+    assert passportal.find(CONTACTS, []) == {}
 
 
 # Updating
@@ -239,15 +239,15 @@ def test_a_snapshot_has_the_columns_that_are_promised(
 def test_any_text_comes_back_as_it_went_in(passportal: EmbeddedPassportal, client: str, tmp_path: Path) -> None:
     texts = list(HOSTILE.values())
     created = [person(number, client, text, email=text) for number, text in enumerate(texts)]
-    assert refusals(passportal.create(CONTACT_RECORDS, created)) == {}
-    found = passportal.find(CONTACT_RECORDS, created)
+    assert refusals(passportal.create(CONTACTS, created)) == {}
+    found = passportal.find(CONTACTS, created)
     changes = [
         Write(n, client, found[n], {"phone": text}, {"name": text, "email": text}) for n, text in enumerate(texts)
     ]
-    assert refusals(passportal.update(CONTACT_RECORDS, changes)) == {}
+    assert refusals(passportal.update(CONTACTS, changes)) == {}
     imported = [in_passportal(f"P{n}", text, "C1", email=text, phone=text) for n, text in enumerate(texts)]
-    enter(passportal, tmp_path, CONTACT_RECORDS, *imported)
-    stored = snapshot(passportal, tmp_path, CONTACT_RECORDS)
+    enter(passportal, tmp_path, CONTACTS, *imported)
+    stored = snapshot(passportal, tmp_path, CONTACTS)
     back = {each["passportal_id"]: (each["name"], each["email"], each["phone"]) for each in stored}
     for number, (case, text) in enumerate(HOSTILE.items()):
         assert back[found[number]] == (text, text, text), case

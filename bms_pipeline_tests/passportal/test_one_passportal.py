@@ -22,7 +22,7 @@ def test_who_opens_passportal_closes_it_whatever_happens(
     closed: list[DocumentsPassportal] = []
     monkeypatch.setattr(DocumentsPassportal, "close", lambda target: closed.append(target))
     monkeypatch.setattr(services, "BmsClient", lambda _: 1 / 0)
-    for verb in (loading.finish, lambda _: list(whole_sync.import_clients(settings, [1])), whole_sync.read):
+    for verb in (loading.finish, lambda _: list(whole_sync.import_clients(settings, [1])), whole_sync.read_services):
         with pytest.raises((PipelineError, ZeroDivisionError)):
             verb(settings)
     assert len(closed) == 3

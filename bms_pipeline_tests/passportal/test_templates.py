@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, LOCATIONS
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write
@@ -31,7 +31,7 @@ NOW_AND_THEN = 90_000
 def world(tmp_path: Path) -> Iterator[World]:
     """A home folder whose BMS has one account, that of the service's client Acme."""
     with opened_world(tmp_path / "warehouse") as made:
-        made.entities = (CLIENTS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)
+        made.entities = (CLIENTS, LOCATIONS, CONTACTS, ASSETS)
         made.accounts = [account(1, "Acme & Söhne, 100% +")]
         yield made
 
@@ -132,12 +132,12 @@ def test_one_document_tells_of_a_label_that_was_taken_out_for_the_others(service
         service.hold(200 + number, "contact", f"P{number}", 5000)
     service.now += 60
     target = service.target()
-    snapshot(target, tmp_path, CONTACT_RECORDS)
+    snapshot(target, tmp_path, CONTACTS)
     service.behave(missing_labels={"Contact": ["Phone"]})
     service.edit(202, details={"Fax": "1"})
     service.now += 60
     service.calls()
-    rows = snapshot(target, tmp_path, CONTACT_RECORDS)
+    rows = snapshot(target, tmp_path, CONTACTS)
     assert service.calls()[GET] == 1
     assert [each["name"] for each in rows.values() if "phone" in each["places"]] == []
 
@@ -147,14 +147,14 @@ def test_each_template_is_looked_at_once_a_day_and_not_more_often(service: Servi
         service.hold(200 + number, "contact", f"P{number}", 5000)
     service.now += 60
     target = service.target()
-    snapshot(target, tmp_path, CONTACT_RECORDS)
+    snapshot(target, tmp_path, CONTACTS)
     service.behave(missing_labels={"Contact": ["Phone"]})
     service.now += 3600
     service.calls()
-    snapshot(target, tmp_path, CONTACT_RECORDS)
+    snapshot(target, tmp_path, CONTACTS)
     assert GET not in service.calls(), "a sync with nothing new reads no document"
     service.now += NOW_AND_THEN
-    rows = snapshot(target, tmp_path, CONTACT_RECORDS)
+    rows = snapshot(target, tmp_path, CONTACTS)
     assert service.calls()[GET] == 1
     assert [each["name"] for each in rows.values() if "phone" in each["places"]] == []
 
@@ -175,15 +175,15 @@ def test_a_template_is_named_with_or_without_its_prefix_as_the_service_wants_it(
 ) -> None:
     service.behave(template_uids=uids, template_ids=ids)
     target = service.target(passportal_templates="asset=tpl-79")
-    snapshot(target, tmp_path, ASSET_RECORDS)
+    snapshot(target, tmp_path, ASSETS)
     new = [Write(n, str(ACME), values={"name": f"PC-{n}", "serial_number": f"CSP600005{n}"}) for n in (2, 3)]
-    assert {each.outcome for each in target.create(ASSET_RECORDS, new)} == {Outcome.DONE}
-    found = target.find(ASSET_RECORDS, new)
+    assert {each.outcome for each in target.create(ASSETS, new)} == {Outcome.DONE}
+    found = target.find(ASSETS, new)
     assert {service.store.records[int(id_)].template for id_ in found.values()} == {79}
     changes = [change(7, "102", email=(None, "ann@a.example"))]
-    assert refusals(target.update(CONTACT_RECORDS, changes)) == {}
+    assert refusals(target.update(CONTACTS, changes)) == {}
     assert service.titles("asset") == ["PC-1", "PC-2", "PC-3"]
-    rows = snapshot(target, tmp_path, ASSET_RECORDS)
+    rows = snapshot(target, tmp_path, ASSETS)
     assert {rows[id_]["template"] for id_ in ("101", *found.values())} == {"Generic Asset"}
 
 
@@ -260,7 +260,7 @@ def test_an_id_that_others_wrote_matches_nothing_of_another_name(service: Servic
     world.assets = [asset(1, 1, "Firewall", "CSP6000056")]
     target = service.target(passportal_marker=marker)
     world.cycle(target=target)
-    assert world.decisions("assets")[1][:2] == ("to create", "not_in_passportal")
+    assert world.decisions("assets")[1][:2] == ("to_create", "not_in_passportal")
     assert service.record(201)["details"] == THEIRS
     assert service.titles("asset") == ["Firewall", "PC-1", "Printer"]
     in_sync(world, target)
@@ -296,7 +296,7 @@ def test_notes_that_an_editor_formats_bear_their_marker_and_keep_their_text(serv
     assert service.store.records[201].values["Notes"] == "<p>Ring <b>first</b>.</p><p>Kaseya BMS ID: 9</p>"
     in_sync(world, target)
     other = service.target(bms_pipeline_home=service.folder / "another home")
-    found = snapshot(other, service.folder, ASSET_RECORDS)
+    found = snapshot(other, service.folder, ASSETS)
     assert sorted(each["bms_id"] for each in found.values() if each["bms_id"]) == [1, 2, 9]
     assert found["201"]["notes"] == "Ring first."
 
@@ -345,9 +345,9 @@ def test_a_change_beside_them_sends_them_back_as_they_came(service: Service, val
     service.edit(102, details={"Primary Contact": "Yes", "Contact Type": "Billing", "Fax": "<p>1</p>"})
     before = service.record(102)["details"]
     target = service.target(passportal_values=values)
-    assert refusals(target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])) == {}
+    assert refusals(target.update(CONTACTS, [change(7, "102", phone=(None, "1"))])) == {}
     assert service.record(102)["details"] == {**before, "Phone": "1"}
-    refused = target.update(CONTACT_RECORDS, [change(7, "102", primary_contact=("Yes", "No"))])
+    refused = target.update(CONTACTS, [change(7, "102", primary_contact=("Yes", "No"))])
     assert "no place" in refusals(refused)[7]
     assert service.record(102)["details"] == {**before, "Phone": "1"}
 
@@ -357,11 +357,11 @@ def test_a_change_beside_them_sends_them_back_as_they_came(service: Service, val
 
 def test_the_first_new_document_of_a_template_goes_out_alone_and_is_read_back(service: Service, tmp_path: Path) -> None:
     target = service.target()
-    snapshot(target, tmp_path, CONTACT_RECORDS)
+    snapshot(target, tmp_path, CONTACTS)
     service.calls()
-    assert refusals(target.create(CONTACT_RECORDS, persons(*range(20, 50)))) == {}
+    assert refusals(target.create(CONTACTS, persons(*range(20, 50)))) == {}
     assert service.calls()[POST] == 2
-    assert refusals(target.create(CONTACT_RECORDS, persons(*range(50, 60)))) == {}
+    assert refusals(target.create(CONTACTS, persons(*range(50, 60)))) == {}
     assert service.calls()[POST] == 1, "it is proven"
 
 
@@ -394,9 +394,9 @@ def test_a_service_that_ignores_values_gets_one_blank_document_and_no_other_ever
 
 def test_when_the_answer_to_the_first_is_lost_the_others_are_not_sent(service: Service, tmp_path: Path) -> None:
     target = service.target()
-    snapshot(target, tmp_path, CONTACT_RECORDS)
+    snapshot(target, tmp_path, CONTACTS)
     service.behave(lose_calls=[1])
-    outcomes = target.create(CONTACT_RECORDS, persons(20, 21, 22))
+    outcomes = target.create(CONTACTS, persons(20, 21, 22))
     assert [each.outcome for each in outcomes] == [Outcome.UNKNOWN, Outcome.NOT_SENT, Outcome.NOT_SENT]
     assert service.titles("contact") == ["Ann Lee"]
 
@@ -422,7 +422,7 @@ def test_a_memory_of_an_older_version_is_read_once_more(service: Service, tmp_pa
         memory.execute("CREATE TABLE details (type VARCHAR, id VARCHAR)")
         memory.execute("INSERT INTO details VALUES ('contact', '102')")
     target = service.target(bms_pipeline_home=tmp_path / "old")
-    assert snapshot(target, tmp_path, CONTACT_RECORDS)["102"]["name"] == "Ann Lee"
+    assert snapshot(target, tmp_path, CONTACTS)["102"]["name"] == "Ann Lee"
 
 
 # Required fields
@@ -448,11 +448,11 @@ def test_a_gateways_word_to_a_write_is_a_lost_answer_and_no_refusal(
 ) -> None:
     for refused_with_200 in (False, True):
         target = service.target()
-        snapshot(target, tmp_path, CONTACT_RECORDS)
+        snapshot(target, tmp_path, CONTACTS)
         fault = {"kind": "status", "status": status}
         service.behave(refused_with_200=refused_with_200, faults=[{"route": POST, **fault}, {"route": "PUT", **fault}])
-        outcomes = target.create(CONTACT_RECORDS, [person(20)])
-        outcomes += target.update(CONTACT_RECORDS, [change(7, "102", phone=(None, "1"))])
+        outcomes = target.create(CONTACTS, [person(20)])
+        outcomes += target.update(CONTACTS, [change(7, "102", phone=(None, "1"))])
         assert [each.outcome for each in outcomes] == [Outcome.UNKNOWN] * 2
         service.behave(faults=[], refused_with_200=False)
     assert PUT in service.calls()
@@ -517,5 +517,5 @@ def test_writes_are_refused_by_name_where_the_document_changed_its_template(serv
     """A label that went between plan and load is no place any more, and nothing of that record is written."""
     service.behave(missing_labels={"Contact": ["Phone"]})
     write = Write(7, str(ACME), "102", {"phone": "1", "email": "a@a.example"}, {"phone": None, "email": None})
-    assert "called Phone" in refusals(service.target().update(CONTACT_RECORDS, [write]))[7]
+    assert "called Phone" in refusals(service.target().update(CONTACTS, [write]))[7]
     assert "Email Address" not in service.record(102)["details"]

@@ -10,7 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS
 from bms_pipeline.core.errors import DecisionFileInvalid, DecisionRefused
 from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import Scope, World, account, contact, in_passportal, opened_world
@@ -67,22 +67,22 @@ def match_all(lines: list[Cells]) -> None:
         line |= {"decision": "match", "match_to": line["suggestion_1"]}
 
 
-def apply(world: World, file: Path, tried: bool = False) -> deciding.Imported:
-    return deciding.import_file(world.warehouse, file, "a person", tried=tried)
+def apply(world: World, file: Path, dry_run: bool = False) -> deciding.Imported:
+    return deciding.import_file(world.warehouse, file, "a person", dry_run=dry_run)
 
 
 def refusal(world: World, file: Path) -> list[str]:
     before = world.lasting()
-    for tried in (True, False):
+    for dry_run in (True, False):
         with pytest.raises(DecisionFileInvalid) as refused:
-            apply(world, file, tried)
+            apply(world, file, dry_run)
     assert world.lasting() == before
     return refused.value.message.split("\n")[1:]
 
 
 def test_an_export_that_is_filled_in_agrees_and_its_pairs_are_shown_by_both_names(clients: World) -> None:
     file = edited(exported(clients), match_all)
-    shown = apply(clients, file, tried=True)
+    shown = apply(clients, file, dry_run=True)
     assert [(pair.line, pair.bms_id, pair.passportal_id, pair.passportal_name) for pair in shown.pairs] == [
         (number + 1, 100 + number, f"C{number}", f"{name} Inc") for number, name in enumerate(NAMES, 1)
     ]
@@ -191,7 +191,7 @@ def test_who_a_record_is_matched_to_is_part_of_how_it_stood(clients: World) -> N
 
 
 def test_the_client_of_a_record_has_to_agree(world: World) -> None:
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.passportal_holds(clients=[in_passportal("C1", "One"), in_passportal("C2", "Two")])
     world.accounts = [account(1, "One"), account(2, "Two")]
     world.contacts = [contact(11, 1, "Ana", "Berg"), contact(21, 2, "Ana", "Berg")]
@@ -199,7 +199,7 @@ def test_the_client_of_a_record_has_to_agree(world: World) -> None:
     world.match("clients", 1, "C1")
     world.match("clients", 2, "C2")
     world.plan(Scope())
-    file = exported(world, "contacts", "unmatched", "to create")
+    file = exported(world, "contacts", "unmatched", "to_create")
 
     def swap(lines: list[Cells]) -> None:
         lines[0]["bms_id"], lines[1]["bms_id"] = lines[1]["bms_id"], lines[0]["bms_id"]

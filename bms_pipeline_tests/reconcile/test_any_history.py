@@ -66,12 +66,12 @@ class History(RuleBasedStateMachine):
         world.passportal_holds(**{name: rows for name, rows in held.items() if rows})
         world.reconcile()
 
-    @rule(verb=st.sampled_from(VERBS), about=entity_and_id, partner=st.integers(0, 6), beside=st.booleans())
-    def somebody_decides(self, verb: str, about: tuple[str, int], partner: int, beside: bool) -> None:
+    @rule(verb=st.sampled_from(VERBS), about=entity_and_id, partner=st.integers(0, 6), allow_duplicate=st.booleans())
+    def somebody_decides(self, verb: str, about: tuple[str, int], partner: int, allow_duplicate: bool) -> None:
         entity, bms_id = about
         partners = self.world.query(f"SELECT passportal_id FROM passportal.{entity} ORDER BY ALL") or [("none",)]
         found = partners[partner % len(partners)][0] if verb == "match" else None
-        decision = Decision(verb, entity, bms_id, found, beside=beside and verb == "create")
+        decision = Decision(verb, entity, bms_id, found, allow_duplicate=allow_duplicate and verb == "create")
         before = self.world.lasting()
         try:
             self.world.say(decision)
@@ -181,13 +181,13 @@ class History(RuleBasedStateMachine):
         """What was excluded or taken apart is not matched by a rule; what was matched by a person is no one else's."""
         for entity in ("clients", "contacts"):
             assert not self.world.query(
-                f"SELECT r.bms_id FROM sync.reconciled_{entity} r JOIN sync.partings t"
+                f"SELECT r.bms_id FROM sync.reconciled_{entity} r JOIN sync.non_matches t"
                 f" ON t.entity = '{entity}' AND t.bms_id = r.bms_id AND t.passportal_id = r.passportal_id"
                 " WHERE r.disposition = 'matched'"
             )
             assert not self.world.query(
                 f"SELECT r.bms_id FROM sync.reconciled_{entity} r JOIN sync.exclusions e"
-                f" ON e.entity = '{entity}' AND e.bms_id = r.bms_id WHERE r.disposition IN ('matched', 'to create')"
+                f" ON e.entity = '{entity}' AND e.bms_id = r.bms_id WHERE r.disposition IN ('matched', 'to_create')"
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS, ENTITIES, USERS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS, ENTITIES, USERS
 from bms_pipeline.core.errors import BreakerOpen, PlanStale, PlanWaits, SweepIncomplete
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reports import figures
@@ -18,7 +18,7 @@ from bms_pipeline.reports.plan_preview import overview, write_html
 from bms_pipeline.sync import passportal_snapshot, planning
 from bms_pipeline_tests.building import Row, World, account, contact, employee, in_passportal, opened_world
 
-TWO = (CLIENTS, CONTACT_RECORDS)
+TWO = (CLIENTS, CONTACTS)
 BIG, SMALL = 20, 100
 
 
@@ -227,7 +227,7 @@ def unseen(world: World) -> None:
 def test_a_client_that_changed_too_much_is_held_back_and_all_others_are_loaded(world: World) -> None:
     world.contacts = people(changed=11, small_changed=5)
     plan = world.plan()
-    assert (plan.operations, plan.held_back, plan.by_person, plan.waiting) == (16, 11, 0, 11)
+    assert (plan.operations, plan.held_back, plan.needs_approval, plan.waiting) == (16, 11, 0, 11)
     counts = world.load()["contacts"]
     assert (counts["updated"], counts["pending"]) == (5, 11)
     assert changed_titles(world) == 5
@@ -290,7 +290,7 @@ def test_what_is_held_back_is_shown_in_words_of_its_own(world: World, tmp_path: 
     world.plan()
     shown = overview(world.warehouse)
     assert shown["held_back"] == [{"entity": "contacts", "client_bms_id": 1, "client": "Acme", "updates": 11}]
-    assert shown["by_person"] == 0
+    assert shown["needs_approval"] == 0
     assert figures.status(world.settings, world.warehouse)["plan"]["held_back"] == 11
     write_html(world.warehouse, tmp_path / "plan.html")
     page = (tmp_path / "plan.html").read_text()

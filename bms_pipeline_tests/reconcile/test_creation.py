@@ -24,7 +24,7 @@ from bms_pipeline_tests.building import (
 
 EARLY, LATE = 10, 20
 """BMS ids of what was first seen before and after the first finish."""
-CREATE, WAIT = "to create", "unmatched"
+CREATE, WAIT = "to_create", "unmatched"
 INSIDE = ("locations", "contacts", "assets")
 
 # state → entity → (what was there before the first finish, what came after it)
@@ -57,7 +57,7 @@ class Tenant:
     def be(self, state: str) -> Scope:
         """Have the settings and decisions of ``state``; what its runs look at."""
         self.world.query("DELETE FROM sync.settings")
-        self.world.query("DELETE FROM sync.creations")
+        self.world.query("DELETE FROM sync.approved_creates")
         if state.startswith("afterwards"):
             self.world.set("initial_sync_finished_at", self.finished_at)
         if "all toggles" in state:

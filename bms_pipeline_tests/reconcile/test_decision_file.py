@@ -25,10 +25,10 @@ from openpyxl.styles import Font
 from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.reconcile.decisions import VERBS, Decision
 from bms_pipeline.spreadsheet import xlsx_reader, xlsx_writer
-from bms_pipeline.spreadsheet.decisions import Row, Suggested, read, write
+from bms_pipeline.spreadsheet.decisions import Row, SuggestedPartner, read_decisions, write_decisions
 from bms_pipeline_tests.exploring import examples
 
-HEADER = "entity,bms_id,decision,match_to,beside,why"
+HEADER = "entity,bms_id,decision,match_to,allow_duplicate,why"
 FIELDS = ("phone", "email")
 SUFFIXES = (".csv", ".xlsx")
 SHEET_PART = "xl/worksheets/sheet1.xml"
@@ -38,14 +38,14 @@ MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 def row(
     bms_id: int = 17,
     name: str | None = "Zoë",
-    suggestions: Sequence[Suggested] = (),
+    suggestions: Sequence[SuggestedPartner] = (),
     **fields: str | None,
 ) -> Row:
     return Row("clients", bms_id, None, name, "unmatched", "no candidate", fields, suggestions)
 
 
-def suggested(passportal_id: str) -> Suggested:
-    return Suggested(passportal_id, "Zoe Ltd", 0.87654, "the same phone")
+def suggested(passportal_id: str) -> SuggestedPartner:
+    return SuggestedPartner(passportal_id, "Zoe Ltd", 0.87654, "the same phone")
 
 
 def csv_file(folder: Path, *lines: str, header: str = HEADER, encoding: str = "utf-8") -> Path:
@@ -105,7 +105,7 @@ def filled_in(file: Path, fill: Callable[[dict[str, Any]], dict[str, object]]) -
 
 def mistakes_in(file: Path) -> list[str]:
     with pytest.raises(DecisionFileInvalid) as refused:
-        read(file)
+        read_decisions(file)
     assert "Nothing was applied." in refused.value.next_step
     first, *others = refused.value.message.split("\n")
     assert first.startswith(file.name)
@@ -119,11 +119,11 @@ def mistakes_in(file: Path) -> list[str]:
 def test_columns_are_the_record_its_fields_the_persons_and_three_suggestions(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"clients{suffix}"
     four = [suggested(f"p{number}") for number in range(4)]
-    assert write(file, [row(suggestions=four, phone="0123", email=None)], FIELDS) == 1
+    assert write_decisions(file, [row(suggestions=four, phone="0123", email=None)], FIELDS) == 1
     header, first = cells_of(file)
     assert header == [
         *("entity", "bms_id", "client", "name", "disposition", "reason", "matched_to", "phone", "email"),
-        *("decision", "match_to", "beside", "why"),
+        *("decision", "match_to", "allow_duplicate", "why"),
         *(f"suggestion_{number}{part}" for number in (1, 2, 3) for part in ("", "_name", "_score", "_evidence")),
     ]
     assert first[:9] == ["clients", "17", "", "Zoë", "unmatched", "no candidate", "", "0123", ""]
@@ -150,24 +150,24 @@ def test_a_written_file_is_its_owners_and_replaces_the_old_one_whole(tmp_path: P
         raise RuntimeError("the warehouse went away")
 
     with pytest.raises(RuntimeError):
-        write(file, broken(), ())
+        write_decisions(file, broken(), ())
     assert file.read_text() == "old"
-    assert write(file, [], ()) == 0
+    assert write_decisions(file, [], ()) == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]
-    assert read(file) == []
+    assert read_decisions(file) == []
 
 
 @pytest.mark.parametrize("name", ["clients.xls", "clients.ods", "clients", "clients.csv.exe"])
 def test_other_suffixes_are_refused_with_those_that_work(tmp_path: Path, name: str) -> None:
-    for use in (lambda file: write(file, [row()], ()), read):
+    for use in (lambda file: write_decisions(file, [row()], ()), read_decisions):
         with pytest.raises(DecisionFileInvalid, match=r"\.csv or \.xlsx"):
             use(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_csv_is_what_excel_reads_as_utf8(tmp_path: Path) -> None:
-    write(tmp_path / "a.csv", [row(name='Zoë, "the" one')], ())
+    write_decisions(tmp_path / "a.csv", [row(name='Zoë, "the" one')], ())
     content = (tmp_path / "a.csv").read_bytes()
     assert content.startswith("\ufeffentity,bms_id,".encode())
     assert content.count(b"\r\n") == content.count(b"\n") == 2
@@ -193,27 +193,27 @@ def test_csv_is_what_excel_reads_as_utf8(tmp_path: Path) -> None:
     ],
 )
 def test_a_csv_cell_never_begins_like_a_formula(tmp_path: Path, name: str, stored: str) -> None:
-    write(tmp_path / "a.csv", [row(name=name, suggestions=[suggested(name)], phone=name)], ("phone",))
+    write_decisions(tmp_path / "a.csv", [row(name=name, suggestions=[suggested(name)], phone=name)], ("phone",))
     line = dict(zip(*cells_of(tmp_path / "a.csv"), strict=True))
     assert line["name"] == line["phone"] == line["suggestion_1"] == stored
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+44", "-1", "@x", "12345678901234567890", "#N/A", " a ", "<&>", "1E5"])
 def test_an_xlsx_text_is_a_text(tmp_path: Path, name: str) -> None:
-    write(tmp_path / "a.xlsx", [row(name=name)], ())
+    write_decisions(tmp_path / "a.xlsx", [row(name=name)], ())
     cell = load_workbook(tmp_path / "a.xlsx")["decisions"]["D2"]
     assert (cell.value, cell.data_type, cell.quotePrefix) == (name, "s", True)
 
 
 def test_what_xlsx_cannot_hold_becomes_a_replacement_character(tmp_path: Path) -> None:
-    write(tmp_path / "a.xlsx", [row(name="a\0b\x1b[2Jc\ud800d\uffffe_x0041_\r")], ())
+    write_decisions(tmp_path / "a.xlsx", [row(name="a\0b\x1b[2Jc\ud800d\uffffe_x0041_\r")], ())
     assert load_workbook(tmp_path / "a.xlsx")["decisions"]["D2"].value == (
         "a\ufffdb\ufffd[2Jc\ufffdd\ufffde_x005F_x0041__x000D_"
     ), "openpyxl shows the escapes that Excel undoes"
 
 
 def test_xlsx_helps_the_person(tmp_path: Path) -> None:
-    write(tmp_path / "a.xlsx", [row(bms_id=2**63 - 1), row(bms_id=5)], FIELDS)
+    write_decisions(tmp_path / "a.xlsx", [row(bms_id=2**63 - 1), row(bms_id=5)], FIELDS)
     sheet = load_workbook(tmp_path / "a.xlsx")["decisions"]
     assert sheet.freeze_panes == "A2"
     assert all(cell.font.b for cell in sheet[1])
@@ -227,9 +227,9 @@ def test_xlsx_helps_the_person(tmp_path: Path) -> None:
 
 def test_a_sheet_has_no_more_than_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xlsx_writer, "SHEET_ROWS", 3)
-    assert write(tmp_path / "a.xlsx", [row()] * 2, ()) == 2
+    assert write_decisions(tmp_path / "a.xlsx", [row()] * 2, ()) == 2
     with pytest.raises(DecisionFileInvalid, match="Write CSV instead"):
-        write(tmp_path / "a.xlsx", [row()] * 3, ())
+        write_decisions(tmp_path / "a.xlsx", [row()] * 3, ())
 
 
 # -------------------------------------------------------------------------------------------------------- round trip
@@ -258,14 +258,14 @@ IDS = TEXTS.map(lambda text: re.sub(r"[\x00-\x1f\ufffe\uffff]", "", text).strip(
 def test_what_is_written_and_decided_comes_back(suffix: str, records: list[tuple[int, str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"clients{suffix}"
-        write(
+        write_decisions(
             file, [row(each, name, [suggested(target)], phone=why) for each, name, target, why in records], ("phone",)
         )
         if suffix == ".csv":
             filled_in(file, lambda line: {"decision": "match", "match_to": line["suggestion_1"]})
         else:
             fill_sheet(file)
-        taken = read(file)
+        taken = read_decisions(file)
     assert [(each.bms_id, each.passportal_id) for each in taken] == [(each, target) for each, _, target, _ in records]
     assert all((each.verb, each.entity) == ("match", "clients") for each in taken)
 
@@ -286,16 +286,16 @@ def fill_sheet(file: Path) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_saved_by_another_program_comes_back(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"clients{suffix}"
-    write(file, [row(1), row(2), row(3), row(2**62)], FIELDS)
+    write_decisions(file, [row(1), row(2), row(3), row(2**62)], FIELDS)
     decided: dict[str, dict[str, object]] = {
         "1": {"decision": "Match ", "match_to": "000123", "why": "same phone"},
-        "3": {"decision": "CREATE", "beside": "Yes"},
+        "3": {"decision": "CREATE", "allow_duplicate": "Yes"},
         str(2**62): {"decision": "exclude"},
     }
     filled_in(file, lambda line: decided.get(str(line["bms_id"]), {}))
-    assert read(file) == [
+    assert read_decisions(file) == [
         Decision("match", "clients", 1, "000123", why="same phone", line=2),
-        Decision("create", "clients", 3, beside=True, line=4),
+        Decision("create", "clients", 3, allow_duplicate=True, line=4),
         Decision("exclude", "clients", 2**62, line=5),
     ]
 
@@ -310,19 +310,19 @@ def test_delimiters_boms_and_line_ends(tmp_path: Path, delimiter: str, encoding:
     file = tmp_path / "a.csv"
     lines = [HEADER, "clients,17,create,,x,because", "", "clients,18,exclude,,,Zoë"]
     file.write_bytes(newline.join(lines).replace(",", delimiter).encode(encoding))
-    assert read(file) == [
-        Decision("create", "clients", 17, beside=True, why="because", line=2),
+    assert read_decisions(file) == [
+        Decision("create", "clients", 17, allow_duplicate=True, why="because", line=2),
         Decision("exclude", "clients", 18, why="Zoë", line=4),
     ]
 
 
 def test_columns_are_found_by_their_names(tmp_path: Path) -> None:
     header = " Decision ,name,BMS_ID,my notes,my notes,entity"
-    assert read(csv_file(tmp_path, "create,x,17,,,Clients", header=header)) == [
+    assert read_decisions(csv_file(tmp_path, "create,x,17,,,Clients", header=header)) == [
         Decision("create", "clients", 17, line=2)
     ]
     header = f'"a, b; c; d","x;y",{HEADER}'
-    assert read(csv_file(tmp_path, ",,clients,17,create,,,", header=header)) == [
+    assert read_decisions(csv_file(tmp_path, ",,clients,17,create,,,", header=header)) == [
         Decision("create", "clients", 17, line=2)
     ]
 
@@ -332,25 +332,31 @@ def test_a_line_is_where_its_record_starts(tmp_path: Path) -> None:
     assert mistakes_in(file) == [f"line 6: decision 'oops' is none of {', '.join(VERBS)}"]
 
 
+def test_the_column_of_version_0_5_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.csv"
+    file.write_text("entity,bms_id,decision,match_to,beside,why\nclients,1,create,,yes,\n", encoding="utf-8")
+    assert read_decisions(file)[0].allow_duplicate
+
+
 @pytest.mark.parametrize(
-    ("cell", "beside"),
+    ("cell", "allow_duplicate"),
     [
         *((each, True) for each in ("yes", "TRUE", "1", "x", "X")),
         *((each, False) for each in ("no", "False", "0", " ")),
     ],
 )
-def test_beside(tmp_path: Path, cell: str, beside: bool) -> None:
-    assert read(csv_file(tmp_path, f"clients,1,create,,{cell},"))[0].beside is beside
+def test_allow_duplicate(tmp_path: Path, cell: str, allow_duplicate: bool) -> None:
+    assert read_decisions(csv_file(tmp_path, f"clients,1,create,,{cell},"))[0].allow_duplicate is allow_duplicate
 
 
 def test_lines_without_a_decision_are_left_out_unread(tmp_path: Path) -> None:
-    assert read(csv_file(tmp_path, "nonsense,-5,,,,", "x", "clients,1, ,17,maybe,", ",,,,,")) == []
+    assert read_decisions(csv_file(tmp_path, "nonsense,-5,,,,", "x", "clients,1, ,17,maybe,", ",,,,,")) == []
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_in_any_case(tmp_path: Path, verb: str) -> None:
     target = "p1" if verb == "match" else ""
-    assert read(csv_file(tmp_path, f"clients,1,{verb.title()},{target},,")) == [
+    assert read_decisions(csv_file(tmp_path, f"clients,1,{verb.title()},{target},,")) == [
         Decision(verb, "clients", 1, target or None, line=2)
     ]
 
@@ -379,8 +385,8 @@ ID = "is not a whole number from 1 to 9223372036854775807"
         ("clients,1,match", "match needs the Passportal id in the column match_to"),
         ("clients,1,match,1.23457E+19,,", "match_to '1.23457E+19' was shortened by a spreadsheet; "),
         ("clients,1,create,p1,,", "match_to goes only with match, and the decision is create"),
-        ("clients,1,create,,maybe,", "beside 'maybe' is neither yes nor no"),
-        ("clients,1,exclude,,yes,", "beside goes only with create, and the decision is exclude"),
+        ("clients,1,create,,maybe,", "allow_duplicate 'maybe' is neither yes nor no"),
+        ("clients,1,exclude,,yes,", "allow_duplicate goes only with create, and the decision is exclude"),
         ("clients,1,create,,,,", "7 cells, but the header has 6"),
         ('clients,1,create,,,"open', "a quote that is not closed"),
         ('clients,1,create,,,"a"b', "a quote that is not closed, or not doubled"),
@@ -403,7 +409,7 @@ def test_all_mistakes_are_told_at_once_in_order(tmp_path: Path) -> None:
 def test_the_first_twenty_of_many_mistakes(tmp_path: Path) -> None:
     file = csv_file(tmp_path, *[f"clients,{number},huh" for number in range(1, 31)])
     with pytest.raises(DecisionFileInvalid, match=r"^decisions\.csv has 30 mistakes:\nline 2: "):
-        read(file)
+        read_decisions(file)
     told = mistakes_in(file)
     assert len(told) == 21
     assert told[-1] == "and 10 more"
@@ -424,7 +430,7 @@ def test_columns_that_are_missing_or_there_twice(tmp_path: Path, header: str, mi
 
 def test_two_decisions_for_one_record(tmp_path: Path) -> None:
     same = "clients,1,match,p1,,because"
-    assert read(csv_file(tmp_path, same, "users,1,exclude", same)) == [
+    assert read_decisions(csv_file(tmp_path, same, "users,1,exclude", same)) == [
         Decision("match", "clients", 1, "p1", why="because", line=2),
         Decision("exclude", "users", 1, line=3),
     ]
@@ -446,7 +452,7 @@ def test_hostile_values_are_told_harmlessly(tmp_path: Path) -> None:
     assert all(each.isprintable() and len(each) < 160 and r"'\x1b[2J\u202elong" in each for each in told)
     file = csv_file(tmp_path, "a,1,create").rename(tmp_path / "\x1b[2J.csv")
     with pytest.raises(DecisionFileInvalid) as refused:
-        read(file)
+        read_decisions(file)
     assert refused.value.message.startswith(r"'\x1b[2J.csv' has ")
 
 
@@ -458,7 +464,7 @@ def test_utf16_without_its_mark_is_refused(tmp_path: Path, encoding: str) -> Non
     with pytest.raises(
         DecisionFileInvalid, match=r"not UTF-8: line 1: it looks like UTF-16 without its mark\n→ .*UTF-8"
     ):
-        read(csv_file(tmp_path, "clients,1,create", encoding=encoding))
+        read_decisions(csv_file(tmp_path, "clients,1,create", encoding=encoding))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
@@ -466,29 +472,29 @@ def test_utf16_is_read_by_its_mark_and_refused_where_it_is_cut(tmp_path: Path, e
     file = tmp_path / "decisions.csv"
     content = f"\ufeff{HEADER}\r\nclients,1,exclude,,,Zoë\r\n".replace(",", "\t").encode(encoding)
     file.write_bytes(content)
-    assert read(file) == [Decision("exclude", "clients", 1, why="Zoë", line=2)]
+    assert read_decisions(file) == [Decision("exclude", "clients", 1, why="Zoë", line=2)]
     file.write_bytes(content[:-1])
     with pytest.raises(DecisionFileInvalid, match="broken UTF-16"):
-        read(file)
+        read_decisions(file)
 
 
 def test_the_first_bad_byte_is_told(tmp_path: Path) -> None:
     lines = ["clients,1,create"] * 5000
     with pytest.raises(DecisionFileInvalid, match=r"line 5002: the byte 0xeb is not valid there\n→ .*CSV UTF-8"):
-        read(csv_file(tmp_path, *lines, "clients,2,create,,,Zoë", encoding="cp1252"))
+        read_decisions(csv_file(tmp_path, *lines, "clients,2,create,,,Zoë", encoding="cp1252"))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_no_file_or_too_large(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DecisionFileInvalid, match="is not there"):
-        read(tmp_path / f"nowhere{suffix}")
+        read_decisions(tmp_path / f"nowhere{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(DecisionFileInvalid, match="is not a file"):
-        read(tmp_path / f"folder{suffix}")
+        read_decisions(tmp_path / f"folder{suffix}")
     with (tmp_path / f"large{suffix}").open("wb") as stream:
         stream.truncate(100 * 1024**2 + 1)
     with pytest.raises(DecisionFileInvalid, match="too large: 100 MB, of at most 100"):
-        read(tmp_path / f"large{suffix}")
+        read_decisions(tmp_path / f"large{suffix}")
 
 
 def test_an_empty_csv(tmp_path: Path) -> None:
@@ -517,7 +523,7 @@ def broken_archives() -> Iterator[tuple[str, bytes]]:
 def test_a_broken_xlsx(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.xlsx").write_bytes(content)
     with pytest.raises(DecisionFileInvalid, match=r"cannot be read as XLSX: .*\n→ .*save it without a password"):
-        read(tmp_path / "a.xlsx")
+        read_decisions(tmp_path / "a.xlsx")
 
 
 @pytest.mark.parametrize(
@@ -534,7 +540,7 @@ def test_a_broken_xlsx(tmp_path: Path, content: bytes) -> None:
 def test_a_sheet_that_makes_no_sense(tmp_path: Path, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xlsx_reader, "_MOST_TAGS", 10_000)
     with pytest.raises(DecisionFileInvalid, match="cannot be read as XLSX"):
-        read(sheet_file(tmp_path, rows))
+        read_decisions(sheet_file(tmp_path, rows))
 
 
 def test_a_zip_bomb(tmp_path: Path) -> None:
@@ -544,7 +550,7 @@ def test_a_zip_bomb(tmp_path: Path) -> None:
             part.write(b"<worksheet/>")
         archive.getinfo("xl/worksheets/sheet2.xml").file_size = 2**30
     with pytest.raises(DecisionFileInvalid, match="unpacks to 1024 MB, of at most 512"):
-        read(file)
+        read_decisions(file)
 
 
 HUGE = {
@@ -585,11 +591,11 @@ def test_nothing_huge_inside_a_small_file_fills_the_memory(tmp_path: Path, what:
             sheet.write(f"{after}</sheetData></worksheet>".encode())
     read_there = (
         "import resource, sys; from pathlib import Path; from bms_pipeline.core.errors import DecisionFileInvalid\n"
-        "from bms_pipeline.spreadsheet.decisions import read\n"
+        "from bms_pipeline.spreadsheet.decisions import read_decisions\n"
         "from bms_pipeline.spreadsheet import xlsx_reader\n"
         f"xlsx_reader._MOST_BYTES = {most_bytes}\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try:\n    read(Path(sys.argv[1]))\nexcept DecisionFileInvalid as error:\n    print(error)\n"
+        "try:\n    read_decisions(Path(sys.argv[1]))\nexcept DecisionFileInvalid as error:\n    print(error)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
     )
     command = [sys.executable, "-c", read_there, str(file)]
@@ -610,11 +616,11 @@ def test_values_of_xlsx(tmp_path: Path) -> None:
         ["clients", "19", "create", None, True, None],
         ["clients", "20", "create", "", 1, "Zoë_x0041_"],
     )
-    assert read(file) == [
+    assert read_decisions(file) == [
         Decision("match", "clients", 17, "4711", why="5", line=2),
         Decision("match", "clients", 18, "4712", why="1.5", line=3),
-        Decision("create", "clients", 19, beside=True, line=5),
-        Decision("create", "clients", 20, beside=True, why="ZoëA", line=6),
+        Decision("create", "clients", 19, allow_duplicate=True, line=5),
+        Decision("create", "clients", 20, allow_duplicate=True, why="ZoëA", line=6),
     ]
 
 
@@ -641,7 +647,7 @@ def test_unusable_cells_are_mistakes(tmp_path: Path) -> None:
         "line 7: bms_id is a number of more than 15 digits, which spreadsheets round; format it as text, then enter it",
         f"line 8: bms_id '1.5' {ID}",
         "line 9: bms_id is an error, '#N/A'",
-        "line 11: beside is a formula, not a value",
+        "line 11: allow_duplicate is a formula, not a value",
         "line 11: why is a formula, not a value",
     ]
 
@@ -655,7 +661,7 @@ def test_the_sheet_named_decisions_goes_before_the_first(tmp_path: Path) -> None
         sheet.append(line)
     sheet["A2"].font = Font(bold=True)
     workbook.save(tmp_path / "a.xlsx")
-    assert read(tmp_path / "a.xlsx") == [Decision("exclude", "clients", 1, line=2)]
+    assert read_decisions(tmp_path / "a.xlsx") == [Decision("exclude", "clients", 1, line=2)]
     sheet.title = "Sheet9"
     workbook.save(tmp_path / "a.xlsx")
     assert mistakes_in(tmp_path / "a.xlsx")[0] == "line 1: there is no column 'entity'"
@@ -687,7 +693,7 @@ WAYS = {
 
 @pytest.mark.parametrize("rows", WAYS.values(), ids=WAYS)
 def test_ways_to_write_a_sheet(tmp_path: Path, rows: str) -> None:
-    assert read(sheet_file(tmp_path, rows)) == [Decision("create", "clients", 1, line=2)]
+    assert read_decisions(sheet_file(tmp_path, rows)) == [Decision("create", "clients", 1, line=2)]
 
 
 @pytest.mark.parametrize(
@@ -705,7 +711,7 @@ def test_ways_to_write_a_sheet(tmp_path: Path, rows: str) -> None:
 def test_cells_that_are_passed_over_take_nothing_with_them(tmp_path: Path, other: str) -> None:
     """Enough rows that the cells are taken out of the text before it is parsed."""
     rows = (sheet_row(n, "create", other.format(n=n)) for n in range(2, 2000))
-    taken = read(sheet_file(tmp_path, f'<row r="1">{FIRST_ROW}</row>{"".join(rows)}'))
+    taken = read_decisions(sheet_file(tmp_path, f'<row r="1">{FIRST_ROW}</row>{"".join(rows)}'))
     assert [(each.bms_id, each.line) for each in taken] == [(n, n) for n in range(2, 2000)]
 
 

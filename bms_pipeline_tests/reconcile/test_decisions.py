@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from bms_pipeline.core.entities import ASSET_RECORDS, BY_NAME, CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import ASSETS, BY_NAME, CLIENTS, CONTACTS
 from bms_pipeline.core.errors import DecisionError, DecisionRefused
 from bms_pipeline.reconcile.decisions import Decision, Selection
 from bms_pipeline.reconcile.matching import Scope
@@ -41,7 +41,7 @@ def fill(world: World) -> None:
 @pytest.fixture(scope="module")
 def reconciled(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Filled and decided, nothing loaded."""
-    entities = (CLIENTS, CONTACT_RECORDS, ASSET_RECORDS)
+    entities = (CLIENTS, CONTACTS, ASSETS)
     with opened_world(tmp_path_factory.mktemp("reconciled"), entities=entities) as world:
         fill(world)
         world.reconcile()
@@ -147,14 +147,14 @@ def test_excluding_keeps_the_match_and_including_brings_it_back(synced: World) -
 
 
 def test_excluded_before_it_was_created_it_is_created_once_included(world: World) -> None:
-    world.create("clients", NEAR, beside=True)
+    world.create("clients", NEAR, allow_duplicate=True)
     world.exclude("clients", NEAR)
     world.cycle(None)
     assert "Gamma Ltd" not in world.titles("client")
     world.include("clients", NEAR)
     world.cycle(None)
     assert world.titles("client").count("Gamma Ltd") == 1
-    assert world.lasting()["creations"] == [], "the word is kept"
+    assert world.lasting()["approved_creates"] == [], "the word is kept"
 
 
 def test_include_as_create_and_as_match_in_one_go(world: World) -> None:
@@ -170,7 +170,7 @@ def test_a_decision_said_twice_is_one(world: World) -> None:
     said = [
         Decision("match", "contacts", 3, "robert"),
         Decision("exclude", "assets", 1),
-        Decision("create", "clients", NEAR, beside=True),
+        Decision("create", "clients", NEAR, allow_duplicate=True),
     ]
     assert world.say(*said).taken == 3
     before = world.lasting()
@@ -235,7 +235,7 @@ def test_the_order_of_a_batch_means_nothing(reconciled: World, tmp_path: Path) -
         Decision("match", "contacts", 3, "ann"),
         Decision("unmatch", "contacts", 1),
         Decision("create", "assets", 2),
-        Decision("create", "clients", NEAR, beside=True),
+        Decision("create", "clients", NEAR, allow_duplicate=True),
         Decision("exclude", "clients", TWIN),
         Decision("create", "clients", OTHER_TWIN),
     ]
@@ -253,7 +253,7 @@ SAID = (
     Decision("exclude", "contacts", 2),
     Decision("exclude", "clients", TWIN),
     Decision("create", "clients", OTHER_TWIN),  # refused for as long as its twin is not excluded
-    Decision("create", "clients", NEAR, beside=True),
+    Decision("create", "clients", NEAR, allow_duplicate=True),
     Decision("create", "assets", 2),  # refused for as long as its client is not decided
     Decision("match", "clients", BETA, "B"),
 )
@@ -313,7 +313,7 @@ def test_a_record_that_moved_can_be_created_or_matched_in_its_new_client(synced:
     synced.contacts[0]["accountId"] = synced.contacts[2]["accountId"] = BETA  # Ann, of whom Beta has one, and Bob
     synced.reconcile()
     synced.match("contacts", 3, "bobby")
-    synced.create("contacts", 1, beside=True)
+    synced.create("contacts", 1, allow_duplicate=True)
     synced.cycle()
     markers = {(each.client, each.title): each.marker for each in synced.content() if each.type == "contact"}
     assert markers["Beta", "Bobby Ray"] == "3"
@@ -345,7 +345,7 @@ def test_a_decision_about_one_record_tells_whom_else_it_concerns(world: World) -
 
 def test_tried_decisions_change_nothing(world: World) -> None:
     before = world.lasting()
-    tried = deciding.decide(world.warehouse, [Decision("exclude", "clients", TWIN)], "a person", tried=True)
+    tried = deciding.decide(world.warehouse, [Decision("exclude", "clients", TWIN)], "a person", dry_run=True)
     assert tried.taken == 1
     assert world.lasting() == before
     assert world.decisions("clients")[TWIN].disposition == "ambiguous"
@@ -385,7 +385,7 @@ def test_after_the_initial_sync_decisions_wait_for_a_finish_and_the_rest_goes_on
     synced.create("clients", 8)
     synced.match("contacts", 3, "robert") if synced.decisions("contacts")[3].disposition == "unmatched" else None
     plan = synced.plan()
-    assert plan.by_person == 2, "the client, and the contact inside it"
+    assert plan.needs_approval == 2, "the client, and the contact inside it"
     counts = synced.load()
     assert counts["contacts"]["created"] == 1
     assert (counts["clients"]["pending"], counts["contacts"]["pending"]) == (1, 1)
@@ -400,7 +400,7 @@ def test_children_of_a_client_that_a_person_matched_wait_with_it(synced: World) 
     synced.contacts.append(contact(8, TWIN, "Cleo", "Doe"))
     synced.reconcile()
     synced.match("clients", TWIN, "T")
-    assert synced.plan().by_person == 2
+    assert synced.plan().needs_approval == 2
     assert "Cleo Doe" not in synced.titles("contact")
     with pytest.raises(Exception, match="rests on people's decisions"):
         synced.load()

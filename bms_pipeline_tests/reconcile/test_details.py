@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS
+from bms_pipeline.core.entities import ASSETS, CLIENTS
 from bms_pipeline.core.errors import BreakerOpen
 from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import Operation, Row, World, account, asset, in_passportal, opened_world
@@ -65,7 +65,7 @@ NUMBERED = dict(enumerate(CASES.items(), start=1))
 @pytest.fixture(scope="module")
 def adopted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """All cases loaded before any detail was read, and edited since."""
-    with opened_world(tmp_path_factory.mktemp("details"), entities=(CLIENTS, ASSET_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("details"), entities=(CLIENTS, ASSETS)) as world:
         world.accounts = [account(1, "Acme")]
         world.assets = [asset(n, 1, f"PC-{n}") for n in NUMBERED]
         there = [(n, case.adopted) for n, (_, case) in NUMBERED.items() if case.adopted != NOT_THERE]
@@ -114,7 +114,7 @@ def test_from_then_on_bms_goes_ahead_as_with_any_field(later: dict[int, Operatio
 @pytest.fixture(scope="module")
 def unread(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One asset, adopted with a manufacturer and without a model, before its details were read."""
-    with opened_world(tmp_path_factory.mktemp("unread"), entities=(CLIENTS, ASSET_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("unread"), entities=(CLIENTS, ASSETS)) as world:
         world.accounts, world.assets = [account(1, "Acme")], [asset(1, 1, "PC-1")]
         world.passportal_holds(
             clients=[in_passportal("C1", "Acme")], assets=[in_passportal("P1", "PC-1", "C1", manufacturer="HP")]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline_tests.building import Operation, Row, World, account, contact, in_passportal, opened_world
 
 TITLE = (
@@ -67,7 +67,7 @@ def titled(number: int, value: str | None) -> Row:
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """All cases as they are now; reconciled and planned."""
-    with opened_world(tmp_path_factory.mktemp("fields"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("fields"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [titled(n, case.loaded) for n, (_, case) in NUMBERED.items()]
         rows = [
@@ -120,7 +120,7 @@ def test_loading_it_writes_just_that_and_then_there_is_nothing_to_do(loaded: Wor
 @pytest.fixture(scope="module")
 def adopted(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A contact that was adopted with a job title and a mobile phone."""
-    with opened_world(tmp_path_factory.mktemp("adopted"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("adopted"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [titled(1, "a")]
         world.passportal_holds(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.core.errors import DecisionsMissing
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
 
@@ -15,7 +15,7 @@ from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Two clients with a contact each, all of them loaded: clients C1 and C2, Ann was there before, Bob is new."""
-    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme"), account(2, "Beta")]
         world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Bob", "Ray")]
         world.passportal_holds(
@@ -104,7 +104,7 @@ def test_what_is_matched_is_taken_whatever_became_of_its_record_in_bms(world: Wo
     }
     world.contacts = [*changed[what], contact(2, 2, "Bob", "Ray"), contact(3, 1, "Ann", "Lee")]
     world.reconcile()
-    assert world.decisions("contacts")[3] == ("to create", "not_in_passportal", None)
+    assert world.decisions("contacts")[3] == ("to_create", "not_in_passportal", None)
     assert world.query("SELECT bms_id FROM sync.matches WHERE passportal_id = 'P1'") == [(1,)]
 
 
@@ -156,7 +156,7 @@ def test_a_record_that_moved_is_created_in_its_new_client_and_stays_in_the_old(w
     """Rule 3: nothing crosses from one client to another."""
     world.contacts[0] = contact(1, 2, "Ann", "Lee")
     world.plan(CREATE_ALL)
-    assert world.decisions("contacts")[1] == ("to create", "moved_to_this_client", None)
+    assert world.decisions("contacts")[1] == ("to_create", "moved_to_this_client", None)
     world.finish()
     assert people(world) == [("Acme", "Ann Lee", "1"), ("Beta", "Ann Lee", "1"), ("Beta", "Bob Ray", "2")]
     assert_settled(world)

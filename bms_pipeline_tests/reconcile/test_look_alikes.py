@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import planning
@@ -22,7 +22,7 @@ from bms_pipeline_tests.building import (
 )
 from bms_pipeline_tests.test_junk import DOUBTFUL_SERIALS, JUNK_SERIALS, REAL_SERIALS
 
-TWO = (CLIENTS, CONTACT_RECORDS)
+TWO = (CLIENTS, CONTACTS)
 SAME_TO_THE_EYE = (
     ("Smith &amp; Sons", "Smith & Sons"), ("O&#39;Brien Dental", "O'Brien Dental"),
     ("Caf&eacute; Noir", "Café Noir"),
@@ -66,7 +66,7 @@ def test_nothing_is_created_inside_clients_next_to_what_looks_the_same(world: Wo
 
 
 def test_serial_numbers_match_as_far_as_they_are_real(world: World) -> None:
-    world.entities = (CLIENTS, ASSET_RECORDS)
+    world.entities = (CLIENTS, ASSETS)
     serials = [*JUNK_SERIALS, *DOUBTFUL_SERIALS, *REAL_SERIALS]
     numbers = range(1, len(serials) + 1)
     world.accounts = [account(n, f"Client {n:03}") for n in numbers]
@@ -77,13 +77,13 @@ def test_serial_numbers_match_as_far_as_they_are_real(world: World) -> None:
     world.assets = [asset(n, n, f"SQL-SERVER-{n}", serials[n - 1]) for n in numbers]
     world.plan(Scope())
     decided = {serials[n - 1]: found[:2] for n, found in world.decisions("assets").items()}
-    assert {decided[each] for each in JUNK_SERIALS} == {("to create", "not_in_passportal")}
+    assert {decided[each] for each in JUNK_SERIALS} == {("to_create", "not_in_passportal")}
     assert {decided[each] for each in DOUBTFUL_SERIALS} == {("unmatched", "doubtful_serial")}
     assert {decided[each] for each in REAL_SERIALS} == {("matched", "identical_serial")}
 
 
 def test_a_person_may_match_or_create_what_shares_a_doubtful_serial_number(world: World) -> None:
-    world.entities = (CLIENTS, ASSET_RECORDS)
+    world.entities = (CLIENTS, ASSETS)
     world.accounts = [account(1, "Alpha")]
     world.passportal_holds(
         clients=[in_passportal("C1", "Alpha")],
@@ -96,10 +96,10 @@ def test_a_person_may_match_or_create_what_shares_a_doubtful_serial_number(world
     world.plan(CREATE_ALL)
     assert world.decisions("assets")[1] == ("unmatched", "doubtful_serial", None)
     world.match("assets", 1, "A1")
-    world.create("assets", 2, beside=True)
+    world.create("assets", 2, allow_duplicate=True)
     world.plan(Scope())
     assert world.decisions("assets")[1].passportal_id == "A1"
-    assert world.decisions("assets")[2].disposition == "to create"
+    assert world.decisions("assets")[2].disposition == "to_create"
 
 
 def test_a_placeholder_for_a_name_matches_nobody(world: World) -> None:
@@ -116,11 +116,11 @@ def test_a_placeholder_for_a_name_matches_nobody(world: World) -> None:
     found = world.decisions("contacts")
     for n, name in names.items():
         assert found[n] == ("ambiguous", "placeholder_on_both_sides", None), name
-        assert found[10 + n] == ("to create", "created_by_person", None), "a person decided about it"
+        assert found[10 + n] == ("to_create", "created_by_person", None), "a person decided about it"
 
 
 def test_a_placeholder_replaces_no_value_and_gives_way_to_one(world: World) -> None:
-    world.entities = (*TWO, ASSET_RECORDS)
+    world.entities = (*TWO, ASSETS)
     real = {"jobTitle": "Nurse", "phones": [{"id": 1, "phone": "+49 221 998877", "isDefault": True}]}
     world.accounts = [account(1, "Alpha")]
     world.contacts = [
@@ -182,7 +182,7 @@ def test_a_shared_mailbox_makes_no_match_and_a_placeholder_mailbox_breaks_no_tie
     ]
     world.plan()
     found = world.decisions("contacts")
-    assert (found[1].disposition, [found[n].passportal_id for n in (2, 3, 4)]) == ("to create", ["K1", "K2", "K3"])
+    assert (found[1].disposition, [found[n].passportal_id for n in (2, 3, 4)]) == ("to_create", ["K1", "K2", "K3"])
     assert found[5][:2] == ("ambiguous", "several_in_passportal")
 
 
@@ -291,7 +291,7 @@ def test_a_client_that_becomes_another_one_waits_for_a_finish(
 
 def test_what_comes_from_a_client_that_is_gone_waits_with_it(world: World) -> None:
     """BMS merged account 1 into 2."""
-    world.entities = (*TWO, ASSET_RECORDS)
+    world.entities = (*TWO, ASSETS)
     world.accounts = [account(1, "Alpha"), account(2, "Beta"), account(3, "Gamma")]
     world.contacts = [contact(1, 1, "Ann", "Lee", "a@x.org"), contact(2, 3, "Bob", "Ray")]
     world.assets = [asset(1, 1, "PC-1", "5CG12345XK")]

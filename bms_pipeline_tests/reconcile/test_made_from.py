@@ -42,7 +42,7 @@ def forget_all(world: World) -> None:
 
 
 def versions(world: World) -> list[tuple[Any, ...]]:
-    return world.query("SELECT name, version FROM sync.inputs ORDER BY name")
+    return world.query("SELECT name, version FROM sync.input_versions ORDER BY name")
 
 
 class Remembering(History):

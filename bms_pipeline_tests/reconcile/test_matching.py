@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, ENTITIES, LOCATIONS, USERS, Entity
 from bms_pipeline_tests.building import CREATE_ALL, World, account, asset, contact, in_passportal
 from bms_pipeline_tests.reconcile.cases import Case, decide
 
@@ -39,13 +39,13 @@ EVERYWHERE = {
 """What holds for every entity."""
 
 INSIDE_CLIENTS = {
-    "new": Case(["Ned Orr"], [], ["to create: not_in_passportal"]),
-    "two new ones of one name": Case(["Ola Nye", "ola nye"], [], ["to create: not_in_passportal"] * 2),
-    "of another client": Case(["Pia Ross"], [], ["to create: not_in_passportal"], elsewhere=([], ["Pia Ross"])),
+    "new": Case(["Ned Orr"], [], ["to_create: not_in_passportal"]),
+    "two new ones of one name": Case(["Ola Nye", "ola nye"], [], ["to_create: not_in_passportal"] * 2),
+    "of another client": Case(["Pia Ross"], [], ["to_create: not_in_passportal"], elsewhere=([], ["Pia Ross"])),
     "one in each client": Case(
         ["Rob Shaw"], ["Rob Shaw"], ["matched 1: identical_name"], elsewhere=(["Rob Shaw"], ["Rob Shaw"])
     ),
-    "near in another client": Case(["Sam Tate"], [], ["to create: not_in_passportal"], elsewhere=([], ["Sam-Tate"])),
+    "near in another client": Case(["Sam Tate"], [], ["to_create: not_in_passportal"], elsewhere=([], ["Sam-Tate"])),
 }
 """What holds for every entity inside clients."""
 
@@ -69,7 +69,7 @@ CONTACTS_BY_EMAIL = {
     "two in BMS, one of them told": Case(
         ["Ann Lee <a@a.example>", "Ann Lee <b@a.example>"],
         ["Ann Lee <a@a.example>"],
-        ["matched 1: identical_name_and_email", "to create: not_in_passportal"],
+        ["matched 1: identical_name_and_email", "to_create: not_in_passportal"],
     ),
     "one of each, e-mails differ": Case(
         ["Ann Lee <a@a.example>"], ["Ann Lee <b@a.example>"], ["matched 1: identical_name"]
@@ -88,7 +88,7 @@ CONTACTS_BY_EMAIL = {
         ["ambiguous: several_in_passportal"],
     ),
     "an e-mail alone is nothing": Case(
-        ["Ann Lee <ann@a.example>"], ["Bob Ray <ann@a.example>"], ["to create: not_in_passportal"]
+        ["Ann Lee <ann@a.example>"], ["Bob Ray <ann@a.example>"], ["to_create: not_in_passportal"]
     ),
 }
 
@@ -100,46 +100,46 @@ ASSETS_BY_SERIAL = {
     "same name, another serial": Case(["PC-1 [SN-0005]"], ["PC-1 [SN-0006]"], ["ambiguous: same_name_other_evidence"]),
     "same name, junk on one side": Case(["PC-1 [SN-0007]"], ["PC-1 [Default string]"], ["matched 1: identical_name"]),
     "only junk in common": Case(
-        ["PC-1 [To be filled by O.E.M.]"], ["PC-2 [To Be Filled By O.E.M.]"], ["to create: not_in_passportal"]
+        ["PC-1 [To be filled by O.E.M.]"], ["PC-2 [To Be Filled By O.E.M.]"], ["to_create: not_in_passportal"]
     ),
-    "zeros in common": Case(["PC-1 [000000000]"], ["PC-2 [000000000]"], ["to create: not_in_passportal"]),
-    "blank in common": Case(["PC-1 []"], ["PC-2 []"], ["to create: not_in_passportal"]),
-    "too short to say anything": Case(["PC-1 [A1]"], ["PC-2 [A1]"], ["to create: not_in_passportal"]),
+    "zeros in common": Case(["PC-1 [000000000]"], ["PC-2 [000000000]"], ["to_create: not_in_passportal"]),
+    "blank in common": Case(["PC-1 []"], ["PC-2 []"], ["to_create: not_in_passportal"]),
+    "too short to say anything": Case(["PC-1 [A1]"], ["PC-2 [A1]"], ["to_create: not_in_passportal"]),
     "nameless but numbered": Case([" [SN-0008]"], ["PC-1 [SN-0008]"], ["matched 1: identical_serial"]),
     "twice in BMS": Case(
-        ["PC-1 [SN-0009]", "PC-2 [SN-0009]"], ["PC-3 [SN-0009]"], ["to create: not_in_passportal"] * 2
+        ["PC-1 [SN-0009]", "PC-2 [SN-0009]"], ["PC-3 [SN-0009]"], ["to_create: not_in_passportal"] * 2
     ),
     "twice in BMS, names tell": Case(
         ["PC-1 [SN-0010]", "PC-2 [SN-0010]"],
         ["PC-1 [SN-0010]"],
-        ["matched 1: identical_name", "to create: not_in_passportal"],
+        ["matched 1: identical_name", "to_create: not_in_passportal"],
     ),
     "twice in Passportal, names tell": Case(
         ["PC-1 [SN-0011]"], ["PC-1 [SN-0011]", "PC-2 [SN-0011]"], ["matched 1: identical_name"]
     ),
     "in another client of Passportal": Case(
-        ["PC-1 [SN-0012]"], [], ["to create: not_in_passportal"], elsewhere=([], ["PC-1 [SN-0012]"])
+        ["PC-1 [SN-0012]"], [], ["to_create: not_in_passportal"], elsewhere=([], ["PC-1 [SN-0012]"])
     ),
     "also in another client of BMS": Case(
-        ["PC-1 [SN-0013]"], ["PC-9 [SN-0013]"], ["to create: not_in_passportal"], elsewhere=(["PC-2 [SN-0013]"], [])
+        ["PC-1 [SN-0013]"], ["PC-9 [SN-0013]"], ["to_create: not_in_passportal"], elsewhere=(["PC-2 [SN-0013]"], [])
     ),
     "also in another client of Passportal": Case(
-        ["PC-1 [SN-0014]"], ["PC-9 [SN-0014]"], ["to create: not_in_passportal"], elsewhere=([], ["PC-2 [SN-0014]"])
+        ["PC-1 [SN-0014]"], ["PC-9 [SN-0014]"], ["to_create: not_in_passportal"], elsewhere=([], ["PC-2 [SN-0014]"])
     ),
     "swapped": Case(
         ["PC-1 [SN-0015]", "PC-2 [SN-0016]"],
         ["PC-1 [SN-0016]", "PC-2 [SN-0015]"],
         ["matched 2: identical_serial", "matched 1: identical_serial"],
     ),
-    "serials in other alphabets": Case(["PC-1 [АБ-1234]"], ["PC-2 [ЯЮ-1234]"], ["to create: not_in_passportal"]),
+    "serials in other alphabets": Case(["PC-1 [АБ-1234]"], ["PC-2 [ЯЮ-1234]"], ["to_create: not_in_passportal"]),
 }
 
 TABLES: dict[str, tuple[tuple[Entity, ...], dict[str, Case]]] = {
     "everywhere": (ENTITIES, EVERYWHERE),
-    "inside clients": ((LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS), INSIDE_CLIENTS),
+    "inside clients": ((LOCATIONS, CONTACTS, ASSETS), INSIDE_CLIENTS),
     "decided by a person": ((CLIENTS, USERS), DECIDED_BY_PERSON),
-    "by e-mail": ((CONTACT_RECORDS,), CONTACTS_BY_EMAIL),
-    "by serial number": ((ASSET_RECORDS,), ASSETS_BY_SERIAL),
+    "by e-mail": ((CONTACTS,), CONTACTS_BY_EMAIL),
+    "by serial number": ((ASSETS,), ASSETS_BY_SERIAL),
 }
 _PARAMETERS = [
     pytest.param(entity, table, case, id=f"{entity.name}-{case}")
@@ -169,7 +169,7 @@ def test_matching(decided: dict[tuple[str, str], Any], entity: Entity, table: st
 
 
 def test_near_identical_is_not_even_created_when_a_person_says_create_unmatched(world: World) -> None:
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.accounts = [account(1, "Acme"), account(2, "Beta Ltd")]
     world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 1, "Bob", "Ray")]
     world.passportal_holds(
@@ -184,7 +184,7 @@ def test_near_identical_is_not_even_created_when_a_person_says_create_unmatched(
 
 def test_a_record_of_passportal_that_lies_in_no_client_is_nobodys(world: World) -> None:
     """Rule 3, also while the client of the BMS record is only going to be created."""
-    world.entities = (CLIENTS, CONTACT_RECORDS, ASSET_RECORDS)
+    world.entities = (CLIENTS, CONTACTS, ASSETS)
     world.accounts = [account(1, "Acme")]
     world.contacts = [contact(1, 1, "Ann", "Lee")]
     world.assets = [asset(1, 1, "PC-1", "SN-0001")]
@@ -193,13 +193,13 @@ def test_a_record_of_passportal_that_lies_in_no_client_is_nobodys(world: World) 
         assets=[in_passportal("A1", "PC-1", None, serial_number="SN-0001")],
     )
     world.reconcile(CREATE_ALL)
-    assert world.decisions("clients")[1].disposition == "to create"
-    assert world.decisions("contacts")[1] == ("to create", "not_in_passportal", None)
-    assert world.decisions("assets")[1] == ("to create", "not_in_passportal", None)
+    assert world.decisions("clients")[1].disposition == "to_create"
+    assert world.decisions("contacts")[1] == ("to_create", "not_in_passportal", None)
+    assert world.decisions("assets")[1] == ("to_create", "not_in_passportal", None)
 
 
 def test_contacts_of_one_name_in_two_clients_that_are_both_new_are_both_created(world: World) -> None:
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.accounts = [account(1, "Acme"), account(2, "Beta")]
     world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Ann", "Lee")]
     counts = world.cycle()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS, ENTITIES, USERS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS, ENTITIES, USERS
 from bms_pipeline.core.errors import BreakerOpen, PlanError, PlanStale, RecordsUnexplained
 from bms_pipeline.load import apply
 from bms_pipeline.plan.operations import OUTCOMES, Plan
@@ -27,7 +27,7 @@ from bms_pipeline_tests.building import (
 )
 
 PEOPLE = 60
-TWO = (CLIENTS, CONTACT_RECORDS)
+TWO = (CLIENTS, CONTACTS)
 
 
 def numbered(count: int, title: str | None = None, changed: int = 0) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, USERS, EntityName
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, USERS, EntityName
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline_tests.building import (
@@ -34,7 +34,7 @@ from bms_pipeline_tests.exploring import examples
 NAMES = ("Ann Lee", "ANN  lee", "Lee, Ann", "Bob Ray", "bob ray", "Zoë Fox", "Zoe\u0308 Fox", " ")
 EMAILS = (None, "a@x.example", "A@X.example", "b@x.example")
 SERIALS = (None, "N/A", "SN-0001", "sn0001", "SN-0002", "SN-0003")
-ENTITIES = (CLIENTS, USERS, CONTACT_RECORDS, ASSET_RECORDS)
+ENTITIES = (CLIENTS, USERS, CONTACTS, ASSETS)
 
 _accounts = st.tuples(st.sampled_from(["One", "Two", "Three", "one", "Two Ltd"]), st.booleans())
 _active = st.sampled_from([True, True, True, False])

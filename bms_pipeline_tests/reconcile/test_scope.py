@@ -71,10 +71,10 @@ def decided(world: World) -> dict[str, dict[int, Decided]]:
     ("bms_id", "disposition", "reason"),
     [
         (MATCHED, "matched", "identical_name"),
-        (INACTIVE, "out of scope", "inactive"),
-        (VENDOR, "out of scope", "account_type"),
-        (NO_TYPE, "out of scope", "account_type"),
-        (UNKNOWN_TYPE, "out of scope", "account_type"),
+        (INACTIVE, "out_of_scope", "inactive"),
+        (VENDOR, "out_of_scope", "account_type"),
+        (NO_TYPE, "out_of_scope", "account_type"),
+        (UNKNOWN_TYPE, "out_of_scope", "account_type"),
         (EXCLUDED, "excluded", "excluded_by_person"),
         (NEW, "unmatched", "waits_for_decision"),
         (TWIN, "ambiguous", "several_in_bms"),
@@ -89,9 +89,9 @@ def test_an_account(decided: dict[str, dict[int, Decided]], bms_id: int, disposi
 @pytest.mark.parametrize(
     ("account_id", "disposition", "reason"),
     [
-        (MATCHED, "to create", "not_in_passportal"),
-        (INACTIVE, "out of scope", "client_out_of_scope"),
-        (VENDOR, "out of scope", "client_out_of_scope"),
+        (MATCHED, "to_create", "not_in_passportal"),
+        (INACTIVE, "out_of_scope", "client_out_of_scope"),
+        (VENDOR, "out_of_scope", "client_out_of_scope"),
         (EXCLUDED, "blocked", "client_excluded"),
         (NEW, "blocked", "client_unmatched"),
         (TWIN, "blocked", "client_ambiguous"),
@@ -108,13 +108,13 @@ def test_a_contact_goes_where_its_client_goes(
     ("entity", "bms_id", "disposition", "reason"),
     [
         ("users", 1, "matched", "identical_name"),
-        ("users", 2, "out of scope", "inactive"),
-        ("contacts", 11, "out of scope", "inactive"),
-        ("locations", 2, "out of scope", "inactive"),
+        ("users", 2, "out_of_scope", "inactive"),
+        ("contacts", 11, "out_of_scope", "inactive"),
+        ("locations", 2, "out_of_scope", "inactive"),
         ("locations", 3, "excluded", "excluded_by_person"),
-        ("locations", 10, "out of scope", "client_out_of_scope"),
-        ("assets", 1, "to create", "not_in_passportal"),
-        ("assets", 2, "out of scope", "inactive"),
+        ("locations", 10, "out_of_scope", "client_out_of_scope"),
+        ("assets", 1, "to_create", "not_in_passportal"),
+        ("assets", 2, "out_of_scope", "inactive"),
         ("assets", 3, "blocked", "client_unmatched"),
     ],
 )
@@ -153,7 +153,7 @@ def test_a_plan_covers_only_the_chosen_clients_and_what_is_in_them(
     some = planned(world, Scope(clients=(MATCHED,)))
     for entity, bms_ids in inside.items():
         for bms_id, found in some[entity].items():
-            expected = whole[entity][bms_id] if bms_id in bms_ids else ("out of scope", "not_selected")
+            expected = whole[entity][bms_id] if bms_id in bms_ids else ("out_of_scope", "not_selected")
             assert found == expected, (entity, bms_id)
     assert some["users"] == whole["users"], "users are in no client"
     assert {name: world.decisions(name) for name in decided} == decided, "every record is reconciled all the same"
@@ -161,8 +161,8 @@ def test_a_plan_covers_only_the_chosen_clients_and_what_is_in_them(
 
 def test_no_client_chosen_is_not_all_of_them(world: World) -> None:
     found = planned(world, Scope(clients=()))
-    assert set(found["clients"].values()) == {("out of scope", "not_selected")}
-    assert set(found["assets"].values()) == {("out of scope", "not_selected")}
+    assert set(found["clients"].values()) == {("out_of_scope", "not_selected")}
+    assert set(found["assets"].values()) == {("out_of_scope", "not_selected")}
 
 
 def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -178,7 +178,7 @@ def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factor
         for scope in (Scope(), Scope(clients=(1, 3))):
             found = planned(world, scope)
             assert found["clients"][1] == ("ambiguous", "several_in_bms")
-            assert found["assets"][1] == ("to create", "not_in_passportal")
+            assert found["assets"][1] == ("to_create", "not_in_passportal")
 
 
 @pytest.mark.parametrize("entity", [each.name for each in ENTITIES])
@@ -187,13 +187,13 @@ def test_an_entity_whose_sync_is_off_is_out_of_scope(
 ) -> None:
     world.set("sync", ON | {entity: False})
     world.decide()
-    assert {each.disposition for each in world.decisions(entity).values()} == {"out of scope"}
+    assert {each.disposition for each in world.decisions(entity).values()} == {"out_of_scope"}
     assert "sync_is_off" in {each.reason for each in world.decisions(entity).values()}
     for other in ENTITIES:
         if other.name != entity and not (entity == "clients" and other.has_client):
             assert world.decisions(other.name) == decided[other.name]
         elif other.name != entity:
-            assert {each.disposition for each in world.decisions(other.name).values()} <= {"out of scope", "blocked"}
+            assert {each.disposition for each in world.decisions(other.name).values()} <= {"out_of_scope", "blocked"}
     world.set("sync", ON)
 
 
@@ -218,4 +218,4 @@ def test_what_was_blocked_or_excluded_goes_on_by_itself_once_nothing_is_against_
         world.accounts.append(account(3, "Gamma"))
         world.query("DELETE FROM sync.exclusions")
         world.reconcile(CREATE_ALL)
-        assert {found.disposition for found in world.decisions("contacts").values()} == {"to create"}
+        assert {found.disposition for found in world.decisions("contacts").values()} == {"to_create"}

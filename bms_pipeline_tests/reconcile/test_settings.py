@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding
@@ -36,22 +36,22 @@ def world(reconciled: World, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def change(world: World, tried: bool = False, **wanted: str) -> deciding.ChangedSettings:
+def change(world: World, dry_run: bool = False, **wanted: str) -> deciding.ChangedSettings:
     named = {name.replace("__", "."): value for name, value in wanted.items()}
-    return deciding.change_settings(world.warehouse, named, "a person", tried=tried)
+    return deciding.change_settings(world.warehouse, named, "a person", dry_run=dry_run)
 
 
 def scope(world: World, entity: str) -> dict[int, str]:
     return {
-        bms_id: each.reason for bms_id, each in world.decisions(entity).items() if each.disposition == "out of scope"
+        bms_id: each.reason for bms_id, each in world.decisions(entity).items() if each.disposition == "out_of_scope"
     }
 
 
 def test_a_filter_can_be_tried_before_it_is_stored(world: World) -> None:
-    tried = change(world, tried=True, asset_categories="server")
-    (assets,) = [each for each in tried.scope if each.entity == "assets"]
+    dry_run = change(world, dry_run=True, asset_categories="server")
+    (assets,) = [each for each in dry_run.scope if each.entity == "assets"]
     assert (assets.records_in, assets.records_out, assets.kept_out_because) == (1, 1, {"category": 1})
-    assert [each.examples for each in tried.records] == [("2 PC-2",)]
+    assert [each.examples for each in dry_run.records] == [("2 PC-2",)]
     assert scope(world, "assets") == {}
     change(world, asset_categories="server")
     assert scope(world, "assets") == {2: "category"}
@@ -92,7 +92,7 @@ def test_auto_create_can_only_be_on_while_its_sync_is_on(world: World) -> None:
 
 
 def test_a_toggle_switched_off_and_on_again_loses_nothing_and_doubles_nothing(world: World) -> None:
-    world.entities = (CLIENTS, CONTACT_RECORDS)
+    world.entities = (CLIENTS, CONTACTS)
     world.cycle()
     world.unmatch("contacts", 1)
     before, content = world.lasting(), world.titles("contact")
@@ -138,7 +138,7 @@ def test_mistakes_are_told_and_nothing_is_stored(world: World, wanted: dict[str,
 @pytest.fixture(scope="module")
 def clerks(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Three contacts of one job title, loaded."""
-    with opened_world(tmp_path_factory.mktemp("clerks"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("clerks"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [contact(n, 1, "Person", str(n), jobTitle="Clerk") for n in (1, 2, 3)]
         world.cycle()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.core.errors import PlanStale
 from bms_pipeline.sync import deciding, planning
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
@@ -63,7 +63,7 @@ CHANGES: dict[str, tuple[Change, str, str]] = {
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A client and a contact to adopt, and one of each to create; planned."""
-    with opened_world(tmp_path_factory.mktemp("planned"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("planned"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme"), account(2, "Beta")]
         world.contacts = [contact(1, 1, "Ann", "Lee", jobTitle="Clerk"), contact(2, 1, "Bob", "Ray")]
         world.passportal_holds(clients=[in_passportal("A", "Acme")], contacts=[in_passportal("ann", "Ann Lee", "A")])

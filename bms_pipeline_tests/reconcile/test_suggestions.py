@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.labelled_pairs import Labelled, companies, people
 from benchmarks.suggestions import store
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, LOCATIONS, USERS, Entity, EntityName
-from bms_pipeline.reconcile.suggestions import Suggestion, suggest
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, LOCATIONS, USERS, Entity, EntityName
+from bms_pipeline.reconcile.suggestions import Suggestion, suggest_partners
 from bms_pipeline_tests.building import (
     World,
     account,
@@ -23,16 +23,16 @@ from bms_pipeline_tests.building import (
     opened_world,
 )
 
-BY_ENTITY = {each.name: each for each in (CLIENTS, USERS, LOCATIONS, CONTACT_RECORDS, ASSET_RECORDS)}
+BY_ENTITY = {each.name: each for each in (CLIENTS, USERS, LOCATIONS, CONTACTS, ASSETS)}
 
 
 def suggested(world: World, entity: EntityName, bms_ids: Collection[int] | None = None) -> dict[int, list[Suggestion]]:
     """Reconcile and ask, as after the first finish with auto-create off: what is new waits for a person."""
     world.entities = (BY_ENTITY[entity],)  # the others only take time
     world.reconcile()
-    world.query(f"UPDATE sync.reconciled_{entity} SET disposition = 'unmatched' WHERE disposition = 'to create'")
+    world.query(f"UPDATE sync.reconciled_{entity} SET disposition = 'unmatched' WHERE disposition = 'to_create'")
     with world.warehouse.open() as connection:
-        return suggest(connection, BY_ENTITY[entity], bms_ids)
+        return suggest_partners(connection, BY_ENTITY[entity], bms_ids)
 
 
 def found(answer: dict[int, list[Suggestion]], bms_id: int) -> list[str]:
@@ -284,7 +284,7 @@ def test_never_what_is_matched_or_bears_the_marker_of_another(world: World) -> N
     world.query("UPDATE passportal.users SET bms_id = 98 WHERE passportal_id = 'marked'")
     world.query("UPDATE passportal.users SET bms_id = 1 WHERE passportal_id = 'own'")
     with world.warehouse.open() as connection:
-        answer = suggest(connection, USERS)
+        answer = suggest_partners(connection, USERS)
     assert set(answer) == {1, 3}
     assert set(found(answer, 1)) == {"own", "free"}
     assert found(answer, 3) == ["free"]
@@ -297,10 +297,10 @@ def test_only_for_those_asked_for_and_the_same_as_for_all(world: World) -> None:
     everything = suggested(world, "clients")
     some = list(everything)[3:6]
     with world.warehouse.open() as connection:
-        assert suggest(connection, CLIENTS, some) == {each: everything[each] for each in some}
-        assert suggest(connection, CLIENTS, []) == {}
-        assert suggest(connection, CLIENTS, [10_000]) == {}
-        assert suggest(connection, CLIENTS, limit=2) == {each: some[:2] for each, some in everything.items()}
+        assert suggest_partners(connection, CLIENTS, some) == {each: everything[each] for each in some}
+        assert suggest_partners(connection, CLIENTS, []) == {}
+        assert suggest_partners(connection, CLIENTS, [10_000]) == {}
+        assert suggest_partners(connection, CLIENTS, limit=2) == {each: some[:2] for each, some in everything.items()}
 
 
 def test_nothing_to_suggest_from(world: World) -> None:
@@ -312,7 +312,7 @@ def test_nothing_to_suggest_from(world: World) -> None:
 def stored(file: Path, entity: Entity, labelled: Labelled) -> dict[int, list[Suggestion]]:
     with new_warehouse(file).open() as connection:
         store(connection, entity, labelled)
-        return suggest(connection, entity)
+        return suggest_partners(connection, entity)
 
 
 def test_the_order_of_the_input_changes_nothing(tmp_path: Path) -> None:
@@ -321,13 +321,13 @@ def test_the_order_of_the_input_changes_nothing(tmp_path: Path) -> None:
     content.right.extend(dict(each) for each in content.right[:100])
     with new_warehouse(tmp_path / "one").open() as connection:
         connection.execute("SET threads = 1; SET preserve_insertion_order = true")
-        store(connection, CONTACT_RECORDS, content)
-        before = suggest(connection, CONTACT_RECORDS)
+        store(connection, CONTACTS, content)
+        before = suggest_partners(connection, CONTACTS)
         for seed in range(5):
             for table in ("bms.contacts", "passportal.contacts", "sync.reconciled_contacts"):
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE rows AS FROM {table} ORDER BY md5(rowid || '{seed}')")
                 connection.execute(f"TRUNCATE {table}; INSERT INTO {table} FROM rows")
-            assert suggest(connection, CONTACT_RECORDS) == before, f"seed {seed}"
+            assert suggest_partners(connection, CONTACTS) == before, f"seed {seed}"
 
 
 def share_found(answer: dict[int, list[Suggestion]], labelled: Labelled, first: int) -> float:
@@ -345,6 +345,6 @@ def test_recall_of_companies(tmp_path: Path) -> None:
 def test_recall_of_people(tmp_path: Path) -> None:
     """Half of the names have typos and many persons share one, so that e-mail, phone and job title decide."""
     labelled = people(2_000, seed=7)
-    answer = stored(tmp_path / "warehouse", CONTACT_RECORDS, labelled)
+    answer = stored(tmp_path / "warehouse", CONTACTS, labelled)
     assert share_found(answer, labelled, 1) >= 0.92
     assert share_found(answer, labelled, 5) >= 0.97

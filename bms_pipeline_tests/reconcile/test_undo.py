@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import CLIENTS, CONTACT_RECORDS
+from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.core.errors import PlanError, PlanWaits
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding
@@ -17,7 +17,7 @@ from bms_pipeline_tests.building import World, account, contact, in_passportal, 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Loaded once: Ann was adopted and got a job title, Bob was created."""
-    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACT_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("loaded"), entities=(CLIENTS, CONTACTS)) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [contact(1, 1, "Ann", "Lee", jobTitle="Clerk"), contact(2, 1, "Bob", "Ray", jobTitle="Cook")]
         world.passportal_holds(
@@ -62,7 +62,7 @@ def test_an_update_is_put_back_and_not_done_again_until_bms_changes(world: World
 
 def test_an_adoption_is_undone_and_what_it_filled_is_blank_again(world: World) -> None:
     plan = deciding.plan_undo(world.warehouse, last_load(world))
-    shown = figures.undo(world.warehouse, plan)
+    shown = figures.undo_preview(world.warehouse, plan)
     assert (shown["operations"], shown["created"]) == (2, 1), "the client and Ann; Bob's record stays"
     world.finish()
     marker, values = details(world, "Ann Lee")

@@ -172,11 +172,11 @@ def test_a_value_can_be_a_link_to_another_document(passportal: Stranger) -> None
 
 
 def test_a_document_stands_below_results_or_beside_success(passportal: Stranger) -> None:
-    beside = passportal.get(f"{DOCUMENTS}/50000001").json()
+    allow_duplicate = passportal.get(f"{DOCUMENTS}/50000001").json()
     passportal.behave(one_document="results")
     below = passportal.get(f"{DOCUMENTS}/50000001").json()
     assert set(below) == {"success", "results"}
-    assert beside == {"success": True, **below["results"]}
+    assert allow_duplicate == {"success": True, **below["results"]}
 
 
 @pytest.mark.parametrize(

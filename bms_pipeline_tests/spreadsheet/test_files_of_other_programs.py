@@ -15,7 +15,7 @@ from openpyxl import Workbook
 
 from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.reconcile.decisions import Decision
-from bms_pipeline.spreadsheet.decisions import read, read_lines
+from bms_pipeline.spreadsheet.decisions import read_decisions, read_lines
 
 FILES = Path(__file__).with_name("files")
 HEADER = ["entity", "bms_id", "name", "decision", "match_to", "suggestion_1", "suggestion_1_name"]
@@ -23,7 +23,7 @@ HEADER = ["entity", "bms_id", "name", "decision", "match_to", "suggestion_1", "s
 
 def mistakes_in(file: Path) -> list[str]:
     with pytest.raises(DecisionFileInvalid) as refused:
-        read(file)
+        read_decisions(file)
     return refused.value.message.split("\n")[1:]
 
 
@@ -45,7 +45,7 @@ def test_what_libreoffice_saved_again_is_what_a_person_entered(name: str) -> Non
     assert filled_in.decisions == [
         Decision("match", "clients", 101, "C1", why="it’s\u00a0them", line=2),
         Decision("exclude", "clients", 102, line=3),
-        Decision("create", "clients", 103, beside=True, line=4),
+        Decision("create", "clients", 103, allow_duplicate=True, line=4),
         Decision("match", "clients", 2**62, "000123", line=5),
     ]
     assert [line.state["name"] for line in filled_in.lines] == [
@@ -72,7 +72,7 @@ def test_merged_cells_are_refused_with_their_lines_where_a_column_of_ours_is_mer
     ]
     book = sheet(*(["clients", number, "A", "exclude"] for number in range(1, 5)), header=[*HEADER, "notes"])
     book.worksheets[0].merge_cells("H2:H4")
-    assert len(read(saved(book, tmp_path))) == 4, "a column of the person's own"
+    assert len(read_decisions(saved(book, tmp_path))) == 4, "a column of the person's own"
     book.worksheets[0].merge_cells("C3:E3")
     assert mistakes_in(saved(book, tmp_path)) == ["line 3: the cells C3:E3 are merged; unmerge them and fill each"]
 
@@ -92,7 +92,7 @@ def test_excels_own_first_line_is_no_header(
     lines = [first.format(delimiter), "entity,bms_id,decision,why".replace(",", delimiter)]
     lines += ["clients,101,exclude,x".replace(",", delimiter), "clients,102,huh,x".replace(",", delimiter)]
     file.write_bytes(end.join(lines[:3]).encode(encoding))
-    assert read(file) == [Decision("exclude", "clients", 101, why="x", line=3)]
+    assert read_decisions(file) == [Decision("exclude", "clients", 101, why="x", line=3)]
     file.write_bytes(end.join(lines).encode(encoding))
     assert [mistake.split(":")[0] for mistake in mistakes_in(file)] == ["line 4"]
 
@@ -148,12 +148,12 @@ def test_a_column_of_ids_that_was_filled_down_is_refused(tmp_path: Path) -> None
     ],
 )
 def test_ids_that_a_person_chose_are_taken(tmp_path: Path, decided: list[tuple[str, str]]) -> None:
-    assert len(read(saved(sheet(*suggesting(*decided)), tmp_path))) == 3
+    assert len(read_decisions(saved(sheet(*suggesting(*decided)), tmp_path))) == 3
 
 
 def test_a_list_of_ones_own_may_count_up(tmp_path: Path) -> None:
     rows = (["clients", number, "", "match", f"U{number}"] for number in range(1, 9))
-    assert len(read(saved(sheet(*rows, header=HEADER[:5]), tmp_path))) == 8
+    assert len(read_decisions(saved(sheet(*rows, header=HEADER[:5]), tmp_path))) == 8
 
 
 # ----------------------------------------------------------------------------------------- what Excel makes of values
@@ -189,4 +189,4 @@ def test_an_id_that_a_spreadsheet_changed_never_becomes_another_id(tmp_path: Pat
 def test_an_id_with_blanks_or_zeros_around_it_is_that_id(tmp_path: Path, cell: str) -> None:
     file = tmp_path / "a.csv"
     file.write_text(f"entity,bms_id,decision\n\u00a0clients,{cell},exclude\u00a0\n", encoding="utf-8")
-    assert read(file) == [Decision("exclude", "clients", 101, line=2)]
+    assert read_decisions(file) == [Decision("exclude", "clients", 101, line=2)]

@@ -87,10 +87,10 @@ def standing(case: Case) -> Standing:
     queries = (
         "SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL",
         "SELECT 'exclusion', entity, bms_id FROM sync.exclusions UNION ALL"
-        " SELECT 'creation', entity, bms_id FROM sync.creations UNION ALL"
-        " SELECT 'parting', entity, bms_id FROM sync.partings ORDER BY ALL",
+        " SELECT 'creation', entity, bms_id FROM sync.approved_creates UNION ALL"
+        " SELECT 'parting', entity, bms_id FROM sync.non_matches ORDER BY ALL",
         " UNION ALL ".join(
-            f"SELECT '{entity}', bms_id, bms_name, passportal_name FROM sync.loaded_{entity}"
+            f"SELECT '{entity}', bms_id, bms_name, passportal_name FROM sync.base_{entity}"
             for entity in ("clients", "users", "locations", "contacts", "assets")
         )
         + " ORDER BY ALL",

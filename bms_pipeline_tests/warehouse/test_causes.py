@@ -27,7 +27,7 @@ from bms_pipeline.core.errors import (
     WarehouseError,
     WarehouseNewer,
 )
-from bms_pipeline.core.files import NUMBERS, refused
+from bms_pipeline.core.files import NUMBERS, refused_by_system
 from bms_pipeline.warehouse import causes
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import new_warehouse
@@ -305,7 +305,10 @@ def test_a_disk_that_is_mounted_read_only_is_told_as_one(tmp_path: Path) -> None
 
 def test_a_disk_that_answers_with_an_error_is_told_as_one() -> None:
     """``/proc/self/mem`` answers the first read with EIO, as a failing disk does."""
-    with pytest.raises(StorageBroken, match="The disk answered with an error") as error, causes.reported(Path("x")):
+    with (
+        pytest.raises(StorageBroken, match="The disk answered with an error") as error,
+        causes.translate_errors(Path("x")),
+    ):
         duckdb.connect("/proc/self/mem")
     assert "Nothing was moved" in error.value.next_step
 
@@ -330,7 +333,7 @@ def test_too_little_memory_is_told_as_that(file: Path) -> None:
 
 
 def test_memory_that_python_lacks_is_told_as_that(file: Path) -> None:
-    with pytest.raises(MemoryFull), causes.reported(file):
+    with pytest.raises(MemoryFull), causes.translate_errors(file):
         raise MemoryError
 
 
@@ -339,11 +342,13 @@ def test_memory_that_python_lacks_is_told_as_that(file: Path) -> None:
 
 def test_every_number_of_the_system_has_one_error_with_a_next_step() -> None:
     for number in NUMBERS:
-        error = refused(number, "a file")
+        error = refused_by_system(number, "a file")
         assert error.next_step
         assert "a file" in error.message
         assert type(error) in (StorageFull, StorageRefused, StorageBroken, MemoryFull)
-    assert type(refused(errno.ENOTRECOVERABLE, "a file")) is WarehouseError, "what is unknown is called nothing else"
+    assert type(refused_by_system(errno.ENOTRECOVERABLE, "a file")) is WarehouseError, (
+        "what is unknown is called nothing else"
+    )
 
 
 def test_a_files_name_that_reads_like_an_error_decides_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import ACCOUNTS, CONTACTS
+from bms_pipeline.core.entities import ACCOUNTS, CONTACTS_LIST
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import extraction
@@ -38,7 +38,7 @@ def test_a_clock_that_was_ahead_once_changes_neither_what_is_due_nor_what_is_new
             world.accounts.append(account(2, "Brand New", modifiedOn="2026-11-01T00:00:00"))
             world.assets.append(asset(2, 1, "NEW-PC", "5CG12345XL"))
             world.plan(Scope())
-            assert world.decisions("clients")[2].disposition == "to create", "its toggle is on"
+            assert world.decisions("clients")[2].disposition == "to_create", "its toggle is on"
             assert {world.decisions("assets")[each].disposition for each in (1, 2)} == {"unmatched"}, (
                 "its toggle is off"
             )
@@ -58,7 +58,7 @@ def test_a_stamp_of_bms_in_the_future_moves_no_watermark_and_is_reported(tmp_pat
             contact(2, 1, "Bo", "Ray", modifiedOn="2024-11-20T10:00:00"),
         ]
         world.cycle()
-        assert extraction._watermark(world.warehouse, CONTACTS) == "2024-11-19T10:00:00"
+        assert extraction._watermark(world.warehouse, CONTACTS_LIST) == "2024-11-19T10:00:00"
         told = figures.status(world.settings, world.warehouse)["warnings"]
         assert any("contact 1 with 2099-01-01T00:00:00" in each for each in told)
 
@@ -69,7 +69,7 @@ def test_a_stamp_of_another_time_zone_is_believed(tmp_path: Path) -> None:
         world.accounts = [account(1, "Alpha")]
         world.contacts = [contact(1, 1, "Ann", "Lee", modifiedOn=local)]
         world.cycle()
-        mark = extraction._watermark(world.warehouse, CONTACTS)
+        mark = extraction._watermark(world.warehouse, CONTACTS_LIST)
         assert mark is not None
         assert mark <= now().isoformat()
         assert world.query("SELECT max(newest_modified_on) FROM sync.sweeps") == [(local,)]

@@ -266,7 +266,7 @@ def test_a_field_that_is_declared_later_gets_its_columns(file: Path, monkeypatch
             assert connection.execute("SELECT name, website FROM bms.clients").fetchall() == [("Acme", None)]
             for table in schema.tables(clients):
                 connection.execute(f"FROM {table}")
-            columns = [row[0] for row in connection.execute("DESCRIBE sync.loaded_clients").fetchall()]
+            columns = [row[0] for row in connection.execute("DESCRIBE sync.base_clients").fetchall()]
             assert {"bms_website", "passportal_website"} <= set(columns)
             connection.execute("UPDATE sync.planned_clients SET after_website = 'acme.example'")
             (changes,) = connection.execute("SELECT changes FROM sync.operations").fetchone() or (None,)

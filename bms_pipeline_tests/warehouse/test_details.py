@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.bms.asset_detail import folder_of, unlanded
-from bms_pipeline.core.entities import ASSET_RECORDS, ASSETS, CLIENTS
+from bms_pipeline.bms.asset_detail import details_folder, unlanded
+from bms_pipeline.core.entities import ASSETS, ASSETS_LIST, CLIENTS
 from bms_pipeline.sync import enrichment, planning
 from bms_pipeline.warehouse import landed_details as stored
 from bms_pipeline.warehouse.connection import now
@@ -20,7 +20,7 @@ from bms_pipeline_tests.building import World, account, asset, opened_world
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Six assets in Passportal, none of which has its details."""
-    with opened_world(tmp_path_factory.mktemp("queue"), entities=(CLIENTS, ASSET_RECORDS)) as world:
+    with opened_world(tmp_path_factory.mktemp("queue"), entities=(CLIENTS, ASSETS)) as world:
         world.accounts = [account(1, "Acme"), account(2, "Not in Passportal")]
         world.assets = [asset(n, 1, f"PC-{n}") for n in range(1, 7)] + [asset(9, 2, "Blocked")]
         world.plan()
@@ -38,13 +38,13 @@ def world(loaded: World, tmp_path: Path) -> Iterator[World]:
 
 
 def waiting(world: World) -> list[int]:
-    known = enrichment.unlanded_ids(world.settings, ASSET_RECORDS)
+    known = enrichment.unlanded_ids(world.settings, ASSETS)
     with world.warehouse.open() as connection:
-        return enrichment.waiting(connection, ASSET_RECORDS, known)
+        return enrichment.waiting_details(connection, ASSETS, known)
 
 
 def land(world: World) -> LandedDetails:
-    return enrichment.land(world.settings, world.warehouse, ASSETS)
+    return enrichment.land_details(world.settings, world.warehouse, ASSETS_LIST)
 
 
 def aged(world: World, bms_id: int, age: timedelta) -> None:
@@ -91,10 +91,10 @@ def test_what_is_gone_or_excluded_waits_no_more(world: World) -> None:
 
 
 def test_landing_keeps_the_newest_answer_and_again_changes_nothing(world: World) -> None:
-    before = dict(world.query("SELECT name, version FROM sync.inputs"))["bms.assets"]
+    before = dict(world.query("SELECT name, version FROM sync.input_versions"))["bms.assets"]
     for brand in ("Dell", " HP "):
         world.answer_details({1: {"brand": brand}})
-        folder = folder_of(world.settings.landing_folder, ASSET_RECORDS)
+        folder = details_folder(world.settings.landing_folder, ASSETS)
         next(folder.glob("read.1.*")).rename(folder / f"{brand.strip()}.1.ndjson.zst")
     copies = {each.name: each.read_bytes() for each in folder.iterdir()}
     assert land(world) == LandedDetails(read=1, problems=0, changed=1, dropped=0)
@@ -103,7 +103,7 @@ def test_landing_keeps_the_newest_answer_and_again_changes_nothing(world: World)
     for name, content in copies.items():  # a kill after the commit left them there
         (folder / name).write_bytes(content)
     assert land(world) == LandedDetails(read=0, problems=0, changed=0, dropped=1)
-    assert dict(world.query("SELECT name, version FROM sync.inputs"))["bms.assets"] == before + 1
+    assert dict(world.query("SELECT name, version FROM sync.input_versions"))["bms.assets"] == before + 1
 
 
 def test_a_problem_takes_nothing_away(world: World) -> None:
@@ -114,7 +114,7 @@ def test_a_problem_takes_nothing_away(world: World) -> None:
     found = world.query("SELECT manufacturer, details_problem, details_asked_at > details_read_at FROM bms.assets")
     assert found[0] == ("Dell", "nested too deeply", True)
     with world.warehouse.open() as connection:
-        state = stored.state(connection, ASSET_RECORDS)
+        state = stored.answers_state(connection, ASSETS)
     assert (state["wanted"], state["read"], state["problems"]) == (6, 1, 1)
     assert now() - state["oldest_read_at"] < timedelta(minutes=5)
 

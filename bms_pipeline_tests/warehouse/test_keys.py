@@ -65,13 +65,15 @@ def test_another_definition_of_a_key_computes_all_of_them_anew(tmp_path: Path, m
     file = tmp_path / "home" / "warehouse.duckdb"
     with opened_world(tmp_path / "home") as world:
         _passes(world, [(1, "Acme Ltd", None, None)])
-        (before,) = world.query("SELECT version FROM sync.inputs WHERE name = 'bms.clients'")
+        (before,) = world.query("SELECT version FROM sync.input_versions WHERE name = 'bms.clients'")
     shouted: Any = names.name_key
     monkeypatch.setattr(names, "name_key", lambda text: f"upper({shouted(text)})")
     with Warehouse(file).open() as connection:
         assert connection.execute("SELECT name_key FROM bms.clients").fetchall() == [("ACME LTD",)]
-        (after,) = connection.execute("SELECT version FROM sync.inputs WHERE name = 'bms.clients'").fetchall()
+        (after,) = connection.execute("SELECT version FROM sync.input_versions WHERE name = 'bms.clients'").fetchall()
     assert after[0] == before[0] + 1, "a plan has to look again"
     with Warehouse(file).transaction() as connection:
         keys.bring_up_to_date(connection, now())
-        assert connection.execute("SELECT version FROM sync.inputs WHERE name = 'bms.clients'").fetchall() == [after]
+        assert connection.execute("SELECT version FROM sync.input_versions WHERE name = 'bms.clients'").fetchall() == [
+            after
+        ]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import ASSET_RECORDS, CLIENTS, CONTACT_RECORDS, ENTITIES, LOCATIONS, USERS, Entity
+from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, ENTITIES, LOCATIONS, USERS, Entity
 from bms_pipeline.core.errors import LandingError
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse
@@ -76,7 +76,7 @@ class Lander:
         self, entity: Entity, folder: Path, now: datetime = FIRST, full: bool = True, set_aside: Sequence[int] = ()
     ) -> landing.Landed:
         """Land a folder of pages."""
-        return landing.land(self.connection, entity, folder, proves_absence=full, now=now, set_aside=set_aside)
+        return landing.land_sweep(self.connection, entity, folder, proves_absence=full, now=now, set_aside=set_aside)
 
     def stored(self, entity: Entity, *columns: str) -> dict[int, Any]:
         """BMS id → one column's value, or a tuple of them."""
@@ -150,18 +150,18 @@ def test_a_contact_brings_its_default_email_and_phones(lander: Lander) -> None:
         {"id": 2, "emailAddress": "New@a.example ", "isDefault": True},
     ]
     row = contact(1, 7, "Ann", "Lee", jobTitle="CTO", isPoc=True, locationName="HQ", phones=phones) | {"emails": emails}
-    lander.land(CONTACT_RECORDS, [row])
+    lander.land(CONTACTS, [row])
     columns = "account_id", "name", "job_title", "email", "email_key", "phone", "mobile_phone", "location"
-    assert lander.stored(CONTACT_RECORDS, *columns, "primary_contact") == {
+    assert lander.stored(CONTACTS, *columns, "primary_contact") == {
         1: (7, "Ann Lee", "CTO", "New@a.example", "new@a.example", "200", "300", "HQ", "Yes")
     }
 
 
 def test_an_asset_brings_its_serial_number_and_what_it_is_compared_by(lander: Lander) -> None:
     rows = [asset(1, 7, "PC", " sn-00 42 ", categoryName="Server", ipAddress="10.0.0.1", contactName="Ann")]
-    lander.land(ASSET_RECORDS, rows)
+    lander.land(ASSETS, rows)
     columns = "account_id", "name", "type", "serial_number", "serial_key", "primary_ip", "assigned_user"
-    assert lander.stored(ASSET_RECORDS, *columns) == {1: (7, "PC", "Server", "sn-00 42", "SN0042", "10.0.0.1", "Ann")}
+    assert lander.stored(ASSETS, *columns) == {1: (7, "PC", "Server", "sn-00 42", "SN0042", "10.0.0.1", "Ann")}
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_an_asset_brings_its_serial_number_and_what_it_is_compared_by(lander: La
     [None, "", "N/A", "none", "To be filled by O.E.M.", "0000000", "xxxx xxxx", "Default string", "12", "123456789"],
 )
 def test_a_serial_number_that_says_nothing_is_not_compared_by(lander: Lander, serial: str | None) -> None:
-    lander.land(ASSET_RECORDS, [asset(1, 7, "PC", serial)])
-    assert lander.stored(ASSET_RECORDS, "serial_key") == {1: None}
+    lander.land(ASSETS, [asset(1, 7, "PC", serial)])
+    assert lander.stored(ASSETS, "serial_key") == {1: None}
 
 
 def test_the_order_of_two_default_emails_changes_nothing(lander: Lander) -> None:
@@ -180,8 +180,8 @@ def test_the_order_of_two_default_emails_changes_nothing(lander: Lander) -> None
         {"id": 2, "emailAddress": "two@a.example", "isDefault": False},
     ]
     for order in itertools.permutations(emails):
-        lander.land(CONTACT_RECORDS, [contact(1, 7, "Ann", "Lee") | {"emails": list(order)}])
-        assert lander.stored(CONTACT_RECORDS, "email") == {1: "five@a.example"}
+        lander.land(CONTACTS, [contact(1, 7, "Ann", "Lee") | {"emails": list(order)}])
+        assert lander.stored(CONTACTS, "email") == {1: "five@a.example"}
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\t", "\r\n", "\u00a0", "\u3000 \x85", None], ids=ascii)
@@ -218,9 +218,9 @@ def some(entity: Entity, number: int = 60, **more: Any) -> list[Row]:
     emails = [{"id": 1, "emailAddress": "a@b.example", "isDefault": True}]
     full = {"jobTitle": "Boss", "locationName": "HQ", "modifiedOn": "2026-01-01T00:00:00", "emails": emails, **more}
     numbers = range(1, number + 1)
-    if entity is CONTACT_RECORDS:
+    if entity is CONTACTS:
         return [contact(n, 1, f"Ann {n}", "Lee", phones=[], **{**full, "isPoc": True}) for n in numbers]
-    if entity is ASSET_RECORDS:
+    if entity is ASSETS:
         return [
             asset(n, 1, f"PC {n}", f"SN{n}", **{"categoryName": "Server", "ipAddress": "1", **more}) for n in numbers
         ]
@@ -246,11 +246,11 @@ def test_a_deciding_field_that_no_record_has_stops_the_landing(
 
 
 OTHERS = [
-    (CONTACT_RECORDS, "jobTitle", "job_title"),
-    (CONTACT_RECORDS, "emails", "email"),
-    (CONTACT_RECORDS, "emailAddress", "email"),
-    (CONTACT_RECORDS, "isDefault", "email"),
-    (ASSET_RECORDS, "serialNumber", "serial_number"),
+    (CONTACTS, "jobTitle", "job_title"),
+    (CONTACTS, "emails", "email"),
+    (CONTACTS, "emailAddress", "email"),
+    (CONTACTS, "isDefault", "email"),
+    (ASSETS, "serialNumber", "serial_number"),
     (USERS, "emailAddress", "email"),
     (LOCATIONS, "city", "city"),
     (LOCATIONS, "addresses", "city"),
@@ -279,9 +279,9 @@ def test_another_field_that_used_to_come_stops_a_full_sweep_and_else_changes_not
 
 def test_a_field_that_never_came_is_reported_and_empty(lander: Lander) -> None:
     for moment in (FIRST, LATER):
-        landed = lander.land(ASSET_RECORDS, without(some(ASSET_RECORDS), "serialNumber", "ipAddress"), now=moment)
+        landed = lander.land(ASSETS, without(some(ASSETS), "serialNumber", "ipAddress"), now=moment)
         assert set(landed.not_sent) >= {"serialNumber", "ipAddress"}
-    assert set(lander.stored(ASSET_RECORDS, "serial_number", "serial_key").values()) == {(None, None)}
+    assert set(lander.stored(ASSETS, "serial_number", "serial_key").values()) == {(None, None)}
 
 
 def test_a_list_of_locations_that_is_not_sent_takes_none_away(lander: Lander) -> None:
@@ -293,16 +293,16 @@ def test_a_list_of_locations_that_is_not_sent_takes_none_away(lander: Lander) ->
 
 
 def test_inside_lists_without_elements_nothing_is_missed(lander: Lander) -> None:
-    lander.land(CONTACT_RECORDS, some(CONTACT_RECORDS))
-    landed = lander.land(CONTACT_RECORDS, some(CONTACT_RECORDS, emails=[]), now=LATER)
+    lander.land(CONTACTS, some(CONTACTS))
+    landed = lander.land(CONTACTS, some(CONTACTS, emails=[]), now=LATER)
     assert not [path for path in landed.not_sent if "[" in path]
-    assert set(lander.stored(CONTACT_RECORDS, "email").values()) == {None}
+    assert set(lander.stored(CONTACTS, "email").values()) == {None}
 
 
 def test_a_field_spelt_otherwise_is_no_missing_field(lander: Lander) -> None:
-    rows = [{key.lower(): value for key, value in row.items()} for row in some(ASSET_RECORDS, 3)]
+    rows = [{key.lower(): value for key, value in row.items()} for row in some(ASSETS, 3)]
     with pytest.raises(landing.SpelledOtherwise, match="assets: the field accountId is spelt accountid"):
-        lander.land(ASSET_RECORDS, rows)
+        lander.land(ASSETS, rows)
 
 
 # Fields that were not expected
@@ -341,14 +341,14 @@ def test_a_documented_field_that_is_not_read_is_not_reported(lander: Lander) -> 
         (CLIENTS, account(7, "Acme") | {"locations": {"id": 1}}, "locations"),
         (CLIENTS, account(7, "Acme") | {"id": "7"}, "id"),
         (USERS, employee(7, "Ann", "Lee", emailAddress=["ann@msp.example"]), "emailAddress"),
-        (CONTACT_RECORDS, contact(7, 1, "Ann", "Lee") | {"emails": "ann@a.example"}, "emails"),
-        (CONTACT_RECORDS, contact(7, 1, "Ann", "Lee") | {"emails": ["ann@a.example"]}, "emails"),
+        (CONTACTS, contact(7, 1, "Ann", "Lee") | {"emails": "ann@a.example"}, "emails"),
+        (CONTACTS, contact(7, 1, "Ann", "Lee") | {"emails": ["ann@a.example"]}, "emails"),
         (
-            CONTACT_RECORDS,
+            CONTACTS,
             contact(7, 1, "Ann", "Lee") | {"emails": [{"id": 1, "emailAddress": {"value": "a@a.example"}}]},
             "emails",
         ),
-        (ASSET_RECORDS, asset(7, 1, "PC", "S") | {"serialNumber": 12345}, "serialNumber"),
+        (ASSETS, asset(7, 1, "PC", "S") | {"serialNumber": 12345}, "serialNumber"),
         (LOCATIONS, account(1, "Acme", location(7, "HQ") | {"locationName": {"en": "HQ"}}), "locationName"),
     ],
     ids=lambda each: each if isinstance(each, str) else None,
@@ -498,10 +498,10 @@ def test_an_unknown_field_that_changes_is_a_change(lander: Lander) -> None:
 
 
 def test_a_record_that_came_into_another_client_is_new_there(lander: Lander) -> None:
-    lander.land(CONTACT_RECORDS, [contact(1, 7, "Ann", "Lee"), contact(2, 7, "Bob", "Ray")])
-    landed = lander.land(CONTACT_RECORDS, [contact(1, 8, "Ann", "Lee"), contact(2, 7, "Bob", "Roy")], now=LATER)
+    lander.land(CONTACTS, [contact(1, 7, "Ann", "Lee"), contact(2, 7, "Bob", "Ray")])
+    landed = lander.land(CONTACTS, [contact(1, 8, "Ann", "Lee"), contact(2, 7, "Bob", "Roy")], now=LATER)
     assert (landed.added, landed.changed) == (0, 2)
-    assert lander.stored(CONTACT_RECORDS, "account_id", "first_seen") == {1: (8, LATER), 2: (7, FIRST)}
+    assert lander.stored(CONTACTS, "account_id", "first_seen") == {1: (8, LATER), 2: (7, FIRST)}
 
 
 def test_only_a_complete_full_sweep_shows_that_a_record_is_gone(lander: Lander) -> None:
@@ -569,7 +569,7 @@ def test_a_refused_landing_replaces_nothing_of_its_list(tmp_path: Path) -> None:
             world.land()
         assert world.query(stored) == before
         assert world.query("SELECT count(*) FROM sync.sweeps") == [(1,)]
-        assert world.query("SELECT version FROM sync.inputs WHERE name = 'bms.clients'") == [(1,)]
+        assert world.query("SELECT version FROM sync.input_versions WHERE name = 'bms.clients'") == [(1,)]
 
 
 # What Passportal has
@@ -585,7 +585,7 @@ def test_a_snapshot_replaces_the_one_before_and_counts_only_when_something_diffe
             else:
                 world.edit_passportal(change)
             world.reconcile()
-            versions += world.query("SELECT version FROM sync.inputs WHERE name = 'passportal.clients'")
+            versions += world.query("SELECT version FROM sync.input_versions WHERE name = 'passportal.clients'")
         assert versions == [(1,), (1,), (2,)]
         assert world.query("SELECT passportal_id, name, name_key, phone FROM passportal.clients") == [
             ("C1", "Acme Ltd", "acme ltd", None)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline.core.errors import PipelineError, RunLocked
+from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import run_lock
-from bms_pipeline.sync.state_file import read_published
+from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import lease
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 
@@ -64,7 +65,7 @@ def test_a_run_that_was_replaced_commits_nothing_more(settings: Settings) -> Non
             connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 2)")
     with warehouse.open() as connection:
         assert connection.execute("SELECT bms_id FROM sync.exclusions").fetchall() == [(1,)]
-        assert connection.execute("SELECT what, epoch, failed_because FROM sync.runs ORDER BY epoch").fetchall() == [
+        assert connection.execute("SELECT label, epoch, failed_because FROM sync.runs ORDER BY epoch").fetchall() == [
             ("the first run", 1, None),
             ("the second run", 2, None),
         ]
@@ -73,17 +74,17 @@ def test_a_run_that_was_replaced_commits_nothing_more(settings: Settings) -> Non
 def test_who_holds_no_lease_is_not_checked(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "warehouse.duckdb")
     with warehouse.transaction() as connection:
-        lease.take(connection, tmp_path / "another.duckdb", "somebody", now())
+        lease.take(connection, tmp_path / "another.duckdb", RunName("somebody"), now())
     lease.give_back(tmp_path / "another.duckdb")
     with warehouse.transaction() as connection:
         connection.execute("SELECT 1")
 
 
 def test_how_things_stand_is_published_at_the_end_also_after_an_error(settings: Settings) -> None:
-    assert read_published(settings.published_file) is None
+    assert read_state(settings.published_file) is None
     with pytest.raises(ZeroDivisionError), run_lock.running(settings):
         1 / 0  # noqa: B018
-    published = read_published(settings.published_file)
+    published = read_state(settings.published_file)
     assert published is not None
     assert (published.initial_sync_finished, published.clients, published.plan) == (False, [], None)
     assert settings.published_file.stat().st_mode & 0o077 == 0
@@ -94,4 +95,4 @@ def test_a_damaged_publication_is_an_error_and_not_an_empty_one(settings: Settin
         pass
     settings.published_file.write_bytes(b'{"at": "2026')
     with pytest.raises(PipelineError, match="cannot be read"):
-        read_published(settings.published_file)
+        read_state(settings.published_file)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from bms_pipeline.bms.sweep.page_files import MANIFEST, write
+from bms_pipeline.bms.sweep.page_files import MANIFEST, write_page
 
 Mode = Literal["full", "incremental"]
 
@@ -95,11 +95,11 @@ class Manifest(msgspec.Struct, omit_defaults=False, kw_only=True):
 
         Raises ``StorageFull`` or ``WarehouseError``.
         """
-        self.touched = now()
-        write(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(self), indent=2))
+        self.touched = moment_text()
+        write_page(folder, MANIFEST, msgspec.json.format(msgspec.json.encode(self), indent=2))
 
 
-def now() -> str:
+def moment_text() -> str:
     """Return the present moment (UTC, ISO 8601)."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
@@ -126,7 +126,7 @@ def sweeps(folder: Path) -> list[tuple[Path, Manifest]]:
         return []
     read = ((home, read_manifest(home)) for home in sorted(folder.iterdir()) if home.is_dir())
     found = [(home, manifest) for home, manifest in read if manifest is not None]
-    return sorted(found, key=lambda sweep: sweep[1].started <= now())
+    return sorted(found, key=lambda sweep: sweep[1].started <= moment_text())
 
 
 def latest_complete(folder: Path, mode: Mode = "full") -> Path | None:

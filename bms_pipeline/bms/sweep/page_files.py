@@ -29,7 +29,7 @@ import zstandard
 
 from bms_pipeline.bms.sweep.rows import rows_of
 from bms_pipeline.core.errors import AnswerUnreadable
-from bms_pipeline.core.files import refused
+from bms_pipeline.core.files import refused_by_system
 
 if TYPE_CHECKING:
     from bms_pipeline.bms.client import Page
@@ -47,7 +47,7 @@ def page_name(sequence: int, number: int) -> str:
     return f"{sequence:06d}.page-{number:06d}.json.zst"
 
 
-def number_of(name: str) -> int:
+def page_number(name: str) -> int:
     """Return the page number in a file name; 0 if the name is not a page's."""
     found = _PAGE.match(name)
     return int(found.group(2)) if found else 0
@@ -60,17 +60,17 @@ def readings(folder: Path) -> list[tuple[int, int]]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a sweep's folder, for its owner only: it holds customers' data. Raises as ``write``."""
+    """Create a sweep's folder, for its owner only: it holds customers' data. Raises as ``write_page``."""
     with _explained(folder):
         folder.mkdir(mode=0o700, parents=True)
 
 
 def save_page(folder: Path, name: str, records: bytes) -> None:
-    """Compress a page and put it in place. Safe in several threads. Raises as ``write``."""
+    """Compress a page and put it in place. Safe in several threads. Raises as ``write_page``."""
     compressor = getattr(_thread, "compressor", None)
     if compressor is None:  # not shared: a zstandard object serves one thread at a time
         compressor = _thread.compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
-    write(folder, name, compressor.compress(records))
+    write_page(folder, name, compressor.compress(records))
 
 
 def load_ids(folder: Path, name: str) -> array[int] | None:
@@ -84,7 +84,7 @@ def load_ids(folder: Path, name: str) -> array[int] | None:
         return None
 
 
-def write(folder: Path, name: str, content: bytes) -> None:
+def write_page(folder: Path, name: str, content: bytes) -> None:
     """Write a file whole or not at all. Raises ``StorageFull`` or ``WarehouseError`` naming the folder."""
     temporary = folder / f".{name}.{threading.get_ident()}.tmp"
     with _explained(folder):
@@ -97,8 +97,8 @@ def write(folder: Path, name: str, content: bytes) -> None:
             raise
 
 
-def append(folder: Path, name: str, line: object) -> None:
-    """Append ``line`` as JSON. ``lines`` ignores a line cut short by a crash. Raises as ``write``."""
+def append_page(folder: Path, name: str, line: object) -> None:
+    """Append ``line`` as JSON. ``lines`` ignores a line cut short by a crash. Raises as ``write_page``."""
     with _explained(folder), (folder / name).open("ab") as file:
         # A line break comes first too, so that a cut line does not spoil the next one.
         file.write(b"\n" + msgspec.json.encode(line) + b"\n")
@@ -117,7 +117,7 @@ def append_quarantined(folder: Path, page: Page) -> None:
     """Save the unstorable records of ``page``, byte for byte."""
     for record in page.quarantined:
         line = {"page": page.number, "position": record.position, "why": record.why, "id": record.id}
-        append(folder, QUARANTINE, {**line, "raw_base64": base64.b64encode(record.raw).decode()})
+        append_page(folder, QUARANTINE, {**line, "raw_base64": base64.b64encode(record.raw).decode()})
 
 
 def quarantined_lines(folder: Path) -> Iterator[tuple[int, int, str, int | None, bytes]]:
@@ -141,4 +141,4 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(error.errno or errno.EIO, folder) from None
+        raise refused_by_system(error.errno or errno.EIO, folder) from None

@@ -1,6 +1,6 @@
 """Read pages of one sweep, several at a time. Pages go to disk; only their ids stay in memory.
 
-``Reader`` fetches, saves and counts, and remembers the newest ids of each page. It knows nothing of order or proof;
+``PageReader`` fetches, saves and counts, and remembers the newest ids of each page. It knows nothing of order or proof;
 those are in ``sweep``. The thread that fetched a page also saves and forgets it, so memory holds at most one page a
 connection.
 """
@@ -24,7 +24,7 @@ from bms_pipeline.bms.sweep.manifest import QuarantinedRecord
 from bms_pipeline.core.entities import ListCall
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with the number of pages read so far and the number of all pages, if known."""
+"""Called with the number of records read so far and the number of all records, if known."""
 
 
 class ReadsPages(Protocol):
@@ -37,7 +37,7 @@ class ReadsPages(Protocol):
 
 
 @dataclass(frozen=True)
-class Reading:
+class PageReading:
     """One reading of one page. ``rows`` includes the quarantined records. ``refused``: BMS sent no list.
 
     ``added`` and ``removed``: the sums of all rises and falls of ``totalRecords`` since the sweep began. ``fetched``:
@@ -52,12 +52,12 @@ class Reading:
     fetched: bool = True
     refused: bool = False
 
-    def same_as(self, other: Reading) -> bool:
+    def same_as(self, other: PageReading) -> bool:
         """Return whether both readings have the same records in the same order."""
         return self.ids == other.ids and self.rows == other.rows
 
 
-class Reader:
+class PageReader:
     """Reads pages of one list into ``folder``. A page already there is verified and used instead of a new reading.
 
     ``counts_pages``: ``totalRecords`` counts its own page and not the list.
@@ -73,7 +73,7 @@ class Reader:
         self.calls = 0
         self.rereads = 0
         self.quarantined: list[QuarantinedRecord] = []
-        self.newest: dict[int, Reading] = {}
+        self.newest: dict[int, PageReading] = {}
         self._client = client
         self._list_call = list_call
         self._folder = folder
@@ -95,11 +95,11 @@ class Reader:
         """Send no more calls, and wait until all answers in flight are saved."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def first(self, number: int) -> Future[Reading]:
+    def first(self, number: int) -> Future[PageReading]:
         """Read a page, unless its file is there."""
         return self._pool.submit(self._first, number)
 
-    def again(self, number: int) -> Future[Reading]:
+    def again(self, number: int) -> Future[PageReading]:
         """Read a page again. Save it as a further reading if its ids differ from the newest."""
         return self._pool.submit(self._again, number)
 
@@ -131,17 +131,17 @@ class Reader:
         everything = numpy.concatenate([numpy.asarray(page_ids) for page_ids in [named, *ids]])
         return int(numpy.unique(everything).size) + len(self._nameless)
 
-    def _first(self, number: int) -> Reading:
+    def _first(self, number: int) -> PageReading:
         if number in self._saved:
             ids = page_files.load_ids(self._folder, page_files.page_name(self._saved[number], number))
             if ids is not None:
                 rows = len(ids) + len({record.position for record in self.quarantined if record.page == number})
-                return self._keep(Reading(number, ids, rows, *self._before, fetched=False))
+                return self._keep(PageReading(number, ids, rows, *self._before, fetched=False))
         page, reading = self._fetch(number)
         self._save(page)
         return self._keep(reading)
 
-    def _again(self, number: int) -> Reading:
+    def _again(self, number: int) -> PageReading:
         page, reading = self._fetch(number)
         before = self.newest.get(number)
         if before is not None and before.same_as(reading):
@@ -151,7 +151,7 @@ class Reader:
         self._save(page)
         return self._keep(reading)
 
-    def _fetch(self, number: int) -> tuple[Page, Reading]:
+    def _fetch(self, number: int) -> tuple[Page, PageReading]:
         page = self._client.page(self._list_call, number, self._filters)
         with self._lock:
             self.calls += page.calls
@@ -163,7 +163,7 @@ class Reader:
                     self.removed += max(0, self.total - page.total)
                 self.total = page.total
             ids = array("q", page.ids)
-            return page, Reading(number, ids, page.rows, self.added, self.removed, refused=bool(page.refused))
+            return page, PageReading(number, ids, page.rows, self.added, self.removed, refused=bool(page.refused))
 
     def _save(self, page: Page) -> None:
         if not page.rows and page.number > 1:  # the end; an empty page needs no file
@@ -177,7 +177,7 @@ class Reader:
                     self._remember_quarantined(page.number, record.position, record.why, record.id, record.raw)
         page_files.save_page(self._folder, name, page.records)
 
-    def _keep(self, reading: Reading) -> Reading:
+    def _keep(self, reading: PageReading) -> PageReading:
         with self._lock:
             self.newest[reading.number] = reading
             self._all_ids.append(reading.ids)

@@ -17,8 +17,8 @@ import numpy
 from bms_pipeline.bms.client import PAGE_SIZE
 from bms_pipeline.bms.sweep import page_files
 from bms_pipeline.bms.sweep.ending import Answered, End, Ending, Known, Total
-from bms_pipeline.bms.sweep.manifest import Manifest, Objection, now
-from bms_pipeline.bms.sweep.page_reader import OnProgress, Reader, Reading
+from bms_pipeline.bms.sweep.manifest import Manifest, Objection, moment_text
+from bms_pipeline.bms.sweep.page_reader import OnProgress, PageReader, PageReading
 
 STRETCH = 25
 """Pages a window. One extra call in 25 is the price of the proof: 4 %."""
@@ -63,22 +63,22 @@ class _Progress(msgspec.Struct):
 class _Open:
     """A window in progress: its last page, those between, and its first page."""
 
-    tail: Reading
-    between: list[Future[Reading]]
-    head: Future[Reading]
+    tail: PageReading
+    between: list[Future[PageReading]]
+    head: Future[PageReading]
 
-    def all_read(self) -> Reading:
+    def all_read(self) -> PageReading:
         """Wait until all of it is read and return its first page. Raises the error of a failed reading."""
         for page in self.between:
             page.result()
         return self.head.result()
 
-    def closed(self, closing: Reading) -> _Stretch:
+    def closed(self, closing: PageReading) -> _Stretch:
         """Judge the window; ``closing`` is the second reading of its last page."""
         return _judged(self.tail, [self.head.result(), *(page.result() for page in self.between), closing])
 
 
-def _judged(tail: Reading, readings: list[Reading]) -> _Stretch:
+def _judged(tail: PageReading, readings: list[PageReading]) -> _Stretch:
     """Judge a window by the first reading of its last page and all later readings, which end with the second."""
     head, closing = readings[0], readings[-1]
     ids = [record_id for reading in readings for record_id in reading.ids]
@@ -89,10 +89,10 @@ def _judged(tail: Reading, readings: list[Reading]) -> _Stretch:
     return _Stretch(head.number, tail.number, still and len(ids) == len(set(ids)), list(head.ids), list(closing.ids))
 
 
-class Walk:
+class Paginator:
     """The pagination strategy of a sweep, and the resulting proof."""
 
-    def __init__(self, reader: Reader, home: Path, on_progress: OnProgress | None, *, is_full: bool = True) -> None:
+    def __init__(self, reader: PageReader, home: Path, on_progress: OnProgress | None, *, is_full: bool = True) -> None:
         self._reader = reader
         self._home = home
         self._on_progress = on_progress
@@ -180,7 +180,7 @@ class Walk:
         while not self._is_stuck:
             known = self._known()
             ending = Ending(known, self._seen_beyond(known))
-            found: Reading | None = None
+            found: PageReading | None = None
             while (question := ending.question) is not None:
                 if question.size is not None:
                     ending.take(self._measured(known, question.number, question.size, question.expects))
@@ -237,7 +237,7 @@ class Walk:
         rows = [newest[number].rows if number in newest else 0 for number in range(1, self._last + 1)]
         return len(set(rows[:-1])) <= 1 and (len(rows) < 2 or rows[-1] <= rows[0])
 
-    def _answered(self, reading: Reading, last: int) -> Answered:
+    def _answered(self, reading: PageReading, last: int) -> Answered:
         """Return the kind of a page past ``last``."""
         if reading.refused:
             return Answered.REFUSED
@@ -251,7 +251,7 @@ class Walk:
         expected = self._reader.newest[known.last].ids[-expects:]
         return Answered.KNOWN if set(self._reader.measured(number, size)) == set(expected) else Answered.NEW
 
-    def _read_on(self, start: int, found: Reading | None = None) -> None:
+    def _read_on(self, start: int, found: PageReading | None = None) -> None:
         """Read on from page ``start``, already read, while pages bring new records; ``found``: a page with new records.
 
         While a window is read, the last page of the next one is already in flight. At most two windows are open.
@@ -278,12 +278,12 @@ class Walk:
             self._stretches.append(_Stretch(1, 1, len(set(only.ids)) == len(only.ids), list(only.ids), list(only.ids)))
         self._report()
 
-    def _brings_nothing(self, tail: Reading, start: int) -> bool:
+    def _brings_nothing(self, tail: PageReading, start: int) -> bool:
         """Return whether a page is empty, or repeats the first page or the page read before it."""
         before = [self._reader.newest[number].ids for number in {1, start} - {tail.number}]
         return not tail.rows or any(set(tail.ids) == set(ids) for ids in before)
 
-    def _head_of(self, start: int, opened: list[_Open]) -> Future[Reading]:
+    def _head_of(self, start: int, opened: list[_Open]) -> Future[PageReading]:
         """Request the first page of a new window. Its reading closes the window before, whose own pages come first."""
         if opened:
             closing = opened[-1].all_read()
@@ -305,7 +305,7 @@ class Walk:
         closing = self._reader.again(last.tail.number).result() if last.between else last.tail
         self._finished(last, closing)
 
-    def _finished(self, opened: _Open, closing: Reading) -> None:
+    def _finished(self, opened: _Open, closing: PageReading) -> None:
         reader = self._reader
         stretch = opened.closed(closing)
         self._stretches.append(stretch)
@@ -314,10 +314,10 @@ class Walk:
             brings_none = all(reader.are_known(reading.ids, stretch.first) for reading in pages_after)
             self._barren = self._barren + len(pages_after) if brings_none else 0
             self._is_stuck = self._barren >= BARREN_PAGES
-        progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls, now())
-        page_files.append(self._home, page_files.PROGRESS, progress)
+        progress = _Progress(stretch, reader.total, reader.added, reader.removed, reader.calls, moment_text())
+        page_files.append_page(self._home, page_files.PROGRESS, progress)
 
-    def _ask_next(self, page: int) -> Future[Reading] | None:
+    def _ask_next(self, page: int) -> Future[PageReading] | None:
         """Request the last page of the window from ``page`` on; ``None`` if the list ends with ``page``."""
         following = self._next(page)
         return None if following is None else self._reader.first(following)
@@ -411,14 +411,13 @@ class Walk:
 
     def _report(self) -> None:
         if self._on_progress is not None:
-            total = self._reader.total
-            done = sum(reading.rows > 0 for reading in list(self._reader.newest.values()))
-            self._on_progress(done, None if total is None else ceil(total / self._size))
+            done = sum(reading.rows for reading in list(self._reader.newest.values()))
+            self._on_progress(done, self._reader.total)
 
 
-def _done(reading: Reading) -> Future[Reading]:
+def _done(reading: PageReading) -> Future[PageReading]:
     """Return a finished future with this reading."""
-    future: Future[Reading] = Future()
+    future: Future[PageReading] = Future()
     future.set_result(reading)
     return future
 

@@ -22,7 +22,7 @@ from bms_pipeline.bms.sweep.rows import Quarantined, rows_of
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> list[QuarantinedRecord]:
+def quarantine(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> list[QuarantinedRecord]:
     """Quarantine the unstorable records in the pages of a finished sweep; return them.
 
     ``home``: the sweep's folder. ``suspect``: returns the reason why a record (its JSON) cannot be stored, or ``None``;
@@ -35,7 +35,7 @@ def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> li
     manifest = read_manifest(home)
     found: list[QuarantinedRecord] = []
     for file in sorted(home.glob("*.json.zst")):
-        number, records = page_files.number_of(file.name), zstandard.ZstdDecompressor().decompress(file.read_bytes())
+        number, records = page_files.page_number(file.name), zstandard.ZstdDecompressor().decompress(file.read_bytes())
         rows = [(position, bytes(raw)) for position, raw in enumerate(_elements.decode(records), start=1)]
         reasons = {position: why for position, raw in rows if (why := why_not(raw)) is not None}
         if reasons:
@@ -55,7 +55,7 @@ def sift(home: Path, suspect: Callable[[bytes], str | None] | None = None) -> li
 
 
 def respell(home: Path, declared: Iterable[str]) -> None:
-    """Rewrite the pages of a finished sweep whose keys differ in spelling from ``declared``. Raises as ``sift``."""
+    """Rewrite the pages of a finished sweep with keys not spelled as ``declared``. Raises as ``quarantine``."""
     known = set(declared)
     for file in sorted(home.glob("*.json.zst")):
         records = zstandard.ZstdDecompressor().decompress(file.read_bytes())

@@ -45,9 +45,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bms_pipeline.bms.sweep import page_files
-from bms_pipeline.bms.sweep.manifest import Manifest, Mode, new_sweep_id, now, sweeps
-from bms_pipeline.bms.sweep.page_reader import OnProgress, Reader, ReadsPages
-from bms_pipeline.bms.sweep.paginator import Walk
+from bms_pipeline.bms.sweep.manifest import Manifest, Mode, moment_text, new_sweep_id, sweeps
+from bms_pipeline.bms.sweep.page_reader import OnProgress, PageReader, ReadsPages
+from bms_pipeline.bms.sweep.paginator import Paginator
 from bms_pipeline.core.entities import ListCall
 from bms_pipeline.core.errors import PipelineError
 
@@ -80,9 +80,9 @@ def sweep(
     )
     began = time.monotonic() - manifest.seconds
     filters = {"ModifiedOnFrom": modified_since} if modified_since else {}
-    reader = Reader(client, list_call, home, filters, connections)
+    reader = PageReader(client, list_call, home, filters, connections)
     reader.calls = manifest.calls_made
-    walk = Walk(reader, home, on_progress, is_full=manifest.mode == "full")
+    walk = Paginator(reader, home, on_progress, is_full=manifest.mode == "full")
     try:
         walk.run()
     except BaseException as error:
@@ -93,12 +93,12 @@ def sweep(
         raise
     manifest.reason = walk.objection() or ""
     manifest.complete = not manifest.reason
-    manifest.status, manifest.finished = "finished", now()
+    manifest.status, manifest.finished = "finished", moment_text()
     _settle(manifest, home, reader, walk, began)
     return manifest
 
 
-def _settle(manifest: Manifest, home: Path, reader: Reader, walk: Walk, began: float) -> None:
+def _settle(manifest: Manifest, home: Path, reader: PageReader, walk: Paginator, began: float) -> None:
     """Wait for the calls in flight and save the manifest."""
     reader.stop()
     manifest.seconds = round(time.monotonic() - began, 3)
@@ -115,8 +115,8 @@ def _started(folder: Path, list_call: ListCall, modified_since: str | None, tena
         mode=mode,
         modified_since=modified_since,
         tenant=tenant,
-        started=now(),
-        touched=now(),
+        started=moment_text(),
+        touched=moment_text(),
     )
     home = folder / list_call.name / manifest.sweep
     page_files.make_folder(home)

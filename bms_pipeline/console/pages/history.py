@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from bms_pipeline.console.charts import Chart, chart
-from bms_pipeline.console.context import Console, console_of, entity_of, form_of, is_own, number_in, one_page, see
-from bms_pipeline.console.security import Form
+from bms_pipeline.console.context import (
+    Console,
+    ConsoleDep,
+    FormDep,
+    entity_of,
+    is_own,
+    number_in,
+    one_page,
+    redirect_with_flash,
+)
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
@@ -18,8 +26,6 @@ from bms_pipeline.sync import deciding
 
 router = APIRouter()
 
-Here = Annotated[Console, Depends(console_of)]
-Sent = Annotated[Form, Depends(form_of)]
 
 COLUMNS: dict[str, tuple[Standing, ...]] = {
     "in sync": (Standing.IN_SYNC,),
@@ -46,10 +52,10 @@ POINTS = 60
 
 
 @router.get("/")
-def overview(request: Request, console: Here) -> Response:
+def overview(request: Request, console: ConsoleDep) -> Response:
     """Show the overview: standings by entity and client, the last sync, orphans, details, calls left."""
     copy, settings = console.reading.copy, console.settings
-    clients = copy.kept("standings", lambda: _by_client(console))
+    clients = copy.cached("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
     status = figures.status(settings, copy)
     stands = {name: _added_up(counted) for name, counted in status["standings"].items()}
@@ -68,42 +74,42 @@ def overview(request: Request, console: Here) -> Response:
         **paging,
         last_read=console.rows("SELECT max(landed_at) AS landed_at FROM sync.sweeps")[0]["landed_at"],
         loads=figures.loads(copy, 1),
-        failing=copy.kept("failing", lambda: _refused(console)),
-        charts=copy.kept("charts", lambda: _charts(console)),
+        failing=copy.cached("failing", lambda: _refused(console)),
+        charts=copy.cached("charts", lambda: _charts(console)),
     )
 
 
 @router.get("/runs")
-def runs(request: Request, console: Here) -> Response:
+def runs(request: Request, console: ConsoleDep) -> Response:
     """Show the active run and its progress, or how the last one ended, and the last runs and loads to undo."""
     then, run = request.query_params.get("then", ""), console.runs.current()
     history = figures.runs(console.reading.copy, RUNS)
     return console.page(
         request,
         "runs.html.j2",
-        history=[entry | {"dagster": _dagster_run(console, entry["what"])} for entry in history],
+        history=[entry | {"dagster": _dagster_run(console, entry["run_id"])} for entry in history],
         loads=figures.loads(console.reading.copy, LOADS),
         then=then if is_own(then) else "",
         paused="paused" in request.query_params,
         dagster=_dagster(console),
-        dagster_run=_dagster_run(console, run.what if run else ""),
+        dagster_run=_dagster_run(console, run.run_id if run else None),
     )
 
 
 @router.post("/runs/sync")
-def start_sync(request: Request, console: Here) -> Response:
+def start_sync(request: Request, console: ConsoleDep) -> Response:
     """Start a whole sync as a run of its own. It loads only what the rules allow."""
     console.runs.start("sync")
-    return see(request, "/runs?then=/")
+    return redirect_with_flash(request, "/runs?then=/")
 
 
 @router.post("/runs/undo")
-def undo(request: Request, console: Here, form: Sent) -> Response:
+def undo(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Plan to undo a load. A person finishes this plan like any other."""
     with console.reading.writing(request.state.name) as warehouse:
         plan = deciding.plan_undo(warehouse, number_in(form.get("plan")))
-    shown = figures.undo(console.reading.copy, plan)
-    return see(
+    shown = figures.undo_preview(console.reading.copy, plan)
+    return redirect_with_flash(
         request,
         "/preview",
         f"Plan {plan.hash[:12]} takes back plan {plan.undoes}: {plan.operations:,} records. Nothing is changed before"
@@ -114,7 +120,7 @@ def undo(request: Request, console: Here, form: Sent) -> Response:
 
 
 @router.get("/orphans")
-def orphans(request: Request, console: Here) -> Response:
+def orphans(request: Request, console: ConsoleDep) -> Response:
     """Show the records gone from BMS but kept in Passportal, longest gone first."""
     found = figures.orphans(console.reading.copy)
     shown, paging = one_page(request, found)
@@ -122,9 +128,9 @@ def orphans(request: Request, console: Here) -> Response:
 
 
 @router.get("/hand-overs")
-def hand_overs(request: Request, console: Here) -> Response:
+def hand_overs(request: Request, console: ConsoleDep) -> Response:
     """Show the records exported for a manual import into Passportal, oldest first, with their states."""
-    found = figures.hand_overs(console.reading.copy)
+    found = figures.pending_imports(console.reading.copy)
     shown, paging = one_page(request, found)
     folder = console.settings.import_folder
     return console.page(
@@ -133,16 +139,18 @@ def hand_overs(request: Request, console: Here) -> Response:
 
 
 @router.post("/hand-overs/again")
-def hand_over_again(request: Request, console: Here, form: Sent) -> Response:
+def hand_over_again(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Let the next plan export a record in a new file, because its file was lost before the import."""
     entity, bms_id = entity_of(form.get("entity")), number_in(form.get("bms_id"))
     with console.reading.writing(request.state.name) as warehouse:
-        deciding.hand_over_again(warehouse, entity, [bms_id], request.state.name)
-    return see(request, "/hand-overs", f"The next plan hands {entity.singular} {bms_id} over in a new file.")
+        deciding.reissue_import(warehouse, entity, [bms_id], request.state.name)
+    return redirect_with_flash(
+        request, "/hand-overs", f"The next plan hands {entity.singular} {bms_id} over in a new file."
+    )
 
 
 @router.get("/duplicates")
-def duplicates(request: Request, console: Here) -> Response:
+def duplicates(request: Request, console: ConsoleDep) -> Response:
     """Show the Passportal records with the same BMS id. Only one of them can keep it."""
     found = figures.duplicate_records(console.reading.copy)
     shown, paging = one_page(request, found)
@@ -150,12 +158,12 @@ def duplicates(request: Request, console: Here) -> Response:
 
 
 @router.post("/duplicates/keep")
-def keep(request: Request, console: Here, form: Sent) -> Response:
+def keep(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Let one record keep the id. The others lose it with the next finish."""
     entity, bms_id, keeper = entity_of(form.get("entity")), number_in(form.get("bms_id")), form.get("passportal_id")
     with console.reading.writing(request.state.name) as warehouse:
         losing = deciding.keep(warehouse, entity, bms_id, keeper, request.state.name)
-    return see(
+    return redirect_with_flash(
         request,
         "/duplicates",
         f"{keeper} keeps the id of {entity.singular} {bms_id}."
@@ -164,7 +172,7 @@ def keep(request: Request, console: Here, form: Sent) -> Response:
 
 
 @router.get("/records/{name}/{bms_id:int}")
-def explain(request: Request, console: Here, name: str, bms_id: int) -> Response:
+def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
     story = figures.explain(console.reading.copy, entity.name, bms_id)
@@ -180,7 +188,7 @@ def _by_client(console: Console) -> list[dict[str, Any]]:
 
 def _refused(console: Console) -> list[dict[str, Any]]:
     with console.reading.copy.open() as connection:
-        return standings.refused(connection, FAILING)
+        return standings.refused_records(connection, FAILING)
 
 
 def _added_up(counted: Mapping[Any, int]) -> dict[str, int]:
@@ -209,7 +217,7 @@ def _dagster(console: Console) -> str | None:
     return url if url.startswith(("http://", "https://")) else None
 
 
-def _dagster_run(console: Console, what: str) -> str | None:
+def _dagster_run(console: Console, run_id: str | None) -> str | None:
     """Return the address of a run in Dagster's UI, if Dagster started it."""
-    url, (_, is_run, run_id) = _dagster(console), what.partition("Dagster run ")
-    return f"{url}/runs/{run_id}" if url and is_run and run_id.replace("-", "").isalnum() else None
+    url = _dagster(console)
+    return f"{url}/runs/{run_id}" if url and run_id and run_id.replace("-", "").isalnum() else None

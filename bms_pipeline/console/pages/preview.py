@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Depends, Request, Response
-
-from bms_pipeline.console.context import PER_PAGE, Console, console_of, form_of, number_in, one_page, see
-from bms_pipeline.console.security import Form
+from bms_pipeline.console.context import (
+    PER_PAGE,
+    Console,
+    ConsoleDep,
+    FormDep,
+    number_in,
+    one_page,
+    redirect_with_flash,
+)
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import BreakerOpen, PipelineError, PlanError, PlanStale, SweepIncomplete
 from bms_pipeline.plan.breakers import check_breakers
@@ -19,20 +24,18 @@ from bms_pipeline.warehouse import sql
 
 router = APIRouter()
 
-Here = Annotated[Console, Depends(console_of)]
-Sent = Annotated[Form, Depends(form_of)]
 
 EXAMPLES = 1
 
 
 @router.get("/preview")
-def show(request: Request, console: Here) -> Response:
+def show(request: Request, console: ConsoleDep) -> Response:
     """Show the plan: how many records it would change, client by client, and why it may be stopped."""
     plan = _plan(console)
     if plan is None:
         return console.page(request, "no_plan.html.j2")
     copy = console.reading.copy
-    overview = copy.kept("overview", lambda: plan_preview.overview(copy, EXAMPLES))
+    overview = copy.cached("overview", lambda: plan_preview.overview(copy, EXAMPLES))
     shown, paging = one_page(request, overview["clients"])
     return console.page(
         request,
@@ -44,13 +47,13 @@ def show(request: Request, console: Here) -> Response:
         number_of_clients=len(overview["clients"]),
         **paging,
         moved=planning.changed_inputs(copy) if plan.stale else [],
-        stopped=copy.kept("breakers", lambda: _stopped(console, plan)),
+        stopped=copy.cached("breakers", lambda: _stopped(console, plan)),
         finished=_finished(console),
     )
 
 
 @router.get("/preview/records")
-def records(request: Request, console: Here) -> Response:
+def records(request: Request, console: ConsoleDep) -> Response:
     """Show the plan's records before and after, for one number of the overview."""
     plan, said = _plan(console), request.query_params
     if plan is None:
@@ -84,14 +87,14 @@ def records(request: Request, console: Here) -> Response:
 
 
 @router.post("/preview/make")
-def make(request: Request, console: Here, form: Sent) -> Response:
+def make(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Make a new plan: from the stored data, or after reading both sides."""
     console.runs.start(*(["preview"] if form.get("from") == "both sides" else ["preview", "--saved"]))
-    return see(request, "/runs?then=/preview")
+    return redirect_with_flash(request, "/runs?then=/preview")
 
 
 @router.post("/preview/finish")
-def finish(request: Request, console: Here, form: Sent) -> Response:
+def finish(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Approve the plan whose hash the form shows, and load it in a run of its own."""
     shown, plan = form.get("hash"), _plan(console)
     if plan is None or plan.hash != shown:
@@ -100,7 +103,7 @@ def finish(request: Request, console: Here, form: Sent) -> Response:
             f"Plan {shown[:12]} is not the current plan any more; {other}.", "Look at that one, then finish."
         )
     console.runs.start("finish", shown, "--by", request.state.name)
-    return see(request, "/runs?then=/")
+    return redirect_with_flash(request, "/runs?then=/")
 
 
 def _plan(console: Console) -> Plan | None:

@@ -5,44 +5,60 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from bms_pipeline.console.context import PER_PAGE, Console, NotFound, console_of, entity_of, form_of, number_in, see
-from bms_pipeline.console.security import Form
+from bms_pipeline.console.context import (
+    PER_PAGE,
+    Console,
+    ConsoleDep,
+    FormDep,
+    NotFound,
+    entity_of,
+    number_in,
+    redirect_with_flash,
+)
+from bms_pipeline.console.security import SubmittedForm
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import DecisionError
-from bms_pipeline.reconcile.comparison import Change
-from bms_pipeline.reconcile.decisions import STAMP, Seen, Selection, Taken
+from bms_pipeline.core.vocabulary import Disposition, Verb, words
+from bms_pipeline.reconcile.comparison import DispositionChange
+from bms_pipeline.reconcile.decisions import VERSION, DecisionResult, Selection, ViewedVersion
 from bms_pipeline.sync import deciding
 from bms_pipeline.warehouse import names, sql
 
 router = APIRouter(prefix="/review")
 
-Here = Annotated[Console, Depends(console_of)]
-Sent = Annotated[Form, Depends(form_of)]
 
-DISPOSITIONS = ("unmatched", "ambiguous", "to create", "matched", "excluded", "blocked", "out of scope")
+DISPOSITIONS = (
+    Disposition.UNMATCHED,
+    Disposition.AMBIGUOUS,
+    Disposition.TO_CREATE,
+    Disposition.MATCHED,
+    Disposition.EXCLUDED,
+    Disposition.BLOCKED,
+    Disposition.OUT_OF_SCOPE,
+)
 """The dispositions in the order of the tabs and of the unsorted list. Those waiting for a person come first."""
 ORDERS = {
-    "state": f"list_position({list(DISPOSITIONS)}, disposition) {{way}}, reason, name",
+    "state": f"list_position({list(map(str, DISPOSITIONS))}, disposition) {{way}}, reason, name",
     "name": "lower(name) {way} NULLS LAST",
     "client": "lower(client) {way} NULLS LAST, lower(name)",
     "id": "bms_id {way}",
 }
-VERBS = {
-    "unmatched": ("match", "create", "exclude"),
-    "ambiguous": ("match", "exclude"),
-    "to create": ("match", "exclude"),
-    "matched": ("unmatch", "exclude"),
-    "excluded": ("include", "create", "match"),
-    "blocked": ("exclude",),
-    "out of scope": (),
+VERBS: dict[str, tuple[Verb, ...]] = {
+    Disposition.UNMATCHED: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
+    Disposition.AMBIGUOUS: (Verb.MATCH, Verb.EXCLUDE),
+    Disposition.TO_CREATE: (Verb.MATCH, Verb.EXCLUDE),
+    Disposition.MATCHED: (Verb.UNMATCH, Verb.EXCLUDE),
+    Disposition.EXCLUDED: (Verb.INCLUDE, Verb.CREATE, Verb.MATCH),
+    Disposition.BLOCKED: (Verb.EXCLUDE,),
+    Disposition.OUT_OF_SCOPE: (),
 }
 """Disposition → the verbs a person may use on such a record. ``match`` leads to the picker."""
-BULK = ("create", "exclude", "unmatch", "include")
+BULK = (Verb.CREATE, Verb.EXCLUDE, Verb.UNMATCH, Verb.INCLUDE)
 SEARCHED = 50
 """A search shows up to this many Passportal records."""
 SUGGESTED_AT_ONCE = 5_000
@@ -50,7 +66,7 @@ SUGGESTED_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True)
-class Listed:
+class RecordList:
     """One page of a list, as its address describes it."""
 
     selection: Selection
@@ -59,7 +75,7 @@ class Listed:
     page: int
 
     @classmethod
-    def of(cls, request: Request) -> Listed:
+    def of(cls, request: Request) -> RecordList:
         """Read the list from the address of ``request``. Invalid parts are ignored."""
         said = request.query_params
         disposition, sort = said.get("disposition", ""), said.get("sort", "state")
@@ -96,9 +112,9 @@ class Listed:
 
 
 @router.get("/{name}")
-def show(request: Request, console: Here, name: str) -> Response:
+def show(request: Request, console: ConsoleDep, name: str) -> Response:
     """Show one page of a list: search, filter, sort, and the verbs for each record."""
-    entity, listed = entity_of(name), Listed.of(request)
+    entity, listed = entity_of(name), RecordList.of(request)
     found = _found(console, entity, listed.selection)
     of_all = Selection(disposition=listed.selection.disposition)
     records = sum(row["records"] for row in found)
@@ -125,23 +141,25 @@ def show(request: Request, console: Here, name: str) -> Response:
 
 
 @router.post("/{name}/decide")
-def decide(request: Request, console: Here, name: str, form: Sent) -> Response:
+def decide(request: Request, console: ConsoleDep, name: str, form: FormDep) -> Response:
     """Take one decision about one record, the ticked records, or every record the filter finds."""
     entity = entity_of(name)
     verb, one, passportal_id = [*form.get("act").split(":", 2), "", ""][:3]
     if verb not in (*BULK, "match") or (verb == "match" and not passportal_id):
         raise DecisionError("This is no decision.", "Go back and choose one of the buttons.")
     selection, seen = _meant(form, one)
-    verdict = deciding.Verdict(verb, passportal_id or None, beside="beside" in form, why=form.get("why")[:500])
+    verdict = deciding.BulkDecision(
+        verb, passportal_id or None, allow_duplicate="allow_duplicate" in form, why=form.get("why")[:500]
+    )
     by = request.state.name
     with console.reading.writing(by) as warehouse:
         taken = deciding.decide_seen(warehouse, entity, selection, verdict, seen, by)
-    return see(request, form.get("back") or f"/review/{entity.name}", *_told(taken))
+    return redirect_with_flash(request, form.get("back") or f"/review/{entity.name}", *_told(taken))
 
 
 @router.post("/{name}/{verb}")
 def decide_all(
-    request: Request, console: Here, name: str, verb: Literal["auto-match", "create-unmatched"], form: Sent
+    request: Request, console: ConsoleDep, name: str, verb: Literal["auto-match", "create-unmatched"], form: FormDep
 ) -> Response:
     """Run Auto-Match All or Create Unmatched."""
     entity, by = entity_of(name), request.state.name
@@ -149,19 +167,19 @@ def decide_all(
     with console.reading.writing(by) as warehouse:
         taken = deciding.decide_all(warehouse, call, [entity], by)[entity.name]
     said = "matched" if call == "auto_match" else "to be created"
-    return see(
+    return redirect_with_flash(
         request, form.get("back") or f"/review/{entity.name}", f"{taken.taken:,} {said} by this.", *_changes(taken)
     )
 
 
 @router.get("/{name}/{bms_id:int}/match")
-def pick(request: Request, console: Here, name: str, bms_id: int) -> Response:
+def pick(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show possible matches for a record: ranked suggestions with their evidence, and a search in Passportal."""
     entity = entity_of(name)
     rows = console.rows(
         sql.read("console/records_listed").format(
             entity=entity.name,
-            stamp=STAMP,
+            stamp=VERSION,
             columns=_columns(entity),
             where="r.bms_id = ?",
             order="name",
@@ -188,7 +206,7 @@ def pick(request: Request, console: Here, name: str, bms_id: int) -> Response:
     )
 
 
-def _meant(form: Form, one: str) -> tuple[Selection, Seen]:
+def _meant(form: SubmittedForm, one: str) -> tuple[Selection, ViewedVersion]:
     """Return the records the form refers to, with their version on its page.
 
     Raises ``DecisionError`` where no record is chosen.
@@ -201,12 +219,12 @@ def _meant(form: Form, one: str) -> tuple[Selection, Seen]:
             client=number_in(form.get("client")),
             name=form.get("q"),
         )
-        return selection, Seen(number_in(form.get("records")), number_in(form.get("stamp"), most=2**64), batch)
+        return selection, ViewedVersion(number_in(form.get("records")), number_in(form.get("stamp"), most=2**64), batch)
     ids = tuple(dict.fromkeys(number_in(text) for text in ([one] if one else form.all("ticked"))))
     if not ids:
         raise DecisionError("No record was ticked.", "Go back and tick the records that you mean.")
     stamps = (number_in(form.get(f"stamp.{bms_id}"), most=2**64) for bms_id in ids)
-    return Selection(bms_ids=ids), Seen(len(ids), reduce(xor, stamps), batch)
+    return Selection(bms_ids=ids), ViewedVersion(len(ids), reduce(xor, stamps), batch)
 
 
 def _columns(entity: Entity) -> str:
@@ -218,10 +236,10 @@ def _details(entity: Entity) -> list[str]:
     return [field.name for field in entity.listed_fields if field.name not in ("first_name", "last_name")][:4]
 
 
-def _shown(console: Console, entity: Entity, listed: Listed, page: int) -> list[dict[str, Any]]:
+def _shown(console: Console, entity: Entity, listed: RecordList, page: int) -> list[dict[str, Any]]:
     query = sql.read("console/records_listed").format(
         entity=entity.name,
-        stamp=STAMP,
+        stamp=VERSION,
         columns=_columns(entity),
         where=listed.selection.where,
         order=listed.order(),
@@ -233,14 +251,14 @@ def _shown(console: Console, entity: Entity, listed: Listed, page: int) -> list[
 
 def _found(console: Console, entity: Entity, selection: Selection) -> list[dict[str, Any]]:
     """Count the records the filter finds, by disposition and reason."""
-    query = sql.read("console/records_found").format(entity=entity.name, stamp=STAMP, where=selection.where)
+    query = sql.read("console/records_found").format(entity=entity.name, stamp=VERSION, where=selection.where)
     return console.rows(query, list(selection.restricting.values()))
 
 
-def _seen(console: Console, found: list[dict[str, Any]]) -> Seen:
+def _seen(console: Console, found: list[dict[str, Any]]) -> ViewedVersion:
     """Return the version of the found records, for a form that decides about all of them."""
     stamp = reduce(xor, (row["stamp"] for row in found), 0)
-    return Seen(sum(row["records"] for row in found), stamp, _batch(console))
+    return ViewedVersion(sum(row["records"] for row in found), stamp, _batch(console))
 
 
 def _batch(console: Console) -> int:
@@ -253,16 +271,16 @@ def _client_name(console: Console, client: int) -> str | None:
     return rows[0]["name"] if rows else None
 
 
-def _suggestions(console: Console, entity: Entity, bms_id: int) -> deciding.Suggested | None:
+def _suggestions(console: Console, entity: Entity, bms_id: int) -> deciding.RecordSuggestions | None:
     """Return the record with its suggestions, or None if it needs no decision."""
     copy = console.reading.copy
 
-    def of(ids: list[int] | None) -> dict[int, deciding.Suggested]:
+    def of(ids: list[int] | None) -> dict[int, deciding.RecordSuggestions]:
         with copy.open() as connection:
             return deciding.suggested(connection, entity, ids)
 
     if console.waiting()[entity.name] <= SUGGESTED_AT_ONCE:
-        return copy.kept(f"suggestions {entity.name}", lambda: of(None)).get(bms_id)
+        return copy.cached(f"suggestions {entity.name}", lambda: of(None)).get(bms_id)
     return of([bms_id]).get(bms_id)
 
 
@@ -278,14 +296,14 @@ def _searched(console: Console, entity: Entity, bms_id: int, text: str) -> list[
     return console.rows(query, {"name": folded, "bms_id": bms_id, "most": SEARCHED})
 
 
-def _told(taken: Taken) -> list[str]:
+def _told(taken: DecisionResult) -> list[str]:
     already = f", {taken.already:,} held already" if taken.already else ""
     return [f"{taken.taken:,} decided{already}.", *_changes(taken)]
 
 
-def _changes(taken: Taken) -> list[str]:
+def _changes(taken: DecisionResult) -> list[str]:
     return [_change(change) for change in taken.changes]
 
 
-def _change(change: Change) -> str:
-    return f"{change.records:,} {change.entity}: {change.was} → {change.becomes}"
+def _change(change: DispositionChange) -> str:
+    return f"{change.records:,} {change.entity}: {words(change.was)} → {words(change.becomes)}"

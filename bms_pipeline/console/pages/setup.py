@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import getpass
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.console.context import Console, console_of, form_of, see
-from bms_pipeline.console.security import Form
+from bms_pipeline.console.context import Console, ConsoleDep, FormDep, redirect_with_flash
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import ServiceUnreachable, SettingsError
 from bms_pipeline.core.settings import Settings, set_by_environment, store_settings
+from bms_pipeline.core.vocabulary import words
 from bms_pipeline.guard.door import cleaned_name
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, services
 
 router = APIRouter()
 
-Here = Annotated[Console, Depends(console_of)]
-Sent = Annotated[Form, Depends(form_of)]
 
 AUTHENTICATE_SECONDS = 30.0
 LONGEST_VALUE = 2_000
@@ -55,13 +52,13 @@ TOGGLES = ("sync", "auto_create")
 
 
 @router.get("/name")
-def ask_name(request: Request, console: Here) -> Response:
+def ask_name(request: Request, console: ConsoleDep) -> Response:
     """Ask for the name of the person who decides in this browser."""
     return console.page(request, "name.html.j2", suggested=request.state.name or getpass.getuser(), missing=False)
 
 
 @router.post("/name")
-def keep_name(request: Request, console: Here, form: Sent) -> Response:
+def keep_name(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Remember the name of the person who decides in this browser."""
     name = cleaned_name(form.get("name"))
     if not name:
@@ -72,23 +69,24 @@ def keep_name(request: Request, console: Here, form: Sent) -> Response:
 
 
 @router.get("/setup")
-def show(request: Request, console: Here) -> Response:
+def show(request: Request, console: ConsoleDep) -> Response:
     """Show the connection, the toggles and Authenticate."""
     return _page(request, console)
 
 
 @router.post("/setup/connection")
-def store_connection(request: Request, console: Here, form: Sent) -> Response:
+def store_connection(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Store the connection's settings. A secret left empty keeps its value."""
     changes = {}
+    settings = console.settings
     for name in FIELDS:
         text = form.get(name)
         text = text if _is_secret(name) else text.strip()
         if len(text) > LONGEST_VALUE:
             raise SettingsError(f"{name} is too long.", f"At most {LONGEST_VALUE:,} characters.")
-        if name in form and not set_by_environment(name) and (text or not _is_secret(name)):
+        if name in form and not set_by_environment(name, settings) and (text or not _is_secret(name)):
             changes[name] = text
-        if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name):
+        if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name, settings):
             changes[name] = ""
     try:
         forgotten = store_settings(console.env_file, changes)
@@ -96,11 +94,11 @@ def store_connection(request: Request, console: Here, form: Sent) -> Response:
         typed = {name: form.get(name) for name in FIELDS if not _is_secret(name)}
         return _page(request, console, code=422, error=error, typed=typed)
     asked = [f"{name} belonged to the address of before and is forgotten: enter it again." for name in forgotten]
-    return see(request, "/setup", "The connection is stored.", *asked)
+    return redirect_with_flash(request, "/setup", "The connection is stored.", *asked)
 
 
 @router.post("/setup/toggles")
-def store_toggles(request: Request, console: Here, form: Sent) -> Response:
+def store_toggles(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Change which entities are synced and created automatically: only the toggles switched on this page."""
     wanted = {}
     for kind in TOGGLES:
@@ -111,16 +109,19 @@ def store_toggles(request: Request, console: Here, form: Sent) -> Response:
             if shown in ("on", "off") and shown != is_on and is_available:
                 wanted[name] = is_on
     if not wanted:
-        return see(request, "/setup", "These toggles are so already.")
+        return redirect_with_flash(request, "/setup", "These toggles are so already.")
     with console.reading.writing(request.state.name) as warehouse:
         changed = deciding.change_settings(warehouse, wanted, request.state.name)
     told = [f"{setting.name}: {_worded(setting.before)} → {_worded(setting.after)}" for setting in changed.settings]
-    records = [f"{change.records:,} {change.entity}: {change.was} → {change.becomes}" for change in changed.records]
-    return see(request, "/setup", *told, *records)
+    records = [
+        f"{change.records:,} {change.entity}: {words(change.was)} → {words(change.becomes)}"
+        for change in changed.records
+    ]
+    return redirect_with_flash(request, "/setup", *told, *records)
 
 
 @router.post("/setup/authenticate")
-def authenticate(request: Request, console: Here) -> Response:
+def authenticate(request: Request, console: ConsoleDep) -> Response:
     """Log in to BMS, and to Passportal if it is a service, and show which account and address answered.
 
     Changes nothing.
@@ -131,14 +132,14 @@ def authenticate(request: Request, console: Here) -> Response:
     if passportal:
         documents = "documents" if passportal.has_documents else "no document yet"
         told.append(f"Passportal answers at {passportal.url} with {passportal.clients:,} clients and {documents}.")
-    return see(request, "/setup", *told)
+    return redirect_with_flash(request, "/setup", *told)
 
 
 @router.post("/setup/read")
-def read(request: Request, console: Here) -> Response:
+def read(request: Request, console: ConsoleDep) -> Response:
     """Read both sides in a run of its own, so that the lists of users and clients have records to show."""
     console.runs.start("preview")
-    return see(request, "/runs?then=/review/users")
+    return redirect_with_flash(request, "/runs?then=/review/users")
 
 
 def _page(
@@ -157,7 +158,7 @@ def _page(
         groups={"Kaseya BMS": BMS_FIELDS, "Passportal": PASSPORTAL_FIELDS},
         values={name: _shown(settings, name) for name in FIELDS if not _is_secret(name)} | (typed or {}),
         secrets={name: bool(_shown(settings, name)) for name in FIELDS if _is_secret(name)},
-        fixed={name for name in FIELDS if set_by_environment(name)},
+        fixed={name for name in FIELDS if set_by_environment(name, settings)},
         choices=CHOICES,
         toggles=figures.sync_settings(console.reading.copy),
         error=error,

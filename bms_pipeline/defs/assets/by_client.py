@@ -4,7 +4,7 @@ One run loads a whole range of partitions, because starting a run takes seconds 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -12,13 +12,13 @@ from bms_pipeline.defs.assets.extract import POOL
 from bms_pipeline.defs.assets.load import (
     BY_CLIENT_KEY,
     GROUP,
-    RESULT_COLUMNS,
     client_event,
+    client_names,
     loaded_key,
     still_unknown,
     wait_for_unknown,
 )
-from bms_pipeline.defs.metadata import OWNERS, column_schema, facts
+from bms_pipeline.defs.metadata import OWNERS, column_schema, facts, tag_run
 from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.load.apply import ClientLoaded
 from bms_pipeline.sync import loading, planning, whole_sync
@@ -27,6 +27,17 @@ CLIENTS = dg.DynamicPartitionsDefinition(name="clients")
 """A partition is a client's BMS account id. The sensor ``client_partitions`` keeps the partitions in step with the
 links.
 """
+
+OUTCOME_COLUMNS = {
+    "entity": "VARCHAR",
+    "bms_id": "BIGINT",
+    "account_id": "BIGINT",
+    "outcome": "VARCHAR",
+    "is_operation": "BOOLEAN",
+    "waits_for_person": "BOOLEAN",
+    "detail": "VARCHAR",
+    "reason": "VARCHAR",
+}
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)  # of backfill_policy
@@ -44,11 +55,12 @@ with warnings.catch_warnings():
             + facts(
                 first="after the job `finish_clients`: the initial bulk import, as a backfill of all partitions",
                 later="a client again: planned anew from what was read last, loaded as the settings allow",
-                table="`sync.outcomes` for the current plan; `sync.journal` for all",
+                table="`sync.outcomes`, for the current plan; `sync.journal` has all plans",
+                partitions="a client's BMS account id; each event names the client, and an observation lists all",
                 scheduled="a sync that changed something inside a client tells it here too",
             )
         ),
-        metadata={"dagster/table_name": "sync.results", "dagster/column_schema": column_schema(RESULT_COLUMNS)},
+        metadata={"dagster/table_name": "sync.outcomes", "dagster/column_schema": column_schema(OUTCOME_COLUMNS)},
         kinds={"sql", "duckdb"},
         owners=OWNERS,
         pool=POOL,
@@ -63,25 +75,30 @@ with warnings.catch_warnings():
             )
         failed: list[ClientLoaded] = []
         clients = [int(key) for key in context.partition_keys]
-        with pipeline.at_work() as home:
+        with pipeline.locked() as home:
+            names = client_names(home, clients)
             for group in whole_sync.import_clients(home.settings, clients, progress=pipeline.progress(context.log)):
                 for client in group:
                     if client.failed_because:
                         failed.append(client)
                     elif not client.counts.get("pending"):
-                        context.log_event(client_event(client))
-            finished = loading.close(home.warehouse, planning.current_plan(home.warehouse))
+                        context.log_event(client_event(home, client, names.get(client.client)))
+            plan = planning.current_plan(home.warehouse)
+            tag_run(context, plan.hash)
+            finished = loading.close(home.warehouse, plan)
             wait_for_unknown(context, pipeline, home, finished)
         if failed:
-            raise _failure(failed)
+            raise _failure(failed, names)
         if finished.unknown:
             raise still_unknown(finished)
         yield from ()
 
 
-def _failure(failed: list[ClientLoaded]) -> dg.Failure:
+def _failure(failed: list[ClientLoaded], names: Mapping[int, str]) -> dg.Failure:
     """Return the failure to show when some clients could not be loaded whole."""
-    told = "\n".join(f"  client {client.client}: {client.failed_because}" for client in failed[:20])
+    told = "\n".join(
+        f"  client {client.client} {names.get(client.client, '')}: {client.failed_because}" for client in failed[:20]
+    )
     more = f"\n  and {len(failed) - 20:,} more" if len(failed) > 20 else ""
     return dg.Failure(
         f"{len(failed):,} clients were not loaded whole; all others were.\n{told}{more}\n"

@@ -8,7 +8,7 @@ import dagster as dg
 
 from bms_pipeline.core.entities import ENTITIES, LIST_CALLS, DetailCall, Entity, EntityName, ListCall
 from bms_pipeline.core.errors import Stage
-from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts
+from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts, narrow, seconds_since
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.sync import extraction, fetch_details, passportal_snapshot, planning
 from bms_pipeline.sync.enrichment import DETAILED
@@ -48,7 +48,7 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
     def sweep(
         context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun
     ) -> Iterator[dg.MaterializeResult[None]]:
-        with pipeline.at_work() as home, pipeline.bms(home.settings) as client:
+        with pipeline.locked() as home, pipeline.bms(home.settings) as client:
             started = time.monotonic()
             planned = extraction.planned_calls(home.warehouse, client, list_call, full=scope.full_sweep)
             context.log.info(f"{list_call.name}: {planned}")
@@ -61,7 +61,7 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
                 in_instalments=scope.only_what_is_new,
                 progress=pipeline.progress(context.log),
             )
-            seconds = time.monotonic() - started
+            seconds = seconds_since(started)
             left = client.budget.left(f"GET {list_call.path}")
             for entity in _entities(list_call):
                 swept = (
@@ -69,7 +69,7 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
                     if isinstance(extracted, extraction.Unfinished)
                     else _swept(context, home, entity, extracted)
                 )
-                metadata = swept | {"seconds": seconds, "calls left this hour": left}
+                metadata = narrow(swept | {"seconds": seconds, "calls left this hour": left})
                 if dg.AssetKey(bms_key(entity.name)) in context.selected_asset_keys:
                     yield dg.MaterializeResult(asset_key=bms_key(entity.name), metadata=metadata)
                 else:
@@ -94,17 +94,19 @@ def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
         ),
         metadata={
             "dagster/table_name": f"passportal.{entity.name}",
-            "dagster/column_schema": column_schema(schema.passportal_columns(entity)),
+            "dagster/column_schema": column_schema(schema.passportal_columns(entity), entity),
         },
         kinds={"parquet", "duckdb"},
         owners=OWNERS,
         pool=POOL,
     )
     def snapshot(pipeline: Pipeline) -> dg.MaterializeResult[None]:
-        with pipeline.at_work() as home:
+        with pipeline.locked() as home:
             started = time.monotonic()
             records = passportal_snapshot.snapshot(home.settings, home.warehouse, home.target, entity)
-            return dg.MaterializeResult(metadata={"dagster/row_count": records, "seconds": time.monotonic() - started})
+            return dg.MaterializeResult(
+                metadata=narrow({"dagster/row_count": records, "seconds": seconds_since(started)})
+            )
 
     return snapshot
 
@@ -126,26 +128,28 @@ def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
         ),
         metadata={
             "dagster/table_name": f"bms.{entity.name}",
-            "dagster/column_schema": column_schema({field.name: "VARCHAR" for field in entity.detail_fields}),
+            "dagster/column_schema": column_schema({field.name: "VARCHAR" for field in entity.detail_fields}, entity),
         },
         kinds={"json", "duckdb"},
         owners=OWNERS,
     )
     def read_details(context: dg.AssetExecutionContext, pipeline: Pipeline) -> dg.MaterializeResult[None]:
-        with pipeline.looking() as home:
+        with pipeline.read_only() as home:
             started = time.monotonic()
             planning.check_stages(home.warehouse, [(Stage.BMS, entity), (Stage.PASSPORTAL, entity)])
             read = fetch_details.read_details(home.settings, progress=pipeline.progress(context.log))
             context.log.info(f"{read.read:,} details read, {read.waiting:,} wait: {read.estimate}.")
             return dg.MaterializeResult(
-                metadata={
-                    "read": read.read,
-                    "problems": read.problems,
-                    "waiting": read.waiting,
-                    "calls left this hour": read.calls_left,
-                    "time to finish": read.estimate,
-                    "seconds": time.monotonic() - started,
-                }
+                metadata=narrow(
+                    {
+                        "read": read.read,
+                        "problems": read.problems,
+                        "waiting": read.waiting,
+                        "calls left this hour": read.calls_left,
+                        "time to finish": read.estimate,
+                        "seconds": seconds_since(started),
+                    }
+                )
             )
 
     return read_details
@@ -171,7 +175,7 @@ def _bms_spec(entity: Entity) -> dg.AssetSpec:
         ),
         metadata={
             "dagster/table_name": f"bms.{entity.name}",
-            "dagster/column_schema": column_schema(schema.bms_columns(entity)),
+            "dagster/column_schema": column_schema(schema.bms_columns(entity), entity),
         },
         kinds={"json", "duckdb"},
         owners=OWNERS,
@@ -186,19 +190,19 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
     with home.warehouse.open() as connection:
         present = count(connection, f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL")
     return {
+        "next": dg.MetadataValue.md(f"[reconciled_{entity.name}](/assets/reconciled_{entity.name}) decides on them."),
         "dagster/row_count": present,
         "read": landed.read,
         "added": landed.added,
         "changed": landed.changed,
         "gone": landed.gone,
         "sweep": f"{manifest.mode}, {'complete' if manifest.complete else f'incomplete: {manifest.reason}'}",
-        "sweep seconds": manifest.seconds,
+        "sweep seconds": round(manifest.seconds, 1),
         "calls made": manifest.calls_made,
         "calls necessary": manifest.calls_necessary,
         "unknown fields": len(landed.unknown_fields),
-        "schema drift": ", ".join(landed.unknown_fields) or "none",
+        "schema drift": ", ".join(landed.unknown_fields) or None,
         **({"details landed": extracted.details.read} if entity.details else {}),
-        "next": dg.MetadataValue.md(f"[reconciled_{entity.name}](/assets/reconciled_{entity.name}) decides on them."),
     }
 
 

@@ -1,15 +1,29 @@
 """Load: apply the saved plan entity by entity, if it may be loaded, then close it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import dagster as dg
 
 from bms_pipeline.core.entities import ENTITIES, Entity, EntityName
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION
+from bms_pipeline.defs import links
 from bms_pipeline.defs.assets.extract import POOL
-from bms_pipeline.defs.assets.reconcile import PLAN_KEY, what_next
-from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, column_schema, count, facts, sample, table
+from bms_pipeline.defs.assets.reconcile import PLAN_KEY
+from bms_pipeline.defs.metadata import (
+    OWNERS,
+    SAMPLE,
+    Metadata,
+    column_schema,
+    count,
+    facts,
+    narrow,
+    sample,
+    seconds_since,
+    table,
+    tag_run,
+)
 from bms_pipeline.defs.resources import Approval, Home, Pipeline
 from bms_pipeline.load import apply
 from bms_pipeline.load.hand_over import HandedOver
@@ -18,12 +32,14 @@ from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.operations import OUTCOMES, Plan
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import loading, passportal_snapshot, planning
-from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import now
 
 GROUP = "load"
 RESULT_KEY = "sync_result"
 BY_CLIENT_KEY = "loaded_by_client"
+MOST_NAMES = 5_000
+"""Clients to list with their partitions."""
 RESULT_COLUMNS = {
     "plan_id": "BIGINT",
     "entity": "VARCHAR",
@@ -57,13 +73,13 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
             f"One row for each {entity.singular} that is linked: both sides' values as of the last load.\n\n"
             + facts(
                 source=f"the plan's operations on {entity.name}, applied to the target that `PASSPORTAL_TARGET` names",
-                table=f"`sync.loaded_{entity.name}`; each call's intent and outcome is in `sync.journal`",
+                table=f"`sync.base_{entity.name}`; each call's intent and outcome is in `sync.journal`",
                 approval="until the initial sync is finished: a plan hash, named by a person; afterwards the settings",
             )
         ),
         metadata={
-            "dagster/table_name": f"sync.loaded_{entity.name}",
-            "dagster/column_schema": column_schema(schema.loaded_columns(entity)),
+            "dagster/table_name": f"sync.base_{entity.name}",
+            "dagster/column_schema": column_schema(schema.base_columns(entity), entity),
         },
         kinds={"sql", "duckdb"},
         owners=OWNERS,
@@ -74,7 +90,7 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
     def loaded(
         context: dg.AssetExecutionContext, pipeline: Pipeline, approval: Approval
     ) -> Iterator[dg.MaterializeResult[None]]:
-        with pipeline.at_work() as home:
+        with pipeline.locked() as home:
             progress = pipeline.progress(context.log)
             at_hand = _plan_at_hand(context, home, pipeline, approval)
             if at_hand.waits or entity.name not in at_hand.plan.entities:
@@ -90,13 +106,16 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
                     "operations refused": done.refused,
                     **_handed_over(done.handed_over),
                 }
-            metadata |= {"seconds": time.monotonic() - started, **_outcomes(home, entity, at_hand.plan)}
+            if entity.name == "clients":
+                context.log_event(partition_names(home))
+            metadata |= links.console_metadata(home.settings, f"/review/{entity.name}")
+            metadata |= {"seconds": seconds_since(started), **_outcomes(home, entity, at_hand.plan)}
             # Dagster skips everything below an entity with nothing to materialize, even the step to close the plan.
             if RESULT_KEY not in selected(context) or len(at_hand.plan.entities) < len(ENTITIES):
                 finished = loading.close(home.warehouse, at_hand.plan)
                 wait_for_unknown(context, pipeline, home, finished)
                 _check_loaded(entity, finished)
-        yield dg.MaterializeResult(metadata=metadata)
+        yield dg.MaterializeResult(metadata=narrow(metadata))
 
     return loaded
 
@@ -177,7 +196,7 @@ def sync_result(
     Where answers to writes were lost, look the writes up when their time has passed, and load the records waiting for
     them.
     """
-    with pipeline.at_work() as home:
+    with pipeline.locked() as home:
         at_hand = _plan_at_hand(context, home, pipeline, approval)
         if at_hand.waits:
             context.log.info(_state(at_hand, 0))
@@ -190,9 +209,10 @@ def sync_result(
         wait_for_unknown(context, pipeline, home, finished)
         left = sum(finished.left.values())
         context.log.info(_state(at_hand, left))
-        for client in apply.clients_changed(home.warehouse):
-            if not client.counts.get("pending"):
-                context.log_event(client_event(client))
+        changed = [client for client in apply.clients_changed(home.warehouse) if not client.counts.get("pending")]
+        names = client_names(home, [client.client for client in changed])
+        for client in changed:
+            context.log_event(client_event(home, client, names.get(client.client)))
         if finished.unknown:
             raise still_unknown(finished)
         if left:
@@ -201,15 +221,40 @@ def sync_result(
                 f"\n→ Launch the job `finish` with `plan_hash: {at_hand.plan.hash[:12]}`: it loads what is left.",
                 allow_retries=False,
             )
-        yield dg.MaterializeResult(metadata=_closed(home, at_hand, finished.results, left))
+        yield dg.MaterializeResult(metadata=narrow(_closed(home, at_hand, finished.results, left)))
 
 
-def client_event(loaded: apply.ClientLoaded) -> dg.AssetMaterialization:
-    """Return the event for one loaded client, with the number of its records by outcome."""
+def client_names(home: Home, clients: Sequence[int] | None = None) -> dict[int, str]:
+    """Return BMS account id → name of these clients, of all linked ones without ``clients``; in order of the names."""
+    with home.warehouse.open() as connection:
+        values = {"clients": None if clients is None else list(clients)}
+        return dict(connection.execute(sql.read("defs/client_names"), values).fetchall())
+
+
+def client_event(home: Home, loaded: apply.ClientLoaded, name: str | None) -> dg.AssetMaterialization:
+    """Return the event for one loaded client, with its name and the number of its records by outcome."""
     return dg.AssetMaterialization(
         BY_CLIENT_KEY,
         partition=str(loaded.client),
-        metadata={"dagster/row_count": sum(loaded.counts.values()), **loaded.counts},
+        metadata=narrow(
+            {
+                "client": name,
+                **links.console_metadata(home.settings, links.record_page("clients", loaded.client)),
+                "dagster/row_count": sum(loaded.counts.values()),
+                **loaded.counts,
+            }
+        ),
+    )
+
+
+def partition_names(home: Home) -> dg.AssetObservation:
+    """Return the event that lists the name behind each partition of ``loaded_by_client``, which is a bare id."""
+    names = client_names(home)
+    rows = [(name, str(client)) for client, name in names.items()]
+    return dg.AssetObservation(
+        BY_CLIENT_KEY,
+        description=f"The partitions of the {len(rows):,} linked clients.",
+        metadata={"partitions": table(("client", "partition"), rows[:MOST_NAMES])},
     )
 
 
@@ -220,15 +265,19 @@ def _plan_at_hand(context: dg.AssetExecutionContext, home: Home, pipeline: Pipel
     includes a plan waiting for a person in a run that did not make it: the person launched the run to have it loaded.
     """
     if approval.plan_hash and (when := loading.loaded_at(home.warehouse, approval.plan_hash)):
+        tag_run(context, approval.plan_hash)
         return PlanAtHand(replace(planning.current_plan(home.warehouse), loaded_at=when), waits=False)
     if approval.plan_hash:
         _approve(home, pipeline, approval)
+    elif PLAN_KEY not in selected(context) and planning.waits_for_person(home.warehouse):
+        apply.check_approved(home.warehouse)  # raises, before anything is read
     passportal_snapshot.settle(home.settings, home.warehouse, home.target, pipeline.progress(context.log))
     plan = planning.current_plan(home.warehouse)
     waits = planning.waits_for_person(home.warehouse)
     if not plan.loaded and (not waits or PLAN_KEY not in selected(context)):
         plan = apply.check_approved(home.warehouse)
     pipeline.keep_to(plan)
+    tag_run(context, plan.hash)
     return PlanAtHand(plan, waits)
 
 
@@ -257,7 +306,7 @@ def _handed_over(handed_over: HandedOver | None) -> Metadata:
 def _outcomes(home: Home, entity: Entity, plan: Plan) -> Metadata:
     counts = planning.count_results(home.warehouse).get(entity.name, {})
     with home.warehouse.open() as connection:
-        linked = count(connection, f"SELECT count(*) FROM sync.loaded_{entity.name}")
+        linked = count(connection, f"SELECT count(*) FROM sync.base_{entity.name}")
         _, refused = sample(
             connection,
             "SELECT bms_id, operation, client_id, passportal_id, detail FROM sync.journal"
@@ -283,15 +332,22 @@ def _state(at_hand: PlanAtHand, pending: int) -> str:
     return f"Plan {at_hand.plan.hash[:12]} is loaded."
 
 
+def _decide(waiting: int) -> dg.MetadataValue | None:
+    if not waiting:
+        return None
+    plan = links.asset_link(PLAN_KEY)
+    return dg.MetadataValue.md(f"{waiting:,} records wait for a decision, in the console or by a job: {plan} says why.")
+
+
 def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str, int]], pending: int) -> Metadata:
     status = figures.status(home.settings, home.warehouse)
     totals = {name: sum(counts[name] for counts in results.values()) for name in ("read", *OUTCOMES)}
     return {
         "state": _state(at_hand, pending),
-        "next": dg.MetadataValue.md(
-            what_next(at_hand.plan, waits=True) if at_hand.waits else "`bms-pipeline status` shows the same."
-        ),
+        "next": _decide(sum(totals[disposition] for disposition in WAITS_FOR_DECISION)),
+        **links.console_metadata(home.settings, "/runs"),
         "plan hash": at_hand.plan.hash,
+        "plan number": at_hand.plan.plan_id,
         "initial sync finished": status["initial_sync_finished"],
         **totals,
         "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),

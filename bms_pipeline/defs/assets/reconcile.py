@@ -8,9 +8,21 @@ import dagster as dg
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import Stage
+from bms_pipeline.core.vocabulary import Operation
 from bms_pipeline.defs import links
 from bms_pipeline.defs.assets.extract import POOL, bms_key, passportal_key
-from bms_pipeline.defs.metadata import OWNERS, SAMPLE, Metadata, changes, column_schema, facts, table
+from bms_pipeline.defs.metadata import (
+    OWNERS,
+    SAMPLE,
+    Metadata,
+    changes,
+    column_schema,
+    facts,
+    narrow,
+    seconds_since,
+    table,
+    tag_run,
+)
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.reports import figures, plan_preview
@@ -37,8 +49,8 @@ PLAN_COLUMNS = {
     "kept": "STRUCT(field, bms, passportal)[]",
     "no_place": "STRUCT(field, bms)[]",
     "template": "VARCHAR",
-    "releases": "VARCHAR",
-    "by_person": "BOOLEAN",
+    "unmark_id": "VARCHAR",
+    "needs_approval": "BOOLEAN",
     "held_back": "BOOLEAN",
     "unproved": "BOOLEAN",
 }
@@ -58,10 +70,10 @@ def reconciled_key(name: EntityName) -> str:
         "What changed since the last plan. In a scheduled run nothing below it runs where nothing did.\n\n"
         + facts(
             source="what the `bms_*` and `passportal_*` of the same run found, decisions, settings",
-            table="`sync.inputs`, a version for each input of a plan",
+            table="`sync.input_versions`, a version for each input of a plan",
         )
     ),
-    metadata={"dagster/table_name": "sync.inputs", "dagster/column_schema": column_schema(INPUTS_COLUMNS)},
+    metadata={"dagster/table_name": "sync.input_versions", "dagster/column_schema": column_schema(INPUTS_COLUMNS)},
     kinds={"sql", "duckdb"},
     owners=OWNERS,
     pool=POOL,
@@ -73,7 +85,7 @@ def sync_inputs(
 
     An approved plan with an interrupted load is finished first, because the next plan would replace it.
     """
-    with pipeline.at_work() as home:
+    with pipeline.locked() as home:
         planning.check_stages(home.warehouse, [(stage, entity) for entity in ENTITIES for stage in READ])
         if loading.resume(home.settings, wait=False, progress=pipeline.progress(context.log)):
             context.log.info("An approved plan whose load was interrupted was taken up first.")
@@ -109,19 +121,21 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
         pool=POOL,
     )
     def reconciled(pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
-        with pipeline.at_work() as home:
+        with pipeline.locked() as home:
             started = time.monotonic()
             clients = [(Stage.RECONCILED, BY_NAME["clients"])] if entity.has_client else []
             planning.check_stages(home.warehouse, [*((stage, entity) for stage in READ), *clients])
             counts = planning.reconcile(home.warehouse, entity, scope.value)
             return dg.MaterializeResult(
-                metadata={
-                    "dagster/row_count": sum(counts.values()),
-                    **counts,
-                    "dispositions": table(("disposition", "records"), sorted(counts.items())),
-                    "seconds": time.monotonic() - started,
-                    "next": dg.MetadataValue.md(f"{links.asset_link(PLAN_KEY)} shows what will be done."),
-                }
+                metadata=narrow(
+                    {
+                        "next": dg.MetadataValue.md(f"{links.asset_link(PLAN_KEY)} shows what will be done."),
+                        **links.console_metadata(home.settings, f"/review/{entity.name}"),
+                        "dagster/row_count": sum(counts.values()),
+                        **counts,
+                        "seconds": seconds_since(started),
+                    }
+                )
             )
 
     return reconciled
@@ -146,7 +160,7 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
 )
 def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
     """Save the current plan: the operations a load would apply."""
-    with pipeline.at_work() as home:
+    with pipeline.locked() as home:
         started = time.monotonic()
         entities = _reconciled_in(context)
         planning.check_stages(
@@ -154,7 +168,13 @@ def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: Scop
         )
         plan = planning.make_plan(home.warehouse, entities, scope.value)
         pipeline.keep_to(plan)
-        return dg.MaterializeResult(metadata=_planned(home, plan) | {"seconds": time.monotonic() - started})
+        waits = planning.waits_for_person(home.warehouse)
+        if is_for_finish(plan, waits=waits):
+            launchpad = links.on_dagster(home.settings, links.finish_launchpad(plan.hash))
+            context.log.info(f"Load plan {plan.hash[: links.SHORT]} once you have looked at it: {launchpad}")
+        tag_run(context, plan.hash)
+        metadata = _planned(home, plan, waits) | {"seconds": seconds_since(started)}
+        return dg.MaterializeResult(metadata=narrow(metadata))
 
 
 def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
@@ -163,28 +183,27 @@ def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
     return [entity for entity in ENTITIES if reconciled_key(entity.name) in selected] or ENTITIES
 
 
-def _planned(home: Home, plan: Plan) -> Metadata:
+def _planned(home: Home, plan: Plan, waits: bool) -> Metadata:
     shown = plan_preview.overview(home.warehouse, examples=SAMPLE)
     status = figures.status(home.settings, home.warehouse)
     by_operation = {
-        name: sum(row["records"] for row in shown["reasons"] if row["operation"] == name)
-        for name in ("create", "adopt", "update", "skip")
+        name.value: sum(row["records"] for row in shown["reasons"] if row["operation"] == name) for name in Operation
     }
     undecided = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
     in_order = sorted(shown["reasons"], key=lambda each: list(BY_NAME).index(each["entity"]))
     return {
-        "next": dg.MetadataValue.md(
-            what_next(plan, waits=planning.waits_for_person(home.warehouse), undecided=undecided)
-        ),
+        "next": dg.MetadataValue.md(what_next(plan, waits=waits, undecided=undecided)),
+        **_launchpads(plan, waits, is_initial=not status["initial_sync_finished"]),
+        **links.console_metadata(home.settings, "/preview"),
         "plan hash": plan.hash,
         "operations": plan.operations,
         "held back": plan.held_back,
         "unproved": plan.unproved,
-        "rest on people's decisions": plan.by_person,
+        "rest on people's decisions": plan.needs_approval,
         "dagster/row_count": sum(by_operation.values()),
         **by_operation,
-        "clients": "all" if plan.clients is None else ", ".join(map(str, plan.clients)),
-        "entities": ", ".join(plan.entities),
+        "clients": None if plan.clients is None else ", ".join(map(str, plan.clients)),
+        "entities": None if len(plan.entities) == len(ENTITIES) else ", ".join(plan.entities),
         "dispositions": table(
             ("entity", "disposition", "operation", "reason", "records"),
             [tuple(row.values()) for row in in_order],
@@ -197,6 +216,21 @@ def _planned(home: Home, plan: Plan) -> Metadata:
         "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
         "moved": sum(row["records"] for row in shown["reasons"] if row["reason"] == "moved_to_this_client"),
     }
+
+
+def is_for_finish(plan: Plan, *, waits: bool) -> bool:
+    """Return whether a person's launch of `finish` would load something of the plan that no rule loads."""
+    return bool(plan.operations) and not plan.loaded and (waits or plan.approved or plan.held_back + plan.unproved > 0)
+
+
+def _launchpads(plan: Plan, waits: bool, *, is_initial: bool) -> Metadata:
+    """Return the links to the launchpads that load the plan, filled in with its hash."""
+    if not is_for_finish(plan, waits=waits):
+        return {}
+    found = {"finish": dg.MetadataValue.url(links.finish_launchpad(plan.hash))}
+    if is_initial and plan.clients is None and plan.undoes is None and "clients" in plan.entities:
+        found["finish clients first"] = dg.MetadataValue.url(links.finish_launchpad(plan.hash, links.FINISH_CLIENTS))
+    return found
 
 
 def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
@@ -231,13 +265,13 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
 
 def _examples(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
     """Return a few operations of each kind, with their changes."""
-    columns = ("entity", "operation", "bms_id", "name", "reason", "passportal_id")
+    columns = ("operation", "entity", "bms_id", "name", "reason")
     return table(
         (*columns, "changes"),
         [
             (*(operation[column] for column in columns), changes(operation))
             for operation in operations
-            if operation["operation"] != "skip"
+            if operation["operation"] != Operation.SKIP
         ],
     )
 

@@ -4,5 +4,7 @@ SELECT '{list_call}' AS list_call, max(landed_at) FILTER (mode = 'full' AND comp
 FROM sync.sweeps
 WHERE list_call = '{list_call}'
 HAVING NOT coalesce(
-    max(landed_at) FILTER (mode = 'full' AND complete AND landed_at <= (now() AT TIME ZONE 'UTC')) > (now() AT TIME ZONE 'UTC') - INTERVAL {hours} HOUR, false
+    max(landed_at) FILTER (mode = 'full' AND complete AND landed_at <= (now() AT TIME ZONE 'UTC'))
+        > (now() AT TIME ZONE 'UTC') - INTERVAL {hours} HOUR,
+    false
 )

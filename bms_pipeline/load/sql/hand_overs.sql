@@ -7,6 +7,6 @@ SELECT h.entity, h.bms_id, h.name, h.file, h.handed_over_at,
            WHEN EXISTS (FROM passportal.{entity} p WHERE p.name_key = b.name_key) THEN 'listed'
            ELSE 'handed over'
        END AS state
-FROM sync.hand_overs h
+FROM sync.pending_imports h
 LEFT JOIN bms.{entity} b ON b.bms_id = h.bms_id
-WHERE h.entity = '{entity}' AND h.forgotten_at IS NULL
+WHERE h.entity = '{entity}' AND h.reissued_at IS NULL

@@ -36,7 +36,7 @@ from bms_pipeline.core.errors import (
     SettingsError,
 )
 from bms_pipeline.core.http import LOST, Answer, Retries, Service, checked_address
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import PASSPORTAL_NEEDS, Settings, check_given
 from bms_pipeline.core.text import printable
 from bms_pipeline.passportal.documents.encoding import decoded_name
 
@@ -326,11 +326,7 @@ class DocumentsClient:
         """Exchange the key for a token: as JSON [D], and as a form where JSON is refused [C]."""
         settings = self._settings
         key, secret = settings.passportal_key_id.strip(), settings.passportal_secret.get_secret_value()
-        missing = [
-            name for name, value in (("PASSPORTAL_KEY_ID", key), ("PASSPORTAL_SECRET", secret)) if not value.strip()
-        ]
-        if missing:
-            raise SettingsError(f"{' and '.join(missing)} not set.", "Set it in the environment or in .env.")
+        check_given(settings, PASSPORTAL_NEEDS)
         if not all("!" <= character <= "~" for character in key):
             raise SettingsError("PASSPORTAL_KEY_ID is no access key ID.", "Copy it anew from Settings > API Keys.")
         content = secrets.token_hex(16)
@@ -367,7 +363,7 @@ class DocumentsClient:
         try:
             body = _opened(answer, what)
         except AnswerUnreadable as error:
-            raise self._wrong_host(error.message.partition(f"{what} with ")[2] or "something else") from None
+            raise self._wrong_host(error.found or "something else") from None
         text = body.get("access_token")
         if not isinstance(text, str) or not text or not all("!" <= character <= "~" for character in text):
             raise _unreadable(f"{what} and sent no usable token")
@@ -441,10 +437,7 @@ def base_address(settings: Settings) -> str:
     """
     text = settings.passportal_url.strip()
     if not text:
-        raise SettingsError(
-            "PASSPORTAL_URL is not set.",
-            "Set it to the address of your Passportal, https://us-clover.passportalmsp.com.",
-        )
+        check_given(settings, PASSPORTAL_NEEDS)
     text = text if "://" in text else f"https://{text}"
     parts = checked_address(text, name="passportal", private_host=settings.passportal_private_host)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -473,7 +466,10 @@ def _opened(answer: Answer, what: str) -> Row:
             printable(message, 300) if isinstance(message, str) else "",
             answer.headers.get("Retry-After"),
         )
-    raise _unreadable(f"{what} with {_kind(answer.body, is_json=body is not None)} instead of an answer of its API")
+    found = f"{_kind(answer.body, is_json=body is not None)} instead of an answer of its API"
+    error = _unreadable(f"{what} with {found}")
+    error.found = found
+    raise error
 
 
 def _kind(body: bytes, *, is_json: bool) -> str:

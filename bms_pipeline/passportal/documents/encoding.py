@@ -7,7 +7,7 @@ Reading. ``details`` are elements under snake_case keys made from their labels, 
 value: {type, text}}``, a bare text or null [D]; or under positions ``"0", "1", ...`` [L]. Links are ``value: {text, id,
 type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key;
 labels are compared as people read them (``folded``) and written as the tenant spells them. Only elements of plain text
-are ever written (``Form``): a link, a choice, a yes/no and a formatted text are read and sent back as they came.
+are ever written (``DetailsForm``): a link, a choice, a yes/no and a formatted text are read and sent back as they came.
 
 Writing. A change is the whole document read, with our fields changed: the service drops omitted fields [D]. In the form
 of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came.
@@ -88,7 +88,7 @@ class Dialect:
     marker: Literal["notes", "id_fields", "custom_id"] = "notes"
 
 
-class Form(StrEnum):
+class DetailsForm(StrEnum):
     """The kind of content of a document's element. Only ``EMPTY`` and ``TEXT`` are ever written."""
 
     EMPTY = "empty"
@@ -102,7 +102,7 @@ class Form(StrEnum):
     @property
     def is_plain(self) -> bool:
         """Whether it is plain text, or nothing so far."""
-        return self in {Form.EMPTY, Form.TEXT}
+        return self in {DetailsForm.EMPTY, DetailsForm.TEXT}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Element:
 
     key: str
     name: str
-    form: Form = Form.TEXT
+    form: DetailsForm = DetailsForm.TEXT
 
     @property
     def has_name(self) -> bool:
@@ -156,7 +156,7 @@ class Document:
     @property
     def shows_blanks(self) -> bool:
         """Whether it shows elements without a value: then a label not shown does not exist."""
-        return any(element.form is Form.EMPTY for element in self.elements.values())
+        return any(element.form is DetailsForm.EMPTY for element in self.elements.values())
 
     @property
     def fields(self) -> dict[str, str | None]:
@@ -219,7 +219,7 @@ def template_id(uid: object) -> str:
 # Reading
 
 
-def decoded(
+def decoded_document(
     row: Mapping[str, Any], ours: Iterable[str] = (), names_by_key: Mapping[str, str] | None = None
 ) -> Document:
     """Return the document in a row of a list, or in an answer with ``details``.
@@ -261,7 +261,7 @@ def _elements(details: object, ours: Iterable[str], names_by_key: Mapping[str, s
         Element(
             str(key),
             _own_name(element) or names_by_key.get(str(key)) or made_from.get(str(key), str(key)),
-            form_of(element),
+            details_form(element),
         )
         for key, element in items
     ]
@@ -284,7 +284,7 @@ def _own_name(element: object) -> str | None:
     return _plain_text(element.get("name")) if isinstance(element, Mapping) else None
 
 
-def form_of(element: object) -> Form:
+def details_form(element: object) -> DetailsForm:
     """Return the form of an element, by the type of its value, its structure and its text."""
     value = element.get("value") if isinstance(element, Mapping) else element
     inner = value if isinstance(value, Mapping) else {}
@@ -293,16 +293,16 @@ def form_of(element: object) -> Form:
     said = inner.get("text") if isinstance(value, Mapping) else value
     words = str(said) if isinstance(said, str | int | float) else ""
     signs = (
-        (Form.LINK, inner.get("id") is not None or outer.get("attribute") or kinds & _LINK_TYPES),
-        (Form.YES_NO, isinstance(said, bool) or kinds & _YES_NO_TYPES),
-        (Form.CHOICE, isinstance(said, list) or "options" in {*inner, *outer} or kinds & _CHOICE_TYPES),
-        (Form.RICH, kinds & _RICH_TYPES),
-        (Form.OTHER, not kinds <= PLAIN_TYPES or not (said is None or isinstance(said, str | int | float))),
-        (Form.CHOICE, _is_please_select(words)),
-        (Form.RICH, _TAG.search(words)),
-        (Form.TEXT, words.strip()),
+        (DetailsForm.LINK, inner.get("id") is not None or outer.get("attribute") or kinds & _LINK_TYPES),
+        (DetailsForm.YES_NO, isinstance(said, bool) or kinds & _YES_NO_TYPES),
+        (DetailsForm.CHOICE, isinstance(said, list) or "options" in {*inner, *outer} or kinds & _CHOICE_TYPES),
+        (DetailsForm.RICH, kinds & _RICH_TYPES),
+        (DetailsForm.OTHER, not kinds <= PLAIN_TYPES or not (said is None or isinstance(said, str | int | float))),
+        (DetailsForm.CHOICE, _is_please_select(words)),
+        (DetailsForm.RICH, _TAG.search(words)),
+        (DetailsForm.TEXT, words.strip()),
     )
-    return next((form for form, shows in signs if shows), Form.EMPTY)
+    return next((form for form, shows in signs if shows), DetailsForm.EMPTY)
 
 
 def _is_please_select(text: str) -> bool:
@@ -310,12 +310,12 @@ def _is_please_select(text: str) -> bool:
     return len(text) < 60 and _PLEASE_SELECT.fullmatch(text.strip()) is not None
 
 
-def _text(element: object, form: Form) -> str | None:
+def _text(element: object, form: DetailsForm) -> str | None:
     """Return the text of an element: formatted text without its tags, None without a choice."""
     text = _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
     if text is None or _is_please_select(text):
         return None
-    return without_tags(text) if form is Form.RICH else text
+    return without_tags(text) if form is DetailsForm.RICH else text
 
 
 def without_tags(text: str) -> str:
@@ -395,7 +395,7 @@ def merged(
         element, text = by_key[place.key], changed.values.get(label)
         is_changed = (text or "") != (before.values[label] or "")
         raw = _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
-        if is_changed and place.form is Form.RICH:
+        if is_changed and place.form is DetailsForm.RICH:
             text = _marked_rich(raw or "", marker_in("", {NOTES: text}))
         if dialect.values == "text":
             details[place.name] = (text or "") if is_changed else _as_it_came(element, raw)
@@ -528,7 +528,7 @@ def can_bear_marker(can_write: Callable[[str], bool], dialect: Dialect) -> bool:
 
 
 def _is_rich(document: Document, label: str) -> bool:
-    return label in document.elements and document.elements[label].form is Form.RICH
+    return label in document.elements and document.elements[label].form is DetailsForm.RICH
 
 
 def _has_room(values: Mapping[str, str | None], can_write: Callable[[str], bool]) -> bool:

@@ -18,10 +18,17 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import WarehouseDamaged
-from bms_pipeline.passportal.documents.encoding import NOTES, Document, Element, Form, marker_in, titles_are_encoded
+from bms_pipeline.passportal.documents.encoding import (
+    NOTES,
+    DetailsForm,
+    Document,
+    Element,
+    marker_in,
+    titles_are_encoded,
+)
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.causes import reported, side_files
-from bms_pipeline.warehouse.connection import connect, make_whole, transaction
+from bms_pipeline.warehouse.causes import side_files, translate_errors
+from bms_pipeline.warehouse.connection import connect, create_atomically, transaction
 
 _LISTED = "id VARCHAR, client_id VARCHAR, title VARCHAR, template_id VARCHAR, template VARCHAR, marker BIGINT,"
 _SCHEMA = f"""
@@ -77,7 +84,7 @@ COPY (
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedDocument:
     """A row of a list. ``readable``: whether this key may ask for its details; else only the row is known."""
 
     document: Document
@@ -170,15 +177,15 @@ class RememberedDocuments:
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self.opened(), self._one_at_a_time:
             try:
-                with reported(self._file, _IF_DAMAGED), transaction(self._opened[0]):
+                with translate_errors(self._file, _IF_DAMAGED), transaction(self._opened[0]):
                     yield self._opened[0]
             except WarehouseDamaged:
                 self._is_damaged = True
                 raise
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
-        with reported(self._file, _IF_DAMAGED):
-            make_whole(self._file, _fill)
+        with translate_errors(self._file, _IF_DAMAGED):
+            create_atomically(self._file, _fill)
             connection = connect(self._file)
             try:
                 _bring_up_to_date(connection)
@@ -191,7 +198,7 @@ class RememberedDocuments:
         for file in (*side_files(self._file), self._file):
             file.unlink(missing_ok=True)
 
-    def listed(self, kind: str) -> dict[str, Listed]:
+    def listed(self, kind: str) -> dict[str, ListedDocument]:
         """Return the documents of a type as they were listed last, by id."""
         with self._open() as connection:
             rows = connection.execute(
@@ -199,14 +206,14 @@ class RememberedDocuments:
                 " WHERE type = ?",
                 [kind],
             ).fetchall()
-        return {row[0]: Listed(Document(*row[:5]), *row[5:]) for row in rows}
+        return {row[0]: ListedDocument(Document(*row[:5]), *row[5:]) for row in rows}
 
     def titles_are_encoded(self) -> bool:
         """Return whether the service encodes its titles, judged by all listed titles."""
         with self._open() as connection:
             return titles_are_encoded(row[0] for row in connection.execute("SELECT raw_title FROM listed").fetchall())
 
-    def list_anew(self, kind: str, rows: Iterable[Listed]) -> None:
+    def list_anew(self, kind: str, rows: Iterable[ListedDocument]) -> None:
         """Replace the listed documents of a type; forget the details of all others."""
         found = list(rows)
         columns = {
@@ -370,14 +377,14 @@ class RememberedDocuments:
         """
         with self._open() as connection:
             rows = connection.execute("SELECT DISTINCT template_id, layout FROM details").fetchall()
-        seen: dict[tuple[str, str], set[Form]] = {}
+        seen: dict[tuple[str, str], set[DetailsForm]] = {}
         for template, layout in rows:
             for label, form in json.loads(layout)["forms"].items():
-                seen.setdefault((template, label), set()).add(Form(form))
+                seen.setdefault((template, label), set()).add(DetailsForm(form))
         special: dict[str, set[str]] = {}
         for (template, label), forms in seen.items():
-            is_typed = forms & {Form.CHOICE, Form.YES_NO, Form.OTHER}
-            if is_typed or (Form.LINK in forms and Form.TEXT not in forms):
+            is_typed = forms & {DetailsForm.CHOICE, DetailsForm.YES_NO, DetailsForm.OTHER}
+            if is_typed or (DetailsForm.LINK in forms and DetailsForm.TEXT not in forms):
                 special.setdefault(template, set()).add(label)
         return special
 
@@ -419,7 +426,7 @@ class RememberedDocuments:
             return
         before, after = _forms(was), _forms(now)
         gone = before.keys() - after.keys()
-        new = dict.fromkeys(after.keys() - before.keys(), Form.EMPTY.value)
+        new = dict.fromkeys(after.keys() - before.keys(), DetailsForm.EMPTY.value)
         if not gone and not new:
             return
         rows = connection.execute("SELECT DISTINCT layout FROM details WHERE template_id = ?", [template_id]).fetchall()
@@ -500,7 +507,9 @@ def _places(entity: Entity, layout: Mapping[str, object], fields: Fields) -> lis
         form = forms.get(label)
         if form is None:
             return not layout["whole"] and fields.takes(label)
-        return Form(form) is Form.TEXT or (Form(form) is Form.EMPTY and label not in fields.special)
+        return DetailsForm(form) is DetailsForm.TEXT or (
+            DetailsForm(form) is DetailsForm.EMPTY and label not in fields.special
+        )
 
     return ["name", *(column for column in entity.columns[1:] if is_place(entity.labels[column]))]
 

@@ -43,7 +43,14 @@ from bms_pipeline.passportal.documents.client import PAGE_SIZE, DocumentsClient,
 from bms_pipeline.passportal.documents.encoding import Document
 from bms_pipeline.passportal.documents.flow import Flow, Later, Step
 from bms_pipeline.passportal.documents.last_write import LastWrite
-from bms_pipeline.passportal.documents.memory import Fields, Listed, RememberedDocuments, Template, Trial, places
+from bms_pipeline.passportal.documents.memory import (
+    Fields,
+    ListedDocument,
+    RememberedDocuments,
+    Template,
+    Trial,
+    places,
+)
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 
 READ_AT_ONCE = 200
@@ -71,7 +78,6 @@ DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location":
 """Passportal's names of its own templates [L]; their ids differ by tenant."""
 
 _LOST = (ServiceUnreachable, AnswerUnreadable)
-_GONE = "the record is gone from Passportal"
 _TAKES_NO_WRITES = "not sent: Passportal did not answer the writes before it, and none of them took effect"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -135,9 +141,9 @@ class DocumentsPassportal:
                 self._memory.write_snapshot(entity, file, self._new_records(entity))
         elif entity.name == "clients":
             rows = [{"passportal_id": id_, "name": name} for id_, name in self._client.clients().items()]
-            snapshots.write(entity, file, rows)
+            snapshots.write_snapshot(entity, file, rows)
         else:
-            snapshots.write(entity, file, snapshots.users_in(self._users_file) if self._users_file else [])
+            snapshots.write_snapshot(entity, file, snapshots.users_in(self._users_file) if self._users_file else [])
 
     def _list_documents(self, entity: Entity) -> None:
         """List the documents and remember them.
@@ -146,7 +152,7 @@ class DocumentsPassportal:
         both is asked for before it counts as gone.
         """
         kind = entity.singular
-        rows: dict[str, Listed] = {}
+        rows: dict[str, ListedDocument] = {}
         for newest_first in (False, True):
             for page in self._client.pages(kind, newest_first=newest_first):
                 rows |= {str(row["id"]): _listed(row) for row in page}
@@ -158,7 +164,7 @@ class DocumentsPassportal:
         self._titles_are_encoded = None
 
     def _as_listed(self, read: Read, known: Document) -> Document:
-        found = encoding.decoded(read.document)
+        found = encoding.decoded_document(read.document)
         return replace(known, title=found.title or known.title, last_modified=found.last_modified)
 
     def _read_details(self, entity: Entity) -> None:
@@ -224,13 +230,13 @@ class DocumentsPassportal:
 
     def _decoded(self, entity: Entity, read: Read) -> Document:
         """Return the document with its fields by our labels, including unnamed fields."""
-        shown = encoding.decoded(read.document)
+        shown = encoding.decoded_document(read.document)
         known = self._fields_of(shown.template_id)
         with self._names_lock:
             names = self._names.setdefault(shown.template_id, {})
             names |= {place.key: place.name for place in shown.elements.values() if place.has_name}
             names = {place.key: place.name for place in known.places.values() if place.has_name} | names
-        return encoding.decoded(read.document, entity.labels.values(), names)
+        return encoding.decoded_document(read.document, entity.labels.values(), names)
 
     def _fields_of(self, template_id: str) -> Fields:
         """Return the known fields of new documents of this template."""
@@ -301,7 +307,7 @@ class DocumentsPassportal:
     ) -> None:
         """Note the documents with a wanted marker; read only those not read yet."""
         wanted = set(clients.values())
-        rows = {row.id: row for row in map(encoding.decoded, page) if row.client_id in wanted}
+        rows = {row.id: row for row in map(encoding.decoded_document, page) if row.client_id in wanted}
         known = self._memory.markers(entity.singular, list(rows))
         markers = {id_: row.marker or known.get(id_, ("", None))[1] for id_, row in rows.items()}
         unread = {
@@ -423,7 +429,7 @@ class DocumentsPassportal:
         """Return the document created without its marker: the newest one with its title that was not there before."""
         known = self._memory.listed(entity.singular)
         for row in next(self._client.pages(entity.singular, client_id=new.write.client_id, newest_first=True)):
-            document = encoding.decoded(row)
+            document = encoding.decoded_document(row)
             if document.id not in known and _same(document.title, new.document.title):
                 return document.id
         return None
@@ -581,7 +587,7 @@ class DocumentsPassportal:
         return outcomes
 
     def _update(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
-        self._release(entity, [write for write in writes if write.releases != write.passportal_id])
+        self._release(entity, [write for write in writes if write.unmark_id != write.passportal_id])
         outcomes: list[Written] = []
         left, few = list(writes), len(writes) < FEW
         while left and not self._keeps_fields:
@@ -595,11 +601,11 @@ class DocumentsPassportal:
     def _release(self, entity: Entity, writes: Iterable[Write]) -> None:
         """Take the markers off released documents."""
         released = [
-            Write(write.bms_id, None, write.releases, releases=write.releases) for write in writes if write.releases
+            Write(write.bms_id, None, write.unmark_id, unmark_id=write.unmark_id) for write in writes if write.unmark_id
         ]
         for outcome in self._change(entity, released, at_once=len(released) < FEW):
             done = outcome.outcome is Outcome.DONE
-            if not done and outcome.detail != _GONE and not outcome.detail.startswith(_OTHER_MARKER):
+            if not done and outcome.is_ours:
                 raise ServiceError(
                     f"The marker of BMS id {outcome.bms_id} could not be taken off: {outcome.detail}",
                     "Nothing else of this batch was sent. Run again.",
@@ -664,11 +670,11 @@ class DocumentsPassportal:
         write = change.write
         read = self._client.document(write.passportal_id) if write.passportal_id else None
         if read is None:
-            change.conclude(_GONE)
+            change.conclude("the record is gone from Passportal", is_ours=False)
             return
         before = self._decoded(entity, read)
         if why := _why_not_changed(entity, write, before):
-            change.conclude(why)
+            change.conclude(why, is_ours=not _is_of_another(write, before))
             return
         fields = self._fields_of(before.template_id)
         columns = places(before, entity, fields)
@@ -793,9 +799,6 @@ class DocumentsPassportal:
             return list(pool.map(call, each))
 
 
-_OTHER_MARKER = "it bears the marker of BMS id"
-
-
 @dataclass(frozen=True)
 class _New:
     """A document to create."""
@@ -832,19 +835,23 @@ class _Change:
     answered_at: float = 0.0
     looks: int = 0
     is_concluded: bool = False
+    is_ours: bool = True
     refused: str = ""
     error: ServiceError | SettingsError | None = None
 
-    def conclude(self, refused: str = "") -> None:
+    def conclude(self, refused: str = "", *, is_ours: bool = True) -> None:
         """Conclude the change: done, refused, or with a lost answer."""
         self.refused = refused
+        self.is_ours = is_ours
         self.is_concluded = True
 
     def written(self, stopped_by: PipelineError | None) -> Written:
         """Return the outcome; a remaining error is a lost answer."""
         bms_id = self.write.bms_id
         if self.is_concluded and self.error is None:
-            return _refused(self.write, self.refused) if self.refused else Written(bms_id, Outcome.DONE)
+            if self.refused:
+                return replace(_refused(self.write, self.refused), is_ours=self.is_ours)
+            return Written(bms_id, Outcome.DONE)
         why = self.error or stopped_by
         if self.is_sent:
             return Written(bms_id, Outcome.UNKNOWN, why.message if why else _TAKES_NO_WRITES)
@@ -896,9 +903,11 @@ def _refused(write: Write, why: str) -> Written:
     return Written(write.bms_id, Outcome.REFUSED, why)
 
 
-def _listed(row: Row) -> Listed:
+def _listed(row: Row) -> ListedDocument:
     readable = row.get("accessible") is not False
-    return Listed(encoding.decoded(row), str(row.get("templateName") or ""), readable, encoding.raw_title(row))
+    return ListedDocument(
+        encoding.decoded_document(row), str(row.get("templateName") or ""), readable, encoding.raw_title(row)
+    )
 
 
 def _is_settled(document: Document, read: Read) -> bool:
@@ -922,10 +931,15 @@ def _why_not_new(write: Write) -> str:
     return "" if write.client_id else f"Passportal has no client {write.client_id}"
 
 
+def _is_of_another(write: Write, found: Document) -> bool:
+    """Return whether a document has the marker of another record than the write's."""
+    return found.marker not in (None, write.bms_id, write.replaces_marker_of)
+
+
 def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
     """Return why a document may not be changed: it is another record's, or changed since the plan. Empty if it may."""
-    if found.marker not in (None, write.bms_id, write.replaces):
-        return f"{_OTHER_MARKER} {found.marker}"
+    if _is_of_another(write, found):
+        return f"it bears the marker of BMS id {found.marker}"
     now = found.fields
     labels = entity.labels
     moved = [

@@ -1,6 +1,6 @@
 -- Which updates of {entity} wait for a person, because too large a share of what is matched in their client would change?
 UPDATE sync.planned_{entity} SET held_back = true
-WHERE operation = 'update' AND NOT by_person AND NOT list_contains($expected, reason)
+WHERE operation = 'update' AND NOT needs_approval AND NOT list_contains($expected, reason)
   AND account_id IN (
     SELECT account_id
     FROM (

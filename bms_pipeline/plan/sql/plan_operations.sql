@@ -8,7 +8,7 @@
 INSERT INTO sync.planned_{entity} BY NAME
 WITH released AS (
          SELECT t.bms_id, min(t.passportal_id) AS released_id
-         FROM sync.partings t
+         FROM sync.non_matches t
          JOIN passportal.{entity} p ON p.passportal_id = t.passportal_id AND p.bms_id = t.bms_id
          WHERE t.entity = '{entity}'
            AND NOT EXISTS (FROM sync.reconciled_{entity} o WHERE o.passportal_id = t.passportal_id)
@@ -18,17 +18,17 @@ WITH released AS (
      chosen AS (
          SELECT * FROM sync.reconciled_{entity} WHERE NOT {left_out}
          UNION ALL BY NAME
-         SELECT bms_id, account_id, client_id, 'out of scope' AS disposition, 'not_selected' AS reason, false AS is_new_match,
-                false AS by_person
+         SELECT bms_id, account_id, client_id, 'out_of_scope' AS disposition, 'not_selected' AS reason, false AS is_new_match,
+                false AS needs_approval
          FROM sync.reconciled_{entity} WHERE {left_out}
      ),
      -- What both sides held when they last met: in the record's match, or in a document that it left and comes back to.
      base AS (
-         SELECT NULL AS passportal_id, * FROM sync.loaded_{entity} UNION ALL BY NAME FROM sync.left_{entity}
+         SELECT NULL AS passportal_id, * FROM sync.base_{entity} UNION ALL BY NAME FROM sync.former_base_{entity}
      ),
      met AS (
          SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, n.problem,
-                CASE WHEN r.disposition = 'to create' THEN n.template ELSE p.template END AS template,
+                CASE WHEN r.disposition = 'to_create' THEN n.template ELSE p.template END AS template,
                 {both_sides}, {has_place}, {written}, {differing}
          FROM chosen r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
@@ -38,18 +38,18 @@ WITH released AS (
          LEFT JOIN released d ON d.bms_id = r.bms_id
          LEFT JOIN passportal.new_records n ON n.entity = '{entity}'
          LEFT JOIN (
-             SELECT DISTINCT bms_id FROM sync.hand_overs WHERE entity = '{entity}' AND forgotten_at IS NULL
+             SELECT DISTINCT bms_id FROM sync.pending_imports WHERE entity = '{entity}' AND reissued_at IS NULL
          ) h ON h.bms_id = r.bms_id
      ),
      decided AS (
          SELECT *,
                 CASE
                     WHEN reason IN ('write_unknown', 'client_write_unknown') THEN 'skip'
-                    WHEN disposition = 'to create' AND (is_handed_over OR problem IS NOT NULL) THEN 'skip'
-                    WHEN disposition = 'to create' THEN 'create'
+                    WHEN disposition = 'to_create' AND (is_handed_over OR problem IS NOT NULL) THEN 'skip'
+                    WHEN disposition = 'to_create' THEN 'create'
                     WHEN disposition = 'matched' AND is_new_match THEN 'adopt'
                     WHEN {anything_written} THEN 'update'
-                    WHEN disposition <> 'out of scope' AND released_id IS NOT NULL THEN 'update'
+                    WHEN disposition <> 'out_of_scope' AND released_id IS NOT NULL THEN 'update'
                     ELSE 'skip'
                 END AS operation,
                 CASE WHEN {anything_kept} THEN list_filter([{kept}], lambda e: e IS NOT NULL) END AS kept,
@@ -57,19 +57,19 @@ WITH released AS (
          FROM met
      )
 SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, template,
-       CASE WHEN operation <> 'skip' THEN released_id END AS releases,
+       CASE WHEN operation <> 'skip' THEN released_id END AS unmark_id,
        CASE WHEN operation = 'update' AND disposition <> 'matched' THEN released_id ELSE passportal_id END AS passportal_id,
        -- A person may give a record to another than the one whose marker it bears.
-       CASE WHEN operation = 'adopt' AND marker <> bms_id THEN marker END AS replaces,
-       operation <> 'skip' AND (by_person OR released_id IS NOT NULL) AS by_person,
+       CASE WHEN operation = 'adopt' AND marker <> bms_id THEN marker END AS replaces_marker_of,
+       operation <> 'skip' AND (needs_approval OR released_id IS NOT NULL) AS needs_approval,
        false AS held_back,
        CASE
            WHEN operation = 'update' AND NOT ({anything_written}) THEN 'unmatched_by_person'
            WHEN operation = 'update' AND NOT ({more_than_completed}) THEN 'details_completed'
            WHEN operation = 'update' AND ({bms_changed}) THEN 'bms_changed'
            WHEN operation = 'update' THEN 'field_ownership'
-           WHEN operation = 'skip' AND disposition = 'to create' AND is_handed_over THEN 'handed_over'
-           WHEN operation = 'skip' AND disposition = 'to create' THEN coalesce(problem, reason)
+           WHEN operation = 'skip' AND disposition = 'to_create' AND is_handed_over THEN 'handed_over'
+           WHEN operation = 'skip' AND disposition = 'to_create' THEN coalesce(problem, reason)
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'
            WHEN operation = 'skip' AND no_place IS NOT NULL THEN 'no_place'
            WHEN operation = 'skip' AND disposition = 'matched' THEN 'unchanged'

@@ -3,7 +3,7 @@
 -- reconciled: a match that a load made or took apart, an exclusion and the client's own standing count at once.
 WITH client AS ({clients}),
      excluded AS (SELECT DISTINCT bms_id FROM sync.exclusions WHERE entity = '{entity}'),
-     handed_over AS (SELECT DISTINCT bms_id FROM sync.hand_overs WHERE entity = '{entity}' AND forgotten_at IS NULL),
+     handed_over AS (SELECT DISTINCT bms_id FROM sync.pending_imports WHERE entity = '{entity}' AND reissued_at IS NULL),
      -- The last operation of a record, where that was refused or nobody knows what became of it.
      trouble AS (
          SELECT bms_id, outcome, detail
@@ -24,7 +24,7 @@ WITH client AS ({clients}),
                 m.passportal_id IS NOT NULL AND p.passportal_id IS NULL AS link_is_gone,
                 CASE WHEN r.disposition = 'matched' AND r.is_new_match THEN r.passportal_id END AS paired_with,
                 EXISTS (
-                    FROM sync.partings t
+                    FROM sync.non_matches t
                     WHERE t.entity = '{entity}' AND t.bms_id = b.bms_id AND t.passportal_id = r.passportal_id
                 ) AS is_parted,
                 l.bms_id IS NOT NULL AS is_loaded, coalesce({differs}, false) AS differs,
@@ -37,7 +37,7 @@ WITH client AS ({clients}),
          LEFT JOIN client c ON {has_client} AND c.bms_id = b.account_id
          LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = b.bms_id
          LEFT JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
-         LEFT JOIN sync.loaded_{entity} l ON l.bms_id = b.bms_id
+         LEFT JOIN sync.base_{entity} l ON l.bms_id = b.bms_id
          LEFT JOIN excluded e ON e.bms_id = b.bms_id
          LEFT JOIN handed_over h ON h.bms_id = b.bms_id
          LEFT JOIN trouble j ON j.bms_id = b.bms_id
@@ -49,7 +49,7 @@ WITH client AS ({clients}),
                     WHEN is_gone THEN 'gone'
                     WHEN is_open THEN 'unknown'
                     WHEN disposition IS NULL THEN 'to plan'
-                    WHEN disposition = 'out of scope' AND reason <> 'client_out_of_scope' THEN 'out of scope'
+                    WHEN disposition = 'out_of_scope' AND reason <> 'client_out_of_scope' THEN 'out of scope'
                     WHEN is_excluded THEN 'excluded'
                     WHEN client_standing = 'out of scope' THEN 'out of scope'
                     WHEN NOT client_is_there OR reason = 'not_listed_in_passportal' THEN 'blocked'
@@ -57,10 +57,11 @@ WITH client AS ({clients}),
                     WHEN holds AND is_loaded THEN 'differs'
                     WHEN holds OR paired_with IS NOT NULL AND NOT is_parted THEN 'to match'
                     -- Its client was decided about since.
-                    WHEN disposition IN ('blocked', 'out of scope') THEN 'to plan'
+                    WHEN disposition IN ('blocked', 'out_of_scope') THEN 'to plan'
                     WHEN link_is_gone THEN 'unmatched'
-                    WHEN disposition = 'to create' AND is_handed_over THEN 'handed over'
-                    WHEN disposition IN ('to create', 'ambiguous') THEN disposition
+                    WHEN disposition = 'to_create' AND is_handed_over THEN 'handed over'
+                    WHEN disposition = 'to_create' THEN 'to create'
+                    WHEN disposition = 'ambiguous' THEN 'ambiguous'
                     ELSE 'unmatched'
                 END AS expected
          FROM known
@@ -77,7 +78,7 @@ SELECT '{entity}' AS entity, bms_id, account_id, name,
            WHEN 'differs' THEN 'not_written_yet'
            WHEN 'handed over' THEN 'handed_over'
            WHEN 'to match' THEN CASE WHEN holds THEN linked_by ELSE reason END
-           WHEN 'out of scope' THEN CASE WHEN disposition = 'out of scope' THEN reason ELSE 'client_out_of_scope' END
+           WHEN 'out of scope' THEN CASE WHEN disposition = 'out_of_scope' THEN reason ELSE 'client_out_of_scope' END
            WHEN 'blocked' THEN CASE
                WHEN disposition = 'blocked' THEN reason
                WHEN client_standing IS NULL OR client_standing = 'gone' THEN 'client_not_listed'

@@ -29,9 +29,9 @@ WITH found AS (
          FROM judged
      )
 SELECT bms_id, account_id, client_id, name, disposition, operation,
-       CASE WHEN did = 'adopt' AND operation = 'update' THEN found_id END AS releases,
+       CASE WHEN did = 'adopt' AND operation = 'update' THEN found_id END AS unmark_id,
        coalesce(found_id, passportal_id) AS passportal_id,
-       operation <> 'skip' AS by_person,
+       operation <> 'skip' AS needs_approval,
        false AS held_back,
        CASE WHEN did IN ('adopt', 'update') THEN nullif(differing, []) END AS kept,
        CASE

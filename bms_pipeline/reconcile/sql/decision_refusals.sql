@@ -1,6 +1,13 @@
 -- Which decisions about {entity} did not come true, and why not?
-WITH holder AS (SELECT passportal_id, min(bms_id) AS held_by, count(*) AS holders FROM sync.matches WHERE entity = '{entity}' GROUP BY ALL),
-     found_before AS (SELECT passportal_id, bms_id AS held_by, reason FROM before_{entity} WHERE disposition = 'matched'),
+WITH holder AS (
+         SELECT passportal_id, min(bms_id) AS held_by, count(*) AS holders
+         FROM sync.matches
+         WHERE entity = '{entity}'
+         GROUP BY ALL
+     ),
+     found_before AS (
+         SELECT passportal_id, bms_id AS held_by, reason FROM before_{entity} WHERE disposition = 'matched'
+     ),
      given_up AS (SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch'),
      answered AS (
          SELECT s.number,
@@ -10,34 +17,47 @@ WITH holder AS (SELECT passportal_id, min(bms_id) AS held_by, count(*) AS holder
                     WHEN s.verb = 'unmatch' THEN
                         CASE WHEN s.apart_from IS NULL AND NOT s.is_parted THEN 'it is not matched' END
                     WHEN b.missing_since IS NOT NULL THEN 'BMS no longer lists it'
-                    WHEN r.disposition = 'out of scope' THEN 'it is out of scope (' || r.reason || ')'
+                    WHEN r.disposition = 'out_of_scope' THEN 'it is out of scope (' || r.reason || ')'
                     WHEN r.disposition = 'excluded' THEN 'it is excluded; include it first'
-                    WHEN r.disposition = 'blocked' THEN 'its client ' || b.account_id || ' is neither matched nor to be created; decide about that first'
+                    WHEN r.disposition = 'blocked'
+                        THEN 'its client ' || b.account_id
+                             || ' is neither matched nor to be created; decide about that first'
                     WHEN s.verb = 'create' THEN
                         CASE
-                            WHEN r.disposition = 'to create' THEN NULL
-                            WHEN r.disposition = 'matched' AND s.linked_by IN ('created_by_person', 'not_in_passportal', 'moved_to_this_client') THEN NULL
-                            WHEN r.disposition = 'matched' THEN 'it is matched to ' || r.passportal_id || ' (' || r.reason || '); unmatch it first'
+                            WHEN r.disposition = 'to_create' THEN NULL
+                            WHEN r.disposition = 'matched'
+                                 AND s.linked_by IN ('created_by_person', 'not_in_passportal', 'moved_to_this_client')
+                                THEN NULL
+                            WHEN r.disposition = 'matched'
+                                THEN 'it is matched to ' || r.passportal_id || ' (' || r.reason || '); unmatch it first'
                             WHEN r.reason = 'no_name' THEN 'it has no name'
-                            WHEN r.reason = 'several_in_bms' THEN 'BMS has another of its name (' || r.reason || '); exclude that one, or create this beside it (--beside)'
+                            WHEN r.reason = 'several_in_bms'
+                                THEN 'BMS has another of its name (' || r.reason
+                                     || '); exclude that one, or create this beside it (--allow-duplicate)'
                             WHEN r.reason = 'doubtful_serial'
-                                THEN 'Passportal has one with its serial number, which may be a placeholder; match it, or create it beside that (--beside)'
+                                THEN 'Passportal has one with its serial number, which may be a placeholder;'
+                                     || ' match it, or create it beside that (--allow-duplicate)'
                             WHEN r.reason = 'name_of_gone_record'
-                                THEN 'Passportal has one of its name, whose record is gone from BMS; match it, or create it beside that (--beside)'
+                                THEN 'Passportal has one of its name, whose record is gone from BMS;'
+                                     || ' match it, or create it beside that (--allow-duplicate)'
                             WHEN r.disposition = 'ambiguous' OR r.reason = 'near_identical_name'
                                 THEN 'Passportal has one of ' || CASE WHEN r.disposition = 'ambiguous' THEN 'its' ELSE 'nearly its' END
-                                     || ' name (' || r.reason || '); match it, or create it beside that (--beside)'
+                                     || ' name (' || r.reason || '); match it, or create it beside that (--allow-duplicate)'
                             ELSE 'it stays ' || r.disposition || ' (' || r.reason || ')'
                         END
                     WHEN p.passportal_id IS NULL THEN 'Passportal has no {singular} ' || s.wanted
                     WHEN {has_client} AND p.client_id IS DISTINCT FROM r.client_id
-                        THEN s.wanted || ' lies in client ' || coalesce(p.client_id, 'none') || ', the record in ' || coalesce(r.client_id, 'a client that is still to be created')
+                        THEN s.wanted || ' lies in client ' || coalesce(p.client_id, 'none') || ', the record in '
+                             || coalesce(r.client_id, 'a client that is still to be created')
                     WHEN h.holders > 1 OR h.held_by <> s.bms_id
-                        THEN s.wanted || ' is matched to {singular} ' || coalesce(other.held_by, h.held_by) || ' of BMS; unmatch that first'
+                        THEN s.wanted || ' is matched to {singular} ' || coalesce(other.held_by, h.held_by)
+                             || ' of BMS; unmatch that first'
                     WHEN f.held_by <> s.bms_id AND f.held_by NOT IN (FROM given_up)
-                        THEN s.wanted || ' is matched to {singular} ' || f.held_by || ' of BMS (' || f.reason || '); unmatch that first'
+                        THEN s.wanted || ' is matched to {singular} ' || f.held_by
+                             || ' of BMS (' || f.reason || '); unmatch that first'
                     WHEN p.bms_id <> s.bms_id AND NOT EXISTS (
-                             FROM sync.partings t WHERE t.entity = '{entity}' AND t.bms_id = p.bms_id AND t.passportal_id = p.passportal_id
+                             FROM sync.non_matches t
+                             WHERE t.entity = '{entity}' AND t.bms_id = p.bms_id AND t.passportal_id = p.passportal_id
                          )
                         THEN s.wanted || ' bears the marker of {singular} ' || p.bms_id || ' of BMS; unmatch that first'
                     WHEN s.partner <> s.wanted AND s.bms_id NOT IN (FROM given_up)

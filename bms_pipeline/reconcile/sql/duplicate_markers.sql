@@ -5,7 +5,7 @@ FROM passportal.{entity} p
 LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = p.bms_id AND m.passportal_id = p.passportal_id
 WHERE p.bms_id IS NOT NULL
   AND NOT EXISTS (
-      FROM sync.partings t WHERE t.entity = '{entity}' AND t.bms_id = p.bms_id AND t.passportal_id = p.passportal_id
+      FROM sync.non_matches t WHERE t.entity = '{entity}' AND t.bms_id = p.bms_id AND t.passportal_id = p.passportal_id
   )
-  AND NOT EXISTS (FROM sync.left_{entity} l WHERE l.bms_id = p.bms_id AND l.passportal_id = p.passportal_id)
+  AND NOT EXISTS (FROM sync.former_base_{entity} l WHERE l.bms_id = p.bms_id AND l.passportal_id = p.passportal_id)
 QUALIFY count(*) OVER (PARTITION BY p.bms_id) > 1

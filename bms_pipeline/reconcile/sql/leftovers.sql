@@ -34,7 +34,7 @@ WITH remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE
          SELECT r.bms_id, count(*) FILTER (p.name_key = r.name_key) AS namesakes,
                 count(*) FILTER (p.loose_key = r.loose_key) AS near,
                 count(*) FILTER (p.letters_key = r.letters_key) AS spelled
-         FROM sync.partings t
+         FROM sync.non_matches t
          JOIN remaining r ON r.bms_id = t.bms_id
          JOIN free p ON p.passportal_id = t.passportal_id AND p.client_id IS NOT DISTINCT FROM r.client_id
          WHERE t.entity = '{entity}'

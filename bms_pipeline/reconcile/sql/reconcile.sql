@@ -7,7 +7,7 @@ WITH considered AS (
            coalesce(l.bms_twins, 0) > 1 AND {twins_wait} AS is_twin, coalesce(l.bms_twins, 0) AS bms_twins,
            coalesce(l.gone_namesakes, 0) AS gone_namesakes, d.bms_id IS NOT NULL AS has_doubt,
            coalesce(k.carriers, 0) > 1 AS is_marked_twice,
-           r.wanted AND (r.wanted_beside OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
+           r.wanted AND (r.wanted_duplicate OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
                          AND NOT is_twin AND NOT has_doubt) AS is_wanted
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
@@ -17,7 +17,7 @@ WITH considered AS (
 )
 SELECT bms_id, account_id, client_id,
        CASE
-           WHEN out_of_scope IS NOT NULL THEN 'out of scope'
+           WHEN out_of_scope IS NOT NULL THEN 'out_of_scope'
            WHEN excluded THEN 'excluded'
            WHEN blocked IS NOT NULL THEN 'blocked'
            WHEN link_is_gone OR is_another THEN 'unmatched'
@@ -25,11 +25,11 @@ SELECT bms_id, account_id, client_id,
            WHEN is_marked_twice THEN 'ambiguous'
            WHEN paired_with IS NOT NULL THEN 'matched'
            WHEN name_key IS NULL THEN 'unmatched'
-           WHEN is_wanted THEN 'to create'
+           WHEN is_wanted THEN 'to_create'
            WHEN is_parted THEN 'unmatched'
            WHEN free_namesakes > 0 OR is_twin THEN 'ambiguous'
            WHEN near_namesakes > 0 OR gone_namesakes > 0 OR has_doubt OR is_merged OR real_name_key IS NULL THEN 'unmatched'
-           WHEN {creatable} THEN 'to create'
+           WHEN {creatable} THEN 'to_create'
            ELSE 'unmatched'
        END AS disposition,
        CASE
@@ -61,6 +61,6 @@ SELECT bms_id, account_id, client_id,
        disposition = 'matched' AND (NOT is_linked OR link_is_new) AS is_new_match,
        CASE WHEN disposition = 'matched' THEN CASE WHEN is_linked THEN linked_to ELSE paired_with END END AS passportal_id,
        -- What only a person's finish may load: their own decisions, and all that rests on one about its client.
-       disposition IN ('matched', 'to create')
-           AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')) AS by_person
+       disposition IN ('matched', 'to_create')
+           AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')) AS needs_approval
 FROM considered

@@ -6,7 +6,7 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
                 l.bms_id IS NULL AS link_is_new, m.reason AS linked_by, m.matched_at, l.bms_name AS loaded_name
          FROM sync.matches m
          LEFT JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
-         LEFT JOIN sync.loaded_{entity} l ON l.bms_id = m.bms_id
+         LEFT JOIN sync.base_{entity} l ON l.bms_id = m.bms_id
          WHERE m.entity = '{entity}'
      ),
      unknown AS (SELECT DISTINCT bms_id FROM sync.journal WHERE entity = '{entity}' AND outcome IS NULL),
@@ -17,10 +17,15 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
          WHERE m.entity = 'clients'
          GROUP BY ALL HAVING bool_and(b.missing_since IS NOT NULL OR NOT b.is_active)
      ),
-     creation AS (SELECT bms_id, bool_or(beside) AS beside FROM sync.creations WHERE entity = '{entity}' GROUP BY ALL),
+     creation AS (
+         SELECT bms_id, bool_or(allow_duplicate) AS allow_duplicate
+         FROM sync.approved_creates
+         WHERE entity = '{entity}'
+         GROUP BY ALL
+     ),
      parted AS (
          SELECT DISTINCT t.bms_id, p.client_id AS parted_in
-         FROM sync.partings t JOIN passportal.{entity} p ON p.passportal_id = t.passportal_id
+         FROM sync.non_matches t JOIN passportal.{entity} p ON p.passportal_id = t.passportal_id
          WHERE t.entity = '{entity}'
      )
 SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name, b.first_seen{keys},
@@ -38,7 +43,7 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            WHEN {wrong_type} THEN 'account_type'
            WHEN {wrong_category} THEN 'category'
            WHEN {not_chosen} THEN 'client_not_chosen'
-           WHEN {has_client} AND c.disposition = 'out of scope' THEN 'client_out_of_scope'
+           WHEN {has_client} AND c.disposition = 'out_of_scope' THEN 'client_out_of_scope'
        END AS out_of_scope,
        coalesce(e.is_excluded, false) AS excluded,
        CASE
@@ -47,11 +52,11 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            WHEN NOT {has_client} THEN NULL
            WHEN c.bms_id IS NULL THEN 'client_not_listed'
            WHEN c.reason = 'write_unknown' THEN 'client_write_unknown'
-           WHEN c.disposition NOT IN ('matched', 'to create') THEN 'client_' || replace(c.disposition, ' ', '_')
-           WHEN c.disposition = 'to create' AND {clients_handed_over} THEN 'client_not_in_passportal'
+           WHEN c.disposition NOT IN ('matched', 'to_create') THEN 'client_' || c.disposition
+           WHEN c.disposition = 'to_create' AND {clients_handed_over} THEN 'client_not_in_passportal'
        END AS blocked,
-       coalesce(c.by_person, false) AS client_by_person,
-       w.bms_id IS NOT NULL AS wanted, coalesce(w.beside, false) AS wanted_beside,
+       coalesce(c.needs_approval, false) AS client_by_person,
+       w.bms_id IS NOT NULL AS wanted, coalesce(w.allow_duplicate, false) AS wanted_duplicate,
        parted.bms_id IS NOT NULL AS is_parted,
        out_of_scope IS NULL AND NOT excluded AND blocked IS NULL AS open_to_match,
        -- Counts as one of several of its name or serial, also where this run does not look at it.

@@ -7,7 +7,7 @@ WITH latest AS (
 SELECT b.bms_id, b.name, a.name AS client, r.disposition, r.reason, r.passportal_id AS matched_to,
        m.reason AS linked_by,
        EXISTS (FROM sync.exclusions e WHERE e.entity = '{entity}' AND e.bms_id = b.bms_id) AS is_excluded,
-       EXISTS (FROM sync.partings t WHERE t.entity = '{entity}' AND t.bms_id = b.bms_id) AS is_parted,
+       EXISTS (FROM sync.non_matches t WHERE t.entity = '{entity}' AND t.bms_id = b.bms_id) AS is_parted,
        l.verb, l.decided_by, l.decided_at
 FROM bms.{entity} b
 JOIN sync.reconciled_{entity} r ON r.bms_id = b.bms_id

@@ -54,7 +54,7 @@ def _link_to(target: Path) -> Path:
     return link
 
 
-def guarded(column: str) -> str:
+def escape_formula_sql(column: str) -> str:
     """SQL: ``column`` with an apostrophe before whatever a spreadsheet may take for a formula."""
     text = f"replace({column}, chr(0), chr(65533))"
     is_formula = rf"regexp_matches({column}, '^[\s\p{{Z}}\p{{Cc}}\p{{Cf}}]*[-=+@＝＋－＠]|^[ ]*[\t\r]')"

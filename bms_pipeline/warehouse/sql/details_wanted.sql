@@ -4,7 +4,7 @@ FROM bms.{entity} b
 JOIN sync.reconciled_{entity} r ON r.bms_id = b.bms_id
 WHERE b.missing_since IS NULL
   -- To create with a match: created since it was decided.
-  AND r.disposition IN ('matched', 'to create')
+  AND r.disposition IN ('matched', 'to_create')
   AND EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.bms_id = b.bms_id)
   AND (b.details_asked_at IS NULL OR b.changed_at > b.details_asked_at OR b.details_asked_at < $older_than
        OR b.details_problem IS NOT NULL AND b.details_asked_at < $problem_before)

@@ -2,11 +2,11 @@
 -- What people decided and what loads wrote is looked at itself and not only counted, so that no writer of it can be overlooked.
 WITH decided AS (
          SELECT 'exclusions' AS what, entity, hash(e) AS h FROM sync.exclusions e
-         UNION ALL SELECT 'creations', entity, hash(c) FROM sync.creations c
-         UNION ALL SELECT 'partings', entity, hash(p) FROM sync.partings p
-         UNION ALL SELECT 'handed over', entity, hash(o) FROM sync.hand_overs o
+         UNION ALL SELECT 'approved_creates', entity, hash(c) FROM sync.approved_creates c
+         UNION ALL SELECT 'non_matches', entity, hash(p) FROM sync.non_matches p
+         UNION ALL SELECT 'handed over', entity, hash(o) FROM sync.pending_imports o
      )
-SELECT 'input' AS kind, name, version::VARCHAR AS state, NULL AS result FROM sync.inputs
+SELECT 'input' AS kind, name, version::VARCHAR AS state, NULL AS result FROM sync.input_versions
 UNION ALL SELECT 'input', what || '.' || entity, concat_ws(' ', count(*), bit_xor(h)), NULL FROM decided GROUP BY what, entity
 UNION ALL SELECT 'input', 'matches.' || entity, concat_ws(' ', count(*), max(matched_at), sum(bms_id)), NULL
           FROM sync.matches GROUP BY entity

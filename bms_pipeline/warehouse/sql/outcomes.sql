@@ -4,16 +4,16 @@ SELECT o.entity, o.bms_id, o.account_id,
        CASE
            WHEN o.disposition = 'matched' AND o.operation = 'skip' THEN 'unchanged'
            -- Handed over: neither matched nor excluded until Passportal lists it.
-           WHEN o.disposition = 'to create' AND (o.operation = 'skip' OR j.outcome = 'handed_over') THEN 'unmatched'
-           WHEN o.operation = 'skip' THEN replace(o.disposition, ' ', '_')
+           WHEN o.disposition = 'to_create' AND (o.operation = 'skip' OR j.outcome = 'handed_over') THEN 'unmatched'
+           WHEN o.operation = 'skip' THEN o.disposition
            WHEN j.outcome = 'refused' THEN 'failed'
            WHEN j.outcome IS DISTINCT FROM 'done' THEN 'pending'
            -- It lost its marker, because a person took it apart from the record.
-           WHEN o.disposition NOT IN ('matched', 'to create') THEN replace(o.disposition, ' ', '_')
+           WHEN o.disposition NOT IN ('matched', 'to_create') THEN o.disposition
            ELSE CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
        END AS outcome,
        o.operation <> 'skip' AS is_operation,
-       o.by_person OR coalesce(o.held_back, false) OR coalesce(o.unproved, false) AS waits_for_person,
+       o.needs_approval OR coalesce(o.held_back, false) OR coalesce(o.unproved, false) AS waits_for_person,
        j.detail, o.reason
 FROM sync.operations o
 LEFT JOIN sync.journal j
