@@ -123,6 +123,7 @@ def sweep_list(
     in_instalments: bool,
 ) -> _Swept | Unfinished:
     """Read the list, with the warehouse closed."""
+    progress(f"extract {list_call.name}", 0, None)
     account_types = services.account_types(client) if list_call == ACCOUNTS else None
     try:
         manifest = sweep(
