@@ -320,3 +320,16 @@ def _launched(pages: Pages, query: str, **variables: Any) -> dict[str, Any]:
         (found,) = found["launchMultipleRunsResult"]
     launched: dict[str, Any] = found["run"]
     return launched
+
+
+def test_undo_without_a_number_takes_back_the_last_load(world: World, dagster: Dagster) -> None:
+    config = deciding("undo", plan_id=0)
+    assert "Nothing was loaded so far" in dagster.run("undo", config, voucher(world, "undo", config))
+    assert "no approval" in dagster.run("undo", config, {}), "naming nothing approves nothing"
+
+    world.finish()
+    world.let_go_of_the_warehouse()
+    ((loaded,),) = world.query("SELECT max(plan_id) FROM sync.plans WHERE loaded_at IS NOT NULL")
+    world.let_go_of_the_warehouse()
+    assert dagster.run("undo", config, voucher(world, "undo", config)) == ""
+    assert world.query("SELECT undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1") == [(loaded,)]
