@@ -10,15 +10,19 @@ import pytest
 from bms_pipeline.defs.instance.event_log import EventLog
 from bms_pipeline.defs.instance.launcher import RunLauncher
 
-ROOT = Path(__file__).parents[2]
+FORMER = """
+run_launcher:
+  module: bms_pipeline.defs.launcher
+  class: RunLauncher
+event_log_storage:
+  module: bms_pipeline.defs.event_log
+  class: EventLog
+"""
 
 
 def test_the_dagster_yaml_of_version_0_5_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    present = (ROOT / "dagster.yaml").read_text(encoding="utf-8")
-    former = present.replace("bms_pipeline.defs.instance.", "bms_pipeline.defs.")
-    assert former.count("module: bms_pipeline.defs.") == 2
-    (tmp_path / "dagster.yaml").write_text(former, encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text(FORMER, encoding="utf-8")
     with dg.DagsterInstance.get() as instance:
         assert isinstance(instance.run_launcher, RunLauncher)
         assert isinstance(instance.event_log_storage, EventLog)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from bms_pipeline.core.entities import CLIENTS
 from bms_pipeline.core.errors import PipelineError, SettingsError
@@ -17,7 +18,9 @@ from bms_pipeline_tests.passportal.conftest import Service
 def test_who_opens_passportal_closes_it_whatever_happens(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = service.settings()
+    settings = service.settings(
+        bms_url="https://bms.example", bms_tenant="t", bms_username="u", bms_password=SecretStr("p")
+    )
     new_warehouse(settings.warehouse_file)
     closed: list[DocumentsPassportal] = []
     monkeypatch.setattr(DocumentsPassportal, "close", lambda target: closed.append(target))
