@@ -153,7 +153,7 @@ def _company_model() -> tuple[Callable[[Record], dict[str, Any]], dict[str, Any]
 
     def prepared(record: Record) -> dict[str, Any]:
         words = (record["name"] or "").lower().replace("&", " and ").replace(",", " ").replace("-", " ").split()
-        kept = [each.strip(".") for each in words if each.strip(".") not in {*names.LEGAL_SUFFIXES, "and"}] or words
+        kept = [each.strip(".") for each in words if each.strip(".") not in {*names.LEGAL_FORMS, "and"}] or words
         return {"name": " ".join(kept), "words": kept, "start": kept[0][:4], "end": kept[-1], "sorted": min(kept)}
 
     return prepared, {

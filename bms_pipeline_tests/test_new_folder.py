@@ -17,7 +17,7 @@ from dagster._core.secrets.env_file import get_env_var_dict
 from bms_pipeline.cli import serve
 from bms_pipeline.core.errors import PipelineError, SettingsError
 from bms_pipeline.core.settings import read_settings
-from bms_pipeline.sync.new_folder import make_folder
+from bms_pipeline.sync.new_folder import make_new_folder
 
 ROOT = Path(__file__).parents[1]
 FILES = (".env", "dagster.yaml", "workspace.yaml")
@@ -68,7 +68,7 @@ def test_a_folder_that_is_not_there_is_made_and_the_commands_enter_it(tmp_path: 
     "name", ["plain", "it's", "t[1]", "a b #c", "ünï 日本 {x}", "$HOME", '"quoted"', "back\\slash", "100% x"]
 )
 def test_both_homes_are_absolute_and_the_same_for_us_and_for_dagster(tmp_path: Path, name: str) -> None:
-    folder = make_folder(tmp_path / name).folder
+    folder = make_new_folder(tmp_path / name).folder
     read = read_settings(folder / ".env")
     homes = (str(read.bms_pipeline_home), str(read.dagster_folder))
     assert homes == (str(folder / ".bms_pipeline"), str(folder / ".bms_pipeline" / "dagster"))
@@ -79,12 +79,12 @@ def test_both_homes_are_absolute_and_the_same_for_us_and_for_dagster(tmp_path: P
 @pytest.mark.parametrize("name", ["really?", "a%20b"])
 def test_a_folder_that_cannot_be_a_home_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=r"DuckDB|Dagster"):
-        make_folder(tmp_path / name)
+        make_new_folder(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_dagster_reads_the_file_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make_folder(tmp_path)
+    made = make_new_folder(tmp_path)
     assert serve._dagster_home(read_settings(tmp_path / ".env")) == made.dagster_home
     file = tmp_path / "dagster.yaml"
     file.write_text(file.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 7"))
@@ -100,7 +100,7 @@ def test_dev_serves_the_workspace_of_the_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert serve._workspace() == serve.WORKSPACE
-    make_folder(tmp_path)
+    make_new_folder(tmp_path)
     assert serve._workspace() == tmp_path / "workspace.yaml"
     assert capsys.readouterr().err == ""
     (tmp_path / "workspace.yaml").write_text("load_from: []\n")
@@ -135,17 +135,17 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path, name: str, content:
 
 
 def test_a_second_time_says_that_all_is_as_shipped_but_the_settings_you_filled_in(tmp_path: Path) -> None:
-    make_folder(tmp_path)
+    make_new_folder(tmp_path)
     with (tmp_path / ".env").open("a") as file:
         file.write("BMS_PASSWORD=canary\n")
-    again = make_folder(tmp_path)
+    again = make_new_folder(tmp_path)
     assert [file.is_new for file in again.files] == [False] * 3
     assert [file.differs for file in again.files] == [False] * 3
     assert not again.reads_other
 
 
 def test_what_differs_is_said_by_name_and_never_by_value(tmp_path: Path) -> None:
-    make_folder(tmp_path)
+    make_new_folder(tmp_path)
     env, dagster = tmp_path / ".env", tmp_path / "dagster.yaml"
     env.write_text(env.read_text().replace("#BMS_CA_FILE=\n", "OTHER_SECRET=canary\n"))
     text = dagster.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 9").replace("nux:", "nix:")
@@ -176,7 +176,7 @@ def test_whatever_has_the_name_counts_as_yours(tmp_path: Path, name: str, kind: 
     if kind == "a link to another file":
         other.write_text("")
         other.chmod(0o600)
-    make_folder(folder)
+    make_new_folder(folder)
     assert other.exists() == (kind == "a link to another file")
     if other.exists():
         assert other.read_text() == ""
@@ -199,7 +199,7 @@ def test_homes_of_the_environment_or_of_settings_that_are_there_are_kept_to(tmp_
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / ".env").write_text(f"BMS_PIPELINE_HOME=below\nDAGSTER_HOME='{dagster}'\n")
     (tmp_path / "b" / ".env").chmod(0o600)
-    made = make_folder(tmp_path / "b")
+    made = make_new_folder(tmp_path / "b")
     assert (made.home, made.dagster_home) == (tmp_path / "b" / "below", dagster)
     assert (dagster / "dagster.yaml").samefile(tmp_path / "b" / "dagster.yaml")
 
@@ -208,7 +208,7 @@ def test_homes_of_the_environment_or_of_settings_that_are_there_are_kept_to(tmp_
 def test_where_a_folder_cannot_be_made_one_message_says_why(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PipelineError) as refused:
-        make_folder(tmp_path / where)
+        make_new_folder(tmp_path / where)
     assert str(tmp_path / "file") in refused.value.message
     assert refused.value.next_step
 

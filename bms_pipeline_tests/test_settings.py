@@ -37,7 +37,7 @@ from bms_pipeline.core.settings import (
     store_settings,
 )
 from bms_pipeline.core.vocabulary import OwnVariable
-from bms_pipeline.sync.new_folder import make_folder
+from bms_pipeline.sync.new_folder import make_new_folder
 from bms_pipeline_tests.building import account, opened_world
 from bms_pipeline_tests.running import called, quick_and_soak
 
@@ -354,7 +354,7 @@ def test_every_name_that_the_code_reads_from_the_environment_is_known() -> None:
 
 
 def test_a_new_folder_names_settings_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    shipped = make_folder(tmp_path).folder / ".env"
+    shipped = make_new_folder(tmp_path).folder / ".env"
     names = re.findall(r"^#([A-Z_]+)=", shipped.read_text(), re.MULTILINE)
     assert len(names) > 30
     with shipped.open("a") as file:

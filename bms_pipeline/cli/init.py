@@ -26,9 +26,9 @@ def init(
 
     Fill in .env afterwards: only you can read it. Run this again after an upgrade to see which settings are new.
     """
-    from bms_pipeline.sync.new_folder import make_folder
+    from bms_pipeline.sync.new_folder import make_new_folder
 
-    made = make_folder(folder)
+    made = make_new_folder(folder)
     for file in made.files:
         _say_file(file)
     if made.reads_other:

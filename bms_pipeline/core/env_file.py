@@ -75,7 +75,7 @@ def replaced(file: Path, changes: Mapping[str, str], dropped: Collection[str] = 
     kept = "".join(binding.original.string for binding in bindings if _name(binding) not in gone)
     if kept and not kept.endswith(("\n", "\r")):
         kept += "\n"
-    return kept + "".join(f"{name}={quoted(text)}\n" for name, text in changes.items() if text)
+    return kept + "".join(f"{name}={quoted_value(text)}\n" for name, text in changes.items() if text)
 
 
 def as_dagster_loads(lines: Iterable[EnvLine]) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _refuse_doubtful(file: Path, number: int, name: str, binding: Binding, *, is
         raise _unreadable(file, number, name, "stands in curly quotes, which would belong to the value")
 
 
-def quoted(text: str) -> str:
+def quoted_value(text: str) -> str:
     """Return ``text`` quoted for a ``.env``, so that nothing in it is special."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from bms_pipeline.core.env_file import quoted
+from bms_pipeline.core.env_file import quoted_value
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.files import refused_by_system, write_new
 from bms_pipeline.core.settings import Settings, read_settings
@@ -68,7 +68,7 @@ class NewFolder:
         return not (file.exists() and self.dagster_file.exists() and self.dagster_file.samefile(file))
 
 
-def make_folder(folder: Path) -> NewFolder:
+def make_new_folder(folder: Path) -> NewFolder:
     """Write the files that are missing in ``folder``, and make both homes. An existing file always stays as it is.
 
     Both homes are those of the environment or of an existing ``.env``, else ``.bms_pipeline`` in ``folder``. Raises
@@ -144,7 +144,7 @@ def _content(name: str, homes: Mapping[str, Path]) -> str:
     if name != ENV:
         return text
     for setting, path in homes.items():
-        value = str(path) if _PLAIN.fullmatch(str(path)) else quoted(str(path))
+        value = str(path) if _PLAIN.fullmatch(str(path)) else quoted_value(str(path))
         before, after = text.split(f"\n#{setting}=")
         text = "\n".join((before, f"{setting}={value}", after.partition("\n")[2]))
     return text
