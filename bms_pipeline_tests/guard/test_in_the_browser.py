@@ -98,7 +98,14 @@ def made(console: Console, dagster: Pages) -> Iterator[Made]:
         yield Made(str(plan.metadata["plan hash"].value), result.run_id)
 
 
-@pytest.mark.parametrize("begins", ["/assets/sync_plan?view=overview", "/runs/{run_id}"])
+@pytest.mark.parametrize(
+    "begins",
+    [
+        "/assets/sync_plan?view=overview",
+        # Dagster draws the log of a run again and again on a busy machine, and then a click meets no link.
+        pytest.param("/runs/{run_id}", marks=pytest.mark.soak),
+    ],
+)
 @pytest.mark.parametrize("job", ["finish", "finish_clients"])
 def test_a_plan_is_launched_with_two_clicks_after_it_was_made(
     page: Page, console: Console, dagster: Pages, made: Made, begins: str, job: str
