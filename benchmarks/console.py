@@ -202,7 +202,7 @@ def _console(settings: Settings) -> Iterator[tuple[Person, psutil.Process]]:
 @contextmanager
 def _syncs(settings: Settings) -> Iterator[None]:
     """Runs that write, one after another: first the whole plan is loaded, then full syncs of all."""
-    plan = planning.plan_anew(open_warehouse(settings))
+    plan = planning.plan_from_stored(open_warehouse(settings))
     commands = (
         f"{shlex.join([*_COMMAND, 'finish', plan.hash])}; while {shlex.join([*_COMMAND, 'sync', '--full'])}; do :; done"
     )

@@ -134,7 +134,7 @@ def is_stale(world: World) -> None:
 
 def rests_on_a_decision(world: World) -> None:
     world.create("clients", WAITING)
-    assert planning.plan_anew(world.warehouse).needs_approval == 2
+    assert planning.plan_from_stored(world.warehouse).needs_approval == 2
 
 
 def is_loaded_in_part(world: World) -> None:

@@ -68,7 +68,7 @@ def test_a_home_of_an_earlier_version_is_planned_decided_and_restored(settings: 
     before = held(settings)
     warehouse = Warehouse(settings.warehouse_file)
     with run_lock.running(settings, "a run"):
-        planning.plan_anew(warehouse)
+        planning.plan_from_stored(warehouse)
     assert held(settings) == before
     with warehouse.open() as connection:
         planned = connection.execute("SELECT entity, bms_id FROM sync.operations WHERE operation = 'create'").fetchall()

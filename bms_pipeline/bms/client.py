@@ -26,8 +26,8 @@ from bms_pipeline.bms.envelope import (
     answer_refusal,
     fields,
     open_envelope,
+    reason_in,
     refused_call,
-    said,
     unreadable,
 )
 from bms_pipeline.bms.login import Login
@@ -347,7 +347,7 @@ class BmsClient:
             answer = self._sent(service, path, params, token)
             calls += answer.tries
             if _token_refused(answer):
-                raise _own_token_refused(what, said(answer.body)[1])
+                raise _own_token_refused(what, reason_in(answer.body)[1])
         if answer.status != 200:
             raise answer_refusal(answer, what, path)
         return answer.body, calls
@@ -488,7 +488,7 @@ def _token_refused(answer: Answer) -> bool:
     if answer.status == 401:
         return True
     # Check the length first, which is cheap: a refusal is short, a page is not.
-    return len(answer.body) < 2000 and answer.status == 200 and said(answer.body)[0] == SECURITY_ERROR
+    return len(answer.body) < 2000 and answer.status == 200 and reason_in(answer.body)[0] == SECURITY_ERROR
 
 
 def _looks_whole(body: bytes) -> bool:

@@ -112,7 +112,7 @@ def unreadable(body: bytes, what: str) -> AnswerUnreadable:
     )
 
 
-def said(body: bytes) -> tuple[int | None, str]:
+def reason_in(body: bytes) -> tuple[int | None, str]:
     """Return error code and message from the body of a refusal, as far as it has them."""
     try:
         parts = fields(body)
@@ -123,7 +123,7 @@ def said(body: bytes) -> tuple[int | None, str]:
 
 def answer_refusal(answer: Answer, what: str, path: str) -> RequestRefused | BudgetExhausted:
     """Return the error for an answer with status 4xx (except 401)."""
-    code, message = said(answer.body)
+    code, message = reason_in(answer.body)
     if answer.status == 403:
         return no_right(what, path, message)
     if answer.status == 429:

@@ -23,7 +23,7 @@ from threading import Lock
 
 import msgspec
 
-from bms_pipeline.bms.envelope import NOT_JSON, EnvelopeRefused, fields, open_envelope, said, unreadable
+from bms_pipeline.bms.envelope import NOT_JSON, EnvelopeRefused, fields, open_envelope, reason_in, unreadable
 from bms_pipeline.core.errors import AnswerUnreadable, BudgetExhausted, LoginRefused, ServiceError, SettingsError
 from bms_pipeline.core.http import Answer, Service
 from bms_pipeline.core.settings import BMS_NEEDS, Settings, check_given
@@ -108,7 +108,7 @@ class Login:
         form = self._credentials()
         answer = self._posted(service, AUTHENTICATE, form)
         if answer.status in {400, 401, 403, 422}:
-            raise self._refused(said(answer.body)[1])
+            raise self._refused(reason_in(answer.body)[1])
         if answer.status == 429:
             raise BudgetExhausted(
                 "BMS refuses to sign in: too many calls (HTTP 429).", "Wait up to an hour and run again."

@@ -294,8 +294,8 @@ def preview(
                 progress=stages,
             )
     elif planning.current_plan(warehouse).is_to_be_made_anew:
-        with run_lock.running(settings, this_command()) as told:
-            planning.plan_anew(warehouse, progress=told)
+        with run_lock.running(settings, this_command()) as run_status:
+            planning.plan_from_stored(warehouse, progress=run_status)
         err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
     shown = plan_preview.overview(warehouse)
     if as_json:

@@ -193,7 +193,7 @@ def include(
 
 @app.command(rich_help_panel="Decide")
 def suggest(entity: EntityArgument, bms_id: Ids = None, as_json: AsJson = False) -> None:
-    """Show whom unmatched and ambiguous records could be matched to: score, and what each field says."""
+    """Show candidates for unmatched and ambiguous records: the score, and which fields agree."""
     settings = read_settings()
     found = deciding.suggest(open_warehouse(settings), _entity(entity), bms_id)
     if as_json:

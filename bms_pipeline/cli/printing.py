@@ -155,11 +155,11 @@ def print_remarks(shown: dict[str, Any]) -> None:
         out.print(f"[yellow]{escape(terminal_text(warning))}[/]", highlight=False)
     orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
     if orphaned:
-        said = ", ".join(
+        listed = ", ".join(
             f"{counts['orphaned']:,} {entity} (oldest: {counts['oldest_orphan_days']:,} days)"
             for entity, counts in orphaned.items()
         )
-        text = f"Gone from BMS and kept in Passportal: {said}. `bms-pipeline orphans` lists them."
+        text = f"Gone from BMS and kept in Passportal: {listed}. `bms-pipeline orphans` lists them."
         out.print(text, highlight=False, soft_wrap=True)
     if shown["details"]["wanted"]:
         out.print(_details_line(shown["details"]), highlight=False)
@@ -210,7 +210,7 @@ def _hand_overs_line(shown: dict[str, Any]) -> str:
 
 def _details_line(shown: dict[str, Any]) -> str:
     parts = [f"{shown['read']:,} of {shown['wanted']:,} assets read"]
-    parts += [f"{shown[key]:,} {said}" for key, said in _DETAILS_LABELS.items() if shown[key]]
+    parts += [f"{shown[key]:,} {label}" for key, label in _DETAILS_LABELS.items() if shown[key]]
     since = f", oldest of {shown['oldest_read_at']:%Y-%m-%d}" if shown["oldest_read_at"] else ""
     return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
 
@@ -297,8 +297,8 @@ def print_overview(shown: dict[str, Any]) -> None:
             out.print(f"      Passportal {_value(example['unmark_id'])} loses its BMS id", highlight=False)
         for kept in example["kept"] or ():
             there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
-            said = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
-            out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {said}[/]", highlight=False)
+            reason = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
+            out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {reason}[/]", highlight=False)
     _print_what_waits(shown)
 
 
@@ -328,7 +328,7 @@ def _value(value: str | None) -> str:
 def _next_step(story: dict[str, Any], about: str) -> str:
     """Return the next step for the record of ``story``, which waits for ``about``."""
     steps = standings.NextStep
-    said = {
+    steps_in_words = {
         steps.NOTHING: "nothing is to be done",
         steps.SYNC: "the next `bms-pipeline sync` does it",
         steps.PLAN: "make a new plan with `bms-pipeline preview`",
@@ -341,7 +341,7 @@ def _next_step(story: dict[str, Any], about: str) -> str:
         steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
     }
     stands = story["standing"]
-    return said[stands["next_step"]].format(record=about, plan=(stands["plan_hash"] or "")[:12])
+    return steps_in_words[stands["next_step"]].format(record=about, plan=(stands["plan_hash"] or "")[:12])
 
 
 def print_standing(story: dict[str, Any]) -> None:

@@ -177,7 +177,7 @@ def count_results(warehouse: Warehouse) -> dict[EntityName, dict[str, int]]:
         return plans.count_plan_results(connection, now())
 
 
-def plan_anew(
+def plan_from_stored(
     warehouse: Warehouse,
     *,
     entities: Sequence[Entity] = ENTITIES,

@@ -84,7 +84,7 @@ def prepare(
     ``create_unmatched_by``: the person who decided to create all records that only lack a decision.
     """
     read_services(settings, entities=entities, full=full, progress=progress)
-    return planning.plan_anew(
+    return planning.plan_from_stored(
         open_warehouse(settings),
         entities=entities,
         scope=scope,
@@ -125,7 +125,7 @@ def synchronise(
         done = planning.plan_done(warehouse, creates=create_unmatched_by is not None) if is_whole else None
         if done is not None:
             return Synced(done, is_new=False, waits=False)
-        plan = planning.plan_anew(
+        plan = planning.plan_from_stored(
             warehouse, entities=entities, scope=scope, create_unmatched_by=create_unmatched_by, progress=progress
         )
         if not services.is_passportal_here(settings):
@@ -167,7 +167,7 @@ def synchronise_new(
             at_hand = planning.plan_at_hand(connection)
         if at_hand is not None:
             return Synced(at_hand, is_new=False, waits=not at_hand.loaded and planning.waits_for_person(warehouse))
-        plan = planning.plan_anew(warehouse, progress=progress)
+        plan = planning.plan_from_stored(warehouse, progress=progress)
         if not services.is_passportal_here(settings):
             kept.close()
         return Synced(plan, is_new=True, waits=_load_what_may_be(settings, warehouse, wait, progress))
@@ -194,7 +194,7 @@ def import_clients(
             if not finished:
                 apply.check_approved(warehouse)  # the waiting plan is the one to approve
             passportal_snapshot.snapshots(settings, warehouse, target, ENTITIES)
-            planning.plan_anew(warehouse, scope=Scope(clients=tuple(clients)))
+            planning.plan_from_stored(warehouse, scope=Scope(clients=tuple(clients)))
         plan = apply.check_approved(warehouse)
         loading.count_loads(warehouse, plans.planned_entities(plan))
         yield from apply.load_clients(
