@@ -132,7 +132,7 @@ def _has_to_wait(person: Person, settings: Settings, part: str) -> None:
     """Decide while a run holds the home folder."""
     for _ in range(100):
         run = read_status(settings.progress_file)
-        if run is not None and run.at_work:
+        if run is not None and run.is_running:
             answer = person.send(
                 person.get(f"{LIST}?disposition=to+create&q={part}"), f"{LIST}/decide", act="exclude", of="all"
             )

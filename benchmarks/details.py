@@ -32,7 +32,7 @@ from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.core.entities import ASSETS_LIST
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.sync import extraction, fetch_details, loading, planning, run_lock, services, whole_sync
 from bms_pipeline.sync.enrichment import DETAILED
 from bms_pipeline.warehouse.connection import open_warehouse
@@ -102,7 +102,7 @@ def measured(assets: int, limit: int, kills: int, seed: int = 1) -> Figures:
             "BMS_PIPELINE_HOME": str(Path(name) / "home"),
         }
         values = {each.lower(): value for each, value in environment.items()}
-        settings = Settings(_env_file=None, **values)  # type: ignore[arg-type]
+        settings = Settings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]
         ample = settings.model_copy(update={"bms_calls_per_hour": 10**6})
         plan = whole_sync.prepare(ample, create_unmatched_by="benchmark")
         planning.approve(ample, open_warehouse(ample), services.open_target(ample), plan.hash, "benchmark")
@@ -181,7 +181,9 @@ def _list_assets(settings: Settings, clock: VirtualClock, figures: Figures) -> N
     try:
         with run_lock.running(settings), BmsClient(settings, clock=clock) as client:
             extracted = extraction.extract(settings, open_warehouse(settings), client, ASSETS_LIST)
-        if not extracted.manifest.complete:
+        if isinstance(extracted, extraction.Unfinished):
+            figures.disturbed.append(extracted.why)
+        elif not extracted.manifest.complete:
             figures.disturbed.append(extracted.manifest.reason)
     except PipelineError as error:
         figures.disturbed.append(error.message)
@@ -237,7 +239,7 @@ def _serve(clock: VirtualClock, assets: int, limit: int) -> None:
         clock.advance(SECONDS_A_CALL)
         return asset_detail(row)
 
-    bms_service.asset_detail = paced
+    bms_service.asset_detail = paced  # type: ignore[attr-defined]  # not exported, replaced on purpose
     serve(
         _tenant(assets),
         Behaviour(hourly_limit=limit, token_lifetime_seconds=86_400),
@@ -248,7 +250,7 @@ def _serve(clock: VirtualClock, assets: int, limit: int) -> None:
 
 
 def _read(clock: VirtualClock) -> None:
-    done = fetch_details.read_details(Settings(_env_file=None), patience=Patience(clock=clock, sleep=clock.advance))
+    done = fetch_details.read_details(read_settings(None), patience=Patience(clock=clock, sleep=clock.advance))
     print(json.dumps({"waiting": done.waiting}))
 
 

@@ -13,22 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
-import duckdb
-
+from benchmarks.counts import counting
 from benchmarks.whole_tenant import Figure, running
 from bms_pipeline.core.entities import ASSETS, CLIENTS, ENTITIES, Entity
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.load import apply
-from bms_pipeline.passportal.target import Write, Written
+from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.sync import planning, services, whole_sync
-from bms_pipeline.warehouse import connection as opening
 from bms_pipeline.warehouse.connection import open_warehouse
 from bms_sandbox.tenant import Size
 
@@ -57,8 +52,9 @@ class Instant:
         """See ``Target.snapshot``."""
         raise NotImplementedError
 
-    def create(self, entity: Entity, writes: Sequence[Write]) -> list[Written]:
+    def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
+        leaving([write.bms_id for write in writes])
         self.calls += 1
         return [Written(write.bms_id, Outcome.DONE) for write in writes]
 
@@ -67,32 +63,6 @@ class Instant:
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``."""
         return {write.bms_id: f"{entity.singular}-{write.bms_id}" for write in writes}
-
-
-class Counted:
-    """A connection that counts its statements."""
-
-    statements = 0
-
-    def __init__(self, inner: duckdb.DuckDBPyConnection) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def execute(self, *arguments: Any) -> Any:
-        """See DuckDB."""
-        Counted.statements += 1
-        return self._inner.execute(*arguments)
-
-
-@contextmanager
-def counting() -> Iterator[mock.Mock]:
-    """Count openings and statements of the warehouse from now on."""
-    connect = opening.connect
-    Counted.statements = 0
-    with mock.patch.object(opening, "connect", side_effect=lambda *given: Counted(connect(*given))) as opened:
-        yield opened
 
 
 def measured(size: Size) -> Iterator[Figure]:
@@ -135,7 +105,7 @@ def _load(settings: Settings) -> dict[str, float]:
     plan = planning.current_plan(warehouse)
     apply.load_entity(warehouse, target, CLIENTS, plan)
     target.calls = 0
-    with counting() as opened:
+    with counting() as counted:
         began = time.process_time()
         loaded = apply.load_entity(warehouse, target, ASSETS, plan)
         cpu = time.process_time() - began
@@ -146,8 +116,8 @@ def _load(settings: Settings) -> dict[str, float]:
         "calls": target.calls,
         "portions": row[0] if row else 0,
         "cpu": cpu,
-        "openings": opened.call_count,
-        "statements": Counted.statements,
+        "openings": counted.openings,
+        "statements": counted.statements,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 import requests
+from pydantic import SecretStr
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.sweep.sweeper import sweep
@@ -43,11 +44,11 @@ ALL_COLUMNS = {
 def ours(url: str, folder: Path) -> dict[str, Any]:
     """Extract and land, as ``bms-pipeline sync`` does it."""
     settings = Settings(
-        _env_file=None,
+        _env_file=None,  # type: ignore[call-arg]  # pydantic adds it
         bms_url=url,
         bms_tenant=TENANT,
         bms_username=USER,
-        bms_password=PASSWORD,
+        bms_password=SecretStr(PASSWORD),
         bms_pipeline_home=folder,
         bms_calls_per_hour=10**9,
     )

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.core.entities import ENTITIES
@@ -43,11 +45,11 @@ def running(size: Size) -> Iterator[Settings]:
 
 def _settings(sandbox: Sandbox, home: Path) -> Settings:
     settings = Settings(
-        _env_file=None,
+        _env_file=None,  # type: ignore[call-arg]  # pydantic adds it
         bms_url=sandbox.url,
         bms_tenant=sandbox.login["tenant"],
         bms_username=sandbox.login["username"],
-        bms_password=sandbox.login["password"],
+        bms_password=SecretStr(sandbox.login["password"]),
         bms_pipeline_home=home,
         bms_calls_per_hour=10**9,
     )
