@@ -16,8 +16,9 @@ from playwright.sync_api import Page
 
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, ENTITIES
 from bms_pipeline.core.errors import PipelineError, PlanError
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Disposition
-from bms_pipeline.reports.plan_preview import COUNTED, REASONS, add_words, overview, visible, write_html, write_plan_csv
+from bms_pipeline.reports.plan_preview import COUNTED, add_words, overview, visible, write_html, write_plan_csv
 from bms_pipeline.warehouse import sql
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -240,7 +241,7 @@ def test_the_page_needs_nothing_else_and_says_how_to_go_on(world: World, tmp_pat
     plan_hash = overview(world.warehouse)["hash"]
     assert f"bms-pipeline finish {plan_hash[:12]}" in page.text
     assert plan_hash in page.text
-    for shown in ("Acme", "Person 1", "a person's", "conflict: kept in Passportal", REASONS["bms_changed"], "Una Two"):
+    for shown in ("Acme", "Person 1", "a person's", "conflict: kept in Passportal", Reason.BMS_CHANGED.text, "Una Two"):
         assert shown in page.text, shown
     assert "not shown here" not in page.text
 
@@ -348,7 +349,7 @@ def test_every_reason_has_words(world: World, hostile: World) -> None:
     codes |= {rule.reason for entity in ENTITIES for rule in entity.rules}
     codes |= {row[0] for each in (world, hostile) for row in each.query("SELECT DISTINCT reason FROM sync.operations")}
     assert len(codes) > 20
-    assert codes - REASONS.keys() == set()
+    assert codes - set(Reason) == set()
 
 
 # In a browser

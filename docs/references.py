@@ -24,9 +24,9 @@ from typer.main import get_command
 from bms_pipeline.cli import app as command_line
 from bms_pipeline.core import vocabulary
 from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.settings import ScheduleSettings, Settings
 from bms_pipeline.reconcile import sync_settings
-from bms_pipeline.reports.plan_preview import REASONS
 
 FOLDER = Path(__file__).parent / "reference"
 RENEW = "python docs/references.py"
@@ -175,7 +175,7 @@ def _settings() -> Iterator[str]:
     yield "console. [What each does](../deciding.md#settings)."
     yield ""
     yield from _table(("setting", "values", "default"), _sync_settings())
-    yield from ("", *_prose(_docstrings(sync_settings)["OWNERSHIP"]))
+    yield from ("", "[What each owner means](reasons.md#field-owner).")
 
 
 def _setting_groups() -> dict[str, dict[str, FieldInfo]]:
@@ -219,7 +219,7 @@ def _sync_settings() -> Iterator[Sequence[str]]:
     default = sync_settings.SyncSettings()
     for name, value in sync_settings.shown_setting(default).items():
         yield f"`{name}`", _sync_values(name, hints.get(name, bool)), f"`{_plain(value)}`"
-    owners = ", ".join(f"`{owner}`" for owner in sync_settings.OWNERSHIP)
+    owners = ", ".join(f"`{owner}`" for owner in vocabulary.FieldOwner)
     yield "`owner.ENTITY.FIELD`", owners, f"`{default.owner(ENTITIES[0].name, '')}`"
 
 
@@ -245,7 +245,7 @@ def _reasons() -> Iterator[str]:
     yield "other words."
     yield from ("", "## Reason codes", "")
     yield "Every record of a plan has one, also where nothing happens to it. `--reason CODE` selects records by it."
-    yield from ("", *_table(("code", "meaning"), ([f"`{code}`", REASONS[code]] for code in sorted(REASONS))))
+    yield from ("", *_table(("code", "meaning"), ([f"`{reason}`", reason.text] for reason in Reason)))
     documented = _docstrings(vocabulary)
     for name, kind in vars(vocabulary).items():
         if not (inspect.isclass(kind) and issubclass(kind, StrEnum) and kind.__module__ == vocabulary.__name__):
@@ -263,7 +263,7 @@ def _reasons() -> Iterator[str]:
 
 
 def _docstrings(module: ModuleType) -> dict[str, str]:
-    """Return the docstrings under names and members of the module's classes: ``OWNERSHIP``, ``Outcome.DONE``."""
+    """Return the docstrings under names and members of the module's classes: ``FieldOwner``, ``Outcome.DONE``."""
     found: dict[str, str] = {}
 
     def look(body: Sequence[ast.stmt], prefix: str) -> None:

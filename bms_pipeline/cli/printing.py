@@ -21,7 +21,6 @@ from bms_pipeline.cli.on_demand import (
     kept_open,
     loading,
     open_warehouse,
-    plan_preview,
     planning,
     standings,
 )
@@ -34,6 +33,7 @@ from bms_pipeline.cli.output import (  # fmt: skip
 )
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import PlanError
+from bms_pipeline.core.reasons import reason_in_words
 from bms_pipeline.core.vocabulary import Operation, words
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ def print_standing(story: dict[str, Any]) -> None:
     is_blocked = client is not None and stands["standing"] is standings.Standing.BLOCKED
     rows = {
         "stands": f"{stands['standing']}: {stands['means']}",
-        "why": plan_preview.why(stands["reason"]),
+        "why": reason_in_words(stands["reason"]),
         "detail": stands["detail"],
     }
     if client is not None:

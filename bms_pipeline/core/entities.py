@@ -15,6 +15,7 @@ from typing import Any
 
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind, is_junk
+from bms_pipeline.core.reasons import Reason
 
 EntityName = str
 """One of ``clients``, ``users``, ``locations``, ``contacts``, ``assets``."""
@@ -225,7 +226,7 @@ def _email_of_company(key: str) -> Comparison:
     return Comparison(key, 9, 0.5, like=f"nullif(split_part({key}, '@', 2), '')", finds=True)
 
 
-NAME = Rule("identical_name", ("real_name_key",))
+NAME = Rule(Reason.IDENTICAL_NAME, ("real_name_key",))
 _EMAIL = f"CASE WHEN NOT {is_junk(Kind.EMAIL, 'email')} THEN lower(trim(email)) END"
 _MAIN_ADDRESS = "coalesce(list_filter(addresses, lambda e: e.isMain)[1], addresses[1])"
 _ADDRESS: WireType = {
@@ -420,7 +421,7 @@ CONTACTS = Entity(
     ),
     keys={"email_key": _EMAIL},
     deciding=("id", "accountId", "firstName", "lastName", "isPoc", "isActive"),
-    rules=(NAME, Rule("identical_name_and_email", ("real_name_key", "email_key"))),
+    rules=(NAME, Rule(Reason.IDENTICAL_NAME_AND_EMAIL, ("real_name_key", "email_key"))),
     modified_sql="modifiedOn",
 )
 
@@ -493,9 +494,9 @@ ASSETS = Entity(
     category="type",
     deciding=("id", "accountId", "assetName", "categoryName", "isActive"),
     rules=(
-        Rule("identical_serial", ("real_serial_key",), across_clients=True),
+        Rule(Reason.IDENTICAL_SERIAL, ("real_serial_key",), across_clients=True),
         NAME,
-        Rule("doubtful_serial", ("serial_key",), across_clients=True, is_doubtful=True),
+        Rule(Reason.DOUBTFUL_SERIAL, ("serial_key",), across_clients=True, is_doubtful=True),
     ),
 )
 

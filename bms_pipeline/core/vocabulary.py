@@ -90,6 +90,20 @@ class BulkVerb(StrEnum):
     CREATE_UNMATCHED = "create_unmatched"
 
 
+class FieldOwner(StrEnum):
+    """Which side owns a field of a matched record.
+
+    ``LAST_EDIT``: BMS's change is written unless a person edited the field in Passportal since the last load.
+    ``BMS_WINS``: BMS's value always. ``PASSPORTAL_WINS``: never written once the record is there. ``FILL_IF_EMPTY``:
+    written only where Passportal has nothing.
+    """
+
+    LAST_EDIT = "last_edit"
+    BMS_WINS = "bms_wins"
+    PASSPORTAL_WINS = "passportal_wins"
+    FILL_IF_EMPTY = "fill_if_empty"
+
+
 class RunKind(StrEnum):
     """What started a run: a command, Dagster, or a decision in the review console."""
 
@@ -114,10 +128,6 @@ class NewRecords(StrEnum):
 
     TEMPLATE_UNKNOWN = "template_unknown"
     NO_PLACE_FOR_MARKER = "no_place_for_marker"
-
-
-TAKEN_BACK = "taken_back"
-"""The reason of an operation that takes back a write of an earlier load."""
 
 
 def words(term: str) -> str:

@@ -13,6 +13,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, chosen, with_clients
 from bms_pipeline.core.errors import BreakerOpen, SweepIncomplete
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.warehouse import names, sql
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MINIMUM = 10
 """Fewer records than this open no breaker: a share of three says nothing."""
 
-EXPECTED = ("details_completed",)
+EXPECTED = (Reason.DETAILS_COMPLETED,)
 """Update reasons that no breaker counts: they come from our own progress in reading, not from a change in BMS."""
 
 

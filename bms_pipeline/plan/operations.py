@@ -17,7 +17,7 @@ import duckdb
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
 from bms_pipeline.core.junk import Kind, is_junk
-from bms_pipeline.core.vocabulary import Count, Operation
+from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
@@ -339,11 +339,11 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
         return "false"
     bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
     match settings.owner(entity.name, column):
-        case "bms_wins":
+        case FieldOwner.BMS_WINS:
             return f"({bms} AND b.{column} IS DISTINCT FROM p.{column})"
-        case "passportal_wins":
+        case FieldOwner.PASSPORTAL_WINS:
             return "false"
-        case "fill_if_empty":
+        case FieldOwner.FILL_IF_EMPTY:
             return f"({bms} AND NOT {passportal})"
         case _:
             return _changed_in_bms(entity, column)
@@ -402,7 +402,7 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
 
     columns = entity.columns
-    owned_by_nobody = [name for name in columns if settings.owner(entity.name, name) == "last_edit"]
+    owned_by_nobody = [name for name in columns if settings.owner(entity.name, name) == FieldOwner.LAST_EDIT]
     return sql.read("plan/plan_operations").format(
         entity=entity.name,
         left_out=scope.left_out(entity),

@@ -16,6 +16,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import PlanError
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.plan.operations import read_plan, writes
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import sql
@@ -155,7 +156,7 @@ def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) ->
         return None
     standing = Standing(record["standing"])
     client, step, plan_hash = None, NextStep.SYNC, None
-    if standing is Standing.BLOCKED and record["reason"] != "not_listed_in_passportal":
+    if standing is Standing.BLOCKED and record["reason"] != Reason.NOT_LISTED_IN_PASSPORTAL:
         client, step, plan_hash = _client_waited_for(connection, record["account_id"])
     elif standing is Standing.BLOCKED:
         step = NextStep.IMPORT_FILE

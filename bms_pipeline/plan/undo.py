@@ -13,7 +13,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import PlanError
-from bms_pipeline.core.vocabulary import TAKEN_BACK
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.warehouse import sql
 
 
@@ -41,7 +41,7 @@ def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     """Replace the operations by those that take back the load of ``plan_id``. ``entities`` have been reconciled."""
     for entity in entities:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
-        connection.execute(_undo_sql(entity), {"plan_id": plan_id, "taken_back": TAKEN_BACK})
+        connection.execute(_undo_sql(entity), {"plan_id": plan_id, "taken_back": Reason.TAKEN_BACK})
 
 
 def _undo_sql(entity: Entity) -> str:

@@ -16,16 +16,12 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.vocabulary import FieldOwner
 from bms_pipeline.warehouse.inputs import bump_version
 
 # The vendor's page has auto-create toggles for clients, users and configurations, off until somebody wants them;
 # contacts and locations have none there and are created while their sync is on.
 _AUTO_CREATE = {entity.name: entity.name in ("contacts", "locations") for entity in ENTITIES}
-
-OWNERSHIP = ("last_edit", "bms_wins", "passportal_wins", "fill_if_empty")
-"""The owners of a field of a matched record. ``last_edit``: BMS's change is written unless a person edited the field in
-Passportal since the last load. ``bms_wins``: BMS's value always. ``passportal_wins``: never written once the record
-is there. ``fill_if_empty``: written only where Passportal has nothing."""
 
 IDENTICAL_NAMES = ("folded", "exact")
 
@@ -36,8 +32,8 @@ class SyncSettings:
 
     ``auto_create`` acts on records first seen after the initial sync. ``account_types`` (names), ``asset_categories``
     and ``clients`` (BMS account ids) are None for all; for account types, all means the types BMS calls clients.
-    ``identical_names``: ``folded`` as in matching, or ``exact`` to the byte. ``ownership`` is ``entity.field`` → one of
-    ``OWNERSHIP``; a field not named there has ``last_edit``.
+    ``identical_names``: ``folded`` as in matching, or ``exact`` to the byte. ``ownership`` is ``entity.field`` → its
+    ``FieldOwner``; a field not named there has ``LAST_EDIT``.
 
     The breakers after the initial sync are shares of an entity's matched records. A load stops above ``update_share``
     (updated) or ``gone_share`` (gone from BMS). A client above ``client_update_share`` (of its own) is held back.
@@ -77,9 +73,9 @@ class SyncSettings:
         """Whether the first finish has happened, so that the auto-create rules apply."""
         return self.initial_sync_finished_at is not None
 
-    def owner(self, entity: EntityName, column: str) -> str:
-        """Return the owner of the field, one of ``OWNERSHIP``."""
-        return self.ownership.get(f"{entity}.{column}", OWNERSHIP[0])
+    def owner(self, entity: EntityName, column: str) -> FieldOwner:
+        """Return the owner of the field."""
+        return FieldOwner(self.ownership.get(f"{entity}.{column}", FieldOwner.LAST_EDIT))
 
 
 def read_sync_settings(connection: duckdb.DuckDBPyConnection) -> SyncSettings:
@@ -236,14 +232,14 @@ def _field_of(name: str) -> str:
 def _parsed(name: str, text: str) -> object:
     kind = _field_of(name)
     if kind == "ownership":
-        return _one_of(*OWNERSHIP)(name, text)
+        return _one_of(*FieldOwner)(name, text)
     return _on_or_off(name, text) if kind in _TOGGLES else _PLAIN[name](name, text)
 
 
 def _value(settings: SyncSettings, name: str) -> object:
     kind, key = _field_of(name), name.partition(".")[2]
     if kind == "ownership":
-        return settings.ownership.get(key, OWNERSHIP[0])
+        return settings.ownership.get(key, FieldOwner.LAST_EDIT)
     return getattr(settings, kind)[key] if kind in _TOGGLES else getattr(settings, name)
 
 
@@ -251,7 +247,7 @@ def _with(settings: SyncSettings, name: str, value: object) -> SyncSettings:
     kind, key = _field_of(name), name.partition(".")[2]
     if kind == "ownership":
         others = {field_name: owner for field_name, owner in settings.ownership.items() if field_name != key}
-        return _replaced(settings, kind, others if value == OWNERSHIP[0] else {**others, key: value})
+        return _replaced(settings, kind, others if value == FieldOwner.LAST_EDIT else {**others, key: value})
     return _replaced(settings, kind, {**getattr(settings, kind), key: value} if kind in _TOGGLES else value)
 
 

@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.reasons import reason_in_words
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
 from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.warehouse import sql
@@ -64,76 +65,6 @@ class PlanState(StrEnum):
 
 WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
 """The counts of a client's work to do or to decide."""
-
-REASONS: dict[str, str] = {
-    "account_type": "its account is not of a type that is synced",
-    "bms_changed": "BMS changed since the last load",
-    "details_completed": "Details read since fill what is empty",
-    "doubtful_serial": "Passportal has its serial number, which may be a placeholder; a person has to tell",
-    "bms_wins": "this field is set to “BMS wins”",
-    "came_back_as_another": "was gone from BMS and came back as somebody else; a person has to tell who it is",
-    "category": "its category is not among those that are synced",
-    "changed_since": "changed in Passportal since that load; left alone",
-    "client_ambiguous": "waits for its client, which has several candidates",
-    "client_blocked": "waits for its client, which is blocked",
-    "client_excluded": "its client is excluded",
-    "client_merged": "its former client is gone from BMS, which may have merged the two; a person has to decide",
-    "client_not_in_passportal": "waits for its client, which is imported by hand and not listed in Passportal yet",
-    "client_not_chosen": "not among the clients chosen in the settings",
-    "client_gone": "its client is gone from BMS",
-    "client_refused": "waits for its client, which Passportal refused",
-    "client_to_plan": "waits for its client, about which the next plan decides",
-    "client_unknown": "waits for its client, of which nobody knows yet whether it arrived",
-    "client_not_listed": "BMS does not list its client",
-    "client_out_of_scope": "its client is out of scope",
-    "client_write_unknown": "waits for its client, for which a write to Passportal has no answer yet",
-    "client_unmatched": "waits for its client, which nobody decided about",
-    "created_by_person": "a person decided to create it",
-    "created_record_stays": "that load created it; nothing is ever deleted in Passportal",
-    "excluded_by_person": "a person excluded it",
-    "gone_from_bms": "a complete reading of BMS no longer shows it; it is kept in Passportal",
-    "handed_over": "handed over in a file for the import into Passportal, which does not list it yet",
-    "integration_id_agrees": "Passportal's record carries its BMS id, and client and name agree",
-    "no_place": "BMS has values for which the template in Passportal has no field",
-    "no_place_for_marker": "the template of new records has no field for the BMS id (Notes)",
-    "template_unknown": "which template new records get is not known; set PASSPORTAL_TEMPLATES",
-    "field_ownership": "the settings say which side owns this field",
-    "identical_name": "the same name on both sides",
-    "identical_name_and_email": "the same name and e-mail address on both sides",
-    "identical_serial": "the same serial number on both sides",
-    "inactive": "not active in BMS",
-    "match": "matched before",
-    "bms_marker": "Passportal's record carries its BMS id",
-    "matched_by_marker": "Passportal's record bears its BMS id",
-    "matched_by_person": "a person matched the two",
-    "moved_to_this_client": "moved to this client in BMS; the record in the former client stays",
-    "name_of_gone_record": "Passportal has its name, matched to a record that is gone from BMS",
-    "near_identical_name": "Passportal has nearly the same name; a person has to tell whether it is the same",
-    "no_name": "has no name in BMS",
-    "not_in_passportal": "Passportal has no such record",
-    "not_listed_in_passportal": "Passportal's API does not list such records, so it may be there already",
-    "not_planned_yet": "read or unblocked since the last plan",
-    "not_written_yet": "BMS has values that Passportal lacks",
-    "not_selected": "not selected for this plan",
-    "outcome_unknown": "its last operation was sent and nobody knows yet whether it arrived",
-    "passportal_record_gone": "the record that it was matched to is gone from Passportal",
-    "passportal_value_kept": "edited in Passportal since the last load; kept as it is",
-    "refused_by_passportal": "Passportal refused its last operation",
-    "placeholder_name": "its name is a placeholder; a person has to decide",
-    "placeholder_on_both_sides": "its name is a placeholder, also in Passportal; a person has to tell",
-    "same_name_other_evidence": "Passportal has the name, but something else contradicts",
-    "several_in_bms": "several records in BMS share this name",
-    "several_in_passportal": "several records in Passportal fit",
-    "sync_is_off": "its sync is switched off",
-    "taken_back": "what that load wrote is taken back",
-    "unchanged": "both sides agree",
-    "unmatched_by_person": "a person took the two apart",
-    "several_with_marker": "several records in Passportal carry its BMS id; a person has to say which one keeps it",
-    "waits_for_decision": "fits nothing in Passportal; waits for a person: match, create or exclude",
-    "write_unknown": "a write to Passportal has no answer yet; it is looked up before anything else is sent",
-    "wholly_other_name": "BMS shows another name under the same id; a person has to tell whether it is the same",
-}
-"""Reason code → the reason in plain words."""
 
 LONGEST_SHOWN = 300
 """A page shows this many characters of a value. Nobody reads more, and a hostile value has a million."""
@@ -211,11 +142,6 @@ def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> in
     return int(content["records_shown"])
 
 
-def why(reason: str) -> str:
-    """Return ``reason`` in plain words."""
-    return REASONS.get(reason, words(reason))
-
-
 def visible(value: object) -> Markup:
     """Return ``value`` for the page: escaped, cut, and with a box for each character able to hide or reorder others."""
     text = str(value)
@@ -275,7 +201,7 @@ def add_words(pages: jinja2.Environment) -> None:
         "visible": visible,
         "visible_lines": visible_lines,
         "plain": plain_text,
-        "why": why,
+        "why": reason_in_words,
         "words": words,
     }
     pages.globals |= {"counted": tuple(COUNTED), "work": WORK}

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity, EntityName
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Disposition, Verb
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.spreadsheet.cells import Report, shown_cell, storable
@@ -24,7 +25,7 @@ from bms_pipeline.warehouse.names import fold_name
 
 _PLAIN_QUOTES = str.maketrans("‘’‚“”„–—", "'''\"\"\"--")
 """Quotes and dashes as spreadsheet programs replace them while people type → the plain ones."""
-_CREATED = ("created_by_person", "not_in_passportal", "moved_to_this_client")
+_CREATED = (Reason.CREATED_BY_PERSON, Reason.NOT_IN_PASSPORTAL, Reason.MOVED_TO_THIS_CLIENT)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity
-from bms_pipeline.core.vocabulary import TAKEN_BACK, Outcome
+from bms_pipeline.core.reasons import Reason
+from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.portions import Calls
 
@@ -251,4 +252,4 @@ def _after(column: str) -> str:
 
 def _taken_back(column: str) -> str:
     """Return SQL: whether the field was put back to its value before a load, which may be empty."""
-    return f"(l.reason = '{TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"
+    return f"(l.reason = '{Reason.TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import bms_pipeline
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Count, Disposition, Operation, Outcome, Verb, words
 
 PACKAGE = Path(bms_pipeline.__file__).parent
@@ -17,9 +18,15 @@ MODULES = {
     file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text(encoding="utf-8"))
     for file in sorted(PACKAGE.rglob("*.py"))
 }
-OF_COLUMN = {"disposition": {*Disposition}, "operation": {*Operation}, "outcome": {*Outcome, *Count}, "verb": {*Verb}}
+OF_COLUMN = {
+    "disposition": {*Disposition},
+    "operation": {*Operation},
+    "outcome": {*Outcome, *Count},
+    "verb": {*Verb},
+    "reason": {*Reason},
+}
 COMPARED = re.compile(
-    r"(?<!\w)(disposition|operation|outcome|verb)\s*(?:=|<>|(?:NOT )?IN)\s*('[^']*'|\((?:'[^']*'(?:,\s*)?)+\))"
+    r"(?<!\w)(disposition|operation|outcome|verb|reason)\s*(?:=|<>|(?:NOT )?IN)\s*('[^']*'|\((?:'[^']*'(?:,\s*)?)+\))"
 )
 OTHER_MEANINGS = {
     ("cli/printing.py", "unknown"): "a key of `status --json`",
@@ -73,11 +80,45 @@ def test_python_names_dispositions_operations_and_outcomes_by_their_types() -> N
     quoted = {
         (name, node.value)
         for name, tree in MODULES.items()
-        if name != "core/vocabulary.py"
+        if name not in ("core/vocabulary.py", "core/reasons.py")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known
     }
     assert {each for each in quoted if each not in OTHER_MEANINGS and (each[0], "*") not in OTHER_MEANINGS} == set()
+
+
+def test_python_names_reasons_by_their_type() -> None:
+    other_meanings = {
+        "match": "a verb",
+        "unchanged": "a count",
+        "handed_over": "an outcome",
+        "no_place": "a column",
+        "template_unknown": "says why Passportal takes no new records",
+        "no_place_for_marker": "says why Passportal takes no new records",
+        "bms_wins": "an owner",
+        "taken_back": "the name of a bound value",
+    }
+    quoted = {
+        (name, node.value)
+        for name, tree in MODULES.items()
+        if name != "core/reasons.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in {*Reason}
+    }
+    assert {each for each in quoted if each[1] not in other_meanings} == set()
+
+
+def test_every_reason_is_given_somewhere() -> None:
+    """``client_`` is put before the disposition, or the standing, of the client."""
+    everything = " ".join(text for _, text in texts())
+    names = {node.attr for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "'client_' ||" in everything
+    unused = {
+        reason.value
+        for reason in Reason
+        if reason.name not in names and not reason.startswith("client_") and f"'{reason}'" not in everything
+    }
+    assert unused == set()
 
 
 def test_no_code_compares_or_searches_a_message() -> None:

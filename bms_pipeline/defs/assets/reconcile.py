@@ -8,6 +8,7 @@ import dagster as dg
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import Stage
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Operation
 from bms_pipeline.defs import links
 from bms_pipeline.defs.assets.extract import POOL, bms_key, passportal_key
@@ -214,7 +215,7 @@ def _planned(home: Home, plan: Plan, waits: bool) -> Metadata:
             ("entity", "template", "field", "records"), [tuple(row.values()) for row in shown["no_place"]]
         ),
         "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
-        "moved": sum(row["records"] for row in shown["reasons"] if row["reason"] == "moved_to_this_client"),
+        "moved": sum(row["records"] for row in shown["reasons"] if row["reason"] == Reason.MOVED_TO_THIS_CLIENT),
     }
 
 
