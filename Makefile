@@ -25,7 +25,7 @@ else ifneq ($(FOUND),$(ASKED))
 AGAIN := again
 endif
 
-.PHONY: help demo dev test matrix soak lint bench docs lock clean again
+.PHONY: help demo dev test matrix soak lint bench docs pictures lock clean again
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -89,6 +89,11 @@ docs: $(DOCS) ## renew the references and build the documentation into site/, to
 	@$(BIN)/python docs/references.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Open site/index.html"
+
+pictures: $(TEST) $(DOCS) ## take every picture of README and docs again, from a sandbox
+	@$(BIN)/python .ci/tools.py
+	@$(BIN)/python -m docs.console_pictures
+	@$(BIN)/python -m docs.dagster_pictures
 
 lock: $(READY) ## resolve the locks again from pyproject.toml; what is locked stays as long as it may
 	@$(LOCK) --extra sandbox --group build -o requirements.lock pyproject.toml

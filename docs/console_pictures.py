@@ -1,7 +1,7 @@
-"""Take the pictures of the review console in ``docs/images``: `python docs/console_pictures.py`.
+"""Take the pictures of the review console in ``docs/images``; see `make pictures`.
 
 Starts the sandbox and `bms-pipeline console` in a temporary folder, goes the wizard's way in the browser, and stops
-everything it started. Needs the ``dev`` dependencies and Chromium.
+everything it started.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from playwright.sync_api import Page, sync_playwright
 
 from bms_pipeline.guard.door import ENTER
 from bms_pipeline.guard.store import Store
+from bms_pipeline_tests.chromium import find_chromium
 from bms_sandbox.passportal import fill_passportal
 from bms_sandbox.process import running_sandbox
+from docs.pictures import save
 
-IMAGES = Path(__file__).parent / "images"
-CHROMIUM = "/usr/bin/chromium"
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 400, "height": 900}
 RUN_SECONDS = 600
 
@@ -104,7 +104,7 @@ def _wait_for_the_run(page: Page) -> None:
 
 
 def _shoot(page: Page, name: str) -> None:
-    page.screenshot(path=IMAGES / f"console_{name}.png")
+    save(page.screenshot(), f"console_{name}")
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def _console(home: Path) -> Iterator[str]:
 @contextmanager
 def _browser() -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--headless", "--no-sandbox"])
         yield browser.new_page(viewport=DESK)
         browser.close()
 

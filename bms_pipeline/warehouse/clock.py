@@ -110,10 +110,9 @@ def latest_stamp(now: datetime) -> datetime:
 
 def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
     """Return every table and column with a moment after ``now``."""
-    stamps = connection.execute(sql.read("warehouse/moment_columns")).fetchall()
     latest = " UNION ALL ".join(
         f"SELECT '{table}' AS place, '{column}' AS stamp, max({column}) AS latest FROM {table}"
-        for table, columns in stamps
+        for table, columns in _moment_columns(connection)
         for column in columns
     )
     latest += (
@@ -121,6 +120,16 @@ def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> lis
         f" WHERE name = '{_FINISHED}'"
     )
     return connection.execute(f"SELECT place, stamp FROM ({latest}) WHERE latest > $now", {"now": now}).fetchall()
+
+
+def _moment_columns(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, list[str]]]:
+    """Return every table with its columns of moments. An open database has the schema of this version, so ask once."""
+    if not _known_columns:
+        _known_columns.extend(connection.execute(sql.read("warehouse/moment_columns")).fetchall())
+    return _known_columns
+
+
+_known_columns: list[tuple[str, list[str]]] = []
 
 
 def _finished(connection: duckdb.DuckDBPyConnection) -> datetime | None:

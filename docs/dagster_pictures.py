@@ -1,7 +1,7 @@
-"""Take the screenshots in ``docs/images``: `python docs/screenshots.py`.
+"""Take the pictures of Dagster's pages in ``docs/images``; see `make pictures`.
 
 Starts the sandbox and `dagster dev` in a temporary folder, launches the jobs as a person would, in the browser, and
-stops everything it started. Needs the ``dev`` dependencies and Chromium.
+stops everything it started.
 """
 
 from __future__ import annotations
@@ -25,28 +25,26 @@ from playwright.sync_api import Page, sync_playwright
 
 from bms_pipeline.reports.plan_preview import write_html
 from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline_tests.chromium import find_chromium
 from bms_sandbox.passportal import fill_passportal
 from bms_sandbox.process import running_sandbox
+from docs.pictures import save
 
 ROOT = Path(__file__).parents[1]
-IMAGES = ROOT / "docs" / "images"
-CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-SIDE_PANEL_BUTTON, MIDDLE, CORNER = (340, 80), (810, 555), (1400, 750)
-"""Places on a page of 1600 × 1000 whose navigation is collapsed."""
+WIDTH, HEIGHT = 1600, 1000
 START_SECONDS = 120
 RUN_SECONDS = 600
 
 
 def main() -> None:
-    """Run both jobs and take the pictures."""
+    """Launch the jobs and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="small", choices=("small", "typical"))
     size = parser.parse_args().size
-    IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         with running_sandbox(size, 1, work / "tenant") as sandbox:
@@ -65,7 +63,7 @@ def main() -> None:
 
 
 def _take(page: Page, url: str, home: Path) -> None:
-    run = _launch(page, url, "initial_sync")
+    _launch(page, url, "initial_sync")
     _launch(page, url, "create_unmatched", "ops:\n  decide_create_unmatched:\n    config:\n      entities: [clients]\n")
     page.goto(f"{url}/locations/bms_pipeline/jobs/include/playground")
     page.locator(".CodeMirror").first.wait_for()
@@ -86,21 +84,14 @@ def _take(page: Page, url: str, home: Path) -> None:
 
     page.goto(f"{url}/automation")
     _settle(page, "hourly_sync")
+    page.set_viewport_size({"width": WIDTH, "height": 600})
     _shoot(page, "automation")
 
-    groups = ",".join(f"global%40global%3A{each}" for each in ("extract", "reconcile", "load"))
-    page.goto(f"{url}/asset-groups?expanded={groups}")
-    _settle(page, "sync_result")
-    _fit(page)
+    page.set_viewport_size({"width": WIDTH, "height": 360})
+    page.goto(f"{url}/asset-groups")
+    _settle(page, "reconcile")
     _shoot(page, "asset_graph")
-
-    page.goto(f"{url}/runs/{run}?logs=step%3Async_plan")
-    _settle(page, "sync_plan")
-    _shoot(page, "run")
-
-    page.goto(f"{url}/assets/reconciled_contacts?view=checks&checkDetail=client_boundary")
-    _settle(page, "client_boundary")
-    _shoot(page, "check")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
     page.goto(f"{url}/assets/sync_plan?view=events")
     _settle(page, "plan hash")
@@ -149,45 +140,15 @@ def _settle(page: Page, text: str) -> None:
     time.sleep(5)
 
 
-def _fit(page: Page) -> None:
-    """Hide the list beside the asset graph, zoom out until all of it fits, and move it to the middle."""
-    page.mouse.click(*SIDE_PANEL_BUTTON)
-    page.mouse.move(*MIDDLE)
-    for _ in range(60):
-        left, top, right, bottom = _extent(page)
-        if right - left < 1480 and bottom - top < 850:
-            break
-        page.keyboard.down("Control")
-        page.mouse.wheel(0, 4)
-        page.keyboard.up("Control")
-        time.sleep(0.3)
-    page.mouse.move(*CORNER)
-    page.mouse.down()
-    page.mouse.move(CORNER[0] + MIDDLE[0] - (left + right) / 2, CORNER[1] + MIDDLE[1] - (top + bottom) / 2, steps=5)
-    page.mouse.up()
-    time.sleep(2)
-
-
-def _extent(page: Page) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of everything in the asset graph."""
-    boxes = [box for each in page.locator("foreignObject").all() if (box := each.bounding_box())]
-    return (
-        min(each["x"] for each in boxes),
-        min(each["y"] for each in boxes),
-        max(each["x"] + each["width"] for each in boxes),
-        max(each["y"] + each["height"] for each in boxes),
-    )
-
-
 def _shoot(page: Page, name: str) -> None:
-    page.screenshot(path=IMAGES / f"{name}.png")
+    save(page.screenshot(), name)
 
 
 @contextmanager
 def _browser() -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        context = browser.new_context(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(ARGUMENTS))
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=1.5)
         context.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")
         yield context.new_page()
         browser.close()
