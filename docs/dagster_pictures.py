@@ -130,8 +130,10 @@ def _backfill(page: Page, url: str) -> None:
     while time.monotonic() < give_up:
         page.goto(f"{url}/assets/loaded_by_client?view=partitions")
         _settle(page, "loaded_by_client")
-        if page.get_by_text("Missing (0)").count():
+        if page.get_by_text("Missing (0)").count() and page.get_by_text("Materializing (0)").count():
             break
+    page.get_by_text("112", exact=True).first.click()
+    _settle(page, "Metadata")
 
 
 def _settle(page: Page, text: str) -> None:
