@@ -82,8 +82,10 @@ def dev(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        _offer_codes(lambda: _say_addresses(store, {url: name for name, url in urls.items()}))
+        served = {url: name for name, url in urls.items()}
+        _offer_codes(lambda: _say_addresses(store, served))
         out.print("Stop with Ctrl-C.", highlight=False)
+        _say_when_ready(store, served)
         while all(child.process.poll() is None for child in children.values()):
             time.sleep(0.3)
         ended = next(name for name, child in children.items() if child.process.poll() is not None)
@@ -249,18 +251,55 @@ def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = Fal
 
     They have a code only on a terminal, or with ``anywhere``: other output becomes a log.
     """
-    from bms_pipeline.guard.door import ENTER
     from bms_pipeline.guard.store import CODE_SECONDS
 
-    for address, name in served.items():
-        if anywhere or sys.stdout.isatty():
-            print(f"{name:8} {address}{ENTER}?code={store.new_code()}", flush=True)
-        else:
-            print(f"{name:8} {address}", flush=True)
+    for line in _addresses(store, served, with_codes=anywhere or sys.stdout.isatty()):
+        print(line, flush=True)
     if anywhere or sys.stdout.isatty():
         err.print(f"Each code works once, within {CODE_SECONDS / 60:.0f} minutes.", highlight=False)
     else:
         err.print("`bms-pipeline sign-in` prints an address with a one-time code.", highlight=False)
+
+
+def _addresses(store: Store, served: dict[str, str], *, with_codes: bool) -> list[str]:
+    """Return a line for each address, each with a new one-time code if asked for."""
+    from bms_pipeline.guard.door import ENTER
+
+    return [
+        f"{name:8} {address}{ENTER}?code={store.new_code()}" if with_codes else f"{name:8} {address}"
+        for address, name in served.items()
+    ]
+
+
+def _say_when_ready(store: Store, served: dict[str, str]) -> None:
+    """Once all pages answer, print the addresses again in a frame: by then the first lines have scrolled away."""
+    from urllib.parse import urlsplit
+
+    from rich.panel import Panel
+
+    def wait() -> None:
+        for address in served:
+            place = urlsplit(address)
+            while not _answers(str(place.hostname), place.port or 80):
+                time.sleep(0.5)
+        lines = _addresses(store, served, with_codes=sys.stderr.isatty())
+        frame = Panel("\n".join(lines), title="Ready", title_align="left", expand=False, padding=(0, 1))
+        err.print(frame, highlight=False, soft_wrap=True)
+
+    threading.Thread(target=wait, name="ready", daemon=True).start()
+
+
+def _answers(host: str, port: int) -> bool:
+    import http.client
+
+    connection = http.client.HTTPConnection(host, port, timeout=60)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status > 0
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def _offer_codes(say: Callable[[], None]) -> None:

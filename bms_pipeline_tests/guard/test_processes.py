@@ -110,6 +110,9 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
     dev = started("dev", "--port", str(ports[0]), "--console-port", str(ports[1]))
     until(lambda: all(map(answers, ports)), dev.log.read_text())
     until(lambda: "code server" in dev.log.read_text(), "the daemon has loaded the code")
+    until(lambda: "─ Ready ─" in dev.log.read_text(), "a frame says that the pages answer")
+    frame = dev.log.read_text().split("─ Ready ─")[1]
+    assert all(f"http://127.0.0.1:{port} " in frame for port in ports), "with the addresses and, in a log, no code"
     processes = dev.all()
     assert len(processes) >= 5, processes
 
