@@ -12,7 +12,7 @@ from bms_pipeline.defs.assets.load import RESULT_KEY, loaded_key
 from bms_pipeline.defs.assets.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.metadata import sample
 from bms_pipeline.defs.resources import Pipeline
-from bms_pipeline.load.hand_over import OVERDUE_DAYS, states_sql
+from bms_pipeline.load.import_files import OVERDUE_DAYS, pending_imports_sql
 from bms_pipeline.plan.operations import OUTCOMES
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.sync.enrichment import DETAILED
@@ -204,7 +204,7 @@ def one_marker() -> dg.AssetChecksDefinition:
 
 def hand_overs() -> dg.AssetChecksDefinition:
     """Build the check that every record exported for an import is imported within days."""
-    stood = states_sql(ENTITIES, "(now() AT TIME ZONE 'UTC')")
+    stood = pending_imports_sql(ENTITIES, "(now() AT TIME ZONE 'UTC')")
     return build_check(
         RESULT_KEY,
         "hand_overs",

@@ -14,7 +14,7 @@ from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import PlanError, PlanWaits, ServiceUnreachable
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.load import journal
-from bms_pipeline.load.hand_over import HandedOver
+from bms_pipeline.load.import_files import ImportFile
 from bms_pipeline.passportal.target import Leaving, Target
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.breakers import check_breakers
@@ -44,7 +44,7 @@ class Loaded:
     done: int
     refused: int
     unknown: int = 0
-    handed_over: HandedOver | None = None
+    handed_over: ImportFile | None = None
 
 
 def check_approved(warehouse: Warehouse) -> plans.Plan:

@@ -46,6 +46,7 @@ from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import bump_version
+from bms_pipeline.warehouse.relations import Relation, has_rows, temporary
 
 SETTLED = "settled by reading Passportal"
 
@@ -121,24 +122,27 @@ def begin_portion(
     number = _next_number(connection, now)
     accounts = [operation.account_id for operation in operations if operation.account_id is not None]
     have_accounts = len(accounts) == len(operations) > 0
-    connection.execute(
-        sql.read("load/next_portion").format(
-            entity=entity.name,
-            changes=schema.changes_sql(entity),
-            due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
-            among=f"o.account_id BETWEEN {min(accounts)} AND {max(accounts)}" if have_accounts else "true",
-        ),
-        {
-            "plan_id": plan_id,
-            "approved": approved,
-            "bms_ids": [operation.bms_id for operation in operations],
-        },
+    query = sql.read("load/next_portion").format(
+        entity=entity.name,
+        changes=schema.changes_sql(entity),
+        due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
+        among=f"o.account_id BETWEEN {min(accounts)} AND {max(accounts)}" if have_accounts else "true",
     )
+    bms_ids = [operation.bms_id for operation in operations]
+    values = {"plan_id": plan_id, "approved": approved, "bms_ids": bms_ids}
+    with temporary(connection, "portion", query, values) as portion:
+        _write_intents(connection, entity, plan_id, portion, number, now)
+        return NextPortion(number, _calls(connection, portion, call_size))
+
+
+def _write_intents(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, plan_id: int, portion: Relation, number: int, now: datetime
+) -> None:
     connection.execute(
         "INSERT INTO sync.journal BY NAME SELECT $plan_id AS plan_id, $entity AS entity, bms_id, operation, reason,"
         " client_id, passportal_id, changes, unmark_id, $now AS intent_at, $number AS portion,"
         " CASE WHEN is_refused THEN $refused END AS outcome, CASE WHEN is_refused THEN $now END AS outcome_at,"
-        " CASE WHEN is_refused THEN 'its client is not linked in Passportal' END AS detail FROM portion",
+        f" CASE WHEN is_refused THEN 'its client is not linked in Passportal' END AS detail FROM {portion}",
         {
             "plan_id": plan_id,
             "entity": entity.name,
@@ -147,9 +151,13 @@ def begin_portion(
             "refused": Outcome.REFUSED.value,
         },
     )
+
+
+def _calls(connection: duckdb.DuckDBPyConnection, portion: Relation, call_size: int) -> list[Call]:
+    """Return the operations of a portion cut into calls, in the order of sending: the creates last."""
     rows = connection.execute(
         "SELECT operation = 'create', bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id"
-        " FROM portion WHERE NOT is_refused ORDER BY operation = 'create', account_id, bms_id"
+        f" FROM {portion} WHERE NOT is_refused ORDER BY operation = 'create', account_id, bms_id"
     ).fetchall()
     calls: list[Call] = []
     for creates, bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id in rows:
@@ -166,7 +174,7 @@ def begin_portion(
                 unmark_id=unmark_id,
             )
         )
-    return NextPortion(number, calls)
+    return calls
 
 
 def _due(entity: Entity, among: str) -> str:
@@ -212,11 +220,9 @@ def settle_found(
     )
     present = " ".join(f"WHEN '{column}' THEN p.{column}" for column in entity.columns)
     holds = f'len(list_filter(u.changes, lambda e: e."after" IS DISTINCT FROM CASE e.field {present} END)) = 0'
-    connection.execute(
-        sql.read("load/settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)"),
-        {"entity": entity.name},
-    )
-    _settle_done(connection, entity, now)
+    query = sql.read("load/settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)")
+    with temporary(connection, "settled", query, {"entity": entity.name}) as settled:
+        _settle_done(connection, entity, settled, now)
     return _count_unknown(connection, entity)
 
 
@@ -243,26 +249,29 @@ def settle_overdue(
 
     An update missing in the snapshot can be sent again without harm: it names the values that it replaces.
     """
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*,"
-        " CASE WHEN j.operation = 'create' THEN f.found_id END AS found_id FROM sync.journal j"
+    query = (
+        "SELECT j.*, CASE WHEN j.operation = 'create' THEN f.found_id END AS found_id FROM sync.journal j"
         " LEFT JOIN (SELECT unnest($ids) AS bms_id, unnest($found) AS found_id) f USING (bms_id)"
-        " WHERE j.entity = $entity AND j.outcome IS NULL AND j.bms_id IN (SELECT unnest($looked_for))",
-        {
-            "ids": list(found),
-            "found": list(found.values()),
-            "entity": entity.name,
-            "looked_for": [write.bms_id for write in looked_for],
-        },
+        " WHERE j.entity = $entity AND j.outcome IS NULL AND j.bms_id IN (SELECT unnest($looked_for))"
     )
-    connection.execute(
-        "UPDATE sync.journal SET outcome = 'not_sent', outcome_at = $now, detail = $detail FROM settled s"
-        " WHERE journal.entity = s.entity AND journal.bms_id = s.bms_id AND journal.outcome IS NULL"
-        " AND s.found_id IS NULL",
-        {"now": now, "detail": SETTLED},
-    )
-    bump_version(connection, "unknown_writes", now)
-    _settle_done(connection, entity, now)
+    values = {
+        "ids": list(found),
+        "found": list(found.values()),
+        "entity": entity.name,
+        "looked_for": [write.bms_id for write in looked_for],
+    }
+    with (
+        temporary(connection, "overdue", query, values) as late,
+        temporary(connection, "settled", f"FROM {late} WHERE found_id IS NOT NULL") as settled,
+    ):
+        connection.execute(
+            f"UPDATE sync.journal SET outcome = 'not_sent', outcome_at = $now, detail = $detail FROM {late} s"
+            " WHERE journal.entity = s.entity AND journal.bms_id = s.bms_id AND journal.outcome IS NULL"
+            " AND s.found_id IS NULL",
+            {"now": now, "detail": SETTLED},
+        )
+        bump_version(connection, "unknown_writes", now)
+        _settle_done(connection, entity, settled, now)
 
 
 def _count_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int:
@@ -272,18 +281,16 @@ def _count_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int
     return int(row[0]) if row else 0
 
 
-def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """Mark the operations in ``settled`` with a ``found_id`` as done."""
-    connection.execute("DELETE FROM settled WHERE found_id IS NULL")
+def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, settled: Relation, now: datetime) -> None:
+    """Mark the operations in ``settled``, which a reading found, as done."""
     connection.execute(
-        "UPDATE sync.journal SET outcome = 'done', outcome_at = $now, detail = $detail FROM settled s"
+        f"UPDATE sync.journal SET outcome = 'done', outcome_at = $now, detail = $detail FROM {settled} s"
         " WHERE journal.entity = s.entity AND journal.bms_id = s.bms_id AND journal.outcome IS NULL",
         {"now": now, "detail": SETTLED},
     )
-    row = connection.execute("SELECT count(*) FROM settled").fetchone()
-    if row and row[0]:
+    if has_rows(connection, settled):
         bump_version(connection, "unknown_writes", now)
-        outcomes.remember_values(connection, entity, now)
+        outcomes.remember_values(connection, entity, settled, now)
 
 
 def remember_agreement(
@@ -310,17 +317,14 @@ def remember_agreement(
     agreed = ", ".join(
         f"CASE WHEN b.{column} = p.{column} THEN b.{column} END AS {column}" for column in entity.columns
     )
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE agreed AS SELECT b.bms_id, {agreed}"
-        f" FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing}",
-        values,
-    )
+    query = f"SELECT b.bms_id, {agreed} FROM {table} l JOIN {joined} ON b.bms_id = l.bms_id WHERE {agreeing}"
     columns = ", ".join(
-        f"{side}_{column} = coalesce(agreed.{column}, {side}_{column})"
+        f"{side}_{column} = coalesce(a.{column}, {side}_{column})"
         for column in entity.columns
         for side in ("bms", "passportal")
     )
-    connection.execute(f"UPDATE {table} SET {columns} FROM agreed WHERE {table}.bms_id = agreed.bms_id")
+    with temporary(connection, "agreed", query, values) as agreed_values:
+        connection.execute(f"UPDATE {table} SET {columns} FROM {agreed_values} a WHERE {table}.bms_id = a.bms_id")
     if entity.details:
         met = ", ".join(
             f"bms_{field.name} = {outcomes.first_base(field.name)}, passportal_{field.name} = p.{field.name}"

@@ -20,7 +20,7 @@ from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
-from bms_pipeline.load import hand_over, journal
+from bms_pipeline.load import import_files, journal
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
@@ -71,7 +71,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         finished = sync_settings.initial_sync_finished
         counted = standings.counts(connection)
         plan = _pending_plan(connection)
-        handed_over = hand_over.waiting_imports(connection, ENTITIES, now())
+        handed_over = import_files.list_pending_imports(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count_duplicates(connection)
         no_place = named_rows(connection, sql.read("reports/no_place"))
@@ -309,9 +309,9 @@ def undo_preview(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
 
 
 def pending_imports(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Return every record handed over in a file, and its state; see ``load.hand_over.waiting``."""
+    """Return every record handed over in a file, and its state; see ``import_files.list_pending_imports``."""
     with warehouse.open() as connection:
-        return hand_over.waiting_imports(connection, ENTITIES, now())
+        return import_files.list_pending_imports(connection, ENTITIES, now())
 
 
 def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, with_clients
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Verb
-from bms_pipeline.load import hand_over
+from bms_pipeline.load import import_files
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.undo import check_undoable, fill_undo
 from bms_pipeline.reconcile import comparison, decisions, duplicates
@@ -160,7 +160,7 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
 def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
     """Hand records over again whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
-        hand_over.reissue(connection, entity, bms_ids, by, now())
+        import_files.reissue_pending_imports(connection, entity, bms_ids, by, now())
 
 
 def keep(warehouse: Warehouse, entity: Entity, bms_id: int, passportal_id: str, by: str) -> list[str]:

@@ -14,8 +14,7 @@ from bms_pipeline.core.errors import (
     PlanStale,
 )
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.load import apply, journal
-from bms_pipeline.load import hand_over as hand_overs
+from bms_pipeline.load import apply, import_files, journal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.sync import passportal_snapshot, planning, services
@@ -132,7 +131,7 @@ def load(
     count_loads(warehouse, [entity])
     if entity.name not in target.can_write:
         headers = settings.import_headers(entity.name)
-        handed_over = hand_overs.hand_over(warehouse, entity, plan, settings.import_folder, headers, now())
+        handed_over = import_files.write_import_file(warehouse, entity, plan, settings.import_folder, headers, now())
     loaded = apply.load_entity(
         warehouse, target, entity, plan, on_progress=lambda done, total: progress(f"load {entity.name}", done, total)
     )

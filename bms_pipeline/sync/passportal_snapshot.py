@@ -10,8 +10,7 @@ from pathlib import Path
 
 from bms_pipeline.core.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.load import hand_over as hand_overs
-from bms_pipeline.load import journal
+from bms_pipeline.load import import_files, journal
 from bms_pipeline.passportal.target import Target, Write
 from bms_pipeline.sync import services
 from bms_pipeline.sync.progress import Progress, silent
@@ -54,7 +53,7 @@ def read_snapshots(
         for entity in entities:
             if entity.name not in target.can_write:
                 with warehouse.transaction() as connection:
-                    hand_overs.recover(connection, entity, settings.import_folder)
+                    import_files.recover_pending_imports(connection, entity, settings.import_folder)
     with kept_open() if services.is_passportal_here(settings) else contextlib.nullcontext():
         return [
             _read_snapshot(settings, target, entity, progress) for entity in entities if entity.name in target.can_list

@@ -16,6 +16,7 @@ import duckdb
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.inputs import bump_version
+from bms_pipeline.warehouse.relations import Relation, temporary
 
 _log = logging.getLogger(__name__)
 
@@ -53,19 +54,15 @@ def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahea
     finished = _finished(connection) if _OF_FINISH in columns else None
     columns = [column for column in columns if column != _OF_FINISH]
     found = " UNION ".join(f"SELECT {column} AS moment FROM {table} WHERE {column} > $now" for table, column in columns)
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE ahead AS"
+    query = (
         # A microsecond each, so that later moments stay later.
-        " SELECT moment, $now - to_microseconds(row_number() OVER (ORDER BY moment DESC)) AS counts_as FROM"
-        f" (SELECT $finished::TIMESTAMP AS moment WHERE $finished IS NOT NULL{' UNION ' if found else ''}{found})",
-        {"now": now, "finished": finished},
+        "SELECT moment, $now - to_microseconds(row_number() OVER (ORDER BY moment DESC)) AS counts_as FROM"
+        f" (SELECT $finished::TIMESTAMP AS moment WHERE $finished IS NOT NULL{' UNION ' if found else ''}{found})"
     )
-    report = [_corrected(connection, table, column) for table, column in columns]
-    if finished is not None:
-        (moment,) = connection.execute("SELECT counts_as FROM ahead WHERE moment = ?", [finished]).fetchone() or (now,)
-        connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(moment)), _FINISHED])
-        report.append(Ahead(f"sync.settings.{_FINISHED}", 1, finished))
-    connection.execute("DROP TABLE ahead")
+    with temporary(connection, "corrections", query, {"now": now, "finished": finished}) as corrections:
+        report = [_correct(connection, corrections, table, column) for table, column in columns]
+        if finished is not None:
+            report.append(_correct_finish(connection, corrections, finished, now))
     bump_version(connection, "clock", now)  # a record's moments decide whether it is new
     report = [ahead for ahead in report if ahead.latest > now + TOLERATED]
     for ahead in report:
@@ -137,11 +134,23 @@ def _finished(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return datetime.fromisoformat(json.loads(row[0])) if row else None
 
 
-def _corrected(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> Ahead:
+def _correct(connection: duckdb.DuckDBPyConnection, corrections: Relation, table: str, column: str) -> Ahead:
+    """Give the moments of a column in ``corrections`` (moment, counts_as) their corrected value."""
     row = connection.execute(
-        f"SELECT count(*), max({column}) FROM {table} WHERE {column} IN (SELECT moment FROM ahead)"
+        f"SELECT count(*), max({column}) FROM {table} WHERE {column} IN (SELECT moment FROM {corrections})"
     ).fetchone() or (0, datetime.min)
     connection.execute(
-        f"UPDATE {table} SET {column} = ahead.counts_as FROM ahead WHERE {table}.{column} = ahead.moment"
+        f"UPDATE {table} SET {column} = c.counts_as FROM {corrections} c WHERE {table}.{column} = c.moment"
     )
     return Ahead(f"{table}.{column}", *row)
+
+
+def _correct_finish(
+    connection: duckdb.DuckDBPyConnection, corrections: Relation, finished: datetime, now: datetime
+) -> Ahead:
+    """Correct the moment of the first finish, which is kept as a setting."""
+    (counts_as,) = connection.execute(
+        f"SELECT counts_as FROM {corrections} WHERE moment = ?", [finished]
+    ).fetchone() or (now,)
+    connection.execute("UPDATE sync.settings SET value = ? WHERE name = ?", [json.dumps(str(counts_as)), _FINISHED])
+    return Ahead(f"sync.settings.{_FINISHED}", 1, finished)

@@ -17,6 +17,7 @@ from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.warehouse import names
 from bms_pipeline.warehouse.inputs import bump_version
+from bms_pipeline.warehouse.relations import has_rows, temporary
 
 
 def key_columns(entity: Entity) -> tuple[str, ...]:
@@ -70,14 +71,13 @@ def _compute_anew(
     """Correct the outdated keys of ``table``. If there are any, a plan has to look again."""
     differs = " OR ".join(f"now.{key} IS DISTINCT FROM was.{key}" for key in key_columns(entity))
     values = f"SELECT {id_column}, {', '.join(entity.columns)} FROM {table}"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE corrected AS SELECT now.* FROM ({with_keys(entity, values)}) now"
-        f" JOIN {table} was USING ({id_column}) WHERE {differs}"
+    outdated = (
+        f"SELECT now.* FROM ({with_keys(entity, values)}) now JOIN {table} was USING ({id_column}) WHERE {differs}"
     )
-    if connection.execute("FROM corrected LIMIT 1").fetchone():
-        assigned = ", ".join(f"{key} = corrected.{key}" for key in key_columns(entity))
-        connection.execute(
-            f"UPDATE {table} SET {assigned} FROM corrected WHERE corrected.{id_column} = {table}.{id_column}"
-        )
-        bump_version(connection, table, now)
-    connection.execute("DROP TABLE corrected")
+    with temporary(connection, "corrected", outdated) as corrected:
+        if has_rows(connection, corrected):
+            assigned = ", ".join(f"{key} = {corrected}.{key}" for key in key_columns(entity))
+            connection.execute(
+                f"UPDATE {table} SET {assigned} FROM {corrected} WHERE {corrected}.{id_column} = {table}.{id_column}"
+            )
+            bump_version(connection, table, now)

@@ -7,6 +7,7 @@ the same file twice, or once more after a kill in the middle, changes nothing mo
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 import duckdb
@@ -16,6 +17,7 @@ from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.portions import Calls
+from bms_pipeline.warehouse.relations import Relation, has_rows, temporary
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +34,17 @@ def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, n
     if row is None or row[0] is None:
         return False
     entity = BY_NAME[row[0]]
-    _note_answers(connection, portion, calls)
-    row = connection.execute("SELECT count(*) FROM settled").fetchone()
-    _note_marks(connection, portion, calls, now)
-    if row and row[0]:
-        bring_snapshot_up_to_date(connection, entity)
-        remember_values(connection, entity, now)
+    with _answered(connection, calls) as answered, _done(connection, portion, answered) as done:
+        _note_answers(connection, portion, answered)
+        _note_marks(connection, portion, calls, now)
+        if has_rows(connection, done):
+            bring_snapshot_up_to_date(connection, entity, done)
+            remember_values(connection, entity, done, now)
     return True
 
 
-def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls) -> None:
-    """Put the answers into the journal, and the operations done into ``settled``, with their ``found_id``."""
+def _answered(connection: duckdb.DuckDBPyConnection, calls: Calls) -> AbstractContextManager[Relation]:
+    """Hold the answers: bms_id, outcome, text (the id found, or the reason), at."""
     answers = [
         (bms_id, outcome.value, text, at)
         for at, sent in calls.answers
@@ -50,23 +52,36 @@ def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, calls: Ca
         for bms_id, text in found.items()
     ]
     ids, outcomes, texts, moments = zip(*answers, strict=True) if answers else ((), (), (), ())
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE answered AS SELECT unnest($ids)::BIGINT AS bms_id,"
-        " unnest($outcomes)::VARCHAR AS outcome, unnest($texts)::VARCHAR AS text, unnest($moments)::TIMESTAMP AS at",
+    return temporary(
+        connection,
+        "answered",
+        "SELECT unnest($ids)::BIGINT AS bms_id, unnest($outcomes)::VARCHAR AS outcome,"
+        " unnest($texts)::VARCHAR AS text, unnest($moments)::TIMESTAMP AS at",
         {"ids": list(ids), "outcomes": list(outcomes), "texts": list(texts), "moments": list(moments)},
     )
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE settled AS SELECT j.*, a.text AS found_id FROM sync.journal j"
-        " JOIN answered a USING (bms_id) WHERE j.portion = $portion AND j.outcome IS NULL AND a.outcome = $done",
+
+
+def _done(connection: duckdb.DuckDBPyConnection, portion: int, answered: Relation) -> AbstractContextManager[Relation]:
+    """Hold the open intents of a portion that are answered as done, with their ``found_id``."""
+    return temporary(
+        connection,
+        "done",
+        f"SELECT j.*, a.text AS found_id FROM sync.journal j JOIN {answered} a USING (bms_id)"
+        " WHERE j.portion = $portion AND j.outcome IS NULL AND a.outcome = $done",
         {"portion": portion, "done": Outcome.DONE.value},
     )
+
+
+def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, answered: Relation) -> None:
+    """Put the answers into the journal."""
     connection.execute(
         "UPDATE sync.journal SET outcome = nullif(a.outcome, $unknown),"
         " outcome_at = CASE WHEN a.outcome <> $unknown THEN a.at END,"
         # Its time counts from the answer that never came.
         " left_at = CASE WHEN a.outcome = $unknown THEN a.at END,"
         " detail = CASE WHEN a.outcome <> $done THEN nullif(a.text, '') END"
-        " FROM answered a WHERE journal.portion = $portion AND journal.bms_id = a.bms_id AND journal.outcome IS NULL",
+        f" FROM {answered} a"
+        " WHERE journal.portion = $portion AND journal.bms_id = a.bms_id AND journal.outcome IS NULL",
         {"portion": portion, "done": Outcome.DONE.value, "unknown": Outcome.UNKNOWN.value},
     )
 
@@ -98,27 +113,27 @@ def _note_marks(connection: duckdb.DuckDBPyConnection, portion: int, calls: Call
     )
 
 
-def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Put the values just written into the snapshot, to save reading it again."""
+def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity, done: Relation) -> None:
+    """Put the values that ``done`` operations wrote into the snapshot, to save reading it again."""
     table = f"passportal.{entity.name}"
     values = ", ".join(
         f"CASE WHEN {_taken_back(field)} THEN {_after(field)} ELSE coalesce({_after(field)}, p.{field}) END AS {field}"
         for field in entity.columns
     )
     connection.execute(
-        f"UPDATE {table} p SET bms_id = NULL FROM settled l WHERE p.passportal_id = l.unmark_id AND p.bms_id = l.bms_id"
+        f"UPDATE {table} p SET bms_id = NULL FROM {done} l WHERE p.passportal_id = l.unmark_id AND p.bms_id = l.bms_id"
     )
-    found = _range(connection, table, "rowid", "passportal_id IN (SELECT found_id FROM settled)")
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE written AS"
-        f" SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
+    found = _range(connection, table, "rowid", f"passportal_id IN (SELECT found_id FROM {done})")
+    query = (
+        f"SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
         f" CASE WHEN l.unmark_id IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
         f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
-        f" FROM settled l LEFT JOIN (FROM {table} WHERE {found}) p ON p.passportal_id = l.found_id"
+        f" FROM {done} l LEFT JOIN (FROM {table} WHERE {found}) p ON p.passportal_id = l.found_id"
         f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
     )
-    connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM written)")
-    connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, 'FROM written')}")
+    with temporary(connection, "written", query) as written:
+        connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM {written})")
+        connection.execute(f"INSERT INTO {table} BY NAME {keys.with_keys(entity, f'FROM {written}')}")
 
 
 def _of_new(column: str) -> str:
@@ -126,65 +141,66 @@ def _of_new(column: str) -> str:
     return f"CASE WHEN p.passportal_id IS NULL THEN n.{column} ELSE p.{column} END AS {column}"
 
 
-def remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
-    """Store the ``settled`` operations: as matches with their values, or as non-matches."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE loaded AS FROM settled s WHERE found_id IS DISTINCT FROM unmark_id"
+def remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity, done: Relation, now: datetime) -> None:
+    """Store ``done`` operations (the journal's columns and ``found_id``): as matches with values, or as non-matches."""
+    linking = (
+        f"FROM {done} s WHERE found_id IS DISTINCT FROM unmark_id"
         # A person separated the two before their match was known: the person's decision holds.
         " AND NOT EXISTS (FROM sync.non_matches t WHERE t.entity = s.entity AND t.bms_id = s.bms_id"
         " AND t.passportal_id = s.found_id)"
     )
-    _remember_partings(connection, entity, now)
-    _remember_left(connection, entity)
-    _remember_matches(connection, entity, now)
-    _remember_values(connection, entity)
+    with temporary(connection, "loaded", linking) as loaded:
+        _remember_non_matches(connection, entity, done, now)
+        _remember_left(connection, entity, loaded)
+        _remember_matches(connection, entity, loaded, now)
+        _remember_base(connection, entity, loaded)
 
 
-def _remember_partings(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+def _remember_non_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, done: Relation, now: datetime) -> None:
     """Remove the match of a record that lost its marker; no rule matches it again."""
-    released = "(SELECT bms_id FROM settled WHERE found_id = unmark_id)"
+    released = f"(SELECT bms_id FROM {done} WHERE found_id = unmark_id)"
     connection.execute(
-        "DELETE FROM sync.matches m USING settled s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
+        f"DELETE FROM sync.matches m USING {done} s WHERE m.entity = s.entity AND m.bms_id = s.bms_id"
         " AND m.passportal_id = s.unmark_id"
     )
     connection.execute(f"DELETE FROM sync.base_{entity.name} WHERE bms_id IN {released}")
     connection.execute(
-        "INSERT INTO sync.non_matches SELECT entity, bms_id, unmark_id, 'plan ' || plan_id, $now FROM settled s"
+        f"INSERT INTO sync.non_matches SELECT entity, bms_id, unmark_id, 'plan ' || plan_id, $now FROM {done} s"
         " WHERE unmark_id IS NOT NULL AND NOT EXISTS (FROM sync.non_matches t WHERE t.entity = s.entity"
         " AND t.bms_id = s.bms_id AND t.passportal_id = s.unmark_id)",
         {"now": now},
     )
 
 
-def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+def _remember_left(connection: duckdb.DuckDBPyConnection, entity: Entity, loaded: Relation) -> None:
     """Store a record's values in the document that it leaves for another one, in case it comes back."""
     left = f"sync.former_base_{entity.name}"
     connection.execute(
-        f"DELETE FROM {left} b USING loaded l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
+        f"DELETE FROM {left} b USING {loaded} l WHERE b.bms_id = l.bms_id AND b.passportal_id = l.found_id"
     )
     connection.execute(
-        f"INSERT INTO {left} BY NAME SELECT b.*, m.passportal_id FROM loaded l"
+        f"INSERT INTO {left} BY NAME SELECT b.*, m.passportal_id FROM {loaded} l"
         f" JOIN sync.base_{entity.name} b ON b.bms_id = l.bms_id"
         f" JOIN sync.matches m ON m.entity = l.entity AND m.bms_id = l.bms_id AND m.passportal_id <> l.found_id"
     )
 
 
-def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, now: datetime) -> None:
+def _remember_matches(connection: duckdb.DuckDBPyConnection, entity: Entity, loaded: Relation, now: datetime) -> None:
     """Store the new matches. A record has one match: a new one replaces the old (it moved to another client).
 
     An approved create is then fulfilled. An update leaves the match as it was, with its reason.
     """
-    made = "(SELECT bms_id FROM loaded WHERE operation <> 'update')"
+    made = f"(SELECT bms_id FROM {loaded} WHERE operation <> 'update')"
     for table in ("matches", "approved_creates"):
         connection.execute(f"DELETE FROM sync.{table} WHERE entity = '{entity.name}' AND bms_id IN {made}")
     connection.execute(
-        "INSERT INTO sync.matches SELECT entity, bms_id, found_id, reason, $now FROM loaded"
+        f"INSERT INTO sync.matches SELECT entity, bms_id, found_id, reason, $now FROM {loaded}"
         " WHERE operation <> 'update'",
         {"now": now},
     )
 
 
-def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
+def _remember_base(connection: duckdb.DuckDBPyConnection, entity: Entity, loaded: Relation) -> None:
     """Store both sides' values as the base of the next comparison.
 
     A written value is the base of both. Fields untouched by an update keep their base, so manual edits still
@@ -192,20 +208,20 @@ def _remember_values(connection: duckdb.DuckDBPyConnection, entity: Entity) -> N
     """
     table = f"sync.base_{entity.name}"
     details = [field.name for field in entity.detail_fields]
-    connection.execute(
-        sql.read("warehouse/remember_values").format(
-            entity=entity.name,
-            bms_rows=_range(connection, f"bms.{entity.name}", "account_id", "bms_id IN (SELECT bms_id FROM loaded)"),
-            # The rows just written are at the end of the table.
-            passportal_rows=_range(
-                connection, f"passportal.{entity.name}", "rowid", "passportal_id IN (SELECT found_id FROM loaded)"
-            ),
-            values=", ".join(_base_of(column, is_detail=column in details) for column in entity.columns)
-            + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
-        )
+    query = sql.read("warehouse/base_values").format(
+        entity=entity.name,
+        loaded=loaded,
+        bms_rows=_range(connection, f"bms.{entity.name}", "account_id", f"bms_id IN (SELECT bms_id FROM {loaded})"),
+        # The rows just written are at the end of the table.
+        passportal_rows=_range(
+            connection, f"passportal.{entity.name}", "rowid", f"passportal_id IN (SELECT found_id FROM {loaded})"
+        ),
+        values=", ".join(_base_of(column, is_detail=column in details) for column in entity.columns)
+        + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
     )
-    connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM loaded)")
-    connection.execute(f"INSERT INTO {table} BY NAME FROM remembered")
+    with temporary(connection, "base_values", query) as base_values:
+        connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM {loaded})")
+        connection.execute(f"INSERT INTO {table} BY NAME FROM {base_values}")
 
 
 def _range(connection: duckdb.DuckDBPyConnection, table: str, column: str, rows: str) -> str:
@@ -219,7 +235,7 @@ def _range(connection: duckdb.DuckDBPyConnection, table: str, column: str, rows:
 
 
 def _base_of(column: str, *, is_detail: bool) -> str:
-    """Return SQL for both bases of a field, over ``loaded l``, the records ``b`` and ``p``, and the old base ``o``."""
+    """Return SQL for both bases of a field, over operations ``l``, records ``b`` and ``p``, and the old base ``o``."""
     after, taken_back = _after(column), _taken_back(column)
     has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
     first = first_base(column) if is_detail else f"b.{column}"

@@ -40,7 +40,6 @@ OTHER_MEANINGS = {
     ("defs/decisions.py", "*"): "names of Dagster's jobs",
     ("defs/pages.py", "create"): "a key of a job's configuration",
     ("cli/decide.py", "*"): "names of commands",
-    ("passportal/documents/target.py", "*"): "calls of the Documents API",
     ("plan/operations.py", "*"): "counts by outcome, `entities` of `status --json`",
     ("plan/standings.py", "*"): "standings, which have their own spelling for people",
     ("reports/figures.py", "*"): "keys of `status --json`",

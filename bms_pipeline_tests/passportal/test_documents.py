@@ -329,7 +329,7 @@ def test_a_few_writes_are_read_once_more_behind_the_next_ones(service: Service, 
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a single write be waited for as many are."""
-    monkeypatch.setattr("bms_pipeline.passportal.documents.target.FEW", 1)
+    monkeypatch.setattr("bms_pipeline.passportal.documents.pace.FEW", 1)
 
 
 @pytest.mark.usefixtures("waiting")
@@ -638,7 +638,7 @@ def test_the_template_is_the_one_that_passportal_calls_so_or_the_only_one_or_a_q
 def test_several_templates_of_which_none_is_known_are_listed(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bms_pipeline.passportal.documents.target.DEFAULT_TEMPLATES", {"asset": "Thing"})
+    monkeypatch.setattr("bms_pipeline.passportal.documents.templates.DEFAULT_TEMPLATES", {"asset": "Thing"})
     service.hold(201, "asset", "Firewall", 113)
     refused = refusals(service.target().create(ASSETS, [Write(7, str(ACME), values={"name": "PC-2"})]))
     assert "113 (Network Device, 1 documents); 79 (Generic Asset, 1" in refused[7]
@@ -711,7 +711,7 @@ def test_what_was_changed_in_the_second_in_which_it_was_read_is_read_again(servi
 def test_an_interrupted_reading_goes_on_where_it_stopped(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bms_pipeline.passportal.documents.target.READ_AT_ONCE", 10)
+    monkeypatch.setattr("bms_pipeline.passportal.documents.pace.READ_AT_ONCE", 10)
     for number in range(40):
         service.hold(200 + number, "contact", f"P{number}", 5000)
     service.now += 60

@@ -36,7 +36,7 @@ from bms_pipeline.core.entities import CLIENTS, USERS
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.settings import read_settings
 from bms_pipeline.load import journal
-from bms_pipeline.passportal.documents import target
+from bms_pipeline.passportal.documents import pace
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.spreadsheet import decisions  # noqa: F401  # its spreadsheet library takes a while to load
@@ -102,7 +102,7 @@ def calm() -> None:
     """Make runs alike and quick: one thread each, small batches, no sleep between two tries."""
     connection._CONFIG["threads"] = 1
     EmbeddedPassportal.batch_size = DocumentsPassportal.batch_size = BATCH_SIZE
-    target.LOOK_AGAIN_AFTER = (0.01, 0.02)
+    pace.LOOK_AGAIN_AFTER = (0.01, 0.02)
     services.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]
 
 

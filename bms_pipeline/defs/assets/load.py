@@ -26,7 +26,7 @@ from bms_pipeline.defs.metadata import (
 )
 from bms_pipeline.defs.resources import Approval, Home, Pipeline
 from bms_pipeline.load import apply
-from bms_pipeline.load.hand_over import HandedOver
+from bms_pipeline.load.import_files import ImportFile
 from bms_pipeline.load.journal import settles_at
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.operations import OUTCOMES, Plan
@@ -291,7 +291,7 @@ def _approve(home: Home, pipeline: Pipeline, approval: Approval) -> None:
         planning.approve(home.settings, home.warehouse, home.target, approval.plan_hash, by)
 
 
-def _handed_over(handed_over: HandedOver | None) -> Metadata:
+def _handed_over(handed_over: ImportFile | None) -> Metadata:
     if handed_over is None or handed_over.file is None:
         return {}
     return {

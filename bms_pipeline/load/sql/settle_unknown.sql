@@ -1,6 +1,5 @@
--- Which intents on {entity} without outcome took effect, going by the snapshot just taken? found_id is NULL for the others.
+-- Which intents on {entity} without outcome took effect, going by the snapshot just taken?
 -- A record of Passportal that was to lose its marker has lost it; any other bears the marker inside its client.
-CREATE OR REPLACE TEMP TABLE settled AS
 WITH unknown AS (
          SELECT * FROM sync.journal WHERE entity = $entity AND outcome IS NULL
      ),
@@ -21,4 +20,4 @@ WITH unknown AS (
          LEFT JOIN passportal.{entity} p ON p.passportal_id = u.unmark_id
          WHERE u.unmark_id = u.passportal_id AND p.bms_id IS DISTINCT FROM u.bms_id AND {holds_the_values}
      )
-SELECT u.*, e.found_id FROM unknown u LEFT JOIN effective e USING (plan_id, bms_id)
+SELECT u.*, e.found_id FROM unknown u JOIN effective e USING (plan_id, bms_id)

@@ -185,6 +185,18 @@ def decoded_name(text: str) -> str:
     return _ENTITY.sub(lambda entity: html.unescape(entity.group()), unquote(text))
 
 
+def trimmed_text(text: str | None) -> str:
+    """Return ``text`` as in a snapshot: without blanks around it, a blank one as none, and any line end as one."""
+    return (text or "").replace("\r\n", "\n").strip()
+
+
+def is_same_text(text: str | None, sent: str | None) -> bool:
+    """Return whether two texts are the same, in any encoding of the service."""
+    return trimmed_text(text) == trimmed_text(sent) or trimmed_text(decoded_name(text or "")) == trimmed_text(
+        decoded_name(sent or "")
+    )
+
+
 def titles_are_encoded(titles: Iterable[str]) -> bool:
     """Return whether the service encodes every title that it shows, judged by these raw titles.
 

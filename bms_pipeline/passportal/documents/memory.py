@@ -29,6 +29,7 @@ from bms_pipeline.passportal.documents.encoding import (
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import side_files, translate_errors
 from bms_pipeline.warehouse.connection import connect, create_atomically, transaction
+from bms_pipeline.warehouse.relations import temporary
 
 _LISTED = "id VARCHAR, client_id VARCHAR, title VARCHAR, template_id VARCHAR, template VARCHAR, marker BIGINT,"
 _SCHEMA = f"""
@@ -71,13 +72,17 @@ SELECT arg_max(l.id, lpad(l.id, 40, '0')) FROM listed l LEFT JOIN templates t US
 WHERE l.type = $type AND l.readable AND l.template_id <> ''
 GROUP BY l.template_id HAVING coalesce(any_value(t.looked_at), 0) < $before
 """
+_PLACES = """
+SELECT unnest($templates::VARCHAR[]) AS template_id, unnest($layouts::VARCHAR[]) AS layout,
+       unnest($places::JSON::VARCHAR[][]) AS places
+"""
 _SNAPSHOT = """
 COPY (
     SELECT l.id AS passportal_id, l.client_id, l.title AS name, {values}, coalesce(l.marker, d.marker) AS bms_id,
            l.last_modified, d.claim AS claimed_id, coalesce(nullif(l.template, ''), l.template_id) AS template,
            coalesce(p.places, []) AS places
     FROM listed l LEFT JOIN details d USING (type, id)
-    LEFT JOIN places p ON p.template_id = d.template_id AND p.layout = d.layout
+    LEFT JOIN {places} p ON p.template_id = d.template_id AND p.layout = d.layout
     WHERE l.type = $type
 ) TO {file} (FORMAT parquet, KV_METADATA {{new_records: {new_records}}})
 """
@@ -354,21 +359,19 @@ class RememberedDocuments:
                 for template_id, _ in layouts
             }
             found = [_places(entity, json.loads(layout), fields[template]) for template, layout in layouts]
-            connection.execute(
-                "CREATE OR REPLACE TEMP TABLE places AS SELECT unnest($templates::VARCHAR[]) AS template_id,"
-                " unnest($layouts::VARCHAR[]) AS layout, unnest($places::JSON::VARCHAR[][]) AS places",
-                {
-                    "templates": [template for template, _ in layouts],
-                    "layouts": [layout for _, layout in layouts],
-                    "places": _json(found),
-                },
-            )
-            connection.execute(
-                _SNAPSHOT.format(
-                    values=values, file=sql.quoted(str(file)), new_records=sql.quoted(_json(dict(new_records)))
-                ),
-                {"type": entity.singular},
-            )
+            by_layout = {
+                "templates": [template for template, _ in layouts],
+                "layouts": [layout for _, layout in layouts],
+                "places": _json(found),
+            }
+            with temporary(connection, "places", _PLACES, by_layout) as known_places:
+                query = _SNAPSHOT.format(
+                    places=known_places,
+                    values=values,
+                    file=sql.quoted(str(file)),
+                    new_records=sql.quoted(_json(dict(new_records))),
+                )
+                connection.execute(query, {"type": entity.singular})
 
     def _special(self) -> dict[str, set[str]]:
         """Return template → the labels that are a choice or a yes/no in any document, or a link in all with a value.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS, ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
-from bms_pipeline.load import hand_over
+from bms_pipeline.load import import_files
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, planning
@@ -286,7 +286,8 @@ def test_what_passportal_lists_is_not_handed_over_again(handed: World) -> None:
 
 def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
     with handed.warehouse.open() as connection:
-        later = hand_over.waiting_imports(connection, ENTITIES, now() + timedelta(days=hand_over.OVERDUE_DAYS + 1))
+        much_later = timedelta(days=import_files.OVERDUE_DAYS + 1)
+        later = import_files.list_pending_imports(connection, ENTITIES, now() + much_later)
     assert [each["overdue"] for each in later] == [True, True]
 
 
@@ -294,8 +295,8 @@ def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "before"), [("write_files", True), ("_told", True), ("_write_csv", True), ("_write_csv", False),
-                         ("write_files", False)],
+    ("step", "before"), [("write_missing_files", True), ("_ids_text", True), ("_write_csv", True),
+                         ("_write_csv", False), ("write_missing_files", False)],
     ids=["noted", "no file begun", "ids beside it", "written and not in place", "marked as written"],
 )  # fmt: skip
 def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(planned: World, step: str, before: bool) -> None:
@@ -313,14 +314,14 @@ def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(planned: 
 @contextlib.contextmanager
 def dying(step: str, *, before: bool) -> Iterator[None]:
     """The process dies before, or right after, a step of a hand-over."""
-    go = getattr(hand_over, step)
+    go = getattr(import_files, step)
 
     def dies(*arguments: object) -> None:
         if not before:
             go(*arguments)
         raise Died
 
-    with mock.patch.object(hand_over, step, dies):
+    with mock.patch.object(import_files, step, dies):
         yield
 
 

@@ -46,16 +46,16 @@ _PHONE_NUMBER = re.compile(r"\+?[0-9][0-9 ().-]*")
 
 
 @dataclass(frozen=True)
-class HandedOver:
+class ImportFile:
     """The number of records in a new file, and the file; none where there was nothing to hand over."""
 
     records: int
     file: Path | None = None
 
 
-def hand_over(
+def write_import_file(
     warehouse: Warehouse, entity: Entity, plan: Plan, folder: Path, headers: Path | None, now: datetime
-) -> HandedOver:
+) -> ImportFile:
     """Put the plan's creates of ``entity`` without need of approval into a new file in ``folder``.
 
     ``headers``: a file downloaded by the tenant; its first line counts. Raises ``SettingsError`` where it has no
@@ -65,7 +65,7 @@ def hand_over(
     file = folder / f"{entity.name}-{now:%Y%m%dT%H%M%S}-plan{plan.plan_id}.csv"
     with warehouse.transaction() as connection:
         values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": file.name, "now": now}
-        query = sql.read("load/hand_over").format(
+        query = sql.read("load/add_pending_imports").format(
             entity=entity.name,
             record=", ".join(f"'{column}': o.after_{column}" for column in entity.columns),
             changes=schema.changes_sql(entity),
@@ -73,14 +73,14 @@ def hand_over(
         )
         for statement in connection.extract_statements(query):
             connection.execute(statement, {parameter: values[parameter] for parameter in statement.named_parameters})
-    write_files(warehouse, entity, folder, columns, now)
+    write_missing_files(warehouse, entity, folder, columns, now)
     with warehouse.open() as connection:
         row = connection.execute("SELECT count(*) FROM sync.pending_imports WHERE file = ?", [file.name]).fetchone()
     records = int(row[0]) if row else 0
-    return HandedOver(records, file if records else None)
+    return ImportFile(records, file if records else None)
 
 
-def write_files(
+def write_missing_files(
     warehouse: Warehouse, entity: Entity, folder: Path, columns: Mapping[str, str | None], now: datetime
 ) -> None:
     """Write the missing files of ``entity``, whole or not at all; ``columns``: heading → our column."""
@@ -95,23 +95,23 @@ def write_files(
         rows = [row for row in waiting if row["file"] == name]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # The file with the BMS ids comes first: without it, a file to import would have unknown records.
-        with atomic_write(_beside(folder / name)) as unfinished:
-            unfinished.write_text(_told(entity, rows), encoding="utf-8")
+        with atomic_write(_ids_file(folder / name)) as unfinished:
+            unfinished.write_text(_ids_text(entity, rows), encoding="utf-8")
         with atomic_write(folder / name) as unfinished:
             _write_csv(unfinished, [json.loads(row["record"]) for row in rows], columns)
         with warehouse.transaction() as connection:
             connection.execute("UPDATE sync.pending_imports SET written_at = ? WHERE file = ?", [now, name])
 
 
-def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> int:
+def recover_pending_imports(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> int:
     """Take in the records handed over in files in ``folder`` but missing in this database; return their number."""
     known = {row[0] for row in connection.execute("SELECT DISTINCT file FROM sync.pending_imports").fetchall()}
     found = 0
-    for told in sorted(folder.glob(f"{entity.name}-*.csv.json")):
-        name = told.name.removesuffix(".json")
+    for ids_file in sorted(folder.glob(f"{entity.name}-*.csv.json")):
+        name = ids_file.name.removesuffix(".json")
         if name in known:
             continue
-        moment, records = _story(told)
+        moment, records = _read_ids_file(ids_file)
         for record in records:
             connection.execute(
                 "INSERT INTO sync.pending_imports BY NAME SELECT $entity AS entity, $bms_id AS bms_id, $name AS name,"
@@ -132,7 +132,7 @@ def recover(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path)
     return found
 
 
-def waiting_imports(
+def list_pending_imports(
     connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], now: datetime
 ) -> list[dict[str, Any]]:
     """Return the records handed over and their states, oldest first.
@@ -140,25 +140,25 @@ def waiting_imports(
     Columns: entity, bms_id, name, file, handed_over_at, state (``handed over``, ``listed``, ``adopted``, or a different
     decision made since), overdue.
     """
-    query = f"FROM ({states_sql(entities, '$now::TIMESTAMP')}) ORDER BY handed_over_at, entity, bms_id"
+    query = f"FROM ({pending_imports_sql(entities, '$now::TIMESTAMP')}) ORDER BY handed_over_at, entity, bms_id"
     return named_rows(connection, query, {"now": now})
 
 
-def states_sql(entities: Sequence[Entity], now: str) -> str:
-    """Return SQL for ``waiting_imports``, with ``now`` as SQL for the moment."""
-    states = " UNION ALL ".join(sql.read("load/hand_overs").format(entity=entity.name) for entity in entities)
+def pending_imports_sql(entities: Sequence[Entity], now: str) -> str:
+    """Return SQL for ``list_pending_imports``, with ``now`` as SQL for the moment."""
+    states = " UNION ALL ".join(sql.read("load/pending_imports").format(entity=entity.name) for entity in entities)
     late = f"handed_over_at < {now} - INTERVAL {OVERDUE_DAYS} DAY"
     return f"SELECT *, state IN ('listed', 'handed over') AND {late} AS overdue FROM ({states})"
 
 
-def reissue(
+def reissue_pending_imports(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], by: str, now: datetime
 ) -> None:
     """Let the next plan hand over these records again, because their file was lost before its import.
 
     Raises ``DecisionRefused`` for a record that was not handed over, or is listed by Passportal: it would exist twice.
     """
-    states = {row["bms_id"]: row for row in waiting_imports(connection, (entity,), now)}
+    states = {row["bms_id"]: row for row in list_pending_imports(connection, (entity,), now)}
     for bms_id in bms_ids:
         state = states[bms_id]["state"] if bms_id in states else "not handed over"
         if state != "handed over":
@@ -202,11 +202,11 @@ def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
     return {heading: column if column in entity.columns else None for heading, column in columns.items()}
 
 
-def _beside(file: Path) -> Path:
+def _ids_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def _story(file: Path) -> tuple[datetime, list[dict[str, Any]]]:
+def _read_ids_file(file: Path) -> tuple[datetime, list[dict[str, Any]]]:
     """Return when the records of a file were handed over, and which; raises ``PipelineError`` if unreadable."""
     try:
         story = json.loads(file.read_text(encoding="utf-8"))
@@ -220,7 +220,7 @@ def _story(file: Path) -> tuple[datetime, list[dict[str, Any]]]:
         ) from None
 
 
-def _told(entity: Entity, rows: list[dict[str, Any]]) -> str:
+def _ids_text(entity: Entity, rows: list[dict[str, Any]]) -> str:
     story = {
         "entity": entity.name,
         "handed_over_at": rows[0]["handed_over_at"].isoformat(),

@@ -1,0 +1,126 @@
+"""The template of new documents: chosen in the settings, else the one with Passportal's name, else the only one.
+
+    settings ──▶ templates of listed documents ──▶ named as Passportal's own ──▶ the only one ──▶ unknown: refused
+
+Its fields are known from the documents read, and go into the snapshot for the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.vocabulary import NewRecords
+from bms_pipeline.passportal.documents import encoding
+from bms_pipeline.passportal.documents.encoding import Dialect, Document
+from bms_pipeline.passportal.documents.memory import RememberedDocuments, Template
+from bms_pipeline.passportal.documents.reader import DocumentReader
+from bms_pipeline.passportal.documents.verdicts import no_field, refused
+from bms_pipeline.passportal.target import Write, Written
+
+DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location": "Location"}
+"""Passportal's names of its own templates [L]; their ids differ by tenant."""
+
+
+@dataclass(frozen=True)
+class NewDocument:
+    """A document to create."""
+
+    write: Write
+    document: Document
+
+
+class DocumentTemplates:
+    """The templates that ``memory`` knows; ``chosen``: type → id, from the settings."""
+
+    def __init__(
+        self, chosen: Mapping[str, str], memory: RememberedDocuments, reader: DocumentReader, dialect: Dialect
+    ) -> None:
+        self._chosen = chosen
+        self._memory = memory
+        self._reader = reader
+        self._dialect = dialect
+
+    def for_new(self, entity: Entity) -> Template | None:
+        """Return the template of new documents; None where it is not known."""
+        kind = entity.singular
+        templates = self._memory.templates(kind)
+        if not templates:
+            self._reader.list_documents(entity)
+            templates = self._memory.templates(kind)
+        template = self._among(kind, templates)
+        if template is not None and template.documents and not self._reader.fields_of(template.id).places:
+            listed = [document.document for document in self._memory.listed(kind).values() if document.readable]
+            ids = [document.id for document in listed if document.template_id == template.id][-5:]
+            self._reader.read_documents(entity, dict.fromkeys(ids, 0.0))
+        return template
+
+    def _among(self, kind: str, templates: Sequence[Template]) -> Template | None:
+        if kind in self._chosen:
+            chosen = self._chosen[kind]
+            return next((template for template in templates if template.id == chosen), Template(chosen, "", 0))
+        called = encoding.folded(DEFAULT_TEMPLATES[kind])
+        named = [template for template in templates if encoding.folded(template.name) == called]
+        if named:
+            return max(named, key=lambda template: template.newest)  # a template made again replaces the old one
+        return templates[0] if len(templates) == 1 else None
+
+    def new_records(self, entity: Entity) -> dict[str, object]:
+        """Return the facts about new documents for a plan: see ``Target.snapshot``."""
+        template = self.for_new(entity)
+        if template is None:
+            return {"template": None, "places": [], "problem": NewRecords.TEMPLATE_UNKNOWN.value}
+        fields = self._reader.fields_of(template.id)
+        columns = [column for column in entity.columns[1:] if fields.takes(entity.labels[column])]
+        is_marked = encoding.can_bear_marker(fields.can_mark, self._dialect)
+        problem = None if is_marked else NewRecords.NO_PLACE_FOR_MARKER.value
+        return {"template": template.name or template.id, "places": ["name", *columns], "problem": problem}
+
+    def fill(
+        self, entity: Entity, template: Template, writes: Sequence[Write]
+    ) -> tuple[list[NewDocument], dict[int, Written]]:
+        """Return the documents to send; refuse those with a value without a place."""
+        fields = self._reader.fields_of(template.id)
+        made, failed = [], {}
+        for write in writes:
+            title = write.values["name"] or ""
+            values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
+            lacking = {label for label, text in values.items() if text and not fields.takes(label)}
+            if encoding.NAME in fields.places and fields.takes(encoding.NAME):
+                values[encoding.NAME] = title
+            document = Document("", write.client_id, title, template.id, "", values=values, elements=fields.places)
+            document = encoding.marked(document, write.bms_id, fields.can_mark, self._dialect)
+            lacking |= {encoding.NOTES} if document.marker is None else set()
+            if lacking:
+                failed[write.bms_id] = refused(write, no_field(template.name or template.id, sorted(lacking)))
+            else:
+                made.append(NewDocument(write, document))
+        return made, failed
+
+    def why_unknown(self, entity: Entity) -> str:
+        """Return why ``for_new`` has none, and the setting that chooses one."""
+        templates = self._memory.templates(entity.singular)
+        seen = "; ".join(f"{template.id} ({template.name}, {template.documents:,} documents)" for template in templates)
+        kind = entity.singular
+        return (
+            f"which template new {entity.name} get cannot be told: Passportal has"
+            f" {f'documents of the templates {seen}' if seen else f'no {kind} document yet'}."
+            f" Set PASSPORTAL_TEMPLATES={kind}=ID" + ("" if seen else f", or make one {kind} by hand in Passportal")
+        )
+
+
+def chosen_templates(text: str) -> dict[str, str]:
+    """Parse ``asset=79,contact=5000`` into type → id. Raises ``SettingsError``."""
+    chosen: dict[str, str] = {}
+    for part in filter(None, (text_part.strip() for text_part in text.split(","))):
+        kind, _, template = (text_part.strip() for text_part in part.partition("="))
+        number = encoding.template_id(template)
+        if kind not in DEFAULT_TEMPLATES or not (number.isascii() and number.isdigit()):
+            raise SettingsError(
+                f"PASSPORTAL_TEMPLATES has {part!r}, which names no template.",
+                f"Write it as asset=79,contact=5000; the types are {', '.join(DEFAULT_TEMPLATES)}.",
+            )
+        chosen[kind] = number
+    return chosen
