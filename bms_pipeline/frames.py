@@ -1,12 +1,12 @@
 """What a tenant's home folder holds, as tables for notebooks and for your own pipelines. Nothing here can write.
 
-Each function returns a pandas DataFrame. ``opened`` yields the same tables as DuckDB relations, for SQL and for Arrow::
+Each function returns a pandas DataFrame. ``relations`` yields the same tables as DuckDB relations, for SQL and Arrow::
 
     from bms_pipeline import frames
 
     frames.operations().groupby(["entity", "operation"]).size()
 
-    with frames.opened() as tables:
+    with frames.relations() as tables:
         tables.table("matches").to_arrow_table()
         tables.sql("SELECT client, count(*) FROM waiting GROUP BY ALL").df()
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRAMES = ("plan", "operations", "matches", "exclusions", "outcomes", "waiting", *BY_NAME)
-"""The tables of ``opened``: one for each function here, and one for the records of each entity."""
+"""The tables of ``relations``: one for each function here, and one for the records of each entity."""
 _DTYPES = {"BIGINT": "Int64", "BOOLEAN": "boolean", "VARCHAR": "string"}
 """The pandas types of columns that may be empty: the same for every content, and an id stays a whole number."""
 
@@ -175,18 +175,18 @@ def records(entity: EntityName, home: Home = None) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def opened(home: Home = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def relations(home: Home = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a read-only connection with a view for each of ``FRAMES``. Leave soon: while it is open, runs wait.
 
     The records of an entity are in the view of its name: ``clients``, ``users``, ``assets``, ``contacts``,
     ``locations``. The warehouse's own tables are there too (``bms.clients``, ``sync.journal``); those may change.
     """
-    with _opened(home, FRAMES) as connection:
+    with _views(home, FRAMES) as connection:
         yield connection
 
 
 @contextlib.contextmanager
-def _opened(home: Home, names: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+def _views(home: Home, names: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
     settings = read_settings()
     if home is not None:
         settings = settings.model_copy(update={"bms_pipeline_home": Path(home).expanduser().absolute()})
@@ -199,8 +199,8 @@ def _opened(home: Home, names: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnect
 def _frame(
     name: str, home: Home, check: Callable[[duckdb.DuckDBPyConnection], object] = lambda _: None
 ) -> pd.DataFrame:
-    """Return a view of ``opened`` as a DataFrame. ``check`` raises where the warehouse cannot answer yet."""
-    with _opened(home, [name]) as connection:
+    """Return a view of ``relations`` as a DataFrame. ``check`` raises where the warehouse cannot answer yet."""
+    with _views(home, [name]) as connection:
         check(connection)
         found = connection.table(name)
         dtypes = dict(zip(found.columns, map(str, found.types), strict=True))

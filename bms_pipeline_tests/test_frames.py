@@ -31,7 +31,6 @@ from bms_pipeline.core.errors import (
 from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import (
-    World,
     account,
     asset,
     contact,
@@ -130,7 +129,7 @@ def test_each_frame_is_a_function_and_a_view(home: Path) -> None:
         for name, found in inspect.getmembers(frames, inspect.isfunction)
         if found.__module__ == frames.__name__ and not name.startswith("_")
     ]
-    assert sorted(public) == sorted([*WITHOUT_ENTITY, "records", "opened"])
+    assert sorted(public) == sorted([*WITHOUT_ENTITY, "records", "relations"])
     assert set(frames.FRAMES) == {*WITHOUT_ENTITY, *BY_NAME}
 
 
@@ -171,7 +170,7 @@ def test_an_empty_frame_has_the_types_of_a_full_one(home: Path, tmp_path: Path) 
 
 
 def test_each_frame_is_also_a_relation_for_sql_and_arrow(home: Path) -> None:
-    with frames.opened(home) as tables:
+    with frames.relations(home) as tables:
         for name in frames.FRAMES:
             frame = frames_by_name(name, home)
             table = tables.table(name).to_arrow_table()
@@ -192,7 +191,7 @@ def test_nothing_can_be_written_and_no_file_changes(home: Path) -> None:
         "CREATE TABLE sync.mine (a INTEGER)",
         "UPDATE sync.settings SET value = 'true'",
     ):
-        with frames.opened(home) as tables, pytest.raises(duckdb.InvalidInputException):
+        with frames.relations(home) as tables, pytest.raises(duckdb.InvalidInputException):
             tables.execute(statement)
     for name in frames.FRAMES:
         frames_by_name(name, home)
@@ -263,9 +262,9 @@ def test_a_home_of_another_version_is_neither_read_nor_migrated(tmp_path: Path) 
 
 
 def test_an_error_of_the_readers_own_is_not_blamed_on_the_database(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="non-existent directory"), frames.opened(home) as tables:
+    with pytest.raises(OSError, match="non-existent directory"), frames.relations(home) as tables:
         tables.table("matches").df().to_csv(tmp_path / "no" / "such" / "folder.csv")
-    with pytest.raises(duckdb.BinderException), frames.opened(home) as tables:
+    with pytest.raises(duckdb.BinderException), frames.relations(home) as tables:
         tables.sql("SELECT no_such_column FROM matches")
 
 
