@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, chosen
+from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import read_settings
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.operations import read_plan
@@ -174,6 +175,15 @@ def records(entity: EntityName, home: Home = None) -> pd.DataFrame:
     return _frame(found.name, home, lambda connection: landing.check_read(connection, found))
 
 
+def frame(name: str, home: Home = None) -> pd.DataFrame:
+    """Return the table ``name``, as the function of that name does, or ``records`` for an entity."""
+    if name in BY_NAME:
+        return records(name, home)
+    if name not in _BY_NAME:
+        raise SettingsError(f"There is no table {name!r}.", f"Choose from {', '.join(FRAMES)}.")
+    return _BY_NAME[name](home)
+
+
 @contextlib.contextmanager
 def relations(home: Home = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a read-only connection with a view for each of ``FRAMES``. Leave soon: while it is open, runs wait.
@@ -194,6 +204,9 @@ def _views(home: Home, names: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnecti
         for name in names:
             connection.execute(f"CREATE TEMP VIEW {name} AS {_query(connection, name)}")
         yield connection
+
+
+_BY_NAME = {function.__name__: function for function in (plan, operations, matches, exclusions, outcomes, waiting)}
 
 
 def _frame(

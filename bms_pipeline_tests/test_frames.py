@@ -129,7 +129,7 @@ def test_each_frame_is_a_function_and_a_view(home: Path) -> None:
         for name, found in inspect.getmembers(frames, inspect.isfunction)
         if found.__module__ == frames.__name__ and not name.startswith("_")
     ]
-    assert sorted(public) == sorted([*WITHOUT_ENTITY, "records", "relations"])
+    assert sorted(public) == sorted([*WITHOUT_ENTITY, "frame", "records", "relations"])
     assert set(frames.FRAMES) == {*WITHOUT_ENTITY, *BY_NAME}
 
 
@@ -172,7 +172,7 @@ def test_an_empty_frame_has_the_types_of_a_full_one(home: Path, tmp_path: Path) 
 def test_each_frame_is_also_a_relation_for_sql_and_arrow(home: Path) -> None:
     with frames.relations(home) as tables:
         for name in frames.FRAMES:
-            frame = frames_by_name(name, home)
+            frame = frames.frame(name, home)
             table = tables.table(name).to_arrow_table()
             assert table.column_names == list(frame.columns)
             assert table.num_rows == len(frame)
@@ -180,8 +180,15 @@ def test_each_frame_is_also_a_relation_for_sql_and_arrow(home: Path) -> None:
     assert dict(counted)["clients"] == 2
 
 
-def frames_by_name(name: str, home: Path) -> pd.DataFrame:
-    return WITHOUT_ENTITY[name](home) if name in WITHOUT_ENTITY else frames.records(name, home)  # type: ignore[arg-type]
+def test_pandas_alone_is_enough_for_data_frames(home: Path) -> None:
+    """Arrow is for whoever installs pyarrow."""
+    code = "import sys; sys.modules['pyarrow'] = None\nfrom bms_pipeline import frames\nprint(len(frames.matches()))"
+    environment = {**os.environ, "BMS_PIPELINE_HOME": str(home)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) == len(frames.matches(home))
 
 
 def test_nothing_can_be_written_and_no_file_changes(home: Path) -> None:
@@ -194,7 +201,7 @@ def test_nothing_can_be_written_and_no_file_changes(home: Path) -> None:
         with frames.relations(home) as tables, pytest.raises(duckdb.InvalidInputException):
             tables.execute(statement)
     for name in frames.FRAMES:
-        frames_by_name(name, home)
+        frames.frame(name, home)
     assert {file: file.stat().st_mtime_ns for file in home.rglob("*")} == before
 
 
@@ -243,7 +250,9 @@ def test_nothing_planned_or_read_is_an_error_and_no_empty_frame(tmp_path: Path) 
 
 def test_an_unknown_entity_is_refused_by_name(home: Path) -> None:
     with pytest.raises(SettingsError, match="tickets"):
-        frames.records("tickets", home)  # type: ignore[arg-type]
+        frames.records("tickets", home)
+    with pytest.raises(SettingsError, match="tickets"):
+        frames.frame("tickets", home)
 
 
 def test_a_home_of_another_version_is_neither_read_nor_migrated(tmp_path: Path) -> None:
