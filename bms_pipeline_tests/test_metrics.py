@@ -62,6 +62,7 @@ def test_every_metric_is_declared_documented_and_there_after_a_sync(home: Home) 
     for name, family in families.items():
         assert family.type == declared[name].kind
         assert family.documentation == declared[name].help
+        assert {tuple(sample.labels) for sample in family.samples} == {declared[name].labels}
 
 
 def test_the_numbers_are_those_of_status(home: Home) -> None:

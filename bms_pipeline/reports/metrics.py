@@ -42,10 +42,11 @@ class Kind(StrEnum):
 
 
 class Metric(NamedTuple):
-    """A metric's declaration: its name without the prefix, its help, and its kind."""
+    """A metric's declaration: its name without the prefix, its help, its labels but ``tenant``, and its kind."""
 
     name: str
     help: str
+    labels: tuple[str, ...] = ()
     kind: Kind = Kind.GAUGE
 
     @property
@@ -54,32 +55,34 @@ class Metric(NamedTuple):
         return f"bms_pipeline_{self.name}"
 
 
-INFO = Metric("info", "Always 1; its label is the version of bms-pipeline.")
+INFO = Metric("info", "Always 1; its label is the version of bms-pipeline.", ("version",))
 SCHEMA = Metric("schema_version", "The number of the newest migration of the warehouse.")
 FINISHED = Metric("initial_sync_finished", "1 after the first finish, else 0.")
 LAST_SUCCESS = Metric(
     "last_success_timestamp_seconds", "When the last run that read BMS ended without an error (Unix time)."
 )
-LAST_READ = Metric("last_read_timestamp_seconds", "When a list of BMS was last read and landed (Unix time).")
+LAST_READ = Metric("last_read_timestamp_seconds", "When a list of BMS was last read and landed (Unix time).", ("list",))
 LAST_COMPLETE_READ = Metric(
-    "last_complete_read_timestamp_seconds", "When a list of BMS was last read to a provable end (Unix time)."
+    "last_complete_read_timestamp_seconds", "When a list of BMS was last read to a provable end (Unix time).", ("list",)
 )
-RECORDS = Metric("records", "Records by their standing now.")
-DISPOSITIONS = Metric("dispositions", "Records by what reconciling decided about them.")
+RECORDS = Metric("records", "Records by their standing now.", ("entity", "standing"))
+DISPOSITIONS = Metric("dispositions", "Records by what reconciling decided about them.", ("entity", "disposition"))
 OUTCOMES = Metric(
-    "last_sync_records", "Records of the newest plan of everything, by the outcome that they count under."
+    "last_sync_records",
+    "Records of the newest plan of everything, by the outcome that they count under.",
+    ("entity", "outcome"),
 )
-WAITING = Metric("waiting_records", "Records that wait for a person's decision.")
-FAILED = Metric("failed_records", "Records whose last operation Passportal refused.")
-ORPHANED = Metric("orphaned_records", "Matched records that are gone from BMS and kept in Passportal.")
+WAITING = Metric("waiting_records", "Records that wait for a person's decision.", ("entity",))
+FAILED = Metric("failed_records", "Records whose last operation Passportal refused.", ("entity",))
+ORPHANED = Metric("orphaned_records", "Matched records that are gone from BMS and kept in Passportal.", ("entity",))
 UNKNOWN_WRITES = Metric("unknown_writes", "Writes to Passportal whose answer was lost.")
 PLAN_WAITS = Metric("plan_waiting_operations", "Operations of the current plan that only a person's finish may load.")
 DETAILS_WAITING = Metric("details_waiting_records", "Assets whose details are to be read.")
 DUPLICATES = Metric("duplicate_markers", "BMS ids that are in several records of Passportal.")
 BACKUP_FAILED = Metric("backup_failed", "1 where the last run could not copy people's decisions, else 0.")
-CALLS_LEFT = Metric("calls_left", "Calls to BMS that are possible now, by list.")
-CALLS_LIMIT = Metric("calls_limit", "Calls to BMS in any hour, by list.")
-RUNS = Metric("runs_total", "Runs by their result; without_end: at work, or killed.", Kind.COUNTER)
+CALLS_LEFT = Metric("calls_left", "Calls to BMS that are possible now, by list.", ("list",))
+CALLS_LIMIT = Metric("calls_limit", "Calls to BMS in any hour, by list.", ("list",))
+RUNS = Metric("runs_total", "Runs that ended, by their result.", ("result",), Kind.COUNTER)
 LAST_RUN_SECONDS = Metric("last_run_seconds", "How long the last ended run took.")
 LAST_RUN_SUCCEEDED = Metric("last_run_succeeded", "1 where the last ended run succeeded, else 0.")
 RUN_ACTIVE = Metric("run_active", "1 while a run is at work, else 0.")
@@ -194,7 +197,7 @@ def _of_records(connection: duckdb.DuckDBPyConnection) -> Iterator[Sample]:
 
 def _of_runs(connection: duckdb.DuckDBPyConnection) -> Iterator[Sample]:
     query = sql.read("reports/metrics_runs").format(console=RunKind.CONSOLE)
-    results = ("succeeded", "failed", "without_end")
+    results = ("succeeded", "failed", "killed")
     for result, runs in zip(results, _row(connection, query), strict=True):
         yield Sample(RUNS, runs, (("result", result),))
     row = connection.execute(sql.read("reports/metrics_last_run").format(console=RunKind.CONSOLE)).fetchone()
