@@ -19,7 +19,7 @@ import typer
 import typer.exceptions
 from rich.markup import escape
 
-from bms_pipeline.cli import backups, decide, init, sandbox, serve
+from bms_pipeline.cli import backups, decide, init, json_log, monitoring, sandbox, serve
 from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
     fetch_details,
@@ -85,6 +85,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(serve.app)
 app.add_typer(decide.app)
 app.add_typer(backups.app)
+app.add_typer(monitoring.app)
 
 
 Entities = Annotated[
@@ -139,6 +140,9 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    log_json: Annotated[
+        bool, typer.Option(json_log.OPTION, help="Write each line on standard error as a JSON object, for any command.")
+    ] = False,
 ) -> None:
     """Take the options of the whole program."""
 
@@ -147,6 +151,13 @@ def main() -> NoReturn:
     """Run the command line; a mistake or a fault becomes one message and exit code 1."""
     os.umask(0o077)
     open_output()
+    with json_log.when_asked(sys.argv[1:], err):
+        code = _guarded_exit_code()
+    sys.exit(code)
+
+
+def _guarded_exit_code() -> int:
+    """Run the command; return its exit code, also where its output cannot be written."""
     try:
         code = _exit_code()
         close_output()
@@ -157,14 +168,14 @@ def main() -> NoReturn:
                 err.print(f"[bold red]Error:[/] The output cannot be written: {error.why}.", highlight=False)
                 err.print("[bold]Next:[/]  What the command did is done; `bms-pipeline status` shows it.")
         drop_output()
-    sys.exit(code)
+    return code
 
 
 def _exit_code() -> int:
     """Run the command; return its exit code."""
     try:
         with lifeline.following(), lifeline.stopped_by_signals():
-            arguments = translated(sys.argv[1:], lambda line: err.print(line, highlight=False))
+            arguments = translated(json_log.without_option(sys.argv[1:]), lambda line: err.print(line, highlight=False))
             code = app(arguments, prog_name="bms-pipeline", standalone_mode=False)
     except SystemExit as end:  # so ends what Typer does itself: completion
         code = end.code
@@ -179,16 +190,16 @@ def _exit_code() -> int:
         err.print("Stopped. What was done is kept; run the same command again to continue.")
         code = 130
     except typer.exceptions.TyperException as error:
-        if error.format_message():
-            err.print(f"[bold red]Error:[/] {escape(error.format_message())}", highlight=False)
-            err.print("[bold]Next:[/]  Add --help to see what the command takes.", highlight=False)
-        code = 1
+        message = error.format_message()
+        code = _failed(PipelineError(message, "Add --help to see what the command takes.")) if message else 1
     return code if isinstance(code, int) else 0
 
 
 def _failed(error: PipelineError) -> int:
     """Show the error and the next step; return the exit code."""
     leave_error(error)
+    if json_log.wrote_error(error):
+        return 1
     err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
     if error.next_step:
         err.print(f"[bold]Next:[/]  {escape(error.next_step)}", highlight=False, soft_wrap=True)

@@ -34,6 +34,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from bms_pipeline.cli import json_log
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.vocabulary import Disposition
 
@@ -268,7 +269,12 @@ class Stages:
         seconds = f"{time.monotonic() - self._began:.1f} s"
         is_part = self._total is not None and self._done < self._total
         count = _count(self._done, self._total)
-        if not err.is_terminal:
+        lines = json_log.lines_in_use()
+        if lines is not None:
+            spent = round(time.monotonic() - self._began, 3)
+            ended = {"done": self._done, "total": self._total, "seconds": spent, "failed": failed}
+            lines.emit("error" if failed else "info", f"{stage}: {count or seconds}", stage=self._stage, **ended)
+        elif not err.is_terminal:
             line = ", ".join(part for part in (count, seconds) if part)
             err.print(f"{stage}: {'stopped, ' if failed else ''}{line}", highlight=False, soft_wrap=True)
         else:
@@ -286,7 +292,8 @@ def progress(also: StageProgress | None = None) -> Iterator[Stages]:
         _Count(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as live:
+    is_quiet = not err.is_terminal or json_log.lines_in_use() is not None
+    with Progress(*columns, console=err, transient=True, disable=is_quiet) as live:
         stages = Stages(live, also)
         try:
             yield stages

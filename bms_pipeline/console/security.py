@@ -19,6 +19,9 @@ from bms_pipeline.guard.gate import sign_in_page
 
 NAME = "/name"
 STATIC = "/static/"
+OPEN = frozenset({"/healthz", "/metrics"})
+"""Pages for monitoring, without log-in: they hold counts and no record. They are for GET only, as everything is that
+needs no form of ours."""
 MOST_BYTES = 512 * 1024
 MOST_FIELDS = 5_000
 MOST_SESSIONS = 1_000
@@ -78,11 +81,12 @@ class Guard:
         """Answer ``request`` with the page it asks for, or with one that explains the refusal."""
         try:
             self.door.check_address(request)
-            if request.url.path != ENTER and not request.url.path.startswith(STATIC):
+            path = request.url.path
+            if path != ENTER and path not in OPEN and not path.startswith(STATIC):
                 self._find_session(request)
             if request.method == "POST":
                 await self._read_form(request)
-            knows_who = getattr(request.state, "name", "?") or request.url.path == NAME
+            knows_who = getattr(request.state, "name", "?") or path == NAME
             response = await proceed(request) if knows_who else RedirectResponse(NAME, status_code=303)
         except NotSignedIn as error:
             response = sign_in_page(error)

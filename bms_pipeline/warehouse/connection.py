@@ -158,6 +158,38 @@ class Warehouse:
             ) from error
 
     @contextlib.contextmanager
+    def read_only(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection that cannot write. It makes, migrates and takes in nothing, unlike ``open``.
+
+        So it shows the journal as of the last commit. Several processes may read at once; a run waits for them.
+        Raises ``WarehouseError`` where there is no database, or another version wrote it last.
+        """
+        with contextlib.ExitStack() as held:
+            with translate_errors(self.file, IF_DAMAGED):
+                connection = held.enter_context(self._opened_read_only())
+            try:
+                yield connection
+            except duckdb.Error:  # an error of the caller's own files is the caller's
+                with translate_errors(self.file, IF_DAMAGED):
+                    raise
+
+    @contextlib.contextmanager
+    def _opened_read_only(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if not self.file.exists():
+            raise WarehouseError(
+                f"{self.file} does not exist: nothing was read into this home folder so far.",
+                "Name the home folder (BMS_PIPELINE_HOME), or run `bms-pipeline preview` in it first.",
+            )
+        with contextlib.closing(connect(self.file, self._wait_seconds, read_only=True)) as connection:
+            schema.check_version(connection, self.file)
+            if not schema.is_current(connection):
+                raise WarehouseError(
+                    f"Another version of bms-pipeline wrote {self.file} last. Nothing was read.",
+                    "Run `bms-pipeline status` once: it brings the database up to date, after a whole copy.",
+                )
+            yield connection
+
+    @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Let ``connection``, open on another database, read this one; unqualified names then mean this one."""
         with translate_errors(self.file, IF_DAMAGED):
@@ -230,7 +262,7 @@ def move_aside(paths: Sequence[Path]) -> list[Path]:
     return moved
 
 
-def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
+def connect(file: Path, wait_seconds: float = WAIT_SECONDS, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Return a hardened connection to ``file`` whose SQL knows ``fold_name``.
 
     Waits up to ``wait_seconds`` while another process holds the file. Raises ``WarehouseBusy`` naming the holder.
@@ -239,7 +271,7 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS) -> duckdb.DuckDBPyCo
     def opened() -> duckdb.DuckDBPyConnection:
         umask = os.umask(0o077)
         try:
-            connection = duckdb.connect(str(file), config=dict(_CONFIG))
+            connection = duckdb.connect(str(file), read_only=read_only, config=dict(_CONFIG))
         finally:
             os.umask(umask)
         try:
