@@ -134,7 +134,9 @@ def test_every_page_names_the_tenant_to_people_who_signed_in(world: World) -> No
     with served(world.settings.model_copy(update={"bms_pipeline_name": "acme"})) as console:
         alex = Person(console, "Alex")
         for page in ("/", "/runs", "/setup"):
-            assert "Passportal · acme" in alex.get(page)
+            shown = alex.get(page)
+            assert "Passportal · acme</title>" in shown
+            assert ">Tenant acme<" in shown
         assert "acme" not in requests.get(f"{alex.origin}/", timeout=60).text, "nobody else learns it"
     with served(world.settings) as console:
         assert "acme" not in Person(console, "Alex").get("/")
