@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -229,3 +230,17 @@ def running_home(
         }
         with running_passportal(folder / "passportal", sandbox.folder, switches) as service:
             yield Home(folder / "home", sandbox, {**asked, **(environment or {})}, service)
+
+
+def in_another_namespace(mounted: bool = True) -> list[str]:
+    """The beginning of a command that runs as in a container: with process numbers and mounts of its own."""
+    return ["unshare", "--pid", "--mount", "--fork", "--kill-child", *(["--mount-proc"] if mounted else [])]
+
+
+@cache
+def why_no_other_namespace() -> str:
+    """Why this machine does not allow ``in_another_namespace``; empty where it does."""
+    if shutil.which("unshare") is None:
+        return "there is no unshare here"
+    tried = subprocess.run([*in_another_namespace(), "true"], capture_output=True, text=True, timeout=60, check=False)
+    return tried.stderr.strip() if tried.returncode else ""

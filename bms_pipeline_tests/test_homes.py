@@ -77,3 +77,19 @@ def test_a_home_of_an_earlier_version_is_planned_decided_and_restored(settings: 
     after = held(settings)
     recovery.restore(settings, recovery.find_restorable(settings))
     assert held(settings) == after
+
+
+@pytest.mark.parametrize("settings", ["0.5.0"], indirect=True)
+def test_a_home_of_0_5_becomes_that_of_a_named_tenant_and_keeps_what_it_holds(settings: Settings) -> None:
+    runs = "SELECT label, kind, run_id, started_at, ended_at, failed_because FROM sync.runs ORDER BY epoch"
+    before, warehouse = held(settings), Warehouse(settings.warehouse_file)
+    with warehouse.open() as connection:
+        ran = connection.execute(runs).fetchall()
+    named = settings.model_copy(update={"bms_pipeline_name": "acme"})
+    with run_lock.running(named, "a run"):
+        planning.plan_from_stored(warehouse)
+    assert held(named) == before
+    with warehouse.open() as connection:
+        assert connection.execute(runs).fetchall()[: len(ran)] == ran
+    assert figures.status(named, warehouse)["tenant"] == "acme"
+    assert "tenant" not in figures.status(settings, warehouse)

@@ -159,6 +159,13 @@ def test_what_names_contain_is_text_and_no_markup_and_no_second_line_of_a_title(
     assert json.loads(request.data) == {"text": "one two\n‹!channel› ‹http://x.example|click› [2J"}
 
 
+def test_a_named_tenant_is_named_in_the_title(httpserver: HTTPServer) -> None:
+    httpserver.expect_request(PATH).respond_with_data("ok")
+    send(posting(httpserver).model_copy(update={"bms_pipeline_name": "acme"}), NOTICE)
+    ((request, _),) = httpserver.log
+    assert json.loads(request.data)["text"].splitlines()[0] == "acme: Plan 0123456789ab waits"
+
+
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_a_webhook_that_refuses_is_asked_once_and_told_by_its_status(httpserver: HTTPServer, status: int) -> None:
     httpserver.expect_request(PATH).respond_with_data("canary-said", status)

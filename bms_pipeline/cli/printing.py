@@ -72,6 +72,8 @@ def print_status(settings: Settings, shown: dict[str, Any], as_json: bool, secon
     if as_json:
         print_json(shown)
         return
+    if settings.bms_pipeline_name:
+        out.print(f"Tenant {settings.bms_pipeline_name}", highlight=False)
     rare = (*standings.RARE, "pending")
     _print_counts("The last sync, by outcome. Read is the sum of the others", shown["entities"], figures.COUNTS, rare)
     _print_counts("How the records stand now", shown["standings"], tuple(standings.Standing), rare)

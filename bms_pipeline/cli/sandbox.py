@@ -167,7 +167,9 @@ def _sandbox(
     if size not in SIZES:
         raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
     with ExitStack() as stack:
-        with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}) in {home}"):
+        name = os.environ.get("BMS_PIPELINE_NAME", "")
+        named = f" for {name}" if name else ""
+        with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}){named} in {home}"):
             behaviour = {"hourly_limit": calls_per_hour, **switches_of(faults)}
             running = stack.enter_context(running_sandbox(size, seed, home / "tenant", behaviour, port=port))
         if faults:
@@ -179,6 +181,7 @@ def _sandbox(
             "BMS_PASSWORD": running.login["password"],
             "BMS_CALLS_PER_HOUR": str(calls_per_hour),
             "BMS_PIPELINE_HOME": str(home),
+            **({"BMS_PIPELINE_NAME": name} if name else {}),
         }
 
 

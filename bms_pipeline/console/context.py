@@ -75,6 +75,7 @@ class Console:
             session.told.clear()
         frame = {
             "path": request.url.path,
+            "tenant": self.started_with.bms_pipeline_name if session else "",
             "name": getattr(request.state, "name", ""),
             "told": told,
             "csrf": lambda action: self.guard.csrf(session, action) if session else "",

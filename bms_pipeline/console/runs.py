@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bms_pipeline.core.errors import PipelineError, RunLocked
 from bms_pipeline.core.lifeline import Child
+from bms_pipeline.core.processes import process_here
 from bms_pipeline.core.run_status import ERROR_FILE, RunStatus, left_error, moment, read_status
 from bms_pipeline.core.settings import Settings
 
@@ -76,7 +77,8 @@ class Runs:
         if process is None or (told is not None and (told.pid == process.pid or told.started_at > self._started_at)):
             return told
         if code is None:
-            return RunStatus(self._label, process.pid, self._started_at, "starting")
+            identity = process_here(process.pid)
+            return RunStatus(self._label, process.pid, self._started_at, stage="starting", process=identity)
         if code in ENDED_WELL:
             return told
         error = self._failure()

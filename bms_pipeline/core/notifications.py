@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,8 +44,11 @@ class Notice:
 def send(settings: Settings, notice: Notice, *, deadline_seconds: float = DEADLINE_SECONDS) -> list[str]:
     """Send ``notice`` once by every configured channel; return the channels used.
 
-    ``deadline_seconds`` bounds each channel. Tries all channels, then raises ``NoticeError`` with the failed ones.
+    The title begins with the tenant's name, where it has one. ``deadline_seconds`` bounds each channel. Tries all
+    channels, then raises ``NoticeError`` with the failed ones.
     """
+    if settings.bms_pipeline_name:
+        notice = replace(notice, title=f"{settings.bms_pipeline_name}: {notice.title}")
     went, failures = [], []
     for way, is_set, tell in (
         ("webhook", settings.notice_webhook_url.get_secret_value(), _post),

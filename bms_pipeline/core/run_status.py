@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import psutil
 
-from bms_pipeline.core import errors
+from bms_pipeline.core import errors, processes
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.vocabulary import OwnVariable, RunKind
+from bms_pipeline.core.processes import Process
+from bms_pipeline.core.vocabulary import Life, OwnVariable, RunKind
 
 ERROR_FILE = OwnVariable.ERROR_FILE
 """The environment variable that names a file for the error of a command, so nobody has to read it from its output."""
 WRITE_EVERY_SECONDS = 0.25
-_STARTED_BEFORE_SECONDS = 5.0
-"""A process with the same number that started later than this after the run is another one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class RunStatus(msgspec.Struct):
     """The active run, or the last one with any progress.
 
     ``label``: see ``RunName``; times are UTC. ``total`` is None while it is unknown. ``ended_at`` is None while the run
-    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise.
+    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise. ``beat_at`` is the
+    last heartbeat, for readers that cannot see ``process``: in another container, or on another machine.
     """
 
     label: str
@@ -55,22 +55,30 @@ class RunStatus(msgspec.Struct):
     ended_at: str | None = None
     message: str = ""
     next_step: str = ""
+    process: Process | None = None
+    beat_at: str = ""
+
+    @property
+    def life(self) -> Life:
+        """Whether the run is alive: dead once it has ended."""
+        if self.ended_at is not None:
+            return Life.DEAD
+        return processes.life_of(self.process, seconds_since(self.beat_at or self.started_at))
 
     @property
     def is_running(self) -> bool:
         """Whether the run is still active: neither ended nor killed."""
-        if self.ended_at is not None:
-            return False
-        with contextlib.suppress(psutil.Error, ValueError):
-            process = psutil.Process(self.pid)
-            latest = datetime.fromisoformat(self.started_at).timestamp() + _STARTED_BEFORE_SECONDS
-            return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= latest
-        return False
+        return self.life is Life.ALIVE
 
     @property
     def was_killed(self) -> bool:
         """Whether its process is gone without an end in the file."""
-        return self.ended_at is None and not self.is_running
+        return self.ended_at is None and self.life is Life.DEAD
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it cannot be seen from here, and has not shown for a while that it is alive."""
+        return self.life is Life.UNKNOWN
 
 
 class RunStatusWriter:
@@ -78,8 +86,9 @@ class RunStatusWriter:
 
     def __init__(self, file: Path, name: RunName) -> None:
         self._file = file
-        self._run = RunStatus(name.label, os.getpid(), moment(), name.run_id)
+        self._run = RunStatus(name.label, os.getpid(), moment(), name.run_id, process=processes.this_process())
         self._written_at: float | None = None
+        self._door = threading.Lock()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Report progress; see ``sync.Progress``."""
@@ -97,9 +106,15 @@ class RunStatusWriter:
             self._run.message, self._run.next_step = errors.describe(error)
         self._write()
 
+    def beat(self) -> None:
+        """Show that the run is alive, once it has shown any progress."""
+        if self._written_at is not None and self._run.ended_at is None:
+            self._write()
+
     def _write(self) -> None:
-        self._written_at = time.monotonic()
+        self._written_at, self._run.beat_at = time.monotonic(), moment()
         with (
+            self._door,
             contextlib.suppress(PipelineError),
             atomic_write(self._file) as file,
         ):  # a run must not fail because nobody can follow it
@@ -111,7 +126,8 @@ def recording(file: Path, name: RunName) -> Iterator[RunStatusWriter]:
     """Record the progress of a run in ``file``, and its result at the end."""
     telling = RunStatusWriter(file, name)
     try:
-        yield telling
+        with processes.beating(telling.beat):
+            yield telling
     except BaseException as error:
         telling.end(error)
         raise
@@ -140,6 +156,14 @@ def left_error(file: Path) -> PipelineError | None:
     except (OSError, ValueError):
         return None
     return PipelineError(message, next_step)
+
+
+def seconds_since(time_text: str) -> float:
+    """Return the seconds since a time of a run. A time in the future counts as now."""
+    try:
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time_text)).total_seconds())
+    except (ValueError, TypeError):
+        return float("inf")
 
 
 def moment() -> str:

@@ -55,6 +55,8 @@ _OF_A_PLATFORM = re.compile(
     re.ASCII | re.DOTALL,
 )
 """Variables of Kubernetes and Docker about a service, which may be named ``bms`` or ``passportal``."""
+LONGEST_NAME = 40
+"""Characters of a tenant's name: Dagster takes 63 for the part of a tag's key that holds it."""
 _NEAR = 0.8
 """Two names at least this similar, of 1, are likely one misspelt name."""
 
@@ -65,7 +67,22 @@ class _FromEnvironment(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
 
-class ScheduleSettings(_FromEnvironment):
+class _NamedTenant(_FromEnvironment):
+    """The name of the tenant, which both kinds of settings have."""
+
+    bms_pipeline_name: str = Field(
+        "", description="The tenant's name, where several share one Dagster: the first part of its names there"
+    )
+
+    @field_validator("bms_pipeline_name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if name and not re.fullmatch(rf"[A-Za-z0-9_]{{1,{LONGEST_NAME}}}", name, re.ASCII):
+            raise ValueError(f"a name has only letters from A to Z, digits and _, and at most {LONGEST_NAME} of them")
+        return name
+
+
+class ScheduleSettings(_NamedTenant):
     """The schedules of automatic syncs, and their owner. Only Dagster reads them, when it loads its definitions."""
 
     bms_pipeline_sync_cron: str = Field("0 * * * *", description="When the incremental sync starts (cron)")
@@ -100,7 +117,7 @@ class ScheduleSettings(_FromEnvironment):
         return name
 
 
-class Settings(_FromEnvironment):
+class Settings(_NamedTenant):
     """Every other setting."""
 
     bms_url: str = Field("", description="Kaseya BMS portal URL (cloud) or FQDN (on-prem)")

@@ -112,6 +112,14 @@ class RunKind(StrEnum):
     CONSOLE = "console"
 
 
+class Life(StrEnum):
+    """Whether a run is alive. Unknown: it cannot be seen from here, it is silent, and nothing proves that it ended."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
 class OwnVariable(StrEnum):
     """Environment variables between our own processes. No person sets them."""
 

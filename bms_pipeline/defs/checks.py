@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.defs import names
 from bms_pipeline.defs.assets.extract import bms_key, details_key
 from bms_pipeline.defs.assets.load import RESULT_KEY, loaded_key
 from bms_pipeline.defs.assets.reconcile import PLAN_KEY, reconciled_key
@@ -43,14 +44,16 @@ class CheckQuestion:
 
 
 def build_check(
-    asset_key: str, name: str, question: CheckQuestion, *, blocking: bool = True
+    asset_name: str, name: str, question: CheckQuestion, *, blocking: bool = True
 ) -> dg.AssetChecksDefinition:
     """Build a check that fails when ``question`` finds an offender.
 
-    A failed check stops the assets below ``asset_key``, or only warns.
+    A failed check stops the assets below ``asset_name``, or only warns.
     """
 
-    @dg.asset_check(asset=asset_key, name=name, description=f"{question.means} {question.then}", blocking=blocking)
+    @dg.asset_check(
+        asset=names.asset_key(asset_name), name=name, description=f"{question.means} {question.then}", blocking=blocking
+    )
     def check(pipeline: Pipeline) -> dg.AssetCheckResult:
         with pipeline.read_only() as home, home.warehouse.open() as connection:
             offenders, shown = sample(connection, question.query)
@@ -81,14 +84,14 @@ def completeness(entity: Entity) -> dg.AssetChecksDefinition:
     )
 
 
-def conservation(asset_key: str) -> dg.AssetChecksDefinition:
+def conservation(asset_name: str) -> dg.AssetChecksDefinition:
     """Build the check that every record read counts under exactly one outcome."""
     stored = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, count(*) AS stored FROM bms.{entity.name} WHERE missing_since IS NULL"
         for entity in ENTITIES
     )
     return build_check(
-        asset_key,
+        asset_name,
         "conservation",
         CheckQuestion(
             "check_conservation",
@@ -99,10 +102,10 @@ def conservation(asset_key: str) -> dg.AssetChecksDefinition:
     )
 
 
-def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
+def one_to_one(entity: Entity, stage: str, asset_name: str) -> dg.AssetChecksDefinition:
     """Build the check that no record of either side has two links."""
     return build_check(
-        asset_key,
+        asset_name,
         "one_to_one",
         CheckQuestion(
             "check_one_to_one",
@@ -113,10 +116,10 @@ def one_to_one(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefi
     )
 
 
-def client_boundary(entity: Entity, stage: str, asset_key: str) -> dg.AssetChecksDefinition:
+def client_boundary(entity: Entity, stage: str, asset_name: str) -> dg.AssetChecksDefinition:
     """Build the check that every link stays inside the client of the record's BMS account."""
     return build_check(
-        asset_key,
+        asset_name,
         "client_boundary",
         CheckQuestion(
             "check_client_boundary",
@@ -234,9 +237,9 @@ def match_rate() -> dg.AssetChecksDefinition:
     )
 
 
-def _links(stage: str, entity: Entity, asset_key: str) -> list[dg.AssetChecksDefinition]:
-    checks = [one_to_one(entity, stage, asset_key)]
-    return [*checks, client_boundary(entity, stage, asset_key)] if entity.has_client else checks
+def _links(stage: str, entity: Entity, asset_name: str) -> list[dg.AssetChecksDefinition]:
+    checks = [one_to_one(entity, stage, asset_name)]
+    return [*checks, client_boundary(entity, stage, asset_name)] if entity.has_client else checks
 
 
 HEALTH = (

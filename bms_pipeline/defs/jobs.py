@@ -8,19 +8,24 @@ from typing import Any
 import dagster as dg
 
 from bms_pipeline.core.entities import ENTITIES
-from bms_pipeline.defs import links
+from bms_pipeline.defs import links, names
 from bms_pipeline.defs.assets.extract import details_key
 from bms_pipeline.defs.assets.load import BY_CLIENT_KEY, RESULT_KEY, loaded_key
 from bms_pipeline.defs.assets.reconcile import PLAN_KEY, reconciled_key
 from bms_pipeline.defs.resources import Approval, ScopeOfRun
 from bms_pipeline.sync.enrichment import DETAILED
 
-DETAILS = dg.AssetSelection.assets(*(details_key(entity) for entity, _ in DETAILED))
-WHOLE = dg.AssetSelection.all() - dg.AssetSelection.assets(BY_CLIENT_KEY) - DETAILS
+
+def _assets(*asset_names: str) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*map(names.asset_key, asset_names))
+
+
+DETAILS = _assets(*(details_key(entity) for entity, _ in DETAILED))
+WHOLE = dg.AssetSelection.all() - _assets(BY_CLIENT_KEY) - DETAILS
 """Every asset except those with runs of their own: the clients one by one, and the details."""
 
 
-STAGE_TAG = "bms_pipeline/stage"
+STAGE_TAG = names.tag("stage")
 """The tag of a job, and of its runs, with the stage of a person's work that it belongs to."""
 
 
@@ -36,8 +41,8 @@ class JobStage(StrEnum):
 
 
 def stage(name: JobStage) -> dict[str, str]:
-    """Return the tags of a job of this stage."""
-    return {STAGE_TAG: name.value}
+    """Return the tags of a job of this stage, and so of its runs."""
+    return {STAGE_TAG: name.value, **names.tenant_tags()}
 
 
 def scheduled(*, full_sweep: bool = False) -> dict[str, Any]:
@@ -82,19 +87,19 @@ INITIAL_SYNC = dg.define_asset_job(
 )
 PLAN = dg.define_asset_job(
     "plan",
-    selection=dg.AssetSelection.assets(*(reconciled_key(entity.name) for entity in ENTITIES), PLAN_KEY),
+    selection=_assets(*(reconciled_key(entity.name) for entity in ENTITIES), PLAN_KEY),
     tags=stage(JobStage.PLAN),
     description="Plans again after decisions or settings changed, from what was read last; reads neither service.",
 )
 FINISH = dg.define_asset_job(
     links.FINISH,
-    selection=dg.AssetSelection.assets(*(loaded_key(entity.name) for entity in ENTITIES), RESULT_KEY),
+    selection=_assets(*(loaded_key(entity.name) for entity in ENTITIES), RESULT_KEY),
     tags=stage(JobStage.FINISH),
     description="Loads the saved plan that `plan_hash` names. The first time, this ends the initial sync.",
 )
 FINISH_CLIENTS = dg.define_asset_job(
     links.FINISH_CLIENTS,
-    selection=dg.AssetSelection.assets(loaded_key("clients"), loaded_key("users")),
+    selection=_assets(loaded_key("clients"), loaded_key("users")),
     tags=stage(JobStage.FINISH),
     description=(
         "Approves the saved plan that `plan_hash` names and loads its clients and users only. What is inside the"

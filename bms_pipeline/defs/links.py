@@ -12,9 +12,8 @@ import dagster as dg
 
 from bms_pipeline.core.entities import EntityName
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.defs import names
 
-LOCATION = "bms_pipeline"
-"""The code location, as ``workspace.yaml`` names it."""
 SHORT = 12
 """Characters of a hash to show; enough to name a plan."""
 FINISH, FINISH_CLIENTS = "finish", "finish_clients"
@@ -24,7 +23,7 @@ _BELOW = "\n  approval:\n    config:\n      "
 
 def launchpad(job: str) -> str:
     """Return the path of a job's launchpad on Dagster's pages."""
-    return f"/locations/{LOCATION}/jobs/{job}/playground"
+    return f"/locations/{names.LOCATION}/jobs/{job}/playground"
 
 
 def finish_launchpad(plan_hash: str, job: str = FINISH) -> str:
@@ -62,6 +61,6 @@ def finish_link(plan_hash: str) -> str:
     return f"[finish]({finish_launchpad(plan_hash)}) with `plan_hash: {plan_hash[:SHORT]}`"
 
 
-def asset_link(key: str) -> str:
-    """Return Markdown for a Dagster asset by its key."""
-    return f"[{key}](/assets/{key})"
+def asset_link(name: str) -> str:
+    """Return Markdown for a Dagster asset by its name."""
+    return f"[{name}](/assets/{'/'.join(names.asset_key(name).path)})"

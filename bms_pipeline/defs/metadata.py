@@ -11,13 +11,13 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.settings import read_schedule_settings
-from bms_pipeline.defs import links
+from bms_pipeline.defs import links, names
 from bms_pipeline.warehouse.descriptions import describe_column
 
 Metadata = dict[str, Any]
 
 OWNERS = read_schedule_settings().owners
-PLAN_TAG = "bms_pipeline/plan"
+PLAN_TAG = names.tag("plan")
 """The tag of a run with the hash of its plan, to filter runs by."""
 ALWAYS_SHOWN = ("dagster/row_count", "operations", "read")
 """Numbers to show and to plot although they are zero."""

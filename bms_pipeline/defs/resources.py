@@ -16,13 +16,16 @@ from bms_pipeline.core.errors import LoginRefused, PipelineError, PlanNotCurrent
 from bms_pipeline.core.run_status import RunName, RunStatusWriter
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.core.vocabulary import RunKind
+from bms_pipeline.defs import names
 from bms_pipeline.defs.failures import told_to_the_operator
+from bms_pipeline.defs.instance.identity import living
 from bms_pipeline.guard import vouching
 from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sync import planning, run_lock, services
+from bms_pipeline.warehouse import lease
 from bms_pipeline.warehouse.connection import Warehouse, open_warehouse
 
 LOCK_WAIT_SECONDS = 900.0
@@ -59,13 +62,26 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _held: contextlib.ExitStack | None = PrivateAttr(default=None)
     _told: RunStatusWriter | None = PrivateAttr(default=None)
     _failed: BaseException | None = PrivateAttr(default=None)
+    _living: contextlib.ExitStack = PrivateAttr(default_factory=contextlib.ExitStack)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Remember the run's id, for processes waiting for it, and how the run was launched."""
+        """Remember the run's id, for processes waiting for it, and how the run was launched. Show that it is alive."""
         if context.run_id:
             self._name = RunName(f"Dagster run {context.run_id}", RunKind.DAGSTER, context.run_id)
         if context.run is not None:
             self._launch = Launch(context.run.job_name, context.run.run_config, context.run.tags)
+            self._show_alive(context.instance, context.run)
+
+    def _show_alive(self, instance: dg.DagsterInstance | None, run: dg.DagsterRun) -> None:
+        if instance is None or instance.is_ephemeral:
+            return
+        if missing := names.tenant_tags().items() - run.tags.items():
+            instance.add_run_tags(run.run_id, dict(missing))
+        self._living.enter_context(living(instance, run.run_id, self._stop_writing))
+
+    def _stop_writing(self) -> None:
+        if self._home is not None:
+            lease.revoke(self._home.warehouse.file)
 
     @contextlib.contextmanager
     def vouched(self, home: Home, by: str, instead: str) -> Iterator[str]:
@@ -146,6 +162,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Release the home folder and close the connections of the run."""
+        self._living.close()
         if self._held is not None:
             error = self._failed  # the run has to end as failed in its progress file, too
             self._held.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)

@@ -4,12 +4,12 @@ import dagster as dg
 
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import read_schedule_settings, read_settings
-from bms_pipeline.defs import ticks
+from bms_pipeline.defs import names, ticks
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
 from bms_pipeline.sync.state_file import read_state
 
-WHY_TAG = "bms_pipeline/why"
+WHY_TAG = names.tag("why")
 """The tag with the reason a run started."""
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -53,8 +53,9 @@ def build_schedule(name: str, setting: str, describe: str, *, full_sweep: bool) 
 
 
 def unfinished(instance: dg.DagsterInstance, *jobs: str) -> int:
-    """Count the queued and running runs of these jobs."""
-    return sum(instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED)) for job in jobs)
+    """Count this tenant's queued and running runs of these jobs. Other tenants' jobs have the same names."""
+    runs = [run for job in jobs for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED))]
+    return sum(map(names.is_ours, runs))
 
 
 SCHEDULES = (

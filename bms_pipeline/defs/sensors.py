@@ -22,7 +22,7 @@ from bms_pipeline.core.entities import ListCall
 from bms_pipeline.core.errors import LoginRefused
 from bms_pipeline.core.notifications import Notice, send
 from bms_pipeline.core.settings import Settings, read_settings
-from bms_pipeline.defs import links, ticks
+from bms_pipeline.defs import links, names, ticks
 from bms_pipeline.defs.assets.by_client import CLIENTS
 from bms_pipeline.defs.failures import FINISH, told_to_the_operator
 from bms_pipeline.defs.jobs import ASSET_DETAILS, INCREMENTAL_SYNC, scheduled
@@ -31,7 +31,7 @@ from bms_pipeline.sync.enrichment import DETAILED
 from bms_pipeline.sync.state_file import PipelineState, read_state
 
 _Options = dict[str, Any]
-NOTIFIED_TAG = "bms_pipeline/notified"
+NOTIFIED_TAG = names.tag("notified")
 """The tag of a failed run with its failure and the time when people were notified of it."""
 NOTIFIED_FOR_SECONDS = 24 * 3600
 MOST_LOCATIONS = 50

@@ -44,6 +44,7 @@ _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
     """Return the state of the sync, in the shape fixed by DESIGN.md, plus some counts.
 
+    - ``tenant``: the name of this home's tenant, only where it has one.
     - For each entity: ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans). The counts are the
       outcomes of the last sync: of the newest plan of everything, loaded or not. ``read`` is the sum of the others.
     - For the plan: ``held_back``, updates waiting for a finish, because most of a client would change at once, or
@@ -89,7 +90,9 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
     with closing(Budget.of(settings)) as budget:
         calls, asset_details = budget.usage(), enrichment.details_left(settings, warehouse, budget)
+    named = {"tenant": settings.bms_pipeline_name} if settings.bms_pipeline_name else {}
     return {
+        **named,
         "initial_sync_finished": finished,
         "entities": counts,
         "standings": counted,

@@ -3,39 +3,45 @@
 The lock file keeps a second run out for as long as the first one's process lives. The epoch is a
 fencing token for the day when the lock fails: somebody deleted the lock file, or the folder lies where locks are not
 shared. The next run to take the lease counts the epoch up. The run before, if still alive, can commit nothing more.
+A run that learns that it was declared dead revokes its own lease, and from then on commits nothing either.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import filelock
+import msgspec
 
+from bms_pipeline.core import processes
 from bms_pipeline.core.errors import RunLocked
+from bms_pipeline.core.processes import Process
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.warehouse.causes import translate_errors
 
 _held: dict[Path, int] = {}
 """Database file → the epoch under which this process may write it."""
+_revoked: set[Path] = set()
+"""The database files that this process may write no more, although it holds a lease."""
 
 
-@dataclass(frozen=True)
-class Owner:
-    """The owner of the lock: ``what`` is a command or a Dagster run, ``since`` a UTC time of day and date."""
+class Owner(msgspec.Struct, frozen=True):
+    """The owner of the lock: ``what`` is a command or a Dagster run, ``since`` a UTC time of day and date.
+
+    ``process`` is None in the file of an earlier version, which has only the number.
+    """
 
     what: str
     pid: int
     since: str
+    process: Process | None = None
 
     def __str__(self) -> str:
-        return f"{self.what} (process {self.pid}, since {self.since} UTC)"
+        return f"{self.what} ({self.process or f'process {self.pid}'}, since {self.since} UTC)"
 
 
 @contextlib.contextmanager
@@ -45,7 +51,8 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
     Raises ``RunLocked`` naming the owner when somebody else holds it for longer than ``wait_seconds``.
     """
     lock, told = filelock.FileLock(folder / f"{name}.lock", timeout=wait_seconds), folder / f"{name}.owner.json"
-    owner = Owner(what, os.getpid(), f"{now:%Y-%m-%d %H:%M:%S}")
+    process = processes.this_process()
+    owner = Owner(what, process.pid, f"{now:%Y-%m-%d %H:%M:%S}", process)
     with translate_errors(Path(lock.lock_file)):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -57,7 +64,7 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
             ) from None
     try:
         with translate_errors(told):
-            told.write_text(json.dumps(owner.__dict__), encoding="utf-8")
+            told.write_bytes(msgspec.json.encode(owner))
         yield
     finally:
         lock.release()
@@ -85,6 +92,13 @@ def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed
 def give_back(file: Path) -> None:
     """Let this process write ``file`` without a lease again."""
     _held.pop(file.absolute(), None)
+    _revoked.discard(file.absolute())
+
+
+def revoke(file: Path) -> None:
+    """Refuse every later transaction of this process on ``file``: its run counts as dead, and another may follow it."""
+    if file.absolute() in _held:
+        _revoked.add(file.absolute())
 
 
 def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
@@ -92,6 +106,11 @@ def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     epoch = _held.get(file.absolute())
     if epoch is None:
         return
+    if file.absolute() in _revoked:
+        raise RunLocked(
+            f"This run was declared dead while it was at work on {file}; it writes nothing more.",
+            "What was done is kept. The run that follows it goes on from there.",
+        )
     row = connection.execute("SELECT label, epoch, started_at FROM sync.runs ORDER BY epoch DESC LIMIT 1").fetchone()
     if row is None or row[1] != epoch:
         who = f"{row[0]} (since {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "Somebody"
@@ -103,6 +122,6 @@ def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
 
 def _told(file: Path) -> str:
     try:
-        return str(Owner(**json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, TypeError):
+        return str(msgspec.json.decode(file.read_bytes(), type=Owner))
+    except (OSError, ValueError):
         return "Another run"

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import requests
 
 from bms_pipeline.console import read_replica
 from bms_pipeline.console.context import Console
@@ -18,7 +19,7 @@ from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, run_lock
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import World
-from bms_pipeline_tests.console.serving import Person
+from bms_pipeline_tests.console.serving import Person, served
 
 
 def told(warehouse: Warehouse, name: EntityName, bms_id: int) -> dict[str, Any]:
@@ -127,3 +128,15 @@ def test_the_last_runs_are_listed_with_how_they_ended_and_single_decisions_are_n
     assert shown.count("did not succeed") == 2
     assert "as it should" in shown
     assert "Alex" not in shown
+
+
+def test_every_page_names_the_tenant_to_people_who_signed_in(world: World) -> None:
+    with served(world.settings.model_copy(update={"bms_pipeline_name": "acme"})) as console:
+        alex = Person(console, "Alex")
+        for page in ("/", "/runs", "/setup"):
+            shown = alex.get(page)
+            assert "Passportal · acme</title>" in shown
+            assert ">Tenant acme<" in shown
+        assert "acme" not in requests.get(f"{alex.origin}/", timeout=60).text, "nobody else learns it"
+    with served(world.settings) as console:
+        assert "acme" not in Person(console, "Alex").get("/")

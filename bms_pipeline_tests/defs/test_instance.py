@@ -1,4 +1,4 @@
-"""Dagster's instance as `dagster.yaml` sets it up: its event log, and how it knows a dead run."""
+"""Dagster's instance as `dagster.yaml` sets it up: its event log, and the settings of its processes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
 from unittest import mock
 
 import dagster as dg
-import psutil
 import pytest
-from dagster._core.events import EngineEventData
-from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from bms_pipeline.core import settings
 from bms_pipeline.defs.instance import event_log
 from bms_pipeline.defs.instance.event_log import EventLog
-from bms_pipeline.defs.instance.launcher import RunLauncher, is_alive
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,28 +84,6 @@ def test_what_was_told_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
     log = SqliteEventLogStorage(str(tmp_path / "history" / "runs"))
     assert len(log.get_materialized_partitions(dg.AssetKey("some"))) == 50
     log.dispose()
-
-
-def test_a_run_is_alive_as_long_as_its_process_is(instance: dg.DagsterInstance) -> None:
-    launcher = instance.run_launcher
-    assert isinstance(launcher, RunLauncher)
-    assert instance.run_monitoring_enabled
-    run = instance.create_run_for_job(
-        dg.define_asset_job("job").resolve(asset_graph=dg.Definitions([some]).resolve_asset_graph())
-    )
-    assert launcher.check_run_worker_health(run).status == WorkerStatus.UNKNOWN
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        instance.report_engine_event("Started process for run.", run, EngineEventData.in_process(process.pid))
-        assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
-        process.kill()
-        process.wait()
-        assert launcher.check_run_worker_health(run).status == WorkerStatus.FAILED
-
-
-def test_another_process_that_got_the_number_is_not_the_run() -> None:
-    began = psutil.Process().create_time()
-    assert is_alive(os.getpid(), time.time())
-    assert not is_alive(os.getpid(), began - 3600)
 
 
 def test_an_exported_setting_goes_before_the_env_file_in_dagsters_processes_too(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from bms_pipeline.defs import names
 from bms_pipeline.defs.assets.extract import POOL
 from bms_pipeline.defs.assets.load import (
     BY_CLIENT_KEY,
@@ -23,7 +24,7 @@ from bms_pipeline.defs.resources import Pipeline
 from bms_pipeline.load.apply import ClientLoaded
 from bms_pipeline.sync import loading, planning, whole_sync
 
-CLIENTS = dg.DynamicPartitionsDefinition(name="clients")
+CLIENTS = dg.DynamicPartitionsDefinition(name=names.shared("clients"))
 """A partition is a client's BMS account id. The sensor ``client_partitions`` keeps the partitions in step with the
 links.
 """
@@ -43,13 +44,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)  # of backfill_policy
 
     @dg.asset(
-        name=BY_CLIENT_KEY,
+        key=names.asset_key(BY_CLIENT_KEY),
         group_name=GROUP,
         partitions_def=CLIENTS,
         backfill_policy=dg.BackfillPolicy.single_run(),
         # Each loaded client gets an event of its own at once; a failed client gets none.
         output_required=False,
-        deps=[loaded_key("clients")],
+        deps=[names.asset_key(loaded_key("clients"))],
         description=(
             "The locations, contacts and assets inside each linked client, as loaded: a partition for each client.\n\n"
             + facts(
@@ -76,28 +77,28 @@ with warnings.catch_warnings():
         failed: list[ClientLoaded] = []
         clients = [int(key) for key in context.partition_keys]
         with pipeline.locked() as home:
-            names = client_names(home, clients)
+            known = client_names(home, clients)
             for group in whole_sync.import_clients(home.settings, clients, progress=pipeline.progress(context.log)):
                 for client in group:
                     if client.failed_because:
                         failed.append(client)
                     elif not client.counts.get("pending"):
-                        context.log_event(client_event(home, client, names.get(client.client)))
+                        context.log_event(client_event(home, client, known.get(client.client)))
             plan = planning.current_plan(home.warehouse)
             tag_run(context, plan.hash)
             finished = loading.close(home.warehouse, plan)
             wait_for_unknown(context, pipeline, home, finished)
         if failed:
-            raise _failure(failed, names)
+            raise _failure(failed, known)
         if finished.unknown:
             raise still_unknown(finished)
         yield from ()
 
 
-def _failure(failed: list[ClientLoaded], names: Mapping[int, str]) -> dg.Failure:
+def _failure(failed: list[ClientLoaded], known: Mapping[int, str]) -> dg.Failure:
     """Return the failure to show when some clients could not be loaded whole."""
     told = "\n".join(
-        f"  client {client.client} {names.get(client.client, '')}: {client.failed_because}" for client in failed[:20]
+        f"  client {client.client} {known.get(client.client, '')}: {client.failed_because}" for client in failed[:20]
     )
     more = f"\n  and {len(failed) - 20:,} more" if len(failed) > 20 else ""
     return dg.Failure(

@@ -8,30 +8,31 @@ import dagster as dg
 
 from bms_pipeline.core.entities import ENTITIES, LIST_CALLS, DetailCall, Entity, EntityName, ListCall
 from bms_pipeline.core.errors import Stage
+from bms_pipeline.defs import links, names
 from bms_pipeline.defs.metadata import OWNERS, Metadata, column_schema, count, facts, narrow, seconds_since
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.sync import extraction, fetch_details, passportal_snapshot, planning
 from bms_pipeline.sync.enrichment import DETAILED
 from bms_pipeline.warehouse import schema
 
-GROUP = "extract"
-POOL = "warehouse"
+GROUP = names.shared("extract")
+POOL = names.shared("warehouse")
 FRESH = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3))
 """Read every hour. Dagster's daemon alerts people when runs no longer start."""
 
 
 def bms_key(name: EntityName) -> str:
-    """Return the key of the Dagster asset for the records listed by BMS."""
+    """Return the name of the Dagster asset for the records listed by BMS."""
     return f"bms_{name}"
 
 
 def passportal_key(name: EntityName) -> str:
-    """Return the key of the Dagster asset for the records in Passportal."""
+    """Return the name of the Dagster asset for the records in Passportal."""
     return f"passportal_{name}"
 
 
 def details_key(entity: Entity) -> str:
-    """Return the key of the Dagster asset for the details, which BMS gives one record at a time."""
+    """Return the name of the Dagster asset for the details, which BMS gives one record at a time."""
     return f"bms_{entity.singular}_details"
 
 
@@ -70,10 +71,11 @@ def build_sweep(list_call: ListCall) -> dg.AssetsDefinition:
                     else _swept(context, home, entity, extracted)
                 )
                 metadata = narrow(swept | {"seconds": seconds, "calls left this hour": left})
-                if dg.AssetKey(bms_key(entity.name)) in context.selected_asset_keys:
-                    yield dg.MaterializeResult(asset_key=bms_key(entity.name), metadata=metadata)
+                key = names.asset_key(bms_key(entity.name))
+                if key in context.selected_asset_keys:
+                    yield dg.MaterializeResult(asset_key=key, metadata=metadata)
                 else:
-                    context.log_event(dg.AssetMaterialization(bms_key(entity.name), metadata=metadata))
+                    context.log_event(dg.AssetMaterialization(key, metadata=metadata))
 
     return sweep
 
@@ -82,7 +84,7 @@ def build_snapshot(entity: Entity) -> dg.AssetsDefinition:
     """Build the asset of the records of ``entity`` in Passportal now."""
 
     @dg.asset(
-        name=passportal_key(entity.name),
+        key=names.asset_key(passportal_key(entity.name)),
         group_name=GROUP,
         description=(
             f"One row for each {entity.singular} that Passportal has now.\n\n"
@@ -115,7 +117,7 @@ def build_details(entity: Entity, call: DetailCall) -> dg.AssetsDefinition:
     """Build the asset of the details of ``entity``, read with one call each, in parallel to everything else."""
 
     @dg.asset(
-        name=details_key(entity),
+        key=names.asset_key(details_key(entity)),
         group_name=GROUP,
         description=(
             f"The details of each {entity.singular} that is in Passportal, read in the background as far as the hour's"
@@ -162,7 +164,7 @@ def _entities(list_call: ListCall) -> list[Entity]:
 def _bms_spec(entity: Entity) -> dg.AssetSpec:
     together = [f"`{bms_key(sibling.name)}`" for sibling in _entities(entity.list_call) if sibling != entity]
     return dg.AssetSpec(
-        bms_key(entity.name),
+        names.asset_key(bms_key(entity.name)),
         group_name=GROUP,
         description=(
             f"One row for each {entity.singular} that BMS ever listed; `missing_since` says since when it is gone.\n\n"
@@ -190,7 +192,7 @@ def _swept(context: dg.AssetExecutionContext, home: Home, entity: Entity, extrac
     with home.warehouse.open() as connection:
         present = count(connection, f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL")
     return {
-        "next": dg.MetadataValue.md(f"[reconciled_{entity.name}](/assets/reconciled_{entity.name}) decides on them."),
+        "next": dg.MetadataValue.md(f"{links.asset_link(f'reconciled_{entity.name}')} decides on them."),
         "dagster/row_count": present,
         "read": landed.read,
         "added": landed.added,

@@ -8,7 +8,7 @@ import dagster as dg
 
 from bms_pipeline.core.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION
-from bms_pipeline.defs import links
+from bms_pipeline.defs import links, names
 from bms_pipeline.defs.assets.extract import POOL
 from bms_pipeline.defs.assets.reconcile import PLAN_KEY
 from bms_pipeline.defs.metadata import (
@@ -35,7 +35,7 @@ from bms_pipeline.sync import loading, passportal_snapshot, planning
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import now
 
-GROUP = "load"
+GROUP = names.shared("load")
 RESULT_KEY = "sync_result"
 BY_CLIENT_KEY = "loaded_by_client"
 MOST_NAMES = 5_000
@@ -58,17 +58,18 @@ class PlanAtHand:
 
 
 def loaded_key(name: EntityName) -> str:
-    """Return the key of the Dagster asset for the records as loaded."""
+    """Return the name of the Dagster asset for the records as loaded."""
     return f"loaded_{name}"
 
 
 def build_loaded(entity: Entity) -> dg.AssetsDefinition:
     """Build the asset for the plan's operations on ``entity``, applied to Passportal."""
+    clients = [loaded_key("clients")] if entity.has_client else []
 
     @dg.asset(
-        name=loaded_key(entity.name),
+        key=names.asset_key(loaded_key(entity.name)),
         group_name=GROUP,
-        deps=[PLAN_KEY, loaded_key("clients")] if entity.has_client else [PLAN_KEY],
+        deps=[names.asset_key(name) for name in (PLAN_KEY, *clients)],
         description=(
             f"One row for each {entity.singular} that is linked: both sides' values as of the last load.\n\n"
             + facts(
@@ -121,8 +122,8 @@ def build_loaded(entity: Entity) -> dg.AssetsDefinition:
 
 
 def selected(context: dg.AssetExecutionContext) -> set[str]:
-    """Return the keys of the Dagster assets this run materializes."""
-    return {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
+    """Return the names of the Dagster assets this run materializes."""
+    return {names.asset_name(key) for key in context.job_def.asset_layer.executable_asset_keys}
 
 
 def wait_for_unknown(
@@ -171,9 +172,9 @@ def _check_loaded(entity: Entity, finished: loading.Finished) -> None:
 
 
 @dg.asset(
-    name=RESULT_KEY,
+    key=names.asset_key(RESULT_KEY),
     group_name=GROUP,
-    deps=[loaded_key(entity.name) for entity in ENTITIES],
+    deps=[names.asset_key(loaded_key(entity.name)) for entity in ENTITIES],
     description=(
         "One row for each entity and plan: under which outcome every record read counts.\n\n"
         + facts(
@@ -210,9 +211,9 @@ def sync_result(
         left = sum(finished.left.values())
         context.log.info(_state(at_hand, left))
         changed = [client for client in apply.clients_changed(home.warehouse) if not client.counts.get("pending")]
-        names = client_names(home, [client.client for client in changed])
+        known = client_names(home, [client.client for client in changed])
         for client in changed:
-            context.log_event(client_event(home, client, names.get(client.client)))
+            context.log_event(client_event(home, client, known.get(client.client)))
         if finished.unknown:
             raise still_unknown(finished)
         if left:
@@ -234,7 +235,7 @@ def client_names(home: Home, clients: Sequence[int] | None = None) -> dict[int, 
 def client_event(home: Home, loaded: apply.ClientLoaded, name: str | None) -> dg.AssetMaterialization:
     """Return the event for one loaded client, with its name and the number of its records by outcome."""
     return dg.AssetMaterialization(
-        BY_CLIENT_KEY,
+        names.asset_key(BY_CLIENT_KEY),
         partition=str(loaded.client),
         metadata=narrow(
             {
@@ -249,10 +250,9 @@ def client_event(home: Home, loaded: apply.ClientLoaded, name: str | None) -> dg
 
 def partition_names(home: Home) -> dg.AssetObservation:
     """Return the event that lists the name behind each partition of ``loaded_by_client``, which is a bare id."""
-    names = client_names(home)
-    rows = [(name, str(client)) for client, name in names.items()]
+    rows = [(name, str(client)) for client, name in client_names(home).items()]
     return dg.AssetObservation(
-        BY_CLIENT_KEY,
+        names.asset_key(BY_CLIENT_KEY),
         description=f"The partitions of the {len(rows):,} linked clients.",
         metadata={"partitions": table(("client", "partition"), rows[:MOST_NAMES])},
     )

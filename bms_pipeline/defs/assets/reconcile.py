@@ -10,7 +10,7 @@ from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import Stage
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Operation
-from bms_pipeline.defs import links
+from bms_pipeline.defs import links, names
 from bms_pipeline.defs.assets.extract import POOL, bms_key, passportal_key
 from bms_pipeline.defs.metadata import (
     OWNERS,
@@ -30,7 +30,7 @@ from bms_pipeline.reports import figures, plan_preview
 from bms_pipeline.sync import loading, planning
 from bms_pipeline.warehouse import schema
 
-GROUP = "reconcile"
+GROUP = names.shared("reconcile")
 READ = (Stage.BMS, Stage.PASSPORTAL)
 """The stages that must be read before anything may be concluded about an entity."""
 INPUTS_KEY = "sync_inputs"
@@ -58,14 +58,14 @@ PLAN_COLUMNS = {
 
 
 def reconciled_key(name: EntityName) -> str:
-    """Return the key of the Dagster asset for the dispositions of an entity's records."""
+    """Return the name of the Dagster asset for the dispositions of an entity's records."""
     return f"reconciled_{name}"
 
 
 @dg.asset(
-    name=INPUTS_KEY,
+    key=names.asset_key(INPUTS_KEY),
     group_name=GROUP,
-    deps=[key(entity.name) for entity in ENTITIES for key in (bms_key, passportal_key)],
+    deps=[names.asset_key(name(entity.name)) for entity in ENTITIES for name in (bms_key, passportal_key)],
     output_required=False,
     description=(
         "What changed since the last plan. In a scheduled run nothing below it runs where nothing did.\n\n"
@@ -100,11 +100,12 @@ def sync_inputs(
 def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
     """Build the asset of the disposition of every record of ``entity``, with its reason."""
     inputs = [bms_key(entity.name), passportal_key(entity.name)]
+    clients = [reconciled_key("clients")] if entity.has_client else []
 
     @dg.asset(
-        name=reconciled_key(entity.name),
+        key=names.asset_key(reconciled_key(entity.name)),
         group_name=GROUP,
-        deps=[*inputs, INPUTS_KEY, *([reconciled_key("clients")] if entity.has_client else [])],
+        deps=[names.asset_key(name) for name in (*inputs, INPUTS_KEY, *clients)],
         description=(
             f"One row for each {entity.singular} that BMS has now: its disposition and the reason.\n\n"
             + facts(
@@ -124,8 +125,8 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
     def reconciled(pipeline: Pipeline, scope: ScopeOfRun) -> dg.MaterializeResult[None]:
         with pipeline.locked() as home:
             started = time.monotonic()
-            clients = [(Stage.RECONCILED, BY_NAME["clients"])] if entity.has_client else []
-            planning.check_stages(home.warehouse, [*((stage, entity) for stage in READ), *clients])
+            above = [(Stage.RECONCILED, BY_NAME["clients"])] if entity.has_client else []
+            planning.check_stages(home.warehouse, [*((stage, entity) for stage in READ), *above])
             counts = planning.reconcile(home.warehouse, entity, scope.value)
             return dg.MaterializeResult(
                 metadata=narrow(
@@ -143,9 +144,9 @@ def build_reconciled(entity: Entity) -> dg.AssetsDefinition:
 
 
 @dg.asset(
-    name=PLAN_KEY,
+    key=names.asset_key(PLAN_KEY),
     group_name=GROUP,
-    deps=[reconciled_key(entity.name) for entity in ENTITIES],
+    deps=[names.asset_key(reconciled_key(entity.name)) for entity in ENTITIES],
     description=(
         "One row for each record read: what load will do with it, field by field, and why. Saved under a hash.\n\n"
         + facts(
@@ -180,7 +181,7 @@ def sync_plan(context: dg.AssetExecutionContext, pipeline: Pipeline, scope: Scop
 
 def _reconciled_in(context: dg.AssetExecutionContext) -> Sequence[Entity]:
     """Return the entities reconciled in this run, or all of them where it reconciles none."""
-    selected = {key.to_user_string() for key in context.job_def.asset_layer.executable_asset_keys}
+    selected = {names.asset_name(key) for key in context.job_def.asset_layer.executable_asset_keys}
     return [entity for entity in ENTITIES if reconciled_key(entity.name) in selected] or ENTITIES
 
 
