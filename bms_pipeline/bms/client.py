@@ -169,7 +169,7 @@ class BmsClient:
             business_name=text("businessname"),
             tenant_id=text("tenantid"),
             time_zone=text("olsontimezonename") or text("timezonename"),
-            api_url=self._service().base_url,
+            api_url=self.api_url,
         )
 
     def identity(self) -> Identity:
@@ -181,6 +181,11 @@ class BmsClient:
     def ask(self, path: str, params: Mapping[str, str]) -> Answer:
         """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too."""
         return self._asked(path, params)[0]
+
+    @property
+    def api_url(self) -> str:
+        """The API's address; found on first use."""
+        return self._service().base_url
 
     @property
     def sign_in(self) -> SignIn | None:

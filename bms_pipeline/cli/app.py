@@ -19,7 +19,7 @@ import typer
 import typer.exceptions
 from rich.markup import escape
 
-from bms_pipeline.cli import backups, decide, init, sandbox, serve
+from bms_pipeline.cli import backups, decide, doctor, init, sandbox, serve
 from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
     fetch_details,
@@ -85,6 +85,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(serve.app)
 app.add_typer(decide.app)
 app.add_typer(backups.app)
+app.add_typer(doctor.app)
 
 
 Entities = Annotated[

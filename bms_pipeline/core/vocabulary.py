@@ -116,6 +116,15 @@ class NewRecords(StrEnum):
     NO_PLACE_FOR_MARKER = "no_place_for_marker"
 
 
+class Group(StrEnum):
+    """The meaning of a finding for the person who reads it. ``BLOCKED``: a sync cannot work before it is repaired."""
+
+    BLOCKED = "blocked"
+    DECIDE = "decide"
+    READY = "ready"
+    UNKNOWN = "unknown"
+
+
 TAKEN_BACK = "taken_back"
 """The reason of an operation that takes back a write of an earlier load."""
 
