@@ -180,7 +180,7 @@ class BmsClient:
 
     def ask(self, path: str, params: Mapping[str, str]) -> Answer:
         """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too."""
-        return self._asked(path, params)[0]
+        return self._asked(path, params, path)[0]
 
     @property
     def api_url(self) -> str:
@@ -354,14 +354,12 @@ class BmsClient:
             raise
 
     def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
-        answer, calls = self._asked(path, params)
-        if _token_refused(answer):
-            raise _own_token_refused(what, reason_in(answer.body)[1])
+        answer, calls = self._asked(path, params, what)
         if answer.status != 200:
             raise answer_refusal(answer, what, path)
         return answer.body, calls
 
-    def _asked(self, path: str, params: Mapping[str, str]) -> tuple[Answer, int]:
+    def _asked(self, path: str, params: Mapping[str, str], what: str) -> tuple[Answer, int]:
         """GET with the token, once more with a new one where it is refused; return the number of calls, too."""
         service = self._service()
         token = self._login.token(service)
@@ -370,6 +368,8 @@ class BmsClient:
             return answer, answer.tries
         first_tries = answer.tries
         answer = self._sent(service, path, params, self._login.replaced(service, token))
+        if _token_refused(answer):
+            raise _own_token_refused(what, reason_in(answer.body)[1])
         return answer, first_tries + answer.tries
 
     def _sent(self, service: Service, path: str, params: Mapping[str, str], token: str) -> Answer:

@@ -103,12 +103,12 @@ def _fitting(blocks: Sequence[list[str]], findings: Sequence[Finding], room: int
 
 def _block(finding: Finding, *, verbose: bool) -> list[str]:
     """Return the lines of one finding."""
-    lines = _wrapped(finding.text, f"  {finding.code:16} ")
+    lines = _wrapped(finding.text, f"  {finding.code:18} ")
     if finding.next_step:
-        lines += _wrapped(finding.next_step, f"  {'':16} → ")
+        lines += _wrapped(finding.next_step, f"  {'':18} → ")
     if verbose and finding.since:
         seen = f"seen by: {finding.how}; since {finding.since:%Y-%m-%d %H:%M} UTC"
-        lines += [f"[dim]{line}[/]" for line in _wrapped(seen, f"  {'':16} ")]
+        lines += [f"[dim]{line}[/]" for line in _wrapped(seen, f"  {'':18} ")]
     return lines
 
 

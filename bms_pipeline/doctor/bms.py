@@ -34,7 +34,16 @@ from bms_pipeline.core.errors import PipelineError, RequestRefused
 from bms_pipeline.core.http import Answer
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.doctor.bms_answers import Form, ListAnswer, ask_list
-from bms_pipeline.doctor.bounds import SECONDS_A_CALL, TRIES, BoundBudget, Bounds, all_at_once, pause
+from bms_pipeline.doctor.bounds import (
+    SECONDS_A_CALL,
+    TRIES,
+    BoundBudget,
+    BoundReached,
+    Bounds,
+    all_at_once,
+    may_pass,
+    pause,
+)
 
 MOST_CALLS = 24
 ASKED_SIZE = 500
@@ -71,11 +80,6 @@ class BmsSeen:
     details: dict[int, Answer] = field(default_factory=dict)
     errors: dict[str, PipelineError] = field(default_factory=dict)
 
-    @property
-    def needed(self) -> frozenset[str]:
-        """The questions without whose answer a sync cannot work."""
-        return frozenset({"sign-in", "account types", *(call.name for call in LISTS)})
-
 
 def look_at_bms(settings: Settings, bounds: Bounds) -> BmsSeen:
     """Ask BMS at most ``bounds`` calls. An error ends only the questions that need its answer."""
@@ -111,7 +115,17 @@ class _Looking:
         self._halve()
 
     def _at_once(self, questions: Mapping[str, Callable[[], None]]) -> None:
-        self.seen.errors.update(all_at_once(self.pool, questions))
+        """Put all questions at once, and once more those whose failure may pass: nothing follows from one fault."""
+        accounts, errors = self.seen.accounts, self.seen.errors
+        errors |= all_at_once(self.pool, questions)
+        faults = {name for name in questions if name in accounts and accounts[name].may_pass}
+        faults |= {name for name, error in errors.items() if name in questions and may_pass(error)}
+        again = all_at_once(self.pool, {name: questions[name] for name in faults})
+        for name in faults:
+            if name not in again:
+                errors.pop(name, None)
+            elif not isinstance(again[name], BoundReached):
+                errors[name] = again[name]
 
     def _sign_in(self) -> None:
         """Sign in and keep the user as BMS describes it."""
@@ -169,7 +183,7 @@ class _Looking:
         }
         if last > 2:
             questions |= self._page_of_accounts("last page", PageNumber=last)
-        if last > 1 or first.number is None:
+        if last > 1 or first.number is None or first.number < len(first.rows):
             questions |= self._page_of_accounts("past the end", PageNumber=last + 1 if last > 1 else BEYOND)
         if by_id is not None and by_id.form is Form.ROWS:
             questions |= self._page_of_accounts("by name", PageSize=100, Sort="AccountName")

@@ -47,7 +47,7 @@ class Total(StrEnum):
 class ListAnswer:
     """An answer to a list call. ``number``: the total, if it is a whole number. ``keys``: of records, as spelled.
 
-    ``refusal``: how a refused call was refused (``HTTP 400``).
+    ``refusal``: how a refused call was refused (``HTTP 400``). ``may_pass``: the service called it a fault of its own.
     """
 
     form: Form
@@ -57,6 +57,7 @@ class ListAnswer:
     keys: frozenset[str] = frozenset()
     envelope: frozenset[str] = frozenset()
     refusal: str = ""
+    may_pass: bool = False
 
     @property
     def ids(self) -> list[Any]:
@@ -76,7 +77,7 @@ def ask_list(client: BmsClient, call: ListCall, params: Mapping[str, object], *,
         answer = client.ask(call.path, {name: str(value) for name, value in params.items()})
     except ServiceUnreachable as error:
         if may_refuse and error.status is not None:
-            return ListAnswer(Form.REFUSED, refusal=f"HTTP {error.status}")
+            return ListAnswer(Form.REFUSED, refusal=f"HTTP {error.status}", may_pass=True)
         raise
     if answer.status != 200:
         if may_refuse and answer.status not in {401, 403, 429}:
@@ -86,7 +87,7 @@ def ask_list(client: BmsClient, call: ListCall, params: Mapping[str, object], *,
         return _opened(answer.body, what)
     except EnvelopeRefused as refused:
         if may_refuse:
-            return ListAnswer(Form.REFUSED, refusal="success is false")
+            return ListAnswer(Form.REFUSED, refusal="success is false", may_pass=refused.is_passing)
         raise refused_call(what, call.path, refused.code, refused.message) from None
 
 

@@ -24,7 +24,6 @@ from bms_pipeline.core.entities import (
     Entity,
     declared_keys,
 )
-from bms_pipeline.core.errors import AccessRefused
 from bms_pipeline.core.vocabulary import Group
 from bms_pipeline.doctor.bms import ASKED_SIZE, DETAILS, LISTS, BmsSeen, last_page
 from bms_pipeline.doctor.bms_answers import Form, ListAnswer, Total, spelling
@@ -61,8 +60,7 @@ def life_of_token(seen: BmsSeen) -> Finding | None:
     if seen.sign_in.seconds is None:
         text = f"states an end of tokens that cannot be right: {seen.sign_in.expires[:40]}"
         return Finding("BMS-TOKEN", Group.UNKNOWN, text, "A refused token leads to a new sign-in.")
-    minutes = max(1, round(seen.sign_in.seconds / 60))
-    value = f"{minutes} minutes, {zone} a time zone"
+    value = f"{span(seen.sign_in.seconds)}, {zone} a time zone"
     return Finding("BMS-TOKEN", Group.READY, f"tokens last {value}", value=value, how="the sign-in's own stamps")
 
 
@@ -83,7 +81,7 @@ def clock(seen: BmsSeen) -> Finding | None:
     if abs(skew) < SKEW_SECONDS:
         return Finding("BMS-CLOCK", Group.READY, "this machine's clock agrees with BMS's")
     how = "ahead of" if skew > 0 else "behind"
-    text = f"This machine's clock is {_span(abs(skew))} {how} BMS's: MFA codes are refused."
+    text = f"This machine's clock is {span(abs(skew))} {how} BMS's: MFA codes are refused."
     return Finding("BMS-CLOCK", Group.DECIDE, text, "Set the clock, or BMS's administrator is to set theirs.")
 
 
@@ -132,13 +130,7 @@ def spelled_keys(seen: BmsSeen) -> Finding | None:
 
 
 def rights(seen: BmsSeen) -> Finding | None:
-    """Return what the user may read, and that it may do more than reading if it may."""
-    refused = {name: error for name, error in seen.errors.items() if isinstance(error, AccessRefused)}
-    if refused:
-        names = ", ".join(refused)
-        first = next(iter(refused.values()))
-        text = f"BMS refuses this user {names}." if len(refused) > 1 else first.message
-        return Finding("BMS-RIGHTS", Group.BLOCKED, text, first.next_step, is_short=True)
+    """Return what the user may read; a refused list is an error of its own."""
     readable = [module_of(call.path).lower() for call in LISTS if call.name in seen.lists]
     if len(readable) < len(LISTS):
         return None
@@ -272,8 +264,9 @@ def page_numbers(seen: BmsSeen) -> Finding | None:
         )
         return Finding("BMS-PAGES", Group.BLOCKED, text, "No list can be read to a proven end.", "from 0", "accounts")
     if second.rows and not _brings_new(seen, "page 2"):
-        text = "BMS sends page 1 for every page number."
-        return Finding("BMS-PAGES", Group.BLOCKED, text, "No list can be read to its end.", "ignored", "accounts")
+        text = "BMS sends page 1 for every page number: no list can be read to its end."
+        step = "New records wait for your `bms-pipeline finish HASH`; `status` names the lists."
+        return Finding("BMS-PAGES", Group.DECIDE, text, step, "ignored", "accounts")
     if not second.rows:
         return None
     repeated = len(set(first.ids) & set(second.ids))
@@ -285,7 +278,7 @@ def past_the_end(seen: BmsSeen) -> Finding | None:
     """Return the answer to a page past the end of a list."""
     first, second = seen.lists.get(ACCOUNTS.name), seen.accounts.get("page 2")
     answer = seen.accounts.get("past the end", second)
-    if first is None or answer is None:
+    if first is None or answer is None or (answer is second and _brings_new(seen, "page 2")):
         return None
     if answer.form is Form.ROWS:
         last = seen.accounts.get("last page", second)
@@ -306,7 +299,7 @@ def past_the_end(seen: BmsSeen) -> Finding | None:
 def own_order(seen: BmsSeen) -> Finding | None:
     """Return whether lists come in the order of ids."""
     first = seen.lists.get(ACCOUNTS.name)
-    if first is None or len(first.rows) < ENOUGH:
+    if first is None or len(first.rows) < ENOUGH or not _are_numbers(first.ids):
         return None
     value = "by id" if _rises(first.ids) else "not by id"
     return Finding("BMS-ORDER", Group.READY, f"lists come {value}", value=value, how=f"{len(first.rows)} accounts")
@@ -320,20 +313,19 @@ def sort(seen: BmsSeen) -> Finding | None:
     if by_id.form is Form.REFUSED and ACCOUNTS.name in seen.lists:
         text, how = "refuses Sort; lists are read without", by_id.refusal
         return Finding("BMS-SORT", Group.READY, text, value="refused", how=how)
-    if by_name is None or len(by_id.rows) < ENOUGH:
+    first = seen.lists[ACCOUNTS.name]
+    if len(by_id.rows) < ENOUGH or not _are_numbers(by_id.ids):
         return None
     if not _rises(by_id.ids):
         value = "ignored"
-    elif by_name.form is Form.REFUSED:
-        value = "honoured by id"
-    elif _is_by_name(by_name) and not _rises(by_name.ids):
+    elif not _rises(first.ids) or (by_name is not None and _is_by_name(by_name) and not _rises(by_name.ids)):
         value = "honoured"
-    elif by_name.ids == by_id.ids and not _is_by_name(by_name):
+    elif by_name is not None and by_name.ids == by_id.ids and not _is_by_name(by_name):
         value = "ignored"
     else:
         return None
-    text = "honours Sort" if value.startswith("honoured") else "ignores Sort"
-    return Finding("BMS-SORT", Group.READY, text, value=value, how="accounts by id and by name")
+    text = "honours Sort" if value == "honoured" else "ignores Sort"
+    return Finding("BMS-SORT", Group.READY, text, value=value, how="accounts by id, by name and in their own order")
 
 
 def modified_since(seen: BmsSeen) -> Finding | None:
@@ -456,15 +448,21 @@ def _total(seen: BmsSeen, name: str, answer: ListAnswer) -> str:
     wrong = answer.number < len(answer.rows)
     if name == ACCOUNTS.name and second is not None:
         wrong |= answer.number <= len(answer.rows) and _brings_new(seen, "page 2")
-        wrong |= answer.goes_on and not second.rows
+        wrong |= answer.goes_on and not second.rows and last is None
         if last is not None and last.rows:
-            wrong |= len(last.rows) != answer.number - (last_page(answer) - 1) * len(answer.rows)
+            expected = answer.number - (last_page(answer) - 1) * len(answer.rows)
+            repeated = len(set(answer.ids) & set(second.ids))
+            wrong |= not expected <= len(last.rows) <= expected + repeated
     return "does not add up" if wrong else "given"
 
 
 def _rises(ids: Iterable[Any]) -> bool:
     found = list(ids)
-    return all(isinstance(number, int) for number in found) and all(one < two for one, two in pairwise(found))
+    return _are_numbers(found) and all(one < two for one, two in pairwise(found))
+
+
+def _are_numbers(ids: Iterable[Any]) -> bool:
+    return all(type(number) is int for number in ids)
 
 
 def _is_by_name(answer: ListAnswer) -> bool:
@@ -491,7 +489,10 @@ def _stamp_form(stamp: str) -> str:
     return "with a time zone" if _has_zone(stamp) else "without a time zone"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Return a length of time in words."""
+    if seconds < 90:
+        return f"{round(seconds)} seconds"
     if seconds < 7200:
         return f"{round(seconds / 60)} minutes"
     return f"{round(seconds / 3600)} hours" if seconds < 172800 else f"{round(seconds / 86400)} days"
@@ -533,6 +534,12 @@ CHECKS: Sequence[Check[BmsSeen]] = (
     Check("BMS-SIGN-IN", form_of_sign_in),
     Check("BMS-TOKEN", life_of_token),
     Check("BMS-EMAILS", contacts_without_email, (CONTACTS_LIST.name,)),
+    Check(
+        "BMS-LOCATIONS",
+        lambda _: None,
+        (),
+        "whether a changed location changes its account's stamp → all accounts are read once a day",
+    ),
     Check(
         "BMS-LIMIT",
         limit_headers,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from bms_pipeline.bms.budget import Budget
-from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.errors import AnswerUnreadable, PipelineError, ServiceUnreachable
 
 SECONDS_A_CALL = 6.0
 """How long one call may take. A page of 500 accounts with their locations takes longer than any other."""
@@ -64,6 +64,11 @@ class BoundBudget(Budget):
         """Count a call in both; raises as both do."""
         self.bounds.take()
         super().take(endpoint)
+
+
+def may_pass(error: PipelineError) -> bool:
+    """Return whether the same call may succeed the next time."""
+    return isinstance(error, ServiceUnreachable | AnswerUnreadable)
 
 
 def pause(seconds: float) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bms_pipeline.core.errors import AccessRefused, RequestRefused, WarehouseError
+from bms_pipeline.core.errors import PipelineError, WarehouseError
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.core.vocabulary import Group
-from bms_pipeline.doctor import bms_findings, first_sync
-from bms_pipeline.doctor.bms import MOST_CALLS, BmsSeen, look_at_bms
+from bms_pipeline.doctor import bms, bms_findings, first_sync, passportal, passportal_findings
 from bms_pipeline.doctor.bounds import BoundReached, Bounds
-from bms_pipeline.doctor.checks import judged
+from bms_pipeline.doctor.checks import Check, Seen, judged
 from bms_pipeline.doctor.findings import Finding, Report, blocked
+from bms_pipeline.sync import services
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.facts import Fact, add_facts
 
@@ -26,7 +28,6 @@ class _Part:
 
     findings: list[Finding]
     hidden: list[str]
-    calls: dict[str, int]
 
 
 def examine(settings: Settings) -> Report:
@@ -36,34 +37,61 @@ def examine(settings: Settings) -> Report:
     """
     check_given(settings, needed_settings(settings))
     began = time.monotonic()
-    bms = _examine_bms(settings)
-    findings, not_stored = _compared(settings, bms.findings)
-    return Report(findings, bms.calls, time.monotonic() - began, bms.hidden, not_stored)
+    bounds = {"BMS": Bounds("BMS", bms.MOST_CALLS)}
+    with ThreadPoolExecutor() as pool:
+        parts = [pool.submit(_examine_bms, settings, bounds["BMS"])]
+        if not services.is_passportal_here(settings):
+            bounds["Passportal"] = Bounds("Passportal", passportal.MOST_CALLS)
+            parts.append(pool.submit(_examine_passportal, settings, bounds["Passportal"]))
+        found = [part.result() for part in parts]
+    findings = [finding for part in found for finding in part.findings]
+    if services.is_passportal_here(settings):
+        findings.append(_EMBEDDED)
+    findings, not_stored = _compared(settings, findings)
+    calls = {name: bound.calls for name, bound in bounds.items()}
+    hidden = [code for part in found for code in part.hidden]
+    return Report(findings, calls, time.monotonic() - began, hidden, not_stored)
 
 
-def _examine_bms(settings: Settings) -> _Part:
-    bounds = Bounds("BMS", MOST_CALLS)
-    seen = look_at_bms(settings, bounds)
+_EMBEDDED = Finding(
+    "PASSPORTAL",
+    Group.READY,
+    "the embedded store stands in for Passportal (PASSPORTAL_TARGET): only BMS was looked at",
+    is_short=True,
+)
+
+
+def _examine_bms(settings: Settings, bounds: Bounds) -> _Part:
+    seen = bms.look_at_bms(settings, bounds)
     checks = [*bms_findings.CHECKS[:2], *first_sync.checks(settings), *bms_findings.CHECKS[2:]]
-    if not seen.url:
-        error = seen.errors["sign-in"]
-        return _Part([blocked("BMS-LOGIN", error)], [check.code for check in checks[1:]], {"BMS": bounds.calls})
-    findings, hidden = judged(checks, seen, seen.errors)
-    return _Part([*_failures(seen), *findings], hidden, {"BMS": bounds.calls})
+    needed = {"account types", *(call.name for call in bms.LISTS)}
+    return _part("BMS", checks, seen, seen.errors, needed)
 
 
-def _failures(seen: BmsSeen) -> list[Finding]:
-    """Return a finding for each failure of a call, except missing rights, which have a check of their own."""
+def _examine_passportal(settings: Settings, bounds: Bounds) -> _Part:
+    seen = passportal.look_at_passportal(settings, bounds)
+    return _part("PP", passportal_findings.checks(settings), seen, seen.errors, {"clients", *passportal.KINDS})
+
+
+def _part(
+    prefix: str, checks: Sequence[Check[Seen]], seen: Seen, errors: Mapping[str, PipelineError], needed: Collection[str]
+) -> _Part:
+    """Judge the answers of one service. ``needed``: the questions without whose answer a sync cannot work."""
+    if "sign-in" in errors:
+        return _Part([blocked(checks[0].code, errors["sign-in"])], [check.code for check in checks[1:]])
+    findings, hidden = judged(checks, seen, errors)
+    return _Part([*_failures(prefix, errors, needed), *findings], hidden)
+
+
+def _failures(prefix: str, errors: Mapping[str, PipelineError], needed: Collection[str]) -> list[Finding]:
+    """Return a finding for each failure of a call, one for those with the same words."""
     found: dict[str, Finding] = {}
-    for question, error in seen.errors.items():
-        if isinstance(error, BoundReached):
-            found.setdefault(error.message, Finding("BMS-SPEED", Group.UNKNOWN, error.message, error.next_step))
-        elif isinstance(error, AccessRefused):
-            continue
-        elif question in seen.needed:
-            found[question] = blocked("BMS-LISTS", error)
-        elif not isinstance(error, RequestRefused):
-            found[question] = Finding("BMS-ANSWERS", Group.UNKNOWN, error.message, error.next_step)
+    for question, error in errors.items():
+        if question in needed and not isinstance(error, BoundReached):
+            found[error.message] = blocked(f"{prefix}-LISTS", error)
+        else:
+            step = error.next_step
+            found.setdefault(error.message, Finding(f"{prefix}-ANSWERS", Group.UNKNOWN, error.message, step))
     return list(found.values())
 
 

@@ -17,7 +17,7 @@ from bms_pipeline.warehouse import sql
 
 @dataclass(frozen=True)
 class Fact:
-    """A habit of a service. ``name``: its code (``BMS-SORT``); ``how`` it was seen; ``seen_at``: when it was first seen (UTC)."""
+    """A habit of a service. ``name``: its code (``BMS-SORT``); ``how`` it was seen, ``seen_at``: first when (UTC)."""
 
     name: str
     value: str
