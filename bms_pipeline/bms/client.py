@@ -30,7 +30,7 @@ from bms_pipeline.bms.envelope import (
     refused_call,
     unreadable,
 )
-from bms_pipeline.bms.login import Login
+from bms_pipeline.bms.login import Login, SignIn
 from bms_pipeline.bms.spelling import Spelling
 from bms_pipeline.bms.sweep.rows import Quarantined, Rows, rows_of, salvaged
 from bms_pipeline.core.entities import ListCall, declared_keys
@@ -111,7 +111,8 @@ class BmsClient:
 
     Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused`` (it names the missing right),
     ``BudgetExhausted``, ``AnswerUnreadable``, ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or
-    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests. Pass ``budget`` to share one.
+    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests. Pass ``budget`` to share one. ``tries``: how often a
+    call is made in all while its failure may pass, 2 or more.
     """
 
     def __init__(
@@ -122,11 +123,12 @@ class BmsClient:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         deadline_seconds: float = 60.0,
+        tries: int = 4,
     ) -> None:
         self._settings = settings
         self._own_budget = budget is None
         self.budget = budget or Budget.of(settings, clock)
-        self._retries = Retries(sleep=sleep, clock=clock)
+        self._retries = Retries(tries, sleep=sleep, clock=clock)
         self._deadline = deadline_seconds
         self._login = Login(settings, self.budget.take, clock=clock, sleep=sleep)
         self._lock = Lock()
@@ -167,7 +169,7 @@ class BmsClient:
             business_name=text("businessname"),
             tenant_id=text("tenantid"),
             time_zone=text("olsontimezonename") or text("timezonename"),
-            api_url=self._service().base_url,
+            api_url=self.api_url,
         )
 
     def identity(self) -> Identity:
@@ -175,6 +177,20 @@ class BmsClient:
         if self._identity is None:
             self._identity = self.authenticate()
         return self._identity
+
+    def ask(self, path: str, params: Mapping[str, str]) -> Answer:
+        """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too."""
+        return self._asked(path, params, path)[0]
+
+    @property
+    def api_url(self) -> str:
+        """The API's address; found on first use."""
+        return self._service().base_url
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """The form of the last sign-in, ``None`` before the first."""
+        return self._login.last
 
     def page(
         self, list_call: ListCall, number: int, filters: Mapping[str, str] | None = None, size: int = PAGE_SIZE
@@ -338,19 +354,23 @@ class BmsClient:
             raise
 
     def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
-        service = self._service()
-        token = self._login.token(service)
-        answer = self._sent(service, path, params, token)
-        calls = answer.tries
-        if _token_refused(answer):
-            token = self._login.replaced(service, token)
-            answer = self._sent(service, path, params, token)
-            calls += answer.tries
-            if _token_refused(answer):
-                raise _own_token_refused(what, reason_in(answer.body)[1])
+        answer, calls = self._asked(path, params, what)
         if answer.status != 200:
             raise answer_refusal(answer, what, path)
         return answer.body, calls
+
+    def _asked(self, path: str, params: Mapping[str, str], what: str) -> tuple[Answer, int]:
+        """GET with the token, once more with a new one where it is refused; return the number of calls, too."""
+        service = self._service()
+        token = self._login.token(service)
+        answer = self._sent(service, path, params, token)
+        if not _token_refused(answer):
+            return answer, answer.tries
+        first_tries = answer.tries
+        answer = self._sent(service, path, params, self._login.replaced(service, token))
+        if _token_refused(answer):
+            raise _own_token_refused(what, reason_in(answer.body)[1])
+        return answer, first_tries + answer.tries
 
     def _sent(self, service: Service, path: str, params: Mapping[str, str], token: str) -> Answer:
         endpoint = f"GET {_NUMBER_SEGMENT.sub('/{id}', path)}"

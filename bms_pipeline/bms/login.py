@@ -49,11 +49,25 @@ _HINTS = (
 
 
 @dataclass(frozen=True)
+class SignIn:
+    """The form that BMS took, the stated end of its token as it came, and the seconds until then, if plausible."""
+
+    is_multipart: bool
+    expires: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class _Tokens:
-    """``renew_at``: seconds since the epoch by our clock, or ``None`` for an unknown expiry."""
+    """``life``: seconds until the stated expiry; ``renew_at``: seconds since the epoch by our clock. ``None``: unknown.
+
+    ``expires``: the stated expiry as it came.
+    """
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
+    expires: str
+    life: float | None
     renew_at: float | None
 
 
@@ -82,6 +96,12 @@ class Login:
 
     def __repr__(self) -> str:
         return f"Login({'signed in' if self._tokens else 'not signed in'})"
+
+    @property
+    def last(self) -> SignIn | None:
+        """The last sign-in, ``None`` before the first."""
+        tokens = self._tokens
+        return None if tokens is None else SignIn(self._is_multipart, tokens.expires, tokens.life)
 
     def token(self, service: Service) -> str:
         """Return a presumably valid token; sign in or renew if needed. Raises as ``_signed_in``."""
@@ -192,20 +212,10 @@ class Login:
             raise AnswerUnreadable(
                 "BMS accepted the sign-in and sent no usable token.", "Run again; if it stays, its API changed."
             )
-        return _Tokens(access, refresh, self._renew_at(expires, answer.headers.get("Date", "")))
-
-    def _renew_at(self, expires: str, date: str) -> float | None:
-        """Return when to renew by our clock, or ``None`` if the stamps are implausible."""
         now = self._clock()
-        try:
-            end = datetime.fromisoformat(expires)
-            end = end if end.tzinfo else end.replace(tzinfo=UTC)
-            life = end.timestamp() - _server_time(date, now)
-        except (ValueError, OverflowError):
-            return None
-        if not 0 < life < LONGEST_LIFE_SECONDS:
-            return None
-        return now + life - min(MARGIN_SECONDS, life / 4)
+        life = _life(expires, _server_time(answer.headers.get("Date", ""), now))
+        renew_at = None if life is None else now + life - min(MARGIN_SECONDS, life / 4)
+        return _Tokens(access, refresh, expires, life, renew_at)
 
     def _refused(self, message: str) -> LoginRefused:
         """Return the error for a refused sign-in, with the likely setting to check according to BMS's message."""
@@ -220,6 +230,16 @@ class Login:
             return LoginRefused(what, f"Check {everything}{mfa}.")
         setting, words = hint
         return LoginRefused(what, f"Check {setting} first ({words}), then {everything}.")
+
+
+def _life(expires: str, now: float) -> float | None:
+    """Return the seconds from ``now``, by the server's clock, until ``expires``; ``None`` if that is implausible."""
+    try:
+        end = datetime.fromisoformat(expires)
+        life = (end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return life if 0 < life < LONGEST_LIFE_SECONDS else None
 
 
 def totp(seed: str, step: int) -> str:

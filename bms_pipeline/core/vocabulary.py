@@ -138,6 +138,15 @@ class NewRecords(StrEnum):
     NO_PLACE_FOR_MARKER = "no_place_for_marker"
 
 
+class Group(StrEnum):
+    """The meaning of a finding for the person who reads it. ``BLOCKED``: a sync cannot work before it is repaired."""
+
+    BLOCKED = "blocked"
+    DECIDE = "decide"
+    READY = "ready"
+    UNKNOWN = "unknown"
+
+
 def words(term: str) -> str:
     """Return a term of this page in words for people: ``out_of_scope`` as ``out of scope``."""
     return term.replace("_", " ")

@@ -87,12 +87,25 @@ class Access:
     advice: str = ""
 
 
+@dataclass(frozen=True)
+class KeyExchange:
+    """The sign-in that Passportal took: whether as a form, how it stated the expiry, and the token's seconds if known.
+
+    ``is_form``: as a form, after it refused JSON. ``is_text``: ``expiry_time`` came as a text.
+    """
+
+    is_form: bool
+    is_text: bool
+    seconds: float | None
+
+
 class DocumentsClient:
     """A signed-in key of one Passportal; signs in on first use. Safe to share between ``connections`` threads.
 
     Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused``, ``RequestRefused``,
     ``AnswerUnreadable``, ``CertificateRefused``, ``RedirectRefused`` or ``ServiceUnreachable``. ``before_write``
-    is called before each try of a write. ``clock`` and ``sleep`` are for tests.
+    is called before each try of a write, ``before_read`` before each of any other call. ``tries``: how often a call is
+    made in all while its failure may pass. ``clock`` and ``sleep`` are for tests.
     """
 
     def __init__(
@@ -103,11 +116,14 @@ class DocumentsClient:
         sleep: Callable[[float], None] = time.sleep,
         deadline_seconds: float = 60.0,
         before_write: Callable[[], None] | None = None,
+        before_read: Callable[[], None] | None = None,
+        tries: int = 4,
     ) -> None:
         self._settings = settings
         self._before_write = before_write
+        self._before_read = before_read
         self._clock = clock
-        self._retries = Retries(sleep=sleep, clock=clock)
+        self._retries = Retries(tries, sleep=sleep, clock=clock)
         self._service = Service(
             base_address(settings),
             name="Passportal",
@@ -206,7 +222,7 @@ class DocumentsClient:
             if refused.status == 404 or "not found" in said or "invalid id" in said:
                 return None
             raise refused.error(what) from None
-        found = _document_in(body)
+        found = document_in(body)
         if found is None or not isinstance(found.get("details") or {}, dict):
             raise _unreadable(f"{what} with JSON that is no document whose fields have names")
         return Read(found, at)
@@ -214,6 +230,21 @@ class DocumentsClient:
     def sign_in(self) -> None:
         """Have a probably valid token, so that the next call is the one asked for. Raises ``LoginRefused``."""
         self._signed_in(None)
+
+    @property
+    def key_exchange(self) -> KeyExchange | None:
+        """The last sign-in, None before the first."""
+        return self._token.exchange if self._token else None
+
+    def ask(
+        self, path: str, params: Mapping[str, str] | None = None, *, signed_in: bool = True, retry: bool = True
+    ) -> Answer:
+        """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too.
+
+        ``signed_in``: with the token. ``retry``: again where the failure may pass.
+        """
+        headers = {"x-access-token": self._signed_in(None)} if signed_in else {}
+        return self._service.get(path, params=params, headers=headers, retry=retry, before_send=self._before_read)
 
     def create(self, body: object) -> None:
         """POST a batch. Raises ``RequestRefused`` when it is refused; after another error it may have taken effect."""
@@ -283,9 +314,10 @@ class DocumentsClient:
 
     def _read(self, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str]) -> Answer:
         """GET. Ask once more after an empty or broken answer: the fault may be temporary."""
-        answer = self._service.get(path, params=params, headers=headers, whole=_looks_whole)
+        get = partial(self._service.get, path, params=params, headers=headers, before_send=self._before_read)
+        answer = get(whole=_looks_whole)
         if answer.status == 200 and not _is_json(answer.body):
-            answer = self._service.get(path, params=params, headers=headers, whole=_looks_whole)
+            answer = get(whole=_looks_whole)
         return answer
 
     def _asked(self, send: Callable[[Mapping[str, str]], Answer], what: str) -> tuple[Row, float]:
@@ -334,9 +366,9 @@ class DocumentsClient:
         form = {"scope": "docs_api", "content": content}
         refusals: list[_Refused] = []
         for post in (self._service.post_json, self._service.post_form):
-            answer = self._posted(partial(post, TOKEN, form, headers=headers))
+            answer = self._posted(partial(post, TOKEN, form, headers=headers, before_send=self._before_read))
             try:
-                return self._token_in(answer)
+                return self._token_in(answer, is_form=bool(refusals))
             except _Refused as refused:
                 refusals.append(refused)
                 if refused.status not in TAKES_NO_JSON:
@@ -358,7 +390,7 @@ class DocumentsClient:
                 self._retries.sleep(self._retries.wait(tried, None))
         return post()
 
-    def _token_in(self, answer: Answer) -> _Token:
+    def _token_in(self, answer: Answer, *, is_form: bool) -> _Token:
         what = "the sign-in"
         try:
             body = _opened(answer, what)
@@ -367,13 +399,14 @@ class DocumentsClient:
         text = body.get("access_token")
         if not isinstance(text, str) or not text or not all("!" <= character <= "~" for character in text):
             raise _unreadable(f"{what} and sent no usable token")
-        now = self._clock()
+        now, expiry = self._clock(), body.get("expiry_time")
         try:
-            life = float(body.get("expiry_time") or "") - _service_time(answer, now)  # Unix time, number or text
+            life = float(expiry or "") - _service_time(answer, now)  # Unix time, number or text
         except (ValueError, TypeError, OverflowError):
             life = 0.0
         known = 0 < life < LONGEST_LIFE_SECONDS
-        return _Token(text, now + life - min(MARGIN_SECONDS, life / 4) if known else float("inf"))
+        renew_at = now + life - min(MARGIN_SECONDS, life / 4) if known else float("inf")
+        return _Token(text, renew_at, KeyExchange(is_form, isinstance(expiry, str), life if known else None))
 
     def _wrong_host(self, found: str) -> AnswerUnreadable:
         return AnswerUnreadable(
@@ -393,6 +426,7 @@ class _Token:
 
     text: str = field(repr=False)
     renew_at: float
+    exchange: KeyExchange
 
 
 class _Refused(Exception):
@@ -499,7 +533,7 @@ def _rows(body: Row, what: str) -> list[Row]:
     return rows
 
 
-def _document_in(body: Row) -> Row | None:
+def document_in(body: Row) -> Row | None:
     """Return the document in an envelope. Its place is unknown [G]: below one of these keys, or next to ``success``."""
     for key in ("results", "result", "document", "data"):
         found = body.get(key)

@@ -1,0 +1,127 @@
+"""The command ``doctor``: show the report of an examination on one screen."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bms_pipeline.cli.on_demand import read_settings
+from bms_pipeline.cli.output import AsJson, print_json, safe, say
+from bms_pipeline.core.vocabulary import Group
+
+if TYPE_CHECKING:
+    from bms_pipeline.doctor.findings import Finding, Report
+
+app = typer.Typer()
+
+LINES = 25
+COLUMNS = 80
+UNKNOWN_LINES = 6
+"""Lines kept free for what nobody can know yet."""
+_TITLES = {
+    Group.BLOCKED: "[bold red]In the way[/]",
+    Group.DECIDE: "[bold yellow]You decide[/]",
+    Group.READY: "[bold green]Ready[/]",
+    Group.UNKNOWN: "[bold]Nobody can know yet[/]",
+}
+
+
+@app.command()
+def doctor(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every check, and how it was seen.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at both services and say what fits, what you decide, and what nobody can know yet; changes nothing there.
+
+    At most 40 calls, half a minute. Exit code 0: nothing is in the way; 2: you should decide something; 1: a sync
+    cannot work.
+    """
+    from bms_pipeline.doctor.examine import examine
+
+    report = examine(read_settings())
+    if as_json:
+        print_json(_as_json(report))
+    else:
+        for line in screen(report, verbose=verbose):
+            say(line)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "exit_code": report.exit_code,
+        "calls": report.calls,
+        "seconds": round(report.seconds, 1),
+        "findings": [
+            {
+                "code": finding.code,
+                "group": finding.group,
+                "text": finding.text,
+                "next_step": finding.next_step,
+                "value": finding.value,
+                "how": finding.how,
+                "since": finding.since,
+                "was": finding.was,
+            }
+            for finding in report.findings
+        ],
+        "not_checked": list(report.hidden),
+        "not_stored": report.not_stored,
+    }
+
+
+def screen(report: Report, *, verbose: bool = False) -> list[str]:
+    """Return the lines of the report, with markup: all of it, or at most ``LINES`` lines of ``COLUMNS`` columns."""
+    foot = _foot(report, verbose=verbose)
+    room = sys.maxsize if verbose else LINES - len(foot) - sum(map(bool, report.groups.values()))
+    kept_free = {Group.BLOCKED: 0, Group.DECIDE: 0, Group.READY: UNKNOWN_LINES, Group.UNKNOWN: 0}
+    lines: list[str] = []
+    for group, findings in report.groups.items():
+        shown = _fitting([_block(finding, verbose=verbose) for finding in findings], findings, room - kept_free[group])
+        room -= sum(map(len, shown))
+        left_out = len(findings) - len(shown)
+        more = f" [dim](and {left_out} more)[/]" if left_out else ""
+        lines += [f"{_TITLES[group]}{more}", *chain.from_iterable(shown)] if findings else []
+    return [*lines, *foot]
+
+
+def _fitting(blocks: Sequence[list[str]], findings: Sequence[Finding], room: int) -> list[list[str]]:
+    """Return the blocks that fit into ``room`` lines in their order, those for the first screen first."""
+    taken: set[int] = set()
+    for place in sorted(range(len(blocks)), key=lambda place: not findings[place].is_short):
+        if len(blocks[place]) <= room:
+            taken.add(place)
+            room -= len(blocks[place])
+    return [block for place, block in enumerate(blocks) if place in taken]
+
+
+def _block(finding: Finding, *, verbose: bool) -> list[str]:
+    """Return the lines of one finding."""
+    lines = _wrapped(finding.text, f"  {finding.code:18} ")
+    if finding.next_step:
+        lines += _wrapped(finding.next_step, f"  {'':18} → ")
+    if verbose and finding.since:
+        seen = f"seen by: {finding.how}; since {finding.since:%Y-%m-%d %H:%M} UTC"
+        lines += [f"[dim]{line}[/]" for line in _wrapped(seen, f"  {'':18} ")]
+    return lines
+
+
+def _wrapped(text: str, before: str = "") -> list[str]:
+    lines = textwrap.wrap(text, COLUMNS, initial_indent=before, subsequent_indent=" " * len(before))
+    return [safe(line) for line in lines]
+
+
+def _foot(report: Report, *, verbose: bool) -> list[str]:
+    calls = " and ".join(f"{calls} calls to {service}" for service, calls in report.calls.items())
+    lines = _wrapped(f"{calls}, {report.seconds:.1f} s; nothing was written there.")
+    if report.hidden:
+        lines += _wrapped(textwrap.shorten(f"Not checked, for want of an answer: {', '.join(report.hidden)}", 150))
+    if report.not_stored:
+        lines += _wrapped(f"Not kept for later: {report.not_stored}")
+    return lines if verbose else [*lines, "Every check, and how it was seen: bms-pipeline doctor -v"]

@@ -1,0 +1,107 @@
+"""The examination: ask both services at once, judge the answers, and keep what they proved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bms_pipeline.core.errors import PipelineError, WarehouseError
+from bms_pipeline.core.settings import Settings, check_given, needed_settings
+from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.doctor import bms, bms_findings, first_sync, passportal, passportal_findings
+from bms_pipeline.doctor.bounds import BoundReached, Bounds
+from bms_pipeline.doctor.checks import Check, Seen, judged
+from bms_pipeline.doctor.findings import Finding, Report, blocked
+from bms_pipeline.sync import services
+from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.facts import Fact, add_facts
+
+WAREHOUSE_SECONDS = 3.0
+"""How long to wait for a warehouse that a run holds; the facts are worth no more."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one service showed."""
+
+    findings: list[Finding]
+    hidden: list[str]
+
+
+def examine(settings: Settings) -> Report:
+    """Look at the services of these settings; write nothing to them.
+
+    Raises ``SettingsError`` naming every missing setting. Any other failure is a finding.
+    """
+    check_given(settings, needed_settings(settings))
+    began = time.monotonic()
+    bounds = {"BMS": Bounds("BMS", bms.MOST_CALLS)}
+    with ThreadPoolExecutor() as pool:
+        parts = [pool.submit(_examine_bms, settings, bounds["BMS"])]
+        if not services.is_passportal_here(settings):
+            bounds["Passportal"] = Bounds("Passportal", passportal.MOST_CALLS)
+            parts.append(pool.submit(_examine_passportal, settings, bounds["Passportal"]))
+        found = [part.result() for part in parts]
+    findings = [finding for part in found for finding in part.findings]
+    if services.is_passportal_here(settings):
+        findings.append(_EMBEDDED)
+    findings, not_stored = _compared(settings, findings)
+    calls = {name: bound.calls for name, bound in bounds.items()}
+    hidden = [code for part in found for code in part.hidden]
+    return Report(findings, calls, time.monotonic() - began, hidden, not_stored)
+
+
+_EMBEDDED = Finding(
+    "PASSPORTAL",
+    Group.READY,
+    "the embedded store stands in for Passportal (PASSPORTAL_TARGET): only BMS was looked at",
+    is_short=True,
+)
+
+
+def _examine_bms(settings: Settings, bounds: Bounds) -> _Part:
+    seen = bms.look_at_bms(settings, bounds)
+    checks = [*bms_findings.CHECKS[:2], *first_sync.checks(settings), *bms_findings.CHECKS[2:]]
+    needed = {"account types", *(call.name for call in bms.LISTS)}
+    return _part("BMS", checks, seen, seen.errors, needed)
+
+
+def _examine_passportal(settings: Settings, bounds: Bounds) -> _Part:
+    seen = passportal.look_at_passportal(settings, bounds)
+    return _part("PP", passportal_findings.checks(settings), seen, seen.errors, {"clients", *passportal.KINDS})
+
+
+def _part(
+    prefix: str, checks: Sequence[Check[Seen]], seen: Seen, errors: Mapping[str, PipelineError], needed: Collection[str]
+) -> _Part:
+    """Judge the answers of one service. ``needed``: the questions without whose answer a sync cannot work."""
+    if "sign-in" in errors:
+        return _Part([blocked(checks[0].code, errors["sign-in"])], [check.code for check in checks[1:]])
+    findings, hidden = judged(checks, seen, errors)
+    return _Part([*_failures(prefix, errors, needed), *findings], hidden)
+
+
+def _failures(prefix: str, errors: Mapping[str, PipelineError], needed: Collection[str]) -> list[Finding]:
+    """Return a finding for each failure of a call, one for those with the same words."""
+    found: dict[str, Finding] = {}
+    for question, error in errors.items():
+        if question in needed and not isinstance(error, BoundReached):
+            found[error.message] = blocked(f"{prefix}-LISTS", error)
+        else:
+            step = error.next_step
+            found.setdefault(error.message, Finding(f"{prefix}-ANSWERS", Group.UNKNOWN, error.message, step))
+    return list(found.values())
+
+
+def _compared(settings: Settings, findings: list[Finding]) -> tuple[list[Finding], str]:
+    """Store what was proved; return the findings compared with what was stored before, and why nothing is stored."""
+    moment = now()
+    seen = [Fact(finding.code, finding.value, finding.how, moment) for finding in findings if finding.value is not None]
+    try:
+        with Warehouse(settings.warehouse_file, WAREHOUSE_SECONDS).transaction() as connection:
+            before = add_facts(connection, seen)
+    except WarehouseError as error:
+        return findings, error.message
+    return [finding.compared(before.get(finding.code), moment) for finding in findings], ""

@@ -1,0 +1,40 @@
+"""The habits of both services, as far as they were seen: ``sync.facts``.
+
+Only a proven value is stored: something that an answer showed, never something that it lacked. The rows are a history:
+a new row is added when a value changes, so a name's newest row says the value and since when it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from bms_pipeline.warehouse import sql
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A habit of a service. ``name``: its code (``BMS-SORT``); ``how`` it was seen, ``seen_at``: first when (UTC)."""
+
+    name: str
+    value: str
+    how: str
+    seen_at: datetime
+
+
+def read_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Fact]:
+    """Return the newest fact of each name."""
+    return {row[0]: Fact(*row) for row in connection.execute(sql.read("warehouse/facts")).fetchall()}
+
+
+def add_facts(connection: duckdb.DuckDBPyConnection, seen: Iterable[Fact]) -> dict[str, Fact]:
+    """Store those of ``seen`` that differ from the stored facts; return all stored ones as they were before."""
+    before = read_facts(connection)
+    for fact in seen:
+        if fact.name not in before or before[fact.name].value != fact.value:
+            row = [fact.name, fact.value, fact.how, fact.seen_at]
+            connection.execute("INSERT INTO sync.facts VALUES (?, ?, ?, ?)", row)
+    return before
