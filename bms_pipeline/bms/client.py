@@ -51,6 +51,8 @@ PAGE_SIZE = 100
 """Records a page: the size requested by every known client [C] and the maximum on an older vendor page [D]."""
 SORT = "Id"
 """``Sort`` is declared [S], its values are guessed [G]. A stated order keeps pages from shifting for no reason."""
+MODIFIED_SINCE = "ModifiedOnFrom"
+"""The filter that a service may refuse or want in another form [G]."""
 USER_INFO = "/v2/security/userinfo"
 ACCOUNT_TYPES = "/v2/system/accounttypes/lookup"
 
@@ -109,9 +111,10 @@ class Page:
 class BmsClient:
     """A signed-in user of one BMS. It signs in on first use; up to ``settings.bms_connections`` threads can share it.
 
-    Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused`` (it names the missing right),
-    ``BudgetExhausted``, ``AnswerUnreadable``, ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or
-    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests. Pass ``budget`` to share one.
+    ``calls``: the calls it made so far, those of the sign-in included. Every method may raise ``SettingsError``,
+    ``LoginRefused``, ``AccessRefused`` (it names the missing right), ``BudgetExhausted``, ``AnswerUnreadable``,
+    ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or ``ServiceUnreachable``. ``clock`` and ``sleep``
+    are for tests. Pass ``budget`` to share one.
     """
 
     def __init__(
@@ -128,11 +131,13 @@ class BmsClient:
         self.budget = budget or Budget.of(settings, clock)
         self._retries = Retries(sleep=sleep, clock=clock)
         self._deadline = deadline_seconds
-        self._login = Login(settings, self.budget.take, clock=clock, sleep=sleep)
+        self.calls = 0
+        self._login = Login(settings, self._count, clock=clock, sleep=sleep)
         self._lock = Lock()
+        self._counting = Lock()
         self._found: Service | None = None
         self._identity: Identity | None = None
-        self._habits: dict[tuple[str, bool], _Habit] = {}
+        self._habits: dict[tuple[str, frozenset[str]], _Habit] = {}
         self._spellings: dict[str, Spelling] = {}
 
     def __repr__(self) -> str:
@@ -185,7 +190,8 @@ class BmsClient:
         null for it, the page is ``refused``: the caller finds out whether the list ends there.
         """
         params = {"PageSize": str(size), "PageNumber": str(number)}
-        known = self._habits.get((list_call.name, bool(filters)))
+        kind = (list_call.name, frozenset(filters or {}))
+        known = self._habits.get(kind)
         if known is not None:
             return self._page(list_call, number, params | known.params(filters or {}))
         usual, *others = _HABITS
@@ -196,7 +202,7 @@ class BmsClient:
                 raise
             page, found = self._page_otherwise(list_call, number, params, filters or {}, others, error)
         if not page.refused:
-            self._habits[list_call.name, bool(filters)] = found
+            self._habits[kind] = found
         return page
 
     def _page_otherwise(
@@ -249,6 +255,24 @@ class BmsClient:
                 "Nothing was replaced. If it stays, its API changed: check for a newer version of this program.",
             )
         return kinds
+
+    def single(self, list_call: ListCall, bms_id: int) -> Page:
+        """Read one record of a list by its id [S], as a page of this record alone.
+
+        Raises ``RequestRefused`` when BMS has no such record, ``AnswerUnreadable`` when it sends another one.
+        """
+        what = f"record {bms_id} of {list_call.name}"
+        answer = self.record(f"{list_call.path}/{bms_id}")
+        try:
+            rows = rows_of(self._spelled(list_call, b"[%b]" % answer), what)
+        except NOT_JSON:
+            raise unreadable(answer, what) from None
+        if rows.ids != [bms_id]:
+            raise AnswerUnreadable(
+                f"BMS answered {what} with record {rows.ids[0]}.",
+                "Nothing was stored. Run again; if it stays, show this message to the BMS administrator.",
+            )
+        return Page(1, rows.records, rows.ids)
 
     def record(self, path: str) -> bytes:
         """Read one record (``/v2/servicedesk/hardwareasset/7``), bare or enveloped [S], as unchanged JSON.
@@ -359,8 +383,14 @@ class BmsClient:
             params=params,
             headers={"Authorization": f"Bearer {token}"},
             whole=_looks_whole,
-            before_send=lambda: self.budget.take(endpoint),
+            before_send=lambda: self._count(endpoint),
         )
+
+    def _count(self, endpoint: str) -> None:
+        """Take a call from the budget, and count it among this client's own."""
+        self.budget.take(endpoint)
+        with self._counting:
+            self.calls += 1
 
     def _service(self) -> Service:
         """Return the service at the API's address; find the address on first use."""
@@ -418,7 +448,7 @@ class BmsClient:
 
     def _probe(self, service: Service, *, retry: bool) -> None:
         """Raise unless ``service`` answers like BMS: userinfo without a token is 401 [C], or at least an envelope."""
-        answer = service.get(USER_INFO, retry=retry, before_send=lambda: self.budget.take(f"GET {USER_INFO}"))
+        answer = service.get(USER_INFO, retry=retry, before_send=lambda: self._count(f"GET {USER_INFO}"))
         if answer.status == 401:
             return
         try:
@@ -523,10 +553,15 @@ class _Habit:
     def params(self, filters: Mapping[str, str]) -> dict[str, str]:
         """Return the optional parameters as this service accepts them."""
         zone = "Z" if self.since == "with zone" else ""
-        moments = {} if self.since == "left out" else {name: f"{value}{zone}" for name, value in filters.items()}
-        params = {f"Filter.{name}": value for name, value in moments.items()}
+        said = {name: f"{value}{zone}" if name == MODIFIED_SINCE else value for name, value in filters.items()}
+        if self.since == "left out":
+            said.pop(MODIFIED_SINCE, None)
+        params = {f"Filter.{name}": value for name, value in said.items()}
         return {**params, "Sort": SORT} if self.sort else params
 
 
 _HABITS = tuple(_Habit(sort, since) for since in ("as it is", "with zone", "left out") for sort in (True, False))
-"""The habits in the order of trying. Without the filter, the whole list is read, which is always correct."""
+"""The habits in the order of trying. Without ``ModifiedOnFrom``, the whole list is read, which is always correct.
+
+No other filter is ever left out: the whole list would be taken for one client's.
+"""

@@ -116,6 +116,19 @@ class NewRecords(StrEnum):
     NO_PLACE_FOR_MARKER = "no_place_for_marker"
 
 
+class Reason(StrEnum):
+    """Reasons why a record waits that rest on what was read of BMS so far: some clients alone.
+
+    ``ACCOUNTS_NOT_ALL_READ``: a client, before the whole list of accounts was read. ``SERIAL_IN_ANOTHER_CLIENT``: a
+    record whose serial number another client has too. ``LEFT_ITS_CLIENT``: a reading of its client alone no longer
+    shows it.
+    """
+
+    ACCOUNTS_NOT_ALL_READ = "accounts_not_all_read"
+    SERIAL_IN_ANOTHER_CLIENT = "serial_in_another_client"
+    LEFT_ITS_CLIENT = "left_its_client"
+
+
 TAKEN_BACK = "taken_back"
 """The reason of an operation that takes back a write of an earlier load."""
 

@@ -33,7 +33,8 @@ from bms_pipeline.warehouse.connection import Warehouse, named_rows, now, open_w
 COUNTS = ("read", *OUTCOMES)
 
 _LAST_SWEEPS = """
-FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
+FROM sync.sweeps WHERE client IS NULL
+QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
 """
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"

@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Reason, words
 from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
@@ -66,6 +66,18 @@ WORK = ("to create", "to match", "to update", "needs a decision", "conflicts")
 """The counts of a client's work to do or to decide."""
 
 REASONS: dict[str, str] = {
+    Reason.ACCOUNTS_NOT_ALL_READ: (
+        "the list of all accounts was not read yet, so another one may have its name: match it, create it, or run a"
+        " sync without --client"
+    ),
+    Reason.SERIAL_IN_ANOTHER_CLIENT: (
+        "another client has its serial number too, and not all clients were read yet: decide about it, or run a sync"
+        " without --client"
+    ),
+    Reason.LEFT_ITS_CLIENT: (
+        "a reading of its client alone no longer shows it there; whether it moved or is gone, the next sync of all"
+        " clients shows"
+    ),
     "account_type": "its account is not of a type that is synced",
     "bms_changed": "BMS changed since the last load",
     "details_completed": "Details read since fill what is empty",

@@ -65,7 +65,7 @@ def _has_run(connection: duckdb.DuckDBPyConnection, stage: Stage, entity: Entity
     match stage:
         case Stage.BMS:
             found = connection.execute(
-                "FROM sync.sweeps WHERE list_call = ? LIMIT 1", [entity.list_call.name]
+                "FROM sync.sweeps WHERE list_call = ? AND client IS NULL LIMIT 1", [entity.list_call.name]
             ).fetchone()
             return found is not None
         case Stage.PASSPORTAL:
