@@ -9,9 +9,7 @@ WITH considered AS (
            coalesce(k.carriers, 0) > 1 AS is_marked_twice,
            r.wanted AND (r.wanted_duplicate OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
                          AND NOT is_twin AND NOT has_doubt) AS is_wanted,
-           -- An id tells who a record is, whoever else has its name or its serial number.
-           u.bms_id IS NOT NULL AND coalesce(p.reason NOT IN ('bms_marker', 'integration_id_agrees'), true)
-               AND NOT is_wanted AS waits_for_list
+           u.bms_id IS NOT NULL AND NOT is_wanted AS waits_for_list
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
     LEFT JOIN doubts d USING (bms_id)

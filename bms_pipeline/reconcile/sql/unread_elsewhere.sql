@@ -8,3 +8,10 @@ WHERE {is_unread} AND r.open_to_match AND r.is_free
   AND (NOT {has_client}
        OR EXISTS (FROM record other WHERE other.is_bearer AND other.account_id <> r.account_id AND ({same_as_other}))
        OR EXISTS (FROM passportal.{entity} other WHERE other.client_id <> r.client_id AND ({same_as_other})))
+  -- An id tells who a record is, whoever else has its name or its serial number.
+  AND NOT EXISTS (
+          FROM pairs
+          WHERE pairs.bms_id = r.bms_id AND pairs.reason IN ('bms_marker', 'integration_id_agrees')
+      );
+
+DELETE FROM pairs WHERE bms_id IN (SELECT bms_id FROM unread_elsewhere)
