@@ -111,10 +111,9 @@ class Page:
 class BmsClient:
     """A signed-in user of one BMS. It signs in on first use; up to ``settings.bms_connections`` threads can share it.
 
-    ``calls``: the calls it made so far, those of the sign-in included. Every method may raise ``SettingsError``,
-    ``LoginRefused``, ``AccessRefused`` (it names the missing right), ``BudgetExhausted``, ``AnswerUnreadable``,
-    ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or ``ServiceUnreachable``. ``clock`` and ``sleep``
-    are for tests. Pass ``budget`` to share one.
+    Every method may raise ``SettingsError``, ``LoginRefused``, ``AccessRefused`` (it names the missing right),
+    ``BudgetExhausted``, ``AnswerUnreadable``, ``RequestRefused``, ``CertificateRefused``, ``RedirectRefused`` or
+    ``ServiceUnreachable``. ``clock`` and ``sleep`` are for tests. Pass ``budget`` to share one.
     """
 
     def __init__(
@@ -131,10 +130,8 @@ class BmsClient:
         self.budget = budget or Budget.of(settings, clock)
         self._retries = Retries(sleep=sleep, clock=clock)
         self._deadline = deadline_seconds
-        self.calls = 0
-        self._login = Login(settings, self._count, clock=clock, sleep=sleep)
+        self._login = Login(settings, self.budget.take, clock=clock, sleep=sleep)
         self._lock = Lock()
-        self._counting = Lock()
         self._found: Service | None = None
         self._identity: Identity | None = None
         self._habits: dict[tuple[str, frozenset[str]], _Habit] = {}
@@ -383,14 +380,8 @@ class BmsClient:
             params=params,
             headers={"Authorization": f"Bearer {token}"},
             whole=_looks_whole,
-            before_send=lambda: self._count(endpoint),
+            before_send=lambda: self.budget.take(endpoint),
         )
-
-    def _count(self, endpoint: str) -> None:
-        """Take a call from the budget, and count it among this client's own."""
-        self.budget.take(endpoint)
-        with self._counting:
-            self.calls += 1
 
     def _service(self) -> Service:
         """Return the service at the API's address; find the address on first use."""
@@ -448,7 +439,7 @@ class BmsClient:
 
     def _probe(self, service: Service, *, retry: bool) -> None:
         """Raise unless ``service`` answers like BMS: userinfo without a token is 401 [C], or at least an envelope."""
-        answer = service.get(USER_INFO, retry=retry, before_send=lambda: self._count(f"GET {USER_INFO}"))
+        answer = service.get(USER_INFO, retry=retry, before_send=lambda: self.budget.take(f"GET {USER_INFO}"))
         if answer.status == 401:
             return
         try:

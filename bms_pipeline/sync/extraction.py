@@ -169,6 +169,10 @@ def land_swept(
     return Extracted(swept.manifest, landed, details_landed)
 
 
+CALLS_OF_CLIENT = 7
+"""Calls for one client of up to 100 contacts and 100 assets: the account, and three for each list to prove its end."""
+
+
 @dataclass(frozen=True)
 class ClientSwept:
     """The answers of BMS about one client alone: a sweep of each list, in the order of landing."""

@@ -11,6 +11,7 @@ from bms_pipeline.core.errors import (
     DecisionsMissing,
     PipelineError,
     PlanError,
+    PlanMissing,
     PlanWaits,
     Stage,
     StageMissing,
@@ -155,6 +156,15 @@ def current_plan(warehouse: Warehouse) -> plans.Plan:
     """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     with warehouse.open() as connection:
         return plans.read_plan(connection)
+
+
+def plan_made_last(warehouse: Warehouse) -> plans.Plan | None:
+    """Return the plan made last; None where none was ever made."""
+    with warehouse.open() as connection:
+        try:
+            return plans.read_plan(connection)
+        except PlanMissing:
+            return None
 
 
 def waits_for_person(warehouse: Warehouse) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bms_pipeline.bms.client import BmsClient
-from bms_pipeline.core.entities import ENTITIES, Entity, with_clients
+from bms_pipeline.core.entities import CLIENTS, ENTITIES, Entity, with_clients
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.load import apply
@@ -141,6 +141,8 @@ def prepare(
     )
 
 
+CALLS_OF_SIGN_IN = 3
+"""Signing in, the tenant, and the kinds of accounts."""
 MOST_ALONE = 50
 """More clients than this are not read one by one: then the whole lists cost fewer calls."""
 
@@ -157,6 +159,20 @@ def _what_to_read(entities: Sequence[Entity], scope: Scope | None) -> tuple[Sequ
     if not inside:
         raise SettingsError("Users belong to no client.", "Leave out --client, or name other entities.")
     return inside, scope.clients if 0 < len(scope.clients) <= MOST_ALONE else None
+
+
+def what_reading_takes(settings: Settings, clients: Sequence[int]) -> str:
+    """Return in words what reading ``clients`` takes of each service, before anything is read."""
+    in_passportal = (
+        "none to Passportal, which is a file here"
+        if services.is_passportal_here(settings)
+        else "to Passportal its lists and one for each document that changed since it was read last"
+    )
+    if len(clients) > MOST_ALONE:
+        return f"{len(clients):,} clients are too many to read one by one: the whole lists of BMS are read."
+    own = extraction.CALLS_OF_CLIENT * len(clients) + CALLS_OF_SIGN_IN
+    read = "This client is read alone" if len(clients) == 1 else f"These {len(clients):,} clients are read alone"
+    return f"{read}. Calls: about {own:,} to BMS, {in_passportal}."
 
 
 @dataclass(frozen=True)
@@ -245,26 +261,42 @@ def import_clients(
 ) -> Iterator[list[apply.ClientLoaded]]:
     """Load the records inside ``clients`` (BMS account ids), one group of clients after another.
 
-    The plan is the approved one until it is loaded whole (the initial bulk import). Afterwards it is a plan for these
-    clients alone, made from the last sweep of BMS and a new snapshot of Passportal; the operations the settings allow
-    are loaded. Writes whose answer was lost stay unknown: call it again when their time has passed. Raises
-    ``PlanWaits`` when a person has to approve the plan first.
+    The plan is the approved one until it is loaded whole (the initial bulk import). Otherwise these clients are read
+    alone, and the plan is for them; the operations the settings allow are loaded. Writes whose answer was lost stay
+    unknown: call it again when their time has passed. Raises ``PlanWaits`` when a person has to approve a plan first:
+    one of all clients that waits already, or before the first finish the one just made.
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(services.open_target(settings)) as target:
         services.check_target(warehouse, target)
         passportal_snapshot.settle(settings, warehouse, target, progress)
-        plan = planning.current_plan(warehouse)
-        if plan.loaded or not plan.approved:
-            with warehouse.open() as connection:
-                finished = read_sync_settings(connection).initial_sync_finished
-            if not finished:
-                apply.check_approved(warehouse)  # the waiting plan is the one to approve
-            passportal_snapshot.snapshots(settings, warehouse, target, ENTITIES)
-            planning.plan_from_stored(warehouse, scope=Scope(clients=tuple(clients)))
+    if not _is_approved_for(warehouse, clients):
+        _check_none_waits(warehouse)
+        loading.resume(settings, wait=False, progress=progress)  # of other clients, left in its middle
+        prepare(settings, scope=Scope(clients=tuple(clients)), progress=progress)
+    with contextlib.closing(services.open_target(settings)) as target:
         plan = apply.check_approved(warehouse)
         loading.count_loads(warehouse, plans.planned_entities(plan))
+        if plan.clients is not None:
+            loading.load(settings, warehouse, target, CLIENTS, plan, progress)
         yield from apply.load_clients(
             warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
         )
         apply.close_plan(warehouse, plan)
+
+
+def _is_approved_for(warehouse: Warehouse, clients: Sequence[int]) -> bool:
+    """Return whether the current plan is approved, about all ``clients``, and left to be loaded."""
+    plan = planning.plan_made_last(warehouse)
+    if plan is None or plan.loaded or not plan.approved:
+        return False
+    return plan.clients is None or set(clients) <= set(plan.clients)
+
+
+def _check_none_waits(warehouse: Warehouse) -> None:
+    """Raise ``PlanWaits`` before the first finish where a plan of all clients waits: that is the one to approve."""
+    plan = planning.plan_made_last(warehouse)
+    with warehouse.open() as connection:
+        finished = read_sync_settings(connection).initial_sync_finished
+    if plan is not None and not plan.loaded and plan.clients is None and not finished:
+        apply.check_approved(warehouse)
