@@ -76,6 +76,7 @@ from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
     from bms_pipeline.core.settings import Settings
+    from bms_pipeline.warehouse.connection import Warehouse
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -258,6 +259,7 @@ def sync_command(
         ended = how_it_ended(settings)
     print_status(settings, ended.status, as_json, time.monotonic() - started)
     _say_calls(client, before)
+    _say_how_to_link(open_warehouse(settings))
     plan = synced.plan
     if synced.waits:
         err.print(
@@ -315,6 +317,7 @@ def preview(
     for file, write in ((csv, plan_preview.write_plan_csv), (html, plan_preview.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
+    _say_how_to_link(warehouse)
     if shown["operations"] and not shown["loaded"]:
         raise typer.Exit(2)
 
@@ -471,7 +474,7 @@ def _scope(settings: Settings, clients: Sequence[str] | None) -> matching.Scope:
     if not clients:
         return matching.Scope()
     found = client_ids.find_clients(settings, clients)
-    err.print(whole_sync.what_reading_takes(settings, found), highlight=False)
+    err.print(whole_sync.what_reading_takes(settings, found), highlight=False, soft_wrap=True)
     return matching.Scope(clients=found)
 
 
@@ -480,6 +483,18 @@ def _say_calls(clients: Sequence[str] | None, before: Mapping[str, int]) -> None
     if clients:
         made = Counter(calls_made()) - Counter(before)
         err.print(f"Calls made: {made['BMS']:,} to BMS, {made['Passportal']:,} to Passportal.", highlight=False)
+
+
+def _say_how_to_link(warehouse: Warehouse) -> None:
+    """Say what a person decides about the clients that only a person may link yet."""
+    for bms_id, name in planning.clients_to_link(warehouse):
+        err.print(
+            f"Client {bms_id} {escape(name or '')} waits for you: not all accounts were read yet, so another one may"
+            f" have its name.\nLook at `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match clients"
+            f" {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 if __name__ == "__main__":

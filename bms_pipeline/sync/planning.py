@@ -167,6 +167,12 @@ def plan_made_last(warehouse: Warehouse) -> plans.Plan | None:
             return None
 
 
+def clients_to_link(warehouse: Warehouse) -> list[tuple[int, str | None]]:
+    """Return id and name of the clients that only a person may link, because not all accounts were read yet."""
+    with warehouse.open() as connection:
+        return connection.execute(sql.read("sync/clients_to_link")).fetchall()
+
+
 def waits_for_person(warehouse: Warehouse) -> bool:
     """Return whether the current plan would change something, and a person has to approve it first."""
     return isinstance(why_not_loaded(warehouse), PlanWaits)

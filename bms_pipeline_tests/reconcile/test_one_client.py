@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.errors import PlanWaits
+from bms_pipeline.core.errors import DecisionRefused, PlanWaits
 from bms_pipeline.load import apply
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sync import planning
@@ -99,6 +99,12 @@ def test_a_persons_match_or_create_links_it(world: World, how: str) -> None:
     assert world.titles("client") == ["Acme", "Acme", "Beta"] if how == "create" else ["Acme", "Beta"]
     assert world.titles("contact") == ["Ann Lee"]
     assert world.plan_client(ACME).operations == 0
+
+
+def test_a_create_next_to_a_client_of_its_name_is_refused_with_the_true_cause(world: World) -> None:
+    world.plan_client(ACME)
+    with pytest.raises(DecisionRefused, match=r"Passportal has one of its name .*--allow-duplicate"):
+        world.create("clients", ACME)
 
 
 def test_our_own_marker_links_it(world: World) -> None:

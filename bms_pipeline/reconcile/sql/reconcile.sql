@@ -9,7 +9,7 @@ WITH considered AS (
            coalesce(k.carriers, 0) > 1 AS is_marked_twice,
            r.wanted AND (r.wanted_duplicate OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
                          AND NOT is_twin AND NOT has_doubt) AS is_wanted,
-           u.bms_id IS NOT NULL AND NOT is_wanted AS waits_for_list
+           u.bms_id IS NOT NULL AS is_unread, is_unread AND NOT r.wanted AS waits_for_list
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
     LEFT JOIN doubts d USING (bms_id)
@@ -51,6 +51,7 @@ SELECT bms_id, account_id, client_id,
            WHEN is_parted THEN 'unmatched_by_person'
            WHEN free_namesakes > 1 THEN 'several_in_passportal'
            WHEN free_namesakes > 0 AND bms_twins > 1 OR is_twin THEN 'several_in_bms'
+           WHEN free_namesakes > 0 AND is_unread THEN '{waits_for_list}'
            WHEN free_namesakes > 0 AND real_name_key IS NULL THEN 'placeholder_on_both_sides'
            WHEN free_namesakes > 0 THEN 'same_name_other_evidence'
            WHEN near_namesakes > 0 THEN 'near_identical_name'
