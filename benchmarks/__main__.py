@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, counts, details, documents, load, peers, whole_tenant, writes
+from benchmarks import backfill, console, counts, details, documents, load, one_client, peers, whole_tenant, writes
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -190,6 +190,11 @@ def _console(options: argparse.Namespace) -> None:
         said(what, figure, target)
 
 
+def _one_client(options: argparse.Namespace) -> None:
+    for what, figure, target in one_client.measured("typical" if options.part == "all" else options.size):
+        said(what, figure, target)
+
+
 PARTS = {
     "counts": _counts,
     "landing": _landing,
@@ -202,6 +207,7 @@ PARTS = {
     "documents": _documents,
     "writes": _writes,
     "console": _console,
+    "oneclient": _one_client,
 }
 
 if __name__ == "__main__":

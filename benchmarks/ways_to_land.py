@@ -61,9 +61,8 @@ def ours(url: str, folder: Path) -> dict[str, Any]:
     extracted = time.perf_counter() - began
     pages = settings.landing_folder / "contacts" / manifest.sweep
     with warehouse.transaction() as connection:
-        landed = landing.land_sweep(
-            connection, BY_NAME["contacts"], pages, proves_absence=True, now=datetime(2026, 1, 1)
-        )
+        swept = landing.Sweep(pages, proves_absence=True, is_full=True)
+        landed = landing.land_sweep(connection, BY_NAME["contacts"], swept, datetime(2026, 1, 1))
     return {
         "seconds": time.perf_counter() - began,
         "extract": extracted,

@@ -25,6 +25,7 @@ from bms_pipeline.bms import asset_detail
 from bms_pipeline.bms.sweep import page_files
 from bms_pipeline.bms.sweep.manifest import Manifest, Mode, QuarantinedRecord
 from bms_pipeline.bms.sweep.page_files import page_name
+from bms_pipeline.bms.sweep.sweeper import sweeps_folder
 from bms_pipeline.core.entities import (
     ACCOUNTS,
     ASSETS,
@@ -35,6 +36,7 @@ from bms_pipeline.core.entities import (
     ENTITIES,
     Entity,
     EntityName,
+    ListCall,
     with_clients,
 )
 from bms_pipeline.core.settings import Settings
@@ -304,6 +306,37 @@ class World:
             landed |= extraction.land_list(self.settings, self.warehouse, list_call, manifest)
             land_details(self.settings, self.warehouse, list_call)
         return landed
+
+    def land_client(self, client: int, *, complete: bool = True) -> None:
+        """Land what BMS shows of one client (its account id), read alone."""
+        self.sweeps += 1
+        lists = {
+            ACCOUNTS: [row for row in self.accounts if row["id"] == client],
+            CONTACTS_LIST: [row for row in self.contacts if row["accountId"] == client],
+            ASSETS_LIST: [row for row in self.assets if row["accountId"] == client],
+        }
+        sweeps: list[tuple[ListCall, Manifest]] = []
+        for list_call in extraction.client_lists(self.entities):
+            manifest = Manifest(
+                sweep=f"sweep-{self.sweeps}", list_call=list_call.name, mode="client", modified_since=None,
+                client=client, tenant="", started="", touched="", complete=complete, reason="" if complete else "drift",
+            )  # fmt: skip
+            write_page(
+                sweeps_folder(self.settings.landing_folder, list_call, client) / manifest.sweep, lists[list_call]
+            )
+            sweeps.append((list_call, manifest))
+        swept = extraction.ClientSwept(client, tuple(sweeps))
+        extraction.land_client(self.settings, self.warehouse, swept, lambda *_: None)
+
+    def plan_client(self, client: int, *, complete: bool = True) -> plans.Plan:
+        """Everything up to the plan for one client, read alone."""
+        self.land_client(client, complete=complete)
+        inside = [entity for entity in with_clients(self.entities) if entity.list_call.of_client is not None]
+        for entity in inside:
+            passportal_snapshot.snapshot(self.settings, self.warehouse, self.passportal, entity)
+        for entity in inside:
+            planning.reconcile(self.warehouse, entity, Scope(clients=(client,)))
+        return planning.make_plan(self.warehouse, inside, Scope(clients=(client,)))
 
     def answer_details(self, answers: Mapping[int, Row | str]) -> None:
         """BMS was asked for details of assets: id → what it gave, or the problem as text; the next list lands them."""

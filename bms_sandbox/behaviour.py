@@ -104,6 +104,7 @@ class Behaviour(Switches):
     lists with a ``totalRecords`` send it. ``zoned_expiry``: whether token expiry times end in ``Z``.
     ``tenant_id``: the tenant it claims to be. ``failing_share``: the share of calls failing in one of the ``PASSING``
     ways, chosen by ``failing_seed``. ``halved``: lists show every second record only, and totals agree with that.
+    ``account_filter``: what lists do with ``Filter.AccountId``.
     """
 
     wrong_password: Literal["401", "400", "200"] = "401"  # noqa: S105  # a status
@@ -119,6 +120,7 @@ class Behaviour(Switches):
     failing_share: float = 0
     failing_seed: int = 0
     halved: bool = False
+    account_filter: Literal["honoured", "ignored", "refused"] = "honoured"
 
 
 NAMED_FAULTS: dict[str, dict[str, Any]] = {

@@ -259,11 +259,21 @@ class BmsService:
 
     def _list(self, name: str, call: Call, *, has_total: bool = True) -> Reply:
         listing = self.listings[name]
+        query = self._understood(call)
         if call.fault is not None:
-            call.effect.on_listing(listing, call.query, call.fault)
-        page = listing.page(call.query)
+            call.effect.on_listing(listing, query, call.fault)
+        page = listing.page(query)
         total = page.total if has_total and call.behaviour.page_totals else None
         return call.enveloped(b"[%b]" % b",".join(call.spoil(page)), total)
+
+    def _understood(self, call: Call) -> Mapping[str, str]:
+        """Return the query as this behaviour takes it."""
+        account = "filter.accountid"
+        if account not in call.query or call.behaviour.account_filter == "honoured":
+            return call.query
+        if call.behaviour.account_filter == "refused":
+            raise BadQuery("The filter AccountId is not valid.")
+        return {name: text for name, text in call.query.items() if name != account}
 
     def list_account_types(self, call: Call) -> Reply:
         """``GET /v2/system/accounttypes/lookup``."""

@@ -51,6 +51,8 @@ PAGE_SIZE = 100
 """Records a page: the size requested by every known client [C] and the maximum on an older vendor page [D]."""
 SORT = "Id"
 """``Sort`` is declared [S], its values are guessed [G]. A stated order keeps pages from shifting for no reason."""
+MODIFIED_SINCE = "ModifiedOnFrom"
+"""The filter that a service may refuse or want in another form [G]."""
 USER_INFO = "/v2/security/userinfo"
 ACCOUNT_TYPES = "/v2/system/accounttypes/lookup"
 
@@ -134,7 +136,7 @@ class BmsClient:
         self._lock = Lock()
         self._found: Service | None = None
         self._identity: Identity | None = None
-        self._habits: dict[tuple[str, bool], _Habit] = {}
+        self._habits: dict[tuple[str, frozenset[str]], _Habit] = {}
         self._spellings: dict[str, Spelling] = {}
 
     def __repr__(self) -> str:
@@ -201,7 +203,8 @@ class BmsClient:
         null for it, the page is ``refused``: the caller finds out whether the list ends there.
         """
         params = {"PageSize": str(size), "PageNumber": str(number)}
-        known = self._habits.get((list_call.name, bool(filters)))
+        kind = (list_call.name, frozenset(filters or {}))
+        known = self._habits.get(kind)
         if known is not None:
             return self._page(list_call, number, params | known.params(filters or {}))
         usual, *others = _HABITS
@@ -212,7 +215,7 @@ class BmsClient:
                 raise
             page, found = self._page_otherwise(list_call, number, params, filters or {}, others, error)
         if not page.refused:
-            self._habits[list_call.name, bool(filters)] = found
+            self._habits[kind] = found
         return page
 
     def _page_otherwise(
@@ -265,6 +268,24 @@ class BmsClient:
                 "Nothing was replaced. If it stays, its API changed: check for a newer version of this program.",
             )
         return kinds
+
+    def single(self, list_call: ListCall, bms_id: int) -> Page:
+        """Read one record of a list by its id [S], as a page of this record alone.
+
+        Raises ``RequestRefused`` when BMS has no such record, ``AnswerUnreadable`` when it sends another one.
+        """
+        what = f"record {bms_id} of {list_call.name}"
+        answer = self.record(f"{list_call.path}/{bms_id}")
+        try:
+            rows = rows_of(self._spelled(list_call, b"[%b]" % answer), what)
+        except NOT_JSON:
+            raise unreadable(answer, what) from None
+        if rows.ids != [bms_id]:
+            raise AnswerUnreadable(
+                f"BMS answered {what} with record {rows.ids[0]}.",
+                "Nothing was stored. Run again; if it stays, show this message to the BMS administrator.",
+            )
+        return Page(1, rows.records, rows.ids)
 
     def record(self, path: str) -> bytes:
         """Read one record (``/v2/servicedesk/hardwareasset/7``), bare or enveloped [S], as unchanged JSON.
@@ -543,10 +564,15 @@ class _Habit:
     def params(self, filters: Mapping[str, str]) -> dict[str, str]:
         """Return the optional parameters as this service accepts them."""
         zone = "Z" if self.since == "with zone" else ""
-        moments = {} if self.since == "left out" else {name: f"{value}{zone}" for name, value in filters.items()}
-        params = {f"Filter.{name}": value for name, value in moments.items()}
+        said = {name: f"{value}{zone}" if name == MODIFIED_SINCE else value for name, value in filters.items()}
+        if self.since == "left out":
+            said.pop(MODIFIED_SINCE, None)
+        params = {f"Filter.{name}": value for name, value in said.items()}
         return {**params, "Sort": SORT} if self.sort else params
 
 
 _HABITS = tuple(_Habit(sort, since) for since in ("as it is", "with zone", "left out") for sort in (True, False))
-"""The habits in the order of trying. Without the filter, the whole list is read, which is always correct."""
+"""The habits in the order of trying. Without ``ModifiedOnFrom``, the whole list is read, which is always correct.
+
+No other filter is ever left out: the whole list would be taken for one client's.
+"""

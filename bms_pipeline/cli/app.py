@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from rich.markup import escape
 from bms_pipeline.cli import backups, decide, doctor, init, json_log, monitoring, sandbox, serve
 from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
+    client_ids,
     fetch_details,
     figures,
     kept_open,
@@ -67,12 +69,14 @@ from bms_pipeline.cli.printing import (
 from bms_pipeline.core import files, lifeline
 from bms_pipeline.core.entities import chosen
 from bms_pipeline.core.errors import PipelineError, SettingsError
+from bms_pipeline.core.http import calls_made
 from bms_pipeline.core.run_status import leave_error
 from bms_pipeline.core.vocabulary import words
 from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
-    pass
+    from bms_pipeline.core.settings import Settings
+    from bms_pipeline.warehouse.connection import Warehouse
 
 app = typer.Typer(
     help="Bring clients, users, assets, contacts and locations from Kaseya BMS into Passportal, without duplicates.",
@@ -96,7 +100,11 @@ Entities = Annotated[
     ),
 ]
 Clients = Annotated[
-    list[int] | None, typer.Option("--client", help="Only this client, by its BMS account id; repeat for more.")
+    list[str] | None,
+    typer.Option(
+        "--client",
+        help="Read and plan this client alone, by its BMS account id or its name: about ten calls; repeat for more.",
+    ),
 ]
 CreateUnmatched = Annotated[
     bool,
@@ -242,17 +250,18 @@ def sync_command(
             "--incremental is about all records and nobody's decision.",
             "Leave out --entity, --client and --create-unmatched, or that one.",
         )
-    settings = read_settings()
+    settings, before = read_settings(), calls_made()
     started = time.monotonic()
     with ExitStack() as kept:
         with run_lock.running(settings, this_command()) as run_status, progress(run_status) as stages:
+            scope = _scope(settings, client)
             if incremental:
                 synced = whole_sync.synchronise_new(settings, full=full, wait=not no_wait, progress=stages)
             else:
                 synced = whole_sync.synchronise(
                     settings,
                     entities=chosen(entity),
-                    scope=_scope(client),
+                    scope=scope,
                     full=full,
                     create_unmatched_by=me() if create_unmatched else None,
                     wait=not no_wait,
@@ -261,6 +270,8 @@ def sync_command(
             kept.enter_context(kept_open())  # no service is called from here on
         ended = how_it_ended(settings)
     print_status(settings, ended.status, as_json, time.monotonic() - started)
+    _say_calls(client, before)
+    _say_how_to_link(open_warehouse(settings))
     plan = synced.plan
     if synced.waits:
         err.print(
@@ -293,7 +304,7 @@ def preview(
 
     The plan is saved under a hash: `finish HASH` loads exactly that.
     """
-    settings = read_settings()
+    settings, before = read_settings(), calls_made()
     warehouse = open_warehouse(settings)
     if not saved:
         warn_of_approved_plan(warehouse)
@@ -301,10 +312,11 @@ def preview(
             whole_sync.prepare(
                 settings,
                 entities=chosen(entity),
-                scope=_scope(client),
+                scope=_scope(settings, client),
                 full=full,
                 progress=stages,
             )
+        _say_calls(client, before)
     elif planning.current_plan(warehouse).is_to_be_made_anew:
         with run_lock.running(settings, this_command()) as run_status:
             planning.plan_from_stored(warehouse, progress=run_status)
@@ -317,6 +329,7 @@ def preview(
     for file, write in ((csv, plan_preview.write_plan_csv), (html, plan_preview.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
+    _say_how_to_link(warehouse)
     if shown["operations"] and not shown["loaded"]:
         raise typer.Exit(2)
 
@@ -468,8 +481,32 @@ def test_notification() -> None:
         out.print("  NOTICE_EMAIL_TO       [dim]with NOTICE_EMAIL_FROM and NOTICE_SMTP_HOST[/]", highlight=False)
 
 
-def _scope(clients: Sequence[int] | None) -> matching.Scope:
-    return matching.Scope(clients=tuple(clients) if clients else None)
+def _scope(settings: Settings, clients: Sequence[str] | None) -> matching.Scope:
+    """Return the scope of the clients named; say what reading them alone takes."""
+    if not clients:
+        return matching.Scope()
+    found = client_ids.find_clients(settings, clients)
+    err.print(whole_sync.what_reading_takes(settings, found), highlight=False, soft_wrap=True)
+    return matching.Scope(clients=found)
+
+
+def _say_calls(clients: Sequence[str] | None, before: Mapping[str, int]) -> None:
+    """Say how many calls a command about some clients alone has sent to each service since ``before``."""
+    if clients:
+        made = Counter(calls_made()) - Counter(before)
+        err.print(f"Calls made: {made['BMS']:,} to BMS, {made['Passportal']:,} to Passportal.", highlight=False)
+
+
+def _say_how_to_link(warehouse: Warehouse) -> None:
+    """Say what a person decides about the clients that only a person may link yet."""
+    for bms_id, name in planning.clients_to_link(warehouse):
+        err.print(
+            f"Client {bms_id} {escape(name or '')} waits for you: not all accounts were read yet, so another one may"
+            f" have its name.\nLook at `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match clients"
+            f" {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from bms_pipeline.plan import standings
     from bms_pipeline.reconcile import decisions, matching
     from bms_pipeline.reports import figures, plan_preview
-    from bms_pipeline.sync import deciding, fetch_details, loading, planning, recovery, run_lock, services, whole_sync
+    from bms_pipeline.sync import (
+        client_ids,
+        deciding,
+        fetch_details,
+        loading,
+        planning,
+        recovery,
+        run_lock,
+        services,
+        whole_sync,
+    )
     from bms_pipeline.warehouse.connection import Warehouse
 
 _WHERE = {
@@ -29,14 +39,15 @@ _WHERE = {
     "reconcile": ("decisions", "matching"),
     "reports": ("figures", "plan_preview"),
     "sync": (
-        "deciding", "fetch_details", "loading", "planning", "recovery", "run_lock", "services", "whole_sync",
+        "client_ids", "deciding", "fetch_details", "loading", "planning", "recovery", "run_lock", "services",
+        "whole_sync",
     ),
 }  # fmt: skip
 
 __all__ = [
-    "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open", "loading", "matching",
-    "notifications", "open_warehouse", "plan_preview", "planning", "read_settings", "recovery", "run_lock", "services",
-    "standings", "whole_sync",
+    "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open", "loading",
+    "matching", "notifications", "open_warehouse", "plan_preview", "planning", "read_settings", "recovery", "run_lock",
+    "services", "standings", "whole_sync",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from bms_pipeline.core.errors import SettingsError
@@ -24,23 +25,45 @@ WireType = str | list[Any] | dict[str, Any]
 """A DuckDB type; for nested JSON a list or an object of DuckDB types."""
 
 
+class OfClient(StrEnum):
+    """How a list gives the records of one client alone.
+
+    ``BY_ID``: the record with the client's id, read by itself [S]. ``BY_FILTER``: ``Filter.AccountId`` [S].
+    """
+
+    BY_ID = "by_id"
+    BY_FILTER = "by_filter"
+
+
 @dataclass(frozen=True)
 class ListCall:
     """One list call of the BMS API.
 
-    ``has_total``: answers carry ``totalRecords``. ``modified_since``: takes ``Filter.ModifiedOnFrom``.
+    ``has_total``: answers carry ``totalRecords``. ``modified_since``: takes ``Filter.ModifiedOnFrom``. ``of_client``:
+    how the records of one client alone are read; None where they belong to no client.
     """
 
     name: str
     path: str
     has_total: bool
     modified_since: bool
+    of_client: OfClient | None = None
 
 
-ACCOUNTS = ListCall("accounts", "/v2/crm/accounts/summary", has_total=True, modified_since=True)
+ACCOUNTS = ListCall(
+    "accounts", "/v2/crm/accounts/summary", has_total=True, modified_since=True, of_client=OfClient.BY_ID
+)
 EMPLOYEES = ListCall("employees", "/v2/hr/employees/searchselect", has_total=True, modified_since=False)
-CONTACTS_LIST = ListCall("contacts", "/v2/crm/contacts/summary", has_total=True, modified_since=True)
-ASSETS_LIST = ListCall("assets", "/v2/servicedesk/hardwareasset/searchselect", has_total=False, modified_since=False)
+CONTACTS_LIST = ListCall(
+    "contacts", "/v2/crm/contacts/summary", has_total=True, modified_since=True, of_client=OfClient.BY_FILTER
+)
+ASSETS_LIST = ListCall(
+    "assets",
+    "/v2/servicedesk/hardwareasset/searchselect",
+    has_total=False,
+    modified_since=False,
+    of_client=OfClient.BY_FILTER,
+)
 
 LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS_LIST, ASSETS_LIST)
 

@@ -12,6 +12,8 @@
     │   ├── RequestRefused       the service understood the request and refused it
     │   │   ├── LoginRefused     wrong user name, password, tenant or MFA code
     │   │   └── AccessRefused    this user may not read this module
+    │   ├── FilterIgnored        the service was asked for one client and sent records of others
+    │   ├── ClientNotFound       BMS shows no client of this id or name, or several of this name
     │   └── BudgetExhausted      the hourly limit of calls is used up
     ├── SweepIncomplete          a plan rests on a list that was not read to a provable end
     ├── LandingError             landed pages do not fit the declared fields; nothing was replaced
@@ -104,6 +106,14 @@ class LoginRefused(RequestRefused):
 
 class AccessRefused(RequestRefused):
     """The user may not read this module."""
+
+
+class FilterIgnored(ServiceError):
+    """The service was asked for the records of one client and sent those of others. Nothing of it was stored."""
+
+
+class ClientNotFound(ServiceError):
+    """BMS shows no client of this id or name, or several of this name. Nothing was concluded from that."""
 
 
 class BudgetExhausted(ServiceError):

@@ -30,9 +30,11 @@ import socket
 import ssl
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -115,6 +117,16 @@ def seconds_asked(retry_after: str | None, now: float) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+_calls_made: Counter[str] = Counter()
+_counting = Lock()
+
+
+def calls_made() -> dict[str, int]:
+    """Return the calls that this process has sent, by the name of the service; each try counts."""
+    with _counting:
+        return dict(_calls_made)
 
 
 class Service:
@@ -246,6 +258,8 @@ class Service:
         for tried in range(1, tries + 1):
             if before_send is not None:
                 before_send()
+            with _counting:
+                _calls_made[self.name] += 1
             result = self._try(call, tried)
             passing = result.passing if isinstance(result, _Failure) else _is_passing(result)
             if not passing or tried == tries:

@@ -18,6 +18,11 @@ class Reason(StrEnum):
         reason._value_, reason.text = code, text
         return reason
 
+    ACCOUNTS_NOT_ALL_READ = (
+        "accounts_not_all_read",
+        "the list of all accounts was not read yet, so another one may have its name: match it, create it, or run a"
+        " sync without --client",
+    )
     ACCOUNT_TYPE = ("account_type", "its account is not of a type that is synced")
     BMS_CHANGED = ("bms_changed", "BMS changed since the last load")
     BMS_MARKER = ("bms_marker", "Passportal's record carries its BMS id")
@@ -70,6 +75,11 @@ class Reason(StrEnum):
         "integration_id_agrees",
         "Passportal's record carries its BMS id, and client and name agree",
     )
+    LEFT_ITS_CLIENT = (
+        "left_its_client",
+        "a reading of its client alone no longer shows it there; whether it moved or is gone, the next sync of all"
+        " clients shows",
+    )
     MATCH = ("match", "matched before")
     MATCHED_BY_PERSON = ("matched_by_person", "a person matched the two")
     MOVED_TO_THIS_CLIENT = (
@@ -102,6 +112,11 @@ class Reason(StrEnum):
     )
     REFUSED_BY_PASSPORTAL = ("refused_by_passportal", "Passportal refused its last operation")
     SAME_NAME_OTHER_EVIDENCE = ("same_name_other_evidence", "Passportal has the name, but something else contradicts")
+    SERIAL_IN_ANOTHER_CLIENT = (
+        "serial_in_another_client",
+        "another client has its serial number too, and not all clients were read yet: decide about it, or run a sync"
+        " without --client",
+    )
     SEVERAL_IN_BMS = ("several_in_bms", "several records in BMS share this name")
     SEVERAL_IN_PASSPORTAL = ("several_in_passportal", "several records in Passportal fit")
     SEVERAL_WITH_MARKER = (

@@ -23,7 +23,7 @@ from bms_pipeline.doctor.findings import Finding
 from bms_pipeline.doctor.passportal import KINDS, End, PassportalSeen, template_of
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import CUSTOM_ID_ADVICE, DOCUMENTS, OTHER_LIST, PAGE_SIZE, Row
-from bms_pipeline.passportal.documents.target import DEFAULT_TEMPLATES
+from bms_pipeline.passportal.documents.templates import DEFAULT_TEMPLATES
 
 OLD_FILE_DAYS = 30
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

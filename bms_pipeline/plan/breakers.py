@@ -34,7 +34,7 @@ def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: 
     raises ``BreakerOpen`` naming each entity with too many gone or updated records, and their number. The plan is kept.
     """
     entities = with_clients(chosen(plan.entities))
-    hold_unproved(connection, chosen(plan.entities))  # a list may have been read since the plan was made
+    hold_unproved(connection, chosen(plan.entities), plan.clients)  # a list may have been read since the plan was made
     if settings.initial_sync_finished:
         found = [*_gone(connection, entities, settings.gone_share), *_updated(connection, settings.update_share)]
         if found:
@@ -75,12 +75,15 @@ def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
             )
 
 
-def hold_unproved(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
+def hold_unproved(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], clients: Sequence[int] | None
+) -> None:
     """Mark the new matches and creates waiting for a person because their list was not read to a provable end.
 
-    Updates of matched records continue: an incomplete list does not make its records wrong.
+    Updates of matched records continue: an incomplete list does not make its records wrong. ``clients``: those of the
+    plan; None for all.
     """
-    incomplete = {name for name, _ in _incomplete(connection, entities)}
+    incomplete = {name for name, _ in _incomplete(connection, entities, clients)}
     for entity in entities:
         inside = "account_id IN (SELECT account_id FROM sync.planned_clients WHERE unproved)"
         connection.execute(
@@ -96,7 +99,7 @@ def check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
     Raises ``SweepIncomplete`` naming the lists.
     """
-    rows = _incomplete(connection, with_clients(chosen(plan.entities)))
+    rows = _incomplete(connection, with_clients(chosen(plan.entities)), plan.clients)
     if not rows:
         return
     raise SweepIncomplete(
@@ -107,10 +110,14 @@ def check_sweeps(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     )
 
 
-def _incomplete(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> list[tuple[str, str]]:
+def _incomplete(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], clients: Sequence[int] | None
+) -> list[tuple[str, str]]:
     """Return the lists of ``entities`` which were not read to a provable end, with the reasons."""
     lists = sorted({entity.list_call.name for entity in entities})
-    return connection.execute(sql.read("plan/incomplete_sweeps"), {"lists": lists}).fetchall()
+    return connection.execute(
+        sql.read("plan/incomplete_sweeps"), {"lists": lists, "clients": list(clients or ())}
+    ).fetchall()
 
 
 def _gone(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], share: float) -> list[str]:

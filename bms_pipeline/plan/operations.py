@@ -100,7 +100,7 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
             connection.execute(_operations_sql(entity, settings, scope))
     hold_back(connection, remade, settings)
     if changed:
-        hold_unproved(connection, entities)  # also the records inside a client proved by now
+        hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
     for entity in remade:
         note_made_from(connection, _planned(entity), made_from[entity.name])
 

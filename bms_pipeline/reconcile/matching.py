@@ -15,8 +15,9 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, Rule
 from bms_pipeline.core.errors import RecordsUnexplained
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
-from bms_pipeline.warehouse import keys, sql
+from bms_pipeline.warehouse import keys, landing, sql
 from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_versions
 
 
@@ -78,14 +79,17 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
             entity=entity.name, has_client=str(entity.has_client).lower(), agrees=_agrees(entity)
         )
     )
+    is_unread = landing.only_clients_read(connection, entity)
     for rule in entity.rules:
-        connection.execute(_pairs_sql(entity, rule, settings))
+        connection.execute(_pairs_sql(entity, rule, settings, inside_client=is_unread))
+    connection.execute(_unread_elsewhere_sql(entity, is_unread=is_unread))
     connection.execute(_leftovers_sql(entity))
     connection.execute(
         sql.read("reconcile/reconcile").format(
             table=f"sync.reconciled_{entity.name}",
             creatable=_creatable(entity, settings),
             twins_wait=str(entity.decided_by_person).lower(),
+            waits_for_list=Reason.SERIAL_IN_ANOTHER_CLIENT if entity.has_client else Reason.ACCOUNTS_NOT_ALL_READ,
         )
     )
 
@@ -138,12 +142,13 @@ def _wrong_type(settings: SyncSettings) -> str:
     return not_among("lower(t.name)", settings.account_types)
 
 
-def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
+def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings, *, inside_client: bool) -> str:
     """Return SQL to add the pairs of ``rule`` to ``pairs``: one record with the keys on each side, both still free.
 
-    The pairs of a doubtful rule go to ``doubts``.
+    The pairs of a doubtful rule go to ``doubts``. ``inside_client``: also keys unique in the whole tenant decide inside
+    a client alone, because the other clients were not all read.
     """
-    group = list(rule.keys) if rule.across_clients else ["client_id", *rule.keys]
+    group = list(rule.keys) if rule.across_clients and not inside_client else ["client_id", *rule.keys]
     evidence = [
         key
         for other_rule in entity.rules
@@ -163,6 +168,18 @@ def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings) -> str:
         same_group=" AND ".join(f"r.{key} IS NOT DISTINCT FROM other.{key}" for key in group),
         contradicted=" OR ".join(f"r.{key} <> other.{key}" for key in evidence) or "false",
         reason=rule.reason,
+    )
+
+
+def _unread_elsewhere_sql(entity: Entity, *, is_unread: bool) -> str:
+    """Return SQL for the temp table ``unread_elsewhere``: the records that wait until their list was read whole."""
+    unique = [rule for rule in entity.rules if rule.across_clients and not rule.is_doubtful]
+    same = " OR ".join(f"r.{key} = other.{key}" for rule in unique for key in rule.keys)
+    return sql.read("reconcile/unread_elsewhere").format(
+        entity=entity.name,
+        is_unread=str(is_unread).lower(),
+        has_client=str(entity.has_client).lower(),
+        same_as_other=same or "false",
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.bms.budget import Budget
-from bms_pipeline.core.entities import ENTITIES, Entity, EntityName, chosen
+from bms_pipeline.core.entities import CLIENTS, ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
@@ -33,7 +33,8 @@ from bms_pipeline.warehouse.connection import Warehouse, named_rows, now, open_w
 COUNTS = ("read", *OUTCOMES)
 
 _LAST_SWEEPS = """
-FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
+FROM sync.sweeps WHERE client IS NULL
+QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
 """
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
@@ -77,7 +78,11 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         twice = duplicates.count_duplicates(connection)
         no_place = named_rows(connection, sql.read("reports/no_place"))
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
-        warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
+        warnings += [
+            *_only_clients_read(connection),
+            *_merged_clients(connection),
+            *clock.warnings(connection, ENTITIES, now()),
+        ]
         warnings += _missing(connection, settings)
     rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
     if rebuilding_since:
@@ -332,6 +337,16 @@ def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> di
 def _unknown(intent: journal.Open, settings: Settings) -> dict[str, Any]:
     settles_at = journal.settles_at([intent], settings.unknown_seconds)
     return {**asdict(intent), "settles_at": settles_at}
+
+
+def _only_clients_read(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Yield a warning where BMS was read for some clients alone so far."""
+    if landing.only_clients_read(connection, CLIENTS):
+        read = len(connection.execute("SELECT DISTINCT client FROM sync.sweeps").fetchall())
+        yield (
+            f"Of BMS only {read:,} {'client was' if read == 1 else 'clients were'} read so far, without the others."
+            " `bms-pipeline preview` reads all."
+        )
 
 
 def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:

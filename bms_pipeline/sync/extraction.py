@@ -10,13 +10,21 @@ from pathlib import Path
 import duckdb
 
 from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.bms.sweep.client_pages import ClientPages
 from bms_pipeline.bms.sweep.manifest import Manifest, prune
 from bms_pipeline.bms.sweep.quarantine import quarantine, respell
-from bms_pipeline.bms.sweep.sweeper import sweep
-from bms_pipeline.core.entities import ACCOUNTS, ENTITIES, Entity, EntityName, ListCall, declared_keys, with_clients
-from bms_pipeline.core.errors import (
-    BudgetExhausted,
+from bms_pipeline.bms.sweep.sweeper import sweep, sweeps_folder
+from bms_pipeline.core.entities import (
+    ACCOUNTS,
+    ENTITIES,
+    Entity,
+    EntityName,
+    ListCall,
+    OfClient,
+    declared_keys,
+    with_clients,
 )
+from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, RequestRefused
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
@@ -161,6 +169,68 @@ def land_swept(
     return Extracted(swept.manifest, landed, details_landed)
 
 
+CALLS_OF_CLIENT = 7
+"""Calls for one client of up to 100 contacts and 100 assets: the account, and three for each list to prove its end."""
+
+
+@dataclass(frozen=True)
+class ClientSwept:
+    """The answers of BMS about one client alone: a sweep of each list, in the order of landing."""
+
+    client: int
+    sweeps: tuple[tuple[ListCall, Manifest], ...]
+
+
+def sweep_client(
+    settings: Settings, bms: BmsClient, client: int, list_calls: Sequence[ListCall], tenant: str, progress: Progress
+) -> ClientSwept:
+    """Read the records of one client (a BMS account id), with the warehouse closed.
+
+    All its lists are read before any of them lands: a list that cannot be read stores nothing of the client. Raises
+    ``FilterIgnored`` when BMS sends records of other clients, ``ClientNotFound`` when it has no such account.
+    """
+    sweeps: list[tuple[ListCall, Manifest]] = []
+    for list_call in list_calls:
+        stage = f"extract {list_call.name} of client {client}"
+        progress(stage, 0, None)
+        try:
+            manifest = sweep(
+                ClientPages(bms, client),
+                list_call,
+                settings.landing_folder,
+                connections=settings.bms_connections,
+                tenant=tenant,
+                on_progress=lambda done, total, stage=stage: progress(stage, done, total),  # type: ignore[misc]
+            )
+        except RequestRefused as error:
+            if list_call.of_client is not OfClient.BY_ID or type(error) is not RequestRefused:
+                raise
+            raise ClientNotFound(
+                f"BMS shows no account {client}: {error.message}",
+                "Nothing was concluded from that. Check the id in BMS (the number in the account's address), and"
+                " whether the API user may see it. Whether it is gone shows a sync without --client.",
+            ) from None
+        sweeps.append((list_call, manifest))
+    return ClientSwept(client, tuple(sweeps))
+
+
+def land_client(settings: Settings, warehouse: Warehouse, swept: ClientSwept, progress: Progress) -> None:
+    """Land the sweeps of one client, and the details of its assets read since the last sweep."""
+    with warehouse.open():
+        for list_call, manifest in swept.sweeps:
+            landed = land_list(settings, warehouse, list_call, manifest)
+            enrichment.land_details(settings, warehouse, list_call)
+            records = sum(entity.read for entity in landed.values())
+            progress(f"land {list_call.name} of client {swept.client}", records, records)
+    for list_call, _ in swept.sweeps:
+        prune(sweeps_folder(settings.landing_folder, list_call, swept.client), keep=1)
+
+
+def client_lists(entities: Sequence[Entity]) -> list[ListCall]:
+    """Return the lists to read for one client: those of ``entities`` that tell whose their records are."""
+    return [list_call for list_call in list_calls(entities) if list_call.of_client is not None]
+
+
 def planned_calls(warehouse: Warehouse, client: BmsClient, list_call: ListCall, *, full: bool = False) -> CallsPlanned:
     """Estimate the calls ``extract`` is about to need, and count those left; BMS is not called."""
     with warehouse.open() as connection:
@@ -179,7 +249,7 @@ def land_list(
 
     A record refused by the database (a key twice in one object) is set aside and named; the others land.
     """
-    folder = settings.landing_folder / list_call.name / manifest.sweep
+    folder = sweeps_folder(settings.landing_folder, list_call, manifest.client) / manifest.sweep
     try:
         return _land(warehouse, list_call, manifest, folder)
     except landing.SpelledOtherwise:
@@ -194,24 +264,27 @@ def _land(
 ) -> dict[EntityName, landing.Landed]:
     landed_at = now()
     entities = [entity for entity in ENTITIES if entity.list_call == list_call]
-    proves_absence = manifest.complete and manifest.mode == "full"
+    proves_absence = manifest.complete and manifest.mode != "incremental"
     set_aside = [record.id for record in manifest.quarantined if record.id is not None]
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
-        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside))
+        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside), manifest.client)
+        is_first = landing.only_clients_read(connection, entities[0])
         landed = landing.land_once(connection, entities, how, landed_at)
         before = connection.execute(
-            "SELECT arg_max(complete, landed_at) FROM sync.sweeps WHERE list_call = ?", [list_call.name]
+            "SELECT arg_max(complete, landed_at) FROM sync.sweeps"
+            " WHERE list_call = $name AND client IS NOT DISTINCT FROM $client",
+            {"name": list_call.name, "client": manifest.client},
         ).fetchone()
-        # A plan may do less by itself while one of its lists is incomplete.
+        # A plan may do less by itself while one of its lists is incomplete, or was read for some clients alone.
         is_other = before is not None and before[0] not in (None, manifest.complete)
-        if is_other:
+        if is_other or (is_first and manifest.client is None):
             for name in landed:
                 bump_version(connection, f"bms.{name}", landed_at)
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}"
-            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now, $not_sent",
+            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now, $not_sent, $client",
             {
                 "list_call": list_call.name,
                 "sweep": manifest.sweep,
@@ -227,6 +300,7 @@ def _land(
                 "latest": clock.latest_stamp(landed_at),
                 "not_sent": [f"{name}.{path}" for name, changes in landed.items() for path in changes.not_sent],
                 "now": landed_at,
+                "client": manifest.client,
             },
         )
     return landed
@@ -247,7 +321,7 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
             " - $overlap, '%Y-%m-%dT%H:%M:%S'),"
             " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
             # The true time of a sweep stamped in the future is unknown.
-            " FROM sync.sweeps WHERE list_call = $name AND landed_at <= $now",
+            " FROM sync.sweeps WHERE list_call = $name AND client IS NULL AND landed_at <= $now",
             {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name, "now": now()},
         ).fetchone()
     return str(row[0]) if row and row[0] and row[1] else None

@@ -11,6 +11,7 @@ from bms_pipeline.core.errors import (
     DecisionsMissing,
     PipelineError,
     PlanError,
+    PlanMissing,
     PlanWaits,
     Stage,
     StageMissing,
@@ -65,7 +66,7 @@ def _has_run(connection: duckdb.DuckDBPyConnection, stage: Stage, entity: Entity
     match stage:
         case Stage.BMS:
             found = connection.execute(
-                "FROM sync.sweeps WHERE list_call = ? LIMIT 1", [entity.list_call.name]
+                "FROM sync.sweeps WHERE list_call = ? AND client IS NULL LIMIT 1", [entity.list_call.name]
             ).fetchone()
             return found is not None
         case Stage.PASSPORTAL:
@@ -155,6 +156,21 @@ def current_plan(warehouse: Warehouse) -> plans.Plan:
     """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     with warehouse.open() as connection:
         return plans.read_plan(connection)
+
+
+def plan_made_last(warehouse: Warehouse) -> plans.Plan | None:
+    """Return the plan made last; None where none was ever made."""
+    with warehouse.open() as connection:
+        try:
+            return plans.read_plan(connection)
+        except PlanMissing:
+            return None
+
+
+def clients_to_link(warehouse: Warehouse) -> list[tuple[int, str | None]]:
+    """Return id and name of the clients that only a person may link, because not all accounts were read yet."""
+    with warehouse.open() as connection:
+        return connection.execute(sql.read("sync/clients_to_link")).fetchall()
 
 
 def waits_for_person(warehouse: Warehouse) -> bool:

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bms_pipeline.core.entities import ENTITIES, Entity, with_clients
+from bms_pipeline.bms.client import BmsClient
+from bms_pipeline.core.entities import CLIENTS, ENTITIES, Entity, with_clients
+from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.load import apply
 from bms_pipeline.plan import operations as plans
@@ -36,27 +38,26 @@ def just_read(
     settings: Settings,
     *,
     entities: Sequence[Entity] = ENTITIES,
+    clients: Sequence[int] | None = None,
     full: bool = False,
     in_instalments: bool = False,
     progress: Progress = silent,
 ) -> Iterator[list[extraction.Unfinished]]:
-    """Read like ``read_services``, and keep the open files open inside the block, where no service may be called."""
+    """Read like ``read_services``, and keep the open files open inside the block, where no service may be called.
+
+    ``clients``: read the records of these clients alone.
+    """
     check_given(settings, needed_settings(settings))
-    warehouse, lists = open_warehouse(settings), extraction.list_calls(entities)
+    warehouse = open_warehouse(settings)
     unfinished: list[extraction.Unfinished] = []
     with contextlib.ExitStack() as kept:
-        with contextlib.closing(services.open_target(settings)) as target, services.open_bms(settings) as client:
+        with contextlib.closing(services.open_target(settings)) as target, services.open_bms(settings) as bms:
             progress("sign in to BMS", 0, None)
-            ready = extraction.get_ready(warehouse, client, lists, full=full)
-            for list_call in lists:
-                swept = extraction.sweep_list(
-                    settings, client, list_call, ready[list_call], progress, in_instalments=in_instalments
-                )
-                if list_call == lists[-1] and services.is_passportal_here(settings):
-                    kept.enter_context(kept_open())  # it was the last call to a service
-                extracted = extraction.land_swept(settings, warehouse, list_call, swept, progress)
-                if isinstance(extracted, extraction.Unfinished):
-                    unfinished.append(extracted)
+            if clients is None:
+                how = _Reading(settings, warehouse, bms, kept, progress)
+                unfinished += how.lists(entities, full=full, in_instalments=in_instalments)
+            else:
+                _Reading(settings, warehouse, bms, kept, progress).clients(entities, clients)
             read_then = passportal_snapshot.read_snapshots(
                 settings, warehouse, target, with_clients(entities), progress
             )
@@ -68,6 +69,51 @@ def just_read(
                 passportal_snapshot.look_for(warehouse, target, overdue)
                 kept.enter_context(kept_open())
         yield unfinished
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One reading of BMS. ``kept``: what stays open behind it, from its last call on."""
+
+    settings: Settings
+    warehouse: Warehouse
+    bms: BmsClient
+    kept: contextlib.ExitStack
+    progress: Progress
+
+    def lists(self, entities: Sequence[Entity], *, full: bool, in_instalments: bool) -> list[extraction.Unfinished]:
+        """Sweep and land list after list; return the unfinished ones."""
+        lists, unfinished = extraction.list_calls(entities), []
+        ready = extraction.get_ready(self.warehouse, self.bms, lists, full=full)
+        for list_call in lists:
+            swept = extraction.sweep_list(
+                self.settings, self.bms, list_call, ready[list_call], self.progress, in_instalments=in_instalments
+            )
+            if list_call == lists[-1]:
+                self._keep_open()
+            extracted = extraction.land_swept(self.settings, self.warehouse, list_call, swept, self.progress)
+            if isinstance(extracted, extraction.Unfinished):
+                unfinished.append(extracted)
+        return unfinished
+
+    def clients(self, entities: Sequence[Entity], clients: Sequence[int]) -> None:
+        """Sweep the lists of each client alone, then land them all: a client that cannot be read stores nothing."""
+        tenant = services.check_tenant(self.warehouse, self.bms)
+        account_types = services.account_types(self.bms)
+        lists = extraction.client_lists(entities)
+        swept = [
+            extraction.sweep_client(self.settings, self.bms, client, lists, tenant, self.progress)
+            for client in dict.fromkeys(clients)
+        ]
+        self._keep_open()
+        services.update_account_types(self.warehouse, account_types)
+        for client_swept in swept:
+            extraction.land_client(self.settings, self.warehouse, client_swept, self.progress)
+
+    def _keep_open(self) -> None:
+        """Keep the warehouse open behind the last call to a service."""
+        if services.is_passportal_here(self.settings):
+            self.kept.enter_context(kept_open())
 
 
 def prepare(
@@ -83,7 +129,9 @@ def prepare(
 
     ``create_unmatched_by``: the person who decided to create all records that only lack a decision.
     """
-    read_services(settings, entities=entities, full=full, progress=progress)
+    entities, clients = _what_to_read(entities, scope)
+    with just_read(settings, entities=entities, clients=clients, full=full, progress=progress):
+        pass
     return planning.plan_from_stored(
         open_warehouse(settings),
         entities=entities,
@@ -91,6 +139,40 @@ def prepare(
         create_unmatched_by=create_unmatched_by,
         progress=progress,
     )
+
+
+CALLS_OF_SIGN_IN = 3
+"""Signing in, the tenant, and the kinds of accounts."""
+MOST_ALONE = 50
+"""More clients than this are not read one by one: then the whole lists cost fewer calls."""
+
+
+def _what_to_read(entities: Sequence[Entity], scope: Scope | None) -> tuple[Sequence[Entity], Sequence[int] | None]:
+    """Return the entities to read and plan, and the clients to read alone; None for the whole lists.
+
+    Users belong to no client, so a plan of some clients leaves them alone. Raises ``SettingsError`` where nothing is
+    left.
+    """
+    if scope is None or scope.clients is None:
+        return entities, None
+    inside = tuple(entity for entity in entities if entity.list_call.of_client is not None)
+    if not inside:
+        raise SettingsError("Users belong to no client.", "Leave out --client, or name other entities.")
+    return inside, scope.clients if 0 < len(scope.clients) <= MOST_ALONE else None
+
+
+def what_reading_takes(settings: Settings, clients: Sequence[int]) -> str:
+    """Return in words what reading ``clients`` takes of each service, before anything is read."""
+    in_passportal = (
+        "none to Passportal, which is a file here"
+        if services.is_passportal_here(settings)
+        else "to Passportal its lists and one for each document that changed since it was read last"
+    )
+    if len(clients) > MOST_ALONE:
+        return f"{len(clients):,} clients are too many to read one by one: the whole lists of BMS are read."
+    own = extraction.CALLS_OF_CLIENT * len(clients) + CALLS_OF_SIGN_IN
+    read = "This client is read alone" if len(clients) == 1 else f"These {len(clients):,} clients are read alone"
+    return f"{read}. Calls: about {own:,} to BMS, {in_passportal}."
 
 
 @dataclass(frozen=True)
@@ -119,9 +201,10 @@ def synchronise(
     """
     warehouse = open_warehouse(settings)
     is_whole = scope in (None, Scope()) and not full and len(entities) == len(ENTITIES)
+    entities, clients = _what_to_read(entities, scope)
     loading.resume(settings, wait=wait, progress=progress)
     with contextlib.ExitStack() as kept:
-        kept.enter_context(just_read(settings, entities=entities, full=full, progress=progress))
+        kept.enter_context(just_read(settings, entities=entities, clients=clients, full=full, progress=progress))
         done = planning.plan_done(warehouse, creates=create_unmatched_by is not None) if is_whole else None
         if done is not None:
             return Synced(done, is_new=False, waits=False)
@@ -178,26 +261,42 @@ def import_clients(
 ) -> Iterator[list[apply.ClientLoaded]]:
     """Load the records inside ``clients`` (BMS account ids), one group of clients after another.
 
-    The plan is the approved one until it is loaded whole (the initial bulk import). Afterwards it is a plan for these
-    clients alone, made from the last sweep of BMS and a new snapshot of Passportal; the operations the settings allow
-    are loaded. Writes whose answer was lost stay unknown: call it again when their time has passed. Raises
-    ``PlanWaits`` when a person has to approve the plan first.
+    The plan is the approved one until it is loaded whole (the initial bulk import). Otherwise these clients are read
+    alone, and the plan is for them; the operations the settings allow are loaded. Writes whose answer was lost stay
+    unknown: call it again when their time has passed. Raises ``PlanWaits`` when a person has to approve a plan first:
+    one of all clients that waits already, or before the first finish the one just made.
     """
     warehouse = open_warehouse(settings)
     with contextlib.closing(services.open_target(settings)) as target:
         services.check_target(warehouse, target)
         passportal_snapshot.settle(settings, warehouse, target, progress)
-        plan = planning.current_plan(warehouse)
-        if plan.loaded or not plan.approved:
-            with warehouse.open() as connection:
-                finished = read_sync_settings(connection).initial_sync_finished
-            if not finished:
-                apply.check_approved(warehouse)  # the waiting plan is the one to approve
-            passportal_snapshot.snapshots(settings, warehouse, target, ENTITIES)
-            planning.plan_from_stored(warehouse, scope=Scope(clients=tuple(clients)))
+    if not _is_approved_for(warehouse, clients):
+        _check_none_waits(warehouse)
+        loading.resume(settings, wait=False, progress=progress)  # of other clients, left in its middle
+        prepare(settings, scope=Scope(clients=tuple(clients)), progress=progress)
+    with contextlib.closing(services.open_target(settings)) as target:
         plan = apply.check_approved(warehouse)
         loading.count_loads(warehouse, plans.planned_entities(plan))
+        if plan.clients is not None:
+            loading.load(settings, warehouse, target, CLIENTS, plan, progress)
         yield from apply.load_clients(
             warehouse, target, plan, clients, lambda done, total: progress("load clients", done, total)
         )
         apply.close_plan(warehouse, plan)
+
+
+def _is_approved_for(warehouse: Warehouse, clients: Sequence[int]) -> bool:
+    """Return whether the current plan is approved, about all ``clients``, and left to be loaded."""
+    plan = planning.plan_made_last(warehouse)
+    if plan is None or plan.loaded or not plan.approved:
+        return False
+    return plan.clients is None or set(clients) <= set(plan.clients)
+
+
+def _check_none_waits(warehouse: Warehouse) -> None:
+    """Raise ``PlanWaits`` before the first finish where a plan of all clients waits: that is the one to approve."""
+    plan = planning.plan_made_last(warehouse)
+    with warehouse.open() as connection:
+        finished = read_sync_settings(connection).initial_sync_finished
+    if plan is not None and not plan.loaded and plan.clients is None and not finished:
+        apply.check_approved(warehouse)

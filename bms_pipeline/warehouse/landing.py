@@ -66,23 +66,30 @@ class Landed:
         return bool(self.added or self.changed or self.gone)
 
 
-def land_sweep(
-    connection: duckdb.DuckDBPyConnection,
-    entity: Entity,
-    folder: Path,
-    *,
-    proves_absence: bool,
-    now: datetime,
-    set_aside: Sequence[int] = (),
-    is_full: bool | None = None,
-) -> Landed:
-    """Update ``bms.<entity>`` from the sweep in ``folder``.
+@dataclass(frozen=True)
+class Sweep:
+    """The pages of a sweep in ``folder``, and the conclusions from them.
 
-    ``proves_absence``: the sweep was full and complete. So a record missing in it is gone from BMS, unless it was
-    ``set_aside`` because no database would take it. ``is_full``: it was full, complete or not. Call it inside a
-    transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or every record
-    lacks a field that decides something or used to be there.
+    ``proves_absence``: the sweep was complete and no mere sweep of changes. So a record missing in it is gone from BMS,
+    unless it was ``set_aside`` because no database would take it. ``is_full``: it was full, complete or not.
+
+    ``client``: it read this client alone. A record missing in it has left this client; nothing else is concluded.
     """
+
+    folder: Path
+    proves_absence: bool
+    is_full: bool
+    set_aside: tuple[int, ...] = ()
+    client: int | None = None
+
+
+def land_sweep(connection: duckdb.DuckDBPyConnection, entity: Entity, swept: Sweep, now: datetime) -> Landed:
+    """Update ``bms.<entity>`` from the sweep ``swept``.
+
+    Call it inside a transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or
+    every record lacks a field that decides something or used to be there.
+    """
+    folder = swept.folder
     drifts = _drifted_last_time(connection, entity)
     _stage(connection, entity, folder, "CASE WHEN NOT {are_documented} THEN raw END" if drifts else "NULL::JSON")
     found = _check_shapes(connection, entity, folder)
@@ -90,28 +97,25 @@ def land_sweep(
     if unknown and not drifts:
         _stage(connection, entity, folder, f"CASE WHEN shape IN {found.undeclared} THEN raw END")
     _keep_latest(connection)
-    not_sent = _not_sent(connection, entity, folder, sent, is_full=proves_absence if is_full is None else is_full)
+    not_sent = _not_sent(connection, entity, folder, sent, is_full=swept.is_full)
     _remember_sent(connection, entity, set(_paths(entity.wire)) - not_sent if sent else set(), now)
-    proves_absence = proves_absence and (bool(sent) or _is_array_sent(connection, entity, folder))
-    landed = _replace(connection, entity, set_aside if proves_absence else None, _kept(entity, not_sent), now)
+    proves_absence = swept.proves_absence and (bool(sent) or _is_array_sent(connection, entity, folder))
+    landed = _replace(
+        connection, entity, swept.set_aside if proves_absence else None, _kept(entity, not_sent), now, swept.client
+    )
     connection.execute("DROP TABLE staged")
     return Landed(*landed, unknown_fields=unknown, not_sent=tuple(sorted(not_sent)))
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The pages of a sweep in ``folder``, and the conclusions from them; see ``land_sweep``."""
-
-    folder: Path
-    proves_absence: bool
-    is_full: bool
-    set_aside: tuple[int, ...] = ()
 
 
 def land_once(
     connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], swept: Sweep, now: datetime
 ) -> dict[str, Landed]:
-    """Land every entity of a list, and count the changes; the same pages on the same records are landed once."""
+    """Land every entity of a list, and count the changes; the same pages on the same records are landed once.
+
+    The sweep of one client is small, and landed each time.
+    """
+    if swept.client is not None:
+        return _land_each(connection, entities, swept, now)
     inputs = read_versions(connection)
     name = f"landed.{entities[0].list_call.name}"
     pages = digest(swept.folder.glob("*.json.zst"))
@@ -126,23 +130,19 @@ def land_once(
             entity: Landed(read, 0, 0, 0, tuple(unknown), tuple(not_sent))
             for entity, (read, unknown, not_sent) in inputs.results[name].items()
         }
-    landed = {
-        entity.name: land_sweep(
-            connection,
-            entity,
-            swept.folder,
-            proves_absence=swept.proves_absence,
-            set_aside=swept.set_aside,
-            is_full=swept.is_full,
-            now=now,
-        )
-        for entity in entities
-    }
+    landed = _land_each(connection, entities, swept, now)
+    result = {entity: (changes.read, changes.unknown_fields, changes.not_sent) for entity, changes in landed.items()}
+    note_made_from(connection, name, made_from(read_versions(connection)), result)
+    return landed
+
+
+def _land_each(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], swept: Sweep, now: datetime
+) -> dict[str, Landed]:
+    landed = {entity.name: land_sweep(connection, entity, swept, now) for entity in entities}
     for entity, changes in landed.items():
         if changes.anything_changed:
             bump_version(connection, f"bms.{entity}", now)
-    result = {entity: (changes.read, changes.unknown_fields, changes.not_sent) for entity, changes in landed.items()}
-    note_made_from(connection, name, made_from(read_versions(connection)), result)
     return landed
 
 
@@ -261,7 +261,8 @@ def _source(entity: Entity, files: str) -> str:
 def _drifted_last_time(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
     """Return whether the last sweep had undeclared keys: then looking for them at once saves a second pass."""
     row = connection.execute(
-        "SELECT arg_max(len(unknown_fields), landed_at) FROM sync.sweeps WHERE list_call = ?", [entity.list_call.name]
+        "SELECT arg_max(len(unknown_fields), landed_at) FROM sync.sweeps WHERE list_call = ? AND client IS NULL",
+        [entity.list_call.name],
     ).fetchone()
     return bool(row and row[0])
 
@@ -403,15 +404,25 @@ def _replace(
     set_aside: Sequence[int] | None,
     kept: Sequence[str],
     now: datetime,
+    client: int | None,
 ) -> tuple[int, int, int, int]:
     """Write the changed rows, and return the counts (read, added, changed, gone).
 
     Unchanged rows are not written; without ``set_aside`` nothing is gone. Stored records keep the columns ``kept``.
+    In a sweep of one ``client`` nothing is gone from BMS either: a record missing there has left that client.
     """
     table = f"bms.{entity.name}"
     # Columns missing in a list are carried over.
     carried = schema.detail_columns(entity)
-    not_staged = {"first_seen", "missing_since", "changed_at", "returned_at", *carried, *keys.key_columns(entity)}
+    not_staged = {
+        "first_seen",
+        "missing_since",
+        "changed_at",
+        "returned_at",
+        "left_client_since",
+        *carried,
+        *keys.key_columns(entity),
+    }
     staged = [column for column in schema.bms_columns(entity) if column not in not_staged]
     differs = " OR ".join(f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept)
     values = {column: f"s.{column}" for column in staged}
@@ -424,7 +435,7 @@ def _replace(
         " CASE WHEN b.missing_since IS NOT NULL THEN $now ELSE b.returned_at END AS returned_at"
         f"{''.join(f', b.{column}' for column in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
-        f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR {differs}",
+        f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR b.left_client_since IS NOT NULL OR {differs}",
         {"now": now},
     )
     added, changed = _row(connection, "SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM incoming")
@@ -438,13 +449,16 @@ def _replace(
     if set_aside is not None:
         present = ", ".join(map(str, set_aside)) or "NULL"
         listed = "account_id" if entity.array_in else "bms_id"  # a record set aside is a row of the list
+        gone_mark, gone_among = ("missing_since", "true") if client is None else (
+            "left_client_since", f"left_client_since IS NULL AND account_id = {client}"
+        )  # fmt: skip
         absent = (
-            f"missing_since IS NULL AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
+            f"missing_since IS NULL AND {gone_among} AND NOT EXISTS (FROM staged WHERE staged.bms_id = {table}.bms_id)"
             f" AND coalesce({listed} NOT IN ({present}), true)"
         )
         (gone,) = _row(connection, f"SELECT count(*) FROM {table} WHERE {absent}")
         if gone:
-            connection.execute(f"UPDATE {table} SET missing_since = $now WHERE {absent}", {"now": now})
+            connection.execute(f"UPDATE {table} SET {gone_mark} = $now WHERE {absent}", {"now": now})
     (read,) = _row(connection, "SELECT count(*) FROM staged")
     connection.execute("DROP TABLE incoming")
     return read, added, changed, gone
@@ -488,6 +502,15 @@ def was_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
         [entity.list_call.name],
     ).fetchone()
     return row is not None and bool(row[0])
+
+
+def only_clients_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    """Return whether the list of ``entity`` was read for some clients alone so far, and never whole."""
+    row = connection.execute(
+        "SELECT count(*) > 0 AND bool_and(client IS NOT NULL) FROM sync.sweeps WHERE list_call = ?",
+        [entity.list_call.name],
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def check_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:

@@ -27,7 +27,8 @@ def bms_columns(entity: Entity) -> dict[str, str]:
 
     ``first_seen`` counts from when the record came into its present client; ``missing_since`` is set while a complete
     sweep no longer shows it. ``changed_at``: when a landing last found a change, ``returned_at``: when it was last
-    listed again after missing; NULL if it never was.
+    listed again after missing; NULL if it never was. ``left_client_since``: a sweep of its client alone no longer shows
+    it there; whether it moved or is gone, the next sweep of the whole list shows.
     """
     return {
         "bms_id": "BIGINT",
@@ -42,6 +43,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "missing_since": "TIMESTAMP",
         "changed_at": "TIMESTAMP",
         "returned_at": "TIMESTAMP",
+        "left_client_since": "TIMESTAMP",
         **detail_columns(entity),
     }
 

@@ -26,6 +26,7 @@ LISTS = {
 }
 WITH_TOTAL = {"accounts", "contacts", "employees"}
 WITH_STAMPS = {"accounts", "contacts"}
+SINGLE = "/v2/crm/accounts/summary/"
 DETAIL = "/v2/servicedesk/hardwareasset/"
 TYPES = (
     {"Id": 11, "Name": "Customer", "IsActive": True, "IsClient": True, "IsVendor": False},
@@ -63,6 +64,8 @@ class BmsHabits:
     sort: str = "honoured"  # ignored, refused 400, refused 422, refused 500
     modified: str = "honoured"  # ignored, refused 400, with zone, date only
     unknown_parameters: str = "ignored"  # refused
+    accounts: str = "honoured"  # ignored, refused 400, as text: Filter.AccountId
+    single: str = "bare"  # enveloped, other id, 404: one account by its id
     coding: str = "none"  # see serving.packed
     types: str = "list"  # null, empty, names only
     detail: str = "enveloped"  # bare, other id, no id, empty object, null
@@ -171,6 +174,8 @@ class Bms:
             return self._envelope({"UserId": 7, "FullName": "API Employee", "TenantId": 1, "TimeZoneName": "UTC"})
         if path.endswith("/system/accounttypes/lookup"):
             return self._types()
+        if path.startswith(SINGLE) and path.removeprefix(SINGLE).isdigit():
+            return self._single(int(path.removeprefix(SINGLE)))
         if path.startswith(DETAIL) and path.removeprefix(DETAIL).isdigit():
             return self._detail(int(path.removeprefix(DETAIL)))
         return self._error(404, 404, "Not found")
@@ -184,6 +189,14 @@ class Bms:
         }
         found = kinds[self.habits.types]
         return self._envelope(found and [self._spelt(row, "types") for row in found])
+
+    def _single(self, bms_id: int) -> Answer:
+        row = next((row for row in self.records["accounts"] if row["Id"] == bms_id), None)
+        kind = self.habits.single
+        if row is None or kind == "404":
+            return self._error(404, 404, "Not found")
+        spelt = self._spelt({**row, "Id": bms_id + 1} if kind == "other id" else row, "accounts")
+        return self._envelope(spelt) if kind == "enveloped" else as_json(spelt)
 
     def _detail(self, bms_id: int) -> Answer:
         row = next((row for row in self.records["assets"] if row["Id"] == bms_id), None)
@@ -225,6 +238,8 @@ class Bms:
     def _refused_parameter(self, name: str, query: Mapping[str, str]) -> Answer | None:
         if "sort" in query and self.habits.sort.startswith("refused"):
             return self._error(int(self.habits.sort.split()[1]), 400, "The sort is invalid")
+        if "filter.accountid" in query and self.habits.accounts == "refused 400":
+            return self._error(400, 400, "The value is not valid for AccountId")
         asked = query.get("filter.modifiedonfrom")
         if asked is not None and name in WITH_STAMPS:
             zoned = asked.endswith("Z") or "+" in asked[10:] or "-" in asked[10:]
@@ -239,8 +254,14 @@ class Bms:
         asked = query.get("filter.modifiedonfrom")
         if asked is not None and name in WITH_STAMPS and self.habits.modified != "ignored":
             rows = [row for row in rows if row["ModifiedOn"] is None or row["ModifiedOn"][:19] >= asked[:19]]
-        if (account := query.get("filter.accountid")) is not None and name in ("contacts", "assets"):
-            rows = [row for row in rows if str(row["AccountId"]) == account]
+        account = query.get("filter.accountid")
+        if account is not None and name in ("contacts", "assets") and self.habits.accounts != "ignored":
+            begins = self.habits.accounts == "as text"  # a filter of texts finds 1 in 12
+            rows = [
+                row
+                for row in rows
+                if (str(row["AccountId"]).startswith(account) if begins else str(row["AccountId"]) == account)
+            ]
         if (active := query.get("filter.isactive")) is not None:
             rows = [row for row in rows if bool(row["IsActive"]) == (active.lower() == "true")]
         return rows

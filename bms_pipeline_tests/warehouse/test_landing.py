@@ -76,7 +76,7 @@ class Lander:
         self, entity: Entity, folder: Path, now: datetime = FIRST, full: bool = True, set_aside: Sequence[int] = ()
     ) -> landing.Landed:
         """Land a folder of pages."""
-        return landing.land_sweep(self.connection, entity, folder, proves_absence=full, now=now, set_aside=set_aside)
+        return landing.land_sweep(self.connection, entity, landing.Sweep(folder, full, full, tuple(set_aside)), now)
 
     def stored(self, entity: Entity, *columns: str) -> dict[int, Any]:
         """BMS id → one column's value, or a tuple of them."""

@@ -13,7 +13,8 @@ import msgspec
 
 from bms_pipeline.bms.sweep.page_files import MANIFEST, write_page
 
-Mode = Literal["full", "incremental"]
+Mode = Literal["full", "incremental", "client"]
+"""The kind of a sweep: all records, the changes since a moment, or the records of one client."""
 
 
 class Objection(StrEnum):
@@ -64,13 +65,15 @@ class Manifest(msgspec.Struct, omit_defaults=False, kw_only=True):
     ``reason`` is an ``Objection`` or the error that stopped the sweep. ``records``: distinct ids in the files.
     ``total``: ``totalRecords`` of the last answer. ``total_changes``: sum of its rises and falls during the sweep, in
     records; normally 0, and then ``records`` is ``total`` unless pages were read again. ``ordered``: ids rose through
-    the whole list. ``calls_necessary``: calls for one reading without any check.
+    the whole list. ``client``: the BMS account id of the only client read, in mode ``client``.
+    ``calls_necessary``: calls for one reading without any check.
     """
 
     sweep: str
     list_call: str
     mode: Mode
     modified_since: str | None
+    client: int | None = None
     tenant: str
     started: str
     touched: str

@@ -17,12 +17,14 @@ import numpy
 from bms_pipeline.bms.client import PAGE_SIZE
 from bms_pipeline.bms.sweep import page_files
 from bms_pipeline.bms.sweep.ending import Answered, End, Ending, Known, Total
-from bms_pipeline.bms.sweep.manifest import Manifest, Objection, moment_text
+from bms_pipeline.bms.sweep.manifest import Manifest, Mode, Objection, moment_text
 from bms_pipeline.bms.sweep.page_reader import OnProgress, PageReader, PageReading
 
 STRETCH = 25
 """Pages a window. One extra call in 25 is the price of the proof: 4 %."""
 FIRST_STRETCHES = ((1, 4), (15, 10))
+CLIENT_STRETCHES = ((1, 1), *FIRST_STRETCHES)
+"""For the records of one client: most have a page at most, and a page too far costs a call."""
 """(up to page, pages): windows of a list of unknown length start small and grow, so that a short list costs little."""
 REPAIR_STRETCHES = (12, 6, 3)
 """Pages a window in each round of repair. Shorter windows are likelier to fit between two changes."""
@@ -92,7 +94,7 @@ def _judged(tail: PageReading, readings: list[PageReading]) -> _Stretch:
 class Paginator:
     """The pagination strategy of a sweep, and the resulting proof."""
 
-    def __init__(self, reader: PageReader, home: Path, on_progress: OnProgress | None, *, is_full: bool = True) -> None:
+    def __init__(self, reader: PageReader, home: Path, on_progress: OnProgress | None, *, mode: Mode = "full") -> None:
         self._reader = reader
         self._home = home
         self._on_progress = on_progress
@@ -104,7 +106,8 @@ class Paginator:
         self._end = End.UNPROVED
         self._barren = 0
         self._is_stuck = False
-        self._is_full = is_full
+        self._proves_absence = mode != "incremental"
+        self._first_stretches = CLIENT_STRETCHES if mode == "client" else FIRST_STRETCHES
 
     def run(self) -> None:
         """Read the list to its end, then read the unstable windows again."""
@@ -222,7 +225,7 @@ class Paginator:
         if not self._adds_up():
             return Total.CONTRADICTS
         # The changes since the watermark prove no absence, so a second answer is not worth its call.
-        return Total.OWN if last <= 1 and self._is_full else Total.ADDS_UP
+        return Total.OWN if last <= 1 and self._proves_absence else Total.ADDS_UP
 
     @property
     def _last(self) -> int:
@@ -331,7 +334,7 @@ class Paginator:
         if total is None and not rows:
             return None
         if total is None:
-            step = next((step for limit, step in FIRST_STRETCHES if page <= limit), STRETCH)
+            step = next((step for limit, step in self._first_stretches if page <= limit), STRETCH)
             following = page + (step if full and page + 1 != self._was_empty else 1)
         elif (end := ceil(total / self._size)) > page:
             following = min(page + STRETCH, end)

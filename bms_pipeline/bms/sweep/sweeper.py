@@ -39,17 +39,20 @@ record removed during the sweep may still be in it; the next sweep shows it gone
 
 from __future__ import annotations
 
+import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bms_pipeline.bms.client import MODIFIED_SINCE
 from bms_pipeline.bms.sweep import page_files
-from bms_pipeline.bms.sweep.manifest import Manifest, Mode, moment_text, new_sweep_id, sweeps
+from bms_pipeline.bms.sweep.client_pages import ClientPages
+from bms_pipeline.bms.sweep.manifest import Manifest, moment_text, new_sweep_id, sweeps
 from bms_pipeline.bms.sweep.page_reader import OnProgress, PageReader, ReadsPages
 from bms_pipeline.bms.sweep.paginator import Paginator
-from bms_pipeline.core.entities import ListCall
-from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.entities import LIST_CALLS, ListCall
+from bms_pipeline.core.errors import FilterIgnored, PipelineError
 
 RESUME_HOURS = 6.0
 """Start a new sweep if the unfinished one has been idle for longer."""
@@ -65,26 +68,40 @@ def sweep(
     tenant: str = "",
     on_progress: OnProgress | None = None,
 ) -> Manifest:
-    """Read all of a list into ``folder/<list call>/<sweep id>/`` and return its manifest, with the proof.
+    """Read all of a list into its folder (``sweeps_folder``) and return its manifest, with the proof.
 
     ``folder``: the landing folder. ``modified_since`` (ISO 8601, as BMS gave it) reads only later changes, which never
-    show deletions. ``tenant``: fingerprint of the data's owner. A sweep is continued only for the same tenant, kind and
+    show deletions. With ``ClientPages`` as ``client``, the sweep is of one client and its proof is about that client
+    alone. ``tenant``: fingerprint of the data's owner. A sweep is continued only for the same tenant, kind, client and
     ``modified_since``, and if it was idle for less than ``RESUME_HOURS``.
 
     Raises the client's errors (``BudgetExhausted``, ``ServiceUnreachable``, ...) and ``StorageFull``: the pages read so
-    far are kept, and the next call continues there. A list that keeps changing is no error; its manifest is not
-    ``complete``.
+    far are kept, and the next call continues there. Raises ``FilterIgnored`` when records of another client came: such
+    a sweep is never continued. A list that keeps changing is no error; its manifest is not ``complete``.
     """
-    home, manifest = _resumable(folder, list_call, modified_since, tenant) or _started(
-        folder, list_call, modified_since, tenant
+    client_id = client.client_id if isinstance(client, ClientPages) else None
+    wanted = Manifest(
+        sweep=new_sweep_id(),
+        list_call=list_call.name,
+        mode="incremental" if modified_since else "full" if client_id is None else "client",
+        modified_since=modified_since,
+        client=client_id,
+        tenant=tenant,
+        started=moment_text(),
+        touched=moment_text(),
     )
+    home, manifest = _resumable(folder, wanted) or _started(folder, wanted)
     began = time.monotonic() - manifest.seconds
-    filters = {"ModifiedOnFrom": modified_since} if modified_since else {}
+    filters = {MODIFIED_SINCE: modified_since} if modified_since else {}
     reader = PageReader(client, list_call, home, filters, connections)
     reader.calls = manifest.calls_made
-    walk = Paginator(reader, home, on_progress, is_full=manifest.mode == "full")
+    walk = Paginator(reader, home, on_progress, mode=manifest.mode)
     try:
         walk.run()
+    except FilterIgnored:
+        reader.stop()
+        shutil.rmtree(home, ignore_errors=True)  # records of other clients, read as this one's
+        raise
     except BaseException as error:
         manifest.status = "stopped"
         manifest.reason = error.message if isinstance(error, PipelineError) else type(error).__name__
@@ -106,36 +123,37 @@ def _settle(manifest: Manifest, home: Path, reader: PageReader, walk: Paginator,
     manifest.save(home)
 
 
-def _started(folder: Path, list_call: ListCall, modified_since: str | None, tenant: str) -> tuple[Path, Manifest]:
+def sweeps_folder(folder: Path, list_call: ListCall, client_id: int | None = None) -> Path:
+    """Return the folder of a list's sweeps in the landing ``folder``: of all records, or of one client alone.
+
+    The two never lie together, so that neither is continued, kept or deleted as the other.
+    """
+    return (folder if client_id is None else folder / "clients" / str(client_id)) / list_call.name
+
+
+def _started(folder: Path, wanted: Manifest) -> tuple[Path, Manifest]:
     """Begin a new sweep."""
-    mode: Mode = "incremental" if modified_since else "full"
-    manifest = Manifest(
-        sweep=new_sweep_id(),
-        list_call=list_call.name,
-        mode=mode,
-        modified_since=modified_since,
-        tenant=tenant,
-        started=moment_text(),
-        touched=moment_text(),
-    )
-    home = folder / list_call.name / manifest.sweep
+    home = _home(folder, wanted) / wanted.sweep
     page_files.make_folder(home)
-    manifest.save(home)
-    return home, manifest
+    wanted.save(home)
+    return home, wanted
 
 
-def _resumable(
-    folder: Path, list_call: ListCall, modified_since: str | None, tenant: str
-) -> tuple[Path, Manifest] | None:
+def _home(folder: Path, wanted: Manifest) -> Path:
+    list_call = next(list_call for list_call in LIST_CALLS if list_call.name == wanted.list_call)
+    return sweeps_folder(folder, list_call, wanted.client)
+
+
+def _resumable(folder: Path, wanted: Manifest) -> tuple[Path, Manifest] | None:
     """Return the newest sweep of the list if it is of this kind and can be continued."""
-    found = sweeps(folder / list_call.name)
+    found = sweeps(_home(folder, wanted))
     if not found:
         return None
     home, manifest = found[-1]
     moments = [manifest.touched, *(str(line.get("at", "")) for line in page_files.lines(home, page_files.PROGRESS))]
     stood_still = datetime.now(UTC) - datetime.fromisoformat(max(moments))
     fresh = timedelta(0) <= stood_still < timedelta(hours=RESUME_HOURS)
-    same = (manifest.modified_since, manifest.tenant) == (modified_since, tenant)
+    same = all(getattr(manifest, name) == getattr(wanted, name) for name in ("modified_since", "client", "tenant"))
     if manifest.status == "finished" or not fresh or not same:
         return None
     manifest.status, manifest.reason = "running", ""

@@ -93,6 +93,13 @@ def make(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     return redirect_with_flash(request, "/runs?then=/preview")
 
 
+@router.post("/preview/client/{bms_id:int}")
+def import_client(request: Request, console: ConsoleDep, bms_id: int) -> Response:
+    """Read one client alone, plan it, and load what needs no finish; the rest of its plan is shown then."""
+    console.runs.start("sync", "--client", str(bms_id))
+    return redirect_with_flash(request, "/runs?then=/preview")
+
+
 @router.post("/preview/finish")
 def finish(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Approve the plan whose hash the form shows, and load it in a run of its own."""

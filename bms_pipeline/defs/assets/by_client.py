@@ -55,7 +55,7 @@ with warnings.catch_warnings():
             "The locations, contacts and assets inside each linked client, as loaded: a partition for each client.\n\n"
             + facts(
                 first="after the job `finish_clients`: the initial bulk import, as a backfill of all partitions",
-                later="a client again: planned anew from what was read last, loaded as the settings allow",
+                later="a client again: read alone, about ten calls, planned anew, and loaded as the settings allow",
                 table="`sync.outcomes`, for the current plan; `sync.journal` has all plans",
                 partitions="a client's BMS account id; each event names the client, and an observation lists all",
                 scheduled="a sync that changed something inside a client tells it here too",

@@ -8,12 +8,14 @@ WITH considered AS (
            coalesce(l.gone_namesakes, 0) AS gone_namesakes, d.bms_id IS NOT NULL AS has_doubt,
            coalesce(k.carriers, 0) > 1 AS is_marked_twice,
            r.wanted AND (r.wanted_duplicate OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
-                         AND NOT is_twin AND NOT has_doubt) AS is_wanted
+                         AND NOT is_twin AND NOT has_doubt) AS is_wanted,
+           u.bms_id IS NOT NULL AS is_unread, is_unread AND NOT r.wanted AS waits_for_list
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
     LEFT JOIN doubts d USING (bms_id)
     LEFT JOIN leftover l USING (bms_id)
     LEFT JOIN marked k USING (bms_id)
+    LEFT JOIN unread_elsewhere u USING (bms_id)
 )
 SELECT bms_id, account_id, client_id,
        CASE
@@ -23,6 +25,7 @@ SELECT bms_id, account_id, client_id,
            WHEN link_is_gone OR is_another THEN 'unmatched'
            WHEN is_linked THEN 'matched'
            WHEN is_marked_twice THEN 'ambiguous'
+           WHEN waits_for_list THEN 'unmatched'
            WHEN paired_with IS NOT NULL THEN 'matched'
            WHEN name_key IS NULL THEN 'unmatched'
            WHEN is_wanted THEN 'to_create'
@@ -41,12 +44,14 @@ SELECT bms_id, account_id, client_id,
            WHEN is_linked AND link_is_new THEN linked_by
            WHEN is_linked THEN 'match'
            WHEN is_marked_twice THEN 'several_with_marker'
+           WHEN waits_for_list THEN '{waits_for_list}'
            WHEN paired_with IS NOT NULL THEN paired_by
            WHEN name_key IS NULL THEN 'no_name'
            WHEN is_wanted THEN 'created_by_person'
            WHEN is_parted THEN 'unmatched_by_person'
            WHEN free_namesakes > 1 THEN 'several_in_passportal'
            WHEN free_namesakes > 0 AND bms_twins > 1 OR is_twin THEN 'several_in_bms'
+           WHEN free_namesakes > 0 AND is_unread THEN '{waits_for_list}'
            WHEN free_namesakes > 0 AND real_name_key IS NULL THEN 'placeholder_on_both_sides'
            WHEN free_namesakes > 0 THEN 'same_name_other_evidence'
            WHEN near_namesakes > 0 THEN 'near_identical_name'

@@ -44,6 +44,7 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            WHEN {wrong_category} THEN 'category'
            WHEN {not_chosen} THEN 'client_not_chosen'
            WHEN {has_client} AND c.disposition = 'out_of_scope' THEN 'client_out_of_scope'
+           WHEN b.left_client_since IS NOT NULL THEN 'left_its_client'
        END AS out_of_scope,
        coalesce(e.is_excluded, false) AS excluded,
        CASE
@@ -60,7 +61,7 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
        parted.bms_id IS NOT NULL AS is_parted,
        out_of_scope IS NULL AND NOT excluded AND blocked IS NULL AS open_to_match,
        -- Counts as one of several of its name or serial, also where this run does not look at it.
-       NOT {inactive} AND NOT {wrong_type} AND NOT excluded AS is_bearer,
+       NOT {inactive} AND NOT {wrong_type} AND NOT excluded AND b.left_client_since IS NULL AS is_bearer,
        -- Without a match, or with one in a client that its account is no longer matched to.
        linked_to IS NULL OR linked_in IS DISTINCT FROM c.passportal_id AND NOT m.link_is_gone AS is_free
 FROM bms.{entity} b

@@ -1,0 +1,17 @@
+-- Which records of {entity} wait because their list was read for some clients alone so far, and never whole?
+-- A client: another account may have its name, or nearly its name. Inside a client: another client, on either side, has a
+-- key of the record that is unique in the whole tenant (a serial number); who else has it is not known yet.
+CREATE OR REPLACE TEMP TABLE unread_elsewhere AS
+SELECT r.bms_id
+FROM record r
+WHERE {is_unread} AND r.open_to_match AND r.is_free
+  AND (NOT {has_client}
+       OR EXISTS (FROM record other WHERE other.is_bearer AND other.account_id <> r.account_id AND ({same_as_other}))
+       OR EXISTS (FROM passportal.{entity} other WHERE other.client_id <> r.client_id AND ({same_as_other})))
+  -- An id tells who a record is, whoever else has its name or its serial number.
+  AND NOT EXISTS (
+          FROM pairs
+          WHERE pairs.bms_id = r.bms_id AND pairs.reason IN ('bms_marker', 'integration_id_agrees')
+      );
+
+DELETE FROM pairs WHERE bms_id IN (SELECT bms_id FROM unread_elsewhere)
