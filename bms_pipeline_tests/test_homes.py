@@ -60,7 +60,7 @@ def test_a_home_of_an_earlier_version_opens_with_its_decisions(settings: Setting
     assert held(settings) == before
     (copy,) = backups.backups_folder(settings.warehouse_file).glob("before-*.duckdb")
     assert backups.inspect(copy).exclusions == len(before["exclusions"])
-    assert figures.status(settings, warehouse)["initial_sync_finished"]
+    assert figures.status(settings, warehouse).initial_sync_finished
 
 
 @pytest.mark.parametrize("settings", quick_and_soak([VERSIONS[0], VERSIONS[-1]], VERSIONS[1:-1]), indirect=True)

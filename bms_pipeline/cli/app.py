@@ -34,6 +34,7 @@ from bms_pipeline.cli.on_demand import (
     read_settings,
     run_lock,
     services,
+    stories,
     whole_sync,
 )
 from bms_pipeline.cli.output import (  # fmt: skip
@@ -56,10 +57,9 @@ from bms_pipeline.cli.printing import (
     exit_with_2_unless_done,
     how_it_ended,
     print_overview,
-    print_pairs,
     print_remarks,
-    print_standing,
     print_status,
+    print_story,
     say_how_to_begin,
     say_nothing_there,
     warn_of_approved_plan,
@@ -68,7 +68,6 @@ from bms_pipeline.core import files, lifeline
 from bms_pipeline.core.entities import chosen
 from bms_pipeline.core.errors import PipelineError, SettingsError
 from bms_pipeline.core.run_status import leave_error
-from bms_pipeline.core.vocabulary import words
 from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
@@ -305,7 +304,7 @@ def preview(
     for file, write in ((csv, plan_preview.write_plan_csv), (html, plan_preview.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
-    if shown["operations"] and not shown["loaded"]:
+    if shown.operations and not shown.loaded:
         raise typer.Exit(2)
 
 
@@ -401,16 +400,11 @@ def explain(
 ) -> None:
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
     with without_pandas():
-        story = figures.explain(open_warehouse(read_settings()), entity, bms_id)
+        story = stories.tell(open_warehouse(read_settings()), entity, bms_id)
     if as_json:
-        print_json(story)
-        return
-    print_standing(story)
-    for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
-        print_pairs(words(chapter), story[chapter])
-    for chapter in ("decisions", "suggestions", "candidates", "history"):
-        for part in story[chapter]:
-            print_pairs(chapter, part)
+        print_json(story.record)
+    else:
+        print_story(story)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from bms_pipeline.core.errors import DecisionError, PipelineError, PlanError, Ru
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION
 from bms_pipeline.guard.door import ENTER, Door
-from bms_pipeline.reports import plan_preview
+from bms_pipeline.reports import plan_preview, stories
 from bms_pipeline.warehouse.connection import named_rows
 
 PER_PAGE = 50
@@ -145,7 +145,7 @@ class Console:
             lstrip_blocks=True,
         )
         plan_preview.add_words(pages)
-        pages.filters["moment"] = time_element
+        pages.filters |= {"moment": time_element, "day": day_element}
         return pages
 
 
@@ -194,10 +194,19 @@ def time_element(moment: datetime | str) -> Markup:
     ``moment`` is what DuckDB returns, or a run's time as text.
     """
     at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    at = at.astimezone(UTC) if at.tzinfo else at
+    return _element("moment", at, f"{at:%Y-%m-%d %H:%M} UTC")
+
+
+def day_element(moment: datetime) -> Markup:
+    """Return a moment in UTC as its day in a sentence, ``on 25 Nov 2026``: the filter ``day``."""
+    return _element("moment day", moment, stories.day(moment))
+
+
+def _element(classes: str, at: datetime, text: str) -> Markup:
     return Markup(
-        '<time class="moment" datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>'
-    ).format(at, at, f"{at:%Y-%m-%d %H:%M} UTC")
+        '<time class="{}" datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>'
+    ).format(classes, at, at, text)
 
 
 def is_own(address: str) -> bool:

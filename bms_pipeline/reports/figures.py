@@ -1,6 +1,6 @@
 """Reports for people and scripts: the status, and the story of one record. The plan's content is in ``preview``.
 
-Read-only; the command line prints these plain dictionaries as tables or JSON.
+Read-only; the command line prints them as tables, or as JSON in the form of ``read_models``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,22 @@ from bms_pipeline.plan import standings
 from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
+from bms_pipeline.reports.read_models import (
+    BackupState,
+    DecisionTaken,
+    Match,
+    Namesake,
+    NoPlace,
+    PendingImports,
+    PendingPlan,
+    PlannedOperation,
+    Reconciled,
+    RecordStory,
+    Status,
+    Suggestion,
+    UnknownWrites,
+    WriteDone,
+)
 from bms_pipeline.sync import enrichment
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, sql
@@ -38,10 +53,8 @@ FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY land
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
-"""The end of the name of a run made by one decision of a person."""
 
-
-def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
+def status(settings: Settings, warehouse: Warehouse) -> Status:
     """Return the state of the sync, in the shape fixed by DESIGN.md, plus some counts.
 
     - For each entity: ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans). The counts are the
@@ -74,7 +87,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         handed_over = hand_over.waiting_imports(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count_duplicates(connection)
-        no_place = named_rows(connection, sql.read("reports/no_place"))
+        no_place = [NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))]
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
         warnings += [*_merged_clients(connection), *clock.warnings(connection, ENTITIES, now())]
         warnings += _missing(connection, settings)
@@ -85,25 +98,25 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             " created until a person has finished a plan by its hash."
         )
     copies = _copies(settings)
-    if copies["problem"]:
-        warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
+    if copies.problem:
+        warnings.append(f"No copy of people's decisions could be made after the last run: {copies.problem}")
     with closing(Budget.of(settings)) as budget:
         calls, asset_details = budget.usage(), enrichment.details_left(settings, warehouse, budget)
-    return {
-        "initial_sync_finished": finished,
-        "entities": counts,
-        "standings": counted,
-        "plan": plan,
-        "budget": calls,
-        "details": asset_details,
-        "hand_overs": _hand_overs(settings, handed_over),
-        "unknown": unknown,
-        "duplicates": twice,
-        "rebuilding_since": rebuilding_since,
-        "backups": copies,
-        "no_place": no_place,
-        "warnings": warnings,
-    }
+    return Status(
+        initial_sync_finished=finished,
+        entities=counts,
+        standings=counted,
+        plan=plan,
+        budget=calls,
+        details=asset_details,
+        hand_overs=_pending_imports(settings, handed_over),
+        unknown=unknown,
+        duplicates=twice,
+        rebuilding_since=rebuilding_since,
+        backups=copies,
+        no_place=no_place,
+        warnings=warnings,
+    )
 
 
 def is_anything_read(settings: Settings) -> bool:
@@ -123,22 +136,23 @@ def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[
     return []
 
 
-def _copies(settings: Settings) -> dict[str, Any]:
+def _copies(settings: Settings) -> BackupState:
     """Return the newest copy of the database, without reading it, and why the last run could make none."""
     newest = backups.last_written(backups.backups_folder(settings.warehouse_file))
     problem = ""
     with contextlib.suppress(PipelineError):
         published = read_state(settings.published_file)
         problem = published.backup_problem if published else ""
-    return {"newest": newest and newest[0], "made_at": newest and str(newest[1]), "problem": problem}
+    name, made_at = newest if newest else (None, None)
+    return BackupState(None if name is None else str(name), None if made_at is None else str(made_at), problem)
 
 
-def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
+def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> RecordStory:
     """Return one record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
-    ``standing`` comes first: its state now, the reason, the decision it waits for and the next step
-    (``standings.Story``). ``candidates`` have its name; ``suggestions`` are ranked, for a record waiting for a
-    decision. Raises ``StageMissing`` where nothing was read, and ``PipelineError`` when BMS never listed the record.
+    ``standing`` comes first: its state now, the reason, the decision it waits for and the next step. ``candidates``
+    have its name; ``suggestions`` are ranked, for a record waiting for a decision. Raises ``StageMissing`` where
+    nothing was read, and ``PipelineError`` when BMS never listed the record.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
@@ -157,53 +171,52 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
         reconciled = _one(
             connection, f"SELECT * EXCLUDE (bms_id) FROM sync.reconciled_{entity_name} WHERE bms_id = ?", [bms_id]
         )
+        planned = _one(
+            connection, "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?", found
+        )
+        decided = named_rows(
+            connection,
+            "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
+            " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
+            found,
+        )
+        namesakes = named_rows(connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id})
+        written = named_rows(
+            connection,
+            "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = ? AND bms_id = ? ORDER BY intent_at",
+            found,
+        )
         stands = standings.story(connection, entity, bms_id)
         waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
-        return {
-            "entity": entity_name,
-            "bms_id": bms_id,
-            "standing": asdict(stands) if stands else None,
-            "in_bms": record,
-            "decided": reconciled,
-            "decisions": named_rows(
-                connection,
-                "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
-                " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
-                found,
-            ),
-            "match": match,
-            "in_passportal": _one(
+        return RecordStory(
+            entity=entity_name,
+            bms_id=bms_id,
+            standing=stands,
+            in_bms=record,
+            decided=Reconciled(**reconciled) if reconciled else None,
+            decisions=[DecisionTaken(**row) for row in decided],
+            match=Match(**match) if match else None,
+            in_passportal=_one(
                 connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
             ),
-            "plan": _one(
-                connection,
-                "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?",
-                found,
-            ),
-            "suggestions": _suggestions(connection, entity, bms_id) if waits else [],
-            "candidates": named_rows(
-                connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id}
-            ),
-            "history": named_rows(
-                connection,
-                "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = $entity AND bms_id = $bms_id"
-                " ORDER BY intent_at",
-                {"entity": entity_name, "bms_id": bms_id},
-            ),
-        }
+            plan=PlannedOperation(**planned) if planned else None,
+            suggestions=_suggestions(connection, entity, bms_id) if waits else [],
+            candidates=[Namesake(**row) for row in namesakes],
+            history=[WriteDone(**row) for row in written],
+        )
 
 
-def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[dict[str, Any]]:
+def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[Suggestion]:
     # Imported only here: its imports take a second to load.
     from bms_pipeline.reconcile.suggestions import suggest_partners
 
     return [
-        {
-            "passportal_id": suggestion.passportal_id,
-            "name": suggestion.name,
-            "score": round(suggestion.score, 3),
-            "evidence": ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
-        }
+        Suggestion(
+            suggestion.passportal_id,
+            suggestion.name,
+            round(suggestion.score, 3),
+            ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
+        )
         for suggestion in suggest_partners(connection, entity, [bms_id]).get(bms_id, [])
     ]
 
@@ -320,15 +333,14 @@ def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
         return duplicates.find(connection)
 
 
-def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _pending_imports(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> PendingImports:
     waiting = [record for record in handed_over if record["state"] in ("handed over", "listed")]
-    overdue = sum(record["overdue"] for record in waiting)
-    return {"waiting": len(waiting), "overdue": overdue, "folder": str(settings.import_folder)}
+    return PendingImports(len(waiting), sum(record["overdue"] for record in waiting), str(settings.import_folder))
 
 
-def _unknown(intent: journal.Open, settings: Settings) -> dict[str, Any]:
+def _unknown(intent: journal.Open, settings: Settings) -> UnknownWrites:
     settles_at = journal.settles_at([intent], settings.unknown_seconds)
-    return {**asdict(intent), "settles_at": settles_at}
+    return UnknownWrites(intent.entity, intent.operation, intent.writes, intent.left_at, settles_at)
 
 
 def _warnings(settings: Settings, sweep: dict[str, Any]) -> Iterator[str]:
@@ -389,7 +401,7 @@ def _orphans_sql(entities: Sequence[Entity]) -> str:
     )
 
 
-def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+def _pending_plan(connection: duckdb.DuckDBPyConnection) -> PendingPlan | None:
     try:
         plan = read_plan(connection)
     except PlanError:
@@ -400,14 +412,7 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     if not left:
         return None
     held_back, unproved = (0, 0) if plan.approved else (plan.held_back, plan.unproved)
-    return {
-        "hash": plan.hash,
-        "operations": left,
-        "held_back": held_back,
-        "unproved": unproved,
-        "stale": plan.stale,
-        "undoes": plan.undoes,
-    }
+    return PendingPlan(plan.hash, left, held_back, unproved, plan.stale, plan.undoes)
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

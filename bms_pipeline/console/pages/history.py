@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -21,7 +22,7 @@ from bms_pipeline.console.context import (
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
-from bms_pipeline.reports import figures
+from bms_pipeline.reports import figures, stories
 from bms_pipeline.sync import deciding
 
 router = APIRouter()
@@ -58,7 +59,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
     clients = copy.cached("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
     status = figures.status(settings, copy)
-    stands = {name: _added_up(counted) for name, counted in status["standings"].items()}
+    stands = {name: _added_up(counted) for name, counted in status.standings.items()}
     columns = [
         column for column in COLUMNS if column not in ONLY_WHERE_ANY or any(row[column] for row in stands.values())
     ]
@@ -175,8 +176,15 @@ def keep(request: Request, console: ConsoleDep, form: FormDep) -> Response:
 def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
-    story = figures.explain(console.reading.copy, entity.name, bms_id)
-    return console.page(request, "explain.html.j2", entity=entity, story=story)
+    story = stories.tell(console.reading.copy, entity.name, bms_id)
+    codes = {
+        "In BMS": story.record.in_bms,
+        "In Passportal": story.counterpart,
+        "Decided by the rules": story.record.decided and asdict(story.record.decided),
+        "Match": story.record.match and asdict(story.record.match),
+        "Plan": story.record.plan and asdict(story.record.plan),
+    }
+    return console.page(request, "explain.html.j2", entity=entity, story=story, codes=codes)
 
 
 def _by_client(console: Console) -> list[dict[str, Any]]:
