@@ -25,6 +25,8 @@ from bms_pipeline.core.vocabulary import OwnVariable, RunKind
 ERROR_FILE = OwnVariable.ERROR_FILE
 """The environment variable that names a file for the error of a command, so nobody has to read it from its output."""
 WRITE_EVERY_SECONDS = 0.25
+STAGES_KEPT = 60
+"""The longest list of ended stages in the file; a whole sync has about 25."""
 _STARTED_BEFORE_SECONDS = 5.0
 """A process with the same number that started later than this after the run is another one."""
 
@@ -38,11 +40,21 @@ class RunName:
     run_id: str | None = None
 
 
+class EndedStage(msgspec.Struct, frozen=True):
+    """A stage that gave way to the next one: how far it came, and how long it took."""
+
+    name: str
+    done: int
+    total: int | None
+    seconds: float
+
+
 class RunStatus(msgspec.Struct):
     """The active run, or the last one with any progress.
 
     ``label``: see ``RunName``; times are UTC. ``total`` is None while it is unknown. ``ended_at`` is None while the run
-    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise.
+    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise. ``stage`` is the
+    active or last stage, since ``stage_started_at``; ``ended_stages`` are those before it, in order.
     """
 
     label: str
@@ -55,6 +67,8 @@ class RunStatus(msgspec.Struct):
     ended_at: str | None = None
     message: str = ""
     next_step: str = ""
+    stage_started_at: str = ""
+    ended_stages: list[EndedStage] = []
 
     @property
     def is_running(self) -> bool:
@@ -80,10 +94,13 @@ class RunStatusWriter:
         self._file = file
         self._run = RunStatus(name.label, os.getpid(), moment(), name.run_id)
         self._written_at: float | None = None
+        self._stage_began = 0.0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Report progress; see ``sync.Progress``."""
         is_new = stage != self._run.stage
+        if is_new:
+            self._begin_stage()
         self._run.stage, self._run.done, self._run.total = stage, done, total
         if is_new or self._written_at is None or time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
             self._write()
@@ -96,6 +113,14 @@ class RunStatusWriter:
         if error is not None:
             self._run.message, self._run.next_step = errors.describe(error)
         self._write()
+
+    def _begin_stage(self) -> None:
+        """Note how the stage before ended; only the last ``STAGES_KEPT`` are kept."""
+        run, began = self._run, time.monotonic()
+        if run.stage:
+            ended = EndedStage(run.stage, run.done, run.total, round(began - self._stage_began, 1))
+            run.ended_stages = [*run.ended_stages, ended][-STAGES_KEPT:]
+        self._stage_began, run.stage_started_at = began, datetime.now(UTC).isoformat(timespec="milliseconds")
 
     def _write(self) -> None:
         self._written_at = time.monotonic()

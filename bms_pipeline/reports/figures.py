@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,13 @@ from bms_pipeline.reports.read_models import (
     Match,
     Namesake,
     NoPlace,
+    PastRun,
     PendingImports,
     PendingPlan,
     PlannedOperation,
     Reconciled,
     RecordStory,
+    RunWrites,
     Status,
     Suggestion,
     UnknownWrites,
@@ -50,6 +54,19 @@ COUNTS = ("read", *OUTCOMES)
 _LAST_SWEEPS = """
 FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
 """
+
+_WRITES = ", ".join(
+    f"count(*) FILTER ({condition}) AS {name}"
+    for name, condition in {
+        "created": "j.outcome = 'done' AND j.operation = 'create'",
+        "matched": "j.outcome = 'done' AND j.operation = 'adopt'",
+        "updated": "j.outcome = 'done' AND j.operation = 'update'",
+        "refused": "j.outcome = 'refused'",
+        "handed_over": "j.outcome = 'handed_over'",
+        "unknown": "j.outcome IS NULL AND j.intent_at IS NOT NULL",
+    }.items()
+)
+"""SQL over ``sync.journal j``: the counts of ``RunWrites``."""
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
@@ -247,21 +264,46 @@ def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
         return named_rows(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
 
 
-def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
+def runs(warehouse: Warehouse, last: int = 20) -> list[PastRun]:
     """Return the runs that held the home folder, newest first, without single decisions in the review console.
 
-    Each has ``label`` (a command or a Dagster run), ``run_id`` (Dagster's, else None), started_at, ended_at (UTC; None
-    while it runs, or if it was killed),
-    is_last (no run began after it), and failed_because, None where it succeeded.
+    ``label`` is a command or a Dagster run, ``run_id`` Dagster's id of it. Times are UTC; ``ended_at`` is None while it
+    runs, or if it was killed. ``is_last``: no run began after it.
     """
+    query = sql.read("reports/run_writes").format(counts=_WRITES)
     with warehouse.open() as connection:
-        return named_rows(
-            connection,
-            "SELECT label, run_id, started_at, ended_at, failed_because,"
-            " epoch = (SELECT max(epoch) FROM sync.runs) AS is_last"
-            " FROM sync.runs WHERE kind <> $console ORDER BY epoch DESC LIMIT $last",
-            {"last": last, "console": RunKind.CONSOLE.value},
+        rows = named_rows(connection, query, {"last": last, "console": RunKind.CONSOLE.value, "now": now()})
+    return [
+        PastRun(
+            label=row["label"],
+            run_id=row["run_id"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            failed_because=row["failed_because"],
+            is_last=row["is_last"],
+            writes=_writes_in(row),
         )
+        for row in rows
+    ]
+
+
+def writes_between(warehouse: Warehouse, began: datetime, ended: datetime) -> RunWrites:
+    """Return what was written to Passportal from ``began`` to ``ended`` (UTC)."""
+    with warehouse.open() as connection:
+        (row,) = named_rows(
+            connection, f"SELECT {_WRITES} FROM sync.journal j WHERE j.intent_at BETWEEN ? AND ?", [began, ended]
+        )
+    return _writes_in(row)
+
+
+def pending_plan(warehouse: Warehouse) -> PendingPlan | None:
+    """Return the plan that waits for a load; None where nothing of it is left."""
+    with warehouse.open() as connection:
+        return _pending_plan(connection)
+
+
+def _writes_in(row: dict[str, Any]) -> RunWrites:
+    return RunWrites(**{count.name: row[count.name] for count in fields(RunWrites)})
 
 
 def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:

@@ -113,6 +113,45 @@ class Status:
 
 
 @dataclass(frozen=True)
+class RunWrites:
+    """What runs or loads wrote to Passportal: operations by outcome. ``matched`` are adoptions."""
+
+    created: int
+    matched: int
+    updated: int
+    refused: int
+    handed_over: int
+    unknown: int
+
+    @property
+    def attempted(self) -> int:
+        """All of them."""
+        return self.created + self.matched + self.updated + self.refused + self.handed_over + self.unknown
+
+    @property
+    def in_words(self) -> str:
+        """The counts in words; empty where there are none. Refusals are counted also where there are none."""
+        if not self.attempted:
+            return ""
+        always = [f"{self.created:,} created", f"{self.matched:,} matched"]
+        rare = [(self.updated, "updated"), (self.handed_over, "handed over for an import")]
+        return ", ".join([*always, *(f"{count:,} {did}" for count, did in rare if count), f"{self.refused:,} refused"])
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run that held the home folder, and what it wrote; see ``figures.runs``."""
+
+    label: str
+    run_id: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    failed_because: str | None
+    is_last: bool
+    writes: RunWrites
+
+
+@dataclass(frozen=True)
 class HeldBack:
     """Updates of one entity in one client that wait for a finish, because most of the client would change at once."""
 

@@ -87,7 +87,7 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
         assert f"BMS answers at {sandbox.url}" in alex.text
         alex.send("/setup/read")
         until_ended(alex, "/runs?then=/review/users")
-        assert "bms-pipeline preview has ended" in alex.text
+        assert "Done in " in alex.text
         alex.get("/review/users")
         alex.send("/review/users/auto-match")
         alex.send("/review/users/create-unmatched")
@@ -113,7 +113,7 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
         assert "not approved" in alex.text
         alex.send("/preview/finish")
         until_ended(alex, "/runs?then=/")
-        assert "bms-pipeline finish has ended" in alex.text, alex.text
+        assert "Done in " in alex.text, alex.text
         alex.get("/")
         assert "Initial sync finished" in alex.text
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from bms_pipeline.console import run_progress
 from bms_pipeline.console.charts import Chart, chart
 from bms_pipeline.console.context import (
     Console,
@@ -84,13 +86,20 @@ def overview(request: Request, console: ConsoleDep) -> Response:
 def runs(request: Request, console: ConsoleDep) -> Response:
     """Show the active run and its progress, or how the last one ended, and the last runs and loads to undo."""
     then, run = request.query_params.get("then", ""), console.runs.current()
-    history = figures.runs(console.reading.copy, RUNS)
+    copy = console.reading.copy
+    history = copy.cached("runs", lambda: figures.runs(copy, RUNS))
+    has_ended_well = run is not None and run.ended_at is not None and not run.message
     return console.page(
         request,
         "runs.html.j2",
-        history=[entry | {"dagster": _dagster_run(console, entry["run_id"])} for entry in history],
-        loads=figures.loads(console.reading.copy, LOADS),
+        history=[(past_run, _dagster_run(console, past_run.run_id)) for past_run in history],
+        loads=copy.cached("loads", lambda: figures.loads(copy, LOADS)),
         then=then if is_own(then) else "",
+        next=run_progress.next_page(console, then if is_own(then) else ""),
+        ended=run_progress.ended_stages(run) if run else [],
+        active=run_progress.active_stage(run, datetime.now(UTC)) if run else None,
+        end=run_progress.run_end(console, run) if run and has_ended_well else None,
+        left=figures.pending_plan(copy) if run and run.was_killed else None,
         paused="paused" in request.query_params,
         dagster=_dagster(console),
         dagster_run=_dagster_run(console, run.run_id if run else None),
