@@ -55,7 +55,7 @@ _LAST_SWEEPS = """
 FROM sync.sweeps QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
 """
 
-_WRITES = ", ".join(
+WRITES = ", ".join(
     f"count(*) FILTER ({condition}) AS {name}"
     for name, condition in {
         "created": "j.outcome = 'done' AND j.operation = 'create'",
@@ -67,6 +67,7 @@ _WRITES = ", ".join(
     }.items()
 )
 """SQL over ``sync.journal j``: the counts of ``RunWrites``."""
+_FILLED = ", ".join(f"coalesce({count.name}, 0) AS {count.name}" for count in fields(RunWrites))
 
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
@@ -270,9 +271,9 @@ def runs(warehouse: Warehouse, last: int = 20) -> list[PastRun]:
     ``label`` is a command or a Dagster run, ``run_id`` Dagster's id of it. Times are UTC; ``ended_at`` is None while it
     runs, or if it was killed. ``is_last``: no run began after it.
     """
-    query = sql.read("reports/run_writes").format(counts=_WRITES)
+    query = sql.read("reports/run_writes").format(counts=WRITES, filled=_FILLED)
     with warehouse.open() as connection:
-        rows = named_rows(connection, query, {"last": last, "console": RunKind.CONSOLE.value, "now": now()})
+        rows = named_rows(connection, query, {"last": last, "console": RunKind.CONSOLE.value})
     return [
         PastRun(
             label=row["label"],
@@ -281,7 +282,7 @@ def runs(warehouse: Warehouse, last: int = 20) -> list[PastRun]:
             ended_at=row["ended_at"],
             failed_because=row["failed_because"],
             is_last=row["is_last"],
-            writes=_writes_in(row),
+            writes=writes_in(row),
         )
         for row in rows
     ]
@@ -291,9 +292,9 @@ def writes_between(warehouse: Warehouse, began: datetime, ended: datetime) -> Ru
     """Return what was written to Passportal from ``began`` to ``ended`` (UTC)."""
     with warehouse.open() as connection:
         (row,) = named_rows(
-            connection, f"SELECT {_WRITES} FROM sync.journal j WHERE j.intent_at BETWEEN ? AND ?", [began, ended]
+            connection, f"SELECT {WRITES} FROM sync.journal j WHERE j.intent_at BETWEEN ? AND ?", [began, ended]
         )
-    return _writes_in(row)
+    return writes_in(row)
 
 
 def pending_plan(warehouse: Warehouse) -> PendingPlan | None:
@@ -302,7 +303,8 @@ def pending_plan(warehouse: Warehouse) -> PendingPlan | None:
         return _pending_plan(connection)
 
 
-def _writes_in(row: dict[str, Any]) -> RunWrites:
+def writes_in(row: dict[str, Any]) -> RunWrites:
+    """Return the counts of ``WRITES`` in a row."""
     return RunWrites(**{count.name: row[count.name] for count in fields(RunWrites)})
 
 
