@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from bms_pipeline.console.context import (
     one_page,
     redirect_with_flash,
 )
-from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reports import figures, stories
@@ -40,7 +40,7 @@ COLUMNS: dict[str, tuple[Standing, ...]] = {
     "failing": (Standing.REFUSED,),
     "unknown": (Standing.UNKNOWN,),
     "excluded": (Standing.EXCLUDED,),
-    "out of scope": (Standing.OUT_OF_SCOPE,),
+    "left out by settings": (Standing.OUT_OF_SCOPE,),
     "gone from BMS": (Standing.GONE,),
 }
 """Column of the overview → the standings added up in it. Every standing belongs to exactly one column."""
@@ -135,7 +135,10 @@ def orphans(request: Request, console: ConsoleDep) -> Response:
     """Show the records gone from BMS but kept in Passportal, longest gone first."""
     found = figures.orphans(console.reading.copy)
     shown, paging = one_page(request, found)
-    return console.page(request, "orphans.html.j2", records=shown, number_of_records=len(found), **paging)
+    clients = _clients_of(console, shown)
+    return console.page(
+        request, "orphans.html.j2", records=shown, clients=clients, number_of_records=len(found), **paging
+    )
 
 
 @router.get("/hand-overs")
@@ -195,6 +198,18 @@ def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Re
         "Plan": story.record.plan and asdict(story.record.plan),
     }
     return console.page(request, "explain.html.j2", entity=entity, story=story, codes=codes)
+
+
+def _clients_of(console: Console, records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], int]:
+    """Return entity and id of each record inside a client → the id of that client."""
+    found: dict[tuple[str, int], int] = {}
+    for name in {record["entity"] for record in records if BY_NAME[record["entity"]].has_client}:
+        ids = [record["bms_id"] for record in records if record["entity"] == name]
+        rows = console.rows(
+            f"SELECT bms_id, account_id FROM bms.{name} WHERE bms_id IN (SELECT unnest($ids::BIGINT[]))", {"ids": ids}
+        )
+        found |= {(name, row["bms_id"]): row["account_id"] for row in rows if row["account_id"] is not None}
+    return found
 
 
 def _by_client(console: Console) -> list[dict[str, Any]]:
