@@ -27,8 +27,8 @@ def settings(tmp_path: Path) -> Settings:
 def test_where_nothing_waits_nobody_is_called(settings: Settings) -> None:
     assert not settings.bms_url
     assert fetch_details.read_details(settings) == DetailsRead(0, 0, 0, 1500, 1500)
-    shown = figures.status(settings, open_warehouse(settings))["details"]
-    assert (shown["wanted"], shown["waiting"], shown["finished"]) == (0, 0, "nothing waits")
+    shown = figures.status(settings, open_warehouse(settings)).details
+    assert (shown.wanted, shown.waiting, shown.finished) == (0, 0, "nothing waits")
 
 
 def test_only_one_run_reads_details_and_it_waits_for_no_other(settings: Settings) -> None:

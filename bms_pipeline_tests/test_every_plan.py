@@ -303,9 +303,9 @@ def test_the_terminal_shows_the_plan(made: Made) -> None:
 
 def test_the_files_and_the_json_hold_the_same_plan(made: Made, tmp_path: Path) -> None:
     shown = overview(made.world.warehouse)
-    assert (shown["state"], shown["left"]) == (made.kind.state, made.kind.left)
-    planned = sum(each["records"] for each in shown["reasons"] if each["operation"] != "skip")
-    assert planned == shown["operations"]
+    assert (shown.state, shown.left) == (made.kind.state, made.kind.left)
+    planned = sum(each.records for each in shown.reasons if each.operation != "skip")
+    assert planned == shown.operations
     file = tmp_path / "plan.csv"
     if made.kind.state != "stale":
         made.call("preview", "--saved", "--csv", str(file), "--html", str(tmp_path / "plan.html"), "--json")
@@ -339,12 +339,13 @@ def test_every_record_has_a_story_with_a_next_step(made: Made) -> None:
         " SELECT 'contacts', bms_id FROM bms.contacts WHERE bms_id NOT BETWEEN 3 AND 11"  # each of these is as 2 is
     )
     for entity, bms_id in rows:
-        stands = figures.explain(made.world.warehouse, entity, bms_id)["standing"]
-        assert stands["reason"], (entity, bms_id)
-        if stands["next_step"] == "finish":
-            assert stands["plan_hash"] == made.hash
-        if bms_id == 30 and entity == "contacts" and stands["standing"] is S.BLOCKED:
-            assert (stands["waits_for"]["bms_id"], stands["next_step"]) == (WAITING, "decide")
+        stands = figures.explain(made.world.warehouse, entity, bms_id).standing
+        assert stands is not None
+        assert stands.reason, (entity, bms_id)
+        if stands.next_step == "finish":
+            assert stands.plan_hash == made.hash
+        if bms_id == 30 and entity == "contacts" and stands.standing is S.BLOCKED:
+            assert (stands.waits_for and stands.waits_for.bms_id, stands.next_step) == (WAITING, "decide")
     shown = made.call("explain", "contacts", "30").stdout
     assert "next" in shown
     assert "None" not in shown.split("in bms")[0]

@@ -60,7 +60,7 @@ def test_a_home_of_an_earlier_version_opens_with_its_decisions(settings: Setting
     assert held(settings) == before
     (copy,) = backups.backups_folder(settings.warehouse_file).glob("before-*.duckdb")
     assert backups.inspect(copy).exclusions == len(before["exclusions"])
-    assert figures.status(settings, warehouse)["initial_sync_finished"]
+    assert figures.status(settings, warehouse).initial_sync_finished
 
 
 @pytest.mark.parametrize("settings", quick_and_soak([VERSIONS[0], VERSIONS[-1]], VERSIONS[1:-1]), indirect=True)
@@ -91,5 +91,5 @@ def test_a_home_of_0_5_becomes_that_of_a_named_tenant_and_keeps_what_it_holds(se
     assert held(named) == before
     with warehouse.open() as connection:
         assert connection.execute(runs).fetchall()[: len(ran)] == ran
-    assert figures.status(named, warehouse)["tenant"] == "acme"
-    assert "tenant" not in figures.status(settings, warehouse)
+    assert figures.status(named, warehouse).tenant == "acme"
+    assert figures.status(settings, warehouse).tenant == ""

@@ -56,5 +56,5 @@ def test_a_field_that_is_not_sent_is_reported_once_and_blanks_nothing(world: Wor
         del row["serialNumber"]
     assert world.plan().operations == 0
     assert world.query("SELECT serial_number FROM bms.assets") == [("SN-4711",)]
-    (warning,) = [each for each in figures.status(world.settings, world.warehouse)["warnings"] if "serial" in each]
+    (warning,) = [each for each in figures.status(world.settings, world.warehouse).warnings if "serial" in each]
     assert warning.startswith("assets: BMS does not send ")

@@ -49,7 +49,7 @@ def test_orphans_are_listed_longest_gone_first_and_stay_in_passportal(tmp_path: 
             )
         }
         assert figures.orphans(world.warehouse, [CLIENTS]) == []
-        counts = figures.status(world.settings, world.warehouse)["entities"]
+        counts = figures.status(world.settings, world.warehouse).entities
         assert (counts["contacts"]["orphaned"], counts["contacts"]["oldest_orphan_days"]) == (2, 40)
         assert (counts["clients"]["orphaned"], counts["clients"]["oldest_orphan_days"]) == (0, None)
         world.plan()

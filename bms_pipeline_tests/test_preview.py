@@ -123,24 +123,22 @@ class Read(HTMLParser):
 def test_the_totals_add_up_with_the_plan(world: World) -> None:
     shown = overview(world.warehouse)
     for entity in BY_NAME:
-        counts = shown["totals"][entity]
+        counts = shown.totals[entity]
         (read,) = world.query("SELECT count(*) FROM sync.operations WHERE entity = ?", entity)
         assert set(counts) == set(COUNTED)
         assert sum(counts.values()) - counts["conflicts"] == read[0], entity
-    operations = [
-        counts[each] for counts in shown["totals"].values() for each in ("to create", "to match", "to update")
-    ]
-    assert sum(operations) == shown["operations"] > 0
-    assert shown["totals"]["contacts"] == {
+    operations = [counts[each] for counts in shown.totals.values() for each in ("to create", "to match", "to update")]
+    assert sum(operations) == shown.operations > 0
+    assert shown.totals["contacts"] == {
         "to create": 1, "to match": 0, "to update": 2, "excluded": 0, "handed over": 0, "needs a decision": 0,
         "blocked": 1, "out of scope": 0, "unchanged": 3, "conflicts": 1,
     }  # fmt: skip
-    assert shown["totals"]["clients"]["needs a decision"] == 4
-    assert shown["totals"]["clients"]["excluded"] == 1
+    assert shown.totals["clients"]["needs a decision"] == 4
+    assert shown.totals["clients"]["excluded"] == 1
 
 
 def test_clients_come_with_most_work_first_and_only_where_there_is_any(world: World) -> None:
-    shown = overview(world.warehouse)["clients"]
+    shown = overview(world.warehouse).clients
     assert [each["name"] for each in shown][:2] == ["Acme", "Twin"]
     assert {each["name"] for each in shown} == {"Acme", "Twin", "twin", "Near Ltd", None, "(no client)"}
     acme, twin = shown[0], shown[1]
@@ -152,8 +150,8 @@ def test_clients_come_with_most_work_first_and_only_where_there_is_any(world: Wo
 def test_all_clients_are_listed_and_their_counts_add_up_with_the_totals(hostile: World) -> None:
     shown = overview(hostile.warehouse, examples=1)
     for each in ("to create", "to match", "to update", "needs a decision", "conflicts"):
-        in_clients = sum(client[each] for client in shown["clients"])
-        assert in_clients == sum(counts[each] for counts in shown["totals"].values()), each
+        in_clients = sum(client[each] for client in shown.clients)
+        assert in_clients == sum(counts[each] for counts in shown.totals.values()), each
 
 
 # The spreadsheet
@@ -238,7 +236,7 @@ def test_the_page_needs_nothing_else_and_says_how_to_go_on(world: World, tmp_pat
         assert forbidden not in source, forbidden
     assert "default-src 'none'; style-src 'unsafe-inline'" in source
     assert page.open == []
-    plan_hash = overview(world.warehouse)["hash"]
+    plan_hash = overview(world.warehouse).hash
     assert f"bms-pipeline finish {plan_hash[:12]}" in page.text
     assert plan_hash in page.text
     for shown in ("Acme", "Person 1", "a person's", "conflict: kept in Passportal", Reason.BMS_CHANGED.text, "Una Two"):

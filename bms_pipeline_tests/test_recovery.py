@@ -229,8 +229,8 @@ def test_a_copy_that_cannot_be_made_fails_no_run_and_status_says_so(
     folder.write_text("a file where the folder should be", encoding="utf-8")
     run(world)
     status = figures.status(world.settings, world.warehouse)
-    assert "File exists" in status["backups"]["problem"]
-    assert any("No copy of people's decisions" in each for each in status["warnings"])
+    assert "File exists" in status.backups.problem
+    assert any("No copy of people's decisions" in each for each in status.warnings)
 
 
 def test_backup_makes_a_whole_copy_and_never_overwrites(world: World, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_database_that_misses_decisions_stops_every_run_and_restore_heals_it(w
             world.settings.warehouse_file.write_bytes(content)
         with pytest.raises(DecisionsMissing, match="restore"):
             run(world)
-        warnings = figures.status(world.settings, Warehouse(world.settings.warehouse_file))["warnings"]
+        warnings = figures.status(world.settings, Warehouse(world.settings.warehouse_file)).warnings
         assert any("bms-pipeline restore" in each for each in warnings)
         restore(world)
         assert world.lasting() == before
@@ -385,7 +385,7 @@ def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_it
     world.warehouse = Warehouse(world.settings.warehouse_file)
     with world.warehouse.transaction() as connection:
         landing.land_account_types(connection, [(CLIENT_TYPE, "Client", True, False, True)])
-    assert figures.status(world.settings, world.warehouse)["rebuilding_since"]
+    assert figures.status(world.settings, world.warehouse).rebuilding_since
     world.plan()
     with pytest.raises(PlanWaits):
         world.load()
@@ -399,7 +399,7 @@ def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_it
     world.plan()
     world.finish()
     assert sorted(world.titles("contact")) == sorted(each.title for each in titles if each.type == "contact")
-    assert figures.status(world.settings, world.warehouse)["rebuilding_since"] is None
+    assert figures.status(world.settings, world.warehouse).rebuilding_since is None
     planning.reconcile(world.warehouse, world.entities[0], Scope(), create_unmatched_by="a person")
 
 

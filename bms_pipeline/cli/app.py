@@ -36,6 +36,7 @@ from bms_pipeline.cli.on_demand import (
     read_settings,
     run_lock,
     services,
+    stories,
     whole_sync,
 )
 from bms_pipeline.cli.output import (  # fmt: skip
@@ -58,10 +59,9 @@ from bms_pipeline.cli.printing import (
     exit_with_2_unless_done,
     how_it_ended,
     print_overview,
-    print_pairs,
     print_remarks,
-    print_standing,
     print_status,
+    print_story,
     say_how_to_begin,
     say_nothing_there,
     warn_of_approved_plan,
@@ -71,7 +71,6 @@ from bms_pipeline.core.entities import chosen
 from bms_pipeline.core.errors import PipelineError, SettingsError
 from bms_pipeline.core.http import calls_made
 from bms_pipeline.core.run_status import leave_error
-from bms_pipeline.core.vocabulary import words
 from bms_pipeline.warehouse.binding import without_pandas
 
 if TYPE_CHECKING:
@@ -330,7 +329,7 @@ def preview(
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
     _say_how_to_link(warehouse)
-    if shown["operations"] and not shown["loaded"]:
+    if shown.operations and not shown.loaded:
         raise typer.Exit(2)
 
 
@@ -426,16 +425,11 @@ def explain(
 ) -> None:
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
     with without_pandas():
-        story = figures.explain(open_warehouse(read_settings()), entity, bms_id)
+        story = stories.tell(open_warehouse(read_settings()), entity, bms_id)
     if as_json:
-        print_json(story)
-        return
-    print_standing(story)
-    for chapter in ("in_bms", "decided", "match", "in_passportal", "plan"):
-        print_pairs(words(chapter), story[chapter])
-    for chapter in ("decisions", "suggestions", "candidates", "history"):
-        for part in story[chapter]:
-            print_pairs(chapter, part)
+        print_json(story.record)
+    else:
+        print_story(story)
 
 
 @app.command()
@@ -502,8 +496,8 @@ def _say_how_to_link(warehouse: Warehouse) -> None:
     for bms_id, name in planning.clients_to_link(warehouse):
         err.print(
             f"Client {bms_id} {escape(name or '')} waits for you: not all accounts were read yet, so another one may"
-            f" have its name.\nLook at `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match clients"
-            f" {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
+            f" have its name.\nLook at `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match"
+            f" clients {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
             highlight=False,
             soft_wrap=True,
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bms_pipeline.load import journal
     from bms_pipeline.plan import standings
     from bms_pipeline.reconcile import decisions, matching
-    from bms_pipeline.reports import figures, plan_preview
+    from bms_pipeline.reports import figures, plan_preview, stories
     from bms_pipeline.sync import (
         client_ids,
         deciding,
@@ -37,7 +37,7 @@ _WHERE = {
     "load": ("journal",),
     "plan": ("standings",),
     "reconcile": ("decisions", "matching"),
-    "reports": ("figures", "plan_preview"),
+    "reports": ("figures", "plan_preview", "stories"),
     "sync": (
         "client_ids", "deciding", "fetch_details", "loading", "planning", "recovery", "run_lock", "services",
         "whole_sync",
@@ -47,7 +47,7 @@ _WHERE = {
 __all__ = [
     "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open", "loading",
     "matching", "notifications", "open_warehouse", "plan_preview", "planning", "read_settings", "recovery", "run_lock",
-    "services", "standings", "whole_sync",
+    "services", "standings", "stories", "whole_sync",
 ]  # fmt: skip
 
 

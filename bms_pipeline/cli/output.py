@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import errno
 import getpass
 import io
@@ -156,7 +157,9 @@ def say(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print ``value`` as JSON, in colours on a terminal."""
+    """Print ``value``, which may be a dataclass, as JSON, in colours on a terminal."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     if out.is_terminal:
         out.print_json(json.dumps(value, default=str), highlight=False)
     else:

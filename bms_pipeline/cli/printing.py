@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,22 +23,33 @@ from bms_pipeline.cli.on_demand import (
     open_warehouse,
     planning,
     standings,
+    stories,
 )
 from bms_pipeline.cli.output import (  # fmt: skip
     err,
     out,
     print_json,
+    print_table,
     say,
     terminal_text,
 )
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import PlanError
-from bms_pipeline.core.reasons import reason_in_words
 from bms_pipeline.core.vocabulary import Operation, words
 
 if TYPE_CHECKING:
     from bms_pipeline.core.settings import Settings
     from bms_pipeline.plan.operations import Plan
+    from bms_pipeline.reports.read_models import (
+        NoPlace,
+        PendingImports,
+        PlanOverview,
+        RecordStory,
+        Status,
+        UnknownWrites,
+    )
+    from bms_pipeline.reports.stories import FullStory
+    from bms_pipeline.sync.enrichment import DetailsLeft
     from bms_pipeline.warehouse.connection import Warehouse
 
 
@@ -53,7 +64,7 @@ _DETAILS_LABELS = {
 class _Ended:
     """The state after a run: the status, the writes without answer, and the current plan."""
 
-    status: dict[str, Any]
+    status: Status
     unknown: list[journal.Open]
     plan: Plan
 
@@ -67,7 +78,7 @@ def how_it_ended(settings: Settings) -> _Ended:
         )
 
 
-def print_status(settings: Settings, shown: dict[str, Any], as_json: bool, seconds: float | None) -> None:
+def print_status(settings: Settings, shown: Status, as_json: bool, seconds: float | None) -> None:
     """Print the state after a run, by outcome and by standing, or as JSON."""
     if as_json:
         print_json(shown)
@@ -75,8 +86,8 @@ def print_status(settings: Settings, shown: dict[str, Any], as_json: bool, secon
     if settings.bms_pipeline_name:
         out.print(f"Tenant {settings.bms_pipeline_name}", highlight=False)
     rare = (*standings.RARE, "pending")
-    _print_counts("The last sync, by outcome. Read is the sum of the others", shown["entities"], figures.COUNTS, rare)
-    _print_counts("How the records stand now", shown["standings"], tuple(standings.Standing), rare)
+    _print_counts("The last sync, by outcome. Read is the sum of the others", shown.entities, figures.COUNTS, rare)
+    _print_counts("How the records stand now", shown.standings, tuple(standings.Standing), rare)
     print_remarks(shown)
     if seconds is not None:
         out.print(f"Took {seconds:.1f} s.", highlight=False)
@@ -134,7 +145,7 @@ def exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
 
 
 def _print_counts(
-    title: str, counts: dict[str, dict[str, int]], names: Sequence[str], only_where_any: Sequence[str]
+    title: str, counts: Mapping[str, Mapping[Any, int | None]], names: Sequence[str], only_where_any: Sequence[str]
 ) -> None:
     """Print a table with a column for each entity; a row of ``only_where_any`` is left out while it is empty."""
     table = Table(title=title, title_justify="left")
@@ -151,11 +162,11 @@ def _print_counts(
     out.print(table)
 
 
-def print_remarks(shown: dict[str, Any]) -> None:
+def print_remarks(shown: Status) -> None:
     """Print warnings, and counts that call for an action."""
-    for warning in shown["warnings"]:
+    for warning in shown.warnings:
         out.print(f"[yellow]{escape(terminal_text(warning))}[/]", highlight=False)
-    orphaned = {entity: counts for entity, counts in shown["entities"].items() if counts["orphaned"]}
+    orphaned = {entity: counts for entity, counts in shown.entities.items() if counts["orphaned"]}
     if orphaned:
         listed = ", ".join(
             f"{counts['orphaned']:,} {entity} (oldest: {counts['oldest_orphan_days']:,} days)"
@@ -163,28 +174,28 @@ def print_remarks(shown: dict[str, Any]) -> None:
         )
         text = f"Gone from BMS and kept in Passportal: {listed}. `bms-pipeline orphans` lists them."
         out.print(text, highlight=False, soft_wrap=True)
-    if shown["details"]["wanted"]:
-        out.print(_details_line(shown["details"]), highlight=False)
-    if shown["unknown"]:
-        out.print(_unknown_line(shown["unknown"]), highlight=False, soft_wrap=True)
-    if shown["duplicates"]:
+    if shown.details.wanted:
+        out.print(_details_line(shown.details), highlight=False)
+    if shown.unknown:
+        out.print(_unknown_line(shown.unknown), highlight=False, soft_wrap=True)
+    if shown.duplicates:
         out.print(
-            f"[yellow]{shown['duplicates']:,} BMS ids stand on several records of Passportal.[/]"
+            f"[yellow]{shown.duplicates:,} BMS ids stand on several records of Passportal.[/]"
             " `bms-pipeline duplicates` lists them; `bms-pipeline keep` says which record keeps its id.",
             highlight=False,
             soft_wrap=True,
         )
-    _print_no_place(shown["no_place"])
-    if shown["hand_overs"]["waiting"]:
-        out.print(_hand_overs_line(shown["hand_overs"]), highlight=False, soft_wrap=True)
+    _print_no_place(shown.no_place)
+    if shown.hand_overs.waiting:
+        out.print(_hand_overs_line(shown.hand_overs), highlight=False, soft_wrap=True)
 
 
-def _print_no_place(rows: list[dict[str, Any]]) -> None:
+def _print_no_place(rows: list[NoPlace]) -> None:
     """Print the values without a place in Passportal, a line for each template."""
     by_template: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        fields = by_template.setdefault((row["entity"], row["template"] or "?"), [])
-        fields.append(f"{BY_NAME[row['entity']].labels[row['field']]} ({row['records']:,} values)")
+        fields = by_template.setdefault((row.entity, row.template or "?"), [])
+        fields.append(f"{BY_NAME[row.entity].labels[row.field]} ({row.records:,} values)")
     for (entity, template), fields in by_template.items():
         text = (
             f"[yellow]No place in template {escape(terminal_text(template))} of {entity} for:[/] {', '.join(fields)}."
@@ -192,45 +203,46 @@ def _print_no_place(rows: list[dict[str, Any]]) -> None:
         out.print(f"{text} They are not written.", highlight=False, soft_wrap=True)
 
 
-def _unknown_line(unknown: list[dict[str, Any]]) -> str:
-    listed = ", ".join(f"{intent['writes']:,} {intent['entity']} ({intent['operation']})" for intent in unknown)
-    until = max(intent["settles_at"] for intent in unknown)
+def _unknown_line(unknown: list[UnknownWrites]) -> str:
+    listed = ", ".join(f"{intent.writes:,} {intent.entity} ({intent.operation})" for intent in unknown)
+    until = max(intent.settles_at for intent in unknown)
     return (
         f"[yellow]Unknown: the answer to writes was lost: {listed}.[/] They are looked up before anything is sent"
         f" again, at the latest by the first run after {until:%Y-%m-%d %H:%M:%S} UTC."
     )
 
 
-def _hand_overs_line(shown: dict[str, Any]) -> str:
-    overdue = f", [yellow]{shown['overdue']:,} of them overdue[/]" if shown["overdue"] else ""
+def _hand_overs_line(shown: PendingImports) -> str:
+    overdue = f", [yellow]{shown.overdue:,} of them overdue[/]" if shown.overdue else ""
     return (
-        f"{shown['waiting']:,} records wait for Passportal to list them{overdue}: import each file of"
-        f" {escape(os.path.relpath(shown['folder']))} once (Settings > Import / Export), then sync."
+        f"{shown.waiting:,} records wait for Passportal to list them{overdue}: import each file of"
+        f" {escape(os.path.relpath(shown.folder))} once (Settings > Import / Export), then sync."
         " `bms-pipeline pending-imports` lists them."
     )
 
 
-def _details_line(shown: dict[str, Any]) -> str:
-    parts = [f"{shown['read']:,} of {shown['wanted']:,} assets read"]
-    parts += [f"{shown[key]:,} {label}" for key, label in _DETAILS_LABELS.items() if shown[key]]
-    since = f", oldest of {shown['oldest_read_at']:%Y-%m-%d}" if shown["oldest_read_at"] else ""
-    return f"Details: {', '.join(parts)}{since}; {shown['finished']}."
+def _details_line(shown: DetailsLeft) -> str:
+    parts = [f"{shown.read:,} of {shown.wanted:,} assets read"]
+    counted = (getattr(shown, key) for key in _DETAILS_LABELS)
+    parts += [f"{count:,} {label}" for count, label in zip(counted, _DETAILS_LABELS.values(), strict=True) if count]
+    since = f", oldest of {shown.oldest_read_at:%Y-%m-%d}" if shown.oldest_read_at else ""
+    return f"Details: {', '.join(parts)}{since}; {shown.finished}."
 
 
-def _print_next(settings: Settings, shown: dict[str, Any]) -> None:
-    plan = shown["plan"]
+def _print_next(settings: Settings, shown: Status) -> None:
+    plan = shown.plan
     if plan:
-        what = f"takes back plan {plan['undoes']} and waits" if plan["undoes"] is not None else "waits"
-        stale = ", stale: make a new one with `bms-pipeline preview`" if plan["stale"] else ""
-        waiting = plan["held_back"] + plan["unproved"]
+        what = f"takes back plan {plan.undoes} and waits" if plan.undoes is not None else "waits"
+        stale = ", stale: make a new one with `bms-pipeline preview`" if plan.stale else ""
+        waiting = plan.held_back + plan.unproved
         held_back = f", {waiting:,} of them held back for a finish" if waiting else ""
         out.print(
-            f"Plan {plan['hash'][:12]} {what} with {plan['operations']:,} operations{held_back}{stale}. Load it with"
-            f" `bms-pipeline finish {plan['hash'][:12]}`.",
+            f"Plan {plan.hash[:12]} {what} with {plan.operations:,} operations{held_back}{stale}. Load it with"
+            f" `bms-pipeline finish {plan.hash[:12]}`.",
             highlight=False,
             soft_wrap=True,
         )
-    for endpoint, calls in shown["budget"].items():
+    for endpoint, calls in shown.budget.items():
         if calls["used"]:
             out.print(f"[dim]calls this hour: {calls['used']:>5} of {calls['limit']} {endpoint}[/]", highlight=False)
     command = _command(settings)
@@ -255,70 +267,68 @@ def _command(settings: Settings) -> str:
     return chosen + ("bms-pipeline" if shutil.which("bms-pipeline") else os.path.relpath(sys.argv[0]))
 
 
-def print_overview(shown: dict[str, Any]) -> None:
+def print_overview(shown: PlanOverview) -> None:
     """Print the current plan: how many records by reason, some of them field by field, and what waits."""
-    table = Table(title=f"Plan {shown['hash'][:12]} ({shown['state']}), records by reason", title_justify="left")
+    table = Table(title=f"Plan {shown.hash[:12]} ({shown.state}), records by reason", title_justify="left")
     for column in ("entity", "disposition", "operation", "reason"):
         table.add_column(column)
     table.add_column("records", justify="right")
     last = None
-    for row in shown["reasons"]:
-        if last not in (None, row["entity"]):
+    for row in shown.reasons:
+        if last not in (None, row.entity):
             table.add_section()
-        last = row["entity"]
-        style = "" if row["operation"] == Operation.SKIP else "bold"
+        last = row.entity
+        style = "" if row.operation == Operation.SKIP else "bold"
         table.add_row(
-            row["entity"],
-            words(row["disposition"]),
-            row["operation"],
-            row["reason"],
-            f"{row['records']:,}",
+            row.entity,
+            words(row.disposition),
+            row.operation,
+            row.reason,
+            f"{row.records:,}",
             style=style,
         )
     out.print(table)
-    for held in shown["held_back"]:
+    for held in shown.held_back:
         out.print(
-            f"[yellow]Held back until a finish: {held['updates']:,} {held['entity']} of client {held['client_bms_id']}"
-            f" {escape(terminal_text(held['client'] or ''))}, most of which would change at once.[/]",
+            f"[yellow]Held back until a finish: {held.updates:,} {held.entity} of client {held.client_bms_id}"
+            f" {escape(terminal_text(held.client or ''))}, most of which would change at once.[/]",
             highlight=False,
         )
-    _print_no_place(shown["no_place"])
-    if shown["examples"]:
+    _print_no_place(shown.no_place)
+    if shown.examples:
         out.print("Some of them, field by field:", highlight=False)
-    for example in shown["examples"]:
-        name = escape(terminal_text(example["name"] or "(no name)"))
+    for example in shown.examples:
+        name = escape(terminal_text(example.name or "(no name)"))
         out.print(
-            f"  [bold]{example['operation']}[/] {example['entity']} {example['bms_id']} {name} ({example['reason']})",
+            f"  [bold]{example.operation}[/] {example.entity} {example.bms_id} {name} ({example.reason})",
             highlight=False,
         )
-        for change in example["changes"] or ():
+        for change in example.changes or ():
             out.print(
                 f"      {change['field']}: {_value(change['before'])} → {_value(change['after'])}", highlight=False
             )
-        if example["unmark_id"] is not None:
-            out.print(f"      Passportal {_value(example['unmark_id'])} loses its BMS id", highlight=False)
-        for kept in example["kept"] or ():
+        if example.unmark_id is not None:
+            out.print(f"      Passportal {_value(example.unmark_id)} loses its BMS id", highlight=False)
+        for kept in example.kept or ():
             there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
-            reason = f"it was {elsewhere} before that load" if shown["undoes"] is not None else f"BMS has {elsewhere}"
+            reason = f"it was {elsewhere} before that load" if shown.undoes is not None else f"BMS has {elsewhere}"
             out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {reason}[/]", highlight=False)
     _print_what_waits(shown)
 
 
-def _print_what_waits(shown: dict[str, Any]) -> None:
+def _print_what_waits(shown: PlanOverview) -> None:
     """Print the state of the plan, so nobody takes a plan with work left for a finished one."""
-    short = shown["hash"][:12]
-    if shown["loaded"]:
+    short = shown.hash[:12]
+    if shown.loaded:
         text = f"Plan {short} is loaded."
-        if shown["refused"]:
-            text += f" Passportal refused {shown['refused']:,} of its operations; `bms-pipeline status` counts them."
-    elif not shown["operations"]:
-        waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
+        if shown.refused:
+            text += f" Passportal refused {shown.refused:,} of its operations; `bms-pipeline status` counts them."
+    elif not shown.operations:
+        waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values())
         text = "There is nothing to load" + (f"; {waiting:,} records wait for a decision." if waiting else ".")
     else:
-        whole = "Load it" if shown["undoes"] is None else f"It takes back plan {shown['undoes']}; load it"
-        text = (
-            f"{shown['left']:,} of {shown['operations']:,} operations wait. {whole} with `bms-pipeline finish {short}`."
-        )
+        whole = "Load it" if shown.undoes is None else f"It takes back plan {shown.undoes}; load it"
+        text = f"{shown.left:,} of {shown.operations:,} operations wait. {whole} with `bms-pipeline finish {short}`."
     out.print(text, highlight=False, soft_wrap=True)
 
 
@@ -327,7 +337,7 @@ def _value(value: str | None) -> str:
     return escape(terminal_text(value)) if value is not None else "—"
 
 
-def _next_step(story: dict[str, Any], about: str) -> str:
+def _next_step(stands: standings.Story, about: str) -> str:
     """Return the next step for the record of ``story``, which waits for ``about``."""
     steps = standings.NextStep
     steps_in_words = {
@@ -342,36 +352,71 @@ def _next_step(story: dict[str, Any], about: str) -> str:
         steps.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
         steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
     }
-    stands = story["standing"]
-    return steps_in_words[stands["next_step"]].format(record=about, plan=(stands["plan_hash"] or "")[:12])
+    return steps_in_words[stands.next_step].format(record=about, plan=(stands.plan_hash or "")[:12])
 
 
-def print_standing(story: dict[str, Any]) -> None:
-    """Print the state of a record, its reason, the record it waits for, and the next step."""
-    stands = story["standing"]
-    if stands is None:
-        out.print("It is gone from BMS and was never matched.", highlight=False)
+def print_story(story: FullStory) -> None:
+    """Print a record's story: a sentence, the next step, the time line, and both sides field by field."""
+    record, stands = story.record, story.record.standing
+    name = terminal_text(record.in_bms.get("name") or "(no name)")
+    out.print(f"[bold]{escape(name)}[/], {BY_NAME[record.entity].singular} {record.bms_id}", highlight=False)
+    out.print(escape(terminal_text(stories.plain(story.sentence))), highlight=False)
+    if story.client is not None:
+        of_client = terminal_text(story.client.name or "(no name)")
+        out.print(f"Client: {escape(of_client)} (clients {story.client.bms_id})", highlight=False)
+    if stands is not None:
+        if stands.blocks:
+            listed = ", ".join(f"{records:,} {entity}" for entity, records in stands.blocks.items())
+            out.print(f"Keeps waiting: {listed}", highlight=False)
+        is_blocked = stands.waits_for is not None and stands.standing is standings.Standing.BLOCKED
+        about = f"clients {stands.waits_for.bms_id}" if stands.waits_for and is_blocked else None
+        out.print(f"Next: {_next_step(stands, about or f'{record.entity} {record.bms_id}')}", highlight=False)
+    _print_events(story)
+    _print_fields(story)
+    _print_candidates(record)
+    out.print("[dim]All codes and ids: the same with --json.[/]", highlight=False)
+
+
+def _print_events(story: FullStory) -> None:
+    """Print the time line, each write with its fields below it."""
+    labels = BY_NAME[story.record.entity].labels
+    out.print("\n[bold]Time line[/] (UTC)", highlight=False)
+    for event in story.events:
+        out.print(f"  {event.at:%Y-%m-%d %H:%M}  {escape(terminal_text(event.text))}", highlight=False)
+        for change in event.fields:
+            label = labels.get(change["field"], change["field"])
+            out.print(f"    {label}: {_value(change['before'])} → {_value(change['after'])}", highlight=False)
+
+
+def _print_fields(story: FullStory) -> None:
+    """Print each field on both sides and how they compare; its owner where that is a side."""
+    out.print("")
+    if story.counterpart is None:
+        rows = [(field.label, field.bms or "—") for field in story.fields]
+        print_table("In BMS only", ("field", "BMS"), rows)
         return
-    client, record = stands["waits_for"], f"{story['entity']} {story['bms_id']}"
-    is_blocked = client is not None and stands["standing"] is standings.Standing.BLOCKED
-    rows = {
-        "stands": f"{stands['standing']}: {stands['means']}",
-        "why": reason_in_words(stands["reason"]),
-        "detail": stands["detail"],
-    }
-    if client is not None:
-        name = f"{client['name'] or '(no name)'}, {client['standing']}" if client["standing"] else "not listed by BMS"
-        rows["waits for"] = f"clients {client['bms_id']} {name}"
-    if stands["blocks"]:
-        rows["keeps waiting"] = ", ".join(f"{records:,} {entity}" for entity, records in stands["blocks"].items())
-    about = f"clients {client['bms_id']}" if is_blocked else record
-    rows["next"] = _next_step(story, about)
-    print_pairs("standing", rows)
+    print_table(
+        "Both sides",
+        ("field", "BMS", "Passportal", "compared"),
+        [
+            (
+                field.label if field.is_owned_by_last_edit else f"{field.label} (owner: {field.owner})",
+                field.bms or "—",
+                field.passportal or "—",
+                field.mark or "",
+            )
+            for field in story.fields
+        ],
+    )
 
 
-def print_pairs(title: str, values: dict[str, Any] | None) -> None:
-    """Print a title and below it each value with its name."""
-    out.print(f"[bold]{title}[/]", highlight=False)
-    for name, value in (values or {"": "nothing"}).items():
-        if value is not None:
-            out.print(f"  {name:18} {escape(terminal_text(str(value)))}", highlight=False, soft_wrap=True)
+def _print_candidates(record: RecordStory) -> None:
+    """Print the records of Passportal that it may be."""
+    for suggestion in record.suggestions:
+        text = f"{suggestion.name or '(no name)'} ({suggestion.passportal_id}): {suggestion.evidence}"
+        out.print(f"It may be {escape(terminal_text(text))}", highlight=False)
+    for candidate in record.candidates:
+        elsewhere = "" if candidate.in_its_client else ", in another client"
+        matched = f", matched to BMS {candidate.matched_to}" if candidate.matched_to is not None else ""
+        text = f"{candidate.name or '(no name)'} ({candidate.passportal_id}){elsewhere}{matched}"
+        out.print(f"Same name in Passportal: {escape(terminal_text(text))}", highlight=False)

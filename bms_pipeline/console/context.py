@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,6 +13,7 @@ from urllib.parse import urlencode
 import jinja2
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 from starlette.responses import RedirectResponse
 
 from bms_pipeline.console.read_replica import ReadReplica
@@ -22,7 +24,7 @@ from bms_pipeline.core.errors import DecisionError, PipelineError, PlanError, Ru
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION
 from bms_pipeline.guard.door import ENTER, Door
-from bms_pipeline.reports import plan_preview
+from bms_pipeline.reports import plan_preview, stories
 from bms_pipeline.warehouse.connection import named_rows
 
 PER_PAGE = 50
@@ -144,6 +146,7 @@ class Console:
             lstrip_blocks=True,
         )
         plan_preview.add_words(pages)
+        pages.filters |= {"moment": time_element, "day": day_element}
         return pages
 
 
@@ -184,6 +187,27 @@ def one_page(request: Request, rows: Sequence[Row]) -> tuple[Sequence[Row], dict
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = min(number_in(request.query_params.get("page", ""), 1), pages)
     return rows[(page - 1) * PER_PAGE : page * PER_PAGE], {"this_page": page, "pages": pages}
+
+
+def time_element(moment: datetime | str) -> Markup:
+    """Return a moment in UTC as ``<time>``: the filter ``moment``. A script shows it by the reader's clock.
+
+    ``moment`` is what DuckDB returns, or a run's time as text.
+    """
+    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    at = at.astimezone(UTC) if at.tzinfo else at
+    return _element("moment", at, f"{at:%Y-%m-%d %H:%M} UTC")
+
+
+def day_element(moment: datetime) -> Markup:
+    """Return a moment in UTC as its day in a sentence, ``on 25 Nov 2026``: the filter ``day``."""
+    return _element("moment day", moment, stories.day(moment))
+
+
+def _element(classes: str, at: datetime, text: str) -> Markup:
+    return Markup(
+        '<time class="{}" datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>'
+    ).format(classes, at, at, text)
 
 
 def is_own(address: str) -> bool:

@@ -26,6 +26,8 @@ from bms_pipeline.core.vocabulary import Life, OwnVariable, RunKind
 ERROR_FILE = OwnVariable.ERROR_FILE
 """The environment variable that names a file for the error of a command, so nobody has to read it from its output."""
 WRITE_EVERY_SECONDS = 0.25
+STAGES_KEPT = 60
+"""The longest list of ended stages in the file; a whole sync has about 25."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,21 @@ class RunName:
     run_id: str | None = None
 
 
+class EndedStage(msgspec.Struct, frozen=True):
+    """A stage that gave way to the next one: how far it came, and how long it took."""
+
+    name: str
+    done: int
+    total: int | None
+    seconds: float
+
+
 class RunStatus(msgspec.Struct):
     """The active run, or the last one with any progress.
 
     ``label``: see ``RunName``; times are UTC. ``total`` is None while it is unknown. ``ended_at`` is None while the run
-    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise. ``beat_at`` is the
+    is active. ``message`` and ``next_step`` give the reason of a failure and are empty otherwise. ``stage`` is the
+    active or last stage, since ``stage_started_at``; ``ended_stages`` are those before it, in order. ``beat_at`` is the
     last heartbeat, for readers that cannot see ``process``: in another container, or on another machine.
     """
 
@@ -55,6 +67,8 @@ class RunStatus(msgspec.Struct):
     ended_at: str | None = None
     message: str = ""
     next_step: str = ""
+    stage_started_at: str = ""
+    ended_stages: list[EndedStage] = []
     process: Process | None = None
     beat_at: str = ""
 
@@ -89,10 +103,13 @@ class RunStatusWriter:
         self._run = RunStatus(name.label, os.getpid(), moment(), name.run_id, process=processes.this_process())
         self._written_at: float | None = None
         self._door = threading.Lock()
+        self._stage_began = 0.0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Report progress; see ``sync.Progress``."""
         is_new = stage != self._run.stage
+        if is_new:
+            self._begin_stage()
         self._run.stage, self._run.done, self._run.total = stage, done, total
         if is_new or self._written_at is None or time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
             self._write()
@@ -110,6 +127,14 @@ class RunStatusWriter:
         """Show that the run is alive, once it has shown any progress."""
         if self._written_at is not None and self._run.ended_at is None:
             self._write()
+
+    def _begin_stage(self) -> None:
+        """Note how the stage before ended; only the last ``STAGES_KEPT`` are kept."""
+        run, began = self._run, time.monotonic()
+        if run.stage:
+            ended = EndedStage(run.stage, run.done, run.total, round(began - self._stage_began, 1))
+            run.ended_stages = [*run.ended_stages, ended][-STAGES_KEPT:]
+        self._stage_began, run.stage_started_at = began, datetime.now(UTC).isoformat(timespec="milliseconds")
 
     def _write(self) -> None:
         self._written_at, self._run.beat_at = time.monotonic(), moment()

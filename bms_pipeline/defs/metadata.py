@@ -12,6 +12,7 @@ import duckdb
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.settings import read_schedule_settings
 from bms_pipeline.defs import links, names
+from bms_pipeline.reports.read_models import FieldChange
 from bms_pipeline.warehouse.descriptions import describe_column
 
 Metadata = dict[str, Any]
@@ -71,11 +72,11 @@ def column_schema(columns: Mapping[str, str], entity: Entity | None = None) -> d
     return dg.TableSchema([dg.TableColumn(name, kind, describe_column(name, entity)) for name, kind in columns.items()])
 
 
-def changes(operation: Mapping[str, Any]) -> str:
+def changes(found: Sequence[FieldChange] | None) -> str:
     """Return an operation's changes on one line: ``phone: (empty) → +45 70 10 20 30``."""
     return "; ".join(
         f"{change['field']}: {change['before'] if change['before'] is not None else '(empty)'} → {change['after']}"
-        for change in operation["changes"] or []
+        for change in found or []
     )
 
 

@@ -1,6 +1,6 @@
 """Reports for people and scripts: the status, and the story of one record. The plan's content is in ``preview``.
 
-Read-only; the command line prints these plain dictionaries as tables or JSON.
+Read-only; the command line prints them as tables, or as JSON in the form of ``read_models``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,24 @@ from bms_pipeline.plan import standings
 from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
+from bms_pipeline.reports.read_models import (
+    BackupState,
+    DecisionTaken,
+    Match,
+    Namesake,
+    NoPlace,
+    PastRun,
+    PendingImports,
+    PendingPlan,
+    PlannedOperation,
+    Reconciled,
+    RecordStory,
+    RunWrites,
+    Status,
+    Suggestion,
+    UnknownWrites,
+    WriteDone,
+)
 from bms_pipeline.sync import enrichment
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, sql
@@ -37,15 +56,27 @@ FROM sync.sweeps WHERE client IS NULL
 QUALIFY row_number() OVER (PARTITION BY list_call ORDER BY landed_at DESC) = 1 ORDER BY list_call
 """
 
+WRITES = ", ".join(
+    f"count(*) FILTER ({condition}) AS {name}"
+    for name, condition in {
+        "created": "j.outcome = 'done' AND j.operation = 'create'",
+        "matched": "j.outcome = 'done' AND j.operation = 'adopt'",
+        "updated": "j.outcome = 'done' AND j.operation = 'update'",
+        "refused": "j.outcome = 'refused'",
+        "handed_over": "j.outcome = 'handed_over'",
+        "unknown": "j.outcome IS NULL AND j.intent_at IS NOT NULL",
+    }.items()
+)
+"""SQL over ``sync.journal j``: the counts of ``RunWrites``."""
+_FILLED = ", ".join(f"coalesce({count.name}, 0) AS {count.name}" for count in fields(RunWrites))
+
 _ORPHANS = "FROM ({orphans}) ORDER BY missing_since, entity, bms_id"
 
-"""The end of the name of a run made by one decision of a person."""
 
-
-def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
+def status(settings: Settings, warehouse: Warehouse) -> Status:
     """Return the state of the sync, in the shape fixed by DESIGN.md, plus some counts.
 
-    - ``tenant``: the name of this home's tenant, only where it has one.
+    - ``tenant``: the name of this home's tenant; empty where it has none.
     - For each entity: ``pending``, ``orphaned`` and ``oldest_orphan_days`` (None without orphans). The counts are the
       outcomes of the last sync: of the newest plan of everything, loaded or not. ``read`` is the sum of the others.
     - For the plan: ``held_back``, updates waiting for a finish, because most of a client would change at once, or
@@ -76,7 +107,7 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
         handed_over = import_files.list_pending_imports(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count_duplicates(connection)
-        no_place = named_rows(connection, sql.read("reports/no_place"))
+        no_place = [NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))]
         warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
         warnings += [
             *_only_clients_read(connection),
@@ -91,27 +122,26 @@ def status(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
             " created until a person has finished a plan by its hash."
         )
     copies = _copies(settings)
-    if copies["problem"]:
-        warnings.append(f"No copy of people's decisions could be made after the last run: {copies['problem']}")
+    if copies.problem:
+        warnings.append(f"No copy of people's decisions could be made after the last run: {copies.problem}")
     with closing(Budget.of(settings)) as budget:
         calls, asset_details = budget.usage(), enrichment.details_left(settings, warehouse, budget)
-    named = {"tenant": settings.bms_pipeline_name} if settings.bms_pipeline_name else {}
-    return {
-        **named,
-        "initial_sync_finished": finished,
-        "entities": counts,
-        "standings": counted,
-        "plan": plan,
-        "budget": calls,
-        "details": asset_details,
-        "hand_overs": _hand_overs(settings, handed_over),
-        "unknown": unknown,
-        "duplicates": twice,
-        "rebuilding_since": rebuilding_since,
-        "backups": copies,
-        "no_place": no_place,
-        "warnings": warnings,
-    }
+    return Status(
+        tenant=settings.bms_pipeline_name,
+        initial_sync_finished=finished,
+        entities=counts,
+        standings=counted,
+        plan=plan,
+        budget=calls,
+        details=asset_details,
+        hand_overs=_pending_imports(settings, handed_over),
+        unknown=unknown,
+        duplicates=twice,
+        rebuilding_since=rebuilding_since,
+        backups=copies,
+        no_place=no_place,
+        warnings=warnings,
+    )
 
 
 def is_anything_read(settings: Settings) -> bool:
@@ -131,22 +161,23 @@ def _missing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[
     return []
 
 
-def _copies(settings: Settings) -> dict[str, Any]:
+def _copies(settings: Settings) -> BackupState:
     """Return the newest copy of the database, without reading it, and why the last run could make none."""
     newest = backups.last_written(backups.backups_folder(settings.warehouse_file))
     problem = ""
     with contextlib.suppress(PipelineError):
         published = read_state(settings.published_file)
         problem = published.backup_problem if published else ""
-    return {"newest": newest and newest[0], "made_at": newest and str(newest[1]), "problem": problem}
+    name, made_at = newest if newest else (None, None)
+    return BackupState(None if name is None else str(name), None if made_at is None else str(made_at), problem)
 
 
-def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[str, Any]:
+def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> RecordStory:
     """Return one record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
-    ``standing`` comes first: its state now, the reason, the decision it waits for and the next step
-    (``standings.Story``). ``candidates`` have its name; ``suggestions`` are ranked, for a record waiting for a
-    decision. Raises ``StageMissing`` where nothing was read, and ``PipelineError`` when BMS never listed the record.
+    ``standing`` comes first: its state now, the reason, the decision it waits for and the next step. ``candidates``
+    have its name; ``suggestions`` are ranked, for a record waiting for a decision. Raises ``StageMissing`` where
+    nothing was read, and ``PipelineError`` when BMS never listed the record.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
@@ -165,53 +196,52 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> dict[
         reconciled = _one(
             connection, f"SELECT * EXCLUDE (bms_id) FROM sync.reconciled_{entity_name} WHERE bms_id = ?", [bms_id]
         )
+        planned = _one(
+            connection, "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?", found
+        )
+        decided = named_rows(
+            connection,
+            "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
+            " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
+            found,
+        )
+        namesakes = named_rows(connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id})
+        written = named_rows(
+            connection,
+            "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = ? AND bms_id = ? ORDER BY intent_at",
+            found,
+        )
         stands = standings.story(connection, entity, bms_id)
         waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
-        return {
-            "entity": entity_name,
-            "bms_id": bms_id,
-            "standing": asdict(stands) if stands else None,
-            "in_bms": record,
-            "decided": reconciled,
-            "decisions": named_rows(
-                connection,
-                "SELECT decided_at, decided_by, verb, was, became, passportal_id, why FROM sync.decisions"
-                " WHERE entity = ? AND bms_id = ? ORDER BY decided_at, batch",
-                found,
-            ),
-            "match": match,
-            "in_passportal": _one(
+        return RecordStory(
+            entity=entity_name,
+            bms_id=bms_id,
+            standing=stands,
+            in_bms=record,
+            decided=Reconciled(**reconciled) if reconciled else None,
+            decisions=[DecisionTaken(**row) for row in decided],
+            match=Match(**match) if match else None,
+            in_passportal=_one(
                 connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
             ),
-            "plan": _one(
-                connection,
-                "SELECT * EXCLUDE (entity, bms_id) FROM sync.operations WHERE entity = ? AND bms_id = ?",
-                found,
-            ),
-            "suggestions": _suggestions(connection, entity, bms_id) if waits else [],
-            "candidates": named_rows(
-                connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id}
-            ),
-            "history": named_rows(
-                connection,
-                "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = $entity AND bms_id = $bms_id"
-                " ORDER BY intent_at",
-                {"entity": entity_name, "bms_id": bms_id},
-            ),
-        }
+            plan=PlannedOperation(**planned) if planned else None,
+            suggestions=_suggestions(connection, entity, bms_id) if waits else [],
+            candidates=[Namesake(**row) for row in namesakes],
+            history=[WriteDone(**row) for row in written],
+        )
 
 
-def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[dict[str, Any]]:
+def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[Suggestion]:
     # Imported only here: its imports take a second to load.
     from bms_pipeline.reconcile.suggestions import suggest_partners
 
     return [
-        {
-            "passportal_id": suggestion.passportal_id,
-            "name": suggestion.name,
-            "score": round(suggestion.score, 3),
-            "evidence": ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
-        }
+        Suggestion(
+            suggestion.passportal_id,
+            suggestion.name,
+            round(suggestion.score, 3),
+            ", ".join(f"{clue.field} {clue.agreement}" for clue in suggestion.evidence),
+        )
         for suggestion in suggest_partners(connection, entity, [bms_id]).get(bms_id, [])
     ]
 
@@ -242,21 +272,47 @@ def settings_history(warehouse: Warehouse) -> list[dict[str, Any]]:
         return named_rows(connection, "FROM sync.settings_history ORDER BY changed_at DESC, name", [])
 
 
-def runs(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
+def runs(warehouse: Warehouse, last: int = 20) -> list[PastRun]:
     """Return the runs that held the home folder, newest first, without single decisions in the review console.
 
-    Each has ``label`` (a command or a Dagster run), ``run_id`` (Dagster's, else None), started_at, ended_at (UTC; None
-    while it runs, or if it was killed),
-    is_last (no run began after it), and failed_because, None where it succeeded.
+    ``label`` is a command or a Dagster run, ``run_id`` Dagster's id of it. Times are UTC; ``ended_at`` is None while it
+    runs, or if it was killed. ``is_last``: no run began after it.
     """
+    query = sql.read("reports/run_writes").format(counts=WRITES, filled=_FILLED)
     with warehouse.open() as connection:
-        return named_rows(
-            connection,
-            "SELECT label, run_id, started_at, ended_at, failed_because,"
-            " epoch = (SELECT max(epoch) FROM sync.runs) AS is_last"
-            " FROM sync.runs WHERE kind <> $console ORDER BY epoch DESC LIMIT $last",
-            {"last": last, "console": RunKind.CONSOLE.value},
+        rows = named_rows(connection, query, {"last": last, "console": RunKind.CONSOLE.value})
+    return [
+        PastRun(
+            label=row["label"],
+            run_id=row["run_id"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            failed_because=row["failed_because"],
+            is_last=row["is_last"],
+            writes=writes_in(row),
         )
+        for row in rows
+    ]
+
+
+def writes_between(warehouse: Warehouse, began: datetime, ended: datetime) -> RunWrites:
+    """Return what was written to Passportal from ``began`` to ``ended`` (UTC)."""
+    with warehouse.open() as connection:
+        (row,) = named_rows(
+            connection, f"SELECT {WRITES} FROM sync.journal j WHERE j.intent_at BETWEEN ? AND ?", [began, ended]
+        )
+    return writes_in(row)
+
+
+def pending_plan(warehouse: Warehouse) -> PendingPlan | None:
+    """Return the plan that waits for a load; None where nothing of it is left."""
+    with warehouse.open() as connection:
+        return _pending_plan(connection)
+
+
+def writes_in(row: dict[str, Any]) -> RunWrites:
+    """Return the counts of ``WRITES`` in a row."""
+    return RunWrites(**{count.name: row[count.name] for count in fields(RunWrites)})
 
 
 def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
@@ -328,15 +384,14 @@ def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
         return duplicates.find(connection)
 
 
-def _hand_overs(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _pending_imports(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> PendingImports:
     waiting = [record for record in handed_over if record["state"] in ("handed over", "listed")]
-    overdue = sum(record["overdue"] for record in waiting)
-    return {"waiting": len(waiting), "overdue": overdue, "folder": str(settings.import_folder)}
+    return PendingImports(len(waiting), sum(record["overdue"] for record in waiting), str(settings.import_folder))
 
 
-def _unknown(intent: journal.Open, settings: Settings) -> dict[str, Any]:
+def _unknown(intent: journal.Open, settings: Settings) -> UnknownWrites:
     settles_at = journal.settles_at([intent], settings.unknown_seconds)
-    return {**asdict(intent), "settles_at": settles_at}
+    return UnknownWrites(intent.entity, intent.operation, intent.writes, intent.left_at, settles_at)
 
 
 def _only_clients_read(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
@@ -407,7 +462,7 @@ def _orphans_sql(entities: Sequence[Entity]) -> str:
     )
 
 
-def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+def _pending_plan(connection: duckdb.DuckDBPyConnection) -> PendingPlan | None:
     try:
         plan = read_plan(connection)
     except PlanError:
@@ -418,14 +473,7 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | Non
     if not left:
         return None
     held_back, unproved = (0, 0) if plan.approved else (plan.held_back, plan.unproved)
-    return {
-        "hash": plan.hash,
-        "operations": left,
-        "held_back": held_back,
-        "unproved": unproved,
-        "stale": plan.stale,
-        "undoes": plan.undoes,
-    }
+    return PendingPlan(plan.hash, left, held_back, unproved, plan.stale, plan.undoes)
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import asdict
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,12 @@ import jinja2
 import jinja2.ext
 from markupsafe import Markup, escape
 
-from bms_pipeline.core.entities import BY_NAME, ENTITIES
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.reasons import reason_in_words
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
 from bms_pipeline.plan.operations import Plan, read_plan
+from bms_pipeline.reports.read_models import Example, HeldBack, NoPlace, PlanOverview, ReasonCount
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
@@ -89,7 +91,7 @@ SELECT account_id, count(*) AS records FROM to_show WHERE kind NOT IN ('decide',
 """
 
 
-def overview(warehouse: Warehouse, examples: int = 20) -> dict[str, Any]:
+def overview(warehouse: Warehouse, examples: int = 20) -> PlanOverview:
     """Return the current plan: its hash, operations and reasons per entity, and some operations with before and after.
 
     ``totals`` is entity → the counts of ``COUNTED``. ``clients`` has the same counts for each client with anything to
@@ -209,36 +211,36 @@ def add_words(pages: jinja2.Environment) -> None:
     pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
 
 
-def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> dict[str, Any]:
+def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) -> PlanOverview:
     left, refused = connection.execute(
         "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
     ).fetchone() or (0, 0)
-    return {
-        "hash": plan.hash,
-        "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
-        "operations": plan.operations,
-        "stale": plan.stale,
-        "loaded": plan.loaded,
-        "state": _state(plan, left),
-        "left": left,
-        "refused": refused,
-        "undoes": plan.undoes,
-        "needs_approval": plan.needs_approval,
-        "held_back": named_rows(connection, sql.read("reports/held_back_clients")),
-        "no_place": named_rows(connection, sql.read("reports/no_place")),
-        "totals": _totals(connection),
-        "clients": _clients(connection),
-        "reasons": named_rows(connection, _REASON_COUNTS),
-        "examples": named_rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)}),
-    }
+    return PlanOverview(
+        hash=plan.hash,
+        made_at=f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
+        operations=plan.operations,
+        stale=plan.stale,
+        loaded=plan.loaded,
+        state=_state(plan, left),
+        left=left,
+        refused=refused,
+        undoes=plan.undoes,
+        needs_approval=plan.needs_approval,
+        held_back=[HeldBack(**row) for row in named_rows(connection, sql.read("reports/held_back_clients"))],
+        no_place=[NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))],
+        totals=_totals(connection),
+        clients=_clients(connection),
+        reasons=[ReasonCount(**row) for row in named_rows(connection, _REASON_COUNTS)],
+        examples=[Example(**row) for row in named_rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)})],
+    )
 
 
 def _counts() -> str:
     return ", ".join(f'count(*) FILTER ({condition}) AS "{name}"' for name, condition in COUNTED.items())
 
 
-def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-    totals = {entity.name: dict.fromkeys(COUNTED, 0) for entity in ENTITIES}
+def _totals(connection: duckdb.DuckDBPyConnection) -> dict[EntityName, dict[str, int]]:
+    totals: dict[EntityName, dict[str, int]] = {entity.name: dict.fromkeys(COUNTED, 0) for entity in ENTITIES}
     for row in named_rows(connection, f"SELECT entity, {_counts()} FROM sync.operations GROUP BY entity"):
         totals[row.pop("entity")] = row
     return totals
@@ -267,29 +269,31 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
     operations = _operations_by_client(records)
     clients = [
         client | {"records": operations.get(client["bms_id"], []), "planned": planned.get(client["bms_id"], 0)}
-        for client in shown["clients"]
+        for client in shown.clients
     ]
     blocked_by = {client["bms_id"]: client["blocked"] for client in clients}
     return {
         "plan": plan,
         "short_hash": plan.hash[:12],
-        "state": shown["state"],
-        "left": shown["left"],
-        "refused": shown["refused"],
-        "waiting": sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values()),
-        "held_back": shown["held_back"],
-        "no_place": shown["no_place"],
-        "totals": {name: counts for name, counts in shown["totals"].items() if name in plan.entities},
+        "state": shown.state,
+        "left": shown.left,
+        "refused": shown.refused,
+        "waiting": sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values()),
+        "held_back": shown.held_back,
+        "no_place": shown.no_place,
+        "totals": {name: counts for name, counts in shown.totals.items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
         "without_client": [client for client in clients if client["bms_id"] is None],
-        "undecided": _groups(shown["reasons"], records, blocked_by, *WAITS_FOR_DECISION),
-        "excluded": _groups(shown["reasons"], records, blocked_by, Disposition.EXCLUDED),
+        "undecided": _groups(shown.reasons, records, blocked_by, *WAITS_FOR_DECISION),
+        "excluded": _groups(shown.reasons, records, blocked_by, Disposition.EXCLUDED),
         "records_shown": len(records),
         "records_in_all": in_all,
     }
 
 
-def _groups(reasons: list[Row], records: list[Row], blocked_by: dict[int, int], *dispositions: str) -> list[Row]:
+def _groups(
+    reasons: list[ReasonCount], records: list[Row], blocked_by: dict[int, int], *dispositions: str
+) -> list[Row]:
     """Group the records of these dispositions by entity, disposition and reason.
 
     In a group, the records blocking most others come first.
@@ -299,7 +303,7 @@ def _groups(reasons: list[Row], records: list[Row], blocked_by: dict[int, int], 
         waiting = blocked_by.get(record["account_id"], 0) if record["entity"] == "clients" else 0
         shown.setdefault(_common(record), []).append(record | {"waiting": waiting})
     groups: dict[tuple[str, ...], Row] = {}
-    for row in reasons:
+    for row in map(asdict, reasons):
         if row["disposition"] in dispositions:
             group = groups.setdefault(_common(row), row | {"records": 0})
             group["records"] += row["records"]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import duckdb
 
@@ -45,6 +44,23 @@ class DetailsRead:
         return estimate(self.waiting, self.calls_left, self.calls_per_hour)
 
 
+@dataclass(frozen=True)
+class DetailsLeft:
+    """The details of linked records: ``wanted`` in all, ``read`` and landed, ``unlanded``, ``waiting``.
+
+    ``problems`` counts those with a problem; ``oldest_read_at`` is in UTC; ``finished`` says in words when nothing
+    waits any more.
+    """
+
+    wanted: int
+    read: int
+    problems: int
+    oldest_read_at: datetime | None
+    unlanded: int
+    waiting: int
+    finished: str
+
+
 def estimate(waiting: int, calls_left: int, calls_per_hour: int) -> str:
     """Estimate in words how long reading ``waiting_details`` details takes at the hourly limit."""
     if not waiting:
@@ -73,18 +89,15 @@ def unlanded_ids(settings: Settings, entity: Entity) -> set[int]:
     return {bms_id for ids in files.values() for bms_id in ids}
 
 
-def details_left(settings: Settings, warehouse: Warehouse, budget: Budget) -> dict[str, Any]:
-    """Count the linked records: ``wanted`` in all, ``read`` and landed, ``unlanded``, ``waiting``, with ``problems``.
-
-    ``oldest_read_at`` is in UTC; ``finished`` says in words when nothing waits any more.
-    """
+def details_left(settings: Settings, warehouse: Warehouse, budget: Budget) -> DetailsLeft:
+    """Count the linked records whose details are read, and those whose details are not."""
     ((entity, call),) = DETAILED
     known = unlanded_ids(settings, entity)
     with warehouse.open() as connection:
         found = stored.answers_state(connection, entity)
         queue = len(waiting_details(connection, entity, known))
     finished = estimate(queue, budget.left(call.endpoint), budget.limit_of(call.endpoint))
-    return {**found, "unlanded": len(known), "waiting": queue, "finished": finished}
+    return DetailsLeft(**found, unlanded=len(known), waiting=queue, finished=finished)
 
 
 def land_details(settings: Settings, warehouse: Warehouse, list_call: ListCall) -> LandedDetails:

@@ -337,7 +337,7 @@ def test_who_asks_for_the_state_of_things_leaves_nothing_open(
 ) -> None:
     settings = Settings(_env_file=None, bms_pipeline_home=tmp_path)  # type: ignore[call-arg]
     warehouse = new_warehouse(settings.warehouse_file)
-    assert figures.status(settings, warehouse)["budget"] == {}
+    assert figures.status(settings, warehouse).budget == {}
     monkeypatch.setattr(enrichment, "details_left", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         figures.status(settings, warehouse)

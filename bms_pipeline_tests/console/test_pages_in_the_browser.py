@@ -141,12 +141,15 @@ def test_a_run_at_work_a_decision_that_waits_and_one_overtaken_are_pages_like_al
             assert page.evaluate(TOO_WIDE) == 0
             page.goto(f"http://127.0.0.1:{console.port}/runs")
             assert page.locator("progress").get_attribute("value") == "3"
+            assert page.get_by_role("button", name="Sync now").count() == 0
             told("load contacts", 9, 10)
             page.locator("progress[value='9']").wait_for()  # nobody reloaded anything
             assert "load contacts 9 of 10" in page.inner_text(".as-of")
             found += offends(page)
         page.locator("#live:not([data-renew])").wait_for()
-        assert "has ended" in page.inner_text("#live")
+        assert "Done in " in page.inner_text("#live")
+        assert "Succeeded" in page.inner_text("main"), "all of the page is renewed"
+        assert page.get_by_role("button", name="Sync now").count() == 1
         page.goto(f"http://127.0.0.1:{console.port}/review/users")
         blake = Person(console, "Blake")
         blake.get("/review/users")

@@ -105,7 +105,7 @@ def lose_the_database(home: Home) -> None:
     assert whole_sync.prepare(home.settings).operations == 0
     assert home.warehouse(links) == matches
     assert home.state()["passportal"] == held
-    assert figures.status(home.settings, open_warehouse(home.settings))["hand_overs"]["waiting"] == 0
+    assert figures.status(home.settings, open_warehouse(home.settings)).hand_overs.waiting == 0
 
 
 # Killed

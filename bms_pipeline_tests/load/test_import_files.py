@@ -20,6 +20,7 @@ from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsErr
 from bms_pipeline.load import import_files
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.reports import figures
+from bms_pipeline.reports.read_models import PendingImports
 from bms_pipeline.sync import deciding, planning
 from bms_pipeline.warehouse.connection import connect, now
 from bms_pipeline_tests.building import (
@@ -167,10 +168,10 @@ def test_while_an_import_is_waited_for_nothing_is_planned_or_handed_over_twice(h
 
 
 def test_the_initial_sync_ends_although_an_import_is_waited_for(handed: World) -> None:
-    assert figures.status(handed.settings, handed.warehouse)["initial_sync_finished"]
-    assert figures.status(handed.settings, handed.warehouse)["hand_overs"] == {
-        "waiting": 2, "overdue": 0, "folder": str(handed.settings.import_folder),
-    }  # fmt: skip
+    assert figures.status(handed.settings, handed.warehouse).initial_sync_finished
+    assert figures.status(handed.settings, handed.warehouse).hand_overs == PendingImports(
+        waiting=2, overdue=0, folder=str(handed.settings.import_folder)
+    )
 
 
 def test_what_cannot_be_written_is_never_updated(handed: World) -> None:

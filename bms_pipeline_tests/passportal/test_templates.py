@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def no_place(world: World) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in plan_preview.overview(world.warehouse)["no_place"]]
+    return [astuple(row) for row in plan_preview.overview(world.warehouse).no_place]
 
 
 def in_sync(world: World, target: DocumentsPassportal) -> None:
@@ -60,8 +61,8 @@ def test_a_value_without_a_place_is_said_before_the_load_and_never_done(service:
         1: ["primary_ip"],
         2: ["name"],
     }
-    rows = figures.status(world.settings, world.warehouse)["no_place"]
-    assert {(row["field"], row["records"]) for row in rows} == {("job_title", 2), ("serial_number", 2)}
+    rows = figures.status(world.settings, world.warehouse).no_place
+    assert {(row.field, row.records) for row in rows} == {("job_title", 2), ("serial_number", 2)}
     results = world.finish(target)
     assert [results[name]["failed"] for name in ("contacts", "assets")] == [0, 0]
     assert (plan.operations, results["assets"]["adopted"], results["assets"]["created"]) == (5, 1, 1)
@@ -103,7 +104,7 @@ def test_where_no_template_or_no_place_for_the_id_is_known_creates_wait_and_the_
     assert world.operations("contacts")[1][:2] == ("skip", "no_place_for_marker")
     assert results["assets"]["adopted"] == 1
     assert results["locations"]["unmatched"] == results["contacts"]["unmatched"] == 1
-    assert plan_preview.overview(world.warehouse)["totals"]["contacts"]["needs a decision"] == 1
+    assert plan_preview.overview(world.warehouse).totals["contacts"]["needs a decision"] == 1
     assert service.titles("contact") == ["Ann Lee"]
 
 

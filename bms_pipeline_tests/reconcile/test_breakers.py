@@ -15,6 +15,7 @@ from bms_pipeline.core.errors import BreakerOpen, PlanStale, PlanWaits, SweepInc
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reports import figures
 from bms_pipeline.reports.plan_preview import overview, write_html
+from bms_pipeline.reports.read_models import HeldBack
 from bms_pipeline.sync import passportal_snapshot, planning
 from bms_pipeline_tests.building import Row, World, account, contact, employee, in_passportal, opened_world
 
@@ -150,7 +151,7 @@ def test_a_list_without_provable_end_updates_what_is_matched_and_leaves_the_rest
     assert (counts["updated"], counts["created"], counts["adopted"], counts["pending"]) == (1, 0, 0, 2)
     assert world.query("SELECT count(*) FROM bms.contacts WHERE missing_since IS NOT NULL") == [(0,)]
     assert world.load()["contacts"]["pending"] == 2
-    warnings = figures.status(world.settings, world.warehouse)["warnings"]
+    warnings = figures.status(world.settings, world.warehouse).warnings
     assert any(each.startswith("contacts: not read to a provable end: its records kept moving") for each in warnings)
     counts = world.finish()["contacts"]
     assert (counts["created"], counts["adopted"]) == (1, 1)
@@ -289,9 +290,11 @@ def test_what_is_held_back_is_shown_in_words_of_its_own(world: World, tmp_path: 
     world.contacts = people(changed=11, small_changed=5)
     world.plan()
     shown = overview(world.warehouse)
-    assert shown["held_back"] == [{"entity": "contacts", "client_bms_id": 1, "client": "Acme", "updates": 11}]
-    assert shown["needs_approval"] == 0
-    assert figures.status(world.settings, world.warehouse)["plan"]["held_back"] == 11
+    assert shown.held_back == [HeldBack("contacts", 1, "Acme", 11)]
+    assert shown.needs_approval == 0
+    pending = figures.status(world.settings, world.warehouse).plan
+    assert pending is not None
+    assert pending.held_back == 11
     write_html(world.warehouse, tmp_path / "plan.html")
     page = (tmp_path / "plan.html").read_text()
     assert "Held back until a person finishes this plan" in page

@@ -305,7 +305,7 @@ def test_what_comes_from_a_client_that_is_gone_waits_with_it(world: World) -> No
     assert world.decisions("contacts")[2].reason == "moved_to_this_client", "its former client is still there"
     held = [(each.client, each.title) for each in world.content() if each.type == "contact" and each.marker == "1"]
     assert held == [("Alpha", "Ann Lee")]
-    told = [each for each in figures.status(world.settings, world.warehouse)["warnings"] if "merged" in each]
+    told = [each for each in figures.status(world.settings, world.warehouse).warnings if "merged" in each]
     assert len(told) == 1, "one thing to review"
     assert all(each in told[0] for each in ("1 Alpha", "2 Beta", "1 assets, 1 contacts"))
     world.create("contacts", 1)

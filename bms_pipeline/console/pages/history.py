@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from bms_pipeline.console import run_progress
 from bms_pipeline.console.charts import Chart, chart
 from bms_pipeline.console.context import (
     Console,
@@ -18,10 +21,10 @@ from bms_pipeline.console.context import (
     one_page,
     redirect_with_flash,
 )
-from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
-from bms_pipeline.reports import figures
+from bms_pipeline.reports import figures, stories
 from bms_pipeline.sync import deciding
 
 router = APIRouter()
@@ -37,7 +40,7 @@ COLUMNS: dict[str, tuple[Standing, ...]] = {
     "failing": (Standing.REFUSED,),
     "unknown": (Standing.UNKNOWN,),
     "excluded": (Standing.EXCLUDED,),
-    "out of scope": (Standing.OUT_OF_SCOPE,),
+    "left out by settings": (Standing.OUT_OF_SCOPE,),
     "gone from BMS": (Standing.GONE,),
 }
 """Column of the overview → the standings added up in it. Every standing belongs to exactly one column."""
@@ -58,7 +61,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
     clients = copy.cached("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
     status = figures.status(settings, copy)
-    stands = {name: _added_up(counted) for name, counted in status["standings"].items()}
+    stands = {name: _added_up(counted) for name, counted in status.standings.items()}
     columns = [
         column for column in COLUMNS if column not in ONLY_WHERE_ANY or any(row[column] for row in stands.values())
     ]
@@ -83,13 +86,21 @@ def overview(request: Request, console: ConsoleDep) -> Response:
 def runs(request: Request, console: ConsoleDep) -> Response:
     """Show the active run and its progress, or how the last one ended, and the last runs and loads to undo."""
     then, run = request.query_params.get("then", ""), console.runs.current()
-    history = figures.runs(console.reading.copy, RUNS)
+    copy = console.reading.copy
+    history = copy.cached("runs", lambda: figures.runs(copy, RUNS))
+    has_ended_well = run is not None and run.ended_at is not None and not run.message
     return console.page(
         request,
         "runs.html.j2",
-        history=[entry | {"dagster": _dagster_run(console, entry["run_id"])} for entry in history],
-        loads=figures.loads(console.reading.copy, LOADS),
+        history=[(past_run, _dagster_run(console, past_run.run_id)) for past_run in history],
+        loads=copy.cached("loads", lambda: figures.loads(copy, LOADS)),
         then=then if is_own(then) else "",
+        next=run_progress.next_page(console, then if is_own(then) else ""),
+        ended=run_progress.ended_stages(run) if run else [],
+        active=run_progress.active_stage(run, datetime.now(UTC)) if run else None,
+        end=run_progress.run_end(console, run) if run and has_ended_well else None,
+        left=figures.pending_plan(copy) if run and run.was_killed else None,
+        duration=run_progress.duration,
         paused="paused" in request.query_params,
         dagster=_dagster(console),
         dagster_run=_dagster_run(console, run.run_id if run else None),
@@ -124,7 +135,10 @@ def orphans(request: Request, console: ConsoleDep) -> Response:
     """Show the records gone from BMS but kept in Passportal, longest gone first."""
     found = figures.orphans(console.reading.copy)
     shown, paging = one_page(request, found)
-    return console.page(request, "orphans.html.j2", records=shown, number_of_records=len(found), **paging)
+    clients = _clients_of(console, shown)
+    return console.page(
+        request, "orphans.html.j2", records=shown, clients=clients, number_of_records=len(found), **paging
+    )
 
 
 @router.get("/hand-overs")
@@ -175,8 +189,27 @@ def keep(request: Request, console: ConsoleDep, form: FormDep) -> Response:
 def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
-    story = figures.explain(console.reading.copy, entity.name, bms_id)
-    return console.page(request, "explain.html.j2", entity=entity, story=story)
+    story = stories.tell(console.reading.copy, entity.name, bms_id)
+    codes = {
+        "In BMS": story.record.in_bms,
+        "In Passportal": story.counterpart,
+        "Decided by the rules": story.record.decided and asdict(story.record.decided),
+        "Match": story.record.match and asdict(story.record.match),
+        "Plan": story.record.plan and asdict(story.record.plan),
+    }
+    return console.page(request, "explain.html.j2", entity=entity, story=story, codes=codes)
+
+
+def _clients_of(console: Console, records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], int]:
+    """Return entity and id of each record inside a client → the id of that client."""
+    found: dict[tuple[str, int], int] = {}
+    for name in {record["entity"] for record in records if BY_NAME[record["entity"]].has_client}:
+        ids = [record["bms_id"] for record in records if record["entity"] == name]
+        rows = console.rows(
+            f"SELECT bms_id, account_id FROM bms.{name} WHERE bms_id IN (SELECT unnest($ids::BIGINT[]))", {"ids": ids}
+        )
+        found |= {(name, row["bms_id"]): row["account_id"] for row in rows if row["account_id"] is not None}
+    return found
 
 
 def _by_client(console: Console) -> list[dict[str, Any]]:

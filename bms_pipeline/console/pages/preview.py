@@ -36,15 +36,15 @@ def show(request: Request, console: ConsoleDep) -> Response:
         return console.page(request, "no_plan.html.j2")
     copy = console.reading.copy
     overview = copy.cached("overview", lambda: plan_preview.overview(copy, EXAMPLES))
-    shown, paging = one_page(request, overview["clients"])
+    shown, paging = one_page(request, overview.clients)
     return console.page(
         request,
         "preview_page.html.j2",
         plan=plan,
         overview=overview,
-        totals={name: counts for name, counts in overview["totals"].items() if name in plan.entities},
+        totals={name: counts for name, counts in overview.totals.items() if name in plan.entities},
         clients=shown,
-        number_of_clients=len(overview["clients"]),
+        number_of_clients=len(overview.clients),
         **paging,
         moved=planning.changed_inputs(copy) if plan.stale else [],
         stopped=copy.cached("breakers", lambda: _stopped(console, plan)),

@@ -21,12 +21,18 @@ const renew = async () => {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("live");
     if (!fresh) { location.reload(); return; }
+    showMoments(page);
     for (const part of [".as-of", "#live"]) {
       const [shown, renewed] = [document.querySelector(part), page.querySelector(part)];
-      const isInUse = shown.contains(document.activeElement);
-      if (shown.innerHTML !== renewed.innerHTML && !isInUse) shown.replaceWith(document.adoptNode(renewed));
+      const isInUse = fresh.dataset.renew && shown.contains(document.activeElement);
+      if (shown.innerHTML !== renewed.innerHTML && !isInUse) shown.replaceChildren(...renewed.childNodes);
     }
-    if (fresh.dataset.renew) setTimeout(renew, Number(fresh.dataset.renew));
+    if (fresh.dataset.renew) { setTimeout(renew, Number(fresh.dataset.renew)); return; }
+    // The run has ended, and with it all of the page is another one. The live part stays, so that it is read out.
+    const live = document.getElementById("live");
+    delete live.dataset.renew;
+    fresh.replaceWith(live);
+    document.querySelector("main").replaceChildren(...page.querySelector("main").childNodes);
   } catch {
     setTimeout(renew, 5000);
   }

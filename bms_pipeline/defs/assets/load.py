@@ -348,13 +348,13 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
         **links.console_metadata(home.settings, "/runs"),
         "plan hash": at_hand.plan.hash,
         "plan number": at_hand.plan.plan_id,
-        "initial sync finished": status["initial_sync_finished"],
+        "initial sync finished": status.initial_sync_finished,
         **totals,
-        "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
+        "orphaned": sum(counts["orphaned"] for counts in status.entities.values()),
         "results": table(
             ("entity", "read", *OUTCOMES, "orphaned"),
             [
-                (name, *(counts[outcome] for outcome in ("read", *OUTCOMES)), status["entities"][name]["orphaned"])
+                (name, *(counts[outcome] for outcome in ("read", *OUTCOMES)), status.entities[name]["orphaned"])
                 for name, counts in results.items()
             ],
         ),
@@ -367,7 +367,7 @@ def _closed(home: Home, at_hand: PlanAtHand, results: dict[EntityName, dict[str,
         ),
         "calls this hour": table(
             ("endpoint", "used", "left"),
-            [(endpoint, usage["used"], usage["left"]) for endpoint, usage in status["budget"].items()],
+            [(endpoint, usage["used"], usage["left"]) for endpoint, usage in status.budget.items()],
         ),
     }
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import astuple
 
 import dagster as dg
 
@@ -27,6 +27,7 @@ from bms_pipeline.defs.metadata import (
 from bms_pipeline.defs.resources import Home, Pipeline, ScopeOfRun
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.reports import figures, plan_preview
+from bms_pipeline.reports.read_models import Example
 from bms_pipeline.sync import loading, planning
 from bms_pipeline.warehouse import schema
 
@@ -189,13 +190,13 @@ def _planned(home: Home, plan: Plan, waits: bool) -> Metadata:
     shown = plan_preview.overview(home.warehouse, examples=SAMPLE)
     status = figures.status(home.settings, home.warehouse)
     by_operation = {
-        name.value: sum(row["records"] for row in shown["reasons"] if row["operation"] == name) for name in Operation
+        name.value: sum(row.records for row in shown.reasons if row.operation == name) for name in Operation
     }
-    undecided = sum(counts["needs a decision"] + counts["blocked"] for counts in shown["totals"].values())
-    in_order = sorted(shown["reasons"], key=lambda each: list(BY_NAME).index(each["entity"]))
+    undecided = sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values())
+    in_order = sorted(shown.reasons, key=lambda each: list(BY_NAME).index(each.entity))
     return {
         "next": dg.MetadataValue.md(what_next(plan, waits=waits, undecided=undecided)),
-        **_launchpads(plan, waits, is_initial=not status["initial_sync_finished"]),
+        **_launchpads(plan, waits, is_initial=not status.initial_sync_finished),
         **links.console_metadata(home.settings, "/preview"),
         "plan hash": plan.hash,
         "operations": plan.operations,
@@ -208,15 +209,13 @@ def _planned(home: Home, plan: Plan, waits: bool) -> Metadata:
         "entities": None if len(plan.entities) == len(ENTITIES) else ", ".join(plan.entities),
         "dispositions": table(
             ("entity", "disposition", "operation", "reason", "records"),
-            [tuple(row.values()) for row in in_order],
+            [astuple(row) for row in in_order],
         ),
-        "examples": _examples(shown["examples"]),
-        "kept in Passportal": _kept(shown["examples"]),
-        "without a place": table(
-            ("entity", "template", "field", "records"), [tuple(row.values()) for row in shown["no_place"]]
-        ),
-        "orphaned": sum(counts["orphaned"] for counts in status["entities"].values()),
-        "moved": sum(row["records"] for row in shown["reasons"] if row["reason"] == Reason.MOVED_TO_THIS_CLIENT),
+        "examples": _examples(shown.examples),
+        "kept in Passportal": _kept(shown.examples),
+        "without a place": table(("entity", "template", "field", "records"), [astuple(row) for row in shown.no_place]),
+        "orphaned": sum(counts["orphaned"] for counts in status.entities.values()),
+        "moved": sum(row.records for row in shown.reasons if row.reason == Reason.MOVED_TO_THIS_CLIENT),
     }
 
 
@@ -265,27 +264,27 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
     return f"Plan {short} may be loaded: see {links.asset_link('sync_result')}."
 
 
-def _examples(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+def _examples(operations: Sequence[Example]) -> dg.TableMetadataValue:
     """Return a few operations of each kind, with their changes."""
     columns = ("operation", "entity", "bms_id", "name", "reason")
     return table(
         (*columns, "changes"),
         [
-            (*(operation[column] for column in columns), changes(operation))
+            (*(getattr(operation, column) for column in columns), changes(operation.changes))
             for operation in operations
-            if operation["operation"] != Operation.SKIP
+            if operation.operation != Operation.SKIP
         ],
     )
 
 
-def _kept(operations: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+def _kept(operations: Sequence[Example]) -> dg.TableMetadataValue:
     """Return a few values a person entered in Passportal, which stay although BMS has another value."""
     return table(
         ("entity", "bms_id", "name", "field", "bms", "passportal"),
         [
-            (row["entity"], row["bms_id"], row["name"], value["field"], value["bms"], value["passportal"])
+            (row.entity, row.bms_id, row.name, value["field"], value["bms"], value["passportal"])
             for row in operations
-            for value in row["kept"] or []
+            for value in row.kept or []
         ],
     )
 

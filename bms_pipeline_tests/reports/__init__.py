@@ -1,0 +1,1 @@
+"""Reports: what people and scripts are shown, from their side."""
