@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 _STATIC = {
     "console.css": ("text/css", ("reports/templates/shared.css", "console/static/console.css")),
-    "console.js": ("text/javascript", ("console/static/console.js",)),
+    "console.js": ("text/javascript", ("console/static/moments.js", "console/static/console.js")),
 }
 
 

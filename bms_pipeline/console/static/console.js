@@ -21,6 +21,7 @@ const renew = async () => {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("live");
     if (!fresh) { location.reload(); return; }
+    showMoments(page);
     for (const part of [".as-of", "#live"]) {
       const [shown, renewed] = [document.querySelector(part), page.querySelector(part)];
       const isInUse = shown.contains(document.activeElement);
