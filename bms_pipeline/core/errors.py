@@ -46,7 +46,7 @@ Each has what happened (with where: entity, id, page, file) and the next step; `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -67,7 +67,11 @@ class PipelineError(Exception):
 
 
 class SettingsError(PipelineError):
-    """A setting is missing, malformed or unsafe."""
+    """A setting is missing, malformed or unsafe. ``problems``: setting → what is wrong with it, where that is known."""
+
+    def __init__(self, message: str, next_step: str = "", problems: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, next_step)
+        self.problems = dict(problems or {})
 
 
 class ServiceError(PipelineError):

@@ -70,11 +70,11 @@ def set_up(person: Person, sandbox: Sandbox) -> None:
     person.type(labels["BMS_TENANT"], login["tenant"])
     person.type(labels["BMS_USERNAME"], login["username"])
     person.type(labels["BMS_PASSWORD"], login["password"])
-    person.press("Store the connection")
-    says(person.page, "The connection is stored.")
+    person.press("Save")
+    says(person.page, "The connection is saved.")
     person.press("Authenticate")
     says(person.page, f"BMS answers at {sandbox.url}")
-    person.press("Next: read BMS and Passportal, then User Sync")
+    person.press("Next: User Sync")
     go_on_after_the_run(person)
 
 
@@ -123,7 +123,7 @@ def decide_about_many(person: Person, console: Console) -> list[int]:
 
 def finish(person: Person) -> None:
     """Steps 19 and 20: the plan, record by record, and exactly that is loaded."""
-    person.press("Next: Preview")
+    person.press("Next: Sync Preview")
     go_on_after_the_run(person)
     says(person.page, "not approved")
     person.press("to create")
@@ -193,9 +193,9 @@ def test_without_scripts_everything_is_decided_and_looked_at_all_the_same(
         says(page, "2 decided")
         robin.press("Set-up")
         robin.tick("Auto-create new users")
-        robin.press("Store the toggles")
+        robin.press("Save the toggles")
         says(page, "auto_create.users: off → on")
-        robin.press("Preview")
+        robin.press("Sync Preview")
         says(page, "decisions, settings changed")
     assert world.lasting()["exclusions"] == [("clients", 11), ("clients", 13)]
 
@@ -223,7 +223,7 @@ def test_by_keyboard_alone_a_match_is_picked_the_rest_decided_and_the_plan_looke
         robin.press("Unmatched 1")
         robin.tick("Tick Borealis")
         robin.press("Create")
-        robin.press("Preview")
+        robin.press("Sync Preview")
         says(page, "decisions changed")
     assert world.lasting()["approved_creates"] == [("clients", 11, False)]
     assert ("clients", 13, "P4") in world.lasting()["matches"]
