@@ -305,7 +305,7 @@ def preview(
     for file, write in ((csv, plan_preview.write_plan_csv), (html, plan_preview.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
-    if shown["operations"] and not shown["loaded"]:
+    if shown["left"]:
         raise typer.Exit(2)
 
 

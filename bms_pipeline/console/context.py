@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse
 from bms_pipeline.console.read_replica import ReadReplica
 from bms_pipeline.console.runs import Runs
 from bms_pipeline.console.security import Failure, Guard, Session, SubmittedForm
-from bms_pipeline.console.walk import Standing, name_of, walk_on
+from bms_pipeline.console.walk import WalkState, name_of, walk_on
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
 from bms_pipeline.core.errors import (
     DecisionError,
@@ -57,6 +57,20 @@ _COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity}
 
 class NotFound(PipelineError):
     """A request for a page the console does not have."""
+
+
+_HEADINGS_OF: dict[type[PipelineError], str] = {
+    NotFound: "No such page",
+    RunLocked: "This has to wait",
+    WarehouseBusy: "This has to wait",
+    DecisionOvertaken: "Decided by someone else since",
+    DecisionError: "Not decided",
+    PlanStale: "The plan has changed",
+    PlanError: "No change to this plan",
+    SettingsError: "Not saved",
+    ServiceError: "No answer from the service",
+}
+"""Kind of error → heading of its page. A more specific kind precedes the kinds it belongs to."""
 
 
 @dataclass
@@ -105,7 +119,7 @@ class Console:
             "entities": ENTITIES,
             "waiting": self.waiting() if session else {},
             "run": self.runs.current() if session else None,
-            "walk": walk_on(request.url.path, request.query_params.get("then", ""), self.standing())
+            "walk": walk_on(request.url.path, request.query_params.get("then", ""), self.walk_state())
             if session
             else None,
             "page_address": lambda page: "?" + urlencode({**request.query_params, "page": page}),
@@ -133,20 +147,19 @@ class Console:
 
         return self.reading.copy.cached("dispositions", ask)
 
-    def standing(self) -> Standing:
+    def walk_state(self) -> WalkState:
         """Return how far this home is on the way to its first finish."""
 
-        def ask() -> Standing:
+        def ask() -> WalkState:
             row = self.rows(sql.read("console/walk"))[0]
             with self.reading.copy.open() as connection:
                 settings = read_sync_settings(connection)
-            is_open = bool(row["operations"]) and not row["is_loaded"]
-            return Standing(
+            return WalkState(
                 has_read=row["has_read"],
                 synced=settings.sync,
                 waiting=self.waiting(),
-                to_load=row["operations"] if is_open else 0,
-                is_approved=row["is_approved"] or row["is_loaded"],
+                to_load=row["to_load"],
+                is_approved=row["is_approved"],
                 is_finished=settings.initial_sync_finished,
             )
 
@@ -291,22 +304,4 @@ def _status(error: PipelineError) -> int:
 
 def _heading(error: PipelineError) -> str:
     """Return the heading of the page about ``error``."""
-    match error:
-        case NotFound():
-            return "No such page"
-        case RunLocked() | WarehouseBusy():
-            return "This has to wait"
-        case DecisionOvertaken():
-            return "Decided by someone else since"
-        case DecisionError():
-            return "Not decided"
-        case PlanStale():
-            return "The plan has changed"
-        case PlanError():
-            return "No change to this plan"
-        case SettingsError():
-            return "Not saved"
-        case ServiceError():
-            return "No answer from the service"
-        case _:
-            return "Not done"
+    return next((heading for kind, heading in _HEADINGS_OF.items() if isinstance(error, kind)), "Not done")

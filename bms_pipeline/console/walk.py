@@ -29,7 +29,7 @@ STEPS = (SET_UP, USER_SYNC, CLIENT_SYNC, SYNC_PREVIEW, FINISH)
 
 
 @dataclass(frozen=True)
-class Standing:
+class WalkState:
     """How far a home is on the walk.
 
     ``synced`` and ``waiting`` are entity → whether it is synced, and its records waiting for a decision. ``to_load``:
@@ -72,27 +72,27 @@ class Walk:
     is_quiet: bool
 
 
-def walk_on(path: str, then: str, standing: Standing) -> Walk | None:
+def walk_on(path: str, then: str, state: WalkState) -> Walk | None:
     """Return the stepper for the page at ``path``; None for pages outside the walk.
 
     ``then``: the page to which the run page leads. The overview shows the stepper until the first finish.
     """
-    steps = taken_steps(standing)
+    steps = taken_steps(state)
     now = _step_at(path, then, steps)
-    if now is None and (path != "/" or standing.is_finished):
+    if now is None and (path != "/" or state.is_finished):
         return None
-    shown = [ShownStep(step, _is_done(step, standing), step == now, _left(step, standing)) for step in steps]
-    return Walk(shown, _onwards(now, steps), standing.is_finished)
+    shown = [ShownStep(step, _is_done(step, state), step == now, _left(step, state)) for step in steps]
+    return Walk(shown, _onwards(now, steps), state.is_finished)
 
 
-def taken_steps(standing: Standing) -> list[Step]:
+def taken_steps(state: WalkState) -> list[Step]:
     """Return the steps of this home: those of a synced entity, and those of none."""
-    return [step for step in STEPS if step.entity is None or standing.synced[step.entity]]
+    return [step for step in STEPS if step.entity is None or state.synced[step.entity]]
 
 
-def after_reading(standing: Standing) -> Step:
+def after_reading(state: WalkState) -> Step:
     """Return the step after Set-up."""
-    return taken_steps(standing)[1]
+    return taken_steps(state)[1]
 
 
 def name_of(address: str) -> str:
@@ -109,18 +109,18 @@ def _step_at(path: str, then: str, steps: Sequence[Step]) -> Step | None:
     return next((step for step in steps if path == step.address or path.startswith(f"{step.address}/")), None)
 
 
-def _is_done(step: Step, standing: Standing) -> bool:
+def _is_done(step: Step, state: WalkState) -> bool:
     if step == FINISH:
-        return standing.is_finished
+        return state.is_finished
     if step == SYNC_PREVIEW:
-        return standing.is_approved
-    return standing.has_read and not _left(step, standing)
+        return state.is_approved
+    return state.has_read and not _left(step, state)
 
 
-def _left(step: Step, standing: Standing) -> int:
+def _left(step: Step, state: WalkState) -> int:
     if step == SYNC_PREVIEW:
-        return standing.to_load
-    return standing.waiting.get(step.entity, 0) if step.entity else 0
+        return state.to_load
+    return state.waiting.get(step.entity, 0) if step.entity else 0
 
 
 def _onwards(now: Step | None, steps: Sequence[Step]) -> Onwards | None:

@@ -29,6 +29,8 @@
     ├── PlanError                a plan cannot be made or loaded
     │   ├── PlanMissing          no plan was ever made
     │   ├── PlanWaits            a person has to approve it first
+    │   ├── PlanDiscarded        a person discarded it
+    │   ├── PlanKept             it cannot be discarded: it was loaded, or its outcome is unknown
     │   ├── PlanStale            its inputs changed since it was made
     │   │   └── PlanNotCurrent   a later plan exists
     │   └── BreakerOpen          more than the configured share of an entity would be updated, or is gone
@@ -193,6 +195,14 @@ class PlanMissing(PlanError):
 
 class PlanWaits(PlanError):
     """A person has to approve the plan first."""
+
+
+class PlanDiscarded(PlanError):
+    """A person discarded the plan, so it cannot be approved or loaded any more."""
+
+
+class PlanKept(PlanError):
+    """The plan cannot be discarded: it was loaded, the outcome of a write is unknown, or it has no operations."""
 
 
 class PlanStale(PlanError):

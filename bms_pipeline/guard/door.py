@@ -195,7 +195,7 @@ def cleaned_name(text: str) -> str:
 def is_local(address: str) -> bool:
     """Return whether ``address`` leads to a page of ours and nowhere else, as every browser reads it.
 
-    A browser drops control characters, reads ``\\`` as ``/``, and takes what follows ``//`` for another host.
+    A browser drops control characters, reads a backslash as ``/``, and takes what follows ``//`` for another host.
     """
     return (
         address.startswith("/")

@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
+from bms_pipeline.core.vocabulary import TAKEN_BACK, WAITS_FOR_DECISION, Disposition, words
 from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
@@ -48,10 +48,28 @@ unmatched, whose old counterpart loses its marker, counts as an update and under
 """
 
 
+TITLES = {"conflicts": "kept in Passportal", "out of scope": "left out by settings"}
+"""Label of a count → its title for people, where that is another one."""
+
+MEANS: dict[str, str] = {
+    "to create": "a new record in Passportal",
+    "to match": "linked with a record that Passportal has, whose empty fields are filled",
+    "to update": "what changed in BMS is written into a matched record",
+    "excluded": "a person decided not to sync it",
+    "handed over": "it is in a file for the import into Passportal",
+    "needs a decision": "a person matches, creates or excludes it",
+    "blocked": "waits until its client is matched or created",
+    "out of scope": "inactive, of another account type, its sync is off, or not selected",
+    "unchanged": "matched, and nothing is to be written",
+    "conflicts": "both sides have a value and they differ; Passportal's stays",
+}
+"""Label of a count → what it means, in one line."""
+
+
 class PlanState(StrEnum):
     """The state of a plan, in words for people.
 
-    ``STALE``: an input of the plan changed before any of it was loaded.
+    ``STALE``: an input of the plan changed before any of it was loaded. ``DISCARDED``: a person discarded it.
     """
 
     WAITING = "not approved"
@@ -59,6 +77,7 @@ class PlanState(StrEnum):
     PARTLY_LOADED = "partly loaded"
     LOADED = "loaded"
     STALE = "stale"
+    DISCARDED = "discarded"
     EMPTY = "nothing to load"
 
 
@@ -126,7 +145,7 @@ REASONS: dict[str, str] = {
     "several_in_passportal": "several records in Passportal fit",
     "sync_is_off": "its sync is switched off",
     "taken_back": "what that load wrote is taken back",
-    "unchanged": "both sides agree",
+    "unchanged": "matched, and nothing is to be written",
     "unmatched_by_person": "a person took the two apart",
     "several_with_marker": "several records in Passportal carry its BMS id; a person has to say which one keeps it",
     "waits_for_decision": "fits nothing in Passportal; waits for a person: match, create or exclude",
@@ -277,8 +296,10 @@ def add_words(pages: jinja2.Environment) -> None:
         "plain": plain_text,
         "why": why,
         "words": words,
+        "sentence": lambda text: text[:1].upper() + text[1:],
+        "count_title": lambda label: TITLES.get(label, label),
     }
-    pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
+    pages.globals |= {"counted": tuple(COUNTED), "work": WORK, "means": MEANS, "taken_back": TAKEN_BACK}
     pages.globals |= {"labels": {entity.name: entity.labels for entity in ENTITIES}}
     pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
 
@@ -287,6 +308,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
     left, refused = connection.execute(
         "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
     ).fetchone() or (0, 0)
+    left = 0 if plan.discarded else left
     return {
         "hash": plan.hash,
         "made_at": f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
@@ -295,6 +317,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "loaded": plan.loaded,
         "state": _state(plan, left),
         "left": left,
+        "discarded_by": plan.discarded_by,
         "refused": refused,
         "undoes": plan.undoes,
         "needs_approval": plan.needs_approval,
@@ -397,6 +420,8 @@ def _operations_by_client(records: list[Row]) -> dict[int | None, list[Row]]:
 def _state(plan: Plan, left: int) -> PlanState:
     if plan.loaded:
         return PlanState.LOADED
+    if plan.discarded:
+        return PlanState.DISCARDED
     if left < plan.operations:
         return PlanState.PARTLY_LOADED
     if plan.stale:

@@ -188,7 +188,7 @@ def import_clients(
         services.check_target(warehouse, target)
         passportal_snapshot.settle(settings, warehouse, target, progress)
         plan = planning.current_plan(warehouse)
-        if plan.loaded or not plan.approved:
+        if plan.loaded or plan.discarded or not plan.approved:
             with warehouse.open() as connection:
                 finished = read_sync_settings(connection).initial_sync_finished
             if not finished:

@@ -26,10 +26,23 @@ PAGES = (
     "/records/clients/10",
 )
 CHANGING = (
-    "/name", "/setup/connection", "/setup/users-file", "/setup/toggles", "/setup/authenticate", "/setup/read", "/review/clients/decide",
-    "/review/clients/auto-match", "/review/clients/create-unmatched", "/preview/make", "/preview/finish", "/runs/sync",
-    "/runs/undo", "/hand-overs/again", "/duplicates/keep",
-)  # fmt: skip
+    "/name",
+    "/setup/connection",
+    "/setup/users-file",
+    "/preview/discard",
+    "/setup/toggles",
+    "/setup/authenticate",
+    "/setup/read",
+    "/review/clients/decide",
+    "/review/clients/auto-match",
+    "/review/clients/create-unmatched",
+    "/preview/make",
+    "/preview/finish",
+    "/runs/sync",
+    "/runs/undo",
+    "/hand-overs/again",
+    "/duplicates/keep",
+)
 
 
 @pytest.fixture(scope="module")

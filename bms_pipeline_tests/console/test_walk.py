@@ -7,11 +7,11 @@ import re
 import pytest
 
 from bms_pipeline.console.context import Console
-from bms_pipeline.console.walk import STEPS, Standing, walk_on
+from bms_pipeline.console.walk import STEPS, WalkState, walk_on
 from bms_pipeline_tests.building import World
 from bms_pipeline_tests.console.serving import Person
 
-BEGUN = Standing(
+BEGUN = WalkState(
     has_read=True,
     synced=dict.fromkeys(("users", "clients", "assets", "contacts", "locations"), True),
     waiting={"users": 2, "clients": 0},
@@ -21,8 +21,8 @@ BEGUN = Standing(
 )
 
 
-def changed(**parts: object) -> Standing:
-    return Standing(**{**BEGUN.__dict__, **parts})  # type: ignore[arg-type]
+def changed(**parts: object) -> WalkState:
+    return WalkState(**{**BEGUN.__dict__, **parts})  # type: ignore[arg-type]
 
 
 def test_the_steps_are_those_of_the_vendor_in_the_vendors_order() -> None:

@@ -56,7 +56,7 @@ POINTS = 60
 @router.get("/")
 def overview(request: Request, console: ConsoleDep) -> Response:
     """Show the overview: standings by entity and client, the last sync, orphans, details, calls left."""
-    if not console.standing().has_read:
+    if not console.walk_state().has_read:
         return RedirectResponse(SET_UP.address, status_code=303)
     copy, settings = console.reading.copy, console.settings
     clients = copy.cached("standings", lambda: _by_client(console))

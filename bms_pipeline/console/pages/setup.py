@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.console.context import Console, ConsoleDep, FormDep, redirect_with_flash
+from bms_pipeline.console.context import ConsoleDep, FormDep, redirect_with_flash
 from bms_pipeline.console.security import Attempt, SubmittedForm
 from bms_pipeline.console.walk import after_reading
 from bms_pipeline.core.entities import ENTITIES
@@ -220,7 +220,7 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
 def read(request: Request, console: ConsoleDep) -> Response:
     """Read both sides in a run of its own, so that the lists of users and clients have records to show."""
     console.runs.start("preview")
-    following = after_reading(console.standing())
+    following = after_reading(console.walk_state())
     return redirect_with_flash(request, f"/runs?then={following.address}")
 
 
