@@ -48,11 +48,15 @@ Refuse = Callable[[Request, int, str, str], Response]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A form that was not accepted: why, the texts entered, and the secrets entered, which no page shows."""
+    """A form that was not accepted: why, the texts entered, and the secrets entered, which no page shows.
+
+    ``is_incomplete``: all that is wrong with it is said at its fields.
+    """
 
     error: PipelineError
     entered: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_incomplete: bool = False
 
 
 @dataclass(frozen=True)

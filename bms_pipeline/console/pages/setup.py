@@ -117,6 +117,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
         connection=connection,
         sign_in=sign_in,
         upload=upload,
+        labels_of={name: label.partition(":")[0] for name, label in FIELDS.items()},
         missing=[FIELDS[name].partition(":")[0] for name in missing],
         main="save" if missing else "next" if session.is_authenticated else "authenticate",
     )
@@ -205,7 +206,8 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
     try:
         found = _within(AUTHENTICATE_SECONDS, console.settings)
     except PipelineError as error:
-        session.attempts["authenticate"] = Attempt(error)
+        is_incomplete = isinstance(error, SettingsError) and bool(error.problems)
+        session.attempts["authenticate"] = Attempt(error, is_incomplete=is_incomplete)
         return redirect_with_flash(request, "/setup#authenticate")
     session.is_authenticated = True
     bms, passportal = found.bms, found.passportal
