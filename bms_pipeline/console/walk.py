@@ -65,11 +65,15 @@ class Onwards:
 
 @dataclass(frozen=True)
 class Walk:
-    """The stepper of one page. After the first finish it ``is_quiet``."""
+    """The stepper of one page. After the first finish it ``is_quiet``.
+
+    ``after_run``: the address of the step to which the run page goes on by itself; empty for none.
+    """
 
     steps: Sequence[ShownStep]
     onwards: Onwards | None
     is_quiet: bool
+    after_run: str = ""
 
 
 def walk_on(path: str, then: str, state: WalkState) -> Walk | None:
@@ -82,7 +86,8 @@ def walk_on(path: str, then: str, state: WalkState) -> Walk | None:
     if now is None and (path != "/" or state.is_finished):
         return None
     shown = [ShownStep(step, _is_done(step, state), step == now, _left(step, state)) for step in steps]
-    return Walk(shown, _onwards(now, steps), state.is_finished)
+    is_run_page = path == FINISH.address and any(step.address == then for step in steps)
+    return Walk(shown, _onwards(now, steps), state.is_finished, then if is_run_page else "")
 
 
 def taken_steps(state: WalkState) -> list[Step]:
@@ -125,7 +130,7 @@ def _left(step: Step, state: WalkState) -> int:
 
 def _onwards(now: Step | None, steps: Sequence[Step]) -> Onwards | None:
     if now is None or now in (SYNC_PREVIEW, FINISH):
-        return None  # from there a person's finish leads on
+        return None  # from here a person's finish leads on
     following = steps[list(steps).index(now) + 1]
     if now == SET_UP:
         return Onwards(following, "/setup/read", is_form=True)
