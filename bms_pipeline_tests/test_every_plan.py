@@ -132,6 +132,11 @@ def is_stale(world: World) -> None:
     world.exclude("contacts", 20)
 
 
+def is_discarded(world: World) -> None:
+    waits_with_an_update(world)
+    deciding.discard_plan(world.warehouse, "", "Robin")
+
+
 def rests_on_a_decision(world: World) -> None:
     world.create("clients", WAITING)
     assert planning.plan_from_stored(world.warehouse).needs_approval == 2
@@ -181,6 +186,7 @@ KINDS: dict[str, Kind] = {
     "undo": Kind(takes_a_load_back, "not approved", 4, True, stands=((S.IN_SYNC, 17),)),
     "undo that was loaded": Kind(took_a_load_back, "loaded", 0, False, stands=((S.IN_SYNC, 0),)),
     "stale": Kind(is_stale, "stale", 1, False, stands=((S.EXCLUDED, 1), (S.IN_SYNC, 16))),
+    "discarded": Kind(is_discarded, "discarded", 0, False, stands=((S.DIFFERS, 1), (S.IN_SYNC, 16))),
     "on a decision": Kind(rests_on_a_decision, "not approved", 2, True, stands=((S.TO_CREATE, 2), (S.IN_SYNC, 17))),
 }
 PAGES = (
@@ -291,10 +297,11 @@ def test_the_last_syncs_outcome_is_that_of_a_whole_plan(made: Made) -> None:
 
 
 def test_the_terminal_shows_the_plan(made: Made) -> None:
-    shown = made.call("preview", "--saved") if made.kind.state != "stale" else made.call("status")
+    is_replaced = made.kind.state in ("stale", "discarded")  # by a new plan
+    shown = made.call("preview", "--saved") if not is_replaced else made.call("status")
     assert "Traceback" not in shown.stderr
     assert "None" not in shown.stdout
-    if made.kind.state == "stale":
+    if is_replaced:
         return
     assert shown.returncode == (2 if made.kind.left else 0), shown.stderr
     assert made.kind.state in shown.stdout.replace("\n", " ")
@@ -307,7 +314,7 @@ def test_the_files_and_the_json_hold_the_same_plan(made: Made, tmp_path: Path) -
     planned = sum(each.records for each in shown.reasons if each.operation != "skip")
     assert planned == shown.operations
     file = tmp_path / "plan.csv"
-    if made.kind.state != "stale":
+    if made.kind.state not in ("stale", "discarded"):
         made.call("preview", "--saved", "--csv", str(file), "--html", str(tmp_path / "plan.html"), "--json")
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -380,6 +387,6 @@ def test_where_there_is_no_plan_everything_says_so(tmp_path: Path) -> None:
         with served(world.settings) as console:
             alex = Person(console)
             alex.get("/preview")
-            assert "was made so far" in alex.text
+            assert "There is no plan yet." in alex.text
             alex.get("/")
             assert alex.status == 200

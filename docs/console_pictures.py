@@ -59,10 +59,10 @@ def _set_up(page: Page, connection: dict[str, str]) -> None:
     page.get_by_role("link", name="Set-up", exact=True).first.click()
     for label, text in connection.items():
         page.get_by_label(label).first.fill(text)
-    _press(page, "Store the connection")
+    _press(page, "Save")
     _press(page, "Authenticate")
     _shoot(page, "setup")
-    _press(page, "Next: read BMS and Passportal, then User Sync")
+    _press(page, "Next: User Sync")
     _wait_for_the_run(page)
     _press(page, "Auto-Match All")
     _press(page, "Create Unmatched")
@@ -83,7 +83,7 @@ def _review(page: Page) -> None:
 
 
 def _load(page: Page) -> None:
-    _press(page, "Next: Preview")
+    _press(page, "Next: Sync Preview")
     _wait_for_the_run(page)
     _shoot(page, "preview")
     _press(page, "Finish: load exactly this plan")

@@ -329,7 +329,7 @@ def preview(
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
     _say_how_to_link(warehouse)
-    if shown.operations and not shown.loaded:
+    if shown.left:
         raise typer.Exit(2)
 
 

@@ -312,6 +312,25 @@ def undo(
         raise typer.Exit(2)
 
 
+@app.command("discard-plan", rich_help_panel="Decide")
+def discard_plan(
+    plan_hash: Annotated[
+        str, typer.Argument(metavar="[HASH]", help="The plan's hash, as a check; without it: the current plan.")
+    ] = "",
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Discard the current plan, so nobody can load it. What was loaded stays, and the next sync makes a new plan."""
+    settings = read_settings()
+    with run_lock.running(settings, this_command()):
+        plan = deciding.discard_plan(open_warehouse(settings), plan_hash, by or me())
+    if as_json:
+        print_json({"hash": plan.hash, "discarded_at": plan.discarded_at, "discarded_by": plan.discarded_by})
+        return
+    say(f"Plan {plan.hash[:12]} is discarded ({safe(plan.discarded_by)}, {plan.discarded_at:%Y-%m-%d %H:%M} UTC).")
+    say("The next sync makes a new plan, also of the same changes: exclude records that must not be loaded.")
+
+
 @settings_app.callback(invoke_without_command=True)
 def show_settings(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the sync settings."""

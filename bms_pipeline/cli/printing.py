@@ -21,6 +21,7 @@ from bms_pipeline.cli.on_demand import (
     kept_open,
     loading,
     open_warehouse,
+    plan_preview,
     planning,
     standings,
     stories,
@@ -119,7 +120,7 @@ def warn_of_approved_plan(warehouse: Warehouse) -> None:
     """Warn where an approved plan was left in the middle and is about to be replaced."""
     with suppress(PlanError):
         plan = planning.current_plan(warehouse)
-        if plan.approved and not plan.loaded:
+        if plan.approved and not plan.loaded and not plan.discarded:
             err.print(
                 f"Plan {plan.hash[:12]} was approved, and its load was interrupted. This preview replaces it."
                 f" `bms-pipeline finish {plan.hash[:12]}` would go on with it (Ctrl-C now keeps it).",
@@ -137,7 +138,7 @@ def exit_with_2_unless_done(settings: Settings, ended: _Ended) -> None:
             f" twice.\nRun the same command again after {until:%H:%M:%S} UTC: it looks them up and goes on.",
             highlight=False,
         )
-    elif plan.approved and not plan.loaded:
+    elif plan.approved and not plan.loaded and not plan.discarded:
         err.print("A part of the plan is still to be loaded. Run the same command again.", highlight=False)
     else:
         return
@@ -323,6 +324,8 @@ def _print_what_waits(shown: PlanOverview) -> None:
         text = f"Plan {short} is loaded."
         if shown.refused:
             text += f" Passportal refused {shown.refused:,} of its operations; `bms-pipeline status` counts them."
+    elif shown.state is plan_preview.PlanState.DISCARDED:
+        text = f"Plan {short} was discarded by {shown.discarded_by}. Make a new one with `bms-pipeline preview`."
     elif not shown.operations:
         waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values())
         text = "There is nothing to load" + (f"; {waiting:,} records wait for a decision." if waiting else ".")

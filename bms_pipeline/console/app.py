@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from bms_pipeline.console.context import Console, console_of
+from bms_pipeline.console.context import FAILED, Console, NotFound, console_of
 from bms_pipeline.console.pages import health, history, loads, preview, review, setup
 from bms_pipeline.console.security import STATIC
 from bms_pipeline.core.errors import PipelineError
@@ -27,7 +27,11 @@ _log = logging.getLogger(__name__)
 
 _STATIC = {
     "console.css": ("text/css", ("reports/templates/shared.css", "console/static/console.css")),
-    "console.js": ("text/javascript", ("console/static/moments.js", "console/static/console.js")),
+    "icon.svg": ("image/svg+xml", ("console/static/icon.svg",)),
+    "console.js": (
+        "text/javascript",
+        ("console/static/moments.js", "console/static/console.js", "console/static/walk.js"),
+    ),
 }
 
 
@@ -53,6 +57,7 @@ def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> 
     for pages in (setup, review, preview, history, loads, health):
         app.include_router(pages.router)
     app.add_api_route(ENTER, _enter, methods=["GET"])
+    app.add_api_route(FAILED + "{number:int}", _failure, methods=["GET"])
     app.add_api_route(STATIC + "{name}", _static, methods=["GET"])
     app.add_exception_handler(PipelineError, _failed)  # type: ignore[arg-type]  # called for nothing else
     app.add_exception_handler(HTTPException, _no_page)  # type: ignore[arg-type]
@@ -74,7 +79,8 @@ def serve_console(settings: Settings, listener: socket.socket, started: Callable
 
 async def _enter(request: Request) -> Response:
     door = console_of(request).guard.door
-    return door.enter(request) or sign_in_page(NotSignedIn(), used="code" in request.query_params, here="/")
+    used = "code" in request.query_params
+    return door.enter(request) or sign_in_page(NotSignedIn(), used=used, here=door.wanted(request))
 
 
 async def _static(name: str) -> Response:
@@ -87,6 +93,13 @@ async def _static(name: str) -> Response:
 
 def _failed(request: Request, error: PipelineError) -> Response:
     return console_of(request).failed(request, error)
+
+
+async def _failure(request: Request, number: int) -> Response:
+    failure = request.state.session.failures.get(number)
+    if failure is None:
+        raise NotFound("This message is not kept any more.", "Choose a page from the menu.")
+    return console_of(request).failure_page(request, failure)
 
 
 def _no_page(request: Request, error: HTTPException) -> Response:

@@ -18,16 +18,38 @@ from starlette.responses import RedirectResponse
 
 from bms_pipeline.console.read_replica import ReadReplica
 from bms_pipeline.console.runs import Runs
-from bms_pipeline.console.security import Guard, Session, SubmittedForm
+from bms_pipeline.console.security import Failure, Guard, Session, SubmittedForm
+from bms_pipeline.console.walk import WalkState, name_of, walk_on
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
-from bms_pipeline.core.errors import DecisionError, PipelineError, PlanError, RunLocked, WarehouseBusy
+from bms_pipeline.core.errors import (
+    DecisionError,
+    DecisionOvertaken,
+    PipelineError,
+    PlanError,
+    PlanStale,
+    RunLocked,
+    ServiceError,
+    SettingsError,
+    WarehouseBusy,
+)
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION
-from bms_pipeline.guard.door import ENTER, Door
+from bms_pipeline.guard.door import ENTER, Door, is_local
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.reports import plan_preview, stories
+from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
 
 PER_PAGE = 50
+FAILED = "/failed/"
+_HEADINGS = {
+    403: "Refused",
+    404: "No such page",
+    405: "No such page",
+    413: "Too large",
+    500: "The console failed",
+    503: "This has to wait",
+}
 Row = TypeVar("Row")
 
 _COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity} GROUP BY ALL"
@@ -35,6 +57,20 @@ _COUNTS = "SELECT disposition, count(*) AS records FROM sync.reconciled_{entity}
 
 class NotFound(PipelineError):
     """A request for a page the console does not have."""
+
+
+_HEADINGS_OF: dict[type[PipelineError], str] = {
+    NotFound: "No such page",
+    RunLocked: "This has to wait",
+    WarehouseBusy: "This has to wait",
+    DecisionOvertaken: "Decided by someone else since",
+    DecisionError: "Not decided",
+    PlanStale: "The plan has changed",
+    PlanError: "No change to this plan",
+    SettingsError: "Not saved",
+    ServiceError: "No answer from the service",
+}
+"""Kind of error → heading of its page. A more specific kind precedes the kinds it belongs to."""
 
 
 @dataclass
@@ -84,6 +120,9 @@ class Console:
             "entities": ENTITIES,
             "waiting": self.waiting() if session else {},
             "run": self.runs.current() if session else None,
+            "walk": walk_on(request.url.path, request.query_params.get("then", ""), self.walk_state())
+            if session
+            else None,
             "page_address": lambda page: "?" + urlencode({**request.query_params, "page": page}),
             "as_of": self.reading.copy.as_of,
             "is_behind": self.reading.copy.is_behind(self.reading.warehouse),
@@ -109,6 +148,24 @@ class Console:
 
         return self.reading.copy.cached("dispositions", ask)
 
+    def walk_state(self) -> WalkState:
+        """Return how far this home is on the way to its first finish."""
+
+        def ask() -> WalkState:
+            row = self.rows(sql.read("console/walk"))[0]
+            with self.reading.copy.open() as connection:
+                settings = read_sync_settings(connection)
+            return WalkState(
+                has_read=row["has_read"],
+                synced=settings.sync,
+                waiting=self.waiting(),
+                to_load=row["to_load"],
+                is_approved=row["is_approved"],
+                is_finished=settings.initial_sync_finished,
+            )
+
+        return self.reading.copy.cached("walk", ask)
+
     def rows(self, query: str, parameters: Any = ()) -> list[dict[str, Any]]:  # noqa: ANN401  # as DuckDB takes them
         """Return the rows ``query`` finds in the copy."""
         with self.reading.copy.open() as connection:
@@ -117,21 +174,39 @@ class Console:
     def refused(self, request: Request, status: int, message: str, next_step: str) -> Response:
         """Return the page that explains why the requested one is not shown."""
         return self.page(
-            request, "error.html.j2", code=status, message=message, next_step=next_step, again=None, back=None
+            request,
+            "error.html.j2",
+            code=status,
+            heading=_HEADINGS.get(status, "Not done"),
+            message=message,
+            next_step=next_step,
+            action="",
+            again=None,
+            back=None,
         )
 
     def failed(self, request: Request, error: PipelineError) -> Response:
-        """Return an error page. For a form it includes everything entered, to send it again."""
+        """Return an error page. A failed form leads to the page's own address: to reload that sends nothing again."""
         form: SubmittedForm | None = getattr(request.state, "form", None)
         again = [field for field in form.fields if field[0] != "csrf"] if form and _may_be_sent_again(error) else None
+        failure = Failure(request.url.path, error, again, form.get("back") if form else None)
+        if request.method != "POST":
+            return self.failure_page(request, failure)
+        number = request.state.session.remember(failure)
+        return RedirectResponse(f"{FAILED}{number}", status_code=303)
+
+    def failure_page(self, request: Request, failure: Failure) -> Response:
+        """Return the page about a failure. For a form it includes everything entered, to send it again."""
         return self.page(
             request,
             "error.html.j2",
-            code=_status(error),
-            message=error.message,
-            next_step=error.next_step,
-            again=again,
-            back=form.get("back") if form else None,
+            code=_status(failure.error),
+            heading=_heading(failure.error),
+            message=failure.error.message,
+            next_step=failure.error.next_step,
+            action=failure.path,
+            again=failure.again,
+            back=failure.back,
         )
 
     @cached_property
@@ -146,7 +221,7 @@ class Console:
             lstrip_blocks=True,
         )
         plan_preview.add_words(pages)
-        pages.filters |= {"moment": time_element, "day": day_element}
+        pages.filters |= {"moment": time_element, "day": day_element, "step_name": name_of}
         return pages
 
 
@@ -210,9 +285,8 @@ def _element(classes: str, at: datetime, text: str) -> Markup:
     ).format(classes, at, at, text)
 
 
-def is_own(address: str) -> bool:
-    """Return whether an address in a form leads to the console and nowhere else."""
-    return address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+is_own = is_local
+"""Whether an address in a form leads to the console and nowhere else."""
 
 
 def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
@@ -235,3 +309,8 @@ def _status(error: PipelineError) -> int:
             return 409
         case _:
             return 422
+
+
+def _heading(error: PipelineError) -> str:
+    """Return the heading of the page about ``error``."""
+    return next((heading for kind, heading in _HEADINGS_OF.items() if isinstance(error, kind)), "Not done")

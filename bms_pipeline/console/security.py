@@ -7,14 +7,16 @@ forms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl
+from email import message_from_bytes, policy
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Request, Response
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, VisitRefused
+from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, VisitRefused, is_local
 from bms_pipeline.guard.gate import sign_in_page
 
 NAME = "/name"
@@ -23,8 +25,12 @@ OPEN = frozenset({"/healthz", "/metrics"})
 """Pages for monitoring, without log-in: they hold counts and no record. They are for GET only, as everything is that
 needs no form of ours."""
 MOST_BYTES = 512 * 1024
+MOST_UPLOADED = 8 * 1024 * 1024
+UPLOADS = ("/setup/users-file",)
+"""Forms that hold a file."""
 MOST_FIELDS = 5_000
 MOST_SESSIONS = 1_000
+MOST_FAILURES = 5
 FORM_SECONDS = 30.0
 """A form must arrive within this time."""
 HEADERS = {
@@ -43,19 +49,58 @@ Refuse = Callable[[Request, int, str, str], Response]
 """Makes the page for a refused request: status, what happened, next step."""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A form that was not accepted: why, the texts entered, and the secrets entered, which no page shows.
+
+    ``is_incomplete``: all that is wrong with it is said at its fields.
+    """
+
+    error: PipelineError
+    entered: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_incomplete: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that failed: its path and error, and its form's fields if they may be sent again."""
+
+    path: str
+    error: PipelineError
+    again: list[tuple[str, str]] | None
+    back: str | None
+
+
 @dataclass
 class Session:
-    """One signed-in browser, with the messages its next page shows once."""
+    """One signed-in browser.
+
+    ``told`` are the messages its next page shows once, ``attempts`` the forms of Set-up that were not accepted, and
+    ``failures`` the last failed requests by number, for the pages that explain them.
+    """
 
     id: str
     told: list[str] = field(default_factory=list)
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    is_authenticated: bool = False
+
+    def remember(self, failure: Failure) -> int:
+        """Keep ``failure`` and forget the oldest ones; return its number."""
+        number = max(self.failures, default=0) + 1
+        self.failures[number] = failure
+        for old in sorted(self.failures)[:-MOST_FAILURES]:
+            del self.failures[old]
+        return number
 
 
 class SubmittedForm:
-    """The content of one of our forms: the texts of each field, in their order."""
+    """The content of one of our forms: the texts of each field, in their order, and its files by field."""
 
-    def __init__(self, fields: list[tuple[str, str]]) -> None:
+    def __init__(self, fields: list[tuple[str, str]], files: Mapping[str, bytes] | None = None) -> None:
         self.fields = fields
+        self.files = files or {}
 
     def all(self, name: str) -> list[str]:
         """Return every text of one field."""
@@ -87,9 +132,10 @@ class Guard:
             if request.method == "POST":
                 await self._read_form(request)
             knows_who = getattr(request.state, "name", "?") or path == NAME
-            response = await proceed(request) if knows_who else RedirectResponse(NAME, status_code=303)
+            response = await proceed(request) if knows_who else RedirectResponse(_ask_name(request), status_code=303)
         except NotSignedIn as error:
             response = sign_in_page(error)
+            self.door.remember_wanted(request, response)
         except VisitRefused as error:
             response = self._refuse(request, error.status, error.message, error.next_step)
         for name, value in HEADERS.items():
@@ -109,13 +155,17 @@ class Guard:
 
     async def _read_form(self, request: Request) -> None:
         """Put the content of a POST into ``request.state.form``, if it is one of our forms."""
-        kind = request.headers.get("content-type", "").split(";")[0].strip()
-        length = request.headers.get("content-length", "")
-        if kind != "application/x-www-form-urlencoded" or not length.isdigit() or int(length) > MOST_BYTES:
-            raise VisitRefused(400, "This is no form of the console's.")
+        kind, length = request.headers.get("content-type", ""), request.headers.get("content-length", "")
+        bare_kind = kind.split(";")[0].strip()
+        is_upload = bare_kind == "multipart/form-data" and request.url.path in UPLOADS
+        if not length.isdigit() or not (is_upload or bare_kind == "application/x-www-form-urlencoded"):
+            raise VisitRefused(400, "Unrecognised form submission.", "Open the page again.")
+        most = MOST_UPLOADED if is_upload else MOST_BYTES
+        if int(length) > most:
+            raise VisitRefused(413, f"The form is larger than {most // 1024:,} KB.", "Choose less, or a smaller file.")
         try:
-            text = (await asyncio.wait_for(request.body(), FORM_SECONDS)).decode("ascii")
-            form = SubmittedForm(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"))
+            body = await asyncio.wait_for(request.body(), FORM_SECONDS)
+            form = _form_with_files(kind, body) if is_upload else _form_of(body)
         except (ValueError, TimeoutError):
             raise VisitRefused(400, "This form cannot be read.", "Open the page again.") from None
         session = getattr(request.state, "session", None)
@@ -125,3 +175,33 @@ class Guard:
                 403, "This form is not one that the console gave to this browser.", "Open the page again."
             )
         request.state.form = form
+
+
+def _form_of(body: bytes) -> SubmittedForm:
+    """Return the form in ``body``. Raises ``ValueError``."""
+    text = body.decode("ascii")
+    return SubmittedForm(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"))
+
+
+def _form_with_files(kind: str, body: bytes) -> SubmittedForm:
+    """Return the form in a ``multipart/form-data`` body. Raises ``ValueError``."""
+    message = message_from_bytes(b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body, policy=policy.HTTP)
+    fields: list[tuple[str, str]] = []
+    files: dict[str, bytes] = {}
+    for part in message.iter_parts() if message.is_multipart() else ():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if not isinstance(name, str) or not isinstance(content, bytes):
+            raise ValueError("a part of the form has no name or no content")
+        if part.get_filename() is None:
+            fields.append((name, content.decode("utf-8")))
+        else:
+            files[name] = content
+    return SubmittedForm(fields, files)
+
+
+def _ask_name(request: Request) -> str:
+    """Return the address of the page that asks for a name, and leads on to the page asked for now."""
+    wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    is_kept = request.method == "GET" and wanted != "/" and is_local(wanted)
+    return f"{NAME}?then={quote(wanted, safe='/')}" if is_kept else NAME

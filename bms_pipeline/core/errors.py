@@ -31,6 +31,8 @@
     ├── PlanError                a plan cannot be made or loaded
     │   ├── PlanMissing          no plan was ever made
     │   ├── PlanWaits            a person has to approve it first
+    │   ├── PlanDiscarded        a person discarded it
+    │   ├── PlanKept             it cannot be discarded: it was loaded, or its outcome is unknown
     │   ├── PlanStale            its inputs changed since it was made
     │   │   └── PlanNotCurrent   a later plan exists
     │   └── BreakerOpen          more than the configured share of an entity would be updated, or is gone
@@ -48,7 +50,7 @@ Each has what happened (with where: entity, id, page, file) and the next step; `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,7 +71,11 @@ class PipelineError(Exception):
 
 
 class SettingsError(PipelineError):
-    """A setting is missing, malformed or unsafe."""
+    """A setting is missing, malformed or unsafe. ``problems``: setting → what is wrong with it, where that is known."""
+
+    def __init__(self, message: str, next_step: str = "", problems: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, next_step)
+        self.problems = dict(problems or {})
 
 
 class ServiceError(PipelineError):
@@ -199,6 +205,14 @@ class PlanMissing(PlanError):
 
 class PlanWaits(PlanError):
     """A person has to approve the plan first."""
+
+
+class PlanDiscarded(PlanError):
+    """A person discarded the plan, so it cannot be approved or loaded any more."""
+
+
+class PlanKept(PlanError):
+    """The plan cannot be discarded: it was loaded, the outcome of a write is unknown, or it has no operations."""
 
 
 class PlanStale(PlanError):

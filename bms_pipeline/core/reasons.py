@@ -126,7 +126,7 @@ class Reason(StrEnum):
     SYNC_IS_OFF = ("sync_is_off", "its sync is switched off")
     TAKEN_BACK = ("taken_back", "what that load wrote is taken back")
     TEMPLATE_UNKNOWN = ("template_unknown", "which template new records get is not known; set PASSPORTAL_TEMPLATES")
-    UNCHANGED = ("unchanged", "both sides agree")
+    UNCHANGED = ("unchanged", "matched, and nothing is to be written")
     UNMATCHED_BY_PERSON = ("unmatched_by_person", "a person took the two apart")
     WAITS_FOR_DECISION = (
         "waits_for_decision",

@@ -298,6 +298,7 @@ def check_given(settings: Settings, needed: Sequence[str]) -> None:
             f"{listed} {'are' if first else 'is'} not set.",
             f"Set {'them' if first else 'it'} in the environment, in .env in this folder, or on the page Set-up of"
             f" `bms-pipeline console`.{of_file}",
+            dict.fromkeys(missing, "is not set"),
         )
 
 
@@ -368,7 +369,9 @@ def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
         worded = "; ".join(
             f"{name}{f' ({given[name].place})' if name in given else ''}: {text}" for name, text in problems
         )
-        raise SettingsError(f"A setting does not fit. {worded}.", "Correct it in the environment or in .env.") from None
+        raise SettingsError(
+            f"A setting does not fit. {worded}.", "Correct it in the environment or in .env.", dict(problems)
+        ) from None
 
 
 def _lines(env_file: Path) -> list[env_files.EnvLine]:
@@ -494,7 +497,11 @@ def store_settings(env_file: Path, changes: Mapping[str, str]) -> list[str]:
     """
     broken = [name for name, text in changes.items() if NOT_IN_A_VALUE.search(text)]
     if broken:
-        raise SettingsError(f"{broken[0]} holds a line break or a control character.", "Enter it again, by hand.")
+        raise SettingsError(
+            f"{broken[0]} holds a line break or a control character.",
+            "Enter it again, by hand.",
+            dict.fromkeys(broken, "holds a line break or a control character"),
+        )
     forgotten = _secrets_without_address(read_settings(env_file), changes)
     changes = {**changes, **dict.fromkeys(forgotten, "")}
     text = env_files.replaced(env_file, changes, [f"{name}{_FILE}" for name in changes if name in SECRETS])
@@ -517,6 +524,7 @@ def _secrets_without_address(before: Settings, changes: Mapping[str, str]) -> li
                     f"{secret} comes from the environment or from a file of {_FOLDER}, and belongs to the {address} of"
                     " now. Nothing is stored.",
                     f"Change {address} where its secret is, too.",
+                    {address: f"belongs to {secret}, which is set elsewhere"},
                 )
             if getattr(before, secret.lower()).get_secret_value() and secret not in changes:
                 forgotten.append(secret)

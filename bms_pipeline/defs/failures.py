@@ -14,6 +14,7 @@ import dagster as dg
 from bms_pipeline.core.errors import (
     BreakerOpen,
     PipelineError,
+    PlanDiscarded,
     PlanError,
     PlanMissing,
     PlanNotCurrent,
@@ -89,6 +90,7 @@ WORDS: dict[type[PipelineError], str] = {
     PlanNotCurrent: (
         "Look at the current plan in the metadata of `sync_plan`. To load that one, launch the job {finish}."
     ),
+    PlanDiscarded: "Launch the job {plan}, look at the new plan in the metadata of `sync_plan`, then finish that one.",
     PlanStale: "Launch the job {plan}, look at the new plan in the metadata of `sync_plan`, then finish that one.",
     BreakerOpen: (
         "Look at the plan in the metadata of `sync_plan`, and at BMS: is it still whole, and may the API user still see"

@@ -7,6 +7,7 @@ request that changes anything has to come from one of our own pages.
 
 from __future__ import annotations
 
+import html
 import secrets
 import time
 from collections.abc import Collection
@@ -22,7 +23,9 @@ from bms_pipeline.guard.store import Store
 ENTER = "/enter"
 SESSION_SECONDS = 24 * 3600
 LONGEST_NAME = 60
+LONGEST_ADDRESS = 2_000
 _NAME_SECONDS = 365 * 86400
+_WANTED_SECONDS = 900
 _BY_PROXY = "proxy"
 
 
@@ -111,13 +114,13 @@ class Door:
 
         The answer is a page and not a redirect: after a visit from another site, a browser sends its cookie only then.
         """
-        code = connection.query_params.get("code", "")
+        code, wanted = connection.query_params.get("code", ""), self.wanted(connection)
         if self.visitor(connection) is not None:
-            return _onwards()
+            return self._onwards(wanted)
         if connection.scope["method"] != "GET" or not code or not self.store.take_code(code):
             return None
         session = f"{secrets.token_urlsafe(24)}.{int(time.time())}"
-        response = _onwards()
+        response = self._onwards(wanted)
         response.set_cookie(
             self.cookie,
             f"{session}.{self.store.sign('session', session)}",
@@ -127,6 +130,20 @@ class Door:
             path="/",
         )
         return response
+
+    def wanted(self, connection: HTTPConnection) -> str:
+        """Return the local address that a visitor asked for before the log-in; ``/`` without one."""
+        address = unquote(connection.cookies.get(self.wanted_cookie, ""))
+        return address if is_local(address) else "/"
+
+    def remember_wanted(self, connection: HTTPConnection, response: Response) -> None:
+        """Keep the address of a page asked for without a session, to open it after the log-in."""
+        path, query = connection.scope["path"], connection.scope["query_string"].decode("latin-1")
+        address = f"{quote(path)}?{query}" if query else quote(path)
+        if connection.scope["method"] == "GET" and path != ENTER and is_local(address):
+            response.set_cookie(
+                self.wanted_cookie, quote(address), max_age=_WANTED_SECONDS, httponly=True, samesite="strict", path="/"
+            )
 
     def remember_name(self, response: Response, name: str) -> None:
         """Keep the person's ``name`` in this browser for a year."""
@@ -144,6 +161,21 @@ class Door:
         """Name of the cookie with the person's name."""
         return f"{self.cookie}_name"
 
+    @property
+    def wanted_cookie(self) -> str:
+        """Name of the cookie with the address that a visitor asked for before the log-in."""
+        return f"{self.cookie}_wanted"
+
+    def _onwards(self, address: str) -> Response:
+        """Return the page that leads to ``address`` after the log-in, which is forgotten with that."""
+        shown = html.escape(address)
+        response = HTMLResponse(
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={shown}">'
+            f'<title>Signed in</title><p>You are signed in. <a href="{shown}">Go on</a></p></html>\n'
+        )
+        response.delete_cookie(self.wanted_cookie, path="/", httponly=True, samesite="strict")
+        return response
+
     def _is_from_own_page(self, connection: HTTPConnection, *, is_socket: bool) -> bool:
         origin, site = connection.headers.get("origin"), connection.headers.get("sec-fetch-site")
         host = connection.headers.get("host", "").lower()
@@ -160,17 +192,23 @@ def cleaned_name(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:LONGEST_NAME]
 
 
+def is_local(address: str) -> bool:
+    """Return whether ``address`` leads to a page of ours and nowhere else, as every browser reads it.
+
+    A browser drops control characters, reads a backslash as ``/``, and takes what follows ``//`` for another host.
+    """
+    return (
+        address.startswith("/")
+        and not address.startswith("//")
+        and "\\" not in address
+        and address.isprintable()
+        and len(address) <= LONGEST_ADDRESS
+    )
+
+
 def _is_wanted(connection: HTTPConnection) -> bool:
     """Return whether a person opened the page or one of our own pages asks. A foreign page may only link to it."""
     if connection.headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
         return True
     mode, destination = connection.headers.get("sec-fetch-mode"), connection.headers.get("sec-fetch-dest")
     return mode == "navigate" and destination == "document"
-
-
-def _onwards() -> Response:
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
-        '<title>Signed in</title><p>You are signed in. <a href="/">Go on</a></p></html>\n'
-    )
-    return HTMLResponse(page)

@@ -56,12 +56,15 @@ class Gate:
             if connection.scope["path"] == ENTER and connection.scope["type"] == "http":
                 self._door.check_address(connection)
                 return self._door.enter(connection) or sign_in_page(
-                    NotSignedIn(), used="code" in connection.query_params, here="/"
+                    NotSignedIn(), used="code" in connection.query_params, here=self._door.wanted(connection)
                 )
             visitor = self._door.check(connection)
             self._check_call(connection)
         except VisitRefused as error:
-            return sign_in_page(error)
+            response = sign_in_page(error)
+            if isinstance(error, NotSignedIn) and connection.scope["type"] == "http":
+                self._door.remember_wanted(connection, response)
+            return response
         return visitor
 
     def _check_call(self, connection: HTTPConnection) -> None:
@@ -87,7 +90,7 @@ def sign_in_page(error: VisitRefused, *, used: bool = False, here: str = "") -> 
         form = (
             f'<form action="{ENTER}"><label>One-time code <input name="code" autocomplete="off" autofocus></label>'
             " <button>Sign in</button></form>"
-            f'<p>You came by a link, and signed in before? <a href="{here}">Open it</a></p>'
+            f'<p>You came by a link, and signed in before? <a href="{html.escape(here)}">Open it</a></p>'
         )
     text = "".join(f"<p>{html.escape(part)}</p>" for part in parts if part)
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>'

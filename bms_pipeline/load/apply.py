@@ -52,14 +52,15 @@ def check_approved(warehouse: Warehouse) -> plans.Plan:
 
     Before the first finish a person has to approve a plan by its hash. Afterwards the settings are the standing
     approval, inside the breakers. Operations that rest on a person's decision or are held back are excepted: a plan of
-    nothing else waits, and so does a plan that takes back a load. Raises ``PlanWaits``, ``PlanStale``,
-    ``BreakerOpen``, or ``PlanError`` when it was loaded already.
+    nothing else waits, and so does a plan that takes back a load. Raises ``PlanWaits``, ``PlanDiscarded``,
+    ``PlanStale``, ``BreakerOpen``, or ``PlanError`` when it was loaded already.
     """
     with warehouse.transaction() as connection:
         plan = plans.read_plan(connection)
         settings = read_sync_settings(connection)
         if plan.loaded:
             raise PlanError(f"Plan {plan.hash[:12]} was loaded already.", "Make a new one with `bms-pipeline preview`.")
+        plans.check_not_discarded(plan)
         plans.check_not_stale(connection, plan)
         if plan.approved:
             return plan
@@ -327,7 +328,7 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
         ended = now()
         counts = plans.count_plan_results(connection, ended)
         pending = sum(count["pending"] for count in counts.values())
-        if pending or (plan.waiting and not plan.approved):
+        if plan.discarded or pending or (plan.waiting and not plan.approved):
             return counts
         connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [ended, plan.plan_id])
         settings = read_sync_settings(connection)

@@ -31,23 +31,24 @@ def write_snapshot(entity: Entity, file: Path, rows: Iterable[Mapping[str, str |
         )
 
 
-def users_in(file: Path) -> list[dict[str, str | None]]:
+def users_in(file: Path, name: str = "") -> list[dict[str, str | None]]:
     """Return the users of a CSV file exported from Passportal; its headers name the columns.
 
-    Raises ``SettingsError`` with the fault and its place.
+    ``name``: how errors call the file, if not by its path. Raises ``SettingsError`` with the fault and its place.
     """
+    name = name or f"PASSPORTAL_USERS_FILE ({file})"
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            return _users(file, csv.reader(lines, strict=True))
+            return _users(name, csv.reader(lines, strict=True))
     except OSError as error:
-        raise _wrong(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise _wrong(name, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
-        raise _wrong(file, f"is not UTF-8 text (byte {error.start:,})") from None
+        raise _wrong(name, f"is not UTF-8 text (byte {error.start:,})") from None
     except csv.Error as error:
-        raise _wrong(file, f"is no CSV file: {error}") from None
+        raise _wrong(name, f"is no CSV file: {error}") from None
 
 
-def _users(file: Path, lines: Iterable[list[str]]) -> list[dict[str, str | None]]:
+def _users(file: str, lines: Iterable[list[str]]) -> list[dict[str, str | None]]:
     reader = iter(lines)
     header = [cell.strip() for cell in next(reader, [])]
     missing = [column for column in (USER_ID, *_USER_COLUMNS.values()) if header.count(column) != 1]
@@ -69,8 +70,8 @@ def _users(file: Path, lines: Iterable[list[str]]) -> list[dict[str, str | None]
     return list(users.values())
 
 
-def _wrong(file: Path, what: str) -> SettingsError:
+def _wrong(file: str, what: str) -> SettingsError:
     return SettingsError(
-        f"PASSPORTAL_USERS_FILE ({file}) {what}.",
-        "Export the users anew in Passportal (Settings > Import / Export) and name that file.",
+        f"{file} {what}.",
+        "Export the users again in Passportal (Settings > Import / Export) and name that file.",
     )

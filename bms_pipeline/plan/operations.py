@@ -15,7 +15,14 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
-from bms_pipeline.core.errors import PlanMissing, PlanNotCurrent, PlanStale, RecordsUnexplained
+from bms_pipeline.core.errors import (
+    PlanDiscarded,
+    PlanKept,
+    PlanMissing,
+    PlanNotCurrent,
+    PlanStale,
+    RecordsUnexplained,
+)
 from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
@@ -40,7 +47,7 @@ class Plan:
     ``needs_approval`` rest on people's decisions. ``held_back`` are updates of clients with too many changes at
     once. ``unproved`` are new matches and creates from lists not read to a provable end. ``stale``: its inputs
     changed since, which need not change any operation (see ``what_moved``). ``undoes``: the plan whose load this
-    plan takes back.
+    plan takes back. ``discarded_at`` and ``discarded_by``: when a person discarded it, and who.
     """
 
     plan_id: int
@@ -56,6 +63,13 @@ class Plan:
     held_back: int
     unproved: int
     undoes: int | None = None
+    discarded_at: datetime | None = None
+    discarded_by: str | None = None
+
+    @property
+    def discarded(self) -> bool:
+        """Whether a person discarded it. What was loaded of it before stays."""
+        return self.discarded_at is not None
 
     @property
     def loaded(self) -> bool:
@@ -69,8 +83,8 @@ class Plan:
 
     @property
     def is_to_be_made_anew(self) -> bool:
-        """Whether inputs changed since, and a whole plan made now would take them into account."""
-        return self.stale and self.undoes is None and self.clients is None
+        """Whether a whole plan takes its place: it was discarded, or its inputs changed since."""
+        return self.discarded or (self.stale and self.undoes is None and self.clients is None)
 
 
 def build_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope, now: datetime) -> Plan:
@@ -165,7 +179,7 @@ def read_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
     """Return the plan made last. Raises ``PlanError`` where none was ever made."""
     row = connection.execute(
         "SELECT plan_id, hash, made_at, operations, scope, approved_at IS NOT NULL, loaded_at, inputs,"
-        " undoes FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
+        " undoes, discarded_at, discarded_by FROM sync.plans ORDER BY plan_id DESC LIMIT 1"
     ).fetchone()
     if row is None:
         raise PlanMissing("There is no plan yet.", "Run `bms-pipeline preview` to make one.")
@@ -185,6 +199,8 @@ def read_plan(connection: duckdb.DuckDBPyConnection) -> Plan:
         held_back=int(held_back),
         unproved=int(unproved),
         undoes=row[8],
+        discarded_at=row[9],
+        discarded_by=row[10],
     )
 
 
@@ -205,11 +221,54 @@ def approve_plan(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str,
     """
     plan = read_plan(connection)
     check_named(plan, plan_hash)
+    check_not_discarded(plan)
     check_not_stale(connection, plan)
     connection.execute(
         "UPDATE sync.plans SET approved_at = ?, approved_by = ? WHERE plan_id = ?", [now, by, plan.plan_id]
     )
     return read_plan(connection)
+
+
+def discard_plan(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
+    """Mark the current plan as discarded by a person; one discarded before stays as it is.
+
+    ``plan_hash`` names the plan; empty: whatever the current one is. Raises ``PlanNotCurrent``, and ``PlanKept`` when
+    the plan was loaded, has nothing to load, or has a write whose outcome is unknown.
+    """
+    plan = read_plan(connection)
+    if plan_hash:
+        check_named(plan, plan_hash)
+    if plan.discarded:
+        return plan
+    short = plan.hash[:12]
+    if plan.loaded and plan.operations:
+        raise PlanKept(
+            f"Plan {short} was loaded at {plan.loaded_at:%Y-%m-%d %H:%M} UTC, so there is nothing left to discard.",
+            f"To take its load back: `bms-pipeline undo {plan.plan_id}`, then look at that plan and finish it.",
+        )
+    if not plan.operations:
+        raise PlanKept(f"Plan {short} has nothing to load, so there is nothing to discard.", "Nothing is to be done.")
+    unknown = _count(
+        connection, f"SELECT count(*) FROM sync.journal WHERE plan_id = {plan.plan_id} AND outcome IS NULL"
+    )
+    if unknown:
+        raise PlanKept(
+            f"Plan {short} is loaded in part, and for {unknown:,} of its writes nobody knows yet whether they arrived.",
+            "Run `bms-pipeline sync`: it looks these writes up in Passportal. Then discard the rest of the plan.",
+        )
+    connection.execute(
+        "UPDATE sync.plans SET discarded_at = ?, discarded_by = ? WHERE plan_id = ?", [now, by, plan.plan_id]
+    )
+    return read_plan(connection)
+
+
+def check_not_discarded(plan: Plan) -> None:
+    """Raise ``PlanDiscarded`` when a person discarded the plan."""
+    if plan.discarded:
+        raise PlanDiscarded(
+            f"Plan {plan.hash[:12]} was discarded by {plan.discarded_by} at {plan.discarded_at:%Y-%m-%d %H:%M} UTC.",
+            "Make a new plan with `bms-pipeline preview`, and approve that one.",
+        )
 
 
 def is_named(plan: Plan, plan_hash: str) -> bool:

@@ -203,7 +203,7 @@ def _to_be_loaded(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id:
         " WHERE entity = ? AND bms_id = ? AND is_operation AND outcome = 'pending'",
         [entity.name, bms_id],
     ).fetchone()
-    if plan.loaded or row is None:
+    if plan.loaded or plan.discarded or row is None:
         return NextStep.PLAN, None
     by_rule = read_sync_settings(connection).initial_sync_finished and plan.undoes is None and not row[0]
     return (NextStep.SYNC, None) if plan.approved or by_rule else (NextStep.FINISH, plan.hash)

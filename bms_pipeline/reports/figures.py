@@ -467,7 +467,7 @@ def _pending_plan(connection: duckdb.DuckDBPyConnection) -> PendingPlan | None:
         plan = read_plan(connection)
     except PlanError:
         return None
-    if plan.loaded or not plan.operations:
+    if plan.loaded or plan.discarded or not plan.operations:
         return None
     (left,) = connection.execute("SELECT count(*) FROM sync.outcomes WHERE outcome = 'pending'").fetchone() or (0,)
     if not left:

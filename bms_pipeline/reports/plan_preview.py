@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.reasons import reason_in_words
+from bms_pipeline.core.reasons import Reason, reason_in_words
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
 from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.reports.read_models import Example, HeldBack, NoPlace, PlanOverview, ReasonCount
@@ -51,10 +51,28 @@ unmatched, whose old counterpart loses its marker, counts as an update and under
 """
 
 
+TITLES = {"conflicts": "kept in Passportal", "out of scope": "left out by settings"}
+"""Label of a count → its title for people, where that is another one."""
+
+MEANS: dict[str, str] = {
+    "to create": "a new record in Passportal",
+    "to match": "linked with a record that Passportal has, whose empty fields are filled",
+    "to update": "what changed in BMS is written into a matched record",
+    "excluded": "a person decided not to sync it",
+    "handed over": "it is in a file for the import into Passportal",
+    "needs a decision": "a person matches, creates or excludes it",
+    "blocked": "waits until its client is matched or created",
+    "out of scope": "inactive, of another account type, its sync is off, or not selected",
+    "unchanged": "matched, and nothing is to be written",
+    "conflicts": "both sides have a value and they differ; Passportal's stays",
+}
+"""Label of a count → what it means, in one line."""
+
+
 class PlanState(StrEnum):
     """The state of a plan, in words for people.
 
-    ``STALE``: an input of the plan changed before any of it was loaded.
+    ``STALE``: an input of the plan changed before any of it was loaded. ``DISCARDED``: a person discarded it.
     """
 
     WAITING = "not approved"
@@ -62,6 +80,7 @@ class PlanState(StrEnum):
     PARTLY_LOADED = "partly loaded"
     LOADED = "loaded"
     STALE = "stale"
+    DISCARDED = "discarded"
     EMPTY = "nothing to load"
 
 
@@ -205,8 +224,10 @@ def add_words(pages: jinja2.Environment) -> None:
         "plain": plain_text,
         "why": reason_in_words,
         "words": words,
+        "sentence": lambda text: text[:1].upper() + text[1:],
+        "count_title": lambda label: TITLES.get(label, label),
     }
-    pages.globals |= {"counted": tuple(COUNTED), "work": WORK}
+    pages.globals |= {"counted": tuple(COUNTED), "work": WORK, "means": MEANS, "taken_back": Reason.TAKEN_BACK}
     pages.globals |= {"labels": {entity.name: entity.labels for entity in ENTITIES}}
     pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
 
@@ -215,6 +236,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
     left, refused = connection.execute(
         "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
     ).fetchone() or (0, 0)
+    left = 0 if plan.discarded else left
     return PlanOverview(
         hash=plan.hash,
         made_at=f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
@@ -223,6 +245,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         loaded=plan.loaded,
         state=_state(plan, left),
         left=left,
+        discarded_by=plan.discarded_by,
         refused=refused,
         undoes=plan.undoes,
         needs_approval=plan.needs_approval,
@@ -327,6 +350,8 @@ def _operations_by_client(records: list[Row]) -> dict[int | None, list[Row]]:
 def _state(plan: Plan, left: int) -> PlanState:
     if plan.loaded:
         return PlanState.LOADED
+    if plan.discarded:
+        return PlanState.DISCARDED
     if left < plan.operations:
         return PlanState.PARTLY_LOADED
     if plan.stale:

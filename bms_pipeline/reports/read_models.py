@@ -199,6 +199,7 @@ class PlanOverview:
     loaded: bool
     state: str
     left: int
+    discarded_by: str | None
     refused: int
     undoes: int | None
     needs_approval: int

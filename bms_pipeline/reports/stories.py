@@ -31,33 +31,32 @@ Part = str | datetime
 FIELDS_NAMED = 3
 """A sentence names up to this many fields, and counts the others."""
 
-_MATCHED_BECAUSE = {
-    "bms_marker": "Passportal's record carries its BMS id",
-    "identical_name": "both sides have the same name",
-    "identical_name_and_email": "both sides have the same name and e-mail address",
-    "identical_serial": "both sides have the same serial number",
-    "integration_id_agrees": "Passportal's record carries its BMS id, and client and name agree",
-    "matched_by_marker": "Passportal's record carries its BMS id",
+_MATCHED_BECAUSE: dict[str, str] = {
+    Reason.BMS_MARKER: "Passportal's record carries its BMS id",
+    Reason.IDENTICAL_NAME: "both sides have the same name",
+    Reason.IDENTICAL_NAME_AND_EMAIL: "both sides have the same name and e-mail address",
+    Reason.IDENTICAL_SERIAL: "both sides have the same serial number",
+    Reason.INTEGRATION_ID_AGREES: "Passportal's record carries its BMS id, and client and name agree",
 }
-_WAITS_BECAUSE = {
-    "unmatched_by_person": "it was taken apart from its record in Passportal",
-    "waits_for_decision": "nothing in Passportal fits it",
+_WAITS_BECAUSE: dict[str, str] = {
+    Reason.UNMATCHED_BY_PERSON: "it was taken apart from its record in Passportal",
+    Reason.WAITS_FOR_DECISION: "nothing in Passportal fits it",
 }
-_CLIENT = {
-    "client_ambiguous": "for which several records of Passportal fit",
-    "client_blocked": "which is blocked itself",
-    "client_excluded": "which is excluded",
-    "client_gone": "which is gone from BMS",
-    "client_merged": "which BMS may have merged with another one",
-    "client_not_chosen": "which is not among the clients chosen in the settings",
-    "client_not_in_passportal": "which is imported by hand and not in Passportal yet",
-    "client_not_listed": "which BMS does not list",
-    "client_out_of_scope": "which the settings leave out",
-    "client_refused": "which Passportal refused",
-    "client_to_plan": "about which the next plan decides",
-    "client_unknown": "of which nobody knows yet whether it arrived",
-    "client_unmatched": "about which nobody decided yet",
-    "client_write_unknown": "for which a write to Passportal has no answer yet",
+_CLIENT: dict[str, str] = {
+    Reason.CLIENT_AMBIGUOUS: "for which several records of Passportal fit",
+    Reason.CLIENT_BLOCKED: "which is blocked itself",
+    Reason.CLIENT_EXCLUDED: "which is excluded",
+    Reason.CLIENT_GONE: "which is gone from BMS",
+    Reason.CLIENT_MERGED: "which BMS may have merged with another one",
+    Reason.CLIENT_NOT_CHOSEN: "which is not among the clients chosen in the settings",
+    Reason.CLIENT_NOT_IN_PASSPORTAL: "which is imported by hand and not in Passportal yet",
+    Reason.CLIENT_NOT_LISTED: "which BMS does not list",
+    Reason.CLIENT_OUT_OF_SCOPE: "which the settings leave out",
+    Reason.CLIENT_REFUSED: "which Passportal refused",
+    Reason.CLIENT_TO_PLAN: "about which the next plan decides",
+    Reason.CLIENT_UNKNOWN: "of which nobody knows yet whether it arrived",
+    Reason.CLIENT_UNMATCHED: "about which nobody decided yet",
+    Reason.CLIENT_WRITE_UNKNOWN: "for which a write to Passportal has no answer yet",
 }
 """Reason code → the words about the client in the sentence of a record that waits for it."""
 

@@ -157,6 +157,15 @@ def plan_undo(warehouse: Warehouse, plan_id: int) -> plans.Plan:
         return plans.save_plan(connection, ENTITIES, Scope(), now(), undoes=plan_id)
 
 
+def discard_plan(warehouse: Warehouse, plan_hash: str, by: str) -> plans.Plan:
+    """Discard the current plan, or the one of this hash if it is the current one. Raises ``PlanError``.
+
+    Nothing of it can be loaded any more, and what was loaded stays. The next sync makes a new plan.
+    """
+    with warehouse.transaction() as connection:
+        return plans.discard_plan(connection, plan_hash, by, now())
+
+
 def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
     """Hand records over again whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:

@@ -104,7 +104,7 @@ def resume(settings: Settings, *, wait: bool = True, progress: Progress = silent
             plan = plans.read_plan(connection)
         except PlanError:
             return None
-    if plan.loaded or not plan.approved:
+    if plan.loaded or plan.discarded or not plan.approved:
         return None
     try:
         return finish(settings, wait=wait, progress=progress)

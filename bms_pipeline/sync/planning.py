@@ -99,6 +99,7 @@ def approve(settings: Settings, warehouse: Warehouse, target: Target, plan_hash:
     """
     plan = current_plan(warehouse)
     plans.check_named(plan, plan_hash)
+    plans.check_not_discarded(plan)
     if not plan.approved:
         passportal_snapshot.snapshots(settings, warehouse, target, plans.planned_entities(plan))
     with warehouse.transaction() as connection:
@@ -242,7 +243,13 @@ def plan_at_hand(connection: duckdb.DuckDBPyConnection) -> plans.Plan | None:
         plan = plans.read_plan(connection)
     except PlanError:
         return None
-    if plan.stale or plan.clients is not None or plan.undoes is not None or len(plan.entities) < len(ENTITIES):
+    if (
+        plan.discarded
+        or plan.stale
+        or plan.clients is not None
+        or plan.undoes is not None
+        or len(plan.entities) < len(ENTITIES)
+    ):
         return None
     if not plan.operations and not plan.loaded:
         return None  # a breaker is open, although nothing would be written

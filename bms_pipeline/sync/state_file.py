@@ -118,7 +118,7 @@ def _waiting_plan(connection: duckdb.DuckDBPyConnection, *, finished: bool) -> P
         plan = read_plan(connection)
     except PlanError:
         return None
-    if plan.loaded or not plan.operations:
+    if plan.loaded or plan.discarded or not plan.operations:
         return None
     by_rule = finished and plan.undoes is None
     waits = 0 if plan.approved else plan.waiting if by_rule else plan.operations

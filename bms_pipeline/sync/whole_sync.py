@@ -288,7 +288,7 @@ def import_clients(
 def _is_approved_for(warehouse: Warehouse, clients: Sequence[int]) -> bool:
     """Return whether the current plan is approved, about all ``clients``, and left to be loaded."""
     plan = planning.plan_made_last(warehouse)
-    if plan is None or plan.loaded or not plan.approved:
+    if plan is None or plan.loaded or plan.discarded or not plan.approved:
         return False
     return plan.clients is None or set(clients) <= set(plan.clients)
 
@@ -298,5 +298,5 @@ def _check_none_waits(warehouse: Warehouse) -> None:
     plan = planning.plan_made_last(warehouse)
     with warehouse.open() as connection:
         finished = read_sync_settings(connection).initial_sync_finished
-    if plan is not None and not plan.loaded and plan.clients is None and not finished:
+    if plan is not None and not plan.loaded and not plan.discarded and plan.clients is None and not finished:
         apply.check_approved(warehouse)

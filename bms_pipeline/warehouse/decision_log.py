@@ -82,6 +82,7 @@ class Watched:
             ("history", "settings_history", "changed_at"),
             ("reissued", "pending_imports", "reissued_at"),
             ("approved", "plans", "approved_at"),
+            ("discarded", "plans", "discarded_at"),
         ):
             if after[name] != before[name]:
                 new = f"FROM sync.{table} WHERE {moment} <= $now AND ($since IS NULL OR {moment} > $since)"

@@ -30,13 +30,20 @@ class Person:
     name: str = "Alex"
     session: requests.Session = field(default_factory=requests.Session)
     page: requests.Response | None = None
+    wanted: str = ""
 
     def __post_init__(self) -> None:
-        """Open an address with a one-time code and say who it is; the way to the front page is not followed."""
+        """Open an address with a one-time code and say who it is; the way to the first page is not followed.
+
+        ``wanted``: the address opened before the log-in.
+        """
         self.session.trust_env = False
         self.session.headers["Connection"] = "close"  # so that nobody has to close it
-        self.get(self.console.new_address())
-        self.get("/")  # which that page leads to
+        if self.wanted:
+            self.get(self.wanted)
+        leads_to = re.search(r'url=([^"]*)"', self.get(self.console.new_address()))
+        assert leads_to
+        self.get(html.unescape(leads_to[1]))
         self._post("/name", {**self.form("/name"), "name": self.name}, follows=False)
 
     @property
@@ -66,6 +73,21 @@ class Person:
         """Send the page's form for ``action`` with ``fields`` filled (None: left out); what comes back."""
         self._post(action, {**self.form(action), **fields}, follows=True)
         assert self.page is not None
+        return self.page.text
+
+    def upload(self, action: str, name: str, content: bytes) -> str:
+        """Send the page's form for ``action`` with a file; what comes back."""
+        assert self.page is not None
+        [token] = re.findall(rf'action="{re.escape(action)}".*?name="csrf" value="(\w+)"', self.page.text, re.DOTALL)[
+            :1
+        ]
+        self.page = self.session.post(
+            urljoin(self.origin, action),
+            data={"csrf": token},
+            files={"file": (name, content, "text/csv")},
+            headers={"Origin": self.origin},
+            timeout=60,
+        )
         return self.page.text
 
     def _post(self, action: str, fields: dict[str, Any], *, follows: bool) -> None:

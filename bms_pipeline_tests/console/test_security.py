@@ -26,10 +26,23 @@ PAGES = (
     "/records/clients/10",
 )
 CHANGING = (
-    "/name", "/setup/connection", "/setup/toggles", "/setup/authenticate", "/setup/read", "/review/clients/decide",
-    "/review/clients/auto-match", "/review/clients/create-unmatched", "/preview/make", "/preview/finish", "/runs/sync",
-    "/runs/undo", "/hand-overs/again", "/duplicates/keep",
-)  # fmt: skip
+    "/name",
+    "/setup/connection",
+    "/setup/users-file",
+    "/preview/discard",
+    "/setup/toggles",
+    "/setup/authenticate",
+    "/setup/read",
+    "/review/clients/decide",
+    "/review/clients/auto-match",
+    "/review/clients/create-unmatched",
+    "/preview/make",
+    "/preview/finish",
+    "/runs/sync",
+    "/runs/undo",
+    "/hand-overs/again",
+    "/duplicates/keep",
+)
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +222,29 @@ def test_other_methods_are_refused(console: Console, alex: Person, method: str) 
 def test_what_is_no_form_or_too_large_is_refused(console: Console, alex: Person) -> None:
     own = {"Cookie": cookie(alex), "Origin": alex.origin}
     assert ask(console, "POST", "/setup/read", "{}", Content_Type="application/json", **own)[0] == 400
-    assert ask(console, "POST", "/setup/read", "a=" + "x" * 600_000, **own)[0] == 400
+    assert ask(console, "POST", "/setup/read", "a=" + "x" * 600_000, **own)[0] == 413
     assert ask(console, "POST", "/setup/read", "a=1&" * 6_000, **own)[0] == 400
     assert ask(console, "POST", "/setup/read", "a=%ff", **own)[0] == 400
+    assert ask(console, "POST", "/setup/read", "a=1", Content_Type="multipart/form-data; boundary=x", **own)[0] == 400
+
+
+NAMED = 'Content-Disposition: form-data; name="csrf"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no part",
+        "--x\r\n\r\nno name\r\n--x--",
+        f"--x\r\n{NAMED}\r\n\r\nwrong\r\n--x--",
+        f'--x\r\n{NAMED}; filename="f"\r\n\r\nwrong\r\n--x--',
+        "--x\r\n" * 500,
+    ],
+)
+def test_a_form_with_a_file_needs_its_csrf_token_like_every_other(console: Console, alex: Person, body: str) -> None:
+    own = {"Cookie": cookie(alex), "Origin": alex.origin, "Content_Type": "multipart/form-data; boundary=x"}
+    assert ask(console, "POST", "/setup/users-file", body, **own)[0] in (400, 403)
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])

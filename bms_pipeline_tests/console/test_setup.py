@@ -14,6 +14,7 @@ import pytest
 
 from bms_pipeline.console.context import Console
 from bms_pipeline.console.pages import setup
+from bms_pipeline.console.security import MOST_UPLOADED
 from bms_pipeline.core.settings import read_settings
 from bms_pipeline.sync import services
 from bms_pipeline_tests.building import World, opened_world
@@ -51,7 +52,7 @@ def test_the_connection_is_written_for_its_owner_alone_and_other_lines_stay(cons
         "/setup/connection", BMS_URL="https://bms.example", BMS_TENANT="Us", BMS_USERNAME="api", BMS_PASSWORD=SECRET,
         BMS_MFA_SECRET=SEED,
     )  # fmt: skip
-    assert "The connection is stored." in alex.text
+    assert "The connection is saved." in alex.text
     assert stat.S_IMODE(console.env_file.stat().st_mode) == 0o600
     assert console.env_file.read_text().startswith("# ours\nBMS_CALLS_PER_HOUR=900\n")
     stored = read_settings(console.env_file)
@@ -77,6 +78,7 @@ def test_a_secret_in_a_file_that_the_environment_names_cannot_be_changed_here(
     alex.get("/setup")
     alex.send("/setup/connection", BMS_URL="https://elsewhere.example", BMS_PASSWORD="typed")
     assert "BMS_PASSWORD comes from the environment" in alex.text
+    assert "This field belongs to BMS_PASSWORD, which is set elsewhere." in alex.text
     assert not console.env_file.exists()
 
 
@@ -96,7 +98,9 @@ def test_a_secret_is_never_sent_to_the_browser_and_stays_when_its_field_is_left_
     stored = read_settings(console.env_file)
     assert stored.bms_password.get_secret_value() == SECRET
     assert stored.bms_tenant == "Them"
-    assert "set Leave it empty to keep it." in " ".join(alex.text.split())
+    assert "entered, not shown Leave it empty to use it." in alex.text
+    alex.get("/setup?stored=1")
+    assert "set Leave it empty to keep it." in alex.text
 
 
 def test_a_secret_is_forgotten_when_that_is_said(console: Console, alex: Person) -> None:
@@ -107,16 +111,99 @@ def test_a_secret_is_forgotten_when_that_is_said(console: Console, alex: Person)
     assert read_settings(console.env_file).bms_mfa_secret.get_secret_value() == ""
 
 
-def test_what_does_not_fit_is_told_at_its_field_and_nothing_is_stored(console: Console, alex: Person) -> None:
+def test_a_mistake_is_shown_at_its_field_nothing_is_stored_and_what_was_entered_stays(
+    console: Console, alex: Person
+) -> None:
     alex.get("/setup")
-    text = alex.send("/setup/connection", PASSPORTAL_TARGET="nowhere", BMS_TENANT="Typed")
-    assert alex.status == 422
-    assert "PASSPORTAL_TARGET" in alex.text
+    alex.send("/setup/connection", PASSPORTAL_TARGET="nowhere", BMS_TENANT="Typed", BMS_PASSWORD=SECRET)
+    assert alex.page is not None
+    assert alex.page.history, "the answer to the form leads to the page: to reload that sends nothing again"
+    assert alex.page.request.method == "GET"
+    text = alex.get("/setup")
+    assert "Not saved." in alex.text
+    assert re.search(r'<select id="PASSPORTAL_TARGET"[^>]* aria-invalid="true"', text)
+    [about] = re.findall(r'id="PASSPORTAL_TARGET-about">(.*?)</div>', text, re.DOTALL)
+    assert "This field" in about
     assert 'value="Typed"' in text
-    alex.get("/setup")
-    alex.send("/setup/connection", BMS_URL="https://x\nBMS_PASSWORD=other")
-    assert alex.status == 422
+    assert "canary-pass" not in text
     assert not console.env_file.exists()
+    alex.send("/setup/connection", PASSPORTAL_TARGET="embedded")
+    stored = read_settings(console.env_file)
+    assert (stored.bms_tenant, stored.bms_password.get_secret_value()) == ("Typed", SECRET)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("BMS_URL", "https://x\nBMS_PASSWORD=other"), ("BMS_TENANT", "x" * 3000), ("BMS_USERNAME", "\x00")],
+)
+def test_every_field_that_cannot_be_stored_says_so(console: Console, alex: Person, field: str, text: str) -> None:
+    alex.get("/setup")
+    page = alex.send("/setup/connection", **{field: text})
+    assert re.search(rf'<input id="{field}"[^>]* aria-invalid="true"', page)
+    assert not console.env_file.exists()
+    alex.get("/setup?stored=1")
+    assert "Not saved" not in alex.text
+
+
+def test_a_secret_entered_with_a_mistake_is_not_used_for_an_address_entered_later(
+    console: Console, alex: Person
+) -> None:
+    alex.get("/setup")
+    alex.send("/setup/connection", BMS_URL="https://a.example", BMS_PASSWORD=SECRET, PASSPORTAL_TARGET="nowhere")
+    alex.send("/setup/connection", BMS_URL="https://b.example", PASSPORTAL_TARGET="embedded")
+    assert read_settings(console.env_file).bms_password.get_secret_value() == ""
+
+
+@pytest.mark.parametrize("target", ["embedded", "documents_api"])
+def test_each_missing_setting_is_named_at_its_field_when_the_log_in_is_tried(
+    console: Console, alex: Person, target: str
+) -> None:
+    alex.get("/setup?stored=1")
+    alex.send("/setup/connection", PASSPORTAL_TARGET=target, BMS_TENANT="Us")
+    page = alex.send("/setup/authenticate")
+    assert "Could not sign in." in alex.text
+    invalid = re.findall(r'id="(\w+)"[^>]* aria-invalid="true"', page)
+    of_passportal = ["PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET"] if target == "documents_api" else []
+    assert invalid == ["BMS_URL", "BMS_USERNAME", "BMS_PASSWORD", *of_passportal]
+    assert "Could not sign in" in alex.get("/setup"), "a reload shows the same and sends nothing"
+
+
+USERS = "Passportal ID,First Name,Last Name,Email\nU1,Ada,Lovelace,ada@us.example\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [USERS.encode(), b"\xef\xbb\xbf" + USERS.replace("\n", "\r\n").encode(), USERS.encode() + b"U2,\xc3\x89a,B,\n"],
+)
+def test_the_uploaded_file_of_users_is_stored_as_it_is_for_its_owner_alone(
+    console: Console, alex: Person, content: bytes
+) -> None:
+    alex.get("/setup?stored=1")
+    alex.upload("/setup/users-file", "../../users.csv", content)
+    stored = console.started_with.bms_pipeline_home / setup.USERS_FILE
+    assert stored.read_bytes() == content
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert read_settings(console.env_file).passportal_users_file == stored.absolute()
+    assert "users is saved." in alex.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"Name\nAda\n", USERS.encode() + b"U1,Twice,Twice,\n", b"\xff\xfe" + USERS.encode("utf-16-le")]
+)
+def test_a_file_that_cannot_be_read_leaves_the_former_one(console: Console, alex: Person, content: bytes) -> None:
+    alex.get("/setup?stored=1")
+    alex.upload("/setup/users-file", "users.csv", USERS.encode())
+    alex.upload("/setup/users-file", "users.csv", content)
+    assert "Not saved." in alex.text
+    home = console.started_with.bms_pipeline_home
+    assert (home / setup.USERS_FILE).read_bytes() == USERS.encode()
+    assert [file.name for file in home.glob("*users*")] == [setup.USERS_FILE]
+
+
+def test_a_file_larger_than_the_limit_is_refused_before_it_is_read(console: Console, alex: Person) -> None:
+    alex.get("/setup?stored=1")
+    alex.upload("/setup/users-file", "users.csv", b"x" * (MOST_UPLOADED + 1))
+    assert (alex.status, "Too large" in alex.text) == (413, True)
 
 
 def test_what_the_environment_says_is_shown_and_cannot_be_changed_here(
@@ -130,13 +217,6 @@ def test_what_the_environment_says_is_shown_and_cannot_be_changed_here(
     assert "The environment says so; change it there." in alex.text
     alex.send("/setup/connection", BMS_URL="https://other.example", BMS_TENANT="Us")
     assert "BMS_URL" not in console.env_file.read_text()
-
-
-def test_authenticate_says_what_is_missing_in_the_verbs_own_words(alex: Person) -> None:
-    alex.get("/setup")
-    alex.send("/setup/authenticate")
-    assert alex.status == 422
-    assert "BMS_URL" in alex.text
 
 
 def test_a_service_that_does_not_answer_is_waited_for_with_a_bound(
@@ -175,11 +255,11 @@ def test_a_stored_secret_is_never_sent_to_another_address(
         alex.get("/setup")
         alex.send("/setup/connection", **{address: f"http://127.0.0.1:{port}", "PASSPORTAL_TARGET": "documents_api"})
         if way == "environment":
-            assert alex.status == 422
+            assert "Not saved." in alex.text
             assert f"{secret} comes from the environment" in alex.text
             assert getattr(read_settings(console.env_file), address.lower()) == lines[address]
         else:
-            assert f"{secret} belonged to the address of before" in alex.text
+            assert f"{secret} belonged to the former address" in alex.text
             assert canary not in console.env_file.read_text()
             alex.get("/setup")
             alex.send("/setup/authenticate")

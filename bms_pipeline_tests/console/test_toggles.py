@@ -15,7 +15,7 @@ def test_auto_create_is_available_only_while_its_sync_is_on(alex: Person, world:
     text = alex.get("/setup")
     assert 'name="auto_create.users" disabled' in text
     alex.send("/setup/toggles", **{"auto_create.users": "on"})  # by whoever takes the lock off the field
-    assert "These toggles are so already." in alex.text
+    assert "No change: these settings are already set." in alex.text
     alex.get("/setup")
     alex.send("/setup/toggles", **{"sync.users": "on", "auto_create.users": "on"})
     assert "auto_create.users: off → on" in alex.text

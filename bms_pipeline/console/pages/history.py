@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.responses import RedirectResponse
 
 from bms_pipeline.console import run_progress
 from bms_pipeline.console.charts import Chart, chart
@@ -21,6 +22,7 @@ from bms_pipeline.console.context import (
     one_page,
     redirect_with_flash,
 )
+from bms_pipeline.console.walk import SET_UP
 from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
@@ -57,6 +59,8 @@ POINTS = 60
 @router.get("/")
 def overview(request: Request, console: ConsoleDep) -> Response:
     """Show the overview: standings by entity and client, the last sync, orphans, details, calls left."""
+    if not console.walk_state().has_read:
+        return RedirectResponse(SET_UP.address, status_code=303)
     copy, settings = console.reading.copy, console.settings
     clients = copy.cached("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.console.context import Console, ConsoleDep, FormDep, redirect_with_flash
+from bms_pipeline.console.context import ConsoleDep, FormDep, redirect_with_flash
+from bms_pipeline.console.security import Attempt, SubmittedForm
+from bms_pipeline.console.walk import after_reading
 from bms_pipeline.core.entities import ENTITIES
-from bms_pipeline.core.errors import ServiceUnreachable, SettingsError
-from bms_pipeline.core.settings import Settings, set_by_environment, store_settings
+from bms_pipeline.core.errors import PipelineError, ServiceUnreachable, SettingsError
+from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.settings import (
+    PASSPORTAL_NEEDS,
+    SECRETS_OF,
+    Settings,
+    missing_settings,
+    needed_settings,
+    set_by_environment,
+    store_settings,
+)
 from bms_pipeline.core.vocabulary import words
-from bms_pipeline.guard.door import cleaned_name
+from bms_pipeline.guard.door import cleaned_name, is_local
+from bms_pipeline.passportal import snapshots
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, services
 
@@ -36,9 +49,11 @@ PASSPORTAL_FIELDS = {
     "PASSPORTAL_URL": "Passportal's address",
     "PASSPORTAL_KEY_ID": "API key id",
     "PASSPORTAL_SECRET": "API secret",
-    "PASSPORTAL_USERS_FILE": "File with the users as exported from Passportal (CSV)",
-    "PASSPORTAL_MARKER": "Where a document bears the id of its BMS record",
+    "PASSPORTAL_USERS_FILE": "File with the users as exported from Passportal (CSV): its path, or upload it below",
+    "PASSPORTAL_MARKER": "Where a document holds the id of its BMS record",
 }
+OF_DOCUMENTS = tuple(name for name in PASSPORTAL_FIELDS if name != "PASSPORTAL_TARGET")
+"""Fields that only the Documents API uses."""
 CHOICES = {
     "PASSPORTAL_TARGET": {"embedded": "embedded store (a DuckDB file)", "documents_api": "Passportal's Documents API"},
     "PASSPORTAL_MARKER": {
@@ -49,52 +64,111 @@ CHOICES = {
 }
 FIELDS = BMS_FIELDS | PASSPORTAL_FIELDS
 TOGGLES = ("sync", "auto_create")
+USERS_FILE = "passportal_users.csv"
+"""Name of the uploaded users' file in the home folder."""
 
 
 @router.get("/name")
 def ask_name(request: Request, console: ConsoleDep) -> Response:
     """Ask for the name of the person who decides in this browser."""
-    return console.page(request, "name.html.j2", suggested=request.state.name or getpass.getuser(), missing=False)
+    suggested = request.state.name or getpass.getuser()
+    then = request.query_params.get("then", "")
+    return console.page(
+        request, "name.html.j2", suggested=suggested, missing=False, then=then if is_local(then) else ""
+    )
 
 
 @router.post("/name")
 def keep_name(request: Request, console: ConsoleDep, form: FormDep) -> Response:
-    """Remember the name of the person who decides in this browser."""
-    name = cleaned_name(form.get("name"))
+    """Remember the name of the person who decides in this browser, and go on to the page they wanted."""
+    name, then = cleaned_name(form.get("name")), form.get("then")
+    then = then if is_local(then) else ""
     if not name:
-        return console.page(request, "name.html.j2", code=422, suggested="", missing=True)
-    response = RedirectResponse("/", status_code=303)
+        return console.page(request, "name.html.j2", code=422, suggested="", missing=True, then=then)
+    response = RedirectResponse(then or "/", status_code=303)
     console.guard.door.remember_name(response, name)
     return response
 
 
 @router.get("/setup")
 def show(request: Request, console: ConsoleDep) -> Response:
-    """Show the connection, the toggles and Authenticate."""
-    return _page(request, console)
+    """Show the connection, the toggles and Authenticate, and what was entered and not accepted."""
+    session = request.state.session
+    if "stored" in request.query_params:
+        session.attempts.clear()
+    settings = console.settings
+    connection, sign_in = session.attempts.get("connection"), session.attempts.get("authenticate")
+    upload = session.attempts.get("users-file")
+    missing = missing_settings(settings, needed_settings(settings))
+    return console.page(
+        request,
+        "setup.html.j2",
+        groups={"Kaseya BMS": BMS_FIELDS, "Passportal": PASSPORTAL_FIELDS},
+        of_documents=OF_DOCUMENTS,
+        needed=(*needed_settings(settings), *PASSPORTAL_NEEDS),
+        values={name: _shown(settings, name) for name in FIELDS if not _is_secret(name)}
+        | (connection.entered if connection else {}),
+        secrets={name: bool(_shown(settings, name)) for name in FIELDS if _is_secret(name)},
+        held=set(connection.secrets) if connection else set(),
+        fixed={name for name in FIELDS if set_by_environment(name, settings)},
+        choices=CHOICES,
+        toggles=figures.sync_settings(console.reading.copy),
+        problems={**_problems(sign_in), **_problems(connection)},
+        connection=connection,
+        sign_in=sign_in,
+        upload=upload,
+        labels_of={name: label.partition(":")[0] for name, label in FIELDS.items()},
+        missing=[FIELDS[name].partition(":")[0] for name in missing],
+        main="save" if missing else "next" if session.is_authenticated else "authenticate",
+    )
 
 
 @router.post("/setup/connection")
 def store_connection(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Store the connection's settings. A secret left empty keeps its value."""
-    changes = {}
-    settings = console.settings
-    for name in FIELDS:
-        text = form.get(name)
-        text = text if _is_secret(name) else text.strip()
-        if len(text) > LONGEST_VALUE:
-            raise SettingsError(f"{name} is too long.", f"At most {LONGEST_VALUE:,} characters.")
-        if name in form and not set_by_environment(name, settings) and (text or not _is_secret(name)):
-            changes[name] = text
-        if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name, settings):
-            changes[name] = ""
+    session, settings = request.state.session, console.settings
+    entered = _entered(form, session.attempts.pop("connection", None))
+    secrets = {name: text for name, text in entered.items() if _is_secret(name) and text}
+    changes = {
+        name: text
+        for name, text in entered.items()
+        if not set_by_environment(name, settings) and (text or not _is_secret(name))
+    }
+    changes |= {
+        name: ""
+        for name in FIELDS
+        if _is_secret(name) and f"forget.{name}" in form and not set_by_environment(name, settings)
+    }
     try:
+        _check_length(entered)
         forgotten = store_settings(console.env_file, changes)
-    except SettingsError as error:
-        typed = {name: form.get(name) for name in FIELDS if not _is_secret(name)}
-        return _page(request, console, code=422, error=error, typed=typed)
-    asked = [f"{name} belonged to the address of before and is forgotten: enter it again." for name in forgotten]
-    return redirect_with_flash(request, "/setup", "The connection is stored.", *asked)
+    except PipelineError as error:
+        texts = {name: text for name, text in entered.items() if not _is_secret(name)}
+        session.attempts["connection"] = Attempt(error, texts, secrets)
+        return redirect_with_flash(request, "/setup#connection")
+    session.attempts.clear()
+    session.is_authenticated = False
+    asked = [f"{name} belonged to the former address and is forgotten: enter it again." for name in forgotten]
+    return redirect_with_flash(request, "/setup", "The connection is saved.", *asked)
+
+
+@router.post("/setup/users-file")
+def upload_users(request: Request, console: ConsoleDep, form: FormDep) -> Response:
+    """Take the users' file. It replaces the former one once the reader of the path setting has read it."""
+    session, file = request.state.session, console.started_with.bms_pipeline_home.absolute() / USERS_FILE
+    session.attempts.pop("users-file", None)
+    try:
+        content = form.files.get("file", b"")
+        if not content:
+            raise SettingsError("No file was chosen.", "Choose the file that you exported from Passportal.")
+        with atomic_write(file) as unfinished:
+            unfinished.write_bytes(content)
+            users = snapshots.users_in(unfinished, name="The uploaded file")
+        store_settings(console.env_file, {"PASSPORTAL_USERS_FILE": str(file)})
+    except PipelineError as error:
+        session.attempts["users-file"] = Attempt(error)
+        return redirect_with_flash(request, "/setup#users-file")
+    return redirect_with_flash(request, "/setup", f"The file with {len(users):,} users is saved.")
 
 
 @router.post("/setup/toggles")
@@ -109,7 +183,7 @@ def store_toggles(request: Request, console: ConsoleDep, form: FormDep) -> Respo
             if shown in ("on", "off") and shown != is_on and is_available:
                 wanted[name] = is_on
     if not wanted:
-        return redirect_with_flash(request, "/setup", "These toggles are so already.")
+        return redirect_with_flash(request, "/setup", "No change: these settings are already set.")
     with console.reading.writing(request.state.name) as warehouse:
         changed = deciding.change_settings(warehouse, wanted, request.state.name)
     told = [f"{setting.name}: {_worded(setting.before)} → {_worded(setting.after)}" for setting in changed.settings]
@@ -126,7 +200,16 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
 
     Changes nothing.
     """
-    found = _within(AUTHENTICATE_SECONDS, console.settings)
+    session = request.state.session
+    session.attempts.pop("authenticate", None)
+    session.is_authenticated = False
+    try:
+        found = _within(AUTHENTICATE_SECONDS, console.settings)
+    except PipelineError as error:
+        is_incomplete = isinstance(error, SettingsError) and bool(error.problems)
+        session.attempts["authenticate"] = Attempt(error, is_incomplete=is_incomplete)
+        return redirect_with_flash(request, "/setup#authenticate")
+    session.is_authenticated = True
     bms, passportal = found.bms, found.passportal
     told = [f"BMS answers at {bms.api_url} as {bms.full_name} of {bms.business_name} (time zone {bms.time_zone})."]
     if passportal:
@@ -139,30 +222,38 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
 def read(request: Request, console: ConsoleDep) -> Response:
     """Read both sides in a run of its own, so that the lists of users and clients have records to show."""
     console.runs.start("preview")
-    return redirect_with_flash(request, "/runs?then=/review/users")
+    following = after_reading(console.walk_state())
+    return redirect_with_flash(request, f"/runs?then={following.address}")
 
 
-def _page(
-    request: Request,
-    console: Console,
-    *,
-    code: int = 200,
-    error: SettingsError | None = None,
-    typed: dict[str, str] | None = None,
-) -> Response:
-    settings = console.settings
-    return console.page(
-        request,
-        "setup.html.j2",
-        code=code,
-        groups={"Kaseya BMS": BMS_FIELDS, "Passportal": PASSPORTAL_FIELDS},
-        values={name: _shown(settings, name) for name in FIELDS if not _is_secret(name)} | (typed or {}),
-        secrets={name: bool(_shown(settings, name)) for name in FIELDS if _is_secret(name)},
-        fixed={name for name in FIELDS if set_by_environment(name, settings)},
-        choices=CHOICES,
-        toggles=figures.sync_settings(console.reading.copy),
-        error=error,
-    )
+def _entered(form: SubmittedForm, earlier: Attempt | None) -> dict[str, str]:
+    """Return the form's fields: texts without outer blanks, secrets as they are.
+
+    A secret entered ``earlier`` and left empty now counts as entered, unless its address changed in between.
+    """
+    entered = {name: form.get(name) if _is_secret(name) else form.get(name).strip() for name in FIELDS if name in form}
+    for name, text in (earlier.secrets if earlier else {}).items():
+        addresses = [address for address, secrets in SECRETS_OF.items() if name in secrets and address in entered]
+        is_same = earlier and all(entered[address] == earlier.entered.get(address) for address in addresses)
+        if is_same and not entered.get(name):
+            entered[name] = text
+    return entered
+
+
+def _check_length(entered: Mapping[str, str]) -> None:
+    long = [name for name, text in entered.items() if len(text) > LONGEST_VALUE]
+    if long:
+        raise SettingsError(
+            f"{long[0]} is too long.",
+            f"At most {LONGEST_VALUE:,} characters.",
+            dict.fromkeys(long, f"is longer than {LONGEST_VALUE:,} characters"),
+        )
+
+
+def _problems(attempt: Attempt | None) -> dict[str, str]:
+    """Return field → what is wrong with it, as far as the error says."""
+    error = attempt.error if attempt else None
+    return error.problems if isinstance(error, SettingsError) else {}
 
 
 def _shown(settings: Settings, name: str) -> str:

@@ -221,7 +221,8 @@ def _planned(home: Home, plan: Plan, waits: bool) -> Metadata:
 
 def is_for_finish(plan: Plan, *, waits: bool) -> bool:
     """Return whether a person's launch of `finish` would load something of the plan that no rule loads."""
-    return bool(plan.operations) and not plan.loaded and (waits or plan.approved or plan.held_back + plan.unproved > 0)
+    is_open = bool(plan.operations) and not plan.loaded and not plan.discarded
+    return is_open and (waits or plan.approved or plan.held_back + plan.unproved > 0)
 
 
 def _launchpads(plan: Plan, waits: bool, *, is_initial: bool) -> Metadata:
@@ -243,8 +244,9 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
         waiting = f"; {undecided:,} records wait for a decision in the console" if undecided else ""
         return f"Nothing to load{waiting}."
     short = plan.hash[: links.SHORT]
-    if plan.loaded:
-        return f"Plan {short} is loaded."
+    if plan.loaded or plan.discarded:
+        was_discarded = f"was discarded by {plan.discarded_by}: the next sync makes a new plan"
+        return f"Plan {short} {was_discarded if plan.discarded else 'is loaded'}."
     if plan.approved:
         return f"Plan {short} is approved and not loaded whole: launch the job {links.finish_link(plan.hash)}."
     if (plan.held_back or plan.unproved) and not waits:
