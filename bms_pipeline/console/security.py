@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse
 
 from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, VisitRefused
 from bms_pipeline.guard.gate import sign_in_page
+from bms_pipeline.reconcile.undo import Undo
 
 NAME = "/name"
 STATIC = "/static/"
@@ -40,12 +41,30 @@ Refuse = Callable[[Request, int, str, str], Response]
 """Makes the page for a refused request: status, what happened, next step."""
 
 
+@dataclass(frozen=True)
+class Done:
+    """A decision of this session: what happened, in words, what changed with it, and its undo.
+
+    ``is_refused``: it was not taken.
+    """
+
+    text: str
+    changes: tuple[str, ...] = ()
+    undo: Undo | None = None
+    is_refused: bool = False
+
+
 @dataclass
 class Session:
-    """One signed-in browser, with the messages its next page shows once."""
+    """One signed-in browser, with the messages its next page shows once.
+
+    ``news``: the decisions that the next list shows once. ``done``: those that can be undone, the last one last.
+    """
 
     id: str
     told: list[str] = field(default_factory=list)
+    news: list[Done] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
 
 
 class SubmittedForm:
