@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 
 from bms_pipeline.console.context import PER_PAGE, Console, NotFound, number_in
-from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
 from bms_pipeline.reconcile.decisions import VERSION, Selection, ViewedVersion
 from bms_pipeline.sync import deciding
@@ -36,7 +36,14 @@ ORDERS = {
     "name": "lower(name) {way} NULLS LAST",
     "client": "lower(client) {way} NULLS LAST, lower(name)",
     "id": "bms_id {way}",
+    "waiting": "({waiting}) {way}, lower(name)",
 }
+_WAITING = " + ".join(
+    f"(SELECT count(*) FROM sync.reconciled_{entity.name} w WHERE w.disposition = 'blocked' AND w.account_id = bms_id)"
+    for entity in ENTITIES
+    if entity.has_client
+)
+"""SQL over a client: the number of records that wait for it."""
 VERBS: dict[str, tuple[Verb, ...]] = {
     Disposition.UNMATCHED: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
     Disposition.AMBIGUOUS: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
@@ -124,7 +131,8 @@ class RecordList:
 
     def order(self) -> str:
         """Return SQL for the order of the list."""
-        return ORDERS[self.sort].format(way="DESC" if self.is_descending else "ASC")
+        is_up = self.is_descending if self.sort == "waiting" else not self.is_descending
+        return ORDERS[self.sort].format(way="ASC" if is_up else "DESC", waiting=_WAITING)
 
     @property
     def shown(self) -> Selection:

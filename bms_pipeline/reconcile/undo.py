@@ -13,6 +13,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import xor
 from typing import Any
 
 import duckdb
@@ -41,15 +43,29 @@ Rows = dict[str, list[dict[str, Any]]]
 class Undo:
     """All that undoing one decision takes.
 
-    ``batch``: the decision's number in the ledger. ``seen``: the records' state after it. ``before``: their rows
-    before it.
+    ``batch``: the decision's number in the ledger. ``stamps``: BMS id → the record's version after it. ``before``:
+    the rows of the records before it.
     """
 
     entity: Entity
-    bms_ids: tuple[int, ...]
     batch: int
-    seen: ViewedVersion
+    stamps: dict[int, int]
     before: Rows
+
+    @property
+    def bms_ids(self) -> tuple[int, ...]:
+        """The records of the decision."""
+        return tuple(self.stamps)
+
+    @property
+    def seen(self) -> ViewedVersion:
+        """The records' state after the decision."""
+        return ViewedVersion(len(self.stamps), reduce(xor, self.stamps.values(), 0), self.batch)
+
+    def of_record(self, bms_id: int) -> Undo:
+        """Return the undo for one record of a decision about several."""
+        rows = {table: [row for row in rows if row["bms_id"] == bms_id] for table, rows in self.before.items()}
+        return Undo(self.entity, self.batch, {bms_id: self.stamps[bms_id]}, rows)
 
 
 def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int]) -> Rows:
@@ -59,14 +75,12 @@ def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Seq
 
 def undo_of(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], before: Rows) -> Undo:
     """Return the undo of the decision just taken. Call it in the decision's transaction."""
-    row = connection.execute(
-        f"SELECT count(*), coalesce(bit_xor({VERSION}), 0) FROM sync.reconciled_{entity.name} r"
-        " WHERE r.bms_id IN (SELECT unnest(?::BIGINT[]))",
+    rows = connection.execute(
+        f"SELECT r.bms_id, {VERSION} FROM sync.reconciled_{entity.name} r"
+        " WHERE r.bms_id IN (SELECT unnest(?::BIGINT[])) ORDER BY r.bms_id",
         [list(bms_ids)],
-    ).fetchone()
-    records, stamp = row or (0, 0)
-    batch = _last_batch(connection)
-    return Undo(entity, tuple(bms_ids), batch, ViewedVersion(records, stamp, batch), before)
+    ).fetchall()
+    return Undo(entity, _last_batch(connection), dict(rows), before)
 
 
 def undo(connection: duckdb.DuckDBPyConnection, undone: Undo, by: str, now: datetime) -> DecisionResult:

@@ -87,6 +87,10 @@ class Taken(DecisionResult):
 
     undo: Undo | None = None
 
+    def of_record(self, bms_id: int) -> Taken:
+        """Return the part about one record; the changes stay with the whole."""
+        return Taken(1, 0, [], self.undo.of_record(bms_id)) if self.undo and bms_id in self.undo.stamps else Taken(0, 1)
+
 
 def decide_seen(
     warehouse: Warehouse, entity: Entity, selection: Selection, verdict: BulkDecision, seen: ViewedVersion, by: str

@@ -130,7 +130,7 @@ class Twins:
 
 @router.get("/{name}/twins")
 def twins(request: Request, console: ConsoleDep, name: str) -> Response:
-    """Show the records that share a name side by side: what differs, what lies inside each, and one decision a group."""
+    """Show the records that share a name side by side, with one decision for each group."""
     entity = entity_of(name)
     page = number_in(request.query_params.get("page", ""), 1)
     groups, number_of_groups = _twins(console, entity, page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -42,13 +43,17 @@ from bms_pipeline.reconcile import decisions
 from bms_pipeline.reconcile.comparison import DispositionChange
 from bms_pipeline.reconcile.decisions import DecisionResult, Selection, ViewedVersion
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.undo import Undo
 from bms_pipeline.sync import deciding
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse
 
 router = APIRouter(prefix="/review")
 
 ACCEPTED_FROM = 0.95
 """The least score of *Accept all* unless a person chooses another one."""
+SHOWN_FROM = 0.4
+"""A row shows its best candidate from this score on: below, the two are more likely not the same."""
 NAMED = 10
 """A question about many records names the first of them."""
 DONE_AT_MOST = 200
@@ -85,6 +90,15 @@ class Act:
         is_match = verb == Verb.MATCH
         return cls(Verb(verb), number_in(bms_id), more if is_match else "", more == "allow_duplicate" and not is_match)
 
+    def verdict(self, form: SubmittedForm) -> deciding.BulkDecision:
+        """Return the decision, with what the form says about it."""
+        return deciding.BulkDecision(
+            self.verb,
+            self.passportal_id or None,
+            allow_duplicate=self.allow_duplicate or "allow_duplicate" in form,
+            why=form.get("why")[:500],
+        )
+
 
 @router.get("/{name}")
 def show(request: Request, console: ConsoleDep, name: str) -> Response:
@@ -109,7 +123,7 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
         pages=pages,
         this_page=page,
         shown=shown,
-        best=candidates.best,
+        best={bms_id: best for bms_id, best in candidates.best.items() if best.suggestion.score >= SHOWN_FROM},
         details=details_of(entity),
         seen=version_of(console, found),
         reasons=[row for row in facets if not disposition or row["disposition"] == disposition],
@@ -140,32 +154,41 @@ def decide(request: Request, console: ConsoleDep, name: str, form: FormDep) -> R
     acts = [Act.of(text) for text in texts]
     if len(acts) == 1 and not acts[0].bms_id and "sure" not in form and _is_about_many(form):
         return redirect_with_flash(request, _question(entity, acts[0].verb, form))
-    by = request.state.name
-    done: list[tuple[Act, deciding.Taken | DecisionError]] = []
-    with console.reading.writing(by) as warehouse:
-        for act in acts:
-            try:
-                selection, seen = _meant(form, act.bms_id)
-                verdict = deciding.BulkDecision(
-                    act.verb,
-                    act.passportal_id or None,
-                    allow_duplicate=act.allow_duplicate or "allow_duplicate" in form,
-                    why=form.get("why")[:500],
-                )
-                taken = deciding.decide_seen(warehouse, entity, selection, verdict, seen, by)
-                done.append((act, taken))
-            except DecisionError as error:
-                if "stay" not in form:
-                    raise
-                done.append((act, error))
+    with console.reading.writing(request.state.name) as warehouse:
+        done = _decided(warehouse, entity, acts, form, request.state.name)
     return redirect_with_news(request, form, entity, [_told(console, entity, *entry) for entry in done])
+
+
+def _decided(
+    warehouse: Warehouse, entity: Entity, acts: list[Act], form: SubmittedForm, by: str
+) -> list[tuple[Act, deciding.Taken | DecisionError]]:
+    """Take the decisions together where nothing stands against that, else each by itself.
+
+    Raises ``DecisionError`` for a page that cannot show a refusal among its messages (without ``stay``).
+    """
+    if len(acts) > 1:
+        with contextlib.suppress(DecisionError):
+            verdicts = {act.bms_id: act.verdict(form) for act in acts}
+            taken = deciding.decide_each(warehouse, entity, verdicts, version_in(form, verdicts), by)
+            return [(act, taken.of_record(act.bms_id)) for act in acts]
+    done: list[tuple[Act, deciding.Taken | DecisionError]] = []
+    for act in acts:
+        try:
+            selection, seen = _meant(form, act.bms_id)
+            done.append((act, deciding.decide_seen(warehouse, entity, selection, act.verdict(form), seen, by)))
+        except DecisionError as error:
+            if "stay" not in form:
+                raise
+            done.append((act, error))
+    return done
 
 
 @router.post("/{name}/undo")
 def undo(request: Request, console: ConsoleDep, name: str, form: FormDep) -> Response:
     """Take back one decision of this session."""
-    entity, session, batch = entity_of(name), request.state.session, number_in(form.get("batch"))
-    found = next((done for done in session.done if done.undo and done.undo.batch == batch), None)
+    entity, session = entity_of(name), request.state.session
+    wanted = number_in(form.get("batch")), number_in(form.get("record"))
+    found = next((done for done in session.done if done.undo and _key(done.undo) == wanted), None)
     if found is None or found.undo is None:
         raise DecisionError(
             "This decision cannot be undone here: another browser took it, or the console was started again since.",
@@ -176,6 +199,10 @@ def undo(request: Request, console: ConsoleDep, name: str, form: FormDep) -> Res
     session.done.remove(found)
     told = Done(f"Undone: {found.text}", tuple(_changes(entity, found.undo.bms_ids, taken)))
     return redirect_with_news(request, form, entity, [told])
+
+
+def _key(undo: Undo) -> tuple[int, int]:
+    return undo.batch, undo.bms_ids[0]
 
 
 @router.get("/{name}/confirm")
