@@ -43,12 +43,13 @@ Rows = dict[str, list[dict[str, Any]]]
 class Undo:
     """All that undoing one decision takes.
 
-    ``batch``: the decision's number in the ledger. ``stamps``: BMS id → the record's version after it. ``before``:
+    ``batch`` and ``taken_at``: the decision's number and time in the ledger. ``stamps``: BMS id → the record's version after it. ``before``:
     the rows of the records before it.
     """
 
     entity: Entity
     batch: int
+    taken_at: datetime
     stamps: dict[int, int]
     before: Rows
 
@@ -65,7 +66,7 @@ class Undo:
     def of_record(self, bms_id: int) -> Undo:
         """Return the undo for one record of a decision about several."""
         rows = {table: [row for row in rows if row["bms_id"] == bms_id] for table, rows in self.before.items()}
-        return Undo(self.entity, self.batch, {bms_id: self.stamps[bms_id]}, rows)
+        return Undo(self.entity, self.batch, self.taken_at, {bms_id: self.stamps[bms_id]}, rows)
 
 
 def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int]) -> Rows:
@@ -73,21 +74,23 @@ def remember(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Seq
     return {table: _rows(connection, table, entity, bms_ids) for table in _tables(entity)}
 
 
-def undo_of(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], before: Rows) -> Undo:
+def undo_of(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], before: Rows, now: datetime
+) -> Undo:
     """Return the undo of the decision just taken. Call it in the decision's transaction."""
     rows = connection.execute(
         f"SELECT r.bms_id, {VERSION} FROM sync.reconciled_{entity.name} r"
         " WHERE r.bms_id IN (SELECT unnest(?::BIGINT[])) ORDER BY r.bms_id",
         [list(bms_ids)],
     ).fetchall()
-    return Undo(entity, _last_batch(connection), dict(rows), before)
+    return Undo(entity, _last_batch(connection), now, dict(rows), before)
 
 
 def undo(connection: duckdb.DuckDBPyConnection, undone: Undo, by: str, now: datetime) -> DecisionResult:
     """Take back one decision. Call it inside a transaction, which a refusal must end.
 
-    Raises ``DecisionOvertaken`` where anything changed the records since, and ``DecisionRefused`` where a record of
-    Passportal was matched to another one meanwhile.
+    Raises ``DecisionOvertaken`` where anything changed the records since, and ``DecisionRefused`` where the decision
+    was loaded, or a record of Passportal was matched to another one.
     """
     entity, ids = undone.entity, list(undone.bms_ids)
     check_viewed(connection, entity, Selection(bms_ids=undone.bms_ids), undone.seen)
@@ -97,6 +100,7 @@ def undo(connection: duckdb.DuckDBPyConnection, undone: Undo, by: str, now: date
     ).fetchone()
     if decided:
         raise overtaken(connection, entity, undone.bms_ids, undone.batch)
+    _check_not_loaded(connection, undone)
     entities = with_clients([entity])
     reconcile_all(connection, entities)
     comparison.remember_dispositions(connection, entities)
@@ -138,6 +142,20 @@ def _put_back(connection: duckdb.DuckDBPyConnection, undone: Undo) -> None:
         )
         if undone.before[table]:
             put_rows(connection, table, undone.before[table])
+
+
+def _check_not_loaded(connection: duckdb.DuckDBPyConnection, undone: Undo) -> None:
+    """Refuse where a load wrote any of the records since the decision: only a load takes that back."""
+    row = connection.execute(
+        "SELECT any_value(bms_id), any_value(plan_id) FROM sync.journal WHERE entity = ? AND intent_at >= ?"
+        " AND bms_id IN (SELECT unnest(?::BIGINT[]))",
+        [undone.entity.name, undone.taken_at, list(undone.bms_ids)],
+    ).fetchone()
+    if row and row[0] is not None:
+        raise DecisionRefused(
+            f"This decision cannot be undone: plan {row[1]} has loaded {undone.entity.singular} {row[0]} since.",
+            "Take that load back (Runs), or decide about the record once more.",
+        )
 
 
 def _check_one_to_one(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int]) -> None:

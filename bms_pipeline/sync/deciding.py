@@ -133,9 +133,9 @@ def undo_decision(warehouse: Warehouse, undo: Undo, by: str) -> DecisionResult:
 def _take(connection: duckdb.DuckDBPyConnection, entity: Entity, chosen: Sequence[Decision], by: str) -> Taken:
     """Take decisions about records of one entity, and keep what undoing them takes."""
     ids = tuple(dict.fromkeys(decision.bms_id for decision in chosen))
-    before = undoing.remember(connection, entity, ids)
-    taken = decisions.apply_decisions(connection, chosen, by, now())
-    undo = undoing.undo_of(connection, entity, ids, before) if taken.taken else None
+    before, moment = undoing.remember(connection, entity, ids), now()
+    taken = decisions.apply_decisions(connection, chosen, by, moment)
+    undo = undoing.undo_of(connection, entity, ids, before, moment) if taken.taken else None
     return Taken(taken.taken, taken.already, taken.changes, undo)
 
 

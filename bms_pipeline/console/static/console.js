@@ -72,6 +72,7 @@ const decide = (form, act, item) => {
 const send = async () => {
   if (isSending || !unsent.length) return;
   isSending = true;
+  document.querySelector("main").setAttribute("aria-busy", "true");
   const first = unsent.shift();
   while (first.joins && unsent[0]?.joins && unsent[0].action === first.action) {
     for (const [name, value] of unsent.shift().fields) {
@@ -85,6 +86,7 @@ const send = async () => {
     location.reload();
   }
   isSending = false;
+  if (!unsent.length) document.querySelector("main").removeAttribute("aria-busy");
   send();
 };
 
