@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PLACES = ("/usr/bin/chromium", "/usr/lib/chromium/chromium", "/opt/google/chrome/chrome", "/snap/bin/chromium")
@@ -79,6 +79,23 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+SENT = "[data-sent], main[aria-busy]"
+"""What shows that a decision was sent and not answered yet."""
+
+
+def is_list(response: Response) -> bool:
+    """Whether this is the list that answers a decision."""
+    return (
+        response.request.method == "GET"
+        and "/review/" in response.url
+        and "text/html" in response.headers.get("content-type", "")
+    )
+
+
+def _named(name: str) -> re.Pattern[str]:
+    return re.compile(rf"^\s*{re.escape(name)}\s*$".replace(r"\ ", r"\s+"))
+
+
 @dataclass
 class Mouse:
     """Somebody who points at things. Names are those that a screen reader would say."""
@@ -91,10 +108,16 @@ class Mouse:
 
     def press(self, name: str) -> None:
         """Press the first button or link of this name, and wait for the page that it leads to."""
-        exactly = re.compile(rf"^\s*{re.escape(name)}\s*$".replace(r"\ ", r"\s+"))
+        exactly = _named(name)
         found = self.page.get_by_role("button", name=exactly).or_(self.page.get_by_role("link", name=exactly))
         with self.page.expect_navigation():
             found.first.click()
+
+    def decide(self, name: str) -> None:
+        """Press the first button of this name, and wait for the answer, which comes without leaving the page."""
+        with self.page.expect_response(is_list):
+            self.page.get_by_role("button", name=_named(name)).first.click()
+        self.page.locator(SENT).first.wait_for(state="detached")
 
     def type(self, label: str, text: str) -> None:
         """Fill in the field of this label."""
@@ -124,6 +147,13 @@ class Keyboard:
         self._reach(name)
         with self.page.expect_navigation():
             self.page.keyboard.press("Enter")
+
+    def decide(self, name: str) -> None:
+        """See ``Mouse``."""
+        self._reach(name)
+        with self.page.expect_response(is_list):
+            self.page.keyboard.press("Enter")
+        self.page.locator(SENT).first.wait_for(state="detached")
 
     def type(self, label: str, text: str) -> None:
         """See ``Mouse``."""

@@ -28,7 +28,7 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.sync import run_lock
 from bms_pipeline.warehouse.causes import translate_errors
-from bms_pipeline.warehouse.connection import Warehouse, now, transaction
+from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, transaction
 
 _log = logging.getLogger(__name__)
 
@@ -210,6 +210,7 @@ class ReadReplica:
             )
         try:
             with (
+                kept_open(),
                 run_lock.running(self._settings, RunName(f"{by} in the review console", RunKind.CONSOLE), WAIT_SECONDS),
                 self.warehouse.open(),
             ):

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, VisitRefused, is_local
 from bms_pipeline.guard.gate import sign_in_page
+from bms_pipeline.reconcile.undo import Undo
 
 NAME = "/name"
 STATIC = "/static/"
@@ -72,12 +73,26 @@ class Failure:
     back: str | None
 
 
+@dataclass(frozen=True)
+class Done:
+    """A decision of this session: what happened, in words, what changed with it, and its undo.
+
+    ``is_refused``: it was not taken.
+    """
+
+    text: str
+    changes: tuple[str, ...] = ()
+    undo: Undo | None = None
+    is_refused: bool = False
+
+
 @dataclass
 class Session:
     """One signed-in browser.
 
     ``told`` are the messages its next page shows once, ``attempts`` the forms of Set-up that were not accepted, and
-    ``failures`` the last failed requests by number, for the pages that explain them.
+    ``failures`` the last failed requests by number, for the pages that explain them. ``news``: the decisions that the
+    next list shows once. ``done``: those that can be undone, the last one last.
     """
 
     id: str
@@ -85,6 +100,8 @@ class Session:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     is_authenticated: bool = False
+    news: list[Done] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
 
     def remember(self, failure: Failure) -> int:
         """Keep ``failure`` and forget the oldest ones; return its number."""

@@ -15,13 +15,17 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class DispositionChange:
-    """Records of an entity with another disposition than before; ``examples`` are some of them as ``id name``."""
+    """Records of an entity with another disposition than before.
+
+    ``examples`` are some of them as ``id name``, ``bms_ids`` the ids of the same.
+    """
 
     entity: EntityName
     was: str
     becomes: str
     records: int
     examples: tuple[str, ...]
+    bms_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def disposition_changes(connection: duckdb.DuckDBPyConnection, entities: Iterabl
             sql.read("reconcile/changed_dispositions").format(entity=entity.name), {"examples": EXAMPLES}
         ).fetchall()
         found += [
-            DispositionChange(entity.name, was, now, count, tuple(examples)) for was, now, count, examples in rows
+            DispositionChange(entity.name, was, now, count, tuple(examples), tuple(ids))
+            for was, now, count, examples, ids in rows
         ]
     return found
 

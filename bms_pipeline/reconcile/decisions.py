@@ -23,7 +23,7 @@ from bms_pipeline.core.entities import BY_NAME, Entity, EntityName, with_clients
 from bms_pipeline.core.errors import DecisionError, DecisionOvertaken, DecisionRefused
 from bms_pipeline.core.vocabulary import Disposition, Verb
 from bms_pipeline.reconcile import comparison
-from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reconcile.matching import Scope, note_reconciled, reconcile_all
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.warehouse import names, sql
 from bms_pipeline.warehouse.inputs import bump_version
@@ -76,7 +76,8 @@ class DecisionResult:
 class Selection:
     """A filter for the records of an entity. An empty part does not restrict.
 
-    ``client``: a BMS account id. ``name``: contained in the record's name, as matching folds names.
+    ``client``: a BMS account id. ``name``: contained in the record's name, as matching folds names. ``but``: BMS ids
+    to leave out; they restrict only a filter.
     """
 
     bms_ids: tuple[int, ...] = ()
@@ -84,6 +85,7 @@ class Selection:
     reason: str = ""
     client: int = 0
     name: str = ""
+    but: tuple[int, ...] = ()
 
     @property
     def restricting(self) -> dict[str, object]:
@@ -93,7 +95,8 @@ class Selection:
             "r.reason = ?": self.reason,
             "r.account_id = ?": self.client,
             "contains(b.name_key, ?)": names.fold_name(self.name),
-            "list_contains(?::BIGINT[], r.bms_id)": list(self.bms_ids),
+            "r.bms_id IN (SELECT unnest(?::BIGINT[]))": list(self.bms_ids),
+            "r.bms_id NOT IN (SELECT unnest(?::BIGINT[]))": list(self.but),
         }
         return {condition: value for condition, value in given.items() if value}
 
@@ -143,16 +146,23 @@ def check_viewed(
     ).fetchone()
     if row == (seen.records, seen.stamp):
         return
+    raise overtaken(connection, entity, selection.bms_ids, seen.batch)
+
+
+def overtaken(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], batch: int
+) -> DecisionOvertaken:
+    """Return the error that lists the decisions after ``batch`` about these records; about all if there are none."""
     rows = connection.execute(
         sql.read("reconcile/decided_since").format(entity=entity.name),
-        {"entity": entity.name, "batch": seen.batch, "ids": list(selection.bms_ids) or None, "most": REFUSALS_TOLD},
+        {"entity": entity.name, "batch": batch, "ids": list(bms_ids) or None, "most": REFUSALS_TOLD},
     ).fetchall()
     told = "".join(
         f"\n  {entity.singular} {bms_id} {name or '(no name)'}: {verb} by {by} at {at:%H:%M:%S} UTC, now {became}"
         for bms_id, name, verb, by, at, became in rows
     )
     by_whom = f"was decided otherwise meanwhile:{told}" if told else "stands otherwise since a run decided about it."
-    raise DecisionOvertaken(
+    return DecisionOvertaken(
         f"Nothing was done, because what you were looking at {by_whom}", "Look at it as it is now, then decide."
     )
 
@@ -248,18 +258,22 @@ def create_unmatched_of(
     Three kinds still wait: ambiguous records, near-identical ones, and those a person unmatched. Records outside
     ``scope`` wait, too. The entity and its clients have been reconciled.
     """
+    ids = unmatched_ids(connection, entity, scope)
+    return _take(connection, [Decision(Verb.CREATE, entity.name, bms_id) for bms_id in ids], by, now)
+
+
+def unmatched_ids(connection: duckdb.DuckDBPyConnection, entity: Entity, scope: Scope) -> list[int]:
+    """Return the records that ``create_unmatched_of`` decides about, as reconciled last."""
     rows = connection.execute(
         f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE {_waits_for_creation(connection, entity)}"
         f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
     ).fetchall()
-    return _take(connection, [Decision(Verb.CREATE, entity.name, row[0]) for row in rows], by, now)
+    return [int(row[0]) for row in rows]
 
 
-def auto_match_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime) -> DecisionResult:
-    """Save every match the rules found. The entity and its clients have been reconciled."""
-    rows = connection.execute(sql.read("reconcile/unsaved_matches").format(entity=entity.name)).fetchall()
-    found = [Decision("match", entity.name, bms_id, partner, why="auto-match") for bms_id, partner in rows]
-    return _take(connection, found, by, now)
+def unsaved_matches(connection: duckdb.DuckDBPyConnection, entity: Entity) -> list[tuple[int, str]]:
+    """Return the matches the rules found that no person and no load saved: BMS id and Passportal id."""
+    return connection.execute(sql.read("reconcile/unsaved_matches").format(entity=entity.name)).fetchall()
 
 
 def _take(
@@ -283,6 +297,7 @@ def _take(
     taken = _write_ledger(connection, entities, by, now)
     if taken:
         bump_version(connection, "decisions", now)
+        note_reconciled(connection, entities)  # so that the next decision need not reconcile before it begins
     return DecisionResult(taken, len(decisions) - taken, comparison.disposition_changes(connection, entities))
 
 

@@ -52,6 +52,15 @@ def reconcile_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, sett
     return counts
 
 
+def note_reconciled(connection: duckdb.DuckDBPyConnection, entities: Collection[Entity]) -> None:
+    """Note that the dispositions of ``entities`` hold for the present versions of their inputs.
+
+    Only for a caller that reconciled, and then counted up the version of an input that it had changed before.
+    """
+    for entity in entities:
+        note_made_from(connection, reconciled(entity), _made_from(read_versions(connection), entity))
+
+
 def reconciled(entity: Entity) -> str:
     """Return the name of this module's result for ``entity`` in ``sync.made_from``."""
     return f"reconciled.{entity.name}"

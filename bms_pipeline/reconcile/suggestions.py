@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from itertools import groupby, repeat
 from typing import Any, Literal
@@ -79,6 +80,95 @@ class Suggestion:
     name: str
     score: float
     evidence: tuple[Evidence, ...]
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The score in words."""
+        return next(word for word, least in _LEAST_OF.items() if self.score >= least)
+
+    def fields(self, *agreements: Agreement) -> list[str]:
+        """Return the fields whose evidence is one of ``agreements``."""
+        return [clue.field for clue in self.evidence if clue.agreement in agreements]
+
+    @property
+    def differs(self) -> bool:
+        """Whether any field of the two says something else."""
+        return bool(self.fields("differs"))
+
+
+class Likelihood(StrEnum):
+    """A score in words."""
+
+    VERY_LIKELY = "very likely"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+    UNLIKELY = "unlikely"
+
+
+_LEAST_OF = {Likelihood.VERY_LIKELY: 0.95, Likelihood.LIKELY: 0.75, Likelihood.POSSIBLE: 0.4, Likelihood.UNLIKELY: 0.0}
+
+
+class Doubt(StrEnum):
+    """Why the best candidate of a record is not the only one that fits.
+
+    ``SEVERAL``: another candidate fits about as well. ``SHARED``: it fits another waiting record about as well.
+    ``SEPARATED``: a person took the two apart.
+    """
+
+    SEVERAL = "several"
+    SHARED = "shared"
+    SEPARATED = "separated"
+
+
+CLOSE_BITS = 2.0
+"""Two pairs fit about equally well if their evidence differs by less than this: odds of one to four."""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best candidate of one record; ``rivals`` are the records behind the doubt: Passportal ids, or BMS ids."""
+
+    suggestion: Suggestion
+    doubt: Doubt | None
+    rivals: tuple[str | int, ...] = ()
+
+
+def best_candidates(
+    found: Mapping[int, Sequence[Suggestion]], separated: Collection[tuple[int, str]] = ()
+) -> dict[int, Best]:
+    """Return BMS id → its best candidate, for each record that has one.
+
+    ``found`` holds the suggestions of all waiting records of the same clients, because a candidate may fit several of
+    them. ``separated``: the pairs that a person took apart.
+    """
+    claims: dict[str, list[Suggestion]] = defaultdict(list)
+    for candidates in found.values():
+        if candidates:
+            claims[candidates[0].passportal_id].append(candidates[0])
+    best = {}
+    for bms_id, candidates in found.items():
+        if not candidates:
+            continue
+        first, *others = candidates
+        several = tuple(other.passportal_id for other in others if _bits(first) - _bits(other) < CLOSE_BITS)
+        shared = tuple(
+            claim.bms_id
+            for claim in claims[first.passportal_id]
+            if claim.bms_id != bms_id and _bits(first) - _bits(claim) < CLOSE_BITS
+        )
+        if (bms_id, first.passportal_id) in separated:
+            best[bms_id] = Best(first, Doubt.SEPARATED)
+        elif shared:
+            best[bms_id] = Best(first, Doubt.SHARED, shared)
+        else:
+            best[bms_id] = Best(first, Doubt.SEVERAL if several else None, several)
+    return best
+
+
+def _bits(suggestion: Suggestion) -> float:
+    """Return the evidence behind a score, which is rounded: at both ends the bits have a limit."""
+    score = min(max(suggestion.score, 0.0001), 0.9999)
+    return float(np.log2(score / (1 - score)))
 
 
 @dataclass(frozen=True)

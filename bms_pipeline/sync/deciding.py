@@ -14,20 +14,27 @@ from typing import TYPE_CHECKING, Literal
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, with_clients
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Verb
+from bms_pipeline.core.errors import DecisionOvertaken
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
 from bms_pipeline.load import import_files
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.undo import check_undoable, fill_undo
 from bms_pipeline.reconcile import comparison, decisions, duplicates
+from bms_pipeline.reconcile import undo as undoing
 from bms_pipeline.reconcile.decisions import Decision, DecisionResult, Selection, ViewedVersion, including
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SettingChange, parse_changes, read_sync_settings, store_changes
+from bms_pipeline.reconcile.undo import Undo
 from bms_pipeline.warehouse import landing, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 
 if TYPE_CHECKING:
-    from bms_pipeline.reconcile.suggestions import Suggestion
+    from bms_pipeline.reconcile.suggestions import Best, Suggestion
     from bms_pipeline.spreadsheet.agreement import Pair
+
+
+EXAMPLES = 5
+"""A message names up to this many records."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,20 @@ class BulkDecision:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Taken(DecisionResult):
+    """The result of a decision with its undo; None where it changed nothing."""
+
+    undo: Undo | None = None
+
+    def of_record(self, bms_id: int) -> Taken:
+        """Return the part about one record; the changes stay with the whole."""
+        return Taken(1, 0, [], self.undo.of_record(bms_id)) if self.undo and bms_id in self.undo.stamps else Taken(0, 1)
+
+
 def decide_seen(
     warehouse: Warehouse, entity: Entity, selection: Selection, verdict: BulkDecision, seen: ViewedVersion, by: str
-) -> DecisionResult:
+) -> Taken:
     """Take one verdict about all selected records, if their state is the one the person saw.
 
     A verdict to match or create an excluded record also includes it. Raises ``DecisionOvertaken`` where somebody
@@ -85,7 +103,40 @@ def decide_seen(
     with warehouse.transaction() as connection:
         decisions.check_viewed(connection, entity, selection, seen)
         ids = decisions.select_ids(connection, entity, selection)
-        return decisions.apply_decisions(connection, _decisions(connection, entity, ids, verdict), by, now())
+        return _take(connection, entity, _decisions(connection, entity, ids, verdict), by)
+
+
+def decide_each(
+    warehouse: Warehouse, entity: Entity, verdicts: Mapping[int, BulkDecision], seen: ViewedVersion, by: str
+) -> Taken:
+    """Take a verdict of its own about each record (BMS id → verdict), all or none; otherwise as ``decide_seen``."""
+    ids = tuple(verdicts)
+    with warehouse.transaction() as connection:
+        decisions.check_viewed(connection, entity, Selection(bms_ids=ids), seen)
+        chosen = [
+            decision
+            for bms_id, verdict in verdicts.items()
+            for decision in _decisions(connection, entity, [bms_id], verdict)
+        ]
+        return _take(connection, entity, chosen, by)
+
+
+def undo_decision(warehouse: Warehouse, undo: Undo, by: str) -> DecisionResult:
+    """Take back one decision, if nothing changed its records since.
+
+    Raises ``DecisionOvertaken`` and ``DecisionRefused``.
+    """
+    with warehouse.transaction() as connection:
+        return undoing.undo(connection, undo, by, now())
+
+
+def _take(connection: duckdb.DuckDBPyConnection, entity: Entity, chosen: Sequence[Decision], by: str) -> Taken:
+    """Take decisions about records of one entity, and keep what undoing them takes."""
+    ids = tuple(dict.fromkeys(decision.bms_id for decision in chosen))
+    before, moment = undoing.remember(connection, entity, ids), now()
+    taken = decisions.apply_decisions(connection, chosen, by, moment)
+    undo = undoing.undo_of(connection, entity, ids, before, moment) if taken.taken else None
+    return Taken(taken.taken, taken.already, taken.changes, undo)
 
 
 def _decisions(
@@ -116,20 +167,34 @@ def decide_all(
     by: str,
     *,
     dry_run: bool = False,
-) -> dict[EntityName, DecisionResult]:
-    """Auto-match all, or create all unmatched records, by entity; return the result, with ``dry_run`` its preview."""
-    taken: dict[EntityName, DecisionResult] = {}
+    seen: ViewedVersion | None = None,
+) -> dict[EntityName, Taken]:
+    """Auto-match all, or create all unmatched records, by entity; return the result, with ``dry_run`` its preview.
+
+    ``seen``: the records of the one entity that a person saw, as for ``decide_seen``; None takes those there are.
+    """
+    taken: dict[EntityName, Taken] = {}
     with warehouse.trial() if dry_run else warehouse.transaction() as connection:
         for entity in with_clients(entities):
             # One after the other: decisions about clients settle the records inside them.
             reconcile_all(connection, [entity])
-            if entity in entities:
-                taken[entity.name] = (
-                    decisions.auto_match_entity(connection, entity, by, now())
-                    if verb == "auto_match"
-                    else decisions.create_unmatched_of(connection, entity, by, now(), Scope())
-                )
+            if entity not in entities:
+                continue
+            chosen = _all_decisions(connection, verb, entity)
+            if seen is not None:
+                decisions.check_viewed(connection, entity, Selection(bms_ids=tuple(d.bms_id for d in chosen)), seen)
+            taken[entity.name] = _take(connection, entity, chosen, by) if chosen else Taken(0, 0)
     return taken
+
+
+def _all_decisions(
+    connection: duckdb.DuckDBPyConnection, verb: Literal["auto_match", "create_unmatched"], entity: Entity
+) -> list[Decision]:
+    if verb == "create_unmatched":
+        ids = decisions.unmatched_ids(connection, entity, Scope())
+        return [Decision(Verb.CREATE, entity.name, bms_id) for bms_id in ids]
+    found = decisions.unsaved_matches(connection, entity)
+    return [Decision(Verb.MATCH, entity.name, bms_id, partner, why="auto-match") for bms_id, partner in found]
 
 
 def change_settings(
@@ -228,6 +293,60 @@ def suggested(
         )
         for bms_id, client, disposition, reason, matched_to, name, *values in rows
     }  # fmt: skip
+
+
+def best_candidates(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, found: Mapping[int, RecordSuggestions]
+) -> dict[int, Best]:
+    """Return BMS id → its best candidate and whether that is the only one, for the records of ``suggested``."""
+    from bms_pipeline.reconcile import suggestions  # only here, see ``suggested``
+
+    rows = connection.execute("SELECT bms_id, passportal_id FROM sync.non_matches WHERE entity = ?", [entity.name])
+    return suggestions.best_candidates(
+        {bms_id: record.suggestions for bms_id, record in found.items()}, set(rows.fetchall())
+    )
+
+
+def acceptable(found: Mapping[int, RecordSuggestions], best: Mapping[int, Best], least_score: float) -> dict[int, Best]:
+    """Return the best candidates that a person may accept together.
+
+    The record is unmatched, the candidate is the only one, nothing differs, and its score is at least ``least_score``.
+    """
+    return {
+        bms_id: candidate
+        for bms_id, candidate in best.items()
+        if found[bms_id].disposition == Disposition.UNMATCHED
+        and candidate.doubt is None
+        and not candidate.suggestion.differs
+        and candidate.suggestion.score >= least_score
+    }
+
+
+def accept(
+    warehouse: Warehouse, entity: Entity, pairs: Mapping[int, str], least_score: float, seen: ViewedVersion, by: str
+) -> Taken:
+    """Match these pairs (BMS id → Passportal id), if the records stand as seen and each is still ``acceptable``.
+
+    Raises ``DecisionOvertaken`` otherwise, and takes none.
+    """
+    with warehouse.transaction() as connection:
+        selection = Selection(bms_ids=tuple(pairs))
+        decisions.check_viewed(connection, entity, selection, seen)
+        reconcile_all(connection, with_clients([entity]))
+        found = suggested(connection, entity)
+        still = acceptable(found, best_candidates(connection, entity, found), least_score)
+        changed = [
+            bms_id for bms_id, partner in pairs.items()
+            if bms_id not in still or still[bms_id].suggestion.passportal_id != partner
+        ]  # fmt: skip
+        if changed:
+            raise DecisionOvertaken(
+                f"Nothing was matched: for {len(changed):,} of {len(pairs):,} records another candidate fits now, or"
+                f" something differs ({entity.singular} {', '.join(map(str, changed[:EXAMPLES]))}).",
+                "Open the list again.",
+            )
+        chosen = [Decision(Verb.MATCH, entity.name, bms_id, partner) for bms_id, partner in pairs.items()]
+        return _take(connection, entity, chosen, by)
 
 
 def export_file(warehouse: Warehouse, entity: Entity, file: Path, dispositions: Collection[str]) -> int:

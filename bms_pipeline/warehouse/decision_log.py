@@ -206,9 +206,9 @@ def replay(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> i
         _replay_records(connection, entry)
         for table, keys in (("settings", ()), ("settings_history", ("changed_at", "name")), ("decisions", ("batch",))):
             if table in entry:
-                _put(connection, table, entry[table], keys)
+                put_rows(connection, table, entry[table], keys)
         if "pending_imports" in entry:
-            _put(connection, "pending_imports", entry["pending_imports"], ("entity", "bms_id", "file"))
+            put_rows(connection, "pending_imports", entry["pending_imports"], ("entity", "bms_id", "file"))
         _hold(connection, entry["number"], entry["at"])
         replayed += 1
     return replayed
@@ -237,7 +237,7 @@ def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None
         connection.execute(
             f"DELETE FROM sync.{table} t USING decided_keys k WHERE t.entity = k.entity AND t.bms_id = k.bms_id"
         )
-        _put(connection, table, entry[table], ())
+        put_rows(connection, table, entry[table])
     for entity in ENTITIES:
         # The values that a record was compared with belong to the separated pair.
         connection.execute(
@@ -248,8 +248,8 @@ def _replay_records(connection: duckdb.DuckDBPyConnection, entry: Entry) -> None
         )
 
 
-def _put(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]
+def put_rows(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[dict[str, Any]], keys: Sequence[str] = ()
 ) -> None:
     """Insert ``rows``; those with the same ``keys`` are replaced, all where ``table`` is the settings."""
     described = connection.execute(f"DESCRIBE sync.{table}").fetchall()

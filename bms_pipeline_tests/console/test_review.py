@@ -49,7 +49,7 @@ def test_a_list_that_is_longer_than_a_page_is_paged(tmp_path: Path) -> None:
 def test_create_exclude_and_a_reason(alex: Person, world: World) -> None:
     alex.get("/review/clients")
     alex.send(DECIDE, act="create:11")
-    assert "1 decided." in alex.text
+    assert "Approved creating Borealis." in alex.text
     alex.send(DECIDE, act="exclude:12", why="theirs, not ours")
     assert world.lasting()["approved_creates"] == [("clients", 11, False)]
     assert world.lasting()["exclusions"] == [("clients", 12)]
@@ -75,6 +75,9 @@ def test_auto_match_all_and_create_unmatched(alex: Person, world: World) -> None
     alex.get("/review/users")
     alex.send("/review/users/auto-match")
     assert world.lasting()["matches"] == [("users", 1, "U1")]
+    alex.get("/review/users/create-unmatched")
+    assert "Create 2 users?" in alex.text
+    assert "Bo Diddley 2" in alex.text
     alex.send("/review/users/create-unmatched")
     assert world.lasting()["approved_creates"] == [("users", 2, False), ("users", 3, False)]
 
@@ -90,6 +93,7 @@ def test_the_picker_ranks_suggestions_with_their_evidence(alex: Person, world: W
     alex.get("/review/clients/13/match")
     assert "Zenith Corporation P4" in alex.text
     assert "Name nearly the same Zenith Corp Zenith Corporation" in alex.text
+    assert "very likely" in alex.text or "likely" in alex.text
     alex.send(DECIDE, act="match:13:P4")
     assert ("clients", 13, "P4") in world.lasting()["matches"]
 

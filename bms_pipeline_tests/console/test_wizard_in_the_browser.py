@@ -83,21 +83,21 @@ def decide(person: Person, console: Console, entity: str) -> dict[str, Any]:
     """Steps 9 to 11 and 14 to 16: Auto-Match All, one by one, Create Unmatched; verb → whom."""
     heading = {"users": "User Sync", "clients": "Client Sync"}[entity]
     assert person.page.get_by_role("heading", level=1).inner_text() == heading
-    person.press("Auto-Match All")
-    says(person.page, "matched by this")
+    person.decide("Auto-Match All")
+    says(person.page, "Matched ")
     near, alone = waiting(console, entity, NEAR)[0], waiting(console, entity, ALONE)
     only(person, near["name"])
-    person.press(f"Match {near['name']}")
-    best = " ".join(person.page.locator("ol.suggestions button").first.inner_text().split())
-    person.press(best)
-    says(person.page, "1 decided")
+    best = " ".join(person.page.locator("button[data-key=m]").first.inner_text().split())
+    person.decide(best)
+    says(person.page, f"Matched {near['name']}")
     for verb, record in zip(("Exclude", "Create"), alone, strict=False):
         only(person, record["name"])
-        person.press(f"{verb} {record['name']}")
-        says(person.page, "1 decided")
+        person.decide(f"{verb} {record['name']}")
+        says(person.page, record["name"])
     person.press("Show all again")
-    person.press("Create Unmatched")
-    says(person.page, "to be created by this")
+    person.press(person.page.get_by_role("link", name="Create Unmatched").inner_text())
+    person.press(person.page.locator("button.main").inner_text())
+    says(person.page, "Approved creating")
     if entity == "users":
         person.press("Next: Client Sync")
     return {"match": (near["bms_id"], best.split()[-1]), "exclude": alone[0]["bms_id"], "create": alone[1]["bms_id"]}
@@ -111,13 +111,13 @@ def decide_about_many(person: Person, console: Console) -> list[int]:
     person.press(f"Ambiguous {len(ambiguous)}")
     person.choose("those that are ticked", f"all {len(ambiguous)} that are found")
     person.type("Why", "twins")
-    person.press("Exclude")
-    says(person.page, f"{len(ambiguous)} decided")
+    person.decide("Exclude")
+    says(person.page, f"Excluded {len(ambiguous)} clients")
     person.press(f"Excluded Records {len(ambiguous) + before}")
     back = ambiguous[0]["name"].strip()
     only(person, back)
-    person.press(f"Include {back}")
-    says(person.page, "1 decided")
+    person.decide(f"Include {back}")
+    says(person.page, f"Included {back} again.")
     person.press("Show all again")
     return [each["bms_id"] for each in ambiguous]
 
@@ -164,7 +164,7 @@ def waiting(console: Console, entity: str, reason: str) -> list[dict[str, Any]]:
 def only(person: Person, name: str) -> None:
     """Search for ``name``."""
     person.type("Name contains", name)
-    person.press("Show")
+    person.press("Search")
 
 
 def go_on_after_the_run(person: Person) -> None:
@@ -198,7 +198,7 @@ def test_without_scripts_everything_is_decided_and_looked_at_all_the_same(
         robin.tick("Tick Borealis")
         robin.tick("Tick Zenith Corp")
         robin.press("Exclude")
-        says(page, "2 decided")
+        says(page, "Excluded 2 clients: Borealis, Zenith Corp.")
         robin.press("Set-up")
         robin.tick("Auto-create new users")
         robin.press("Save the toggles")
@@ -220,17 +220,16 @@ def test_by_keyboard_alone_a_match_is_picked_the_rest_decided_and_the_plan_looke
         robin.type("Your name", "Robin")
         robin.press("Go on")
         robin.press("Clients 3 waiting")
-        robin.press("Match Zenith Corp")
-        robin.press("Match with Zenith Corporation P4")
-        says(page, "1 decided")
+        robin.decide("Match Zenith Corp with Zenith Corporation P4")
+        says(page, "Matched Zenith Corp with Zenith Corporation (P4).")
         robin.press("Ambiguous 1")
         robin.choose("those that are ticked", "all 1 that are found")
-        robin.press("Exclude")
+        robin.decide("Exclude")
         robin.press("Excluded Records 1")
-        robin.press("Include Twins")
+        robin.decide("Include Twins")
         robin.press("Unmatched 1")
         robin.tick("Tick Borealis")
-        robin.press("Create")
+        robin.decide("Create")
         robin.press("Sync Preview")
         says(page, "decisions changed")
     assert world.lasting()["approved_creates"] == [("clients", 11, False)]

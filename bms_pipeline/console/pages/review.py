@@ -1,12 +1,13 @@
-"""Pages for decisions: User Sync, Client Sync, the other three lists, and the match picker."""
+"""Pages for decisions: User Sync, Client Sync and the other three lists, and the forms that they send."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
@@ -15,111 +16,104 @@ from bms_pipeline.console.context import (
     Console,
     ConsoleDep,
     FormDep,
-    NotFound,
     entity_of,
+    is_own,
     number_in,
     redirect_with_flash,
 )
-from bms_pipeline.console.security import SubmittedForm
-from bms_pipeline.core.entities import Entity
+from bms_pipeline.console.lists import (
+    BULK_VERBS,
+    DISPOSITIONS,
+    LOOK_ALIKES,
+    RecordList,
+    candidates_of,
+    client_name,
+    details_of,
+    found_records,
+    selection_in,
+    shown_records,
+    verbs_for,
+    version_of,
+)
+from bms_pipeline.console.security import Done, Session, SubmittedForm
+from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionError
-from bms_pipeline.core.vocabulary import Disposition, Verb, words
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Verb, words
+from bms_pipeline.reconcile import decisions
 from bms_pipeline.reconcile.comparison import DispositionChange
-from bms_pipeline.reconcile.decisions import VERSION, DecisionResult, Selection, ViewedVersion
+from bms_pipeline.reconcile.decisions import DecisionResult, Selection, ViewedVersion
+from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.reconcile.undo import Undo
 from bms_pipeline.sync import deciding
-from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.connection import Warehouse
 
 router = APIRouter(prefix="/review")
 
-
-DISPOSITIONS = (
-    Disposition.UNMATCHED,
-    Disposition.AMBIGUOUS,
-    Disposition.TO_CREATE,
-    Disposition.MATCHED,
-    Disposition.EXCLUDED,
-    Disposition.BLOCKED,
-    Disposition.OUT_OF_SCOPE,
-)
-"""The dispositions in the order of the tabs and of the unsorted list. Those waiting for a person come first."""
-ORDERS = {
-    "state": f"list_position({list(map(str, DISPOSITIONS))}, disposition) {{way}}, reason, name",
-    "name": "lower(name) {way} NULLS LAST",
-    "client": "lower(client) {way} NULLS LAST, lower(name)",
-    "id": "bms_id {way}",
+ACCEPTED_FROM = 0.95
+"""The least score of *Accept all* unless a person chooses another one."""
+SHOWN_FROM = 0.4
+"""A row shows its best candidate from this score on: below, the two are more likely not the same."""
+NAMED = 10
+"""A question about many records names the first of them."""
+DONE_AT_MOST = 200
+"""A session can undo its last decisions, up to this many."""
+SEVERAL_SHOWN = 5
+PAST: dict[str, str] = {
+    Verb.MATCH: "Matched {}",
+    Verb.UNMATCH: "Unmatched {}",
+    Verb.CREATE: "Approved creating {}",
+    Verb.EXCLUDE: "Excluded {}",
+    Verb.INCLUDE: "Included {} again",
 }
-VERBS: dict[str, tuple[Verb, ...]] = {
-    Disposition.UNMATCHED: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
-    Disposition.AMBIGUOUS: (Verb.MATCH, Verb.EXCLUDE),
-    Disposition.TO_CREATE: (Verb.MATCH, Verb.EXCLUDE),
-    Disposition.MATCHED: (Verb.UNMATCH, Verb.EXCLUDE),
-    Disposition.EXCLUDED: (Verb.INCLUDE, Verb.CREATE, Verb.MATCH),
-    Disposition.BLOCKED: (Verb.EXCLUDE,),
-    Disposition.OUT_OF_SCOPE: (),
-}
-"""Disposition → the verbs a person may use on such a record. ``match`` leads to the picker."""
-BULK = (Verb.CREATE, Verb.EXCLUDE, Verb.UNMATCH, Verb.INCLUDE)
-SEARCHED = 50
-"""A search shows up to this many Passportal records."""
-SUGGESTED_AT_ONCE = 5_000
-"""Up to this many waiting records, a list ranks the suggestions for all of them at once and keeps them."""
+"""Verb → what a message says about it."""
 
 
 @dataclass(frozen=True)
-class RecordList:
-    """One page of a list, as its address describes it."""
+class Act:
+    """One button of a form: a verb, and for one record its BMS id with what the verb needs."""
 
-    selection: Selection
-    sort: str
-    is_descending: bool
-    page: int
+    verb: Verb
+    bms_id: int = 0
+    passportal_id: str = ""
+    allow_duplicate: bool = False
 
     @classmethod
-    def of(cls, request: Request) -> RecordList:
-        """Read the list from the address of ``request``. Invalid parts are ignored."""
-        said = request.query_params
-        disposition, sort = said.get("disposition", ""), said.get("sort", "state")
-        return cls(
-            Selection(
-                disposition=disposition if disposition in DISPOSITIONS else "",
-                reason=said.get("reason", "")[:100],
-                client=number_in(said.get("client", "")),
-                name=said.get("q", "")[:200],
-            ),
-            sort if sort in ORDERS else "state",
-            said.get("way") == "down",
-            number_in(said.get("page", ""), 1, 1_000_000),
-        )
+    def of(cls, text: str) -> Act:
+        """Read ``verb``, ``verb:id``, ``match:id:partner`` or ``create:id:allow_duplicate``.
 
-    def address(self, **other: object) -> str:
-        """Return the query for this list with some parts changed.
-
-        It asks for the first page unless ``page`` is given.
+        Raises ``DecisionError``.
         """
-        said = {
-            "disposition": self.selection.disposition,
-            "reason": self.selection.reason,
-            "client": self.selection.client or "",
-            "q": self.selection.name,
-            "sort": "" if self.sort == "state" else self.sort,
-            "way": "down" if self.is_descending else "",
-        }
-        return "?" + urlencode({name: value for name, value in (said | other).items() if value not in ("", None)})
+        verb, bms_id, more = [*text.split(":", 2), "", ""][:3]
+        if verb not in tuple(Verb) or (verb == Verb.MATCH and not more):
+            raise DecisionError("This is no decision.", "Go back and choose one of the buttons.")
+        is_match = verb == Verb.MATCH
+        return cls(Verb(verb), number_in(bms_id), more if is_match else "", more == "allow_duplicate" and not is_match)
 
-    def order(self) -> str:
-        """Return SQL for the order of the list."""
-        return ORDERS[self.sort].format(way="DESC" if self.is_descending else "ASC")
+    def verdict(self, form: SubmittedForm) -> deciding.BulkDecision:
+        """Return the decision, with what the form says about it."""
+        return deciding.BulkDecision(
+            self.verb,
+            self.passportal_id or None,
+            allow_duplicate=self.allow_duplicate or "allow_duplicate" in form,
+            why=form.get("why")[:500],
+        )
 
 
 @router.get("/{name}")
 def show(request: Request, console: ConsoleDep, name: str) -> Response:
-    """Show one page of a list: search, filter, sort, and the verbs for each record."""
+    """Show one page of a list: search, facets, and each record with its best candidate and its verbs."""
     entity, listed = entity_of(name), RecordList.of(request)
-    found = _found(console, entity, listed.selection)
-    of_all = Selection(disposition=listed.selection.disposition)
+    facets = found_records(console, entity, Selection(client=listed.selection.client, name=listed.selection.name,
+                                                      bms_ids=listed.selection.bms_ids))  # fmt: skip
+    found = [row for row in facets if _is_in(row, listed.shown)]
     records = sum(row["records"] for row in found)
     pages = max(1, -(-records // PER_PAGE))
-    shown = _shown(console, entity, listed, min(listed.page, pages))
+    page = min(listed.page, pages)
+    shown = shown_records(console, entity, listed.shown, listed.order(), page)
+    waiting = [record["bms_id"] for record in shown if record["disposition"] in WAITS_FOR_DECISION]
+    candidates = candidates_of(console, entity, waiting)
+    disposition = listed.selection.disposition
     return console.page(
         request,
         "review.html.j2",
@@ -127,183 +121,308 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
         listed=listed,
         number_of_records=records,
         pages=pages,
+        this_page=page,
         shown=shown,
-        details=_details(entity),
-        seen=_seen(console, found),
-        reasons=found if listed.selection == of_all else _found(console, entity, of_all),
-        counts=console.dispositions()[entity.name],
+        best={bms_id: best for bms_id, best in candidates.best.items() if best.suggestion.score >= SHOWN_FROM},
+        details=details_of(entity),
+        seen=version_of(console, found),
+        reasons=[row for row in facets if not disposition or row["disposition"] == disposition],
+        counts=_counted(facets),
+        is_anything_read=bool(console.dispositions()[entity.name]),
         dispositions=DISPOSITIONS,
-        verbs=VERBS,
-        bulk=[verb for verb in BULK if verb in VERBS.get(listed.selection.disposition, BULK)],
-        here=f"{request.url.path}{listed.address(page=listed.page if listed.page > 1 else '')}",
-        client_name=_client_name(console, listed.selection.client),
+        verbs_for=verbs_for,
+        look_alikes=LOOK_ALIKES,
+        bulk=BULK_VERBS.get(disposition, ()),
+        here=f"{request.url.path}{listed.address(page=page if page > 1 else '')}",
+        client_name=client_name(console, listed.selection.client),
+        to_accept=len(deciding.acceptable(candidates.records, candidates.best, ACCEPTED_FROM)),
+        accepted_from=ACCEPTED_FROM,
+        to_create=len(unmatched(console, entity)),
+        blocking=blocking_clients(console, entity) if entity.has_client and disposition in ("", "blocked") else [],
+        waits_for_client=_waits_for(console) if entity.name == "clients" else {},
+        **news_of(request.state.session),
     )
 
 
 @router.post("/{name}/decide")
 def decide(request: Request, console: ConsoleDep, name: str, form: FormDep) -> Response:
-    """Take one decision about one record, the ticked records, or every record the filter finds."""
+    """Take decisions: one, several about a record each, or one about the ticked records or all that are found."""
     entity = entity_of(name)
-    verb, one, passportal_id = [*form.get("act").split(":", 2), "", ""][:3]
-    if verb not in (*BULK, "match") or (verb == "match" and not passportal_id):
-        raise DecisionError("This is no decision.", "Go back and choose one of the buttons.")
-    selection, seen = _meant(form, one)
-    verdict = deciding.BulkDecision(
-        verb, passportal_id or None, allow_duplicate="allow_duplicate" in form, why=form.get("why")[:500]
+    texts = form.all("act") or [""]
+    if texts[0].startswith("page:"):
+        return redirect_with_flash(request, _turned(entity, form, number_in(texts[0][5:], 1)))
+    acts = [Act.of(text) for text in texts]
+    if len(acts) == 1 and not acts[0].bms_id and "sure" not in form and _is_about_many(form):
+        return redirect_with_flash(request, _question(entity, acts[0].verb, form))
+    with console.reading.writing(request.state.name) as warehouse:
+        done = _decided(warehouse, entity, acts, form, request.state.name)
+    return redirect_with_news(request, form, entity, [_told(console, entity, *entry) for entry in done])
+
+
+def _decided(
+    warehouse: Warehouse, entity: Entity, acts: list[Act], form: SubmittedForm, by: str
+) -> list[tuple[Act, deciding.Taken | DecisionError]]:
+    """Take the decisions together where nothing stands against that, else each by itself.
+
+    Raises ``DecisionError`` for a page that cannot show a refusal among its messages (without ``stay``).
+    """
+    if len(acts) > 1:
+        with contextlib.suppress(DecisionError):
+            verdicts = {act.bms_id: act.verdict(form) for act in acts}
+            taken = deciding.decide_each(warehouse, entity, verdicts, version_in(form, verdicts), by)
+            return [(act, taken.of_record(act.bms_id)) for act in acts]
+    done: list[tuple[Act, deciding.Taken | DecisionError]] = []
+    for act in acts:
+        try:
+            selection, seen = _meant(form, act.bms_id)
+            done.append((act, deciding.decide_seen(warehouse, entity, selection, act.verdict(form), seen, by)))
+        except DecisionError as error:
+            if "stay" not in form:
+                raise
+            done.append((act, error))
+    return done
+
+
+@router.post("/{name}/undo")
+def undo(request: Request, console: ConsoleDep, name: str, form: FormDep) -> Response:
+    """Take back one decision of this session."""
+    entity, session = entity_of(name), request.state.session
+    wanted = number_in(form.get("batch")), number_in(form.get("record"))
+    found = next((done for done in session.done if done.undo and _key(done.undo) == wanted), None)
+    if found is None or found.undo is None:
+        raise DecisionError(
+            "This decision cannot be undone here: another browser took it, or the console was started again since.",
+            "Decide about the record once more.",
+        )
+    with console.reading.writing(request.state.name) as warehouse:
+        taken = deciding.undo_decision(warehouse, found.undo, request.state.name)
+    session.done.remove(found)
+    told = Done(f"Undone: {found.text}", tuple(_changes(entity, found.undo.bms_ids, taken)))
+    return redirect_with_news(request, form, entity, [told])
+
+
+def _key(undo: Undo) -> tuple[int, int]:
+    return undo.batch, undo.bms_ids[0]
+
+
+@router.get("/{name}/confirm")
+def confirm(request: Request, console: ConsoleDep, name: str) -> Response:
+    """Ask once about a decision over many records, with figures and the first names."""
+    entity, said = entity_of(name), request.query_params
+    verb = said.get("verb", "")
+    if verb not in PAST or verb == Verb.MATCH:
+        raise DecisionError("This is no decision about several records.", "Go back and choose one of the buttons.")
+    selection = selection_in(dict(said))
+    return _ask(
+        request, console, entity, Verb(verb), selection, f"/review/{entity.name}/decide", why=said.get("why", "")
     )
-    by = request.state.name
-    with console.reading.writing(by) as warehouse:
-        taken = deciding.decide_seen(warehouse, entity, selection, verdict, seen, by)
-    return redirect_with_flash(request, form.get("back") or f"/review/{entity.name}", *_told(taken))
+
+
+@router.get("/{name}/create-unmatched")
+def create_unmatched(request: Request, console: ConsoleDep, name: str) -> Response:
+    """Ask once before Create Unmatched, with figures and the first names."""
+    entity = entity_of(name)
+    selection = Selection(bms_ids=tuple(unmatched(console, entity)))
+    return _ask(request, console, entity, Verb.CREATE, selection, f"/review/{entity.name}/create-unmatched")
 
 
 @router.post("/{name}/{verb}")
 def decide_all(
     request: Request, console: ConsoleDep, name: str, verb: Literal["auto-match", "create-unmatched"], form: FormDep
 ) -> Response:
-    """Run Auto-Match All or Create Unmatched."""
+    """Run Auto-Match All, or Create Unmatched about the records that a person was asked about."""
     entity, by = entity_of(name), request.state.name
     call: Literal["auto_match", "create_unmatched"] = "auto_match" if verb == "auto-match" else "create_unmatched"
+    seen = None if call == "auto_match" else _viewed(form)
     with console.reading.writing(by) as warehouse:
-        taken = deciding.decide_all(warehouse, call, [entity], by)[entity.name]
-    said = "matched" if call == "auto_match" else "to be created"
-    return redirect_with_flash(
-        request, form.get("back") or f"/review/{entity.name}", f"{taken.taken:,} {said} by this.", *_changes(taken)
+        taken = deciding.decide_all(warehouse, call, [entity], by, seen=seen)[entity.name]
+    act = Act(Verb.MATCH if call == "auto_match" else Verb.CREATE)
+    return redirect_with_news(request, form, entity, [_told(console, entity, act, taken)])
+
+
+def redirect_with_news(request: Request, form: SubmittedForm, entity: Entity, told: list[Done]) -> Response:
+    """Go back to where the form was, and show there what was done."""
+    session: Session = request.state.session
+    back = form.get("back") or f"/review/{entity.name}"
+    session.done = [*session.done, *(done for done in told if done.undo)][-DONE_AT_MOST:]
+    if is_own(back) and back.startswith("/review/"):
+        session.news += told
+        return redirect_with_flash(request, back)
+    return redirect_with_flash(request, back, *(text for done in told for text in (done.text, *done.changes)))
+
+
+def news_of(session: Session) -> dict[str, Any]:
+    """Return what a list shows of the decisions of this session: the new ones once, and the last one to undo."""
+    news, session.news = session.news, []
+    return {"news": news[-SEVERAL_SHOWN:], "more_news": max(0, len(news) - SEVERAL_SHOWN),
+            "last_done": session.done[-1] if session.done else None}  # fmt: skip
+
+
+def unmatched(console: Console, entity: Entity) -> list[int]:
+    """Return the records that Create Unmatched decides about."""
+
+    def ask() -> list[int]:
+        with console.reading.copy.open() as connection:
+            return decisions.unmatched_ids(connection, entity, Scope())
+
+    return console.reading.copy.cached(f"unmatched {entity.name}", ask)
+
+
+def blocking_clients(console: Console, entity: Entity) -> list[dict[str, Any]]:
+    """Return the clients that records of ``entity`` wait for, and how many do."""
+    query = sql.read("console/blocking_clients").format(entity=entity.name)
+    return console.reading.copy.cached(f"blocking {entity.name}", lambda: console.rows(query))
+
+
+def _waits_for(console: Console) -> dict[int, list[str]]:
+    """Return BMS account → the records that wait for it, in words."""
+    found: dict[int, list[str]] = {}
+    for entity in ENTITIES:
+        if entity.has_client:
+            for row in blocking_clients(console, entity):
+                found.setdefault(row["client"], []).append(f"{row['records']:,} {entity.name}")
+    return found
+
+
+def _is_in(row: dict[str, Any], selection: Selection) -> bool:
+    return (not selection.disposition or row["disposition"] == selection.disposition) and (
+        not selection.reason or row["reason"] == selection.reason
     )
 
 
-@router.get("/{name}/{bms_id:int}/match")
-def pick(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
-    """Show possible matches for a record: ranked suggestions with their evidence, and a search in Passportal."""
-    entity = entity_of(name)
-    rows = console.rows(
-        sql.read("console/records_listed").format(
-            entity=entity.name,
-            stamp=VERSION,
-            columns=_columns(entity),
-            where="r.bms_id = ?",
-            order="name",
-            most=1,
-            skipped=0,
-        ),
-        [bms_id],
+def _counted(facets: Iterable[dict[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in facets:
+        counts[row["disposition"]] = counts.get(row["disposition"], 0) + row["records"]
+    return counts
+
+
+def _viewed(form: SubmittedForm) -> ViewedVersion:
+    return ViewedVersion(
+        number_in(form.get("records")), number_in(form.get("stamp"), most=2**64), number_in(form.get("batch"))
     )
-    if not rows:
-        raise NotFound(f"BMS lists no {entity.singular} {bms_id} now.", "Go back to the list.")
-    searched = request.query_params.get("q", "")[:200]
+
+
+def _selected(form: SubmittedForm) -> Selection:
+    """Return the filter of a form about all that is found, without the records that were unticked on any page."""
+    selection = selection_in({name: form.get(name) for name in ("disposition", "reason", "client", "q", "but")})
+    shown, ticked = set(map(number_in, form.all("shown"))), set(map(number_in, form.all("ticked")))
+    but = (set(selection.but) - shown) | (shown - ticked)
+    record = number_in(form.get("record"))
+    return Selection(
+        (record,) if record else (),
+        selection.disposition,
+        selection.reason,
+        selection.client,
+        selection.name,
+        tuple(sorted(but)),
+    )
+
+
+def _is_about_many(form: SubmittedForm) -> bool:
+    """Return whether a person has to be asked once more: about more than a page, or with unticked records."""
+    return form.get("of") == "all" and bool(number_in(form.get("records")) > PER_PAGE or _selected(form).but)
+
+
+def _address(selection: Selection, **more: object) -> str:
+    listed = RecordList(selection, "state", is_descending=False, page=1)
+    return listed.address(**more)
+
+
+def _question(entity: Entity, verb: Verb, form: SubmittedForm) -> str:
+    more = {"verb": verb.value, "why": form.get("why")[:500], "back": form.get("back")}
+    return f"/review/{entity.name}/confirm{_address(_selected(form), **more)}"
+
+
+def _turned(entity: Entity, form: SubmittedForm, page: int) -> str:
+    """Return the address of another page of a list on which everything is ticked but some records."""
+    sorted_so = {"sort": form.get("sort"), "way": form.get("way")}
+    return f"/review/{entity.name}{_address(_selected(form), all=1, page=page, **sorted_so)}"
+
+
+def _ask(
+    request: Request, console: Console, entity: Entity, verb: Verb, selection: Selection, action: str, why: str = ""
+) -> Response:
+    found = found_records(console, entity, selection) if selection.restricting else []
+    seen = version_of(console, found)
+    back = request.query_params.get("back", "")
     return console.page(
         request,
-        "match.html.j2",
+        "confirm.html.j2",
         entity=entity,
-        record=rows[0],
-        details=_details(entity),
-        batch=_batch(console),
-        suggestions=_suggestions(console, entity, bms_id),
-        q=searched,
-        found=_searched(console, entity, bms_id, searched),
-        most=SEARCHED,
-        back=request.query_params.get("back") or f"/review/{entity.name}",
+        verb=verb,
+        selection=selection,
+        found=found,
+        seen=seen,
+        names=shown_records(console, entity, selection, "name", most=NAMED) if found else [],
+        action=action,
+        why=why,
+        back=back if is_own(back) else f"/review/{entity.name}",
     )
 
 
-def _meant(form: SubmittedForm, one: str) -> tuple[Selection, ViewedVersion]:
+def _meant(form: SubmittedForm, one: int) -> tuple[Selection, ViewedVersion]:
     """Return the records the form refers to, with their version on its page.
 
     Raises ``DecisionError`` where no record is chosen.
     """
-    batch = number_in(form.get("batch"))
     if form.get("of") == "all" and not one:
-        selection = Selection(
-            disposition=form.get("disposition"),
-            reason=form.get("reason"),
-            client=number_in(form.get("client")),
-            name=form.get("q"),
-        )
-        return selection, ViewedVersion(number_in(form.get("records")), number_in(form.get("stamp"), most=2**64), batch)
-    ids = tuple(dict.fromkeys(number_in(text) for text in ([one] if one else form.all("ticked"))))
+        return _selected(form), _viewed(form)
+    ids = tuple(dict.fromkeys([one] if one else map(number_in, form.all("ticked"))))
     if not ids:
         raise DecisionError("No record was ticked.", "Go back and tick the records that you mean.")
-    stamps = (number_in(form.get(f"stamp.{bms_id}"), most=2**64) for bms_id in ids)
-    return Selection(bms_ids=ids), ViewedVersion(len(ids), reduce(xor, stamps), batch)
+    return Selection(bms_ids=ids), version_in(form, ids)
 
 
-def _columns(entity: Entity) -> str:
-    return ", ".join(f"b.{column}" for column in _details(entity)) or "NULL AS nothing"
+def version_in(form: SubmittedForm, bms_ids: Iterable[int]) -> ViewedVersion:
+    """Return the version of these records, from the stamps that the form holds for each."""
+    stamps = [number_in(form.get(f"stamp.{bms_id}"), most=2**64) for bms_id in bms_ids]
+    return ViewedVersion(len(stamps), reduce(xor, stamps, 0), number_in(form.get("batch")))
 
 
-def _details(entity: Entity) -> list[str]:
-    """Return the few fields that distinguish a record of this entity from its namesakes."""
-    return [field.name for field in entity.listed_fields if field.name not in ("first_name", "last_name")][:4]
+def _told(console: Console, entity: Entity, act: Act, taken: deciding.Taken | DecisionError) -> Done:
+    """Return what a message says about one decision."""
+    if isinstance(taken, DecisionError):
+        return Done(f"{_named(console, entity, [act.bms_id])} was left as it is. {taken.message}", is_refused=True)
+    ids = taken.undo.bms_ids if taken.undo else (act.bms_id,) if act.bms_id else ()
+    if not taken.taken:
+        return Done("Nothing to decide: no record waits for this." if not ids else "This was decided already.")
+    text = PAST[act.verb].format(_named(console, entity, ids))
+    if act.passportal_id:
+        text += f" with {_partner(console, entity, act.passportal_id)}"
+    return Done(f"{text}.", tuple(_changes(entity, ids, taken)), taken.undo)
 
 
-def _shown(console: Console, entity: Entity, listed: RecordList, page: int) -> list[dict[str, Any]]:
-    query = sql.read("console/records_listed").format(
-        entity=entity.name,
-        stamp=VERSION,
-        columns=_columns(entity),
-        where=listed.selection.where,
-        order=listed.order(),
-        most=PER_PAGE,
-        skipped=(page - 1) * PER_PAGE,
+def _named(console: Console, entity: Entity, bms_ids: Iterable[int]) -> str:
+    """Return one record's name, or the number of several with the first names."""
+    ids = list(bms_ids)
+    rows = console.rows(
+        f"SELECT bms_id, name FROM bms.{entity.name} WHERE bms_id IN (SELECT unnest(?::BIGINT[]))"
+        " ORDER BY bms_id LIMIT 3",
+        [ids],
     )
-    return console.rows(query, list(listed.selection.restricting.values()))
+    names = [row["name"] or f"{entity.singular} {row['bms_id']}" for row in rows]
+    if len(ids) <= 1:
+        return names[0] if names else f"{entity.singular} {ids[0] if ids else ''}"
+    more = f" and {len(ids) - len(names):,} more" if len(ids) > len(names) else ""
+    return f"{len(ids):,} {entity.name}: {', '.join(names)}{more}"
 
 
-def _found(console: Console, entity: Entity, selection: Selection) -> list[dict[str, Any]]:
-    """Count the records the filter finds, by disposition and reason."""
-    query = sql.read("console/records_found").format(entity=entity.name, stamp=VERSION, where=selection.where)
-    return console.rows(query, list(selection.restricting.values()))
+def _partner(console: Console, entity: Entity, passportal_id: str) -> str:
+    rows = console.rows(f"SELECT name FROM passportal.{entity.name} WHERE passportal_id = ?", [passportal_id])
+    return f"{rows[0]['name'] or 'a record without a name'} ({passportal_id})" if rows else passportal_id
 
 
-def _seen(console: Console, found: list[dict[str, Any]]) -> ViewedVersion:
-    """Return the version of the found records, for a form that decides about all of them."""
-    stamp = reduce(xor, (row["stamp"] for row in found), 0)
-    return ViewedVersion(sum(row["records"] for row in found), stamp, _batch(console))
+def _changes(entity: Entity, decided: Iterable[int], taken: DecisionResult) -> list[str]:
+    """Return what changed with a decision about one record, or all that a decision about several changed."""
+    ids = set(decided)
+    return [_change(change) for change in taken.changes if len(ids) > 1 or not _is_its_own(entity, ids, change)]
 
 
-def _batch(console: Console) -> int:
-    """Return the ledger's newest batch, as of the copy."""
-    return int(console.rows("SELECT coalesce(max(batch), 0) AS batch FROM sync.decisions")[0]["batch"])
-
-
-def _client_name(console: Console, client: int) -> str | None:
-    rows = console.rows("SELECT name FROM bms.clients WHERE bms_id = ?", [client]) if client else []
-    return rows[0]["name"] if rows else None
-
-
-def _suggestions(console: Console, entity: Entity, bms_id: int) -> deciding.RecordSuggestions | None:
-    """Return the record with its suggestions, or None if it needs no decision."""
-    copy = console.reading.copy
-
-    def of(ids: list[int] | None) -> dict[int, deciding.RecordSuggestions]:
-        with copy.open() as connection:
-            return deciding.suggested(connection, entity, ids)
-
-    if console.waiting()[entity.name] <= SUGGESTED_AT_ONCE:
-        return copy.cached(f"suggestions {entity.name}", lambda: of(None)).get(bms_id)
-    return of([bms_id]).get(bms_id)
-
-
-def _searched(console: Console, entity: Entity, bms_id: int, text: str) -> list[dict[str, Any]]:
-    folded = names.fold_name(text)
-    if not folded:
-        return []
-    query = sql.read("console/passportal_found").format(
-        entity=entity.name,
-        columns=", ".join(f"p.{column}" for column in _details(entity)) or "NULL AS nothing",
-        anywhere=str(not entity.has_client).lower(),
-    )
-    return console.rows(query, {"name": folded, "bms_id": bms_id, "most": SEARCHED})
-
-
-def _told(taken: DecisionResult) -> list[str]:
-    already = f", {taken.already:,} held already" if taken.already else ""
-    return [f"{taken.taken:,} decided{already}.", *_changes(taken)]
-
-
-def _changes(taken: DecisionResult) -> list[str]:
-    return [_change(change) for change in taken.changes]
+def _is_its_own(entity: Entity, ids: set[int], change: DispositionChange) -> bool:
+    return change.entity == entity.name and change.records == 1 and change.bms_ids[:1] == tuple(ids)
 
 
 def _change(change: DispositionChange) -> str:
-    return f"{change.records:,} {change.entity}: {words(change.was)} → {words(change.becomes)}"
+    what = f"{change.records:,} {change.entity}" if change.records != 1 else f"Also {change.examples[0]}"
+    return f"{what}: {words(change.was)} → {words(change.becomes)}"

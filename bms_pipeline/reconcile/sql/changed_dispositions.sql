@@ -9,7 +9,8 @@ WITH compared AS (
 ),
 numbered AS (SELECT *, row_number() OVER (PARTITION BY was, becomes ORDER BY bms_id) AS number FROM compared)
 SELECT n.was, n.becomes, count(*) AS records,
-       list(concat_ws(' ', n.bms_id, b.name) ORDER BY n.number) FILTER (n.number <= $examples) AS examples
+       list(concat_ws(' ', n.bms_id, b.name) ORDER BY n.number) FILTER (n.number <= $examples) AS examples,
+       list(n.bms_id ORDER BY n.number) FILTER (n.number <= $examples) AS ids
 FROM numbered n
 LEFT JOIN bms.{entity} b ON b.bms_id = n.bms_id
 GROUP BY ALL

@@ -1,0 +1,252 @@
+"""The lists of records: their addresses, the records on a page, and the candidates of those that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import xor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from fastapi import Request
+
+from bms_pipeline.console.context import PER_PAGE, Console, NotFound, number_in
+from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
+from bms_pipeline.reconcile.decisions import VERSION, Selection, ViewedVersion
+from bms_pipeline.sync import deciding
+from bms_pipeline.warehouse import sql
+
+if TYPE_CHECKING:
+    from bms_pipeline.reconcile.suggestions import Best
+
+DISPOSITIONS = (
+    Disposition.UNMATCHED,
+    Disposition.AMBIGUOUS,
+    Disposition.TO_CREATE,
+    Disposition.MATCHED,
+    Disposition.EXCLUDED,
+    Disposition.BLOCKED,
+    Disposition.OUT_OF_SCOPE,
+)
+"""The dispositions in the order of the tabs and of the unsorted list. Those waiting for a person come first."""
+ORDERS = {
+    "state": f"list_position({list(map(str, DISPOSITIONS))}, disposition) {{way}}, reason, name",
+    "name": "lower(name) {way} NULLS LAST",
+    "client": "lower(client) {way} NULLS LAST, lower(name)",
+    "id": "bms_id {way}",
+    "waiting": "({waiting}) {way}, lower(name)",
+}
+_WAITING = " + ".join(
+    f"(SELECT count(*) FROM sync.reconciled_{entity.name} w WHERE w.disposition = 'blocked' AND w.account_id = bms_id)"
+    for entity in ENTITIES
+    if entity.has_client
+)
+"""SQL over a client: the number of records that wait for it."""
+VERBS: dict[str, tuple[Verb, ...]] = {
+    Disposition.UNMATCHED: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
+    Disposition.AMBIGUOUS: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
+    Disposition.TO_CREATE: (Verb.MATCH, Verb.EXCLUDE),
+    Disposition.MATCHED: (Verb.UNMATCH, Verb.EXCLUDE),
+    Disposition.EXCLUDED: (Verb.INCLUDE, Verb.CREATE, Verb.MATCH),
+    Disposition.BLOCKED: (),
+    Disposition.OUT_OF_SCOPE: (),
+}
+"""Disposition → the verbs that the rules may accept for such a record. A blocked one waits for its client."""
+BULK_VERBS: dict[str, tuple[Verb, ...]] = {
+    **{
+        disposition: tuple(verb for verb in verbs if verb is not Verb.MATCH)
+        for disposition, verbs in VERBS.items()
+        if disposition != Disposition.AMBIGUOUS
+    },
+    Disposition.AMBIGUOUS: (Verb.EXCLUDE,),
+    Disposition.BLOCKED: (Verb.EXCLUDE,),
+    "": (Verb.CREATE, Verb.EXCLUDE, Verb.UNMATCH, Verb.INCLUDE),
+}
+"""Tab → the verbs for several records at once."""
+NEVER_CREATED = ("no_name", "several_with_marker")
+"""Reasons for which a create is always refused."""
+LOOK_ALIKES: dict[str, str] = {
+    "near_identical_name": "Passportal has a record of nearly the same name",
+    "several_in_passportal": "Passportal has several records of this name",
+    "same_name_other_evidence": "Passportal has a record of this name",
+    "placeholder_on_both_sides": "Passportal has a record of this name",
+    "several_in_bms": "BMS has another record of this name",
+    "name_of_gone_record": "Passportal has a record of this name, whose BMS record is gone",
+    "doubtful_serial": "Passportal has a record with this serial number",
+}
+"""Reason → the look-alike that a create goes next to. A person confirms it once."""
+UNTICKED_AT_MOST = 1_000
+SUGGESTED_AT_ONCE = 5_000
+"""Up to this many waiting records, a list ranks the suggestions for all of them at once and keeps them."""
+
+
+@dataclass(frozen=True)
+class RecordList:
+    """One page of a list, as its address describes it.
+
+    ``all_but``: all that is found is ticked, except the records of ``selection.but``.
+    """
+
+    selection: Selection
+    sort: str
+    is_descending: bool
+    page: int
+    all_but: bool = False
+
+    @classmethod
+    def of(cls, request: Request) -> RecordList:
+        """Read the list from the address of ``request``. Invalid parts are ignored."""
+        said = request.query_params
+        sort, record = said.get("sort", "state"), number_in(said.get("record", ""))
+        return cls(
+            selection_in(
+                {name: said.get(name, "") for name in ("disposition", "reason", "client", "q", "but")},
+                (record,) if record else (),
+            ),
+            sort if sort in ORDERS else "state",
+            said.get("way") == "down",
+            number_in(said.get("page", ""), 1, 1_000_000),
+            said.get("all") == "1",
+        )
+
+    def address(self, **other: object) -> str:
+        """Return the query for this list with some parts changed.
+
+        It asks for the first page unless ``page`` is given.
+        """
+        said = {
+            "disposition": self.selection.disposition,
+            "reason": self.selection.reason,
+            "client": self.selection.client or "",
+            "q": self.selection.name,
+            "record": self.selection.bms_ids[0] if self.selection.bms_ids else "",
+            "sort": "" if self.sort == "state" else self.sort,
+            "way": "down" if self.is_descending else "",
+            "all": "1" if self.all_but else "",
+            "but": ",".join(map(str, self.selection.but)),
+        }
+        return "?" + urlencode({name: value for name, value in (said | other).items() if value not in ("", None)})
+
+    def order(self) -> str:
+        """Return SQL for the order of the list."""
+        is_up = self.is_descending if self.sort == "waiting" else not self.is_descending
+        return ORDERS[self.sort].format(way="ASC" if is_up else "DESC", waiting=_WAITING)
+
+    @property
+    def shown(self) -> Selection:
+        """The records of the list, the unticked ones among them."""
+        return replace(self.selection, but=())
+
+
+def selection_in(said: dict[str, str], bms_ids: tuple[int, ...] = ()) -> Selection:
+    """Return the filter in an address or a form. Invalid parts are ignored."""
+    disposition = said.get("disposition", "")
+    but = [number_in(text) for text in said.get("but", "").split(",") if text][:UNTICKED_AT_MOST]
+    return Selection(
+        bms_ids=bms_ids,
+        disposition=disposition if disposition in DISPOSITIONS else "",
+        reason=said.get("reason", "")[:100],
+        client=number_in(said.get("client", "")),
+        name=said.get("q", "")[:200],
+        but=tuple(dict.fromkeys(but)),
+    )
+
+
+def details_of(entity: Entity) -> list[str]:
+    """Return the few fields that distinguish a record of this entity from its namesakes."""
+    return [field.name for field in entity.listed_fields if field.name not in ("first_name", "last_name")][:4]
+
+
+def columns(entity: Entity, alias: str = "b") -> str:
+    """Return SQL for ``details_of``."""
+    return ", ".join(f"{alias}.{column}" for column in details_of(entity)) or "NULL AS nothing"
+
+
+def shown_records(
+    console: Console, entity: Entity, selection: Selection, order: str, page: int = 1, most: int = PER_PAGE
+) -> list[dict[str, Any]]:
+    """Return the records on one page of a list, each with its version."""
+    query = sql.read("console/records_listed").format(
+        entity=entity.name,
+        stamp=VERSION,
+        columns=columns(entity),
+        where=selection.where,
+        order=order,
+        most=most,
+        skipped=(page - 1) * most,
+    )
+    return console.rows(query, list(selection.restricting.values()))
+
+
+def one_record(console: Console, entity: Entity, bms_id: int) -> dict[str, Any]:
+    """Return one record as a list shows it. Raises ``NotFound``."""
+    rows = shown_records(console, entity, Selection(bms_ids=(bms_id,)), "name", most=1)
+    if not rows:
+        raise NotFound(f"BMS lists no {entity.singular} {bms_id} now.", "Go back to the list.")
+    return rows[0]
+
+
+def found_records(console: Console, entity: Entity, selection: Selection) -> list[dict[str, Any]]:
+    """Count the records the filter finds, by disposition and reason."""
+    query = sql.read("console/records_found").format(entity=entity.name, stamp=VERSION, where=selection.where)
+    return console.rows(query, list(selection.restricting.values()))
+
+
+def version_of(console: Console, found: Sequence[dict[str, Any]]) -> ViewedVersion:
+    """Return the version of found records, for a form that decides about all of them."""
+    stamp = reduce(xor, (row["stamp"] for row in found), 0)
+    return ViewedVersion(sum(row["records"] for row in found), stamp, newest_batch(console))
+
+
+def newest_batch(console: Console) -> int:
+    """Return the ledger's newest batch, as of the copy."""
+    return int(console.rows("SELECT coalesce(max(batch), 0) AS batch FROM sync.decisions")[0]["batch"])
+
+
+def client_name(console: Console, client: int | None) -> str | None:
+    """Return the name of a BMS account, or None."""
+    rows = console.rows("SELECT name FROM bms.clients WHERE bms_id = ?", [client]) if client else []
+    return rows[0]["name"] if rows else None
+
+
+def verbs_for(record: dict[str, Any], entity: Entity) -> tuple[Verb, ...]:
+    """Return the verbs that a page offers for one record: none that the rules always refuse."""
+    verbs = VERBS[record["disposition"]]
+    if record["reason"] in NEVER_CREATED:
+        verbs = tuple(verb for verb in verbs if verb is not Verb.CREATE)
+    if entity.has_client and record["client_id"] is None:  # its client is still to be created: it holds nothing
+        verbs = tuple(verb for verb in verbs if verb is not Verb.MATCH)
+    return verbs
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The waiting records of an entity with their suggestions, and the best candidate of each."""
+
+    records: dict[int, deciding.RecordSuggestions]
+    best: dict[int, Best]
+
+
+def candidates_of(console: Console, entity: Entity, bms_ids: Sequence[int] | None = None) -> Candidates:
+    """Return the suggestions of these records (default: all), and of all that compete with them for a candidate."""
+    copy = console.reading.copy
+
+    def ask(ids: list[int] | None) -> Candidates:
+        with copy.open() as connection:
+            found = deciding.suggested(connection, entity, ids)
+            return Candidates(found, deciding.best_candidates(connection, entity, found))
+
+    if bms_ids is None or console.waiting()[entity.name] <= SUGGESTED_AT_ONCE:
+        return copy.cached(f"suggestions {entity.name}", lambda: ask(None))
+    if not bms_ids:
+        return Candidates({}, {})
+    waits = ", ".join(f"'{disposition}'" for disposition in WAITS_FOR_DECISION)
+    rivals = console.rows(
+        f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE disposition IN ({waits}) AND ({not entity.has_client}"
+        f" OR account_id IN (SELECT account_id FROM sync.reconciled_{entity.name}"
+        " WHERE bms_id IN (SELECT unnest(?::BIGINT[]))))",
+        [list(bms_ids)],
+    )
+    return ask([row["bms_id"] for row in rivals])
