@@ -74,11 +74,12 @@ soak: $(TEST) ## the long runs: every kill point and seed, the typical tenant, 6
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak bms_pipeline_tests/strikes || status=1; \
 	exit $$status
 
-lint: $(TEST) ## format, rules, types, layers, templates
+lint: $(TEST) ## format, rules, types, layers, templates, SQL
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/djlint --quiet --check bms_pipeline
 	@$(BIN)/djlint --quiet --lint bms_pipeline
+	@$(BIN)/sqlfluff lint --quiet bms_pipeline/*/sql
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

@@ -67,7 +67,7 @@ def write_import_file(
         values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": file.name, "now": now}
         query = sql.read("load/add_pending_imports").format(
             entity=entity.name,
-            record=", ".join(f"'{column}': o.after_{column}" for column in entity.columns),
+            record="{" + ", ".join(f"'{column}': o.after_{column}" for column in entity.columns) + "}",
             changes=schema.changes_sql(entity),
             waits=schema.WAITS_FOR_PERSON,
         )

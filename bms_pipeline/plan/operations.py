@@ -507,7 +507,7 @@ def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entit
     operations, parts = 0, []
     for entity in entities:
         values = ", ".join(f"coalesce({side}_{c}, chr(0))" for c in entity.columns for side in ("before", "after"))
-        row = connection.execute(sql.read("plan/plan_fingerprint").format(entity=entity.name, values=values)).fetchone()
+        row = connection.execute(sql.read("plan/plan_fingerprint").format(entity=entity.name, texts=values)).fetchone()
         if row and row[0]:
             operations += int(row[0])
             parts.append(f"{entity.name}:{row[0]}:{row[1]}")

@@ -63,7 +63,7 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
             entity=entity.name,
             now=now(),
             files=", ".join(sql.readable(file) for file in files),
-            detail=sql.quoted(f"STRUCT({wire})"),
+            fields=f"{{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: 'STRUCT({wire})'}}",
             values=", ".join(f"{names.value(field.sql)} AS {field.name}" for field in entity.detail_fields),
             differs=" OR ".join(f"a.{field} IS DISTINCT FROM b.{field}" for field in columns),
         )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlfluff.core import FluffConfig, Linter
 
 import bms_pipeline
 import bms_sandbox
@@ -64,3 +65,21 @@ def test_a_query_begins_with_the_question_it_answers(query: Path) -> None:
 )
 def test_a_question_is_told_from_other_comments(query: str, sentence: str) -> None:
     assert first_sentence(query) == sentence
+
+
+@pytest.mark.parametrize(
+    ("query", "rules"),
+    [
+        ("SELECT a FROM bms.{entity} WHERE bms_id = $bms_id\n", set()),
+        ("FROM sync.planned_{entity} SEMI JOIN (FROM done) USING (bms_id)\n", set()),
+        ("INSERT INTO {table} BY NAME SELECT * REPLACE ({values}) FROM seen WHERE {where} ORDER BY {order}\n", set()),
+        ("SELECT list_filter([{kept}], lambda e: e IS NOT NULL) FROM t QUALIFY count(*) OVER () > 1\n", set()),
+        ("SELECT a -> '$.entities', to_json({record}) FROM t GROUP BY ALL\n", set()),
+        ("SELECT a FROM bms.{entity} WHERE bms_id = = $bms_id\n", {"PRS"}),
+        ("SELECT (a FROM t\n", {"PRS"}),
+        ("SELECT a ,b FROM t where a = NULL\n", {"LT01", "CP01", "CV05"}),
+    ],
+)  # fmt: skip
+def test_lint_parses_queries_with_their_placeholders(query: str, rules: set[str]) -> None:
+    config = FluffConfig.from_path(str(PACKAGES[0].parent))
+    assert rules == {violation.rule_code() for violation in Linter(config).lint_string(query).violations}

@@ -9,7 +9,11 @@ WITH client AS (SELECT bms_id AS account_id, passportal_id AS linked_client FROM
          WHERE entity = '{entity}' AND outcome = 'done' AND plan_id = (SELECT max(plan_id) FROM sync.plans)
      ),
      saved AS (SELECT bms_id, passportal_id FROM sync.matches WHERE entity = '{entity}'),
-     loaded AS (FROM saved SEMI JOIN reconciled USING (bms_id, passportal_id) UNION FROM saved SEMI JOIN done USING (bms_id))
+     loaded AS (
+         FROM saved SEMI JOIN reconciled USING (bms_id, passportal_id)
+         UNION
+         FROM saved SEMI JOIN done USING (bms_id)
+     )
 SELECT link.bms_id, b.name, b.account_id, link.passportal_id, p.client_id AS lies_in,
        string_agg(client.linked_client, ', ' ORDER BY client.linked_client) AS belongs_in
 FROM {stage} link

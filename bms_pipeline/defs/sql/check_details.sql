@@ -1,4 +1,4 @@
--- Which records of {entity} have been in Passportal for more than {days} days without their details ever being asked for?
+-- Which records of {entity} have been in Passportal for more than {days} days, and nobody ever asked for their details?
 SELECT b.bms_id, b.name, m.matched_at
 FROM bms.{entity} b
 JOIN sync.reconciled_{entity} r ON r.bms_id = b.bms_id AND r.disposition = 'matched'

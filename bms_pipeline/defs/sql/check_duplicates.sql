@@ -1,2 +1,2 @@
 -- Which records of Passportal share a BMS id?
-FROM ({duplicates}) ORDER BY ALL
+SELECT * FROM ({duplicates}) ORDER BY ALL

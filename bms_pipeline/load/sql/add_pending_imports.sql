@@ -1,6 +1,6 @@
 -- Which creates of {entity} go into $file? Each record once, with its intent and outcome in the journal.
 INSERT INTO sync.pending_imports BY NAME
-SELECT '{entity}' AS entity, o.bms_id, o.name, to_json({{{record}}}) AS record, $file AS file, $now AS handed_over_at
+SELECT '{entity}' AS entity, o.bms_id, o.name, to_json({record}) AS record, $file AS file, $now AS handed_over_at
 FROM sync.planned_{entity} o
 WHERE o.operation = 'create' AND ($approved OR NOT {waits})
   AND NOT EXISTS (FROM sync.journal j WHERE j.plan_id = $plan_id AND j.entity = '{entity}' AND j.bms_id = o.bms_id)

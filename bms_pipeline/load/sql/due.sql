@@ -11,7 +11,9 @@ WITH begun AS (
                     SELECT j.bms_id FROM sync.journal j
                     WHERE j.entity = 'clients' AND j.plan_id = $plan_id AND j.outcome <> 'not_sent'
                 ) AS is_pending,
-                bms_id IN (SELECT j.bms_id FROM sync.journal j WHERE j.entity = 'clients' AND j.outcome IS NULL) AS is_unknown
+                bms_id IN (
+                    SELECT j.bms_id FROM sync.journal j WHERE j.entity = 'clients' AND j.outcome IS NULL
+                ) AS is_unknown
          FROM sync.planned_clients c
          FULL JOIN (SELECT bms_id, passportal_id FROM sync.matches WHERE entity = 'clients') m USING (bms_id)
      ),

@@ -4,7 +4,7 @@
 WITH whole AS (
          SELECT plan_id, loaded_at FROM sync.plans
          WHERE undoes IS NULL AND (scope ->> '$.clients') IS NULL
-           AND list_contains(CAST((scope -> '$.entities') AS VARCHAR[]), '{entity}')
+           AND list_contains((scope -> '$.entities')::VARCHAR[], '{entity}')
      ),
      base AS (
          SELECT max(passed_at) AS passed_at

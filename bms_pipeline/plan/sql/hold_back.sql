@@ -1,4 +1,4 @@
--- Which updates of {entity} wait for a person, because too large a share of what is matched in their client would change?
+-- Which updates of {entity} wait for a person, because too many of their client's matched records would change?
 UPDATE sync.planned_{entity} SET held_back = true
 WHERE operation = 'update' AND NOT needs_approval AND NOT list_contains($expected, reason)
   AND account_id IN (

@@ -1,9 +1,9 @@
 -- What will be done to each record of {entity}, field by field?
 -- A field is written where BMS has a value that Passportal lacks, or where BMS changed since the last load and
--- Passportal did not, unless the settings say who owns it. Anything else that differs is a person's and is kept. An
--- empty BMS value, or a placeholder, never blanks anything. A value that Passportal lacks and has no field for is listed.
--- Details that come later only fill what is empty in Passportal. A record of Passportal that a person took apart from one
--- of BMS loses its marker.
+-- Passportal did not, unless the settings say who owns it. Anything else that differs is a person's and is kept.
+-- An empty BMS value, or a placeholder, never blanks anything. A value that Passportal lacks and has no field for is
+-- listed. Details that come later only fill what is empty in Passportal. A record of Passportal that a person took
+-- apart from one of BMS loses its marker.
 -- Each question about a field is asked once, in met: DuckDB takes as long to read a long statement as to carry it out.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH released AS (
@@ -18,8 +18,8 @@ WITH released AS (
      chosen AS (
          SELECT * FROM sync.reconciled_{entity} WHERE NOT {left_out}
          UNION ALL BY NAME
-         SELECT bms_id, account_id, client_id, 'out_of_scope' AS disposition, 'not_selected' AS reason, false AS is_new_match,
-                false AS needs_approval
+         SELECT bms_id, account_id, client_id, 'out_of_scope' AS disposition, 'not_selected' AS reason,
+                false AS is_new_match, false AS needs_approval
          FROM sync.reconciled_{entity} WHERE {left_out}
      ),
      -- What both sides held when they last met: in the record's match, or in a document that it left and comes back to.
@@ -34,7 +34,8 @@ WITH released AS (
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
          LEFT JOIN base l
-             ON l.bms_id = r.bms_id AND l.passportal_id IS NOT DISTINCT FROM CASE WHEN r.is_new_match THEN r.passportal_id END
+             ON l.bms_id = r.bms_id
+            AND l.passportal_id IS NOT DISTINCT FROM CASE WHEN r.is_new_match THEN r.passportal_id END
          LEFT JOIN released d ON d.bms_id = r.bms_id
          LEFT JOIN passportal.new_records n ON n.entity = '{entity}'
          LEFT JOIN (
@@ -58,7 +59,10 @@ WITH released AS (
      )
 SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, template,
        CASE WHEN operation <> 'skip' THEN released_id END AS unmark_id,
-       CASE WHEN operation = 'update' AND disposition <> 'matched' THEN released_id ELSE passportal_id END AS passportal_id,
+       CASE
+           WHEN operation = 'update' AND disposition <> 'matched' THEN released_id
+           ELSE passportal_id
+       END AS passportal_id,
        -- A person may give a record to another than the one whose marker it bears.
        CASE WHEN operation = 'adopt' AND marker <> bms_id THEN marker END AS replaces_marker_of,
        operation <> 'skip' AND (needs_approval OR released_id IS NOT NULL) AS needs_approval,

@@ -3,15 +3,19 @@
 -- reconciled: a match that a load made or took apart, an exclusion and the client's own standing count at once.
 WITH client AS ({clients}),
      excluded AS (SELECT DISTINCT bms_id FROM sync.exclusions WHERE entity = '{entity}'),
-     handed_over AS (SELECT DISTINCT bms_id FROM sync.pending_imports WHERE entity = '{entity}' AND reissued_at IS NULL),
+     handed_over AS (
+         SELECT DISTINCT bms_id FROM sync.pending_imports WHERE entity = '{entity}' AND reissued_at IS NULL
+     ),
      -- The last operation of a record, where that was refused or nobody knows what became of it.
      trouble AS (
          SELECT bms_id, outcome, detail
          FROM (
              SELECT j.*
              FROM sync.journal j
-             SEMI JOIN (FROM sync.journal WHERE entity = '{entity}' AND coalesce(outcome, 'unknown') IN ('refused', 'unknown')) t
-                 USING (bms_id)
+             SEMI JOIN (
+                 FROM sync.journal
+                 WHERE entity = '{entity}' AND coalesce(outcome, 'unknown') IN ('refused', 'unknown')
+             ) t USING (bms_id)
              WHERE j.entity = '{entity}'
              QUALIFY row_number() OVER (PARTITION BY bms_id ORDER BY plan_id DESC, intent_at DESC) = 1
          )
@@ -20,7 +24,8 @@ WITH client AS ({clients}),
      known AS (
          SELECT b.bms_id, b.account_id, b.name, b.missing_since IS NOT NULL AS is_gone, r.disposition, r.reason,
                 m.passportal_id AS linked_to, m.reason AS linked_by,
-                p.passportal_id IS NOT NULL AND (NOT {has_client} OR p.client_id IS NOT DISTINCT FROM c.passportal_id) AS holds,
+                p.passportal_id IS NOT NULL
+                    AND (NOT {has_client} OR p.client_id IS NOT DISTINCT FROM c.passportal_id) AS holds,
                 m.passportal_id IS NOT NULL AND p.passportal_id IS NULL AS link_is_gone,
                 CASE WHEN r.disposition = 'matched' AND r.is_new_match THEN r.passportal_id END AS paired_with,
                 EXISTS (
@@ -30,7 +35,7 @@ WITH client AS ({clients}),
                 l.bms_id IS NOT NULL AS is_loaded, coalesce({differs}, false) AS differs,
                 e.bms_id IS NOT NULL AS is_excluded, h.bms_id IS NOT NULL AS is_handed_over,
                 j.bms_id IS NOT NULL AND j.outcome = 'refused' AS is_refused,
-                j.bms_id IS NOT NULL AND j.outcome IS DISTINCT FROM 'refused' AS is_open, j.detail,
+                (j.bms_id IS NOT NULL AND j.outcome IS DISTINCT FROM 'refused') AS is_open, j.detail,
                 NOT {has_client} OR coalesce(c.is_there, false) AS client_is_there, c.standing AS client_standing
          FROM bms.{entity} b
          LEFT JOIN sync.reconciled_{entity} r ON r.bms_id = b.bms_id
@@ -67,7 +72,10 @@ WITH client AS ({clients}),
          FROM known
      )
 SELECT '{entity}' AS entity, bms_id, account_id, name,
-       CASE WHEN is_refused AND expected IN ('differs', 'to match', 'to create') THEN 'refused' ELSE expected END AS standing,
+       CASE
+           WHEN is_refused AND expected IN ('differs', 'to match', 'to create') THEN 'refused'
+           ELSE expected
+       END AS standing,
        CASE standing
            WHEN 'gone' THEN 'gone_from_bms'
            WHEN 'unknown' THEN 'outcome_unknown'

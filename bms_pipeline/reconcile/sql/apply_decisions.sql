@@ -1,13 +1,18 @@
 -- What has to change in the tables that last, so that they hold each decision of people about {entity}?
 -- What a decision ends is removed first; what it begins is added then.
-DELETE FROM sync.exclusions WHERE entity = '{entity}' AND bms_id IN (SELECT bms_id FROM stood_{entity} WHERE verb = 'include');
+DELETE FROM sync.exclusions
+WHERE entity = '{entity}' AND bms_id IN (SELECT bms_id FROM stood_{entity} WHERE verb = 'include');
 
 INSERT INTO sync.non_matches
 SELECT '{entity}', bms_id, apart_from, $by, $now FROM stood_{entity} s
 WHERE verb = 'unmatch' AND apart_from IS NOT NULL
-  AND NOT EXISTS (FROM sync.non_matches t WHERE t.entity = '{entity}' AND t.bms_id = s.bms_id AND t.passportal_id = s.apart_from);
+  AND NOT EXISTS (
+      FROM sync.non_matches t
+      WHERE t.entity = '{entity}' AND t.bms_id = s.bms_id AND t.passportal_id = s.apart_from
+  );
 
-DELETE FROM sync.approved_creates WHERE entity = '{entity}' AND bms_id IN (SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch');
+DELETE FROM sync.approved_creates
+WHERE entity = '{entity}' AND bms_id IN (SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch');
 
 DELETE FROM sync.matches WHERE entity = '{entity}' AND bms_id IN (
     SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void

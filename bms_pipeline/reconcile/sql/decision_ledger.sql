@@ -20,5 +20,6 @@ WHERE CASE verb
           WHEN 'include' THEN is_excluded
           WHEN 'unmatch' THEN apart_from IS NOT NULL AND NOT is_apart
           WHEN 'match' THEN linked_to IS DISTINCT FROM wanted
-          ELSE (linked_to IS NULL OR link_is_void) AND (NOT is_to_be_created OR allow_duplicate AND NOT allows_duplicate)
+          ELSE (linked_to IS NULL OR link_is_void)
+              AND (NOT is_to_be_created OR allow_duplicate AND NOT allows_duplicate)
       END

@@ -41,12 +41,14 @@ WITH holder AS (
                                 THEN 'Passportal has one of its name, whose record is gone from BMS;'
                                      || ' match it, or create it beside that (--allow-duplicate)'
                             WHEN r.disposition = 'ambiguous' OR r.reason = 'near_identical_name'
-                                THEN 'Passportal has one of ' || CASE WHEN r.disposition = 'ambiguous' THEN 'its' ELSE 'nearly its' END
-                                     || ' name (' || r.reason || '); match it, or create it beside that (--allow-duplicate)'
+                                THEN 'Passportal has one of '
+                                     || CASE WHEN r.disposition = 'ambiguous' THEN 'its' ELSE 'nearly its' END
+                                     || ' name (' || r.reason || ')'
+                                     || '; match it, or create it beside that (--allow-duplicate)'
                             ELSE 'it stays ' || r.disposition || ' (' || r.reason || ')'
                         END
                     WHEN p.passportal_id IS NULL THEN 'Passportal has no {singular} ' || s.wanted
-                    WHEN {has_client} AND p.client_id IS DISTINCT FROM r.client_id
+                    WHEN {has_client} AND (p.client_id IS DISTINCT FROM r.client_id)
                         THEN s.wanted || ' lies in client ' || coalesce(p.client_id, 'none') || ', the record in '
                              || coalesce(r.client_id, 'a client that is still to be created')
                     WHEN h.holders > 1 OR h.held_by <> s.bms_id
@@ -62,8 +64,9 @@ WITH holder AS (
                         THEN s.wanted || ' bears the marker of {singular} ' || p.bms_id || ' of BMS; unmatch that first'
                     WHEN s.partner <> s.wanted AND s.bms_id NOT IN (FROM given_up)
                         THEN 'it is matched to ' || s.partner || ' (' || s.reason || '); unmatch it first'
-                    WHEN r.disposition IS DISTINCT FROM 'matched' OR r.passportal_id IS DISTINCT FROM s.wanted
-                        THEN 'it is matched to ' || coalesce(r.passportal_id, s.linked_to, 'nothing') || '; unmatch it first'
+                    WHEN (r.disposition IS DISTINCT FROM 'matched') OR (r.passportal_id IS DISTINCT FROM s.wanted)
+                        THEN 'it is matched to ' || coalesce(r.passportal_id, s.linked_to, 'nothing')
+                             || '; unmatch it first'
                 END AS refusal
          FROM stood_{entity} s
          LEFT JOIN bms.{entity} b ON b.bms_id = s.bms_id

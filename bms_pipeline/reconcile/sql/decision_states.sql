@@ -17,7 +17,8 @@ SELECT d.number, d.verb, d.bms_id, d.passportal_id AS wanted, d.allow_duplicate,
              AND t.passportal_id = coalesce(m.passportal_id, w.passportal_id, marked.marked)
        ) AS is_apart,
        -- It moved to another client, or its partner is gone: the link is saved and means nothing.
-       m.passportal_id IS NOT NULL AND coalesce(w.disposition IN ('unmatched', 'ambiguous', 'to_create'), false) AS link_is_void
+       m.passportal_id IS NOT NULL
+           AND coalesce(w.disposition IN ('unmatched', 'ambiguous', 'to_create'), false) AS link_is_void
 FROM decided d
 LEFT JOIN before_{entity} w ON w.bms_id = d.bms_id
 LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = d.bms_id

@@ -1,5 +1,6 @@
 -- Which records of Passportal carry a BMS id of {entity} that another one carries, too?
--- Not counted: what a person took apart from that id, and the document that a record left when it moved to another client.
+-- Not counted: documents that a person took apart from that id, and the one left behind when a record moved to another
+-- client.
 SELECT '{entity}' AS entity, p.bms_id, p.passportal_id, p.client_id, p.name, m.bms_id IS NOT NULL AS is_matched
 FROM passportal.{entity} p
 LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = p.bms_id AND m.passportal_id = p.passportal_id

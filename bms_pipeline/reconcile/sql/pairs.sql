@@ -23,4 +23,7 @@ WHERE fits
   AND NOT EXISTS (FROM pairs WHERE pairs.bms_id = one.bms_id)
   AND NOT EXISTS (FROM pairs WHERE pairs.passportal_id = one.passportal_id)
   AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.passportal_id = one.passportal_id)
-  AND NOT EXISTS (FROM sync.non_matches t WHERE t.entity = '{entity}' AND t.bms_id = one.bms_id AND t.passportal_id = one.passportal_id)
+  AND NOT EXISTS (
+      FROM sync.non_matches t
+      WHERE t.entity = '{entity}' AND t.bms_id = one.bms_id AND t.passportal_id = one.passportal_id
+  )

@@ -2,7 +2,7 @@
 INSERT INTO {table} BY NAME
 WITH considered AS (
     SELECT r.*, p.passportal_id AS paired_with, p.reason AS paired_by,
-           r.linked_to IS NOT NULL AND r.linked_in IS NOT DISTINCT FROM r.client_id AS is_linked,
+           r.linked_to IS NOT NULL AND (r.linked_in IS NOT DISTINCT FROM r.client_id) AS is_linked,
            coalesce(l.free_namesakes, 0) AS free_namesakes, coalesce(l.near_namesakes, 0) AS near_namesakes,
            coalesce(l.bms_twins, 0) > 1 AND {twins_wait} AS is_twin, coalesce(l.bms_twins, 0) AS bms_twins,
            coalesce(l.gone_namesakes, 0) AS gone_namesakes, d.bms_id IS NOT NULL AS has_doubt,
@@ -31,7 +31,8 @@ SELECT bms_id, account_id, client_id,
            WHEN is_wanted THEN 'to_create'
            WHEN is_parted THEN 'unmatched'
            WHEN free_namesakes > 0 OR is_twin THEN 'ambiguous'
-           WHEN near_namesakes > 0 OR gone_namesakes > 0 OR has_doubt OR is_merged OR real_name_key IS NULL THEN 'unmatched'
+           WHEN near_namesakes > 0 OR gone_namesakes > 0 OR has_doubt OR is_merged OR real_name_key IS NULL
+               THEN 'unmatched'
            WHEN {creatable} THEN 'to_create'
            ELSE 'unmatched'
        END AS disposition,
@@ -64,7 +65,9 @@ SELECT bms_id, account_id, client_id,
            ELSE 'waits_for_decision'
        END AS reason,
        disposition = 'matched' AND (NOT is_linked OR link_is_new) AS is_new_match,
-       CASE WHEN disposition = 'matched' THEN CASE WHEN is_linked THEN linked_to ELSE paired_with END END AS passportal_id,
+       CASE
+           WHEN disposition = 'matched' THEN CASE WHEN is_linked THEN linked_to ELSE paired_with END
+       END AS passportal_id,
        -- What only a person's finish may load: their own decisions, and all that rests on one about its client.
        disposition IN ('matched', 'to_create')
            AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')) AS needs_approval

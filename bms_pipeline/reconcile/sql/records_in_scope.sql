@@ -2,8 +2,9 @@
 CREATE OR REPLACE TEMP TABLE record AS
 WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusions WHERE entity = '{entity}'),
      matched AS (
-         SELECT m.bms_id, m.passportal_id AS linked_to, p.client_id AS linked_in, p.passportal_id IS NULL AS link_is_gone,
-                l.bms_id IS NULL AS link_is_new, m.reason AS linked_by, m.matched_at, l.bms_name AS loaded_name
+         SELECT m.bms_id, m.passportal_id AS linked_to, p.client_id AS linked_in,
+                p.passportal_id IS NULL AS link_is_gone, l.bms_id IS NULL AS link_is_new,
+                m.reason AS linked_by, m.matched_at, l.bms_name AS loaded_name
          FROM sync.matches m
          LEFT JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
          LEFT JOIN sync.base_{entity} l ON l.bms_id = m.bms_id
@@ -31,10 +32,11 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
 SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS parent_id, b.name, b.first_seen{keys},
        c.passportal_id AS client_id,
        -- Its former account is gone, so BMS may have merged that into this one.
-       {has_client} AND m.linked_to IS NOT NULL AND m.linked_in IS DISTINCT FROM c.passportal_id
+       {has_client} AND m.linked_to IS NOT NULL AND (m.linked_in IS DISTINCT FROM c.passportal_id)
            AND m.linked_in IN (FROM deserted) AS is_merged,
        -- BMS gave its id to somebody else, after it had been gone.
-       {has_company_name} AND CASE WHEN b.returned_at > m.matched_at THEN is_other_name(m.loaded_name, b.name) ELSE false END
+       {has_company_name}
+           AND CASE WHEN b.returned_at > m.matched_at THEN is_other_name(m.loaded_name, b.name) ELSE false END
            AS is_another,
        m.linked_to, m.linked_in, coalesce(m.link_is_gone, false) AS link_is_gone, m.link_is_new, m.linked_by,
        CASE
@@ -63,7 +65,7 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
        -- Counts as one of several of its name or serial, also where this run does not look at it.
        NOT {inactive} AND NOT {wrong_type} AND NOT excluded AND b.left_client_since IS NULL AS is_bearer,
        -- Without a match, or with one in a client that its account is no longer matched to.
-       linked_to IS NULL OR linked_in IS DISTINCT FROM c.passportal_id AND NOT m.link_is_gone AS is_free
+       linked_to IS NULL OR (linked_in IS DISTINCT FROM c.passportal_id) AND NOT m.link_is_gone AS is_free
 FROM bms.{entity} b
 LEFT JOIN {client} c ON {has_client} AND c.bms_id = b.account_id
 LEFT JOIN bms.account_types t ON t.id = b.account_type_id

@@ -9,11 +9,12 @@ WITH turns AS (
      rounds AS (
          SELECT *, row_number() OVER (
                     PARTITION BY account_id
-                    ORDER BY turn, list_position(['create', 'update', 'adopt', 'decide', 'keep', 'excluded'], kind), entity
+                    ORDER BY turn, list_position(['create', 'update', 'adopt', 'decide', 'keep', 'excluded'], kind),
+                             entity
                 ) AS round
          FROM turns
      ),
-     chosen AS (FROM rounds ORDER BY has_forerunner, round, account_id, entity, bms_id LIMIT $most)
+     chosen AS (SELECT * FROM rounds ORDER BY has_forerunner, round, account_id, entity, bms_id LIMIT $most)
 SELECT o.*, chosen.kind, c.name AS client
 FROM chosen
 JOIN sync.operations o ON o.entity = chosen.entity AND o.bms_id = chosen.bms_id

@@ -1,5 +1,6 @@
 -- Which accounts has BMS probably merged into which, going by records of {entity} that came out of one that is gone?
-SELECT '{entity}' AS entity, former.bms_id AS former_id, former.name AS former, r.account_id, b.name AS client, count(*) AS records
+SELECT '{entity}' AS entity, former.bms_id AS former_id, former.name AS former, r.account_id, b.name AS client,
+       count(*) AS records
 FROM sync.reconciled_{entity} r
 JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = r.bms_id
 JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id

@@ -1,5 +1,5 @@
 -- Which records of Passportal bear the name of this record of {entity}, in its client or elsewhere?
-SELECT p.passportal_id, p.client_id, p.name, p.client_id IS NOT DISTINCT FROM r.client_id AS in_its_client,
+SELECT p.passportal_id, p.client_id, p.name, (p.client_id IS NOT DISTINCT FROM r.client_id) AS in_its_client,
        m.bms_id AS matched_to
 FROM bms.{entity} b
 JOIN passportal.{entity} p ON p.name_key = b.name_key

@@ -1,4 +1,4 @@
--- For each list of BMS: how many records the newest complete full sweep had, and up to which stamp everything is landed?
+-- How many records did the newest complete full sweep of each list have, and up to which stamp is everything landed?
 SELECT list_call, coalesce(arg_max(records, landed_at) FILTER (mode = 'full' AND complete), 0) AS records,
        arg_max(newest_modified_on, landed_at) AS newest_modified_on
 FROM sync.sweeps

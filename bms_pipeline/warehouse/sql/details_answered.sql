@@ -4,7 +4,7 @@ CREATE OR REPLACE TEMP TABLE answered AS
 WITH answer AS (
          SELECT * REPLACE (least(read_at, TIMESTAMP '{now}') AS read_at)
          FROM read_json([{files}], format = 'newline_delimited',
-                        columns = {{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: {detail}}})
+                        columns = {fields})
      ),
      newest AS (
          SELECT bms_id, max(read_at) AS asked_at, max(read_at) FILTER (problem IS NULL) AS good_at,
@@ -14,7 +14,8 @@ WITH answer AS (
          GROUP BY bms_id
      ),
      valued AS (
-         SELECT bms_id, asked_at, good_at, CASE WHEN good_at IS DISTINCT FROM asked_at THEN problem END AS problem, {values}
+         SELECT bms_id, asked_at, good_at, CASE WHEN (good_at IS DISTINCT FROM asked_at) THEN problem END AS problem,
+                {values}
          FROM (SELECT * EXCLUDE (detail), unnest(detail) FROM newest)
      )
 SELECT a.*, b.bms_id IS NOT NULL AND (b.details_asked_at IS NULL OR a.asked_at > b.details_asked_at) AS is_news,

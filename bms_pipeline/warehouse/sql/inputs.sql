@@ -1,5 +1,5 @@
 -- In which state is each input of reconcile and plan, and what was each result made from?
--- What people decided and what loads wrote is looked at itself and not only counted, so that no writer of it can be overlooked.
+-- Decisions of people and writes of loads are hashed and not only counted, so that no writer of them is overlooked.
 WITH decided AS (
          SELECT 'exclusions' AS what, entity, hash(e) AS h FROM sync.exclusions e
          UNION ALL SELECT 'approved_creates', entity, hash(c) FROM sync.approved_creates c
@@ -7,7 +7,9 @@ WITH decided AS (
          UNION ALL SELECT 'handed over', entity, hash(o) FROM sync.pending_imports o
      )
 SELECT 'input' AS kind, name, version::VARCHAR AS state, NULL AS result FROM sync.input_versions
-UNION ALL SELECT 'input', what || '.' || entity, concat_ws(' ', count(*), bit_xor(h)), NULL FROM decided GROUP BY what, entity
+UNION ALL SELECT 'input', what || '.' || entity, concat_ws(' ', count(*), bit_xor(h)), NULL
+FROM decided
+GROUP BY what, entity
 UNION ALL SELECT 'input', 'matches.' || entity, concat_ws(' ', count(*), max(matched_at), sum(bms_id)), NULL
           FROM sync.matches GROUP BY entity
 UNION ALL SELECT 'input', 'stored settings', concat_ws(' ', count(*), bit_xor(hash(s))), NULL FROM sync.settings s

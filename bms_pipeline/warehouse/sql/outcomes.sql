@@ -7,7 +7,7 @@ SELECT o.entity, o.bms_id, o.account_id,
            WHEN o.disposition = 'to_create' AND (o.operation = 'skip' OR j.outcome = 'handed_over') THEN 'unmatched'
            WHEN o.operation = 'skip' THEN o.disposition
            WHEN j.outcome = 'refused' THEN 'failed'
-           WHEN j.outcome IS DISTINCT FROM 'done' THEN 'pending'
+           WHEN (j.outcome IS DISTINCT FROM 'done') THEN 'pending'
            -- It lost its marker, because a person took it apart from the record.
            WHEN o.disposition NOT IN ('matched', 'to_create') THEN o.disposition
            ELSE CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
