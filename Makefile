@@ -13,6 +13,7 @@ LOCK := $(BIN)/python .ci/install.py --uv pip compile --quiet --universal --pyth
 SIZE ?= typical
 SEED ?= 1
 TARGET ?= embedded
+SBOM ?= sbom.json
 
 # The environment is made once, and `make test` goes on with it. `make PYTHON=python3.13 test` asks for an interpreter:
 # an environment of any other one is made again, and so is one whose interpreter was removed.
@@ -25,7 +26,7 @@ else ifneq ($(FOUND),$(ASKED))
 AGAIN := again
 endif
 
-.PHONY: help demo dev test matrix soak lint bench docs pictures lock clean again
+.PHONY: help demo dev test matrix soak lint bench docs pictures lock sbom clean again
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -103,6 +104,9 @@ lock: $(READY) ## resolve the locks again from pyproject.toml; what is locked st
 	@$(LOCK) --constraint requirements.lock --constraint requirements-test.lock --group pyproject.toml:docs \
 	    -o requirements-docs.lock
 	@$(LOCK) --group pyproject.toml:uv -o requirements-uv.lock
+
+sbom: $(TEST) ## write what is locked as a bill of materials (CycloneDX) into sbom.json
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) requirements.lock
 
 clean: ## remove the virtual environments and every sandbox
 	rm -rf $(VENV) .venv-3.* .bms_pipeline/sandbox-*

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bms_pipeline.cli.on_demand import open_warehouse, read_settings
+from bms_pipeline.warehouse.binding import without_pandas
 
 app = typer.Typer()
 
@@ -32,7 +33,7 @@ def metrics_command(
             f"{textfile} does not end in .prom, and node_exporter reads no other file.", "Name it NAME.prom."
         )
     settings = read_settings()
-    with open_warehouse(settings).read_only() as connection:
+    with without_pandas(), open_warehouse(settings).read_only() as connection:
         samples = metrics.warehouse_samples(connection)
     text = metrics.prometheus_text([*samples, *metrics.home_samples(settings)], metrics.tenant_of(settings))
     if textfile is None:

@@ -34,7 +34,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The type of the text, for an HTTP answer."""
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """The kind of a metric, in Prometheus' words."""
 
     GAUGE = "gauge"
@@ -47,7 +47,7 @@ class Metric(NamedTuple):
     name: str
     help: str
     labels: tuple[str, ...] = ()
-    kind: Kind = Kind.GAUGE
+    kind: MetricKind = MetricKind.GAUGE
 
     @property
     def full_name(self) -> str:
@@ -82,7 +82,7 @@ DUPLICATES = Metric("duplicate_markers", "BMS ids that are in several records of
 BACKUP_FAILED = Metric("backup_failed", "1 where the last run could not copy people's decisions, else 0.")
 CALLS_LEFT = Metric("calls_left", "Calls to BMS that are possible now, by list.", ("list",))
 CALLS_LIMIT = Metric("calls_limit", "Calls to BMS in any hour, by list.", ("list",))
-RUNS = Metric("runs_total", "Runs that ended, by their result.", ("result",), Kind.COUNTER)
+RUNS = Metric("runs_total", "Runs that ended, by their result.", ("result",), MetricKind.COUNTER)
 LAST_RUN_SECONDS = Metric("last_run_seconds", "How long the last ended run took.")
 LAST_RUN_SUCCEEDED = Metric("last_run_succeeded", "1 where the last ended run succeeded, else 0.")
 RUN_ACTIVE = Metric("run_active", "1 while a run is at work, else 0.")
