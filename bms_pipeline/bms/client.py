@@ -178,9 +178,9 @@ class BmsClient:
             self._identity = self.authenticate()
         return self._identity
 
-    def ask(self, path: str, params: Mapping[str, str]) -> Answer:
+    def ask(self, path: str, params: Mapping[str, str], what: str) -> Answer:
         """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too."""
-        return self._asked(path, params, path)[0]
+        return self._asked(path, params, what)[0]
 
     @property
     def api_url(self) -> str:
@@ -345,15 +345,7 @@ class BmsClient:
         return self._read(path, params, what, decode)
 
     def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
-        """GET with the token; sign in again once if it is refused. Return the body and the number of calls made."""
-        try:
-            return self._signed_in(path, params, what)
-        except (AnswerUnreadable, ServiceUnreachable) as error:
-            # The connection's errors name hosts, not lists and pages.
-            error.message = f"{error.message.removesuffix('.')} (asked for {what})."
-            raise
-
-    def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
+        """GET a good answer; return its body and the number of calls made."""
         answer, calls = self._asked(path, params, what)
         if answer.status != 200:
             raise answer_refusal(answer, what, path)
@@ -361,6 +353,14 @@ class BmsClient:
 
     def _asked(self, path: str, params: Mapping[str, str], what: str) -> tuple[Answer, int]:
         """GET with the token, once more with a new one where it is refused; return the number of calls, too."""
+        try:
+            return self._signed_in(path, params, what)
+        except (AnswerUnreadable, ServiceUnreachable) as error:
+            # The connection's errors name hosts, not lists and pages.
+            error.message = f"{error.message.removesuffix('.')} (asked for {what})."
+            raise
+
+    def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[Answer, int]:
         service = self._service()
         token = self._login.token(service)
         answer = self._sent(service, path, params, token)
