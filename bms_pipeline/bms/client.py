@@ -159,18 +159,7 @@ class BmsClient:
     def authenticate(self) -> Identity:
         """Test the connection: find the API, sign in and return the signed-in user."""
         info = fields(self._result(USER_INFO, {}, "the test of the connection").result)
-
-        def text(key: str) -> str:
-            value = msgspec.json.decode(info.get(key, b"null"))
-            return "" if value is None else str(value)
-
-        return Identity(
-            full_name=text("fullname"),
-            business_name=text("businessname"),
-            tenant_id=text("tenantid"),
-            time_zone=text("olsontimezonename") or text("timezonename"),
-            api_url=self.api_url,
-        )
+        return identity_in({key: msgspec.json.decode(value) for key, value in info.items()}, self.api_url)
 
     def identity(self) -> Identity:
         """Return the signed-in user; ask BMS only the first time."""
@@ -450,6 +439,22 @@ class BmsClient:
                 f"{service.base_url} answered HTTP {answer.status} and is not the BMS API.",
                 "Check BMS_URL, or set BMS_API_URL to the API's own address.",
             )
+
+
+def identity_in(user: Mapping[str, object], api_url: str) -> Identity:
+    """Return the signed-in user from BMS's description, whose keys are in lower case."""
+
+    def text(key: str) -> str:
+        value = user.get(key)
+        return "" if value is None else str(value)
+
+    return Identity(
+        full_name=text("fullname"),
+        business_name=text("businessname"),
+        tenant_id=text("tenantid"),
+        time_zone=text("olsontimezonename") or text("timezonename"),
+        api_url=api_url,
+    )
 
 
 _objects = msgspec.json.Decoder(list[dict[str, object]])
