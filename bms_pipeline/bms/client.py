@@ -161,18 +161,7 @@ class BmsClient:
     def authenticate(self) -> Identity:
         """Test the connection: find the API, sign in and return the signed-in user."""
         info = fields(self._result(USER_INFO, {}, "the test of the connection").result)
-
-        def text(key: str) -> str:
-            value = msgspec.json.decode(info.get(key, b"null"))
-            return "" if value is None else str(value)
-
-        return Identity(
-            full_name=text("fullname"),
-            business_name=text("businessname"),
-            tenant_id=text("tenantid"),
-            time_zone=text("olsontimezonename") or text("timezonename"),
-            api_url=self.api_url,
-        )
+        return identity_in({key: msgspec.json.decode(value) for key, value in info.items()}, self.api_url)
 
     def identity(self) -> Identity:
         """Return the signed-in user; ask BMS only the first time."""
@@ -180,9 +169,9 @@ class BmsClient:
             self._identity = self.authenticate()
         return self._identity
 
-    def ask(self, path: str, params: Mapping[str, str]) -> Answer:
+    def ask(self, path: str, params: Mapping[str, str], what: str) -> Answer:
         """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too."""
-        return self._asked(path, params, path)[0]
+        return self._asked(path, params, what)[0]
 
     @property
     def api_url(self) -> str:
@@ -366,15 +355,7 @@ class BmsClient:
         return self._read(path, params, what, decode)
 
     def _get(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
-        """GET with the token; sign in again once if it is refused. Return the body and the number of calls made."""
-        try:
-            return self._signed_in(path, params, what)
-        except (AnswerUnreadable, ServiceUnreachable) as error:
-            # The connection's errors name hosts, not lists and pages.
-            error.message = f"{error.message.removesuffix('.')} (asked for {what})."
-            raise
-
-    def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[bytes, int]:
+        """GET a good answer; return its body and the number of calls made."""
         answer, calls = self._asked(path, params, what)
         if answer.status != 200:
             raise answer_refusal(answer, what, path)
@@ -382,6 +363,14 @@ class BmsClient:
 
     def _asked(self, path: str, params: Mapping[str, str], what: str) -> tuple[Answer, int]:
         """GET with the token, once more with a new one where it is refused; return the number of calls, too."""
+        try:
+            return self._signed_in(path, params, what)
+        except (AnswerUnreadable, ServiceUnreachable) as error:
+            # The connection's errors name hosts, not lists and pages.
+            error.message = f"{error.message.removesuffix('.')} (asked for {what})."
+            raise
+
+    def _signed_in(self, path: str, params: Mapping[str, str], what: str) -> tuple[Answer, int]:
         service = self._service()
         token = self._login.token(service)
         answer = self._sent(service, path, params, token)
@@ -471,6 +460,22 @@ class BmsClient:
                 f"{service.base_url} answered HTTP {answer.status} and is not the BMS API.",
                 "Check BMS_URL, or set BMS_API_URL to the API's own address.",
             )
+
+
+def identity_in(user: Mapping[str, object], api_url: str) -> Identity:
+    """Return the signed-in user from BMS's description, whose keys are in lower case."""
+
+    def text(key: str) -> str:
+        value = user.get(key)
+        return "" if value is None else str(value)
+
+    return Identity(
+        full_name=text("fullname"),
+        business_name=text("businessname"),
+        tenant_id=text("tenantid"),
+        time_zone=text("olsontimezonename") or text("timezonename"),
+        api_url=api_url,
+    )
 
 
 _objects = msgspec.json.Decoder(list[dict[str, object]])

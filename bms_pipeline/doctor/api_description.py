@@ -67,7 +67,9 @@ def _body(description: Mapping[str, Any], call: Mapping[str, Any] | None) -> Map
     """Return the schema of a call's body."""
     if call is None:
         return {}
-    bodies = [each for each in call.get("parameters", ()) if isinstance(each, Mapping) and each.get("in") == "body"]
+    parameters = call.get("parameters")
+    listed = parameters if isinstance(parameters, list) else []
+    bodies = [each for each in listed if isinstance(each, Mapping) and each.get("in") == "body"]
     if bodies:
         return _resolved(description, bodies[0].get("schema"))
     content = _resolved(description, call.get("requestBody")).get("content", {})

@@ -38,10 +38,8 @@ from bms_pipeline.doctor.bounds import (
     SECONDS_A_CALL,
     TRIES,
     BoundBudget,
-    BoundReached,
     Bounds,
     all_at_once,
-    may_pass,
     pause,
 )
 
@@ -111,26 +109,18 @@ class _Looking:
         self._sign_in()
         self._at_once({**self._first_pages(), **self._page_of_accounts("by id", PageSize=100, Sort="Id")})
         self._at_once({**self._about_accounts(), **self._details()})
-        self._at_once(self._filter_otherwise())
+        self._at_once({**self._filter_otherwise(), **self._page_0()})
         self._halve()
 
     def _at_once(self, questions: Mapping[str, Callable[[], None]]) -> None:
-        """Put all questions at once, and once more those whose failure may pass: nothing follows from one fault."""
-        accounts, errors = self.seen.accounts, self.seen.errors
-        errors |= all_at_once(self.pool, questions)
-        faults = {name for name in questions if name in accounts and accounts[name].may_pass}
-        faults |= {name for name, error in errors.items() if name in questions and may_pass(error)}
-        again = all_at_once(self.pool, {name: questions[name] for name in faults})
-        for name in faults:
-            if name not in again:
-                errors.pop(name, None)
-            elif not isinstance(again[name], BoundReached):
-                errors[name] = again[name]
+        accounts = self.seen.accounts
+        found = all_at_once(self.pool, questions, lambda name: name in accounts and accounts[name].may_pass)
+        self.seen.errors.update(found)
 
     def _sign_in(self) -> None:
         """Sign in and keep the user as BMS describes it."""
         what, seen = "the test of the connection", self.seen
-        answer = self.client.ask(USER_INFO, {})
+        answer = self.client.ask(USER_INFO, {}, what)
         seen.asked_at = time.time()
         if answer.status != 200:
             raise answer_refusal(answer, what, USER_INFO)
@@ -196,7 +186,7 @@ class _Looking:
 
         def ask(asset: int) -> None:
             path = DETAILS.path.replace("{id}", str(asset))
-            self.seen.details[asset] = self.client.ask(path, {})
+            self.seen.details[asset] = self.client.ask(path, {}, f"the details of asset {asset}")
 
         return {f"details of asset {asset}": partial(ask, asset) for asset in ids if isinstance(asset, int)}
 
@@ -211,6 +201,13 @@ class _Looking:
         if answer.rows or not stamps:
             return {}
         return self._page_of_accounts("since the newest", **{MODIFIED: max(stamps)[:19]})
+
+    def _page_0(self) -> dict[str, Callable[[], None]]:
+        """Return the question for page 0, where a page that must have records has none."""
+        first, last = self.seen.lists.get(ACCOUNTS.name), self.seen.accounts.get("last page")
+        if first is None or not first.goes_on or (first.rows and (last is None or last.rows)):
+            return {}
+        return self._page_of_accounts("page 0", PageNumber=0)
 
     def _halve(self) -> None:
         """Look for the last page of assets, whose list has no total, by halving on a scale of powers."""

@@ -74,7 +74,7 @@ def ask_list(client: BmsClient, call: ListCall, params: Mapping[str, object], *,
     """Ask for a page of a list. ``may_refuse``: a refusal is an answer too; else it is the error that a sync has."""
     what = f"page {params.get('PageNumber', 1)} of {call.name}"
     try:
-        answer = client.ask(call.path, {name: str(value) for name, value in params.items()})
+        answer = client.ask(call.path, {name: str(value) for name, value in params.items()}, what)
     except ServiceUnreachable as error:
         if may_refuse and error.status is not None:
             return ListAnswer(Form.REFUSED, refusal=f"HTTP {error.status}", may_pass=True)
@@ -114,12 +114,11 @@ def _opened(body: bytes, what: str) -> ListAnswer:
 
 
 def spelling(keys: Collection[str]) -> str:
-    """Return the spelling that all ``keys`` have in common, as people call it; empty for no key."""
-    several = {key for key in keys if key.lower() not in {"success", "error", "result", "id"}}
-    if not several:
+    """Return the spelling of ``keys``, as people call it; empty where single words in lower case do not show it."""
+    if not set(keys) - {"success", "error", "result", "id"}:
         return ""
-    if all(key[:1].isupper() for key in several):
-        return "CAPITALS" if all(key == key.upper() for key in several) else "PascalCase"
-    if all(key == key.lower() for key in several):
-        return "snake_case" if any("_" in key for key in several) else "lower case"
+    if all(key[:1].isupper() for key in keys):
+        return "CAPITALS" if all(key == key.upper() for key in keys) else "PascalCase"
+    if all(key == key.lower() for key in keys):
+        return "snake_case" if any("_" in key for key in keys) else "lower case"
     return "camelCase" if all(key[:1].islower() for key in keys) else "mixed"

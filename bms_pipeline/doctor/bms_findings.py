@@ -125,7 +125,8 @@ def spelled_keys(seen: BmsSeen) -> Finding | None:
     envelope = spelling({key for answer in seen.lists.values() for key in answer.envelope})
     if not records:
         return None
-    value = records if envelope in ("", records) else f"{records}, envelope {envelope}"
+    is_same = records == envelope or (not envelope and records in {"camelCase", "lower case"})
+    value = records if is_same else f"{records}, envelope {envelope or 'camelCase'}"
     return Finding("BMS-KEYS", Group.READY, f"keys come in {value}", value=value, how=f"{len(answers)} lists")
 
 
@@ -254,21 +255,22 @@ def total_of_assets(seen: BmsSeen) -> Finding | None:
 
 def page_numbers(seen: BmsSeen) -> Finding | None:
     """Return whether BMS honours page numbers."""
-    first, last = seen.lists.get(ACCOUNTS.name), seen.accounts.get("last page")
-    second = seen.accounts.get("page 2")
-    if first is None or second is None or not first.goes_on:
+    first, second = seen.lists.get(ACCOUNTS.name), seen.accounts.get("page 2")
+    last = seen.accounts.get("last page")
+    if first is None or not first.goes_on:
         return None
-    if last is not None and not last.rows and second.rows:
-        text = (
-            f"Page {last_page(first)} of accounts is empty although {first.number:,} are stated: do pages start at 0?"
-        )
-        return Finding("BMS-PAGES", Group.BLOCKED, text, "No list can be read to a proven end.", "from 0", "accounts")
-    if second.rows and not _brings_new(seen, "page 2"):
+    if _brings_new(seen, "page 0"):
+        text = "Page 0 of accounts has records that page 1 has not: its pages start at 0."
+        return Finding("BMS-PAGES", Group.BLOCKED, text, "No list can be read to a proven end.", "from 0", "page 0")
+    if second is None or (not second.rows and (last is None or not last.rows)):
+        return None
+    if not second.rows:
+        text = "A page in the middle of accounts came empty."
+        return Finding("BMS-PAGES", Group.UNKNOWN, text, "Every list is read until its pages agree.")
+    if not _brings_new(seen, "page 2"):
         text = "BMS sends page 1 for every page number: no list can be read to its end."
         step = "New records wait for your `bms-pipeline finish HASH`; `status` names the lists."
         return Finding("BMS-PAGES", Group.DECIDE, text, step, "ignored", "accounts")
-    if not second.rows:
-        return None
     repeated = len(set(first.ids) & set(second.ids))
     text = "honours page numbers" + (f"; {repeated} of page 1 came again on page 2" if repeated else "")
     return Finding("BMS-PAGES", Group.READY, text, value="honoured", how="two pages of accounts")
@@ -449,6 +451,7 @@ def _total(seen: BmsSeen, name: str, answer: ListAnswer) -> str:
     if name == ACCOUNTS.name and second is not None:
         wrong |= answer.number <= len(answer.rows) and _brings_new(seen, "page 2")
         wrong |= answer.goes_on and not second.rows and last is None
+        wrong |= last is not None and not last.rows and not _brings_new(seen, "page 0")
         if last is not None and last.rows:
             expected = answer.number - (last_page(answer) - 1) * len(answer.rows)
             repeated = len(set(answer.ids) & set(second.ids))
@@ -507,7 +510,7 @@ CHECKS: Sequence[Check[BmsSeen]] = (
     Check("BMS-CLOCK", clock),
     Check("BMS-TYPES", account_types, ("account types",)),
     Check("BMS-FIELDS", deciding_fields),
-    Check("BMS-PAGES", page_numbers, (*_ACCOUNTS, "page 2", "last page")),
+    Check("BMS-PAGES", page_numbers, (*_ACCOUNTS, "page 2", "last page", "page 0")),
     Check("BMS-END", past_the_end, (*_ACCOUNTS, "page 2", "past the end")),
     Check("BMS-CLAMP", page_size, (), "how many records fit a page → lists are read by 100 and by what comes"),
     Check("BMS-TOTAL", totals),

@@ -76,8 +76,29 @@ def pause(seconds: float) -> None:
     time.sleep(min(seconds, LONGEST_PAUSE_SECONDS))
 
 
-def all_at_once(pool: ThreadPoolExecutor, questions: Mapping[str, Callable[[], None]]) -> dict[str, PipelineError]:
-    """Put all questions at once, each of which keeps its own answer; return the errors of those without one."""
+def all_at_once(
+    pool: ThreadPoolExecutor,
+    questions: Mapping[str, Callable[[], None]],
+    is_fault: Callable[[str], bool] = lambda _: False,
+) -> dict[str, PipelineError]:
+    """Put all questions at once, each of which keeps its own answer; return the errors of those without one.
+
+    Nothing follows from one fault: a question whose failure may pass is put once more, as is one whose answer
+    ``is_fault``. A service that let a call hang would let it hang again, so then none is.
+    """
+    began = time.monotonic()
+    errors = _once(pool, questions)
+    if time.monotonic() - began > SECONDS_A_CALL:
+        return errors
+    faults = {name for name in questions if (may_pass(errors[name]) if name in errors else is_fault(name))}
+    again = _once(pool, {name: questions[name] for name in faults})
+    latest = {
+        name: errors.get(name, error) if isinstance(error, BoundReached) else error for name, error in again.items()
+    }
+    return {name: error for name, error in errors.items() if name not in faults} | latest
+
+
+def _once(pool: ThreadPoolExecutor, questions: Mapping[str, Callable[[], None]]) -> dict[str, PipelineError]:
     asked = {name: pool.submit(question) for name, question in questions.items()}
     errors: dict[str, PipelineError] = {}
     for name, future in asked.items():

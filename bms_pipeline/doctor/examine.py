@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bms_pipeline.core.errors import PipelineError, WarehouseError
+from bms_pipeline.bms.client import Identity, identity_in
+from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseError
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.core.vocabulary import Group
 from bms_pipeline.doctor import bms, bms_findings, first_sync, passportal, passportal_findings
@@ -24,10 +25,11 @@ WAREHOUSE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class _Part:
-    """What one service showed."""
+    """What one service showed. ``identity``: of the BMS that was reached."""
 
     findings: list[Finding]
     hidden: list[str]
+    identity: Identity | None = None
 
 
 def examine(settings: Settings) -> Report:
@@ -37,20 +39,22 @@ def examine(settings: Settings) -> Report:
     """
     check_given(settings, needed_settings(settings))
     began = time.monotonic()
-    bounds = {"BMS": Bounds("BMS", bms.MOST_CALLS)}
-    with ThreadPoolExecutor() as pool:
-        parts = [pool.submit(_examine_bms, settings, bounds["BMS"])]
-        if not services.is_passportal_here(settings):
-            bounds["Passportal"] = Bounds("Passportal", passportal.MOST_CALLS)
-            parts.append(pool.submit(_examine_passportal, settings, bounds["Passportal"]))
-        found = [part.result() for part in parts]
-    findings = [finding for part in found for finding in part.findings]
+    looks = {"BMS": (_examine_bms, Bounds("BMS", bms.MOST_CALLS))}
+    if not services.is_passportal_here(settings):
+        looks["Passportal"] = (_examine_passportal, Bounds("Passportal", passportal.MOST_CALLS))
+    with ThreadPoolExecutor(len(looks)) as pool:
+        parts = [part.result() for part in [pool.submit(look, settings, bounds) for look, bounds in looks.values()]]
+    findings = [finding for part in parts for finding in part.findings]
     if services.is_passportal_here(settings):
         findings.append(_EMBEDDED)
-    findings, not_stored = _compared(settings, findings)
-    calls = {name: bound.calls for name, bound in bounds.items()}
-    hidden = [code for part in found for code in part.hidden]
-    return Report(findings, calls, time.monotonic() - began, hidden, not_stored)
+    findings, not_stored = _stored(settings, findings, parts[0].identity)
+    return Report(
+        findings,
+        calls={name: bounds.calls for name, (_, bounds) in looks.items()},
+        seconds=time.monotonic() - began,
+        hidden=[code for part in parts for code in part.hidden],
+        not_stored=not_stored,
+    )
 
 
 _EMBEDDED = Finding(
@@ -64,8 +68,8 @@ _EMBEDDED = Finding(
 def _examine_bms(settings: Settings, bounds: Bounds) -> _Part:
     seen = bms.look_at_bms(settings, bounds)
     checks = [*bms_findings.CHECKS[:2], *first_sync.checks(settings), *bms_findings.CHECKS[2:]]
-    needed = {"account types", *(call.name for call in bms.LISTS)}
-    return _part("BMS", checks, seen, seen.errors, needed)
+    part = _part("BMS", checks, seen, seen.errors, {"account types", *(call.name for call in bms.LISTS)})
+    return replace(part, identity=identity_in(seen.user, seen.url)) if seen.url else part
 
 
 def _examine_passportal(settings: Settings, bounds: Bounds) -> _Part:
@@ -90,18 +94,25 @@ def _failures(prefix: str, errors: Mapping[str, PipelineError], needed: Collecti
         if question in needed and not isinstance(error, BoundReached):
             found[error.message] = blocked(f"{prefix}-LISTS", error)
         else:
-            step = error.next_step
-            found.setdefault(error.message, Finding(f"{prefix}-ANSWERS", Group.UNKNOWN, error.message, step))
+            unknown = Finding(f"{prefix}-ANSWERS", Group.UNKNOWN, error.message, error.next_step)
+            found.setdefault(error.message, unknown)
     return list(found.values())
 
 
-def _compared(settings: Settings, findings: list[Finding]) -> tuple[list[Finding], str]:
-    """Store what was proved; return the findings compared with what was stored before, and why nothing is stored."""
+def _stored(settings: Settings, findings: list[Finding], identity: Identity | None) -> tuple[list[Finding], str]:
+    """Store what was proved, unless this home folder holds another tenant's records.
+
+    Return the findings compared with what was stored before, and why nothing is stored.
+    """
     moment = now()
-    seen = [Fact(finding.code, finding.value, finding.how, moment) for finding in findings if finding.value is not None]
+    seen = [Fact(found.code, found.value, found.how, moment) for found in findings if found.value is not None]
     try:
         with Warehouse(settings.warehouse_file, WAREHOUSE_SECONDS).transaction() as connection:
+            if identity is not None:
+                services.check_same_tenant(identity, services.known_tenant(connection))
             before = add_facts(connection, seen)
+    except SettingsError as error:
+        return [blocked("BMS-TENANT", error), *findings], error.message
     except WarehouseError as error:
         return findings, error.message
     return [finding.compared(before.get(finding.code), moment) for finding in findings], ""

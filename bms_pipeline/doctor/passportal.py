@@ -21,17 +21,15 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from bms_pipeline.core.entities import ENTITIES
-from bms_pipeline.core.errors import AccessRefused, AnswerUnreadable, PipelineError, RequestRefused
+from bms_pipeline.core.errors import AccessRefused, AnswerUnreadable, PipelineError, ServiceError, ServiceUnreachable
 from bms_pipeline.core.http import Answer
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
 from bms_pipeline.doctor.bounds import (
     SECONDS_A_CALL,
     TRIES,
-    BoundReached,
     Bounds,
     all_at_once,
-    may_pass,
     pause,
 )
 from bms_pipeline.passportal.documents.client import (
@@ -138,8 +136,6 @@ class _Looking:
         if "asset" in seen.pages and seen.pages["asset"].status in {404, 405}:
             seen.path = OTHER_LIST
             self._at_once(self._documents("asset"))
-        if "asset" not in seen.pages:
-            return
         self._at_once(
             {
                 **self._page("clients, page 2", CLIENTS, pageNum=2),
@@ -155,13 +151,7 @@ class _Looking:
         self._at_once({f"a {kind}": partial(self._document, kind) for kind in KINDS if self._typical(kind)})
 
     def _at_once(self, questions: Mapping[str, Callable[[], None]]) -> None:
-        """Put all questions at once, and once more those whose failure may pass."""
-        errors = all_at_once(self.pool, questions)
-        again = all_at_once(self.pool, {name: questions[name] for name, error in errors.items() if may_pass(error)})
-        for name, error in errors.items():
-            if name in again or not may_pass(error):
-                found = again.get(name, error)
-                self.seen.errors[name] = error if isinstance(found, BoundReached) else found
+        self.seen.errors.update(all_at_once(self.pool, questions))
 
     def _documents(
         self, kind: str, name: str = "", *, size: int = PAGE_SIZE, **params: object
@@ -273,9 +263,11 @@ def _body_of(answer: Answer, what: str) -> Row:
     return body
 
 
-def _refused(body: Row, what: str) -> RequestRefused:
-    """Return the error for a refusal, with Passportal's reason."""
+def _refused(body: Row, what: str) -> ServiceError:
+    """Return the error for a refusal, with Passportal's reason; for a fault of its own, it is unreachable."""
     reason = body.get("message")
     said = printable(reason, 200).rstrip(". ") if isinstance(reason, str) else "no reason given"
+    if any(isinstance(number, int) and number >= 500 for number in (body.get("status"), body.get("code"))):
+        return ServiceUnreachable(f"Passportal failed at {what}: {said}.", "Run again later.")
     step = "In Passportal, give the user that the key belongs to access to Documentation Manager and its clients."
     return AccessRefused(f"Passportal refused {what}: {said}.", step)

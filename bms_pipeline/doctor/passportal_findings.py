@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
+from urllib.parse import unquote
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
@@ -87,6 +88,8 @@ def clients(settings: Settings, seen: PassportalSeen) -> Finding:
 def documents(seen: PassportalSeen) -> Finding | None:
     """Return how many documents there are, each of which the first sync reads with one call."""
     counts = {kind: len(seen.rows(kind)) for kind in KINDS if kind in seen.pages}
+    if not counts:
+        return None
     more = [kind for kind in counts if counts[kind] >= PAGE_SIZE or (kind == "asset" and _goes_on(seen))]
     listed = ", ".join(f"{'over ' if kind in more else ''}{count:,} {kind}s" for kind, count in counts.items())
     text = f"{listed}: the first sync reads each with one call"
@@ -212,6 +215,8 @@ def twins(seen: PassportalSeen) -> Finding | None:
 
 def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | None:
     """Return the templates of a type, and which one new documents get."""
+    if kind not in seen.pages:
+        return None
     code = f"PP-NEW-{kind.upper()}"
     found = _templates(seen, kind)
     chosen = _chosen_template(settings, kind, found)
@@ -230,36 +235,37 @@ def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
 
 
 def fields_of(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | None:
-    """Return which values of BMS have no place in the template of a type."""
+    """Return which values of BMS have no place in the template of a type, judged by one document of it."""
     if kind not in seen.documents:
         return None
-    entity, (row, _) = KINDS[kind], seen.documents[kind]
-    ours = entity.labels
-    document = encoding.decoded_document(row, ours.values())
+    labels = [label for column, label in KINDS[kind].labels.items() if column != "name"]
+    row, _ = seen.documents[kind]
+    document = encoding.decoded_document(row, labels)
     code, name = f"PP-FIELDS-{kind.upper()}", str(row.get("templateName") or template_of(row))
-    lacking = [
-        label
-        for column, label in ours.items()
-        if column != "name" and (label in document.elements or document.shows_blanks)
-        if label not in document.elements or not document.elements[label].form.is_plain
-    ]
-    unseen = [label for column, label in ours.items() if column != "name" and label not in document.elements]
-    value = ", ".join(lacking) or "every value"
-    if not lacking and unseen:
-        text = f"whether {name} has the fields {', '.join(unseen[:3])}" + (" …" if len(unseen) > 3 else "")
-        return Finding(code, Group.UNKNOWN, text, "Documents without empty fields do not show it: fill in one by hand.")
+    unseen = [label for label in labels if label not in document.elements]
+    shows_all = document.shows_blanks and not document.lacks_names
+    if unseen and not shows_all:
+        shown = ", ".join(unseen[:3]) + (" and others" if len(unseen) > 3 else "")
+        step = "Documents do not show their empty fields: a value without a field is left out."
+        return Finding(code, Group.UNKNOWN, f"whether {name} has the fields {shown}", step)
+    forms = {label: place.form for label, place in document.elements.items()}
+    lacking = [label for label in labels if forms.get(label) not in _TAKE_TEXT]
+    value, how = ", ".join(lacking) or "every value", f"document {row.get('id')}"
 
     def can_write(label: str) -> bool:
-        return label in document.elements and document.elements[label].form.is_plain
+        return forms.get(label) in _TAKE_TEXT
 
-    if not encoding.can_bear_marker(can_write, encoding.dialect_of(settings)) and document.shows_blanks:
+    if not encoding.can_bear_marker(can_write, encoding.dialect_of(settings)):
         text = f"The template {name} has no field for the BMS id, so new {kind}s wait."
-        return Finding(code, Group.DECIDE, text, "Add a text field Notes to it in Passportal.", value, "a document")
+        return Finding(code, Group.DECIDE, text, "Add a text field Notes to it in Passportal.", value, how)
     if lacking:
         text = f"The template {name} has no plain field for: {printable(value, 120)}."
-        step = "Add them in Passportal, or leave it: these values are left out."
-        return Finding(code, Group.DECIDE, text, step, value, f"document {row.get('id')}")
-    return Finding(code, Group.READY, f"{name} has a field for {value} of {entity.name}", "", value, "a document")
+        return Finding(code, Group.DECIDE, text, "Add them in Passportal; else these values are left out.", value, how)
+    return Finding(code, Group.READY, f"{name} has a field for {value} of {kind}s", "", value, how)
+
+
+_TAKE_TEXT = (encoding.DetailsForm.EMPTY, encoding.DetailsForm.TEXT, encoding.DetailsForm.RICH)
+"""Where a new document takes plain text; formatted text begins as plain one."""
 
 
 def form_of_details(seen: PassportalSeen) -> Finding | None:
@@ -387,9 +393,11 @@ def _encoding(code: str, what: str, texts: Sequence[str]) -> Finding | None:
     coded = [text for text in texts if encoding.decoded_name(text) != text]
     if not bare and not coded:
         return None
-    kinds = ("URL" if any("%" in text for text in coded) else "", "HTML" if any("&" in text for text in coded) else "")
-    how = " and ".join(kind for kind in kinds if kind) or "URL"
-    value = f"{how}-encoded" if coded and not (bare and how == "URL") else "plain"
+    by_url = any(unquote(text) != text for text in coded) and not bare
+    by_html = any(encoding.decoded_name(text) != unquote(text) for text in coded)
+    value = (
+        " and ".join(kind for kind, found in (("URL-encoded", by_url), ("HTML-encoded", by_html)) if found) or "plain"
+    )
     return Finding(code, Group.READY, f"{what} come {value}", value=value, how=f"{len(texts)} texts")
 
 

@@ -65,7 +65,7 @@ def examined(
 ) -> Examined:
     """Examine strangers with these habits. ``wrapped``: changes the answers of Passportal."""
     records = {name: [dict(row) for row in rows] for name, rows in a_tenant().records.items()}
-    own, theirs = Bms(records, bms, 7), None if passportal is None else filled(passportal)
+    own, theirs = Bms(records, bms, 11), None if passportal is None else filled(passportal)
     with ExitStack() as running:
         settings = Settings(
             _env_file=None,  # type: ignore[call-arg]
