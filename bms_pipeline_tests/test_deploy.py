@@ -194,4 +194,25 @@ def test_only_the_proxy_can_be_reached_and_only_from_this_machine() -> None:
     for name in ("code-acme", "daemon", "web"):
         assert services[name]["read_only"]
         assert services[name]["cap_drop"] == ["ALL"]
-    assert services["daemon"]["pid"] == "service:code-acme", "run monitoring has to see the runs' processes"
+    assert not [name for name in services if "pid" in services[name]], "the daemon needs to see no run's process"
+
+
+@pytest.mark.parametrize("tenant", ["acme", "beta"])
+def test_nothing_of_a_tenant_is_another_ones(tenant: str) -> None:
+    service = COMPOSE["services"][f"code-{tenant}"]
+    assert service["command"][service["command"].index("--location-name") + 1] == tenant
+    assert service["environment"]["BMS_PIPELINE_NAME"] == tenant
+    assert service["env_file"] == f"{tenant}.env"
+    assert f"{tenant}:/var/lib/bms-pipeline" in service["volumes"]
+    assert service["secrets"] == [{"source": f"{tenant}_BMS_PASSWORD", "target": "BMS_PASSWORD"}]
+    assert COMPOSE["secrets"][f"{tenant}_BMS_PASSWORD"]["file"] == f"./secrets/{tenant}/BMS_PASSWORD"
+    servers = loaded(DEPLOY / "compose" / "workspace.yaml")["load_from"]
+    assert {"host": f"code-{tenant}", "port": 4000, "location_name": tenant} in [
+        server["grpc_server"] for server in servers
+    ]
+
+
+def test_a_unit_names_its_tenant_as_its_location() -> None:
+    unit = (DEPLOY / "systemd" / "bms-code@.service").read_text()
+    assert "Environment=BMS_PIPELINE_NAME=%i\n" in unit
+    assert "--location-name %i " in unit
