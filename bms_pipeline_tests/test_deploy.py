@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from typer.main import get_command
 
 from bms_pipeline.cli import app
 from bms_pipeline.core.settings import is_known
+from bms_pipeline_tests.postgres import VALUES, running_postgres, why_no_postgres
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -77,31 +75,11 @@ def test_dagster_takes_its_configuration(tmp_path: Path) -> None:
 
 @pytest.fixture
 def postgres() -> Iterator[int]:
-    """The port of a PostgreSQL on loopback with an empty database `dagster`; root starts it as the user postgres."""
-    pytest.importorskip("dagster_postgres")
-    found = shutil.which("initdb") or next(iter(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
-    if found is None:
-        pytest.skip("PostgreSQL is not installed")
-    programs, folder = Path(found).resolve().parent, Path(tempfile.mkdtemp())
-    options: dict[str, Any] = {"check": True, "timeout": 120, "cwd": folder, "stdout": subprocess.DEVNULL}
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [programs / "pg_ctl", "-D", folder / "data"]
-    subprocess.run([programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "dagster"], **options)
-    subprocess.run([*control, "-w", "-l", folder / "log", "-o", server, "start"], **options)
-    try:
-        subprocess.run(
-            [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "dagster", "dagster"], **options
-        )
+    """The port of a PostgreSQL on loopback."""
+    if why := why_no_postgres():
+        pytest.skip(why)
+    with running_postgres() as port:
         yield port
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **options)
-        shutil.rmtree(folder)
 
 
 @dg.asset
@@ -113,7 +91,7 @@ def test_runs_and_events_are_kept_in_postgresql(postgres: int, tmp_path: Path, m
     text = (DEPLOY / "dagster.postgres.yaml").read_text().replace("port: 5432", f"port: {postgres}")
     (tmp_path / "dagster.yaml").write_text(text)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    for name, value in zip(DAGSTER_PG, ("127.0.0.1", "dagster", "dagster", "pass/word"), strict=True):
+    for name, value in zip(DAGSTER_PG, VALUES, strict=True):
         monkeypatch.setenv(name, value)
     with dg.DagsterInstance.get() as instance:
         run = dg.materialize([some], instance=instance).run_id
@@ -216,4 +194,25 @@ def test_only_the_proxy_can_be_reached_and_only_from_this_machine() -> None:
     for name in ("code-acme", "daemon", "web"):
         assert services[name]["read_only"]
         assert services[name]["cap_drop"] == ["ALL"]
-    assert services["daemon"]["pid"] == "service:code-acme", "run monitoring has to see the runs' processes"
+    assert not [name for name in services if "pid" in services[name]], "the daemon needs to see no run's process"
+
+
+@pytest.mark.parametrize("tenant", ["acme", "beta"])
+def test_nothing_of_a_tenant_is_another_ones(tenant: str) -> None:
+    service = COMPOSE["services"][f"code-{tenant}"]
+    assert service["command"][service["command"].index("--location-name") + 1] == tenant
+    assert service["environment"]["BMS_PIPELINE_NAME"] == tenant
+    assert service["env_file"] == f"{tenant}.env"
+    assert f"{tenant}:/var/lib/bms-pipeline" in service["volumes"]
+    assert service["secrets"] == [{"source": f"{tenant}_BMS_PASSWORD", "target": "BMS_PASSWORD"}]
+    assert COMPOSE["secrets"][f"{tenant}_BMS_PASSWORD"]["file"] == f"./secrets/{tenant}/BMS_PASSWORD"
+    servers = loaded(DEPLOY / "compose" / "workspace.yaml")["load_from"]
+    assert {"host": f"code-{tenant}", "port": 4000, "location_name": tenant} in [
+        server["grpc_server"] for server in servers
+    ]
+
+
+def test_a_unit_names_its_tenant_as_its_location() -> None:
+    unit = (DEPLOY / "systemd" / "bms-code@.service").read_text()
+    assert "Environment=BMS_PIPELINE_NAME=%i\n" in unit
+    assert "--location-name %i " in unit

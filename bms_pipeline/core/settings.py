@@ -327,7 +327,39 @@ class _Given:
     place: str
 
 
-def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+_USUAL = Path(".env")
+"""The file of settings, unless this process was given another one: see ``use_env_file``."""
+
+
+def use_env_file(env_file: Path, secrets: Path | None = None) -> None:
+    """Let this process and its children read ``env_file`` in the place of ``.env``, and the folder ``secrets``."""
+    os.environ[OwnVariable.ENV_FILE] = str(env_file.absolute())
+    if secrets is not None:
+        os.environ[_FOLDER] = str(secrets.absolute())
+
+
+def check_alone_in(env_file: Path) -> None:
+    """Raise ``SettingsError`` where the environment has another value for a setting in ``env_file``, or its home.
+
+    The environment goes first, so it would count for every tenant whose code servers share it. ``env_file`` has to name
+    the home, because the default one is shared, too.
+    """
+    lines = _lines(env_file)
+    exported = _from_environment(lines)
+    for line in lines:
+        if line.text and line.name in exported and exported[line.name].text != line.text:
+            raise SettingsError(
+                f"{line.name} is set in the environment and, to another value, in {env_file}, line {line.number}.",
+                "Take it out of the environment: there it would count for every tenant.",
+            )
+    if "BMS_PIPELINE_HOME" not in {line.name for line in lines if line.text}:
+        raise SettingsError(
+            f"{env_file} does not set BMS_PIPELINE_HOME. Two tenants must never share a home folder.",
+            "Add BMS_PIPELINE_HOME to it, as `bms-pipeline init` does.",
+        )
+
+
+def read_settings(env_file: Path | None = _USUAL) -> Settings:
     """Read the settings of this process: environment first, then ``env_file`` if it exists.
 
     Warns once in the log about names that look misspelt. Raises ``SettingsError`` when a setting is malformed, when the
@@ -338,12 +370,14 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
     return settings
 
 
-def read_schedule_settings(env_file: Path | None = Path(".env")) -> ScheduleSettings:
+def read_schedule_settings(env_file: Path | None = _USUAL) -> ScheduleSettings:
     """Read the schedules of automatic syncs from the same places as ``read_settings``, raising the same errors."""
     return _read(ScheduleSettings, env_file)
 
 
 def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
+    if env_file is _USUAL:
+        env_file = Path(os.environ.get(OwnVariable.ENV_FILE) or _USUAL)
     lines = _lines(env_file) if env_file is not None and env_file.is_file() else []
     from_environment = _from_environment(lines)
     from_file = {

@@ -123,6 +123,7 @@ class Life(StrEnum):
 class OwnVariable(StrEnum):
     """Environment variables between our own processes. No person sets them."""
 
+    ENV_FILE = "BMS_PIPELINE_ENV_FILE"
     ERROR_FILE = "BMS_PIPELINE_ERROR_FILE"
     FOLLOWS = "BMS_PIPELINE_FOLLOWS"
 

@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 ROOT = Path(__file__).parents[2]
 
 
-def names_in_dagster() -> dict[str, Any]:
+def names_in_dagster(definitions: dg.Definitions) -> dict[str, Any]:
     """Return assets, checks, jobs, schedules and sensors with their keys, groups, pools, partitions and tags."""
-    from bms_pipeline.definitions import defs
-
-    definitions = defs()
     repository, graph = definitions.get_repository_def(), definitions.resolve_asset_graph()
     return {
         "assets": {
@@ -47,13 +46,15 @@ def names_in_dagster() -> dict[str, Any]:
     }
 
 
-def names_of(tenant: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Load the definitions of ``tenant`` in a process of its own, in ``folder``; its output is the JSON."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("BMS_PIPELINE_")}
+def names_of(
+    tenant: str, folder: Path, project: Path | None = None, **exported: str
+) -> subprocess.CompletedProcess[str]:
+    """Load the definitions of ``tenant``, or of a project, in a process of its own; its output is the JSON."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("BMS_", "PASSPORTAL_"))}
     return subprocess.run(
-        [sys.executable, "-m", "bms_pipeline_tests.defs.naming"],
+        [sys.executable, "-m", "bms_pipeline_tests.defs.naming", *([str(project)] if project else [])],
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT), "BMS_PIPELINE_NAME": tenant},
+        env={**environment, "PYTHONPATH": f"{ROOT}:{folder}", "BMS_PIPELINE_NAME": tenant, **exported},
         capture_output=True,
         text=True,
         timeout=120,
@@ -61,5 +62,15 @@ def names_of(tenant: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def loaded(project: Path | None) -> dg.Definitions:
+    """Load the definitions of this process, or those that a project declares in its folder ``defs``."""
+    if project is not None:
+        return dg.load_from_defs_folder(path_within_project=project)
+    from bms_pipeline.definitions import defs
+
+    return defs()
+
+
 if __name__ == "__main__":
-    json.dump(names_in_dagster(), sys.stdout, indent=1, sort_keys=True)
+    found = loaded(Path(sys.argv[1]) if sys.argv[1:] else None)
+    json.dump(names_in_dagster(found), sys.stdout, indent=1, sort_keys=True)
