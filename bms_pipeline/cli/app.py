@@ -490,7 +490,7 @@ def _say_how_to_link(warehouse: Warehouse) -> None:
     for bms_id, name in planning.clients_to_link(warehouse):
         err.print(
             f"Client {bms_id} {escape(name or '')} waits for you: not all accounts were read yet, so another one may"
-            f" have its name.\nLook at `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match clients"
+            f" have its name.\nSee `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match clients"
             f" {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
             highlight=False,
             soft_wrap=True,

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bms_pipeline.core.entities import CONTACTS
 from bms_pipeline.core.errors import DecisionRefused, PlanWaits
 from bms_pipeline.load import apply
+from bms_pipeline.plan import standings
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sync import planning
 from bms_pipeline_tests.building import (
@@ -164,6 +166,10 @@ def test_it_never_makes_another_clients_record_gone(world: World) -> None:
     assert gone(world) == []
     assert world.decisions("contacts")[1][:2] == ("out_of_scope", "left_its_client")
     assert world.decisions("contacts")[2][:2] == ("matched", "match")
+    with world.warehouse.open() as connection:
+        story = standings.story(connection, CONTACTS, 1)
+    assert story is not None
+    assert (story.standing, story.next_step) == ("out of scope", "sync")
     world.plan()
     assert gone(world) == [("contacts", 1), ("contacts", 2)], "the whole list proves it"
 
