@@ -28,7 +28,7 @@ PAGES = (
 CHANGING = (
     "/name", "/setup/connection", "/setup/toggles", "/setup/authenticate", "/setup/read", "/review/clients/decide",
     "/review/clients/auto-match", "/review/clients/create-unmatched", "/preview/make", "/preview/finish", "/runs/sync",
-    "/runs/undo", "/hand-overs/again", "/duplicates/keep",
+    "/preview/client/10", "/runs/undo", "/hand-overs/again", "/duplicates/keep",
 )  # fmt: skip
 
 
