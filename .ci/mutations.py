@@ -35,6 +35,7 @@ class Mutation:
 _BMS, _PLAN = "bms_pipeline/bms", "bms_pipeline/plan/sql"
 _ENDING, _LOADS = "bms_pipeline_tests/bms/test_ending.py", "bms_pipeline_tests/load"
 _ALIKE = "bms_pipeline_tests/reconcile/test_look_alikes.py"
+_ONE_CLIENT = "bms_pipeline_tests/reconcile/test_one_client.py"
 
 MUTATIONS = (
     # Issue 14, 1: absent is not null
@@ -192,6 +193,43 @@ MUTATIONS = (
         'return site == "same-origin" and',
         "return",
         "bms_pipeline_tests/guard/test_forged_requests.py",
+    ),
+    # Issue 19, 1: one client first
+    Mutation(
+        f"{_BMS}/sweep/client_pages.py",
+        "        self._check(list_call, page)\n",
+        "",
+        "bms_pipeline_tests/bms/test_one_client_sweep.py",
+    ),
+    Mutation(
+        f"{_BMS}/client.py",
+        "            said.pop(MODIFIED_SINCE, None)",
+        "            said.clear()",
+        "bms_pipeline_tests/bms/test_one_client_sweep.py",
+    ),
+    Mutation(
+        f"{_BMS}/sweep/sweeper.py",
+        '("modified_since", "client", "tenant")',
+        '("modified_since", "tenant")',
+        "bms_pipeline_tests/bms/test_one_client_sweep.py",
+    ),
+    Mutation(
+        "bms_pipeline/warehouse/landing.py",
+        'f"left_client_since IS NULL AND account_id = {client}"',
+        '"left_client_since IS NULL"',
+        _ONE_CLIENT,
+    ),
+    Mutation(
+        "bms_pipeline/reconcile/sql/unread_elsewhere.sql",
+        "DELETE FROM pairs WHERE bms_id IN (SELECT bms_id FROM unread_elsewhere)",
+        "SELECT 1",
+        _ONE_CLIENT,
+    ),
+    Mutation(
+        "bms_pipeline/sync/extraction.py",
+        "is_first_whole = manifest.client is None and clients_read and not wholly_read",
+        "is_first_whole = False",
+        _ONE_CLIENT,
     ),
 )
 

@@ -270,7 +270,7 @@ def sync_command(
         ended = how_it_ended(settings)
     print_status(settings, ended.status, as_json, time.monotonic() - started)
     _say_calls(client, before)
-    _say_how_to_link(open_warehouse(settings))
+    _say_how_to_link(open_warehouse(settings), client)
     plan = synced.plan
     if synced.waits:
         err.print(
@@ -328,7 +328,7 @@ def preview(
     for file, write in ((csv, plan_preview.write_plan_csv), (html, plan_preview.write_html)):
         if file is not None:
             err.print(f"{write(warehouse, file):,} records or changes in {file}", highlight=False)
-    _say_how_to_link(warehouse)
+    _say_how_to_link(warehouse, client)
     if shown.left:
         raise typer.Exit(2)
 
@@ -491,13 +491,13 @@ def _say_calls(clients: Sequence[str] | None, before: Mapping[str, int]) -> None
         err.print(f"Calls made: {made['BMS']:,} to BMS, {made['Passportal']:,} to Passportal.", highlight=False)
 
 
-def _say_how_to_link(warehouse: Warehouse) -> None:
-    """Say what a person decides about the clients that only a person may link yet."""
-    for bms_id, name in planning.clients_to_link(warehouse):
+def _say_how_to_link(warehouse: Warehouse, clients: Sequence[str] | None) -> None:
+    """Say what a person decides about the clients of the command that only a person may link yet."""
+    for bms_id, name in planning.clients_to_link(warehouse) if clients else ():
         err.print(
             f"Client {bms_id} {escape(name or '')} waits for you: not all accounts were read yet, so another one may"
-            f" have its name.\nLook at `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match"
-            f" clients {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
+            f" have its name.\nSee `bms-pipeline suggest clients {bms_id}`, link it with `bms-pipeline match clients"
+            f" {bms_id} PASSPORTAL_ID` or `bms-pipeline create clients {bms_id}`, then run this again.",
             highlight=False,
             soft_wrap=True,
         )

@@ -164,7 +164,7 @@ def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) ->
         step, plan_hash = _to_be_loaded(connection, entity, bms_id)
         if entity.has_client:
             client = _client_created_first(connection, record["account_id"])
-    else:
+    elif record["reason"] != Reason.LEFT_ITS_CLIENT:  # about which the next sync of all clients knows more
         step = _AT_ONCE[standing]
     blocks = _blocked_inside(connection, bms_id) if entity.name == "clients" else {}
     return Story(standing, MEANS[standing], record["reason"], record["detail"], step, plan_hash, client, blocks)

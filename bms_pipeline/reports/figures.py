@@ -108,9 +108,10 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count_duplicates(connection)
         no_place = [NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))]
-        warnings = [warning for row in named_rows(connection, _LAST_SWEEPS, []) for warning in _warnings(settings, row)]
+        last_sweeps = named_rows(connection, _LAST_SWEEPS, [])
+        warnings = [warning for row in last_sweeps for warning in _warnings(settings, row)]
         warnings += [
-            *_only_clients_read(connection),
+            *([] if last_sweeps else _only_clients_read(connection)),
             *_merged_clients(connection),
             *clock.warnings(connection, ENTITIES, now()),
         ]

@@ -269,16 +269,15 @@ def _land(
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
         how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside), manifest.client)
-        is_first = landing.only_clients_read(connection, entities[0])
         landed = landing.land_once(connection, entities, how, landed_at)
-        before = connection.execute(
-            "SELECT arg_max(complete, landed_at) FROM sync.sweeps"
-            " WHERE list_call = $name AND client IS NOT DISTINCT FROM $client",
+        was_complete, clients_read, wholly_read = connection.execute(
+            "SELECT arg_max(complete, landed_at) FILTER (client IS NOT DISTINCT FROM $client), count(client),"
+            " count(*) - count(client) FROM sync.sweeps WHERE list_call = $name",
             {"name": list_call.name, "client": manifest.client},
-        ).fetchone()
+        ).fetchone() or (None, 0, 0)
         # A plan may do less by itself while one of its lists is incomplete, or was read for some clients alone.
-        is_other = before is not None and before[0] not in (None, manifest.complete)
-        if is_other or (is_first and manifest.client is None):
+        is_first_whole = manifest.client is None and clients_read and not wholly_read
+        if was_complete not in (None, manifest.complete) or is_first_whole:
             for name in landed:
                 bump_version(connection, f"bms.{name}", landed_at)
         connection.execute(

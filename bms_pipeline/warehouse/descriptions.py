@@ -16,6 +16,7 @@ _DESCRIPTIONS = {
     "missing_since": "Since when a complete sweep no longer shows it (UTC); empty while BMS lists it.",
     "changed_at": "When a landing last found a change (UTC).",
     "returned_at": "When BMS last listed it again after it was missing (UTC).",
+    "left_client_since": "Since when a reading of its client alone no longer shows it there (UTC).",
     "details_asked_at": "When its details were last asked for (UTC).",
     "details_read_at": "When its details were last read well (UTC).",
     "details_problem": "Why the last call for its details gave none.",

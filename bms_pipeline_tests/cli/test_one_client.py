@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bms_pipeline.core.errors import PlanWaits
+from bms_pipeline.sync import whole_sync
 from bms_pipeline_tests.running import Home, running_home
 
 ACCOUNT, NAME, ASSETS = 111, "Andrews Law Corp", 32
@@ -124,6 +126,21 @@ def test_a_bms_that_ignores_the_filter_is_refused_by_name_and_nothing_is_stored(
         assert home.warehouse(f"SELECT count(*) FROM {table}") == [(0,)]
     assert list((home.folder / "landing").rglob("contacts/**/*.zst")) == [], "nor a page of them"
     assert home.warehouse("FROM sync.plans") == []
+
+
+def test_importing_it_reads_it_alone_and_asks_for_its_finish(home: Home) -> None:
+    """As the partition of Dagster does, before anything else was read."""
+    link(home)
+    with pytest.raises(PlanWaits) as waits:
+        list(whole_sync.import_clients(home.settings, [ACCOUNT]))
+    assert plan(home)["hash"][:12] in waits.value.next_step
+    home.approve(plan(home)["hash"])
+    (group,) = whole_sync.import_clients(home.settings, [ACCOUNT])
+    assert [client.client for client in group] == [ACCOUNT]
+    assert group[0].failed_because is None
+    assert group[0].counts.get("created", 0) > 0
+    assert home.call("preview", "--client", str(ACCOUNT)).returncode == 0
+    assert home.warehouse("SELECT count(*) FROM sync.matches WHERE entity = 'clients'") == [(1,)]
 
 
 def test_users_of_one_client_are_a_mistake(home: Home) -> None:

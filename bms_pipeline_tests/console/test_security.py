@@ -38,6 +38,7 @@ CHANGING = (
     "/review/clients/create-unmatched",
     "/preview/make",
     "/preview/finish",
+    "/preview/client/10",
     "/runs/sync",
     "/runs/undo",
     "/hand-overs/again",

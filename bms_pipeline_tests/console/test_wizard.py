@@ -199,3 +199,24 @@ def wait_for_run(home: Home, what: str, person: Person) -> int:
             return run.pid
         time.sleep(0.02)
     raise TimeoutError(person.get("/runs"))
+
+
+@pytest.mark.parametrize("page", ["/records/clients/{}", "/review/clients/{}/match"])
+def test_import_this_client_now_reads_it_alone_and_leaves_its_plan_to_a_finish(
+    sandbox: Sandbox, read: Home, tmp_path: Path, page: str
+) -> None:
+    home = copied(read, tmp_path / "home")
+    ((client,), *_) = home.warehouse(
+        "SELECT bms_id FROM sync.reconciled_clients WHERE disposition = 'matched' ORDER BY ALL"
+    )
+    with served(home.settings) as console:
+        alex = Person(console)
+        connect(alex, sandbox)
+        alex.get(page.format(client))
+        alex.send(f"/preview/client/{client}")
+        until_ended(alex, "/runs?then=/preview")
+        assert "bms-pipeline sync has ended" in alex.text, alex.text
+        alex.get("/preview")
+        assert "not approved" in alex.text
+    assert home.warehouse("SELECT DISTINCT client FROM sync.sweeps WHERE mode = 'client'") == [(client,)]
+    assert home.warehouse("SELECT arg_max(scope ->> '$.clients', plan_id) FROM sync.plans") == [(f"[{client}]",)]

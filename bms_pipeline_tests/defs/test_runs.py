@@ -229,6 +229,8 @@ def test_a_client_can_be_imported_again(finished: Pipeline) -> None:
     assert [each.partition for each in run.events("loaded_by_client")] == [str(client)]
     ((entities,),) = finished.query("SELECT scope FROM sync.plans ORDER BY plan_id DESC LIMIT 1")
     assert f'"clients": [{client}]' in entities
+    read = finished.query("SELECT DISTINCT client FROM sync.sweeps WHERE mode = 'client'")
+    assert read == [(client,)], "it was read alone"
 
 
 @pytest.mark.soak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -22,13 +23,22 @@ def test_who_opens_passportal_closes_it_whatever_happens(
         bms_url="https://bms.example", bms_tenant="t", bms_username="u", bms_password=SecretStr("p")
     )
     new_warehouse(settings.warehouse_file)
+    opened: list[DocumentsPassportal] = []
     closed: list[DocumentsPassportal] = []
+    begin = DocumentsPassportal.__init__
+
+    def remembered(target: DocumentsPassportal, *given: Any, **named: Any) -> None:
+        opened.append(target)
+        begin(target, *given, **named)
+
+    monkeypatch.setattr(DocumentsPassportal, "__init__", remembered)
     monkeypatch.setattr(DocumentsPassportal, "close", lambda target: closed.append(target))
     monkeypatch.setattr(services, "BmsClient", lambda _: 1 / 0)
     for verb in (loading.finish, lambda _: list(whole_sync.import_clients(settings, [1])), whole_sync.read_services):
         with pytest.raises((PipelineError, ZeroDivisionError)):
             verb(settings)
-    assert len(closed) == 3
+    assert len(opened) >= 3
+    assert closed == opened
 
 
 def test_a_home_folder_keeps_to_the_passportal_that_it_read_first(service: Service, tmp_path: Path) -> None:

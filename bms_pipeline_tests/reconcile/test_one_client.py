@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bms_pipeline.core.entities import CONTACTS, CONTACTS_LIST
 from bms_pipeline.core.errors import DecisionRefused, PlanWaits
 from bms_pipeline.load import apply
+from bms_pipeline.plan import standings
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.sync import planning
+from bms_pipeline.sync import extraction, planning
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     Row,
@@ -164,6 +166,10 @@ def test_it_never_makes_another_clients_record_gone(world: World) -> None:
     assert gone(world) == []
     assert world.decisions("contacts")[1][:2] == ("out_of_scope", "left_its_client")
     assert world.decisions("contacts")[2][:2] == ("matched", "match")
+    with world.warehouse.open() as connection:
+        story = standings.story(connection, CONTACTS, 1)
+    assert story is not None
+    assert (story.standing, story.next_step) == ("out of scope", "sync")
     world.plan()
     assert gone(world) == [("contacts", 1), ("contacts", 2)], "the whole list proves it"
 
@@ -208,6 +214,18 @@ def test_it_is_never_taken_for_the_sweep_of_a_whole_list(world: World) -> None:
     before = world.query(stamp)
     world.plan_client(BETA)
     assert world.query(stamp) == before
+
+
+def test_it_moves_no_watermark(world: World) -> None:
+    stamps = {"modifiedOn": "2026-01-05T00:00:00"}
+    world.contacts = [row | stamps for row in world.contacts]
+    world.land()
+    before = extraction._watermark(world.warehouse, CONTACTS_LIST)
+    assert before == "2026-01-04T00:00:00"
+    world.contacts[0] |= {"modifiedOn": "2026-03-01T00:00:00", "jobTitle": "Boss"}
+    world.land_client(ACME)
+    assert world.query("SELECT job_title FROM bms.contacts WHERE bms_id = 1") == [("Boss",)]
+    assert extraction._watermark(world.warehouse, CONTACTS_LIST) == before
 
 
 def test_the_rows_of_the_client_are_the_fresh_ones_after_a_full_sweep(world: World) -> None:
