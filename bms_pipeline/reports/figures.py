@@ -40,7 +40,7 @@ from bms_pipeline.reports.read_models import (
     RecordStory,
     RunWrites,
     Status,
-    Suggestion,
+    SuggestedMatch,
     UnknownWrites,
     WriteDone,
 )
@@ -224,12 +224,12 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> Recor
         )
 
 
-def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[Suggestion]:
+def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[SuggestedMatch]:
     # Imported only here: its imports take a second to load.
     from bms_pipeline.reconcile.suggestions import suggest_partners
 
     return [
-        Suggestion(
+        SuggestedMatch(
             suggestion.passportal_id,
             suggestion.name,
             round(suggestion.score, 3),
