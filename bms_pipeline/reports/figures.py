@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.budget import Budget, Usage
 from bms_pipeline.core.entities import ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.core.files import atomic_write
@@ -135,6 +135,12 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         no_place=no_place,
         warnings=warnings,
     )
+
+
+def calls_this_hour(settings: Settings) -> dict[str, Usage]:
+    """Return endpoint → the calls to it in the last hour, and those left."""
+    with closing(Budget.of(settings)) as budget:
+        return budget.usage()
 
 
 def is_anything_read(settings: Settings) -> bool:

@@ -22,7 +22,7 @@ from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.sync_settings import OWNERSHIP, SyncSettings, read_sync_settings
 from bms_pipeline.reports import figures
 from bms_pipeline.reports.plan_preview import why
-from bms_pipeline.reports.read_models import DecisionTaken, FieldChange, RecordStory, Values, WriteDone
+from bms_pipeline.reports.read_models import DecisionTaken, FieldChange, Namesake, RecordStory, Values, WriteDone
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
 Part = str | datetime
@@ -125,6 +125,12 @@ class FullStory:
     fields: list[FieldRow]
     client: ClientName | None
     counterpart: Values | None
+
+    @property
+    def namesakes(self) -> list[Namesake]:
+        """The records of Passportal with its name, without its own."""
+        own = self.counterpart["passportal_id"] if self.counterpart else None
+        return [namesake for namesake in self.record.candidates if namesake.passportal_id != own]
 
 
 def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> FullStory:
@@ -407,14 +413,21 @@ def events(record: RecordStory) -> list[Event]:
     is_written = any(row.outcome == Outcome.DONE for row in record.history)
     if record.match and record.match.matched_at and not is_written:
         found.append(Event(record.match.matched_at, f"Its match was saved: {why(record.match.reason or '')}"))
+    first = (
+        "BMS listed it in this client for the first time" if _is_inside(record) else "BMS listed it for the first time"
+    )
     for column, text in (
-        ("first_seen", "BMS listed it for the first time, in this client"),
+        ("first_seen", first),
         ("missing_since", "A complete reading of BMS no longer showed it"),
         ("returned_at", "BMS listed it again"),
     ):
         if record.in_bms.get(column):
             found.append(Event(record.in_bms[column], text))
     return sorted(found, key=lambda event: event.at)
+
+
+def _is_inside(record: RecordStory) -> bool:
+    return BY_NAME[record.entity].has_client
 
 
 def _decision_text(taken: DecisionTaken) -> str:

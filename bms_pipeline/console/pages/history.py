@@ -60,7 +60,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
     copy, settings = console.reading.copy, console.settings
     clients = copy.cached("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
-    status = figures.status(settings, copy)
+    status = copy.cached("status", lambda: figures.status(settings, copy))
     stands = {name: _added_up(counted) for name, counted in status.standings.items()}
     columns = [
         column for column in COLUMNS if column not in ONLY_WHERE_ANY or any(row[column] for row in stands.values())
@@ -76,7 +76,8 @@ def overview(request: Request, console: ConsoleDep) -> Response:
         number_of_clients=len(clients),
         **paging,
         last_read=console.rows("SELECT max(landed_at) AS landed_at FROM sync.sweeps")[0]["landed_at"],
-        loads=figures.loads(copy, 1),
+        budget=figures.calls_this_hour(settings),
+        loads=copy.cached("last load", lambda: figures.loads(copy, 1)),
         failing=copy.cached("failing", lambda: _refused(console)),
         charts=copy.cached("charts", lambda: _charts(console)),
     )
