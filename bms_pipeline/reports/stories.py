@@ -420,10 +420,18 @@ def events(record: RecordStory) -> list[Event]:
         ("first_seen", first),
         ("missing_since", "A complete reading of BMS no longer showed it"),
         ("returned_at", "BMS listed it again"),
+        ("details_read_at", "Its details were read from BMS"),
+        ("details_asked_at", _no_details(record)),
     ):
-        if record.in_bms.get(column):
+        if text and record.in_bms.get(column):
             found.append(Event(record.in_bms[column], text))
     return sorted(found, key=lambda event: event.at)
+
+
+def _no_details(record: RecordStory) -> str:
+    """Return why the last call for details gave none; empty where it gave some."""
+    problem = record.in_bms.get("details_problem")
+    return f"BMS gave no details of it: {problem}" if problem else ""
 
 
 def _is_inside(record: RecordStory) -> bool:
