@@ -171,18 +171,22 @@ def _copies(settings: Settings) -> BackupState:
     return BackupState(None if name is None else str(name), None if made_at is None else str(made_at), problem)
 
 
-def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> RecordStory:
+def explain(
+    warehouse: Warehouse, entity_name: EntityName, bms_id: int, landing_folder: Path | None = None
+) -> RecordStory:
     """Return one record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
     ``standing`` comes first: its state now, the reason, the decision it waits for and the next step. ``candidates``
     have its name; ``suggestions`` are ranked, for a record waiting for a decision. Raises ``StageMissing`` where
-    nothing was read, and ``PipelineError`` when BMS never listed the record.
+    nothing was read, and ``PipelineError`` when BMS never listed the record, or when the last sweep set it aside: then
+    ``landing_folder`` has the reason.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
         record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
         if record is None:
             landing.check_read(connection, entity)
+            _check_set_aside(connection, entity, bms_id, landing_folder)
             raise PipelineError(
                 f"BMS has listed no {entity.singular} with id {bms_id} so far.",
                 f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
@@ -227,6 +231,29 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> Recor
             suggestions=_suggestions(connection, entity, bms_id) if waits else [],
             candidates=[Namesake(**row) for row in namesakes],
             history=[WriteDone(**row) for row in written],
+        )
+
+
+def _check_set_aside(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int, landing_folder: Path | None
+) -> None:
+    """Raise ``PipelineError`` where the last sweep could not store the record, with the reason."""
+    from bms_pipeline.bms.sweep.manifest import read_manifest
+
+    is_of_list = next(other for other in ENTITIES if other.list_call == entity.list_call) is entity
+    row = connection.execute(
+        "SELECT sweep FROM sync.sweeps WHERE list_call = ? AND set_aside > 0 ORDER BY landed_at DESC LIMIT 1",
+        [entity.list_call.name],
+    ).fetchone()
+    if landing_folder is None or row is None or not is_of_list:
+        return
+    folder = landing_folder / entity.list_call.name / row[0]
+    manifest = read_manifest(folder)
+    why = next((record.why for record in manifest.quarantined if record.id == bms_id), None) if manifest else None
+    if why is not None:
+        raise PipelineError(
+            f"BMS lists {entity.singular} {bms_id}, but the record could not be stored and was set aside: {why}.",
+            f"Correct it in BMS. What BMS sent is in {folder / 'quarantine.ndjson'}.",
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 import duckdb
 
@@ -133,11 +134,11 @@ class FullStory:
         return [namesake for namesake in self.record.candidates if namesake.passportal_id != own]
 
 
-def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> FullStory:
+def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int, landing_folder: Path | None = None) -> FullStory:
     """Return one record's story for people. Raises as ``figures.explain``."""
     entity = BY_NAME[entity_name]
     with warehouse.open() as connection:
-        record = figures.explain(warehouse, entity_name, bms_id)
+        record = figures.explain(warehouse, entity_name, bms_id, landing_folder)
         client = _client(connection, entity, record)
         counterpart = record.in_passportal or _planned_counterpart(connection, entity, record)
         settings = read_sync_settings(connection)

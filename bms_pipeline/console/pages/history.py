@@ -190,7 +190,7 @@ def keep(request: Request, console: ConsoleDep, form: FormDep) -> Response:
 def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
-    story = stories.tell(console.reading.copy, entity.name, bms_id)
+    story = stories.tell(console.reading.copy, entity.name, bms_id, console.settings.landing_folder)
     codes = {
         "In BMS": story.record.in_bms,
         "In Passportal": story.counterpart,
