@@ -425,7 +425,8 @@ def explain(
 ) -> None:
     """Tell one record's story: what BMS says, what was decided and why, and what was done to it."""
     with without_pandas():
-        story = stories.tell(open_warehouse(read_settings()), entity, bms_id)
+        settings = read_settings()
+        story = stories.tell(open_warehouse(settings), entity, bms_id, settings.landing_folder)
     if as_json:
         print_json(story.record)
     else:

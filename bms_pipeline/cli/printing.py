@@ -45,7 +45,6 @@ if TYPE_CHECKING:
         NoPlace,
         PendingImports,
         PlanOverview,
-        RecordStory,
         Status,
         UnknownWrites,
     )
@@ -376,7 +375,7 @@ def print_story(story: FullStory) -> None:
         out.print(f"Next: {_next_step(stands, about or f'{record.entity} {record.bms_id}')}", highlight=False)
     _print_events(story)
     _print_fields(story)
-    _print_candidates(record)
+    _print_candidates(story)
     out.print("[dim]All codes and ids: the same with --json.[/]", highlight=False)
 
 
@@ -413,12 +412,12 @@ def _print_fields(story: FullStory) -> None:
     )
 
 
-def _print_candidates(record: RecordStory) -> None:
+def _print_candidates(story: FullStory) -> None:
     """Print the records of Passportal that it may be."""
-    for suggestion in record.suggestions:
+    for suggestion in story.record.suggestions:
         text = f"{suggestion.name or '(no name)'} ({suggestion.passportal_id}): {suggestion.evidence}"
         out.print(f"It may be {escape(terminal_text(text))}", highlight=False)
-    for candidate in record.candidates:
+    for candidate in story.namesakes:
         elsewhere = "" if candidate.in_its_client else ", in another client"
         matched = f", matched to BMS {candidate.matched_to}" if candidate.matched_to is not None else ""
         text = f"{candidate.name or '(no name)'} ({candidate.passportal_id}){elsewhere}{matched}"

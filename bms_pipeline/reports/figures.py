@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.bms.budget import Budget
+from bms_pipeline.bms.budget import Budget, Usage
 from bms_pipeline.core.entities import CLIENTS, ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
 from bms_pipeline.core.files import atomic_write
@@ -40,7 +40,7 @@ from bms_pipeline.reports.read_models import (
     RecordStory,
     RunWrites,
     Status,
-    Suggestion,
+    SuggestedMatch,
     UnknownWrites,
     WriteDone,
 )
@@ -145,6 +145,12 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
     )
 
 
+def calls_this_hour(settings: Settings) -> dict[str, Usage]:
+    """Return endpoint → the calls to it in the last hour, and those left."""
+    with closing(Budget.of(settings)) as budget:
+        return budget.usage()
+
+
 def is_anything_read(settings: Settings) -> bool:
     """Return whether this home folder holds anything from BMS. A damaged database counts as something."""
     if not settings.warehouse_file.exists():
@@ -173,18 +179,22 @@ def _copies(settings: Settings) -> BackupState:
     return BackupState(None if name is None else str(name), None if made_at is None else str(made_at), problem)
 
 
-def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> RecordStory:
+def explain(
+    warehouse: Warehouse, entity_name: EntityName, bms_id: int, landing_folder: Path | None = None
+) -> RecordStory:
     """Return one record's story, in order: read and normalised, decided by rules and by people, planned, done.
 
     ``standing`` comes first: its state now, the reason, the decision it waits for and the next step. ``candidates``
     have its name; ``suggestions`` are ranked, for a record waiting for a decision. Raises ``StageMissing`` where
-    nothing was read, and ``PipelineError`` when BMS never listed the record.
+    nothing was read, and ``PipelineError`` when BMS never listed the record, or when the last sweep set it aside: then
+    ``landing_folder`` has the reason.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
         record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
         if record is None:
             landing.check_read(connection, entity)
+            _check_set_aside(connection, entity, bms_id, landing_folder)
             raise PipelineError(
                 f"BMS has listed no {entity.singular} with id {bms_id} so far.",
                 f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
@@ -232,12 +242,35 @@ def explain(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> Recor
         )
 
 
-def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[Suggestion]:
+def _check_set_aside(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int, landing_folder: Path | None
+) -> None:
+    """Raise ``PipelineError`` where the last sweep could not store the record, with the reason."""
+    from bms_pipeline.bms.sweep.manifest import read_manifest
+
+    is_of_list = next(other for other in ENTITIES if other.list_call == entity.list_call) is entity
+    row = connection.execute(
+        "SELECT sweep FROM sync.sweeps WHERE list_call = ? AND set_aside > 0 ORDER BY landed_at DESC LIMIT 1",
+        [entity.list_call.name],
+    ).fetchone()
+    if landing_folder is None or row is None or not is_of_list:
+        return
+    folder = landing_folder / entity.list_call.name / row[0]
+    manifest = read_manifest(folder)
+    why = next((record.why for record in manifest.quarantined if record.id == bms_id), None) if manifest else None
+    if why is not None:
+        raise PipelineError(
+            f"BMS lists {entity.singular} {bms_id}, but the record could not be stored and was set aside: {why}.",
+            f"Correct it in BMS. What BMS sent is in {folder / 'quarantine.ndjson'}.",
+        )
+
+
+def _suggestions(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> list[SuggestedMatch]:
     # Imported only here: its imports take a second to load.
     from bms_pipeline.reconcile.suggestions import suggest_partners
 
     return [
-        Suggestion(
+        SuggestedMatch(
             suggestion.passportal_id,
             suggestion.name,
             round(suggestion.score, 3),

@@ -98,19 +98,34 @@ def operations(
     warehouse: Warehouse, plan_id: int, wanted: Wanted, most: int, skipped: int
 ) -> tuple[list[LoadedOperation], int]:
     """Return up to ``most`` operations of a load after the first ``skipped``, and how many there are in all."""
-    query = sql.read("reports/load_operations").format(records=_RECORDS)
+    of_records, filters = _of_records(wanted)
+    query = sql.read("reports/load_operations").format(records=_RECORDS, of_records=of_records)
     values = {
         "plan_id": plan_id,
         "entity": wanted.entity,
         "operation": wanted.operation,
         "outcome": wanted.outcome,
-        "client": wanted.client,
-        "client_text": wanted.client_text,
-        "text": wanted.text,
         "most": most,
         "skipped": skipped,
+        **filters,
     }
     with warehouse.open() as connection:
         rows = named_rows(connection, query, values)
     found = rows[0]["found"] if rows else 0
     return [LoadedOperation(**{name: row[name] for name in row if name != "found"}) for row in rows], found
+
+
+def _of_records(wanted: Wanted) -> tuple[str, dict[str, object]]:
+    """Return SQL over ``sync.journal j`` for what ``wanted`` says about the records, and its values."""
+    asked: dict[str, object] = {"client": wanted.client, "client_text": wanted.client_text, "text": wanted.text}
+    filters = {name: value for name, value in asked.items() if value is not None}
+    conditions = {
+        "client": "account_id = $client",
+        "client_text": "account_id IN"
+        " (SELECT bms_id FROM bms.clients WHERE contains(lower(name), lower($client_text)))",
+        "text": "(contains(lower(name), lower($text)) OR bms_id::VARCHAR = $text)",
+    }
+    if not filters:
+        return "true", filters
+    where = " AND ".join(conditions[name] for name in filters)
+    return f"(j.entity, j.bms_id) IN (SELECT (entity, bms_id) FROM record WHERE {where})", filters

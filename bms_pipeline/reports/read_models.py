@@ -268,7 +268,7 @@ class PlannedOperation:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class SuggestedMatch:
     """A record of Passportal that may be the same, with what speaks for it."""
 
     passportal_id: str
@@ -321,6 +321,6 @@ class RecordStory:
     match: Match | None
     in_passportal: Values | None
     plan: PlannedOperation | None
-    suggestions: list[Suggestion]
+    suggestions: list[SuggestedMatch]
     candidates: list[Namesake]
     history: list[WriteDone]

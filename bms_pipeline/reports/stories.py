@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 import duckdb
 
@@ -22,7 +23,7 @@ from bms_pipeline.core.vocabulary import FieldOwner, Operation, Outcome, Verb
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reports import figures
-from bms_pipeline.reports.read_models import DecisionTaken, FieldChange, RecordStory, Values, WriteDone
+from bms_pipeline.reports.read_models import DecisionTaken, FieldChange, Namesake, RecordStory, Values, WriteDone
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
 Part = str | datetime
@@ -125,12 +126,18 @@ class FullStory:
     client: ClientName | None
     counterpart: Values | None
 
+    @property
+    def namesakes(self) -> list[Namesake]:
+        """The records of Passportal with its name, without its own."""
+        own = self.counterpart["passportal_id"] if self.counterpart else None
+        return [namesake for namesake in self.record.candidates if namesake.passportal_id != own]
 
-def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int) -> FullStory:
+
+def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int, landing_folder: Path | None = None) -> FullStory:
     """Return one record's story for people. Raises as ``figures.explain``."""
     entity = BY_NAME[entity_name]
     with warehouse.open() as connection:
-        record = figures.explain(warehouse, entity_name, bms_id)
+        record = figures.explain(warehouse, entity_name, bms_id, landing_folder)
         client = _client(connection, entity, record)
         counterpart = record.in_passportal or _planned_counterpart(connection, entity, record)
         settings = read_sync_settings(connection)
@@ -408,14 +415,29 @@ def events(record: RecordStory) -> list[Event]:
         found.append(
             Event(record.match.matched_at, f"Its match was saved: {reason_in_words(record.match.reason or '')}")
         )
+    first = (
+        "BMS listed it in this client for the first time" if _is_inside(record) else "BMS listed it for the first time"
+    )
     for column, text in (
-        ("first_seen", "BMS listed it for the first time, in this client"),
+        ("first_seen", first),
         ("missing_since", "A complete reading of BMS no longer showed it"),
         ("returned_at", "BMS listed it again"),
+        ("details_read_at", "Its details were read from BMS"),
+        ("details_asked_at", _no_details(record)),
     ):
-        if record.in_bms.get(column):
+        if text and record.in_bms.get(column):
             found.append(Event(record.in_bms[column], text))
     return sorted(found, key=lambda event: event.at)
+
+
+def _no_details(record: RecordStory) -> str:
+    """Return why the last call for details gave none; empty where it gave some."""
+    problem = record.in_bms.get("details_problem")
+    return f"BMS gave no details of it: {problem}" if problem else ""
+
+
+def _is_inside(record: RecordStory) -> bool:
+    return BY_NAME[record.entity].has_client
 
 
 def _decision_text(taken: DecisionTaken) -> str:

@@ -57,4 +57,4 @@ def test_only_changed_assets_are_asked_for_again_and_explain_tells_when(home: Ho
     assert 0 < read <= sum(len(each) for each in changes.values())
     assert home.sandbox.calls()[DETAILS] == before + read
     ((bms_id,),) = home.warehouse("SELECT min(bms_id) FROM bms.assets WHERE details_read_at IS NOT NULL")
-    assert "details_read_at" in home.call("explain", "assets", str(bms_id)).stdout
+    assert "Its details were read from BMS" in home.call("explain", "assets", str(bms_id)).stdout

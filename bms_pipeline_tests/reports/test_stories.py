@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bms_pipeline.bms.sweep.manifest import Manifest, QuarantinedRecord
+from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.vocabulary import TAKEN_BACK, Disposition, Operation, Outcome, Verb
 from bms_pipeline.plan.standings import MEANS, ClientWaitedFor, NextStep, Standing, Story
 from bms_pipeline.reconcile.decisions import Decision
@@ -212,3 +214,23 @@ def test_what_was_taken_back_says_so_and_waits_again(world: World) -> None:
     assert re.fullmatch(r"Waits for a decision: plan \d+ took its match back on \d.*\.", stories.plain(story.sentence))
     assert "took back what a load had written" in story.events[-1].text
     assert [event.at for event in story.events] == sorted(event.at for event in story.events)
+
+
+def test_a_record_that_was_set_aside_says_why_and_where_it_is(world: World) -> None:
+    world.land(set_aside={"contacts": [150]})
+    (sweep,) = world.query(
+        "SELECT sweep FROM sync.sweeps WHERE list_call = 'contacts' ORDER BY landed_at DESC LIMIT 1"
+    )[0]
+    folder = world.settings.landing_folder / "contacts" / sweep
+    Manifest(
+        sweep=sweep, list_call="contacts", mode="full", modified_since=None, tenant="", started="", touched="",
+        quarantined=[QuarantinedRecord(1, 1, "a key comes twice in one object", 150)],
+    ).save(folder)  # fmt: skip
+    with pytest.raises(PipelineError) as refused:
+        stories.tell(world.warehouse, "contacts", 150, world.settings.landing_folder)
+    assert refused.value.message == (
+        "BMS lists contact 150, but the record could not be stored and was set aside: a key comes twice in one object."
+    )
+    assert str(folder / "quarantine.ndjson") in refused.value.next_step
+    with pytest.raises(PipelineError, match="has listed no contact"):
+        stories.tell(world.warehouse, "contacts", 151, world.settings.landing_folder)

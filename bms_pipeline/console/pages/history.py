@@ -64,7 +64,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
     copy, settings = console.reading.copy, console.settings
     clients = copy.cached("standings", lambda: _by_client(console))
     shown, paging = one_page(request, clients)
-    status = figures.status(settings, copy)
+    status = copy.cached("status", lambda: figures.status(settings, copy))
     stands = {name: _added_up(counted) for name, counted in status.standings.items()}
     columns = [
         column for column in COLUMNS if column not in ONLY_WHERE_ANY or any(row[column] for row in stands.values())
@@ -80,7 +80,8 @@ def overview(request: Request, console: ConsoleDep) -> Response:
         number_of_clients=len(clients),
         **paging,
         last_read=console.rows("SELECT max(landed_at) AS landed_at FROM sync.sweeps")[0]["landed_at"],
-        loads=figures.loads(copy, 1),
+        budget=figures.calls_this_hour(settings),
+        loads=copy.cached("last load", lambda: figures.loads(copy, 1)),
         failing=copy.cached("failing", lambda: _refused(console)),
         charts=copy.cached("charts", lambda: _charts(console)),
     )
@@ -193,7 +194,7 @@ def keep(request: Request, console: ConsoleDep, form: FormDep) -> Response:
 def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
-    story = stories.tell(console.reading.copy, entity.name, bms_id)
+    story = stories.tell(console.reading.copy, entity.name, bms_id, console.settings.landing_folder)
     codes = {
         "In BMS": story.record.in_bms,
         "In Passportal": story.counterpart,
