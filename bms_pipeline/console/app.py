@@ -28,7 +28,10 @@ _log = logging.getLogger(__name__)
 _STATIC = {
     "console.css": ("text/css", ("reports/templates/shared.css", "console/static/console.css")),
     "icon.svg": ("image/svg+xml", ("console/static/icon.svg",)),
-    "console.js": ("text/javascript", ("console/static/moments.js", "console/static/console.js", "console/static/walk.js")),
+    "console.js": (
+        "text/javascript",
+        ("console/static/moments.js", "console/static/console.js", "console/static/walk.js"),
+    ),
 }
 
 

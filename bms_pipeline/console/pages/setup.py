@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
@@ -71,10 +72,13 @@ USERS_FILE = "passportal_users.csv"
 @router.get("/name")
 def ask_name(request: Request, console: ConsoleDep) -> Response:
     """Ask for the name of the person who decides in this browser."""
-    suggested = request.state.name or getpass.getuser()
-    then = request.query_params.get("then", "")
+    is_missing, then = "missing" in request.query_params, request.query_params.get("then", "")
     return console.page(
-        request, "name.html.j2", suggested=suggested, missing=False, then=then if is_local(then) else ""
+        request,
+        "name.html.j2",
+        suggested="" if is_missing else request.state.name or getpass.getuser(),
+        missing=is_missing,
+        then=then if is_local(then) else "",
     )
 
 
@@ -84,7 +88,7 @@ def keep_name(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     name, then = cleaned_name(form.get("name")), form.get("then")
     then = then if is_local(then) else ""
     if not name:
-        return console.page(request, "name.html.j2", code=422, suggested="", missing=True, then=then)
+        return RedirectResponse(f"/name?missing=1&then={quote(then, safe='/')}", status_code=303)
     response = RedirectResponse(then or "/", status_code=303)
     console.guard.door.remember_name(response, name)
     return response
