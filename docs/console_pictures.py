@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def _load(page: Page) -> None:
     _press(page, "Next: Sync Preview")
     _wait_for_the_run(page)
     _shoot(page, "preview")
+    page.get_by_role("link", name="Finish…").click()
     _press(page, "Finish: load exactly this plan")
     page.locator("progress[max]:not([value='0'])").wait_for(timeout=RUN_SECONDS * 1000)
     _shoot(page, "runs")
@@ -98,7 +100,11 @@ def _press(page: Page, name: str) -> None:
 
 
 def _wait_for_the_run(page: Page) -> None:
-    following = page.get_by_role("link", name="Next", exact=True)
+    """Wait until the page has gone on to the next step by itself, or for its link after a finish."""
+    if page.locator("main[data-then]").count() and page.locator("#live[data-renew]").count():
+        page.wait_for_url(lambda address: "/runs" not in address, timeout=RUN_SECONDS * 1000)
+        return
+    following = page.get_by_role("link", name=re.compile("^Next: "))
     following.wait_for(timeout=RUN_SECONDS * 1000)
     following.click()
 

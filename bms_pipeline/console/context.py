@@ -222,6 +222,7 @@ class Console:
         )
         plan_preview.add_words(pages)
         pages.filters |= {"moment": time_element, "day": day_element, "step_name": name_of}
+        pages.tests["local"] = is_local
         return pages
 
 

@@ -140,7 +140,8 @@ class Door:
         """Keep the address of a page asked for without a session, to open it after the log-in."""
         path, query = connection.scope["path"], connection.scope["query_string"].decode("latin-1")
         address = f"{quote(path)}?{query}" if query else quote(path)
-        if connection.scope["method"] == "GET" and path != ENTER and is_local(address):
+        is_navigation = connection.headers.get("sec-fetch-mode", "navigate") == "navigate"
+        if is_navigation and connection.scope["method"] == "GET" and path != ENTER and is_local(address):
             response.set_cookie(
                 self.wanted_cookie, quote(address), max_age=_WANTED_SECONDS, httponly=True, samesite="strict", path="/"
             )

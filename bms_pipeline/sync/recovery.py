@@ -45,7 +45,8 @@ class Restorable:
     @property
     def approvals(self) -> int:
         """The number of plans approved, or made to take a load back, since the copy."""
-        return sum(len(entry.get("plans", ())) for entry in self.entries)
+        plans = [plan for entry in self.entries for plan in entry.get("plans", ())]
+        return sum(not plan.get("discarded_at") for plan in plans)
 
 
 @dataclass(frozen=True)

@@ -134,11 +134,21 @@ def test_a_mistake_is_shown_at_its_field_nothing_is_stored_and_what_was_entered_
 
 @pytest.mark.parametrize(
     ("field", "text"),
-    [("BMS_URL", "https://x\nBMS_PASSWORD=other"), ("BMS_TENANT", "x" * 3000), ("BMS_USERNAME", "\x00")],
+    [
+        ("BMS_URL", "https://x\nBMS_PASSWORD=other"),
+        ("BMS_URL", "no address at all"),
+        ("BMS_URL", "http://bms.example"),
+        ("BMS_URL", "https://me:secret@bms.example"),
+        ("BMS_TENANT", "x" * 3000),
+        ("BMS_USERNAME", "\x00"),
+        ("PASSPORTAL_URL", "ftp://p.example"),
+        ("PASSPORTAL_USERS_FILE", "not_there.csv"),
+        ("PASSPORTAL_USERS_FILE", "~nobody-of-this-name/users.csv"),
+    ],
 )
 def test_every_field_that_cannot_be_stored_says_so(console: Console, alex: Person, field: str, text: str) -> None:
     alex.get("/setup")
-    page = alex.send("/setup/connection", **{field: text})
+    page = alex.send("/setup/connection", **{"PASSPORTAL_TARGET": "documents_api", field: text})
     assert re.search(rf'<input id="{field}"[^>]* aria-invalid="true"', page)
     assert not console.env_file.exists()
     alex.get("/setup?stored=1")
@@ -166,6 +176,16 @@ def test_each_missing_setting_is_named_at_its_field_when_the_log_in_is_tried(
     of_passportal = ["PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET"] if target == "documents_api" else []
     assert invalid == ["BMS_URL", "BMS_USERNAME", "BMS_PASSWORD", *of_passportal]
     assert "Could not sign in" in alex.get("/setup"), "a reload shows the same and sends nothing"
+
+
+@pytest.mark.parametrize("missing", ["BMS_URL", "BMS_USERNAME"])
+def test_next_starts_no_run_while_a_needed_setting_is_missing(console: Console, alex: Person, missing: str) -> None:
+    given = {"BMS_URL": "https://bms.example", "BMS_TENANT": "Us", "BMS_USERNAME": "api", "BMS_PASSWORD": "x"}
+    alex.get("/setup?stored=1")
+    alex.send("/setup/connection", **{**given, missing: ""})
+    page = alex.send("/setup/read")
+    assert re.search(rf'id="{missing}"[^>]* aria-invalid="true"', page)
+    assert console.runs.current() is None
 
 
 USERS = "Passportal ID,First Name,Last Name,Email\nU1,Ada,Lovelace,ada@us.example\n"
@@ -292,3 +312,25 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("BMS_URL", "bms.example"),
+        ("BMS_URL", "https://www.bms.kaseya.com/react/home?tab=1"),
+        ("PASSPORTAL_URL", "p.example"),
+        ("PASSPORTAL_URL", "https://p.example/app/page"),
+    ],
+)
+def test_an_address_as_people_copy_it_is_taken(console: Console, alex: Person, field: str, text: str) -> None:
+    alex.get("/setup?stored=1")
+    alex.send("/setup/connection", **{"PASSPORTAL_TARGET": "documents_api", field: text})
+    assert "The connection is saved." in alex.text
+    assert getattr(read_settings(console.env_file), field.lower()) == text
+
+
+def test_a_field_that_the_target_does_not_use_is_not_in_the_way(console: Console, alex: Person) -> None:
+    alex.get("/setup?stored=1")
+    alex.send("/setup/connection", PASSPORTAL_TARGET="embedded", PASSPORTAL_URL="ftp://p.example")
+    assert "The connection is saved." in alex.text

@@ -111,6 +111,7 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
         until_ended(alex)
         alex.get("/preview")
         assert "not approved" in alex.text
+        open_finish(alex)
         alex.send("/preview/finish")
         until_ended(alex, "/runs?then=/")
         assert "Done in " in alex.text, alex.text
@@ -137,25 +138,40 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
     assert [each.name for each in leaked] == [".env"]
 
 
+def open_finish(person: Person) -> None:
+    """Open the last question before the finish of the plan that the preview shows."""
+    [address] = re.findall(r'href="(/preview/finish[^"]*)"', person.get("/preview"))
+    person.get(address)
+
+
 def test_a_plan_that_moved_is_refused_and_says_what_moved(sandbox: Sandbox, read: Home, tmp_path: Path) -> None:
     home = copied(read, tmp_path / "home")
     with served(home.settings) as console:
         alex, blake = Person(console), Person(console, "Blake")
         connect(alex, sandbox)
-        alex.get("/preview")
+        open_finish(alex)
+        asked = alex.form("/preview/finish")
         blake.get("/review/clients?disposition=matched&sort=name")
         blake.send("/review/clients/decide", act="exclude", of="all")
         alex.send("/preview/finish")
-        until_ended(alex)
-        assert "bms-pipeline finish did not succeed." in alex.text
-        assert "is stale: decisions changed since it was made" in alex.text
-        assert "was planned, it is skip now (excluded_by_person)" in alex.text
-        blake.get("/preview")
-        assert "Since this plan was made, decisions changed." in blake.text
+        assert "The plan has changed" in alex.text
+        assert "decisions changed" in alex.text
         alex.get("/preview")
-        alex.send("/preview/finish", hash="0" * 32)
-        assert "is not the current plan any more" in alex.text
-        assert alex.status == 409
+        assert "Since this plan was made, decisions changed." in alex.text
+        assert re.search(r"Blake : exclude .*\(clients\)", alex.text)
+        [token] = asked["csrf"]
+        for plan_hash, status in (("0" * 32, 409), (asked["hash"][0], 409)):
+            answer = alex.session.post(
+                f"{alex.origin}/preview/finish", data={"csrf": token, "hash": plan_hash},
+                headers={"Origin": alex.origin}, timeout=60,
+            )  # fmt: skip
+            assert answer.status_code == status
+        alex.send("/preview/make")
+        until_ended(alex, "/runs?then=/preview")
+        alex.get("/preview")
+        assert "not approved" in alex.text
+    moved = home.call("finish", asked["hash"][0])
+    assert moved.returncode == 1, "the plan was replaced"
 
 
 def test_progress_is_seen_of_whatever_run_and_so_is_one_that_was_killed(sandbox: Sandbox, tmp_path: Path) -> None:

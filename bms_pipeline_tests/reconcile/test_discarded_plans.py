@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from bms_pipeline.core.errors import PlanDiscarded, PlanKept, PlanNotCurrent, Se
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, loading, planning
+from bms_pipeline.sync.recovery import Restorable
 from bms_pipeline.sync.state_file import read_state, write_state
 from bms_pipeline.warehouse import decision_log
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import Failing
+from bms_pipeline_tests.running import called
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +142,28 @@ def test_a_discard_has_a_line_in_the_second_copy(world: World) -> None:
     last = decision_log.read_log(decision_log.file_of(world.settings.warehouse_file)).entries[-1]
     assert [(plan["discarded_by"], plan["hash"]) for plan in last["plans"]] == [("Robin", current(world).hash)]
     json.dumps(last)
+
+
+def test_a_restore_does_not_count_a_discarded_plan_among_the_approvals_to_give_again(world: World) -> None:
+    world.approve(current(world).hash)
+    discard(world)
+    log = decision_log.read_log(decision_log.file_of(world.settings.warehouse_file))
+    assert Restorable(None, log.entries, []).approvals == 1, "the approval itself"
+
+
+def test_the_command_discards_the_plan_it_names_and_says_what_the_next_sync_does(world: World) -> None:
+    plan_hash, home = current(world).hash, world.settings.bms_pipeline_home
+    world.let_go_of_the_warehouse()
+    environment = {"BMS_PIPELINE_HOME": str(home), "PATH": os.environ["PATH"]}
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return called(*arguments, environment=environment, folder=home)
+
+    assert command("discard-plan", "0" * 12).returncode == 1
+    shown = command("discard-plan", plan_hash[:12], "--by", "Robin")
+    assert (shown.returncode, "is discarded (Robin" in shown.stdout) == (0, True)
+    assert "The next sync makes a new plan" in shown.stdout
+    refused = command("finish", plan_hash)
+    assert refused.returncode == 1
+    assert "was discarded by Robin" in refused.stderr
+    assert json.loads(command("discard-plan", "--json").stdout)["discarded_by"] == "Robin"

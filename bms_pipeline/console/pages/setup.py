@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
 from starlette.responses import RedirectResponse
 
-from bms_pipeline.console.context import ConsoleDep, FormDep, redirect_with_flash
+from bms_pipeline.bms.address import api_base_candidates
+from bms_pipeline.console.context import Console, ConsoleDep, FormDep, redirect_with_flash
 from bms_pipeline.console.security import Attempt, SubmittedForm
 from bms_pipeline.console.walk import after_reading
 from bms_pipeline.core.entities import ENTITIES
@@ -20,6 +23,7 @@ from bms_pipeline.core.settings import (
     PASSPORTAL_NEEDS,
     SECRETS_OF,
     Settings,
+    check_given,
     missing_settings,
     needed_settings,
     set_by_environment,
@@ -28,6 +32,7 @@ from bms_pipeline.core.settings import (
 from bms_pipeline.core.vocabulary import words
 from bms_pipeline.guard.door import cleaned_name, is_local
 from bms_pipeline.passportal import snapshots
+from bms_pipeline.passportal.documents.client import base_address
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, services
 
@@ -71,10 +76,13 @@ USERS_FILE = "passportal_users.csv"
 @router.get("/name")
 def ask_name(request: Request, console: ConsoleDep) -> Response:
     """Ask for the name of the person who decides in this browser."""
-    suggested = request.state.name or getpass.getuser()
-    then = request.query_params.get("then", "")
+    is_missing, then = "missing" in request.query_params, request.query_params.get("then", "")
     return console.page(
-        request, "name.html.j2", suggested=suggested, missing=False, then=then if is_local(then) else ""
+        request,
+        "name.html.j2",
+        suggested="" if is_missing else request.state.name or getpass.getuser(),
+        missing=is_missing,
+        then=then if is_local(then) else "",
     )
 
 
@@ -84,7 +92,7 @@ def keep_name(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     name, then = cleaned_name(form.get("name")), form.get("then")
     then = then if is_local(then) else ""
     if not name:
-        return console.page(request, "name.html.j2", code=422, suggested="", missing=True, then=then)
+        return RedirectResponse(f"/name?missing=1&then={quote(then, safe='/')}", status_code=303)
     response = RedirectResponse(then or "/", status_code=303)
     console.guard.door.remember_name(response, name)
     return response
@@ -141,6 +149,7 @@ def store_connection(request: Request, console: ConsoleDep, form: FormDep) -> Re
     }
     try:
         _check_length(entered)
+        _check_content(console, entered)
         forgotten = store_settings(console.env_file, changes)
     except PipelineError as error:
         texts = {name: text for name, text in entered.items() if not _is_secret(name)}
@@ -221,6 +230,11 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
 @router.post("/setup/read")
 def read(request: Request, console: ConsoleDep) -> Response:
     """Read both sides in a run of its own, so that the lists of users and clients have records to show."""
+    try:
+        check_given(console.settings, needed_settings(console.settings))
+    except SettingsError as error:
+        request.state.session.attempts["authenticate"] = Attempt(error, is_incomplete=True)
+        return redirect_with_flash(request, "/setup#authenticate")
     console.runs.start("preview")
     following = after_reading(console.walk_state())
     return redirect_with_flash(request, f"/runs?then={following.address}")
@@ -248,6 +262,33 @@ def _check_length(entered: Mapping[str, str]) -> None:
             f"At most {LONGEST_VALUE:,} characters.",
             dict.fromkeys(long, f"is longer than {LONGEST_VALUE:,} characters"),
         )
+
+
+def _check_content(console: Console, entered: Mapping[str, str]) -> None:
+    """Raise ``SettingsError`` where an address that was entered is none, or the users' file cannot be read."""
+    settings = console.settings
+    stored, target = _shown(settings, "PASSPORTAL_USERS_FILE"), entered.get("PASSPORTAL_TARGET")
+    for name, check in (
+        ("BMS_URL", api_base_candidates),
+        ("PASSPORTAL_URL", lambda text: base_address(settings.model_copy(update={"passportal_url": text}))),
+        ("PASSPORTAL_USERS_FILE", lambda text: text == stored or snapshots.users_in(_users_file(console, text))),
+    ):
+        is_used = name not in OF_DOCUMENTS or (target or settings.passportal_target) == "documents_api"
+        if not entered.get(name) or not is_used:
+            continue
+        try:
+            check(entered[name])
+        except SettingsError as error:
+            problems = {name: "does not fit, for the reason given above"}
+            raise SettingsError(error.message, error.next_step, problems) from None
+
+
+def _users_file(console: Console, text: str) -> Path:
+    """Return the path in ``text`` as the settings read it: below the folder of ``.env``."""
+    try:
+        return console.env_file.absolute().parent / Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def _problems(attempt: Attempt | None) -> dict[str, str]:
