@@ -43,8 +43,8 @@ Rows = dict[str, list[dict[str, Any]]]
 class Undo:
     """All that undoing one decision takes.
 
-    ``batch`` and ``taken_at``: the decision's number and time in the ledger. ``stamps``: BMS id → the record's version after it. ``before``:
-    the rows of the records before it.
+    ``batch`` and ``taken_at``: the decision's number and time in the ledger. ``stamps``: BMS id → the record's version
+    after it. ``before``: the rows of the records before it.
     """
 
     entity: Entity
