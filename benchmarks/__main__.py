@@ -1,7 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, load, backfill, suggestions, details, documents,
-writes or console. ``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
+writes, console or deciding. ``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, counts, details, documents, load, whole_tenant, writes
+from benchmarks import backfill, console, counts, deciding, details, documents, load, whole_tenant, writes
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -189,6 +189,11 @@ def _console(options: argparse.Namespace) -> None:
         said(what, figure, target)
 
 
+def _deciding(options: argparse.Namespace) -> None:
+    for what, figure, target in deciding.measured("typical" if options.part == "all" else options.size):
+        said(what, figure, target)
+
+
 PARTS = {
     "counts": _counts,
     "landing": _landing,
@@ -200,6 +205,7 @@ PARTS = {
     "documents": _documents,
     "writes": _writes,
     "console": _console,
+    "deciding": _deciding,
 }
 
 if __name__ == "__main__":
