@@ -1,7 +1,8 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes or console. ``--records`` sets the sizes to land, to suggest for and to write, ``--size`` the tenant.
+documents, writes, console, oneclient or deciding. ``--records`` sets the sizes to land, to suggest for and to write,
+``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -19,7 +20,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, console, counts, details, documents, load, one_client, peers, whole_tenant, writes
+from benchmarks import (
+    backfill,
+    console,
+    counts,
+    deciding,
+    details,
+    documents,
+    load,
+    one_client,
+    peers,
+    whole_tenant,
+    writes,
+)  # fmt: skip
 
 out = Console(highlight=False)
 DLT_AT_MOST = 100_000
@@ -195,6 +208,11 @@ def _one_client(options: argparse.Namespace) -> None:
         said(what, figure, target)
 
 
+def _deciding(options: argparse.Namespace) -> None:
+    for what, figure, target in deciding.measured("typical" if options.part == "all" else options.size):
+        said(what, figure, target)
+
+
 PARTS = {
     "counts": _counts,
     "landing": _landing,
@@ -208,6 +226,7 @@ PARTS = {
     "writes": _writes,
     "console": _console,
     "oneclient": _one_client,
+    "deciding": _deciding,
 }
 
 if __name__ == "__main__":

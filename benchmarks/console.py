@@ -104,7 +104,7 @@ def _pages(person: Person) -> Iterator[tuple[str, list[float]]]:
     kinds: dict[str, Callable[[int], str]] = {
         "first page": lambda _: LIST,
         "search": lambda n: f"{LIST}?q={words[n % len(words)]}{'' if n % 3 else 'e'}",
-        "filter, sort, a page in the middle": lambda n: f"{LIST}?disposition=to+create&sort=name&page={n + 2}",
+        "filter, sort, a page in the middle": lambda n: f"{LIST}?disposition=to_create&sort=name&page={n + 2}",
     }
     for what, address in kinds.items():
         person.get(address(0))
@@ -121,9 +121,9 @@ def _decided(person: Person, part: str) -> Iterator[float]:
 def _decide(person: Person, verb: str, disposition: str, part: str) -> float:
     page = person.get(f"{LIST}?{urlencode({'disposition': disposition, 'q': part})}")
     began = time.perf_counter()
-    answer = person.send(page, f"{LIST}/decide", act=verb, of="all")
+    answer = person.send(page, f"{LIST}/decide", act=verb, of="all", sure="yes")
     took = (time.perf_counter() - began) * 1000
-    if answer.status_code != 303 or " decided" not in person.get(answer.headers["location"]):
+    if answer.status_code != 303 or "told news" not in person.get(answer.headers["location"]):
         raise SystemExit(f"the decision was not taken: {answer.status_code} {answer.text[:500]}")
     return took
 
@@ -134,7 +134,11 @@ def _has_to_wait(person: Person, settings: Settings, part: str) -> None:
         run = read_status(settings.progress_file)
         if run is not None and run.is_running:
             answer = person.send(
-                person.get(f"{LIST}?disposition=to+create&q={part}"), f"{LIST}/decide", act="exclude", of="all"
+                person.get(f"{LIST}?disposition=to_create&q={part}"),
+                f"{LIST}/decide",
+                act="exclude",
+                of="all",
+                sure="yes",
             )
             if answer.status_code == 503:
                 return

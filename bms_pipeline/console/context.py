@@ -75,7 +75,7 @@ _HEADINGS_OF: dict[type[PipelineError], str] = {
 
 @dataclass
 class Console:
-    """One running console.
+    """One running console. ``kept``: results that outlive one state of the copy, by name.
 
     Set-up writes to ``env_file``. ``started_with`` holds the settings that do not change.
     """
@@ -87,6 +87,7 @@ class Console:
     def __post_init__(self) -> None:
         """Open the copy."""
         self.reading = ReadReplica(self.started_with)
+        self.kept: dict[str, Any] = {}
         self.runs = Runs(self.started_with, self.env_file.absolute().parent)
         self.guard = Guard(Door.of(self.started_with, self.port), self.refused)
 

@@ -229,17 +229,19 @@ class Candidates:
     best: dict[int, Best]
 
 
+@dataclass(frozen=True)
+class _Ranked:
+    """The suggestions of all waiting records, with the versions of what they were made from, and the ledger's end."""
+
+    records: dict[int, deciding.RecordSuggestions]
+    inputs: str
+    batch: int
+
+
 def candidates_of(console: Console, entity: Entity, bms_ids: Sequence[int] | None = None) -> Candidates:
     """Return the suggestions of these records (default: all), and of all that compete with them for a candidate."""
-    copy = console.reading.copy
-
-    def ask(ids: list[int] | None) -> Candidates:
-        with copy.open() as connection:
-            found = deciding.suggested(connection, entity, ids)
-            return Candidates(found, deciding.best_candidates(connection, entity, found))
-
     if bms_ids is None or console.waiting()[entity.name] <= SUGGESTED_AT_ONCE:
-        return copy.cached(f"suggestions {entity.name}", lambda: ask(None))
+        return console.reading.copy.cached(f"suggestions {entity.name}", lambda: _all_candidates(console, entity))
     if not bms_ids:
         return Candidates({}, {})
     waits = ", ".join(f"'{disposition}'" for disposition in WAITS_FOR_DECISION)
@@ -249,4 +251,82 @@ def candidates_of(console: Console, entity: Entity, bms_ids: Sequence[int] | Non
         " WHERE bms_id IN (SELECT unnest(?::BIGINT[]))))",
         [list(bms_ids)],
     )
-    return ask([row["bms_id"] for row in rivals])
+    return _judged(console, entity, _suggested(console, entity, [row["bms_id"] for row in rivals]))
+
+
+def _all_candidates(console: Console, entity: Entity) -> Candidates:
+    """Rank all waiting records; after a decision, and while a run writes, go on from the last ranking.
+
+    Ranking reads every record of both sides, which takes up to a second. A decision only takes records and candidates
+    away. While a run is at work its changes are not ranked yet, and nobody can decide.
+    """
+    rows = console.rows(
+        "SELECT (SELECT string_agg(concat_ws(' ', name, version), ',' ORDER BY name) FROM sync.input_versions"
+        " WHERE name <> 'decisions') AS inputs, (SELECT coalesce(max(batch), 0) FROM sync.decisions) AS batch"
+    )
+    inputs, batch = str(rows[0]["inputs"]), int(rows[0]["batch"])
+    kept: _Ranked | None = console.kept.get(f"ranked {entity.name}")
+    if kept is not None and (console.reading.is_run_active or _only_took_away(console, entity, kept, inputs)):
+        still = _still_open(console, entity, kept)
+        if still is not None:
+            return _judged(console, entity, still)
+    found = _suggested(console, entity, None)
+    console.kept[f"ranked {entity.name}"] = _Ranked(found, inputs, batch)
+    return _judged(console, entity, found)
+
+
+def _suggested(console: Console, entity: Entity, ids: list[int] | None) -> dict[int, deciding.RecordSuggestions]:
+    with console.reading.copy.open() as connection:
+        return deciding.suggested(connection, entity, ids)
+
+
+def _judged(console: Console, entity: Entity, found: dict[int, deciding.RecordSuggestions]) -> Candidates:
+    with console.reading.copy.open() as connection:
+        return Candidates(found, deciding.best_candidates(connection, entity, found))
+
+
+def _only_took_away(console: Console, entity: Entity, kept: _Ranked, inputs: str) -> bool:
+    """Return whether all that happened since are decisions about records that were waiting: they free no candidate."""
+    since = console.rows(
+        "SELECT DISTINCT verb, entity, bms_id FROM sync.decisions WHERE batch > ? AND entity IN ('clients', ?)",
+        [kept.batch, entity.name],
+    )
+    return kept.inputs == inputs and all(
+        row["entity"] == entity.name
+        and row["verb"] in (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE)
+        and row["bms_id"] in kept.records
+        for row in since
+    )
+
+
+def _still_open(console: Console, entity: Entity, kept: _Ranked) -> dict[int, deciding.RecordSuggestions] | None:
+    """Return what still waits of the last ranking, without the candidates taken since.
+
+    None where a record waits that it lacks, unless a run is at work.
+    """
+    waits = ", ".join(f"'{disposition}'" for disposition in WAITS_FOR_DECISION)
+    rows = console.rows(
+        f"SELECT bms_id, disposition, reason FROM sync.reconciled_{entity.name} WHERE disposition IN ({waits})"
+    )
+    now = {row["bms_id"]: row for row in rows}
+    if not now.keys() <= kept.records.keys() and not console.reading.is_run_active:
+        return None
+    wanted = {found.passportal_id for record in kept.records.values() for found in record.suggestions}
+    taken = {
+        row["passportal_id"]
+        for row in console.rows(
+            f"SELECT passportal_id FROM sync.reconciled_{entity.name} WHERE disposition = 'matched'"
+            " AND passportal_id IN (SELECT unnest(?::VARCHAR[]))",
+            [list(wanted)],
+        )
+    }
+    return {
+        bms_id: replace(
+            record,
+            disposition=now[bms_id]["disposition"],
+            reason=now[bms_id]["reason"],
+            suggestions=[found for found in record.suggestions if found.passportal_id not in taken],
+        )
+        for bms_id, record in kept.records.items()
+        if bms_id in now
+    }

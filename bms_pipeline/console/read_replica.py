@@ -182,7 +182,7 @@ class ReadReplica:
         A page opened just after a run should show its result. Wait for any other process that has the warehouse open,
         such as a copy in progress or the command that prints the result. Do not wait again after a recent timeout.
         """
-        waits = at_once or (time.monotonic() >= self._waits_again_at and not self._is_run_active)
+        waits = at_once or (time.monotonic() >= self._waits_again_at and not self.is_run_active)
         is_due = waits or (self.copy.is_quick and not self.copy.rests)
         if not is_due or not self.copy.is_behind(self.warehouse):
             return
@@ -221,7 +221,8 @@ class ReadReplica:
             self._door.release()
 
     @property
-    def _is_run_active(self) -> bool:
+    def is_run_active(self) -> bool:
+        """Whether a run is at work, so that decisions have to wait."""
         run = read_status(self._settings.progress_file)
         return run is not None and run.is_running
 
@@ -241,7 +242,7 @@ class ReadReplica:
 
     def _follow(self) -> None:
         """Renew the copy if there is something new and the warehouse is free."""
-        if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self._is_run_active):
+        if not self.copy.is_behind(self.warehouse) or (self.copy.rests and self.is_run_active):
             return
         if not self._door.acquire(blocking=False):
             return

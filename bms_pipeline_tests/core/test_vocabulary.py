@@ -34,7 +34,6 @@ OTHER_MEANINGS = {
     ("cli/printing.py", "blocked"): "a count of the plan shown",
     ("console/pages/history.py", "*"): "columns of the overview, which add up standings",
     ("console/pages/loads.py", "*"): "words for people",
-    ("console/pages/review.py", "matched"): "a word of a message",
     ("console/runs.py", "*"): "the words of a run",
     ("defs/assets/load.py", "refused"): "a name in Dagster's metadata",
     ("defs/assets/reconcile.py", "blocked"): "a count of the plan shown",

@@ -38,7 +38,7 @@ from bms_pipeline.console.lists import (
 from bms_pipeline.console.security import Done, Session, SubmittedForm
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionError
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Verb, words
+from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb, words
 from bms_pipeline.reconcile import decisions
 from bms_pipeline.reconcile.comparison import DispositionChange
 from bms_pipeline.reconcile.decisions import DecisionResult, Selection, ViewedVersion
@@ -124,6 +124,7 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
         this_page=page,
         shown=shown,
         best={bms_id: best for bms_id, best in candidates.best.items() if best.suggestion.score >= SHOWN_FROM},
+        ranked=candidates.records.keys(),
         details=details_of(entity),
         seen=version_of(console, found),
         reasons=[row for row in facets if not disposition or row["disposition"] == disposition],
@@ -138,7 +139,9 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
         to_accept=len(deciding.acceptable(candidates.records, candidates.best, ACCEPTED_FROM)),
         accepted_from=ACCEPTED_FROM,
         to_create=len(unmatched(console, entity)),
-        blocking=blocking_clients(console, entity) if entity.has_client and disposition in ("", "blocked") else [],
+        blocking=blocking_clients(console, entity)
+        if entity.has_client and disposition in ("", Disposition.BLOCKED)
+        else [],
         waits_for_client=_waits_for(console) if entity.name == "clients" else {},
         **news_of(request.state.session),
     )

@@ -107,7 +107,7 @@ const show = (page, answer) => {
   }
   const had = document.activeElement, id = itemOf(had)?.dataset.item, key = had.dataset?.key;
   const isInside = list().contains(had) || had === document.body || had.matches("h1");
-  const ask = document.querySelector(".ask");
+  const ask = document.querySelector(".ask"), refused = [...list().querySelectorAll(".news .refused")].slice(-5);
   list().replaceWith(document.adoptNode(renewed));
   if (!document.querySelector(".top").contains(had)) {
     document.querySelector(".top").replaceWith(document.adoptNode(page.querySelector(".top")));
@@ -118,6 +118,7 @@ const show = (page, answer) => {
     if (item) item.dataset.sent = "";
   }
   heard.textContent = [...list().querySelectorAll(".news:not([data-old]) .text")].map((text) => text.textContent).join(" ");
+  list().querySelector(".news ul")?.prepend(...refused); // until the page is left: nobody misses one
   if (!isInside) return;
   const open = items(true), same = items(false).find((item) => item.dataset.item === id);
   if (same && !("sent" in same.dataset)) {
