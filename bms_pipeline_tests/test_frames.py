@@ -217,6 +217,16 @@ def test_a_database_in_use_is_waited_for_no_longer_than_set(home: Path, monkeypa
     assert not frames.matches(home).empty
 
 
+def test_a_table_is_read_inside_another_reading_but_not_below_a_writer_of_the_same_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with frames.relations(home) as tables:
+        assert len(frames.matches(home)) == len(tables.table("matches"))
+    monkeypatch.setenv("BMS_PIPELINE_WAIT_SECONDS", "0")
+    with Warehouse(home / "warehouse.duckdb").open(), pytest.raises(WarehouseBusy):
+        frames.matches(home)
+
+
 def test_a_commit_just_before_a_kill_is_read(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "warehouse.duckdb"
     file.write_bytes((home / file.name).read_bytes())

@@ -129,6 +129,26 @@ def test_a_success_in_the_future_counts_as_now(home: Home) -> None:
         connection.execute("ROLLBACK")
 
 
+def test_a_killed_run_counts_once_another_began(home: Home) -> None:
+    begun = (
+        "INSERT INTO sync.runs (epoch, label, kind, started_at)"
+        " SELECT max(epoch) + 1, 'a run', 'command', now() FROM sync.runs"
+    )
+    counted = []
+    with open_warehouse(home.settings).open() as connection:
+        connection.execute("BEGIN")
+        for _ in range(3):
+            found = parsed(metrics.prometheus_text(metrics.warehouse_samples(connection)))
+            counted.append(
+                {dict(labels)["result"]: number for labels, number in found["bms_pipeline_runs_total"].items()}
+            )
+            connection.execute(begun)
+        connection.execute("ROLLBACK")
+    first, second, third = counted
+    assert second == first, "the run at work has no result yet"
+    assert third == {**first, "killed": first["killed"] + 1}
+
+
 def test_a_list_that_was_never_read_to_its_end_has_no_such_moment(home: Home) -> None:
     with open_warehouse(home.settings).open() as connection:
         connection.execute("BEGIN")

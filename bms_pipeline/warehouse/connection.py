@@ -362,8 +362,11 @@ def _patiently(
     while True:
         try:
             return attempt()
-        except (duckdb.BinderException, duckdb.TransactionException, duckdb.IOException) as error:
-            # By class: another database of this process has the file, or another thread registers fold_name.
+        except (
+            duckdb.BinderException, duckdb.ConnectionException, duckdb.TransactionException, duckdb.IOException,
+        ) as error:  # fmt: skip
+            # By class: another database of this process has the file, or this process has it open for writing and is
+            # to read it only, or another thread registers fold_name.
             found = causes.found_in(error)
             if isinstance(error, duckdb.IOException) and not found.locked:
                 raise

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -62,7 +63,7 @@ def test_a_home_in_which_nothing_ever_ran_is_healthy_without_an_age(tmp_path: Pa
     with served(settings) as console:
         status, text, _ = ask(console, "/healthz")
         assert status == 200
-        assert json.loads(text)["last_success_age_seconds"] is None
+        assert json.loads(text) == {"status": "ok", "last_success_age_seconds": None, "initial_sync_finished": None}
         assert "bms_pipeline_last_success_timestamp_seconds" not in ask(console, "/metrics")[1]
 
 
@@ -85,6 +86,21 @@ def test_an_unreadable_state_is_503_with_the_reason_and_no_path(
     assert scraped[0] == 503
     assert str(world.settings.bms_pipeline_home) not in scraped[1]
     assert ask(console, "/healthz")[0] == 200
+
+
+def test_an_unreadable_copy_is_503_with_the_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(world.settings) as console:
+        monkeypatch.setattr(console.reading.copy, "cached", _failing)
+        status, text, _ = ask(console, "/healthz")
+        assert status == 503
+        assert json.loads(text) == {"status": "unavailable", "reason": "copy_unreadable"}
+        status, text, _ = ask(console, "/metrics")
+        assert status == 503
+        assert "secret" not in text
+
+
+def _failing(*_: object) -> None:
+    raise duckdb.IOException("a secret path")
 
 
 def test_the_metrics_are_those_of_the_warehouse(console: Console, world: World) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
+import duckdb
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
@@ -23,26 +24,30 @@ router = APIRouter()
 
 STATE_UNREADABLE = "state_file_unreadable"
 """The reason of a 503: the file that each run leaves for others cannot be read. The console's log names it."""
+COPY_UNREADABLE = "copy_unreadable"
+"""The reason of a 503: the console's own copy of the warehouse cannot be read. The console's log says why."""
 
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
 def healthz(request: Request) -> Response:
     """Answer 200 while the console serves and the state of the last run can be read, else 503 with the reason.
 
-    ``last_success_age_seconds`` is null where no run has succeeded so far; that is no fault of the console's.
+    ``last_success_age_seconds`` is null where no run has succeeded so far; that is no fault of the console's. So is
+    ``initial_sync_finished`` where no run has left its state.
     """
-    console = _console(request)
+    console, reason = _console(request), STATE_UNREADABLE
     try:
         state = read_state(console.started_with.published_file)
-    except PipelineError as error:
-        _log.warning("%s", error.message)
-        return JSONResponse({"status": "unavailable", "reason": STATE_UNREADABLE}, status_code=503)
-    succeeded = console.reading.copy.cached("last_success", lambda: _last_success(console))
+        reason = COPY_UNREADABLE
+        succeeded = console.reading.copy.cached("last_success", lambda: _last_success(console))
+    except (PipelineError, duckdb.Error) as error:
+        _log.warning("%s: %s", reason, error)
+        return JSONResponse({"status": "unavailable", "reason": reason}, status_code=503)
     return JSONResponse(
         {
             "status": "ok",
             "last_success_age_seconds": None if succeeded is None else round(max(0.0, time.time() - succeeded)),
-            "initial_sync_finished": state is not None and state.initial_sync_finished,
+            "initial_sync_finished": None if state is None else state.initial_sync_finished,
         }
     )
 
@@ -56,8 +61,8 @@ def scraped(request: Request) -> Response:
             *console.reading.copy.cached("metrics", lambda: _of_warehouse(console)),
             *metrics.home_samples(console.started_with),
         ]
-    except PipelineError as error:
-        _log.warning("%s", error.message)
+    except (PipelineError, duckdb.Error) as error:
+        _log.warning("%s", error)
         return PlainTextResponse(f"# {type(error).__name__}: see the console's log\n", status_code=503)
     text = metrics.prometheus_text(samples, metrics.tenant_of(console.started_with))
     return Response(text, media_type=metrics.CONTENT_TYPE)
