@@ -29,6 +29,7 @@ from bms_pipeline.doctor.bms import ASKED_SIZE, DETAILS, LISTS, BmsSeen, last_pa
 from bms_pipeline.doctor.bms_answers import Form, ListAnswer, TotalForm, spelling
 from bms_pipeline.doctor.checks import Check
 from bms_pipeline.doctor.findings import Finding
+from bms_pipeline.warehouse.facts import NOT_ACCEPTED, SORT
 
 SKEW_SECONDS = 90
 """A clock further off makes MFA codes invalid; answers are dated by whole seconds."""
@@ -322,7 +323,7 @@ def sort(seen: BmsSeen) -> Finding | None:
         return None
     if by_id.form is Form.REFUSED and ACCOUNTS.name in seen.lists:
         text, how = "refuses Sort; lists are read without", by_id.refusal
-        return Finding("BMS-SORT", Verdict.READY, text, value="not accepted", how=how)
+        return Finding(SORT, Verdict.READY, text, value=NOT_ACCEPTED, how=how)
     first = seen.lists[ACCOUNTS.name]
     if len(by_id.rows) < ENOUGH or not _are_numbers(by_id.ids):
         return None
@@ -335,7 +336,7 @@ def sort(seen: BmsSeen) -> Finding | None:
     else:
         return None
     text = "honours Sort" if value == "honoured" else "ignores Sort"
-    return Finding("BMS-SORT", Verdict.READY, text, value=value, how="accounts by id, by name and in their own order")
+    return Finding(SORT, Verdict.READY, text, value=value, how="accounts by id, by name and in their own order")
 
 
 def modified_since(seen: BmsSeen) -> Finding | None:
@@ -346,7 +347,7 @@ def modified_since(seen: BmsSeen) -> Finding | None:
         return None
     if future.form is Form.REFUSED:
         if zoned is None or (zoned.form is Form.REFUSED):
-            value, text = "not accepted", "refuses ModifiedOnFrom: every sync reads the whole lists"
+            value, text = NOT_ACCEPTED, "refuses ModifiedOnFrom: every sync reads the whole lists"
         elif zoned.rows:
             value, text = "ignored", "ignores ModifiedOnFrom: every sync reads the whole lists"
         else:
@@ -525,7 +526,7 @@ CHECKS: Sequence[Check[BmsSeen]] = (
     Check("BMS-TOTAL-ASSETS", total_of_assets, (ASSETS_LIST.name,)),
     Check("BMS-ORDER", own_order, _ACCOUNTS),
     Check(
-        "BMS-SORT",
+        SORT,
         sort,
         (*_ACCOUNTS, "by id", "by name"),
         "whether Sort is honoured → it is sent, and no result rests on it",

@@ -1,6 +1,6 @@
 """Look at Passportal: its key, its lists, a document of each type, and its page about its own API.
 
-The calls go out in waves, each at once::
+The calls of a wave go out at once::
 
     sign-in ─┬─ clients              ┌─ clients, assets: page 2; the newest asset ┐
              ├─ assets               ├─ contacts, locations                        ├─ a document of each type

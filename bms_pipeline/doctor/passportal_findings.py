@@ -303,11 +303,8 @@ def bare_values(seen: PassportalSeen) -> Finding | None:
     ]
     if not elements:
         return None
-    bare = any(
-        not isinstance(element, dict) or isinstance(element.get("value"), str)
-        for element in elements
-        if element is not None
-    )
+    filled = [element for element in elements if element is not None]
+    bare = any(not isinstance(element, dict) or isinstance(element.get("value"), str) for element in filled)
     value = "some bare" if bare else "as objects"
     return Finding("PP-VALUES", Verdict.READY, f"values come {value}", value=value, how=f"{len(elements)} fields")
 
