@@ -137,6 +137,7 @@ class BmsClient:
         self._found: Service | None = None
         self._identity: Identity | None = None
         self._habits: dict[tuple[str, frozenset[str]], _Habit] = {}
+        self._order: tuple[_Habit, ...] = _HABITS
         self._spellings: dict[str, Spelling] = {}
 
     def __repr__(self) -> str:
@@ -173,6 +174,10 @@ class BmsClient:
         """GET ``path`` with exactly these parameters, and return the answer as it came, a refusal too."""
         return self._asked(path, params, what)[0]
 
+    def leave_out_sort(self) -> None:
+        """Try lists without ``Sort`` first, because this service is known not to accept it; each try costs calls."""
+        self._order = tuple(sorted(_HABITS, key=lambda habit: habit.sort))
+
     @property
     def api_url(self) -> str:
         """The API's address; found on first use."""
@@ -196,7 +201,7 @@ class BmsClient:
         known = self._habits.get(kind)
         if known is not None:
             return self._page(list_call, number, params | known.params(filters or {}))
-        usual, *others = _HABITS
+        usual, *others = self._order
         try:
             page, found = self._page(list_call, number, params | usual.params(filters or {})), usual
         except (RequestRefused, ServiceUnreachable) as error:

@@ -12,10 +12,10 @@ import typer
 
 from bms_pipeline.cli.on_demand import read_settings
 from bms_pipeline.cli.output import AsJson, print_json, safe, say
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 
 if TYPE_CHECKING:
-    from bms_pipeline.doctor.findings import Finding, Report
+    from bms_pipeline.doctor.findings import Examination, Finding
 
 app = typer.Typer()
 
@@ -24,10 +24,10 @@ COLUMNS = 80
 UNKNOWN_LINES = 6
 """Lines kept free for what nobody can know yet."""
 _TITLES = {
-    Group.BLOCKED: "[bold red]In the way[/]",
-    Group.DECIDE: "[bold yellow]You decide[/]",
-    Group.READY: "[bold green]Ready[/]",
-    Group.UNKNOWN: "[bold]Nobody can know yet[/]",
+    Verdict.BLOCKED: "[bold red]In the way[/]",
+    Verdict.DECIDE: "[bold yellow]You decide[/]",
+    Verdict.READY: "[bold green]Ready[/]",
+    Verdict.UNKNOWN: "[bold]Nobody can know yet[/]",
 }
 
 
@@ -53,7 +53,7 @@ def doctor(
         raise typer.Exit(report.exit_code)
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: Examination) -> dict[str, Any]:
     return {
         "exit_code": report.exit_code,
         "calls": report.calls,
@@ -61,7 +61,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "findings": [
             {
                 "code": finding.code,
-                "group": finding.group,
+                "verdict": finding.verdict,
                 "text": finding.text,
                 "next_step": finding.next_step,
                 "value": finding.value,
@@ -76,11 +76,16 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def screen(report: Report, *, verbose: bool = False) -> list[str]:
+def screen(report: Examination, *, verbose: bool = False) -> list[str]:
     """Return the lines of the report, with markup: all of it, or at most ``LINES`` lines of ``COLUMNS`` columns."""
     foot = _foot(report, verbose=verbose)
     room = sys.maxsize if verbose else LINES - len(foot) - sum(map(bool, report.groups.values()))
-    kept_free = {Group.BLOCKED: 0, Group.DECIDE: 0, Group.READY: UNKNOWN_LINES, Group.UNKNOWN: 0}
+    kept_free = {
+        Verdict.BLOCKED: 0,
+        Verdict.DECIDE: 0,
+        Verdict.READY: UNKNOWN_LINES,
+        Verdict.UNKNOWN: 0,
+    }
     lines: list[str] = []
     for group, findings in report.groups.items():
         shown = _fitting([_block(finding, verbose=verbose) for finding in findings], findings, room - kept_free[group])
@@ -117,7 +122,7 @@ def _wrapped(text: str, before: str = "") -> list[str]:
     return [safe(line) for line in lines]
 
 
-def _foot(report: Report, *, verbose: bool) -> list[str]:
+def _foot(report: Examination, *, verbose: bool) -> list[str]:
     calls = " and ".join(f"{calls} calls to {service}" for service, calls in report.calls.items())
     lines = _wrapped(f"{calls}, {report.seconds:.1f} s; nothing was written there.")
     if report.hidden:

@@ -139,8 +139,12 @@ class NewRecords(StrEnum):
     NO_PLACE_FOR_MARKER = "no_place_for_marker"
 
 
-class Group(StrEnum):
-    """The meaning of a finding for the person who reads it. ``BLOCKED``: a sync cannot work before it is repaired."""
+class Verdict(StrEnum):
+    """The meaning of one finding of ``doctor`` for the person who reads it.
+
+    ``BLOCKED``: a sync cannot work before it is repaired. ``DECIDE``: a person should look at it. ``READY``: it fits.
+    ``UNKNOWN``: nobody can know it yet.
+    """
 
     BLOCKED = "blocked"
     DECIDE = "decide"

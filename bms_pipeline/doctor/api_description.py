@@ -69,7 +69,7 @@ def _body(description: Mapping[str, Any], call: Mapping[str, Any] | None) -> Map
         return {}
     parameters = call.get("parameters")
     listed = parameters if isinstance(parameters, list) else []
-    bodies = [each for each in listed if isinstance(each, Mapping) and each.get("in") == "body"]
+    bodies = [part for part in listed if isinstance(part, Mapping) and part.get("in") == "body"]
     if bodies:
         return _resolved(description, bodies[0].get("schema"))
     content = _resolved(description, call.get("requestBody")).get("content", {})
@@ -104,7 +104,7 @@ def _values(description: Mapping[str, Any], body: Mapping[str, Any]) -> Literal[
     item = _resolved(description, listed.get("items"))
     details = _resolved(description, _properties(item).get("details"))
     schemas = [details.get("additionalProperties"), *_properties(details).values()]
-    for schema in (_resolved(description, each) for each in schemas):
+    for schema in (_resolved(description, form) for form in schemas):
         if schema.get("type") == "string":
             return "text"
         if "value" in _properties(schema):

@@ -1,6 +1,6 @@
 """Look at BMS: its address and sign-in, the rights, the habits of its lists, and the size of the tenant.
 
-The calls go out in waves, each at once::
+The calls of a wave go out at once::
 
     sign-in ── user ─┬─ account types                ┌─ accounts: page 2, last, past the end ┐
                      ├─ accounts, contacts, employees ├─ accounts by name, since 2099 …       ├─ pages of assets, halved

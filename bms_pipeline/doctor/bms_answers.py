@@ -32,10 +32,10 @@ class Form(StrEnum):
     ROWS = "records"
     EMPTY = "empty"
     NULL = "null"
-    REFUSED = "refused"
+    REFUSED = "not accepted"
 
 
-class Total(StrEnum):
+class TotalForm(StrEnum):
     """The form of ``totalRecords``."""
 
     NUMBER = "given"
@@ -52,7 +52,7 @@ class ListAnswer:
 
     form: Form
     rows: tuple[Row, ...] = field(default=(), repr=False)
-    total: Total = Total.ABSENT
+    total: TotalForm = TotalForm.ABSENT
     number: int | None = None
     keys: frozenset[str] = frozenset()
     envelope: frozenset[str] = frozenset()
@@ -98,7 +98,7 @@ def _opened(body: bytes, what: str) -> ListAnswer:
         raw = fields(body).get("totalrecords", b"null")
     except NOT_JSON:
         raise unreadable(body, what) from None
-    total = Total.NUMBER if raw.isdigit() else Total.ABSENT if raw == b"null" else Total.OTHER
+    total = TotalForm.NUMBER if raw.isdigit() else TotalForm.ABSENT if raw == b"null" else TotalForm.OTHER
     number = int(raw) if raw.isdigit() else None
     envelope = frozenset(spelled)
     if result is None:

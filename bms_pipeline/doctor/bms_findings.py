@@ -24,11 +24,12 @@ from bms_pipeline.core.entities import (
     Entity,
     declared_keys,
 )
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.bms import ASKED_SIZE, DETAILS, LISTS, BmsSeen, last_page
-from bms_pipeline.doctor.bms_answers import Form, ListAnswer, Total, spelling
+from bms_pipeline.doctor.bms_answers import Form, ListAnswer, TotalForm, spelling
 from bms_pipeline.doctor.checks import Check
 from bms_pipeline.doctor.findings import Finding
+from bms_pipeline.warehouse.facts import NOT_ACCEPTED, SORT
 
 SKEW_SECONDS = 90
 """A clock further off makes MFA codes invalid; answers are dated by whole seconds."""
@@ -41,7 +42,7 @@ def reached(seen: BmsSeen) -> Finding:
     """Return who is signed in, and where."""
     user = seen.user.get("fullname") or "a user without a name"
     text = f"{user} of {seen.user.get('businessname') or 'an unnamed company'} signs in at {seen.url}"
-    return Finding("BMS-LOGIN", Group.READY, text, value=seen.url, how="it answered", is_short=True)
+    return Finding("BMS-LOGIN", Verdict.READY, text, value=seen.url, how="it answered", is_short=True)
 
 
 def form_of_sign_in(seen: BmsSeen) -> Finding | None:
@@ -49,7 +50,7 @@ def form_of_sign_in(seen: BmsSeen) -> Finding | None:
     if seen.sign_in is None:
         return None
     value = "multipart" if seen.sign_in.is_multipart else "form"
-    return Finding("BMS-SIGN-IN", Group.READY, f"takes a sign-in as {value}", value=value, how="signed in")
+    return Finding("BMS-SIGN-IN", Verdict.READY, f"takes a sign-in as {value}", value=value, how="signed in")
 
 
 def life_of_token(seen: BmsSeen) -> Finding | None:
@@ -59,9 +60,9 @@ def life_of_token(seen: BmsSeen) -> Finding | None:
     zone = "with" if _has_zone(seen.sign_in.expires) else "without"
     if seen.sign_in.seconds is None:
         text = f"states an end of tokens that cannot be right: {seen.sign_in.expires[:40]}"
-        return Finding("BMS-TOKEN", Group.UNKNOWN, text, "A refused token leads to a new sign-in.")
+        return Finding("BMS-TOKEN", Verdict.UNKNOWN, text, "A refused token leads to a new sign-in.")
     value = f"{span(seen.sign_in.seconds)}, {zone} a time zone"
-    return Finding("BMS-TOKEN", Group.READY, f"tokens last {value}", value=value, how="the sign-in's own stamps")
+    return Finding("BMS-TOKEN", Verdict.READY, f"tokens last {value}", value=value, how="the sign-in's own stamps")
 
 
 def time_zone(seen: BmsSeen) -> Finding | None:
@@ -69,7 +70,9 @@ def time_zone(seen: BmsSeen) -> Finding | None:
     zone = seen.user.get("olsontimezonename") or seen.user.get("timezonename")
     if not zone:
         return None
-    return Finding("BMS-ZONE", Group.READY, f"the tenant's time zone is {zone}", value=str(zone), how="the user's page")
+    return Finding(
+        "BMS-ZONE", Verdict.READY, f"the tenant's time zone is {zone}", value=str(zone), how="the user's page"
+    )
 
 
 def clock(seen: BmsSeen) -> Finding | None:
@@ -79,10 +82,10 @@ def clock(seen: BmsSeen) -> Finding | None:
         return None
     skew = seen.asked_at - date.timestamp()
     if abs(skew) < SKEW_SECONDS:
-        return Finding("BMS-CLOCK", Group.READY, "this machine's clock agrees with BMS's")
+        return Finding("BMS-CLOCK", Verdict.READY, "this machine's clock agrees with BMS's")
     how = "ahead of" if skew > 0 else "behind"
     text = f"This machine's clock is {span(abs(skew))} {how} BMS's: MFA codes are refused."
-    return Finding("BMS-CLOCK", Group.DECIDE, text, "Set the clock, or BMS's administrator is to set theirs.")
+    return Finding("BMS-CLOCK", Verdict.DECIDE, text, "Set the clock, or BMS's administrator is to set theirs.")
 
 
 def stamps_are_utc(seen: BmsSeen) -> Finding | None:
@@ -102,7 +105,7 @@ def stamps_are_utc(seen: BmsSeen) -> Finding | None:
         # An hour of summer time may not be in the stated offset.
         if abs(naive - now - distance) < timedelta(seconds=SKEW_SECONDS):
             how = "compared its stamp with the date of the same answer"
-            return Finding("BMS-UTC", Group.READY, f"stamps are in {value}", value=value, how=how)
+            return Finding("BMS-UTC", Verdict.READY, f"stamps are in {value}", value=value, how=how)
     return None
 
 
@@ -114,7 +117,7 @@ def form_of_stamps(seen: BmsSeen) -> Finding | None:
     forms = Counter(_stamp_form(stamp) for stamp in stamps)
     value = forms.most_common(1)[0][0]
     how = f"{len(stamps)} accounts"
-    return Finding("BMS-STAMPS", Group.READY, f"stamps of records come {value}", value=value, how=how)
+    return Finding("BMS-STAMPS", Verdict.READY, f"stamps of records come {value}", value=value, how=how)
 
 
 def spelled_keys(seen: BmsSeen) -> Finding | None:
@@ -127,7 +130,7 @@ def spelled_keys(seen: BmsSeen) -> Finding | None:
         return None
     is_same = records == envelope or (not envelope and records in {"camelCase", "lower case"})
     value = records if is_same else f"{records}, envelope {envelope or 'camelCase'}"
-    return Finding("BMS-KEYS", Group.READY, f"keys come in {value}", value=value, how=f"{len(answers)} lists")
+    return Finding("BMS-KEYS", Verdict.READY, f"keys come in {value}", value=value, how=f"{len(answers)} lists")
 
 
 def rights(seen: BmsSeen) -> Finding | None:
@@ -136,14 +139,16 @@ def rights(seen: BmsSeen) -> Finding | None:
     if len(readable) < len(LISTS):
         return None
     text = f"may read {', '.join(readable)}" + (" and details" if any(_details(seen)) else "")
-    return Finding("BMS-RIGHTS", Group.READY, text, value=", ".join(readable), how="read one page each", is_short=True)
+    return Finding(
+        "BMS-RIGHTS", Verdict.READY, text, value=", ".join(readable), how="read one page each", is_short=True
+    )
 
 
 def more_rights(seen: BmsSeen) -> Finding | None:
     """Return that the user may do more than a sync needs."""
     if seen.user.get("isusersystemadmin") is True:
         text = "This user is a system administrator of BMS; a sync only reads."
-        return Finding("BMS-MORE-RIGHTS", Group.DECIDE, text, _OWN_USER)
+        return Finding("BMS-MORE-RIGHTS", Verdict.DECIDE, text, _OWN_USER)
     menus = {
         _lowered(menu).get("listingidenum"): str(_lowered(menu).get("name")) for menu in _list(seen.user, "viewsmenus")
     }
@@ -155,7 +160,7 @@ def more_rights(seen: BmsSeen) -> Finding | None:
     if not changes:
         return None
     text = f"This user may also change {', '.join(sorted(set(changes))[:4])}; a sync only reads."
-    return Finding("BMS-MORE-RIGHTS", Group.DECIDE, text, _OWN_USER)
+    return Finding("BMS-MORE-RIGHTS", Verdict.DECIDE, text, _OWN_USER)
 
 
 _OWN_USER = "In BMS, make a user of type API Employee whose role may only view."
@@ -168,7 +173,7 @@ def limit_headers(seen: BmsSeen) -> Finding | None:
         return None
     value = ", ".join(f"{name}: {text}" for name, text in sorted(found.items()))[:200]
     names = ", ".join(sorted(found))
-    return Finding("BMS-LIMIT", Group.READY, f"states its limit of calls: {value}", value=names, how="headers")
+    return Finding("BMS-LIMIT", Verdict.READY, f"states its limit of calls: {value}", value=names, how="headers")
 
 
 def account_types(seen: BmsSeen) -> Finding | None:
@@ -179,13 +184,13 @@ def account_types(seen: BmsSeen) -> Finding | None:
     if not clients:
         text = f"BMS calls none of its {len(seen.types)} account types a client."
         names = ", ".join(kind.name for kind in seen.types)[:60]
-        return Finding("BMS-TYPES", Group.DECIDE, text, f"bms-pipeline settings set 'account_types={names}'")
+        return Finding("BMS-TYPES", Verdict.DECIDE, text, f"bms-pipeline settings set 'account_types={names}'")
     ids = {kind.id for kind in seen.types if kind.is_client}
     rows = _rows(seen, ACCOUNTS.name)
     share = f"; {sum(row.get('accounttypeid') in ids for row in rows)} of {len(rows)} seen" if rows else ""
     value = ", ".join(clients)
     text = f"accounts of type {value[:60]} are clients{share}"
-    return Finding("BMS-TYPES", Group.READY, text, value=value, how="the account types")
+    return Finding("BMS-TYPES", Verdict.READY, text, value=value, how="the account types")
 
 
 def deciding_fields(seen: BmsSeen) -> Finding | None:
@@ -197,14 +202,14 @@ def deciding_fields(seen: BmsSeen) -> Finding | None:
         for key in entity.deciding:
             if rows and not any(key.lower() in row for row in rows):
                 text = f"None of {len(rows)} {entity.name} has the field {key}; it decides what happens to them."
-                return Finding("BMS-FIELDS", Group.BLOCKED, text, _NEW_API, is_short=True)
+                return Finding("BMS-FIELDS", Verdict.BLOCKED, text, _NEW_API, is_short=True)
         wrong = next((row["id"] for row in rows if type(row.get("id")) is not int), None)
         if rows and wrong is not None:
             text = f"The {entity.name} have no whole numbers as ids ({str(wrong)[:20]!r})."
-            return Finding("BMS-FIELDS", Group.BLOCKED, text, _NEW_API, is_short=True)
+            return Finding("BMS-FIELDS", Verdict.BLOCKED, text, _NEW_API, is_short=True)
     if not looked:
         return None
-    return Finding("BMS-FIELDS", Group.READY, "every field that decides something is there", how=f"{looked} records")
+    return Finding("BMS-FIELDS", Verdict.READY, "every field that decides something is there", how=f"{looked} records")
 
 
 _NEW_API = "A sync would stop there. Check for a newer version of this program."
@@ -223,7 +228,7 @@ def page_size(seen: BmsSeen) -> Finding | None:
     sizes = set(found.values())
     value = str(sizes.pop()) if len(sizes) == 1 else ", ".join(f"{n} {name}" for name, n in sorted(found.items()))
     how = f"asked for {ASKED_SIZE} {next(iter(found))}"
-    return Finding("BMS-CLAMP", Group.READY, f"puts {value} records into a page", value=value, how=how)
+    return Finding("BMS-CLAMP", Verdict.READY, f"puts {value} records into a page", value=value, how=how)
 
 
 def totals(seen: BmsSeen) -> Finding | None:
@@ -235,12 +240,14 @@ def totals(seen: BmsSeen) -> Finding | None:
     }
     if not kinds:
         return None
-    worst = next((kind for kind in ("does not add up", *Total) if kind in kinds.values() and kind != "given"), "given")
+    worst = next(
+        (kind for kind in ("does not add up", *TotalForm) if kind in kinds.values() and kind != "given"), "given"
+    )
     how = f"{', '.join(kinds)}"
     if worst == "given":
-        return Finding("BMS-TOTAL", Group.READY, "lists state their totals", value=worst, how=how)
+        return Finding("BMS-TOTAL", Verdict.READY, "lists state their totals", value=worst, how=how)
     text = f"totals of lists: {worst}; every list is read to its proven end instead"
-    return Finding("BMS-TOTAL", Group.READY, text, value=str(worst), how=how)
+    return Finding("BMS-TOTAL", Verdict.READY, text, value=str(worst), how=how)
 
 
 def total_of_assets(seen: BmsSeen) -> Finding | None:
@@ -249,8 +256,8 @@ def total_of_assets(seen: BmsSeen) -> Finding | None:
     if answer is None or not answer.rows:
         return None
     value = str(answer.total)
-    text = f"the list of assets has {'a total' if answer.total is Total.NUMBER else 'no total'}"
-    return Finding("BMS-TOTAL-ASSETS", Group.READY, text, value=value, how="page 1")
+    text = f"the list of assets has {'a total' if answer.total is TotalForm.NUMBER else 'no total'}"
+    return Finding("BMS-TOTAL-ASSETS", Verdict.READY, text, value=value, how="page 1")
 
 
 def page_numbers(seen: BmsSeen) -> Finding | None:
@@ -261,19 +268,19 @@ def page_numbers(seen: BmsSeen) -> Finding | None:
         return None
     if _brings_new(seen, "page 0"):
         text = "Page 0 of accounts has records that page 1 has not: its pages start at 0."
-        return Finding("BMS-PAGES", Group.BLOCKED, text, "No list can be read to a proven end.", "from 0", "page 0")
+        return Finding("BMS-PAGES", Verdict.BLOCKED, text, "No list can be read to a proven end.", "from 0", "page 0")
     if second is None or (not second.rows and (last is None or not last.rows)):
         return None
     if not second.rows:
         text = "A page in the middle of accounts came empty."
-        return Finding("BMS-PAGES", Group.UNKNOWN, text, "Every list is read until its pages agree.")
+        return Finding("BMS-PAGES", Verdict.UNKNOWN, text, "Every list is read until its pages agree.")
     if not _brings_new(seen, "page 2"):
         text = "BMS sends page 1 for every page number: no list can be read to its end."
         step = "New records wait for your `bms-pipeline finish HASH`; `status` names the lists."
-        return Finding("BMS-PAGES", Group.DECIDE, text, step, "ignored", "accounts")
+        return Finding("BMS-PAGES", Verdict.DECIDE, text, step, "ignored", "accounts")
     repeated = len(set(first.ids) & set(second.ids))
     text = "honours page numbers" + (f"; {repeated} of page 1 came again on page 2" if repeated else "")
-    return Finding("BMS-PAGES", Group.READY, text, value="honoured", how="two pages of accounts")
+    return Finding("BMS-PAGES", Verdict.READY, text, value="honoured", how="two pages of accounts")
 
 
 def past_the_end(seen: BmsSeen) -> Finding | None:
@@ -294,8 +301,10 @@ def past_the_end(seen: BmsSeen) -> Finding | None:
         value = answer.refusal or str(answer.form)
     if value.startswith("HTTP 5"):
         text = f"BMS answers {value} past the end of a list."
-        return Finding("BMS-END", Group.BLOCKED, text, "No list can be read to its end. Ask Kaseya.", value, "accounts")
-    return Finding("BMS-END", Group.READY, f"past the end of a list: {value}", value=value, how="accounts")
+        return Finding(
+            "BMS-END", Verdict.BLOCKED, text, "No list can be read to its end. Ask Kaseya.", value, "accounts"
+        )
+    return Finding("BMS-END", Verdict.READY, f"past the end of a list: {value}", value=value, how="accounts")
 
 
 def own_order(seen: BmsSeen) -> Finding | None:
@@ -304,7 +313,7 @@ def own_order(seen: BmsSeen) -> Finding | None:
     if first is None or len(first.rows) < ENOUGH or not _are_numbers(first.ids):
         return None
     value = "by id" if _rises(first.ids) else "not by id"
-    return Finding("BMS-ORDER", Group.READY, f"lists come {value}", value=value, how=f"{len(first.rows)} accounts")
+    return Finding("BMS-ORDER", Verdict.READY, f"lists come {value}", value=value, how=f"{len(first.rows)} accounts")
 
 
 def sort(seen: BmsSeen) -> Finding | None:
@@ -314,7 +323,7 @@ def sort(seen: BmsSeen) -> Finding | None:
         return None
     if by_id.form is Form.REFUSED and ACCOUNTS.name in seen.lists:
         text, how = "refuses Sort; lists are read without", by_id.refusal
-        return Finding("BMS-SORT", Group.READY, text, value="refused", how=how)
+        return Finding(SORT, Verdict.READY, text, value=NOT_ACCEPTED, how=how)
     first = seen.lists[ACCOUNTS.name]
     if len(by_id.rows) < ENOUGH or not _are_numbers(by_id.ids):
         return None
@@ -327,7 +336,7 @@ def sort(seen: BmsSeen) -> Finding | None:
     else:
         return None
     text = "honours Sort" if value == "honoured" else "ignores Sort"
-    return Finding("BMS-SORT", Group.READY, text, value=value, how="accounts by id, by name and in their own order")
+    return Finding(SORT, Verdict.READY, text, value=value, how="accounts by id, by name and in their own order")
 
 
 def modified_since(seen: BmsSeen) -> Finding | None:
@@ -338,7 +347,7 @@ def modified_since(seen: BmsSeen) -> Finding | None:
         return None
     if future.form is Form.REFUSED:
         if zoned is None or (zoned.form is Form.REFUSED):
-            value, text = "refused", "refuses ModifiedOnFrom: every sync reads the whole lists"
+            value, text = NOT_ACCEPTED, "refuses ModifiedOnFrom: every sync reads the whole lists"
         elif zoned.rows:
             value, text = "ignored", "ignores ModifiedOnFrom: every sync reads the whole lists"
         else:
@@ -349,7 +358,7 @@ def modified_since(seen: BmsSeen) -> Finding | None:
         value, text = "honoured", "honours ModifiedOnFrom: a sync reads what changed"
     else:
         return None
-    return Finding("BMS-FILTER", Group.READY, text, value=value, how="asked for accounts changed from 2099 on")
+    return Finding("BMS-FILTER", Verdict.READY, text, value=value, how="asked for accounts changed from 2099 on")
 
 
 def form_of_details(seen: BmsSeen) -> Finding | None:
@@ -363,10 +372,10 @@ def form_of_details(seen: BmsSeen) -> Finding | None:
     other = [asset for asset, _, detail in found if detail.get("id", asset) != asset]
     if other:
         text = f"The details of asset {other[0]} come with another id."
-        return Finding("BMS-DETAIL", Group.DECIDE, text, "Details are not taken. Look at that asset in BMS.")
+        return Finding("BMS-DETAIL", Verdict.DECIDE, text, "Details are not taken. Look at that asset in BMS.")
     missing = f"; without {', '.join(lacking[:4])}" if lacking else ""
     text = f"details of assets come {value}{missing}"
-    return Finding("BMS-DETAIL", Group.READY, text, value=value, how=f"{len(found)} assets")
+    return Finding("BMS-DETAIL", Verdict.READY, text, value=value, how=f"{len(found)} assets")
 
 
 def dates(seen: BmsSeen) -> Finding | None:
@@ -384,9 +393,9 @@ def dates(seen: BmsSeen) -> Finding | None:
     if timed:
         text = f"Dates of assets carry a time of day ({timed[0][:19]}): the day may be one off in your time zone."
         return Finding(
-            "BMS-DATES", Group.UNKNOWN, text, "The day is taken as it is written.", value=value, how="details"
+            "BMS-DATES", Verdict.UNKNOWN, text, "The day is taken as it is written.", value=value, how="details"
         )
-    return Finding("BMS-DATES", Group.READY, "dates of assets are whole days", value=value, how="details")
+    return Finding("BMS-DATES", Verdict.READY, "dates of assets are whole days", value=value, how="details")
 
 
 def contacts_without_email(seen: BmsSeen) -> Finding | None:
@@ -395,7 +404,7 @@ def contacts_without_email(seen: BmsSeen) -> Finding | None:
     if len(rows) < ENOUGH or not any("emails" in row for row in rows):
         return None
     bare = sum(not row.get("emails") for row in rows)
-    return Finding("BMS-EMAILS", Group.READY, f"{bare:,} of {len(rows):,} contacts seen have no e-mail")
+    return Finding("BMS-EMAILS", Verdict.READY, f"{bare:,} of {len(rows):,} contacts seen have no e-mail")
 
 
 # Reading the answers
@@ -430,7 +439,7 @@ def _details(seen: BmsSeen) -> Iterator[tuple[int, bool, dict[str, Any]]]:
 
 def _list(row: Mapping[str, Any], key: str) -> list[Any]:
     found = row.get(key)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
 
 
 def _lowered(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -517,7 +526,7 @@ CHECKS: Sequence[Check[BmsSeen]] = (
     Check("BMS-TOTAL-ASSETS", total_of_assets, (ASSETS_LIST.name,)),
     Check("BMS-ORDER", own_order, _ACCOUNTS),
     Check(
-        "BMS-SORT",
+        SORT,
         sort,
         (*_ACCOUNTS, "by id", "by name"),
         "whether Sort is honoured → it is sent, and no result rests on it",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.findings import Finding
 
 Seen = TypeVar("Seen")
@@ -42,5 +42,5 @@ def judged(
             findings.append(finding)
         elif check.meanwhile:
             text, _, meanwhile = check.meanwhile.partition(" → ")
-            findings.append(Finding(check.code, Group.UNKNOWN, text, meanwhile))
+            findings.append(Finding(check.code, Verdict.UNKNOWN, text, meanwhile))
     return findings, hidden

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from bms_pipeline.bms.client import Identity, identity_in
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseError
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor import bms, bms_findings, first_sync, passportal, passportal_findings
 from bms_pipeline.doctor.bounds import BoundReached, Bounds
 from bms_pipeline.doctor.checks import Check, Seen, judged
-from bms_pipeline.doctor.findings import Finding, Report, blocked
+from bms_pipeline.doctor.findings import Examination, Finding, blocked
 from bms_pipeline.sync import services
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.facts import Fact, add_facts
@@ -32,7 +32,7 @@ class _Part:
     identity: Identity | None = None
 
 
-def examine(settings: Settings) -> Report:
+def examine(settings: Settings) -> Examination:
     """Look at the services of these settings; write nothing to them.
 
     Raises ``SettingsError`` naming every missing setting. Any other failure is a finding.
@@ -48,7 +48,7 @@ def examine(settings: Settings) -> Report:
     if services.is_passportal_here(settings):
         findings.append(_EMBEDDED)
     findings, not_stored = _stored(settings, findings, parts[0].identity)
-    return Report(
+    return Examination(
         findings,
         calls={name: bounds.calls for name, (_, bounds) in looks.items()},
         seconds=time.monotonic() - began,
@@ -59,7 +59,7 @@ def examine(settings: Settings) -> Report:
 
 _EMBEDDED = Finding(
     "PASSPORTAL",
-    Group.READY,
+    Verdict.READY,
     "the embedded store stands in for Passportal (PASSPORTAL_TARGET): only BMS was looked at",
     is_short=True,
 )
@@ -94,7 +94,7 @@ def _failures(prefix: str, errors: Mapping[str, PipelineError], needed: Collecti
         if question in needed and not isinstance(error, BoundReached):
             found[error.message] = blocked(f"{prefix}-LISTS", error)
         else:
-            unknown = Finding(f"{prefix}-ANSWERS", Group.UNKNOWN, error.message, error.next_step)
+            unknown = Finding(f"{prefix}-ANSWERS", Verdict.UNKNOWN, error.message, error.next_step)
             found.setdefault(error.message, unknown)
     return list(found.values())
 

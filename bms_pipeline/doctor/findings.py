@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.warehouse.facts import Fact
 
-EXIT_CODES = {Group.BLOCKED: 1, Group.DECIDE: 2, Group.READY: 0, Group.UNKNOWN: 0}
+EXIT_CODES = {Verdict.BLOCKED: 1, Verdict.DECIDE: 2, Verdict.READY: 0, Verdict.UNKNOWN: 0}
 """The exit code of a report with such a finding; the first group that has one counts."""
 
 
@@ -24,7 +24,7 @@ class Finding:
     """
 
     code: str
-    group: Group
+    verdict: Verdict
     text: str
     next_step: str = ""
     value: str | None = None
@@ -45,11 +45,11 @@ class Finding:
 
 def blocked(code: str, error: PipelineError) -> Finding:
     """Return the finding for an error that keeps a sync from working."""
-    return Finding(code, Group.BLOCKED, error.message, error.next_step, is_short=True)
+    return Finding(code, Verdict.BLOCKED, error.message, error.next_step, is_short=True)
 
 
 @dataclass(frozen=True)
-class Report:
+class Examination:
     """All findings. ``calls``: service → calls made; ``hidden``: codes not checked because an answer is missing.
 
     ``not_stored``: why the facts were not kept, empty if they were.
@@ -60,17 +60,17 @@ class Report:
     seconds: float
     hidden: Sequence[str] = ()
     not_stored: str = ""
-    groups: dict[Group, list[Finding]] = field(init=False, repr=False)
+    groups: dict[Verdict, list[Finding]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Sort the findings into their groups."""
-        groups = {group: [finding for finding in self.findings if finding.group is group] for group in Group}
+        groups = {group: [finding for finding in self.findings if finding.verdict is group] for group in Verdict}
         object.__setattr__(self, "groups", groups)
 
     @property
     def exit_code(self) -> int:
         """0: nothing is in the way; 2: a person should decide; 1: a sync cannot work."""
-        return next((EXIT_CODES[group] for group in Group if self.groups[group]), 0)
+        return next((EXIT_CODES[group] for group in Verdict if self.groups[group]), 0)
 
     def value(self, code: str) -> str | None:
         """Return the proven value of a check."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bms_pipeline.core.entities import ASSETS_LIST, ListCall
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.bms import LARGEST_PAGE, LISTS, BmsSeen
 from bms_pipeline.doctor.checks import Check
 from bms_pipeline.doctor.findings import Finding
@@ -58,7 +58,7 @@ def tenant_size(seen: BmsSeen) -> Finding | None:
     if not sizes:
         return None
     text = ", ".join(f"{size} {name}" for name, size in sizes.items())
-    return Finding("BMS-SIZE", Group.READY, text, is_short=True)
+    return Finding("BMS-SIZE", Verdict.READY, text, is_short=True)
 
 
 def first_sync(seen: BmsSeen, settings: Settings) -> Finding | None:
@@ -70,18 +70,13 @@ def first_sync(seen: BmsSeen, settings: Settings) -> Finding | None:
         call: math.ceil(size.about / min(USUAL_PAGE, len(seen.lists[call.name].rows) or USUAL_PAGE)) + 1
         for call, size in sizes.items()
     }
-    lists = sum(pages.values())
-    details = sizes[ASSETS_LIST]
-    limit = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
-    hours = max(
-        math.ceil(details.about / limit), *(math.ceil(each / settings.bms_calls_per_hour) for each in pages.values())
-    )
+    details, limit = sizes[ASSETS_LIST], settings.bms_calls_per_hour
+    for_details = min(settings.bms_details_calls_per_hour or limit, limit)
+    hours = math.ceil(max(max(pages.values()) / limit, details.about / for_details))
     span = "within an hour" if hours <= 1 else f"about {hours:,} hours"
-    text = f"first sync: about {lists:,} calls for lists, {details} for details: {span}"
-    if hours <= WORTH_TELLING_HOURS:
-        return Finding("FIRST-SYNC", Group.READY, text, is_short=True)
-    step = "Nothing waits for the details: lists load first, and details follow by the hour."
-    return Finding("FIRST-SYNC", Group.READY, text, step, is_short=True)
+    text = f"first sync: about {sum(pages.values()):,} calls for lists, {details} for details: {span}"
+    step = "" if hours <= WORTH_TELLING_HOURS else "Lists load first; nothing waits for the details."
+    return Finding("FIRST-SYNC", Verdict.READY, text, step, is_short=True)
 
 
 def checks(settings: Settings) -> list[Check[BmsSeen]]:

@@ -1,6 +1,6 @@
 """Look at Passportal: its key, its lists, a document of each type, and its page about its own API.
 
-The calls go out in waves, each at once::
+The calls of a wave go out at once::
 
     sign-in ─┬─ clients              ┌─ clients, assets: page 2; the newest asset ┐
              ├─ assets               ├─ contacts, locations                        ├─ a document of each type
@@ -55,7 +55,7 @@ API_PAGE_BYTES = 4 * 2**20
 _NAMED_FILE = re.compile(r"""["']([^"'\s<>]*(?:swagger|openapi|api-docs)[^"'\s<>]*\.json)["']""", re.IGNORECASE)
 
 
-class End(StrEnum):
+class ListEnd(StrEnum):
     """What stands in place of the rows of a page; ``ROWS``: there are some."""
 
     ROWS = "rows"
@@ -70,7 +70,7 @@ class PageAnswer:
     """A page of a list. ``is_text``: ``success`` came as a text. ``status``: not 200 where the call was refused."""
 
     rows: tuple[Row, ...] = field(default=(), repr=False)
-    end: End = End.ROWS
+    end: ListEnd = ListEnd.ROWS
     is_text: bool = False
     status: int = 200
 
@@ -146,7 +146,7 @@ class _Looking:
                 "the page about the API": self._api_page,
             }
         )
-        if not any(page.end is not End.ROWS for page in seen.pages.values()):
+        if not any(page.end is not ListEnd.ROWS for page in seen.pages.values()):
             self._at_once(self._page("past the end", CLIENTS, pageNum=LAST_PAGE))
         self._at_once({f"a {kind}": partial(self._document, kind) for kind in KINDS if self._typical(kind)})
 
@@ -237,15 +237,15 @@ def _page_in(answer: Answer, what: str) -> PageAnswer:
         if status in {404, 405}:
             return PageAnswer(is_text=is_text, status=status)
         raise _refused(body, what)
-    rows = body.get("results", End.ABSENT)
+    rows = body.get("results", ListEnd.ABSENT)
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-        return PageAnswer(tuple(rows), End.ROWS if rows else End.EMPTY, is_text)
+        return PageAnswer(tuple(rows), ListEnd.ROWS if rows else ListEnd.EMPTY, is_text)
     if rows is None:
-        return PageAnswer((), End.NULL, is_text)
-    if rows is End.ABSENT:
-        return PageAnswer((), End.ABSENT, is_text)
+        return PageAnswer((), ListEnd.NULL, is_text)
+    if rows is ListEnd.ABSENT:
+        return PageAnswer((), ListEnd.ABSENT, is_text)
     if isinstance(rows, str) and rows.strip().lower() == "null":
-        return PageAnswer((), End.TEXT, is_text)
+        return PageAnswer((), ListEnd.TEXT, is_text)
     raise AnswerUnreadable(f"Passportal answered {what} with JSON that is no list of documents.", _NEW_API)
 
 

@@ -16,12 +16,12 @@ from urllib.parse import unquote
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.api_description import Described, described
 from bms_pipeline.doctor.bms_findings import span
 from bms_pipeline.doctor.checks import Check
 from bms_pipeline.doctor.findings import Finding
-from bms_pipeline.doctor.passportal import KINDS, End, PassportalSeen, template_of
+from bms_pipeline.doctor.passportal import KINDS, ListEnd, PassportalSeen, template_of
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import CUSTOM_ID_ADVICE, DOCUMENTS, OTHER_LIST, PAGE_SIZE, Row
 from bms_pipeline.passportal.documents.templates import DEFAULT_TEMPLATES
@@ -42,7 +42,7 @@ class _Template:
 def signed_in(seen: PassportalSeen) -> Finding:
     """Return where the key signs in."""
     text = f"the key signs in at {seen.url}"
-    return Finding("PP-KEY", Group.READY, text, value=seen.url, how="it answered", is_short=True)
+    return Finding("PP-KEY", Verdict.READY, text, value=seen.url, how="it answered", is_short=True)
 
 
 def sign_in(seen: PassportalSeen) -> Finding | None:
@@ -50,7 +50,7 @@ def sign_in(seen: PassportalSeen) -> Finding | None:
     if seen.exchange is None:
         return None
     value = "form" if seen.exchange.is_form else "JSON"
-    return Finding("PP-SIGN-IN", Group.READY, f"takes a sign-in as {value}", value=value, how="signed in")
+    return Finding("PP-SIGN-IN", Verdict.READY, f"takes a sign-in as {value}", value=value, how="signed in")
 
 
 def token(seen: PassportalSeen) -> Finding | None:
@@ -58,13 +58,13 @@ def token(seen: PassportalSeen) -> Finding | None:
     if seen.exchange is None or seen.exchange.seconds is None:
         return None
     value = f"{span(seen.exchange.seconds)}, stated as a {'text' if seen.exchange.is_text else 'number'}"
-    return Finding("PP-TOKEN", Group.READY, f"tokens last {value}", value=value, how="signed in")
+    return Finding("PP-TOKEN", Verdict.READY, f"tokens last {value}", value=value, how="signed in")
 
 
 def success(seen: PassportalSeen) -> Finding | None:
     """Return whether ``success`` is a boolean or a text."""
     value = "text" if any(page.is_text for page in seen.pages.values()) else "boolean"
-    return Finding("PP-SUCCESS", Group.READY, f"success comes as a {value}", value=value, how="lists")
+    return Finding("PP-SUCCESS", Verdict.READY, f"success comes as a {value}", value=value, how="lists")
 
 
 def clients(settings: Settings, seen: PassportalSeen) -> Finding:
@@ -77,12 +77,12 @@ def clients(settings: Settings, seen: PassportalSeen) -> Finding:
     step = "In Passportal, give the user that the key belongs to access to the clients that are to be synced."
     if not rows:
         text = "The key is right, and its user has access to no client."
-        return Finding("PP-CLIENTS", Group.BLOCKED, text, step, is_short=True)
+        return Finding("PP-CLIENTS", Verdict.BLOCKED, text, step, is_short=True)
     if missing:
         text = f"The key's user has no access to {printable('; '.join(missing), 120)} (PASSPORTAL_EXPECTED_CLIENTS)."
-        return Finding("PP-CLIENTS", Group.BLOCKED, text, step, is_short=True)
+        return Finding("PP-CLIENTS", Verdict.BLOCKED, text, step, is_short=True)
     text = f"the key's user sees {'at least ' if more else ''}{len(rows):,} clients"
-    return Finding("PP-CLIENTS", Group.READY, text, is_short=True)
+    return Finding("PP-CLIENTS", Verdict.READY, text, is_short=True)
 
 
 def documents(seen: PassportalSeen) -> Finding | None:
@@ -93,7 +93,7 @@ def documents(seen: PassportalSeen) -> Finding | None:
     more = [kind for kind in counts if counts[kind] >= PAGE_SIZE or (kind == "asset" and _goes_on(seen))]
     listed = ", ".join(f"{'over ' if kind in more else ''}{count:,} {kind}s" for kind, count in counts.items())
     text = f"{listed}: the first sync reads each with one call"
-    return Finding("PP-DOCUMENTS", Group.READY, text, is_short=True)
+    return Finding("PP-DOCUMENTS", Verdict.READY, text, is_short=True)
 
 
 def page_size(seen: PassportalSeen) -> Finding | None:
@@ -101,19 +101,19 @@ def page_size(seen: PassportalSeen) -> Finding | None:
     if not _goes_on(seen):
         return None
     value = str(len(seen.rows("asset")))
-    return Finding("PP-CAP", Group.READY, f"puts {value} rows into a page", value=value, how="asked for 500 assets")
+    return Finding("PP-CAP", Verdict.READY, f"puts {value} rows into a page", value=value, how="asked for 500 assets")
 
 
 def end_of_lists(seen: PassportalSeen) -> Finding | None:
     """Return what stands in place of rows past the end of a list."""
-    ends = Counter(page.end for page in seen.pages.values() if page.status == 200 and page.end is not End.ROWS)
+    ends = Counter(page.end for page in seen.pages.values() if page.status == 200 and page.end is not ListEnd.ROWS)
     if not ends:
         return None
     value = ends.most_common(1)[0][0]
-    if value is End.ABSENT:
+    if value is ListEnd.ABSENT:
         text = "Past the end of a list, Passportal sends no results at all."
-        return Finding("PP-END", Group.BLOCKED, text, "Lists cannot be read to their end.", str(value), "a page")
-    return Finding("PP-END", Group.READY, f"past the end of a list: {value}", value=str(value), how="a page past it")
+        return Finding("PP-END", Verdict.BLOCKED, text, "Lists cannot be read to their end.", str(value), "a page")
+    return Finding("PP-END", Verdict.READY, f"past the end of a list: {value}", value=str(value), how="a page past it")
 
 
 def list_path(seen: PassportalSeen) -> Finding:
@@ -122,17 +122,17 @@ def list_path(seen: PassportalSeen) -> Finding:
     other = seen.pages.get("all documents")
     there += [OTHER_LIST] if other is not None and other.status == 200 else []
     value = " and ".join(path.removeprefix("/api/v2") for path in there)
-    return Finding("PP-PATH", Group.READY, f"lists documents at {value}", value=value, how="asked both")
+    return Finding("PP-PATH", Verdict.READY, f"lists documents at {value}", value=value, how="asked both")
 
 
 def order(seen: PassportalSeen) -> Finding | None:
     """Return whether the order that was asked for is honoured, forwards and backwards."""
     ids, newest = seen.pages["asset"].ids, seen.pages["the newest asset"].ids
-    if len(ids) < 3 or not newest or not all(each.isdigit() for each in [*ids, *newest]):
+    if len(ids) < 3 or not newest or not all(map(str.isdigit, [*ids, *newest])):
         return None
     numbers, last = list(map(int, ids)), int(newest[0])
     value = "honoured" if all(one < two for one, two in pairwise(numbers)) and last >= numbers[-1] else "ignored"
-    return Finding("PP-ORDER", Group.READY, f"order by id: {value}", value=value, how=f"{len(ids)} assets, both ways")
+    return Finding("PP-ORDER", Verdict.READY, f"order by id: {value}", value=value, how=f"{len(ids)} assets, both ways")
 
 
 def names_of_clients(seen: PassportalSeen) -> Finding | None:
@@ -151,10 +151,10 @@ def template_ids(seen: PassportalSeen) -> Finding | None:
     found = [row.get("templateId") for kind in KINDS for row in seen.rows(kind) if row.get("templateId") is not None]
     if not found:
         return None
-    forms = {"number" if isinstance(each, int) else "text" if str(each).isdigit() else "tpl-" for each in found}
+    forms = {"number" if isinstance(uid, int) else "text" if str(uid).isdigit() else "tpl-" for uid in found}
     value = ", ".join(sorted(forms))
     return Finding(
-        "PP-TEMPLATE-IDS", Group.READY, f"rows name templates as {value}", value=value, how=f"{len(found)} rows"
+        "PP-TEMPLATE-IDS", Verdict.READY, f"rows name templates as {value}", value=value, how=f"{len(found)} rows"
     )
 
 
@@ -167,9 +167,9 @@ def stamps(seen: PassportalSeen) -> Finding | None:
     value = "in UTC" if good == len(found) else "absent" if not any(found) else "in another form"
     text = f"stamps of changes come {value}"
     if value == "in UTC":
-        return Finding("PP-STAMPS", Group.READY, text, value=value, how=f"{good} documents")
+        return Finding("PP-STAMPS", Verdict.READY, text, value=value, how=f"{good} documents")
     step = "Every document is read in every sync, where its stamp shows no change."
-    return Finding("PP-STAMPS", Group.UNKNOWN, text, step, value=value, how=f"{len(found)} documents")
+    return Finding("PP-STAMPS", Verdict.UNKNOWN, text, step, value=value, how=f"{len(found)} documents")
 
 
 def custom_id(settings: Settings, seen: PassportalSeen) -> Finding | None:
@@ -184,9 +184,9 @@ def custom_id(settings: Settings, seen: PassportalSeen) -> Finding | None:
     text = f"customId of documents: {value}" + (f", {used:,} filled" if used else "")
     if value == "there" and not ours and settings.passportal_marker != "custom_id":
         return Finding(
-            "PP-CUSTOM-ID", Group.UNKNOWN, f"{text}; is it kept?", CUSTOM_ID_ADVICE, value, f"{len(rows)} rows"
+            "PP-CUSTOM-ID", Verdict.UNKNOWN, f"{text}; is it kept?", CUSTOM_ID_ADVICE, value, f"{len(rows)} rows"
         )
-    return Finding("PP-CUSTOM-ID", Group.READY, text, value=value, how=f"{len(rows)} rows")
+    return Finding("PP-CUSTOM-ID", Verdict.READY, text, value=value, how=f"{len(rows)} rows")
 
 
 def unreadable(seen: PassportalSeen) -> Finding | None:
@@ -195,7 +195,9 @@ def unreadable(seen: PassportalSeen) -> Finding | None:
     if not found:
         return None
     text = f"{found:,} documents are listed and may not be read by this key."
-    return Finding("PP-UNREADABLE", Group.DECIDE, text, "In Passportal, give the key's user access, or leave them out.")
+    return Finding(
+        "PP-UNREADABLE", Verdict.DECIDE, text, "In Passportal, give the key's user access, or leave them out."
+    )
 
 
 def twins(seen: PassportalSeen) -> Finding | None:
@@ -210,7 +212,7 @@ def twins(seen: PassportalSeen) -> Finding | None:
         return None
     (kind, _, title), _ = max(several.items(), key=lambda each: each[1])
     text = f"{len(several):,} titles stand for several documents of one client, as the {kind} {printable(title, 30)}."
-    return Finding("PP-TWINS", Group.DECIDE, text, "They wait as ambiguous: tidy up in Passportal, or match by hand.")
+    return Finding("PP-TWINS", Verdict.DECIDE, text, "They wait as ambiguous: tidy up in Passportal, or match by hand.")
 
 
 def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | None:
@@ -221,17 +223,17 @@ def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
     found = _templates(seen, kind)
     chosen = _chosen_template(settings, kind, found)
     if chosen is not None:
-        listed = ", ".join(f"{each.name or each.id} ({each.documents:,})" for each in found[:4])
+        listed = ", ".join(f"{template.name or template.id} ({template.documents:,})" for template in found[:4])
         text = f"templates of {kind}s: {listed or 'none seen'}; new ones get {chosen.name or chosen.id}"
-        value = ", ".join(sorted(each.id for each in found)) or None
-        return Finding(code, Group.READY, text, value=value, how=f"{len(seen.rows(kind))} rows")
+        value = ", ".join(sorted(template.id for template in found)) or None
+        return Finding(code, Verdict.READY, text, value=value, how=f"{len(seen.rows(kind))} rows")
     if not found:
         text = f"Passportal has no {kind} document, so the template of new ones is not known."
         step = f"Make one {kind} by hand in Passportal, or set PASSPORTAL_TEMPLATES={kind}=ID."
-        return Finding(code, Group.DECIDE, text, step, is_short=True)
-    listed = ", ".join(f"{each.id} {each.name} ({each.documents:,})" for each in found[:4])
+        return Finding(code, Verdict.DECIDE, text, step, is_short=True)
+    listed = ", ".join(f"{template.id} {template.name} ({template.documents:,})" for template in found[:4])
     step = f"Set PASSPORTAL_TEMPLATES={kind}={found[0].id}, or another of them."
-    return Finding(code, Group.DECIDE, f"New {kind}s could get several templates: {listed}.", step, is_short=True)
+    return Finding(code, Verdict.DECIDE, f"New {kind}s could get several templates: {listed}.", step, is_short=True)
 
 
 def fields_of(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | None:
@@ -247,7 +249,7 @@ def fields_of(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
     if unseen and not shows_all:
         shown = ", ".join(unseen[:3]) + (" and others" if len(unseen) > 3 else "")
         step = "Documents do not show their empty fields: a value without a field is left out."
-        return Finding(code, Group.UNKNOWN, f"whether {name} has the fields {shown}", step)
+        return Finding(code, Verdict.UNKNOWN, f"whether {name} has the fields {shown}", step)
     forms = {label: place.form for label, place in document.elements.items()}
     lacking = [label for label in labels if forms.get(label) not in _TAKE_TEXT]
     value, how = ", ".join(lacking) or "every value", f"document {row.get('id')}"
@@ -257,11 +259,13 @@ def fields_of(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
 
     if not encoding.can_bear_marker(can_write, encoding.dialect_of(settings)):
         text = f"The template {name} has no field for the BMS id, so new {kind}s wait."
-        return Finding(code, Group.DECIDE, text, "Add a text field Notes to it in Passportal.", value, how)
+        return Finding(code, Verdict.DECIDE, text, "Add a text field Notes to it in Passportal.", value, how)
     if lacking:
         text = f"The template {name} has no plain field for: {printable(value, 120)}."
-        return Finding(code, Group.DECIDE, text, "Add them in Passportal; else these values are left out.", value, how)
-    return Finding(code, Group.READY, f"{name} has a field for {value} of {kind}s", "", value, how)
+        return Finding(
+            code, Verdict.DECIDE, text, "Add them in Passportal; else these values are left out.", value, how
+        )
+    return Finding(code, Verdict.READY, f"{name} has a field for {value} of {kind}s", "", value, how)
 
 
 _TAKE_TEXT = (encoding.DetailsForm.EMPTY, encoding.DetailsForm.TEXT, encoding.DetailsForm.RICH)
@@ -274,7 +278,7 @@ def form_of_details(seen: PassportalSeen) -> Finding | None:
     if not keys:
         return None
     value = "by position" if all(key in {"name", "tags"} or key.isdigit() for key in keys) else "by key"
-    return Finding("PP-DETAILS", Group.READY, f"fields of documents come {value}", value=value, how="documents")
+    return Finding("PP-DETAILS", Verdict.READY, f"fields of documents come {value}", value=value, how="documents")
 
 
 def place_of_document(seen: PassportalSeen) -> Finding | None:
@@ -286,7 +290,7 @@ def place_of_document(seen: PassportalSeen) -> Finding | None:
         (key for key in ("results", "result", "document", "data") if isinstance(body.get(key), dict | list)), ""
     )
     value = f"below {found}{' in a list' if isinstance(body.get(found), list) else ''}" if found else "flat"
-    return Finding("PP-DOCUMENT", Group.READY, f"one document comes {value}", value=value, how="a document")
+    return Finding("PP-DOCUMENT", Verdict.READY, f"one document comes {value}", value=value, how="a document")
 
 
 def bare_values(seen: PassportalSeen) -> Finding | None:
@@ -299,11 +303,10 @@ def bare_values(seen: PassportalSeen) -> Finding | None:
     ]
     if not elements:
         return None
-    bare = any(
-        not isinstance(each, dict) or isinstance(each.get("value"), str) for each in elements if each is not None
-    )
+    filled = [element for element in elements if element is not None]
+    bare = any(not isinstance(element, dict) or isinstance(element.get("value"), str) for element in filled)
     value = "some bare" if bare else "as objects"
-    return Finding("PP-VALUES", Group.READY, f"values come {value}", value=value, how=f"{len(elements)} fields")
+    return Finding("PP-VALUES", Verdict.READY, f"values come {value}", value=value, how=f"{len(elements)} fields")
 
 
 def blanks(seen: PassportalSeen) -> Finding | None:
@@ -311,7 +314,7 @@ def blanks(seen: PassportalSeen) -> Finding | None:
     shown = [kind for kind, (row, _) in seen.documents.items() if encoding.decoded_document(row).shows_blanks]
     if not shown:
         return None
-    return Finding("PP-BLANKS", Group.READY, "empty fields are shown", value="shown", how=f"{', '.join(shown)}")
+    return Finding("PP-BLANKS", Verdict.READY, "empty fields are shown", value="shown", how=f"{', '.join(shown)}")
 
 
 def foreign_ids(seen: PassportalSeen) -> Finding | None:
@@ -328,7 +331,7 @@ def foreign_ids(seen: PassportalSeen) -> Finding | None:
     who = printable(next(iter(found.values())), 40)
     text = f"Another integration writes here: {', '.join(found)} documents carry an ID of {who}."
     step = "Two writers make duplicates: switch the other sync off before the first load."
-    return Finding("PP-FOREIGN", Group.DECIDE, text, step, is_short=True)
+    return Finding("PP-FOREIGN", Verdict.DECIDE, text, step, is_short=True)
 
 
 def forms_of_writes(settings: Settings, seen: PassportalSeen) -> Finding | None:
@@ -348,8 +351,8 @@ def forms_of_writes(settings: Settings, seen: PassportalSeen) -> Finding | None:
     how = "the tenant's page about its API"
     if wrong:
         text = f"The tenant's page about its API says otherwise than the settings: {value}."
-        return Finding("PP-WRITES", Group.DECIDE, text, f"Set {' '.join(wrong)}", value, how, is_short=True)
-    return Finding("PP-WRITES", Group.READY, f"writes fit the tenant's page about its API: {value}", "", value, how)
+        return Finding("PP-WRITES", Verdict.DECIDE, text, f"Set {' '.join(wrong)}", value, how, is_short=True)
+    return Finding("PP-WRITES", Verdict.READY, f"writes fit the tenant's page about its API: {value}", "", value, how)
 
 
 def other_calls(seen: PassportalSeen) -> Finding | None:
@@ -359,7 +362,7 @@ def other_calls(seen: PassportalSeen) -> Finding | None:
         return None
     value = ", ".join(found.other_calls)[:300]
     text = f"the tenant's API has more calls: {printable(value, 100)}"
-    return Finding("PP-MORE-CALLS", Group.READY, text, value=value, how="the tenant's page about its API")
+    return Finding("PP-MORE-CALLS", Verdict.READY, text, value=value, how="the tenant's page about its API")
 
 
 def users_file(settings: Settings) -> Finding:
@@ -368,14 +371,14 @@ def users_file(settings: Settings) -> Finding:
     step = "Export the users in Passportal (Settings > Import / Export), and set PASSPORTAL_USERS_FILE."
     if file is None:
         text = "Users cannot be matched: the API does not list them, and no exported file is named."
-        return Finding("PP-USERS", Group.DECIDE, text, step)
+        return Finding("PP-USERS", Verdict.DECIDE, text, step)
     try:
         age = (datetime.now().astimezone() - datetime.fromtimestamp(file.stat().st_mtime).astimezone()).days
     except OSError:
-        return Finding("PP-USERS", Group.BLOCKED, f"The file of users {file} cannot be read.", step)
+        return Finding("PP-USERS", Verdict.BLOCKED, f"The file of users {file} cannot be read.", step)
     if age > OLD_FILE_DAYS:
-        return Finding("PP-USERS", Group.DECIDE, f"The file of users is {age:,} days old.", step)
-    return Finding("PP-USERS", Group.READY, f"the file of users is {age} days old")
+        return Finding("PP-USERS", Verdict.DECIDE, f"The file of users is {age:,} days old.", step)
+    return Finding("PP-USERS", Verdict.READY, f"the file of users is {age} days old")
 
 
 # Reading the answers
@@ -398,7 +401,7 @@ def _encoding(code: str, what: str, texts: Sequence[str]) -> Finding | None:
     value = (
         " and ".join(kind for kind, found in (("URL-encoded", by_url), ("HTML-encoded", by_html)) if found) or "plain"
     )
-    return Finding(code, Group.READY, f"{what} come {value}", value=value, how=f"{len(texts)} texts")
+    return Finding(code, Verdict.READY, f"{what} come {value}", value=value, how=f"{len(texts)} texts")
 
 
 def _templates(seen: PassportalSeen, kind: str) -> list[_Template]:
@@ -415,9 +418,9 @@ def _chosen_template(settings: Settings, kind: str, found: Sequence[_Template]) 
     pairs = [pair.partition("=") for pair in settings.passportal_templates.split(",")]
     chosen = next((encoding.template_id(uid.strip()) for name, _, uid in pairs if name.strip() == kind), None)
     if chosen is not None:
-        return next((each for each in found if each.id == chosen), _Template(chosen, "", 0))
+        return next((template for template in found if template.id == chosen), _Template(chosen, "", 0))
     default = encoding.folded(DEFAULT_TEMPLATES[kind])
-    named = next((each for each in found if encoding.folded(each.name) == default), None)
+    named = next((template for template in found if encoding.folded(template.name) == default), None)
     return named or (found[0] if len(found) == 1 else None)
 
 

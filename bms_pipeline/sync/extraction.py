@@ -28,7 +28,7 @@ from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, RequestRef
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
-from bms_pipeline.warehouse import clock, landing
+from bms_pipeline.warehouse import clock, facts, landing
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.landed_details import LandedDetails
@@ -107,8 +107,10 @@ def get_ready(
 ) -> dict[ListCall, _Ready]:
     """Ask the warehouse once for the facts needed by all these sweeps."""
     client.identity()
-    with warehouse.open():
+    with warehouse.open() as connection:
         tenant = services.check_tenant(warehouse, client)
+        if not facts.is_sort_accepted(connection):
+            client.leave_out_sort()
         since = {list_call: None if full else _watermark(warehouse, list_call) for list_call in list_calls}
         return {list_call: _Ready(tenant, since[list_call]) for list_call in list_calls}
 

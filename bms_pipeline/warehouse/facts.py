@@ -14,6 +14,11 @@ import duckdb
 
 from bms_pipeline.warehouse import sql
 
+SORT = "BMS-SORT"
+"""The fact about the order that a list is asked for."""
+NOT_ACCEPTED = "not accepted"
+"""The value of a fact about a parameter that the service refuses."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -38,3 +43,9 @@ def add_facts(connection: duckdb.DuckDBPyConnection, seen: Iterable[Fact]) -> di
             row = [fact.name, fact.value, fact.how, fact.seen_at]
             connection.execute("INSERT INTO sync.facts VALUES (?, ?, ?, ?)", row)
     return before
+
+
+def is_sort_accepted(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether BMS may accept ``Sort``: it was never seen to refuse it, or not last."""
+    fact = read_facts(connection).get(SORT)
+    return fact is None or fact.value != NOT_ACCEPTED

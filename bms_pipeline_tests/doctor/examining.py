@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.doctor.examine import examine
-from bms_pipeline.doctor.findings import Report
+from bms_pipeline.doctor.findings import Examination
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.stranger import bms as vendor
 from bms_pipeline_tests.stranger import passportal as target
@@ -29,7 +29,7 @@ Wrapped = Callable[[Callable[[Request], Answer]], Callable[[Request], Answer]]
 class Examined:
     """A report, and the calls that reached each service, as ``METHOD /path?query``."""
 
-    report: Report
+    report: Examination
     bms_calls: list[str]
     passportal_calls: list[str]
     writes: list[str]
@@ -88,12 +88,12 @@ def examined(
     return Examined(report, own.calls, calls, writes)
 
 
-def facts(report: Report) -> dict[str, str]:
+def facts(report: Examination) -> dict[str, str]:
     """Code → value, of what was proved."""
     return {finding.code: finding.value for finding in report.findings if finding.value is not None}
 
 
-def changed(before: Report, after: Report) -> dict[str, str | None]:
+def changed(before: Examination, after: Examination) -> dict[str, str | None]:
     """Code → value now (None: not proved any more) of the facts that differ."""
     old, new = facts(before), facts(after)
     return {code: new.get(code) for code in sorted({*old, *new} - ADDRESSES) if old.get(code) != new.get(code)}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.api_description import described
 from bms_pipeline.doctor.passportal import API_PAGE, API_PAGE_BYTES
 from bms_pipeline_tests.doctor.examining import Examined, examined, new_home
@@ -153,7 +153,7 @@ def test_the_page_is_read_and_a_setting_that_contradicts_it_is_a_decision(
     seen = look(tmp_path, pages, token=token)
 
     (finding,) = [finding for finding in seen.report.findings if finding.code == "PP-WRITES"]
-    assert finding.group is Group.DECIDE
+    assert finding.verdict is Verdict.DECIDE
     assert finding.next_step == "Set PASSPORTAL_BODY=object"
     assert finding.value == "body object, values text, update one"
     assert calls_for_the_page(seen) <= 3
@@ -163,7 +163,7 @@ def test_the_page_is_read_and_a_setting_that_contradicts_it_is_a_decision(
 def test_settings_that_agree_with_the_page_are_ready(tmp_path: Path) -> None:
     seen = look(tmp_path, {API_PAGE: DESCRIBED}, passportal_body="object")
 
-    assert [finding.group for finding in seen.report.findings if finding.code == "PP-WRITES"] == [Group.READY]
+    assert [finding.verdict for finding in seen.report.findings if finding.code == "PP-WRITES"] == [Verdict.READY]
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_without_a_usable_page_nobody_knows_and_no_other_host_is_asked(tmp_path:
     seen = look(tmp_path, {API_PAGE: page})
 
     assert seen.report.value("PP-WRITES") is None
-    assert [finding.group for finding in seen.report.findings if finding.code == "PP-WRITES"] in (
-        [Group.UNKNOWN],
+    assert [finding.verdict for finding in seen.report.findings if finding.code == "PP-WRITES"] in (
+        [Verdict.UNKNOWN],
         [],  # its call failed
     )
     assert seen.report.exit_code == 2, "the missing file of users waits for a person, and nothing is in the way"

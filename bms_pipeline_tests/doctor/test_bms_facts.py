@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bms_pipeline.doctor.examine import examine
-from bms_pipeline.doctor.findings import Report
+from bms_pipeline.doctor.findings import Examination
 from bms_pipeline_tests.doctor.examining import Examined, changed, examined, new_home
 from bms_pipeline_tests.running import Home, running_home
 from bms_pipeline_tests.stranger.bms import BmsHabits
@@ -67,14 +67,14 @@ STRANGER: dict[str, dict[Any, dict[str, str | None]]] = {
     "order": {"descending": {"BMS-SORT": "ignored"}, "by name": {"BMS-SORT": "ignored"}},
     "sort": {
         "ignored": {"BMS-SORT": "ignored"},
-        "refused 400": {"BMS-SORT": "refused"},
-        "refused 422": {"BMS-SORT": "refused"},
-        "refused 500": {"BMS-SORT": "refused"},
+        "refused 400": {"BMS-SORT": "not accepted"},
+        "refused 422": {"BMS-SORT": "not accepted"},
+        "refused 500": {"BMS-SORT": "not accepted"},
     },
     "modified": {
         "ignored": {"BMS-FILTER": "ignored"},
-        "refused 400": {"BMS-FILTER": "refused"},
-        "date only": {"BMS-FILTER": "refused"},
+        "refused 400": {"BMS-FILTER": "not accepted"},
+        "date only": {"BMS-FILTER": "not accepted"},
         "with zone": {"BMS-FILTER": "with a time zone"},
     },
     "repeated": {True: {}},
@@ -174,7 +174,7 @@ def test_all_odd_habits_at_once_end_with_right_facts(tmp_path: Path, honest: Exa
         "BMS-KEYS": "PascalCase, envelope camelCase",
         "BMS-PAGES": None,
         "BMS-SIGN-IN": "multipart",
-        "BMS-SORT": "refused",
+        "BMS-SORT": "not accepted",
         "BMS-STAMPS": "with a time zone",
         "BMS-TOKEN": "3 seconds, with a time zone",
         "BMS-TOTAL": "absent",
@@ -188,7 +188,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture(scope="module")
-def before(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def before(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Examination:
     """The sandbox as it is by default."""
     folder = new_home(tmp_path_factory.mktemp("before"))
     return examine(home.settings.model_copy(update={"bms_pipeline_home": folder}))
@@ -196,7 +196,7 @@ def before(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 @pytest.mark.parametrize("switch", SANDBOX)
 def test_each_switch_of_the_sandbox_changes_exactly_its_fact(
-    home: Home, before: Report, tmp_path: Path, switch: str
+    home: Home, before: Examination, tmp_path: Path, switch: str
 ) -> None:
     value, expected = SANDBOX[switch]
     home.sandbox.behave(**{switch: value})

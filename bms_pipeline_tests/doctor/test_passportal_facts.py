@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.examine import examine
-from bms_pipeline.doctor.findings import Report
+from bms_pipeline.doctor.findings import Examination
 from bms_pipeline_tests.doctor.examining import Examined, changed, examined, facts, new_home
 from bms_pipeline_tests.running import Home, running_home
 from bms_pipeline_tests.stranger.bms import BmsHabits
@@ -187,7 +187,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture(scope="module")
-def before(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def before(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Examination:
     """The sandbox as it is by default."""
     folder = new_home(tmp_path_factory.mktemp("before"))
     return examine(home.settings.model_copy(update={"bms_pipeline_home": folder}))
@@ -195,7 +195,7 @@ def before(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 @pytest.mark.parametrize("switch", SANDBOX)
 def test_each_switch_of_the_sandbox_changes_exactly_its_facts(
-    home: Home, before: Report, tmp_path: Path, switch: str
+    home: Home, before: Examination, tmp_path: Path, switch: str
 ) -> None:
     assert home.service is not None
     value, expected = SANDBOX[switch]
@@ -223,8 +223,8 @@ def test_a_key_without_documentation_manager_is_in_the_way(home: Home, tmp_path:
         home.service.behave(documentation_manager=True)
 
     assert report.exit_code == 1
-    assert [finding.code for finding in report.groups[Group.BLOCKED]] == ["PP-LISTS"] * len(
-        report.groups[Group.BLOCKED]
+    assert [finding.code for finding in report.groups[Verdict.BLOCKED]] == ["PP-LISTS"] * len(
+        report.groups[Verdict.BLOCKED]
     )
-    assert "Documentation Manager" in report.groups[Group.BLOCKED][0].next_step
+    assert "Documentation Manager" in report.groups[Verdict.BLOCKED][0].next_step
     assert facts(report)["BMS-CLAMP"] == "100", "the other service is looked at all the same"

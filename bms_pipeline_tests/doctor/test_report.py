@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline.cli.doctor import COLUMNS, LINES, screen
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.examine import examine
-from bms_pipeline.doctor.findings import Finding, Report
+from bms_pipeline.doctor.findings import Examination, Finding
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline.warehouse.facts import Fact
 from bms_pipeline_tests.doctor.examining import changed, examined, new_home
@@ -72,7 +72,7 @@ def test_json_has_the_same_exit_code_and_findings(home: Home) -> None:
 
     shown = json.loads(ran.stdout)
     assert ran.returncode == plain.returncode == shown["exit_code"] == 2, "the sandbox has titles that fold alike"
-    assert {finding["group"] for finding in shown["findings"]} == {"ready", "decide", "unknown"}
+    assert {finding["verdict"] for finding in shown["findings"]} == {"ready", "decide", "unknown"}
     assert shown["calls"]["BMS"] <= 24
     assert shown["calls"]["Passportal"] <= 16
     assert shown["not_checked"] == []
@@ -180,9 +180,9 @@ def test_two_strangers_at_once_stay_within_forty_calls_and_no_write(tmp_path: Pa
 
 def test_a_full_report_of_long_findings_fits_the_screen_with_what_is_in_the_way_first() -> None:
     long = "The template of this tenant has no plain field for many of the values of BMS and says so at length. " * 2
-    findings = [Finding(f"PP-{group.upper()}-{n}", group, long, long[:90]) for group in Group for n in range(4)]
+    findings = [Finding(f"PP-{group.upper()}-{n}", group, long, long[:90]) for group in Verdict for n in range(4)]
 
-    shown = screen(Report(findings, {"BMS": 24, "Passportal": 16}, 12.0, ["BMS-SORT"] * 30, ""))
+    shown = screen(Examination(findings, {"BMS": 24, "Passportal": 16}, 12.0, ["BMS-SORT"] * 30, ""))
 
     assert len(shown) <= LINES
     assert "In the way" in shown[0]
@@ -190,19 +190,19 @@ def test_a_full_report_of_long_findings_fits_the_screen_with_what_is_in_the_way_
 
 
 def test_the_exit_code_is_that_of_the_worst_finding() -> None:
-    found = {group: Finding("X", group, "") for group in Group}
-    ready, unknown = found[Group.READY], found[Group.UNKNOWN]
+    found = {group: Finding("X", group, "") for group in Verdict}
+    ready, unknown = found[Verdict.READY], found[Verdict.UNKNOWN]
 
     def code(*findings: Finding) -> int:
-        return Report(findings, {}, 0).exit_code
+        return Examination(findings, {}, 0).exit_code
 
     assert code() == code(ready) == code(unknown, ready) == 0
-    assert code(ready, found[Group.DECIDE], unknown) == 2
-    assert code(found[Group.DECIDE], found[Group.BLOCKED]) == 1
+    assert code(ready, found[Verdict.DECIDE], unknown) == 2
+    assert code(found[Verdict.DECIDE], found[Verdict.BLOCKED]) == 1
 
 
 def test_a_finding_without_a_value_is_compared_with_nothing() -> None:
-    finding = Finding("BMS-SORT", Group.UNKNOWN, "not seen")
+    finding = Finding("BMS-SORT", Verdict.UNKNOWN, "not seen")
     before = Fact("BMS-SORT", "honoured", "", datetime(2026, 1, 1))
 
     assert finding.compared(before, datetime(2026, 2, 1)) == finding

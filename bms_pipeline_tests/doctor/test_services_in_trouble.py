@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.core.vocabulary import Group
+from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.examine import examine
-from bms_pipeline.doctor.findings import Report
+from bms_pipeline.doctor.findings import Examination
 from bms_pipeline_tests.doctor.examining import facts, new_home
 from bms_pipeline_tests.running import Home, running_home
 from bms_pipeline_tests.stranger.serving import Answer, Request, as_json, serving
@@ -53,7 +53,7 @@ def settings_for(folder: Path, bms: str, passportal: str) -> Settings:
     )
 
 
-def timed(settings: Settings) -> Report:
+def timed(settings: Settings) -> Examination:
     """Examine, and check that it took less than half a minute."""
     began = time.monotonic()
     report = examine(settings)
@@ -67,8 +67,8 @@ def test_a_wrong_service_is_in_the_way_and_named(tmp_path: Path, kind: str) -> N
         report = timed(settings_for(new_home(tmp_path), url, url))
 
     assert report.exit_code == 1
-    assert [finding.code for finding in report.groups[Group.BLOCKED]] == ["BMS-LOGIN", "PP-KEY"]
-    assert all(finding.text and finding.next_step for finding in report.groups[Group.BLOCKED])
+    assert [finding.code for finding in report.groups[Verdict.BLOCKED]] == ["BMS-LOGIN", "PP-KEY"]
+    assert all(finding.text and finding.next_step for finding in report.groups[Verdict.BLOCKED])
     assert facts(report) == {}
 
 
@@ -80,7 +80,7 @@ def test_a_dead_service_is_in_the_way(tmp_path: Path) -> None:
     report = timed(settings_for(new_home(tmp_path), url, url))
 
     assert report.exit_code == 1
-    assert ["refused" in finding.text for finding in report.groups[Group.BLOCKED]] == [True, True]
+    assert ["refused" in finding.text for finding in report.groups[Verdict.BLOCKED]] == [True, True]
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def test_a_service_that_never_answers_is_in_the_way(tmp_path: Path) -> None:
         report = timed(settings_for(new_home(tmp_path), url, url))
 
     assert report.exit_code == 1
-    assert [finding.code for finding in report.groups[Group.BLOCKED]] == ["BMS-LOGIN", "PP-KEY"]
+    assert [finding.code for finding in report.groups[Verdict.BLOCKED]] == ["BMS-LOGIN", "PP-KEY"]
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +120,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture
-def examined_with(home: Home, tmp_path: Path) -> Iterator[Callable[..., Report]]:
+def examined_with(home: Home, tmp_path: Path) -> Iterator[Callable[..., Examination]]:
     """Examine the sandboxes with these switches of both."""
     assert home.service is not None
 
-    def examined(bms: dict[str, Any], passportal: dict[str, Any] | None = None) -> Report:
+    def examined(bms: dict[str, Any], passportal: dict[str, Any] | None = None) -> Examination:
         home.sandbox.behave(**bms)
         home.service.behave(**(passportal or {}))  # type: ignore[union-attr]
         return timed(home.settings.model_copy(update={"bms_pipeline_home": new_home(tmp_path)}))
@@ -134,7 +134,7 @@ def examined_with(home: Home, tmp_path: Path) -> Iterator[Callable[..., Report]]
     home.service.behave(**PassportalBehaviour().as_switches())
 
 
-def test_a_service_of_a_second_a_call_shows_what_a_quick_one_shows(examined_with: Callable[..., Report]) -> None:
+def test_a_service_of_a_second_a_call_shows_what_a_quick_one_shows(examined_with: Callable[..., Examination]) -> None:
     quick = facts(examined_with({}))
 
     slow = examined_with({"latency_seconds": 1}, {"latency_seconds": 1})
@@ -143,19 +143,19 @@ def test_a_service_of_a_second_a_call_shows_what_a_quick_one_shows(examined_with
     assert lost == set()
 
 
-def test_only_what_needs_a_hanging_list_is_hidden(examined_with: Callable[..., Report]) -> None:
+def test_only_what_needs_a_hanging_list_is_hidden(examined_with: Callable[..., Examination]) -> None:
     report = examined_with({"faults": [{"route": "crm/contacts", "kind": "hang"}]})
 
     assert set(report.hidden) == {"FIRST-SYNC", "BMS-EMAILS"}
-    assert [finding.code for finding in report.groups[Group.BLOCKED]] == ["BMS-LISTS"]
-    assert "page 1 of contacts" in report.groups[Group.BLOCKED][0].text
+    assert [finding.code for finding in report.groups[Verdict.BLOCKED]] == ["BMS-LISTS"]
+    assert "page 1 of contacts" in report.groups[Verdict.BLOCKED][0].text
     assert report.value("BMS-SORT") == "honoured"
 
 
-def test_a_module_without_a_right_is_named_with_the_right(examined_with: Callable[..., Report]) -> None:
+def test_a_module_without_a_right_is_named_with_the_right(examined_with: Callable[..., Examination]) -> None:
     report = examined_with({"faults": [{"route": "hardwareasset", "kind": "status", "status": 403}]})
 
-    (blocked,) = report.groups[Group.BLOCKED]
+    (blocked,) = report.groups[Verdict.BLOCKED]
     assert "Assets" in blocked.text
     assert "Assets" in blocked.next_step
     assert report.value("BMS-RIGHTS") is None
@@ -163,7 +163,7 @@ def test_a_module_without_a_right_is_named_with_the_right(examined_with: Callabl
 
 
 @pytest.mark.parametrize("kind", ["status", "html", "cut", "success_false"])
-def test_one_fault_of_a_call_changes_no_fact(examined_with: Callable[..., Report], kind: str) -> None:
+def test_one_fault_of_a_call_changes_no_fact(examined_with: Callable[..., Examination], kind: str) -> None:
     honest = facts(examined_with({}))
 
     report = examined_with({"faults": [{"route": "summary", "kind": kind, "on_call": call} for call in (1, 2, 5)]})
@@ -178,4 +178,4 @@ def test_a_used_up_hour_is_said_and_not_waited_for(home: Home, tmp_path: Path) -
     report = timed(settings)
 
     assert report.exit_code == 1
-    assert "are used in this hour" in report.groups[Group.BLOCKED][0].text
+    assert "are used in this hour" in report.groups[Verdict.BLOCKED][0].text
