@@ -126,25 +126,45 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         for tenant, home in homes.items():
             socket = home.folder / "code.sock"
             command = ["api", "grpc", "--module-name", "bms_pipeline.definitions", "--location-name", tenant]
-            serve(stack, home.environment, home.folder, "-m", "dagster", *command, "--socket", str(socket))
+            serve(
+                stack, home.environment, home.folder, sys.executable, "-m", "dagster", *command, "--socket", str(socket)
+            )
             entries.append(f"  - grpc_server: {{socket: {socket}, location_name: {tenant}}}\n")
         workspace.write_text("load_from:\n" + "".join(entries))
         until(lambda: all((home.folder / "code.sock").exists() for home in homes.values()), "code servers", 120)
         # Neither the daemon nor this process has any setting of a tenant.
         outside = {"PATH": homes["acme"].environment["PATH"], "HOME": str(folder), **shared}
-        serve(stack, outside, folder, "-m", "bms_pipeline.defs.instance.daemon", "run", "--workspace", str(workspace))
+        serve(
+            stack,
+            outside,
+            folder,
+            sys.executable,
+            "-m",
+            "bms_pipeline.defs.instance.daemon",
+            "run",
+            "--workspace",
+            str(workspace),
+        )
         process = stack.enter_context(WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])))
         yield Deployment(instance, process, homes)
 
 
-def serve(stack: ExitStack, environment: dict[str, str], folder: Path, *command: str) -> None:
+def serve(stack: ExitStack, environment: dict[str, str], folder: Path, *command: str) -> subprocess.Popen[bytes]:
     """Run a process of Dagster until the end of the test."""
     log = stack.enter_context((folder / "process.log").open("ab"))
-    process = subprocess.Popen(
-        [sys.executable, *command], env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-    )
-    stack.callback(process.wait, 60)
-    stack.callback(process.terminate)
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    stack.callback(end, process)
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process of ours: a code server waits for its runs, and a run in the middle of a call does not end."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(30)
 
 
 def keys(deployment: Deployment) -> set[tuple[str, ...]]:

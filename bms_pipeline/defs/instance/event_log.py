@@ -22,6 +22,8 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 
+from bms_pipeline.core.settings import read_settings
+
 OPEN_AT_MOST = 16
 """Open files: one for each run somebody looks at, and the index. The least recently used one is closed first."""
 
@@ -40,8 +42,12 @@ class EventLog(SqliteEventLogStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> EventLog:
-        """Create the log below ``$DAGSTER_HOME``."""
-        return cls(str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs"), inst_data)
+        """Create the log below ``$DAGSTER_HOME``, or below the Dagster home of our settings where nothing is exported.
+
+        Dagster's tools then read a ``dagster.yaml`` of the current folder, without a home.
+        """
+        home = Path(os.environ.get("DAGSTER_HOME") or read_settings().dagster_folder)
+        return cls(str(home / "history" / "runs"), inst_data)
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store ``event``, and let the pages following this run know."""
