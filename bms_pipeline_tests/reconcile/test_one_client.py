@@ -116,6 +116,15 @@ def test_our_own_marker_links_it(world: World) -> None:
     assert world.decisions("clients")[ACME].reason == "bms_marker"
 
 
+def test_a_client_that_a_person_imports_from_our_file_is_adopted_by_its_name(world: World) -> None:
+    world.plan_client(ACME)
+    world.query(
+        "INSERT INTO sync.pending_imports (entity, bms_id, name, handed_over_at) VALUES ('clients', 1, 'Acme', now())"
+    )
+    world.plan_client(ACME)
+    assert world.decisions("clients")[ACME] == ("matched", "identical_name", "C1")
+
+
 def test_a_serial_number_decides_inside_the_client_alone(world: World) -> None:
     world.plan_client(ACME)
     world.match("clients", ACME, "C1")

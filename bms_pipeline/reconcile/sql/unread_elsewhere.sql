@@ -12,6 +12,10 @@ WHERE {is_unread} AND r.open_to_match AND r.is_free
   AND NOT EXISTS (
           FROM pairs
           WHERE pairs.bms_id = r.bms_id AND pairs.reason IN ('bms_marker', 'integration_id_agrees')
+      )
+  -- A person decided to create it and imports the file: what Passportal lists by its name then is that one.
+  AND NOT EXISTS (
+          FROM sync.pending_imports h WHERE h.entity = '{entity}' AND h.bms_id = r.bms_id AND h.reissued_at IS NULL
       );
 
 DELETE FROM pairs WHERE bms_id IN (SELECT bms_id FROM unread_elsewhere)
