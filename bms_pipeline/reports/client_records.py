@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bms_pipeline.core.entities import EntityName
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
-from bms_pipeline.warehouse.connection import Warehouse, named_rows
+from bms_pipeline.warehouse.connection import Warehouse
 
 WAITING = (
     Standing.REFUSED, Standing.UNMATCHED, Standing.AMBIGUOUS, Standing.UNKNOWN, Standing.HANDED_OVER, Standing.BLOCKED,
@@ -29,19 +30,31 @@ class ClientRecord:
     detail: str | None
 
 
-def client_records(warehouse: Warehouse, client: int) -> list[ClientRecord]:
-    """Return the client's own record and all inside it, by entity and name; none where BMS never listed it."""
-    order = "list_position(['clients', 'users', 'locations', 'contacts', 'assets'], entity), name, bms_id"
+RecordsByClient = dict[int, list[tuple[Any, ...]]]
+"""Client → its records, each as the values of a ``ClientRecord``."""
+
+
+def records_by_client(warehouse: Warehouse) -> RecordsByClient:
+    """Return the records of every client, by entity and name: one question for as many pages as a console shows."""
+    found: RecordsByClient = {}
     with warehouse.open() as connection:
-        rows = named_rows(
-            connection,
-            "SELECT entity, bms_id, name, standing, reason, detail"
-            f" FROM ({standings.all_records(connection)})"
-            " WHERE account_id = $client AND entity <> 'clients' OR entity = 'clients' AND bms_id = $client"
-            f" ORDER BY {order}",
-            {"client": client},
-        )
-    return [ClientRecord(**row | {"standing": Standing(row["standing"])}) for row in rows]
+        rows = connection.execute(
+            "SELECT CASE WHEN entity = 'clients' THEN bms_id ELSE account_id END AS client,"
+            " entity, bms_id, name, standing, reason, detail"
+            f" FROM ({standings.all_records(connection)}) WHERE client IS NOT NULL"
+            " ORDER BY list_position(['clients', 'users', 'locations', 'contacts', 'assets'], entity), name, bms_id"
+        ).fetchall()
+    for client, *values in rows:
+        found.setdefault(client, []).append(tuple(values))
+    return found
+
+
+def client_records(found: RecordsByClient, client: int) -> list[ClientRecord]:
+    """Return the client's own record and all inside it; none where BMS never listed it."""
+    return [
+        ClientRecord(entity, bms_id, name, Standing(standing), reason, detail)
+        for entity, bms_id, name, standing, reason, detail in found.get(client, ())
+    ]
 
 
 def counted(records: Sequence[ClientRecord]) -> dict[EntityName, dict[Standing, int]]:

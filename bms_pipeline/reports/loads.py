@@ -68,15 +68,15 @@ class LoadedOperation:
     intent_at: datetime
 
 
-def last_load(warehouse: Warehouse, client: int | None = None) -> int | None:
-    """Return the number of the last plan that wrote anything, or anything of ``client``; None where there is none."""
-    query = "SELECT max(plan_id) FROM sync.journal"
-    if client is not None:
-        query += f" j WHERE EXISTS (FROM ({_RECORDS}) r WHERE r.entity = j.entity AND r.bms_id = j.bms_id"
-        query += " AND r.account_id = $client)"
+def last_loads(warehouse: Warehouse) -> dict[int | None, int]:
+    """Return client → the last plan that wrote anything of it; under None the last plan that wrote anything at all."""
     with warehouse.open() as connection:
-        row = connection.execute(query, {} if client is None else {"client": client}).fetchone()
-    return int(row[0]) if row and row[0] is not None else None
+        rows = connection.execute(
+            f"SELECT r.account_id, max(j.plan_id) FROM sync.journal j JOIN ({_RECORDS}) r"
+            " ON r.entity = j.entity AND r.bms_id = j.bms_id WHERE r.account_id IS NOT NULL GROUP BY ALL"
+            " UNION ALL SELECT NULL, max(plan_id) FROM sync.journal HAVING count(*) > 0"
+        ).fetchall()
+    return dict(rows)
 
 
 def load(warehouse: Warehouse, plan_id: int) -> Load | None:

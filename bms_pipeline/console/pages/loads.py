@@ -57,7 +57,8 @@ def load(request: Request, console: ConsoleDep, plan_id: int) -> Response:
 def client(request: Request, console: ConsoleDep, bms_id: int) -> Response:
     """Show one client: how its records stand, what the last load changed in it, and what waits for what."""
     copy, asked = console.reading.copy, request.query_params
-    records = client_records.client_records(copy, bms_id)
+    by_client = copy.cached("records by client", lambda: client_records.records_by_client(copy))
+    records = client_records.client_records(by_client, bms_id)
     names = console.rows("SELECT name FROM bms.clients WHERE bms_id = ?", [bms_id])
     if not names:
         raise NotFound(f"BMS has listed no client with id {bms_id} so far.", "The page Overview lists the clients.")
@@ -93,7 +94,8 @@ def client(request: Request, console: ConsoleDep, bms_id: int) -> Response:
 def _last_load(console: Console, request: Request, bms_id: int) -> dict[str, Any]:
     """Return what the last load that wrote anything in a client did there; ``newer`` is a later load elsewhere."""
     copy = console.reading.copy
-    plan_id, last = loads.last_load(copy, bms_id), loads.last_load(copy)
+    last_loads = copy.cached("last loads", lambda: loads.last_loads(copy))
+    plan_id, last = last_loads.get(bms_id), last_loads.get(None)
     if plan_id is None:
         return {"load": None, "newer": last}
     return {
