@@ -13,7 +13,11 @@ const showMoments = (part) => {
     const minutes = Math.trunc((now - at) / 60000);
     const [count, unit] = Math.abs(minutes) < 60 ? [minutes, "minute"] : [Math.trunc(minutes / 60), "hour"];
     const ago = minutes === 0 ? "just now" : relative.format(-count, unit);
-    time.textContent = at.toDateString() === now.toDateString() ? `${clock}, ${ago}` : `${day}, ${clock}`;
+    const isToday = at.toDateString() === now.toDateString();
+    const [today, before] = time.classList.contains("day")
+      ? [`today at ${clock}`, `on ${day}`]
+      : [`${clock}, ${ago}`, `${day}, ${clock}`];
+    time.textContent = isToday ? today : before;
     const local = at.toLocaleString("en-GB", { dateStyle: "full", timeStyle: "long" });
     time.title = `${local} (${at.toISOString().slice(0, 19).replace("T", " ")} UTC)`;
   }
