@@ -104,7 +104,7 @@ def _wait_for_the_run(page: Page) -> None:
     if page.locator("main[data-then]").count() and page.locator("#live[data-renew]").count():
         page.wait_for_url(lambda address: "/runs" not in address, timeout=RUN_SECONDS * 1000)
         return
-    following = page.get_by_role("link", name=re.compile("^Next: "))
+    following = page.get_by_role("link", name=re.compile("^Next"))
     following.wait_for(timeout=RUN_SECONDS * 1000)
     following.click()
 

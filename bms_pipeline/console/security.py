@@ -54,7 +54,7 @@ Refuse = Callable[[Request, int, str, str], Response]
 class Attempt:
     """A form that was not accepted: why, the texts entered, and the secrets entered, which no page shows.
 
-    ``is_incomplete``: all that is wrong with it is said at its fields.
+    ``is_incomplete``: its fields show all that is wrong with it.
     """
 
     error: PipelineError

@@ -28,13 +28,13 @@ def test_hostile_names_in_every_field_are_text_on_every_page(tmp_path: Path) -> 
         world.passportal_holds(
             clients=clients, contacts=[in_passportal(f"C{n}", each, "P1", email=each) for n, each in enumerate(HOSTILE)]
         )
-        world.plan()
+        plan = world.plan()
         world.let_go_of_the_warehouse()
         with served(world.settings) as console:
             alex = Person(console, "<script>alert('me')</script>\u202e")
             pages = ["/", "/setup", "/review/clients", "/review/contacts?client=10", "/preview", "/preview/records",
                      "/preview/records?what=needs+a+decision", "/runs"]  # fmt: skip
-            pages += ["/records/clients/20", "/review/contacts/100/match?q=a"]
+            pages += [f"/preview/finish?hash={plan.hash}", "/records/clients/20", "/review/contacts/100/match?q=a"]
             for number, _ in enumerate(HOSTILE):
                 pages += [f"/records/contacts/{100 + number}", f"/review/clients/{20 + number}/match?q=x"]
             for page in pages:
@@ -44,6 +44,8 @@ def test_hostile_names_in_every_field_are_text_on_every_page(tmp_path: Path) -> 
             alex.get("/review/clients")
             _is_only_text(alex.send("/review/clients/decide", act="exclude:20", why=HOSTILE[0]))
             _is_only_text(alex.get("/records/clients/20"))
+            _is_only_text(alex.get("/preview"))
+            assert "exclude" in alex.text, "the stale plan names what was decided"
 
 
 def _is_only_text(text: str) -> None:

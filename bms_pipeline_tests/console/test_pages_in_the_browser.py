@@ -160,7 +160,6 @@ def test_the_icon_is_a_picture_of_ours_that_needs_no_session(browser: Browser, c
         assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
         page = entered(context, console)
         assert page.locator("link[rel=icon]").get_attribute("href") == "/static/icon.svg"
-        assert page.locator(".brand img").evaluate("image => image.naturalWidth") > 0
         assert page.locator("meta[name=description]").get_attribute("content")
 
 

@@ -143,5 +143,8 @@ def test_counts_have_the_vendors_or_plain_words_and_each_says_what_it_means(alex
         assert words in alex.text
     for word in ("conflicts", "anew", "out of scope"):
         assert word not in alex.text
+    assert '<a href="/clients/10">' in alex.get("/preview")
+    alex.get("/preview/records?client=10&what=to+create")
+    assert "Acme Ltd" in alex.text
     alex.get("/preview/records?what=to+match")
     assert "Linked with a record that Passportal has" in alex.text

@@ -170,7 +170,7 @@ def only(person: Person, name: str) -> None:
 def go_on_after_the_run(person: Person) -> None:
     """The page of runs goes on to a step by itself; after a finish, and after a very short run, its link does."""
     page = person.page
-    link = page.get_by_role("link", name=re.compile("^Next: "))
+    link = page.get_by_role("link", name=re.compile("^Next"))
     if page.locator("main[data-then]").count() and page.locator("#live[data-renew]").count():
         page.wait_for_url(lambda address: "/runs" not in address, timeout=RUN_SECONDS * 1000)
         return
