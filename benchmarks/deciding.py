@@ -201,16 +201,18 @@ def measured(size: Size) -> Iterator[Figure]:
         whole_sync.prepare(settings)
         with served(settings) as console, chromium() as browser:
             hands = signed_in(browser, console)
-            before = decided(console)
+            before, began = decided(console), time.process_time()
             decide_all(hands, console, DECISIONS)
             done, took = decided(console) - before, hands.seconds
+            busy = time.process_time() - began
             yield "decisions by keyboard", done, f"≥ {DECISIONS}"
             for verb in ("match", "create", "exclude"):
                 rows = console.rows("SELECT count(*) AS n FROM sync.decisions WHERE verb = ?", [verb])
                 yield f"of them {verb}", rows[0]["n"], "≥ 1"
             yield "keys for each decision (former way: 2 clicks)", hands.keys / done, "≤ 1.2"
             yield "page loads for each decision (former way: 2)", hands.loads / done, "≤ 0.1"
-            yield "seconds of machine time", took, "≤ 30"
+            yield "seconds", took, "≤ 30 on a machine that does nothing else"
+            yield "processor seconds of the console and of whoever types, without the browser", busy, "≤ 30"
         with _again(settings) as fresh, served(fresh) as console, chromium() as browser:
             yield from tasks(signed_in(browser, console), console)
 

@@ -39,11 +39,12 @@ ORDERS = {
     "waiting": "({waiting}) {way}, lower(name)",
 }
 _WAITING = " + ".join(
-    f"(SELECT count(*) FROM sync.reconciled_{entity.name} w WHERE w.disposition = 'blocked' AND w.account_id = bms_id)"
+    f"(SELECT count(*) FROM sync.reconciled_{entity.name} w WHERE w.disposition = 'blocked'"
+    " AND w.account_id = record.bms_id)"
     for entity in ENTITIES
     if entity.has_client
 )
-"""SQL over a client: the number of records that wait for it."""
+"""SQL over a client as ``record``: the number of records that wait for it."""
 VERBS: dict[str, tuple[Verb, ...]] = {
     Disposition.UNMATCHED: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
     Disposition.AMBIGUOUS: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),

@@ -18,6 +18,9 @@ PAGES = (
     "/setup",
     "/review/users",
     "/review/clients",
+    "/review/clients/twins",
+    "/review/clients/accept",
+    "/review/clients/create-unmatched",
     "/preview",
     "/runs",
     "/orphans",
@@ -36,6 +39,9 @@ CHANGING = (
     "/review/clients/decide",
     "/review/clients/auto-match",
     "/review/clients/create-unmatched",
+    "/review/clients/undo",
+    "/review/clients/accept",
+    "/review/clients/twins",
     "/preview/make",
     "/preview/finish",
     "/preview/client/10",
@@ -159,7 +165,7 @@ def test_another_host_name_is_refused_whoever_asks(console: Console, alex: Perso
 def test_a_form_from_another_page_is_refused_also_with_the_cookie_and_a_right_csrf_token(
     console: Console, alex: Person, world: World, headers: dict[str, str]
 ) -> None:
-    alex.get("/review/clients")
+    alex.get("/review/clients/create-unmatched")
     sent = {each.format(port=console.port): value.format(port=console.port) for each, value in headers.items()}
     body = urlencode(alex.form("/review/clients/create-unmatched"), doseq=True)
     status, _ = ask(console, "POST", "/review/clients/create-unmatched", body, Cookie=cookie(alex), **sent)

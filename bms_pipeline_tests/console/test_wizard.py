@@ -90,6 +90,7 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
         assert "Done in " in alex.text
         alex.get("/review/users")
         alex.send("/review/users/auto-match")
+        alex.get("/review/users/create-unmatched")
         alex.send("/review/users/create-unmatched")
         alex.get("/review/clients")
         alex.send("/review/clients/auto-match")
@@ -105,7 +106,7 @@ def test_the_state_after_the_wizard_is_that_after_the_same_decisions_by_command_
         alex.send("/review/clients/decide", act=f"match:{near[0]}:{best}")
         alex.get("/review/clients?disposition=ambiguous")
         alex.send("/review/clients/decide", act="exclude", of="all", why="twins")
-        alex.get("/review/clients")
+        alex.get("/review/clients/create-unmatched")
         alex.send("/review/clients/create-unmatched")
         alex.send("/preview/make")
         until_ended(alex)

@@ -25,6 +25,7 @@ from bms_pipeline.console.lists import (
     BULK_VERBS,
     DISPOSITIONS,
     LOOK_ALIKES,
+    Candidates,
     RecordList,
     candidates_of,
     client_name,
@@ -56,6 +57,8 @@ SHOWN_FROM = 0.4
 """A row shows its best candidate from this score on: below, the two are more likely not the same."""
 NAMED = 10
 """A question about many records names the first of them."""
+FREED = ("client_unmatched", "client_ambiguous", "client_excluded", "client_blocked")
+"""Reasons of a blocked record that hold no longer once its client is decided about; the next plan looks at it."""
 DONE_AT_MOST = 200
 """A session can undo its last decisions, up to this many."""
 SEVERAL_SHOWN = 5
@@ -112,7 +115,7 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
     page = min(listed.page, pages)
     shown = shown_records(console, entity, listed.shown, listed.order(), page)
     waiting = [record["bms_id"] for record in shown if record["disposition"] in WAITS_FOR_DECISION]
-    candidates = candidates_of(console, entity, waiting)
+    candidates = candidates_of(console, entity, waiting) if waiting else Candidates({}, {})
     disposition = listed.selection.disposition
     return console.page(
         request,
@@ -142,6 +145,7 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
         blocking=blocking_clients(console, entity)
         if entity.has_client and disposition in ("", Disposition.BLOCKED)
         else [],
+        freed=FREED,
         waits_for_client=_waits_for(console) if entity.name == "clients" else {},
         **news_of(request.state.session),
     )

@@ -6,8 +6,8 @@ WITH listed AS (
          LEFT JOIN bms.clients a ON a.bms_id = r.account_id AND '{entity}' <> 'clients'
          WHERE {where}
      ),
-     shown AS (SELECT * FROM listed ORDER BY {order}, bms_id LIMIT {most} OFFSET {skipped})
+     shown AS (SELECT record.* FROM listed record ORDER BY {order}, bms_id LIMIT {most} OFFSET {skipped})
 SELECT shown.*, p.name AS passportal_name
-FROM (SELECT *, row_number() OVER (ORDER BY {order}, bms_id) AS position FROM shown) shown
+FROM (SELECT record.*, row_number() OVER (ORDER BY {order}, bms_id) AS position FROM shown record) shown
 LEFT JOIN passportal.{entity} p ON p.passportal_id = shown.passportal_id
 ORDER BY position
