@@ -10,18 +10,21 @@ WITH waiting AS (
          GROUP BY ALL
      ),
      shown AS (
-         SELECT *, count(*) OVER () AS number_of_groups FROM groups ORDER BY name_key, account LIMIT {most} OFFSET {skipped}
+         SELECT *, count(*) OVER () AS number_of_groups
+         FROM groups
+         ORDER BY name_key, account LIMIT {most} OFFSET {skipped}
      ),
      members AS (
-         SELECT s.number_of_groups, s.name_key, s.account, 'bms' AS side, b.bms_id, NULL AS passportal_id, b.name, r.disposition,
-                r.reason, r.passportal_id AS matched_to, {stamp} AS stamp, {bms_inside} AS inside, {bms_columns}
+         SELECT s.number_of_groups, s.name_key, s.account, 'bms' AS side, b.bms_id, NULL AS passportal_id, b.name,
+                r.disposition, r.reason, r.passportal_id AS matched_to, {stamp} AS stamp, {bms_inside} AS inside,
+                {bms_columns}
          FROM shown s
          JOIN bms.{entity} b ON b.name_key = s.name_key AND (NOT {has_client} OR b.account_id = s.account)
          JOIN sync.reconciled_{entity} r ON r.bms_id = b.bms_id
          WHERE r.disposition <> 'out_of_scope'
          UNION ALL
-         SELECT s.number_of_groups, s.name_key, s.account, 'passportal', m.bms_id, p.passportal_id, p.name, NULL, NULL, NULL, NULL,
-                {passportal_inside}, {passportal_columns}
+         SELECT s.number_of_groups, s.name_key, s.account, 'passportal', m.bms_id, p.passportal_id, p.name, NULL,
+                NULL, NULL, NULL, {passportal_inside}, {passportal_columns}
          FROM shown s
          JOIN passportal.{entity} p ON p.name_key = s.name_key AND (NOT {has_client} OR p.client_id = s.client_id)
          LEFT JOIN sync.reconciled_{entity} m ON m.passportal_id = p.passportal_id AND m.disposition = 'matched'

@@ -2,4 +2,5 @@
 SELECT EXISTS (FROM sync.sweeps WHERE landed_at IS NOT NULL) AS has_read,
        p.loaded_at IS NOT NULL OR p.approved_at IS NOT NULL AND p.discarded_at IS NULL AS is_approved,
        CASE WHEN p.loaded_at IS NULL AND p.discarded_at IS NULL THEN coalesce(p.operations, 0) ELSE 0 END AS to_load
-FROM (SELECT 1) LEFT JOIN (FROM sync.plans ORDER BY plan_id DESC LIMIT 1) p ON true
+FROM (SELECT 1)
+LEFT JOIN (SELECT * FROM sync.plans ORDER BY plan_id DESC LIMIT 1) p ON true

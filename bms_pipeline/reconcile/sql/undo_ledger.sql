@@ -1,4 +1,5 @@
--- Which decisions about {entity} does an undo take back, and how do the records stand after it? Each becomes a line of the ledger.
+-- Which decisions about {entity} does an undo take back, and how do the records stand after it?
+-- Each becomes a line of the ledger.
 INSERT INTO sync.decisions BY NAME
 WITH ids AS (SELECT unnest($ids::BIGINT[]) AS bms_id)
 SELECT $batch AS batch, $now AS decided_at, $by AS decided_by, 'undo' AS verb, '{entity}' AS entity, ids.bms_id,

@@ -11,9 +11,10 @@ WITH record AS ({records}),
            AND coalesce(coalesce(j.outcome, 'unknown') = $outcome, true)
            AND {of_records}
      ),
-     shown AS (FROM found ORDER BY line LIMIT $most OFFSET $skipped)
-SELECT j.entity, j.bms_id, r.name, r.account_id AS client_bms_id, c.name AS client, j.passportal_id, j.operation, j.reason,
-       coalesce(j.outcome, 'unknown') AS outcome, j.detail, j.changes, j.intent_at, (SELECT count(*) FROM found) AS found
+     shown AS (SELECT * FROM found ORDER BY line LIMIT $most OFFSET $skipped)
+SELECT j.entity, j.bms_id, r.name, r.account_id AS client_bms_id, c.name AS client, j.passportal_id, j.operation,
+       j.reason, coalesce(j.outcome, 'unknown') AS outcome, j.detail, j.changes, j.intent_at,
+       (SELECT count(*) FROM found) AS found
 FROM shown
 JOIN sync.journal j ON j.rowid = shown.line
 LEFT JOIN record r ON r.entity = j.entity AND r.bms_id = j.bms_id
