@@ -1,7 +1,7 @@
 """An example of a code location of your own that works on what the sync stored.
 
-Load it next to ours: `dagster dev -m bms_pipeline.definitions -f docs/downstream.py`. An asset with a key of ours in
-`deps` is below it in the lineage; with an automation condition it follows each load by itself.
+Name it in your `workspace.yaml` next to ours, with `python_file`. An asset with a key of ours in `deps` is below it in
+the lineage; with an automation condition it follows each load by itself.
 """
 
 import dagster as dg

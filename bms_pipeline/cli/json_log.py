@@ -54,8 +54,12 @@ class JsonLines(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written; an unfinished line waits for its end."""
-        self._stream.flush()
+        """Flush what was written; an unfinished line waits for its end.
+
+        Python flushes once more when it drops this object, which may be after the stream was closed.
+        """
+        if not self._stream.closed:
+            self._stream.flush()
 
     def finish(self) -> None:
         """Write the unfinished line, at the end of the process."""

@@ -132,6 +132,14 @@ def test_on_a_terminal_and_with_forced_colours_there_is_no_colour_and_no_moving_
     assert [line for line in lines if "\\u001b" in line or "\x1b" in line] == []
 
 
+def test_it_may_be_dropped_after_its_stream_was_closed(tmp_path: Path) -> None:
+    """Python 3.13 reports an error in that moment on standard error, as text."""
+    with (tmp_path / "stderr").open("w") as stream:
+        lines = json_log.JsonLines(stream)
+    lines.close()
+    assert lines.closed
+
+
 def test_without_the_option_nothing_changes_afterwards(home: Home) -> None:
     home.call("--log-json", "finish", "0123456789ab")
     result = home.call("finish", "0123456789ab")
