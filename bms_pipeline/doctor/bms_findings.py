@@ -400,7 +400,7 @@ def dates(seen: BmsSeen) -> Finding | None:
 
 
 def contacts_without_email(seen: BmsSeen) -> Finding | None:
-    """Return the share of contacts without an e-mail, by which contacts of one name are told apart."""
+    """Return the share of contacts without an e-mail, which distinguishes contacts of one name."""
     rows = _rows(seen, CONTACTS_LIST.name)
     if len(rows) < ENOUGH or not any("emails" in row for row in rows):
         return None
