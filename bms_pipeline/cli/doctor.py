@@ -21,7 +21,7 @@ app = typer.Typer()
 
 LINES = 25
 COLUMNS = 80
-UNKNOWN_LINES = 6
+UNKNOWN_LINES = 4
 """Lines kept free for what nobody can know yet."""
 _TITLES = {
     Verdict.BLOCKED: "[bold red]In the way[/]",

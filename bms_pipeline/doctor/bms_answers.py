@@ -61,8 +61,8 @@ class ListAnswer:
 
     @property
     def ids(self) -> list[Any]:
-        """The ids of the records, in order."""
-        return [row.get("id") for row in self.rows]
+        """The ids of the records, in order; the text of one that is a list or an object."""
+        return [str(found) if isinstance(found := row.get("id"), list | dict) else found for row in self.rows]
 
     @property
     def goes_on(self) -> bool:

@@ -150,12 +150,13 @@ def more_rights(seen: BmsSeen) -> Finding | None:
         text = "This user is a system administrator of BMS; a sync only reads."
         return Finding("BMS-MORE-RIGHTS", Verdict.DECIDE, text, _OWN_USER)
     menus = {
-        _lowered(menu).get("listingidenum"): str(_lowered(menu).get("name")) for menu in _list(seen.user, "viewsmenus")
+        str(menu.get("listingidenum")): str(menu.get("name")) for menu in map(_lowered, _list(seen.user, "viewsmenus"))
     }
     changes = [
-        menus[right.get("listingidenum")]
+        menus[menu]
         for right in map(_lowered, _list(seen.user, "useraccessrights"))
-        if (right.get("canmodify") is True or right.get("candelete") is True) and right.get("listingidenum") in menus
+        if (menu := str(right.get("listingidenum"))) in menus
+        and True in (right.get("canmodify"), right.get("candelete"))
     ]
     if not changes:
         return None
@@ -185,9 +186,9 @@ def account_types(seen: BmsSeen) -> Finding | None:
         text = f"BMS calls none of its {len(seen.types)} account types a client."
         names = ", ".join(kind.name for kind in seen.types)[:60]
         return Finding("BMS-TYPES", Verdict.DECIDE, text, f"bms-pipeline settings set 'account_types={names}'")
-    ids = {kind.id for kind in seen.types if kind.is_client}
+    ids = {str(kind.id) for kind in seen.types if kind.is_client}
     rows = _rows(seen, ACCOUNTS.name)
-    share = f"; {sum(row.get('accounttypeid') in ids for row in rows)} of {len(rows)} seen" if rows else ""
+    share = f"; {sum(str(row.get('accounttypeid')) in ids for row in rows)} of {len(rows)} seen" if rows else ""
     value = ", ".join(clients)
     text = f"accounts of type {value[:60]} are clients{share}"
     return Finding("BMS-TYPES", Verdict.READY, text, value=value, how="the account types")
@@ -203,9 +204,9 @@ def deciding_fields(seen: BmsSeen) -> Finding | None:
             if rows and not any(key.lower() in row for row in rows):
                 text = f"None of {len(rows)} {entity.name} has the field {key}; it decides what happens to them."
                 return Finding("BMS-FIELDS", Verdict.BLOCKED, text, _NEW_API, is_short=True)
-        wrong = next((row["id"] for row in rows if type(row.get("id")) is not int), None)
-        if rows and wrong is not None:
-            text = f"The {entity.name} have no whole numbers as ids ({str(wrong)[:20]!r})."
+        wrong = [row.get("id") for row in rows if type(row.get("id")) is not int]
+        if wrong:
+            text = f"{len(wrong)} of {len(rows)} {entity.name} have no whole number as id ({str(wrong[0])[:20]!r})."
             return Finding("BMS-FIELDS", Verdict.BLOCKED, text, _NEW_API, is_short=True)
     if not looked:
         return None
@@ -324,8 +325,8 @@ def sort(seen: BmsSeen) -> Finding | None:
     if by_id.form is Form.REFUSED and ACCOUNTS.name in seen.lists:
         text, how = "refuses Sort; lists are read without", by_id.refusal
         return Finding(SORT, Verdict.READY, text, value=NOT_ACCEPTED, how=how)
-    first = seen.lists[ACCOUNTS.name]
-    if len(by_id.rows) < ENOUGH or not _are_numbers(by_id.ids):
+    first = seen.lists.get(ACCOUNTS.name)
+    if first is None or len(by_id.rows) < ENOUGH or not _are_numbers(by_id.ids):
         return None
     if not _rises(by_id.ids):
         value = "ignored"
@@ -399,7 +400,7 @@ def dates(seen: BmsSeen) -> Finding | None:
 
 
 def contacts_without_email(seen: BmsSeen) -> Finding | None:
-    """Return the share of contacts without an e-mail, by which contacts of one name are told apart."""
+    """Return the share of contacts without an e-mail, which distinguishes contacts of one name."""
     rows = _rows(seen, CONTACTS_LIST.name)
     if len(rows) < ENOUGH or not any("emails" in row for row in rows):
         return None

@@ -1,4 +1,4 @@
-"""The bounds of an examination: so many calls to a service, and so many seconds in all."""
+"""The bounds of an examination: the most calls to a service, and the most seconds in all."""
 
 from __future__ import annotations
 

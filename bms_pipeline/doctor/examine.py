@@ -67,7 +67,7 @@ _EMBEDDED = Finding(
 
 def _examine_bms(settings: Settings, bounds: Bounds) -> _Part:
     seen = bms.look_at_bms(settings, bounds)
-    checks = [*bms_findings.CHECKS[:2], *first_sync.checks(settings), *bms_findings.CHECKS[2:]]
+    checks = [*bms_findings.CHECKS[:1], *first_sync.checks(settings), *bms_findings.CHECKS[1:]]
     part = _part("BMS", checks, seen, seen.errors, {"account types", *(call.name for call in bms.LISTS)})
     return replace(part, identity=identity_in(seen.user, seen.url)) if seen.url else part
 

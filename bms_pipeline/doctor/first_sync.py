@@ -19,7 +19,7 @@ WORTH_TELLING_HOURS = 2
 
 @dataclass(frozen=True)
 class Size:
-    """How many records a list has: ``least`` for sure, ``about`` so many, exactly so if ``is_exact``."""
+    """How many records a list has: ``about`` this number, exactly if ``is_exact``, or more if ``is_least``."""
 
     about: int
     is_exact: bool
@@ -30,7 +30,7 @@ class Size:
 
 
 def size_of(seen: BmsSeen, call: ListCall) -> Size | None:
-    """Return the size of a list; None where it cannot be told."""
+    """Return the size of a list; None where it is not known."""
     answer = seen.lists.get(call.name)
     if answer is None:
         return None

@@ -166,7 +166,7 @@ class _Looking:
         def ask() -> None:
             wanted = {"resultsPerPage": size, "pageNum": 1, **params}
             answer = self.client.ask(path, {key: str(value) for key, value in wanted.items()})
-            self.seen.pages[name] = _page_in(answer, f"the {name}")
+            self.seen.pages[name] = _page_in(answer, f"the list of {name}")
 
         return {name: ask}
 
@@ -266,8 +266,8 @@ def _body_of(answer: Answer, what: str) -> Row:
 def _refused(body: Row, what: str) -> ServiceError:
     """Return the error for a refusal, with Passportal's reason; for a fault of its own, it is unreachable."""
     reason = body.get("message")
-    said = printable(reason, 200).rstrip(". ") if isinstance(reason, str) else "no reason given"
+    why = printable(reason, 200).rstrip(". ") if isinstance(reason, str) else "no reason given"
     if any(isinstance(number, int) and number >= 500 for number in (body.get("status"), body.get("code"))):
-        return ServiceUnreachable(f"Passportal failed at {what}: {said}.", "Run again later.")
+        return ServiceUnreachable(f"Passportal failed at {what}: {why}.", "Run again later.")
     step = "In Passportal, give the user that the key belongs to access to Documentation Manager and its clients."
-    return AccessRefused(f"Passportal refused {what}: {said}.", step)
+    return AccessRefused(f"Passportal refused {what}: {why}.", step)

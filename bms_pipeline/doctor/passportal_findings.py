@@ -127,6 +127,8 @@ def list_path(seen: PassportalSeen) -> Finding:
 
 def order(seen: PassportalSeen) -> Finding | None:
     """Return whether the order that was asked for is honoured, forwards and backwards."""
+    if not seen.rows("asset") or not seen.rows("the newest asset"):
+        return None
     ids, newest = seen.pages["asset"].ids, seen.pages["the newest asset"].ids
     if len(ids) < 3 or not newest or not all(map(str.isdigit, [*ids, *newest])):
         return None

@@ -97,7 +97,6 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
-@pytest.mark.explores
 @given(paths=st.dictionaries(st.sampled_from(["/documents", "/x"]), _JSON), more=_JSON)
 def test_a_description_of_any_shape_is_only_data(paths: dict[str, Any], more: Any) -> None:
     described({"paths": paths, "definitions": more, "components": more})
