@@ -69,7 +69,7 @@ COPIED: dict[str, tuple[str, str]] = {
         f"sync.{table}": ("*", _ALL_ROWS)
         for table in (
             "approved_creates", "decisions", "differing", "differing_as_of", "exclusions", "input_versions",
-            "made_from", "matches", "non_matches", "pending_imports", "plans", "results", "runs", "settings",
+            "logged", "made_from", "matches", "non_matches", "pending_imports", "plans", "results", "runs", "settings",
             "settings_history", "standing_counts", "sweeps",
         )
     },

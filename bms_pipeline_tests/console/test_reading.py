@@ -83,6 +83,12 @@ def test_what_went_wrong_with_the_copy_once_does_not_stop_it(
     assert "Something nobody thought of." in caplog.text
 
 
+def test_the_overview_does_not_miss_decisions_that_the_warehouse_holds(alex: Person, world: World) -> None:
+    deciding.decide(world.warehouse, [Decision("exclude", "clients", 11)], "Casey")
+    alex.get("/")
+    assert "does not hold what people decided last" not in alex.text
+
+
 @pytest.mark.usefixtures("borealis_handed_over")
 def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Person, world: World) -> None:
     alex.get("/")
