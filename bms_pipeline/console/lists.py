@@ -283,7 +283,7 @@ def _suggested(console: Console, entity: Entity, ids: list[int] | None) -> dict[
 
 def _judged(console: Console, entity: Entity, found: dict[int, deciding.RecordSuggestions]) -> Candidates:
     with console.reading.copy.open() as connection:
-        return Candidates(found, deciding.best_candidates(connection, entity, found))
+        return Candidates(found, deciding.candidates_of(connection, entity, found))
 
 
 def _only_took_away(console: Console, entity: Entity, kept: _Ranked, inputs: str) -> bool:

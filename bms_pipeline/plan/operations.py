@@ -229,7 +229,7 @@ def approve_plan(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str,
     return read_plan(connection)
 
 
-def discard_plan(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
+def mark_discarded(connection: duckdb.DuckDBPyConnection, plan_hash: str, by: str, now: datetime) -> Plan:
     """Mark the current plan as discarded by a person; one discarded before stays as it is.
 
     ``plan_hash`` names the plan; empty: whatever the current one is. Raises ``PlanNotCurrent``, and ``PlanKept`` when

@@ -79,14 +79,14 @@ def last_loads(warehouse: Warehouse) -> dict[int | None, int]:
     return dict(rows)
 
 
-def load(warehouse: Warehouse, plan_id: int) -> Load | None:
+def find_load(warehouse: Warehouse, plan_id: int) -> Load | None:
     """Return the load of a plan; None where the plan loaded nothing."""
     with warehouse.open() as connection:
         rows = named_rows(connection, sql.read("reports/load_head"), {"plan_id": plan_id})
     return Load(**rows[0]) if rows else None
 
 
-def counts(warehouse: Warehouse, plan_id: int) -> dict[EntityName, RunWrites]:
+def count_writes(warehouse: Warehouse, plan_id: int) -> dict[EntityName, RunWrites]:
     """Return entity → its operations by outcome, of the entities that a load wrote to."""
     query = sql.read("reports/load_counts").format(counts=figures.WRITES)
     with warehouse.open() as connection:
@@ -94,7 +94,7 @@ def counts(warehouse: Warehouse, plan_id: int) -> dict[EntityName, RunWrites]:
     return {row["entity"]: figures.writes_in(row) for row in rows}
 
 
-def operations(
+def list_operations(
     warehouse: Warehouse, plan_id: int, wanted: Wanted, most: int, skipped: int
 ) -> tuple[list[LoadedOperation], int]:
     """Return up to ``most`` operations of a load after the first ``skipped``, and how many there are in all."""

@@ -145,7 +145,7 @@ def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int, landing_fol
         record,
         sentence(record, client, counterpart),
         events(record),
-        fields(record, counterpart, settings),
+        field_rows(record, counterpart, settings),
         client,
         counterpart,
     )
@@ -470,7 +470,7 @@ def _write_event(row: WriteDone) -> Event:
     return Event(row.intent_at, text, row.plan_id, row.changes or ())
 
 
-def fields(record: RecordStory, counterpart: Values | None, settings: SyncSettings) -> list[FieldRow]:
+def field_rows(record: RecordStory, counterpart: Values | None, settings: SyncSettings) -> list[FieldRow]:
     """Return every field that one side has a value for, as BMS and as Passportal have it."""
     entity, plan = BY_NAME[record.entity], record.plan
     writes = {change["field"] for change in (plan.changes if plan else None) or ()}

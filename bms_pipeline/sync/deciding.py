@@ -228,7 +228,7 @@ def discard_plan(warehouse: Warehouse, plan_hash: str, by: str) -> plans.Plan:
     Nothing of it can be loaded any more, and what was loaded stays. The next sync makes a new plan.
     """
     with warehouse.transaction() as connection:
-        return plans.discard_plan(connection, plan_hash, by, now())
+        return plans.mark_discarded(connection, plan_hash, by, now())
 
 
 def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int], by: str) -> None:
@@ -295,7 +295,7 @@ def suggested(
     }  # fmt: skip
 
 
-def best_candidates(
+def candidates_of(
     connection: duckdb.DuckDBPyConnection, entity: Entity, found: Mapping[int, RecordSuggestions]
 ) -> dict[int, Best]:
     """Return BMS id → its best candidate and whether that is the only one, for the records of ``suggested``."""
@@ -334,7 +334,7 @@ def accept(
         decisions.check_viewed(connection, entity, selection, seen)
         reconcile_all(connection, with_clients([entity]))
         found = suggested(connection, entity)
-        still = acceptable(found, best_candidates(connection, entity, found), least_score)
+        still = acceptable(found, candidates_of(connection, entity, found), least_score)
         changed = [
             bms_id for bms_id, partner in pairs.items()
             if bms_id not in still or still[bms_id].suggestion.passportal_id != partner

@@ -34,11 +34,11 @@ OUTCOMES = {
 def load(request: Request, console: ConsoleDep, plan_id: int) -> Response:
     """Show what one load did: counts by entity, and every operation field by field, filtered and paged."""
     copy, asked = console.reading.copy, request.query_params
-    found = copy.cached(f"load {plan_id}", lambda: loads.load(copy, plan_id))
+    found = copy.cached(f"load {plan_id}", lambda: loads.find_load(copy, plan_id))
     if found is None:
         raise NotFound(f"Nothing was loaded by plan {plan_id}.", "The page Runs lists the loads.")
     wanted = _wanted(dict(asked))
-    counts: dict[str, RunWrites] = copy.cached(f"counts of load {plan_id}", lambda: loads.counts(copy, plan_id))
+    counts: dict[str, RunWrites] = copy.cached(f"counts of load {plan_id}", lambda: loads.count_writes(copy, plan_id))
     return console.page(
         request,
         "load.html.j2",
@@ -99,7 +99,7 @@ def _last_load(console: Console, request: Request, bms_id: int) -> dict[str, Any
     if plan_id is None:
         return {"load": None, "newer": last}
     return {
-        "load": loads.load(copy, plan_id),
+        "load": loads.find_load(copy, plan_id),
         "newer": last if last != plan_id else None,
         **_operations(console, request, plan_id, Wanted(client=bms_id)),
     }
@@ -109,10 +109,10 @@ def _operations(console: Console, request: Request, plan_id: int, wanted: Wanted
     """Return the operations of the page in the address, and how many there are in all."""
     page = number_in(request.query_params.get("page", ""), 1, 1_000_000)
     copy = console.reading.copy
-    rows, found = loads.operations(copy, plan_id, wanted, PER_PAGE, (page - 1) * PER_PAGE)
+    rows, found = loads.list_operations(copy, plan_id, wanted, PER_PAGE, (page - 1) * PER_PAGE)
     if not rows and page > 1:
         page = 1
-        rows, found = loads.operations(copy, plan_id, wanted, PER_PAGE, 0)
+        rows, found = loads.list_operations(copy, plan_id, wanted, PER_PAGE, 0)
     return {"operations": rows, "found": found, "this_page": page, "pages": max(1, -(-found // PER_PAGE))}
 
 
