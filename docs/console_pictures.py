@@ -23,7 +23,7 @@ from bms_pipeline.guard.store import Store
 from bms_pipeline_tests.chromium import find_chromium
 from bms_sandbox.passportal import fill_passportal
 from bms_sandbox.process import running_sandbox
-from docs.pictures import save
+from docs.pictures import save, save_walk
 
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 400, "height": 900}
 RUN_SECONDS = 600
@@ -50,8 +50,7 @@ def main() -> None:
             with _console(home) as address, _browser() as page:
                 page.goto(address)
                 _set_up(page, connection)
-                _review(page)
-                _load(page)
+                save_walk([*_review(page), *_load(page)], "walk")
 
 
 def _set_up(page: Page, connection: dict[str, str]) -> None:
@@ -66,33 +65,52 @@ def _set_up(page: Page, connection: dict[str, str]) -> None:
     _press(page, "Next: User Sync")
     _wait_for_the_run(page)
     _press(page, "Auto-Match All")
-    _press(page, "Create Unmatched")
+    _create_unmatched(page)
     page.get_by_role("link", name="Next: Client Sync").click()
 
 
-def _review(page: Page) -> None:
+def _review(page: Page) -> list[bytes]:
     _press(page, "Auto-Match All")
-    page.goto(page.url.split("?")[0])
-    _shoot(page, "clients")
+    page.get_by_role("link", name=re.compile("^Unmatched")).first.click()
+    page.locator(".candidate").first.wait_for()
+    walk = [_shoot(page, "clients")]
+    page.keyboard.press("j")
+    page.keyboard.press("m")
+    page.locator(".news").get_by_role("button", name=re.compile("^Undo")).first.wait_for()
+    walk.append(_shot(page))
     page.set_viewport_size(PHONE)
     _shoot(page, "narrow")
     page.set_viewport_size(DESK)
-    page.locator("td.acts a.button").first.click()
+    page.goto(page.url.split("?")[0] + "/twins")
+    _shoot(page, "twins")
+    page.go_back()
+    page.get_by_role("link", name=re.compile("^other")).first.evaluate("link => { location.href = link.href; }")
+    page.locator("ol.suggestions").wait_for()
     _shoot(page, "match")
-    page.locator("ol.suggestions button").first.click()
-    _press(page, "Create Unmatched")
+    page.go_back()
+    _create_unmatched(page)
+    return walk
 
 
-def _load(page: Page) -> None:
+def _load(page: Page) -> list[bytes]:
     _press(page, "Next: Sync Preview")
     _wait_for_the_run(page)
-    _shoot(page, "preview")
+    walk = [_shoot(page, "preview")]
     page.get_by_role("link", name="Finish…").click()
+    walk.append(_shot(page))
     _press(page, "Finish: load exactly this plan")
     page.locator("progress[max]:not([value='0'])").wait_for(timeout=RUN_SECONDS * 1000)
-    _shoot(page, "runs")
-    _wait_for_the_run(page)
-    _shoot(page, "overview")
+    walk.append(_shoot(page, "runs"))
+    page.locator(".result").wait_for(timeout=RUN_SECONDS * 1000)
+    walk.append(_shot(page))
+    page.get_by_role("link", name=re.compile("^Next")).click()
+    walk.append(_shoot(page, "overview"))
+    return walk
+
+
+def _create_unmatched(page: Page) -> None:
+    page.get_by_role("link", name=re.compile("^Create Unmatched")).click()
+    page.get_by_role("button", name=re.compile("^Create")).first.click()
 
 
 def _press(page: Page, name: str) -> None:
@@ -109,8 +127,15 @@ def _wait_for_the_run(page: Page) -> None:
     following.click()
 
 
-def _shoot(page: Page, name: str) -> None:
-    save(page.screenshot(), f"console_{name}")
+def _shoot(page: Page, name: str) -> bytes:
+    shot = _shot(page)
+    save(shot, f"console_{name}")
+    return shot
+
+
+def _shot(page: Page) -> bytes:
+    page.evaluate("scrollTo(0, 0)")
+    return page.screenshot()
 
 
 @contextmanager
