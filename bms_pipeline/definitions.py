@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from bms_pipeline.defs import checks, decisions, jobs, schedules, sensors
-from bms_pipeline.defs.assets import by_client, extract, load, reconcile
-from bms_pipeline.defs.resources import Approval, Pipeline, ScopeOfRun
+from bms_pipeline.defs.tenant import build_definitions
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """The Dagster assets from left to right, their checks, the jobs, and what launches them by itself."""
-    return dg.Definitions(
-        assets=[*extract.ASSETS, *reconcile.ASSETS, *load.ASSETS, *by_client.ASSETS],
-        asset_checks=checks.CHECKS,
-        jobs=[*jobs.JOBS, *decisions.JOBS],
-        schedules=schedules.SCHEDULES,
-        sensors=sensors.SENSORS,
-        resources={"pipeline": Pipeline(), "scope": ScopeOfRun(), "approval": Approval()},
-        # One process for all steps: it shares the login, and a killed run leaves no step behind that still writes.
-        executor=dg.in_process_executor,
-    )
+    return build_definitions()

@@ -66,9 +66,9 @@ class BmsToPassportal(dg.Component, dg.Model, dg.Resolvable):
         env_file = folder / Path(self.env_file).expanduser()
         secrets = folder / Path(self.secrets).expanduser() if self.secrets else None
         claim(self.name, env_file, secrets)
-        from bms_pipeline.definitions import defs
+        from bms_pipeline.defs.tenant import build_definitions
 
-        return defs()
+        return build_definitions()
 
 
 def claim(name: str, env_file: Path, secrets: Path | None = None) -> None:
