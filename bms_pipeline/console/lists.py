@@ -239,7 +239,7 @@ class _Ranked:
     batch: int
 
 
-def candidates_of(console: Console, entity: Entity, bms_ids: Sequence[int] | None = None) -> Candidates:
+def read_candidates(console: Console, entity: Entity, bms_ids: Sequence[int] | None = None) -> Candidates:
     """Return the suggestions of these records (default: all), and of all that compete with them for a candidate."""
     if bms_ids is None or console.waiting()[entity.name] <= SUGGESTED_AT_ONCE:
         return console.reading.copy.cached(f"suggestions {entity.name}", lambda: _all_candidates(console, entity))

@@ -113,7 +113,7 @@ def run_end(console: Console, run: RunStatus) -> RunEnd:
     copy = console.reading.copy
     began, ended = _at(run.started_at), _at(run.ended_at or run.started_at)
     writes = figures.writes_between(copy, _naive(began), _naive(ended + timedelta(seconds=1)))
-    plan = pending_plan(console)
+    plan = read_pending_plan(console)
     waiting = {name: count for name in IN_ORDER if (count := console.waiting().get(name, 0))}
     is_half_loaded = plan is not None and _is_approved(copy)
     sentence = end_sentence((ended - began).total_seconds(), writes, plan.operations if plan and is_half_loaded else 0)
@@ -134,7 +134,7 @@ def end_sentence(seconds: float, writes: RunWrites, left: int) -> str:
     return f"Done in {took}: {did}."
 
 
-def pending_plan(console: Console) -> PendingPlan | None:
+def read_pending_plan(console: Console) -> PendingPlan | None:
     """Return the plan that waits for a load, counted once for each state of the copy."""
     copy = console.reading.copy
     return copy.cached("pending plan", lambda: figures.pending_plan(copy))
@@ -163,7 +163,7 @@ def next_page(console: Console, wanted: str) -> NextPage:
     with console.reading.copy.open() as connection:
         settings = read_sync_settings(connection)
     asked = [name for name in IN_ORDER if waiting.get(name) and settings.sync.get(name, True)]
-    plan = pending_plan(console)
+    plan = read_pending_plan(console)
     if not settings.initial_sync_finished:
         asked = [name for name in asked if name in ("users", "clients")]
         address = f"/review/{asked[0]}" if asked else "/preview"

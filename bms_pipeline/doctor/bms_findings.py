@@ -177,7 +177,7 @@ def limit_headers(seen: BmsSeen) -> Finding | None:
     return Finding("BMS-LIMIT", Verdict.READY, f"states its limit of calls: {value}", value=names, how="headers")
 
 
-def account_types(seen: BmsSeen) -> Finding | None:
+def client_types(seen: BmsSeen) -> Finding | None:
     """Return which types of accounts BMS calls clients."""
     clients = [kind.name for kind in seen.types if kind.is_client and kind.is_active]
     if not seen.types:
@@ -518,7 +518,7 @@ CHECKS: Sequence[Check[BmsSeen]] = (
     Check("BMS-RIGHTS", rights),
     Check("BMS-MORE-RIGHTS", more_rights),
     Check("BMS-CLOCK", clock),
-    Check("BMS-TYPES", account_types, ("account types",)),
+    Check("BMS-TYPES", client_types, ("account types",)),
     Check("BMS-FIELDS", deciding_fields),
     Check("BMS-PAGES", page_numbers, (*_ACCOUNTS, "page 2", "last page", "page 0")),
     Check("BMS-END", past_the_end, (*_ACCOUNTS, "page 2", "past the end")),

@@ -67,14 +67,16 @@ _EMBEDDED = Finding(
 
 def _examine_bms(settings: Settings, bounds: Bounds) -> _Part:
     seen = bms.look_at_bms(settings, bounds)
-    checks = [*bms_findings.CHECKS[:1], *first_sync.checks(settings), *bms_findings.CHECKS[1:]]
+    checks = [*bms_findings.CHECKS[:1], *first_sync.size_checks(settings), *bms_findings.CHECKS[1:]]
     part = _part("BMS", checks, seen, seen.errors, {"account types", *(call.name for call in bms.LISTS)})
     return replace(part, identity=identity_in(seen.user, seen.url)) if seen.url else part
 
 
 def _examine_passportal(settings: Settings, bounds: Bounds) -> _Part:
     seen = passportal.look_at_passportal(settings, bounds)
-    return _part("PP", passportal_findings.checks(settings), seen, seen.errors, {"clients", *passportal.KINDS})
+    return _part(
+        "PP", passportal_findings.passportal_checks(settings), seen, seen.errors, {"clients", *passportal.KINDS}
+    )
 
 
 def _part(

@@ -79,7 +79,7 @@ def first_sync(seen: BmsSeen, settings: Settings) -> Finding | None:
     return Finding("FIRST-SYNC", Verdict.READY, text, step, is_short=True)
 
 
-def checks(settings: Settings) -> list[Check[BmsSeen]]:
+def size_checks(settings: Settings) -> list[Check[BmsSeen]]:
     """Return the checks of size and time."""
     return [
         Check("BMS-SIZE", tenant_size, ()),

@@ -96,7 +96,7 @@ def documents(seen: PassportalSeen) -> Finding | None:
     return Finding("PP-DOCUMENTS", Verdict.READY, text, is_short=True)
 
 
-def page_size(seen: PassportalSeen) -> Finding | None:
+def list_cap(seen: PassportalSeen) -> Finding | None:
     """Return the most rows that Passportal puts into a page."""
     if not _goes_on(seen):
         return None
@@ -191,7 +191,7 @@ def custom_id(settings: Settings, seen: PassportalSeen) -> Finding | None:
     return Finding("PP-CUSTOM-ID", Verdict.READY, text, value=value, how=f"{len(rows)} rows")
 
 
-def unreadable(seen: PassportalSeen) -> Finding | None:
+def unreadable_documents(seen: PassportalSeen) -> Finding | None:
     """Return how many documents are listed and may not be read."""
     found = sum(row.get("accessible") is False for kind in KINDS for row in seen.rows(kind))
     if not found:
@@ -274,7 +274,7 @@ _TAKE_TEXT = (encoding.DetailsForm.EMPTY, encoding.DetailsForm.TEXT, encoding.De
 """Where a new document takes plain text; formatted text begins as plain one."""
 
 
-def form_of_details(seen: PassportalSeen) -> Finding | None:
+def form_of_documents(seen: PassportalSeen) -> Finding | None:
     """Return whether fields come by keys or by positions."""
     keys = [str(key) for row, _ in seen.documents.values() for key in _details(row)]
     if not keys:
@@ -435,7 +435,7 @@ def _described(seen: PassportalSeen) -> Described | None:
     return None if seen.api_page is None else described(seen.api_page)
 
 
-def checks(settings: Settings) -> list[Check[PassportalSeen]]:
+def passportal_checks(settings: Settings) -> list[Check[PassportalSeen]]:
     """Return every check of Passportal, the most important first."""
     asset = ("asset",)
     of_types = [
@@ -454,7 +454,7 @@ def checks(settings: Settings) -> list[Check[PassportalSeen]]:
         *of_types,
         Check("PP-USERS", lambda _: users_file(settings)),
         Check("PP-TWINS", twins),
-        Check("PP-UNREADABLE", unreadable),
+        Check("PP-UNREADABLE", unreadable_documents),
         Check(
             "PP-WRITES",
             partial(forms_of_writes, settings),
@@ -462,13 +462,13 @@ def checks(settings: Settings) -> list[Check[PassportalSeen]]:
             "in which form Passportal takes writes → the first new document goes out alone and is read back",
         ),
         Check("PP-CUSTOM-ID", partial(custom_id, settings)),
-        Check("PP-CAP", page_size, asset),
+        Check("PP-CAP", list_cap, asset),
         Check("PP-END", end_of_lists),
         Check("PP-PATH", list_path, asset),
         Check("PP-ORDER", order, (*asset, "the newest asset")),
         Check("PP-NAMES", names_of_clients, ("clients",)),
         Check("PP-TITLES", titles),
-        Check("PP-DETAILS", form_of_details),
+        Check("PP-DETAILS", form_of_documents),
         Check("PP-DOCUMENT", place_of_document),
         Check("PP-VALUES", bare_values),
         Check("PP-BLANKS", blanks),

@@ -73,7 +73,7 @@ def test_of_bms(
     details = {number: Answer(200, {}, body) for number, body in enumerate(bodies)}
     seen = BmsSeen("https://bms.example", user, 0.0, {"Date": date}, None, (), lists, accounts, pages, None, details)
 
-    findings, _ = judged([*first_sync.checks(SETTINGS), *bms_findings.CHECKS], seen, {})
+    findings, _ = judged([*first_sync.size_checks(SETTINGS), *bms_findings.CHECKS], seen, {})
 
     assert all(finding.text for finding in findings)
 
@@ -111,6 +111,6 @@ def test_of_passportal(
     seen = PassportalSeen("https://passportal.example", pages=pages, api_page=api_page)
     seen.documents = {kind: (document, body) for kind, document in documents.items()}
 
-    findings, _ = judged(passportal_findings.checks(SETTINGS), seen, {})
+    findings, _ = judged(passportal_findings.passportal_checks(SETTINGS), seen, {})
 
     assert all(finding.text for finding in findings)

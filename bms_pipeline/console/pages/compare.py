@@ -12,12 +12,12 @@ from fastapi import APIRouter, Request, Response
 from bms_pipeline.console.context import Console, ConsoleDep, FormDep, entity_of, is_own, number_in
 from bms_pipeline.console.lists import (
     LOOK_ALIKES,
-    candidates_of,
     client_name,
     columns,
     details_of,
     newest_batch,
     one_record,
+    read_candidates,
     shown_records,
     verbs_for,
 )
@@ -49,7 +49,7 @@ def pick(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Respo
     record = one_record(console, entity, bms_id)
     searched = request.query_params.get("q", "")[:200]
     waits = record["disposition"] in WAITS_FOR_DECISION
-    found = candidates_of(console, entity, [bms_id]) if waits else None
+    found = read_candidates(console, entity, [bms_id]) if waits else None
     back = request.query_params.get("back", "")
     return console.page(
         request,
@@ -74,7 +74,7 @@ def pick(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Respo
 def accept_which(request: Request, console: ConsoleDep, name: str) -> Response:
     """Show the pairs that *Accept all* would match, each with a tick to take away."""
     entity, least = entity_of(name), _least_score(request.query_params.get("least", ""))
-    found = candidates_of(console, entity)
+    found = read_candidates(console, entity)
     chosen = deciding.acceptable(found.records, found.best, least)
     first = sorted(chosen, key=lambda bms_id: (-chosen[bms_id].suggestion.score, bms_id))[:ACCEPTED_AT_ONCE]
     rows = shown_records(console, entity, Selection(bms_ids=tuple(first)), "name", most=len(first)) if first else []
@@ -135,7 +135,7 @@ def twins(request: Request, console: ConsoleDep, name: str) -> Response:
     page = number_in(request.query_params.get("page", ""), 1)
     groups, number_of_groups = _twins(console, entity, page)
     waiting = [record["bms_id"] for group in groups for record in group.waiting]
-    best = candidates_of(console, entity, waiting).best
+    best = read_candidates(console, entity, waiting).best
     return console.page(
         request,
         "twins.html.j2",

@@ -104,7 +104,7 @@ def runs(request: Request, console: ConsoleDep) -> Response:
         ended=run_progress.ended_stages(run) if run else [],
         active=run_progress.active_stage(run, datetime.now(UTC)) if run else None,
         end=run_progress.run_end(console, run) if run and has_ended_well else None,
-        left=run_progress.pending_plan(console) if run and run.was_killed else None,
+        left=run_progress.read_pending_plan(console) if run and run.was_killed else None,
         duration=run_progress.duration,
         paused="paused" in request.query_params,
         dagster=_dagster(console),

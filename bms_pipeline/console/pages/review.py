@@ -27,10 +27,10 @@ from bms_pipeline.console.lists import (
     LOOK_ALIKES,
     Candidates,
     RecordList,
-    candidates_of,
     client_name,
     details_of,
     found_records,
+    read_candidates,
     selection_in,
     shown_records,
     verbs_for,
@@ -115,7 +115,7 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
     page = min(listed.page, pages)
     shown = shown_records(console, entity, listed.shown, listed.order(), page)
     waiting = [record["bms_id"] for record in shown if record["disposition"] in WAITS_FOR_DECISION]
-    candidates = candidates_of(console, entity, waiting) if waiting else Candidates({}, {})
+    candidates = read_candidates(console, entity, waiting) if waiting else Candidates({}, {})
     disposition = listed.selection.disposition
     return console.page(
         request,
