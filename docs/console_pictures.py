@@ -104,7 +104,7 @@ def _load(page: Page) -> list[bytes]:
     walk.append(_shoot(page, "runs"))
     page.locator(".result").wait_for(timeout=RUN_SECONDS * 1000)
     walk.append(_shot(page))
-    page.get_by_role("link", name=re.compile("^Next")).click()
+    page.get_by_role("link", name="Overview", exact=True).click()
     walk.append(_shoot(page, "overview"))
     return walk
 

@@ -287,7 +287,8 @@ def _waits_for(console: Console) -> dict[int, list[str]]:
     for entity in ENTITIES:
         if entity.has_client:
             for row in blocking_clients(console, entity):
-                found.setdefault(row["client"], []).append(f"{row['records']:,} {entity.name}")
+                what = entity.singular if row["records"] == 1 else entity.name
+                found.setdefault(row["client"], []).append(f"{row['records']:,} {what}")
     return found
 
 
