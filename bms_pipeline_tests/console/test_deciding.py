@@ -386,7 +386,7 @@ def test_blocked_records_are_shown_by_the_client_they_wait_for(blocked: World) -
         assert "1 asset waits for Excluded : include it again" in alex.text
         assert "/review/clients?record=1" in alex.page.text  # type: ignore[union-attr]
         alex.get("/review/clients?record=1")
-        assert "3 assets wait for it" in row_of(alex, 1)
+        assert "What waits for it: 3 assets" in row_of(alex, 1)
         assert "Excluded 2" not in alex.text
         alex.send(DECIDE, act="create:1")
         alex.get("/review/assets?disposition=blocked")
