@@ -128,7 +128,6 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
     with closing(Budget.of(settings)) as budget:
         calls, asset_details = budget.usage(), enrichment.details_left(settings, warehouse, budget)
     return Status(
-        tenant=settings.bms_pipeline_name,
         initial_sync_finished=finished,
         entities=counts,
         standings=counted,
@@ -142,6 +141,7 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         backups=copies,
         no_place=no_place,
         warnings=warnings,
+        tenant=settings.bms_pipeline_name,
     )
 
 

@@ -97,7 +97,6 @@ class NoPlace:
 class Status:
     """The state of the sync; see ``figures.status``."""
 
-    tenant: str
     initial_sync_finished: bool
     entities: dict[EntityName, dict[str, int | None]]
     standings: standings.Counts
@@ -111,6 +110,7 @@ class Status:
     backups: BackupState
     no_place: list[NoPlace]
     warnings: list[str]
+    tenant: str
 
 
 @dataclass(frozen=True)

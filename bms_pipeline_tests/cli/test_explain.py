@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.reports.plan_preview import REASONS
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.cli.terminal import on_terminal
 
@@ -46,7 +46,7 @@ def explained(world: World, *record: str) -> str:
 def test_a_story_has_no_codes_and_no_python_and_fits_the_terminal(world: World, record: tuple[str, str]) -> None:
     text = explained(world, *record)
     assert not re.search(r"None|True|False|\[\{|datetime|\.\d{6}", text)
-    assert not [code for code in REASONS if "_" in code and code in text]
+    assert not [code for code in Reason if "_" in code and code in text]
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "\x1b[2J" not in text
 

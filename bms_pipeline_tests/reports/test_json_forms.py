@@ -22,7 +22,7 @@ def test_status_keeps_its_form(world: World) -> None:
     status = asdict(figures.status(world.settings, world.warehouse))
     assert keys(status) == [
         "initial_sync_finished", "entities", "standings", "plan", "budget", "details", "hand_overs", "unknown",
-        "duplicates", "rebuilding_since", "backups", "no_place", "warnings",
+        "duplicates", "rebuilding_since", "backups", "no_place", "warnings", "tenant",
     ]  # fmt: skip
     assert keys(status["entities"]["clients"]) == ["read", *Count, "orphaned", "oldest_orphan_days"]
     assert keys(status["standings"]["clients"]) == list(Standing)
@@ -37,8 +37,8 @@ def test_status_keeps_its_form(world: World) -> None:
 def test_preview_keeps_its_form(world: World) -> None:
     overview = asdict(plan_preview.overview(world.warehouse))
     assert keys(overview) == [
-        "hash", "made_at", "operations", "stale", "loaded", "state", "left", "refused", "undoes", "needs_approval",
-        "held_back", "no_place", "totals", "clients", "reasons", "examples",
+        "hash", "made_at", "operations", "stale", "loaded", "state", "left", "discarded_by", "refused", "undoes",
+        "needs_approval", "held_back", "no_place", "totals", "clients", "reasons", "examples",
     ]  # fmt: skip
     assert keys(overview["totals"]["clients"]) == list(plan_preview.COUNTED)
     assert keys(overview["clients"][0]) == ["bms_id", "name", *plan_preview.COUNTED]

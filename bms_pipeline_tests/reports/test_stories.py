@@ -13,19 +13,19 @@ import pytest
 
 from bms_pipeline.bms.sweep.manifest import Manifest, QuarantinedRecord
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.vocabulary import TAKEN_BACK, Disposition, Operation, Outcome, Verb
+from bms_pipeline.core.reasons import Reason
+from bms_pipeline.core.vocabulary import Disposition, Operation, Outcome, Verb
 from bms_pipeline.plan.standings import MEANS, ClientWaitedFor, NextStep, Standing, Story
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures, stories
-from bms_pipeline.reports.plan_preview import REASONS
 from bms_pipeline.reports.read_models import DecisionTaken, Match, PlannedOperation, RecordStory, WriteDone
 from bms_pipeline.reports.stories import ClientName, Mark
 from bms_pipeline.sync import deciding
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
 AT = datetime(2026, 11, 25, 23, 47)
-CODES = [code for code in REASONS if "_" in code]
-BLOCKED_BY_CLIENT = [code for code in REASONS if code.startswith("client_")]
+CODES = [code for code in Reason if "_" in code]
+BLOCKED_BY_CLIENT = [code for code in Reason if code.startswith("client_")]
 DECIDED = {
     "excluded_by_person": Verb.EXCLUDE, "created_by_person": Verb.CREATE, "matched_by_person": Verb.MATCH,
     "unmatched_by_person": Verb.UNMATCH,
@@ -76,13 +76,13 @@ def assert_whole(text: str) -> None:
 @pytest.mark.parametrize("standing", list(Standing))
 def test_every_standing_and_reason_has_a_whole_sentence_without_codes(standing: Standing) -> None:
     """Also where the ledger of an older home names nobody, and where a load wrote something."""
-    for reason in REASONS:
+    for reason in Reason:
         made = Match("P1", reason, AT)
         for found in (
             record(standing, reason),
             record(standing, reason, match=made, history=[write()]),
             record(standing, reason, match=made, history=[write(Operation.CREATE)]),
-            record(standing, reason, match=made, history=[write(), write(Operation.UPDATE, reason=TAKEN_BACK)]),
+            record(standing, reason, match=made, history=[write(), write(Operation.UPDATE, reason=Reason.TAKEN_BACK)]),
             record(standing, reason, history=[write(outcome=Outcome.REFUSED, detail="Email is not valid")]),
             record(standing, reason, history=[write(outcome=None)]),
             record(standing, reason, decisions=[taken(verb, "we know") for verb in Verb]),
@@ -109,7 +109,7 @@ def test_a_record_that_waits_for_its_client_names_it(reason: str) -> None:
 @pytest.mark.parametrize("outcome", [*Outcome, None])
 @pytest.mark.parametrize("operation", [operation for operation in Operation if operation is not Operation.SKIP])
 def test_every_write_has_a_line_without_codes(outcome: Outcome | None, operation: Operation) -> None:
-    for reason, unmarked in itertools.product(REASONS, (None, "P9")):
+    for reason, unmarked in itertools.product(Reason, (None, "P9")):
         row = write(operation, outcome, reason=reason, unmark_id=unmarked, changes=[], detail="it is too long")
         (event,) = stories.events(record(Standing.IN_SYNC, "match", history=[row]))
         assert_whole(f"{event.text}.")
