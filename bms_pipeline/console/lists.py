@@ -13,6 +13,7 @@ from fastapi import Request
 
 from bms_pipeline.console.context import PER_PAGE, Console, NotFound, number_in
 from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
 from bms_pipeline.reconcile.decisions import VERSION, Selection, ViewedVersion
 from bms_pipeline.sync import deciding
@@ -66,16 +67,16 @@ BULK_VERBS: dict[str, tuple[Verb, ...]] = {
     "": (Verb.CREATE, Verb.EXCLUDE, Verb.UNMATCH, Verb.INCLUDE),
 }
 """Tab → the verbs for several records at once."""
-NEVER_CREATED = ("no_name", "several_with_marker")
+NEVER_CREATED = (Reason.NO_NAME, Reason.SEVERAL_WITH_MARKER)
 """Reasons for which a create is always refused."""
 LOOK_ALIKES: dict[str, str] = {
-    "near_identical_name": "Passportal has a record of nearly the same name",
-    "several_in_passportal": "Passportal has several records of this name",
-    "same_name_other_evidence": "Passportal has a record of this name",
-    "placeholder_on_both_sides": "Passportal has a record of this name",
-    "several_in_bms": "BMS has another record of this name",
-    "name_of_gone_record": "Passportal has a record of this name, whose BMS record is gone",
-    "doubtful_serial": "Passportal has a record with this serial number",
+    Reason.NEAR_IDENTICAL_NAME: "Passportal has a record of nearly the same name",
+    Reason.SEVERAL_IN_PASSPORTAL: "Passportal has several records of this name",
+    Reason.SAME_NAME_OTHER_EVIDENCE: "Passportal has a record of this name",
+    Reason.PLACEHOLDER_ON_BOTH_SIDES: "Passportal has a record of this name",
+    Reason.SEVERAL_IN_BMS: "BMS has another record of this name",
+    Reason.NAME_OF_GONE_RECORD: "Passportal has a record of this name, whose BMS record is gone",
+    Reason.DOUBTFUL_SERIAL: "Passportal has a record with this serial number",
 }
 """Reason → the look-alike that a create goes next to. A person confirms it once."""
 UNTICKED_AT_MOST = 1_000

@@ -222,7 +222,7 @@ def _linked(facts: _Facts) -> Iterator[Part]:
         yield from ("Created in Passportal ", created.intent_at)
         decided = facts.last(Verb.CREATE)
         yield f", as {decided.decided_by} decided" if decided else " because it had no such record"
-    elif by_person is not None or facts.match_reason == "matched_by_person":
+    elif by_person is not None or facts.match_reason == Reason.MATCHED_BY_PERSON:
         yield f"Matched by {by_person.decided_by} " if by_person else "Matched by a person"
         if by_person:
             yield by_person.decided_at
@@ -271,9 +271,9 @@ def _written(record: RecordStory, changes: Sequence[FieldChange]) -> str:
 
 def _to_create(facts: _Facts) -> Iterator[Part]:
     decided = facts.last(Verb.CREATE)
-    if decided and facts.reason == "created_by_person":
+    if decided and facts.reason == Reason.CREATED_BY_PERSON:
         yield from (f"{decided.decided_by} decided ", decided.decided_at, " to create it, and the next load does.")
-    elif facts.reason == "created_by_person":
+    elif facts.reason == Reason.CREATED_BY_PERSON:
         yield "A person decided to create it, and the next load does."
     else:
         yield f"The next load creates it: {reason_in_words(facts.reason)}."
@@ -304,7 +304,7 @@ def _blocked(facts: _Facts) -> Iterator[Part]:
         yield f"Blocked: {reason_in_words(facts.reason)}."
         return
     client, about = facts.client, _CLIENT[facts.reason]
-    if facts.reason == "client_excluded" and client and client.decided_by:
+    if facts.reason == Reason.CLIENT_EXCLUDED and client and client.decided_by:
         about = f"which {client.decided_by} excluded"
     yield f"Waits for its client{' ' + client.name if client and client.name else ''}, {about}."
 
@@ -339,7 +339,7 @@ def _excluded(facts: _Facts) -> Iterator[Part]:
 
 
 def _out_of_scope(facts: _Facts) -> Iterator[Part]:
-    if facts.reason == "client_out_of_scope":
+    if facts.reason == Reason.CLIENT_OUT_OF_SCOPE:
         yield f"Left out by the settings together with its client{_named(facts.client)}."
     else:
         yield f"Left out by the settings: {reason_in_words(facts.reason)}."

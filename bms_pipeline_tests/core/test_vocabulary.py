@@ -30,6 +30,7 @@ COMPARED = re.compile(
 )
 OTHER_MEANINGS = {
     ("cli/printing.py", "unknown"): "a key of `status --json`",
+    ("cli/output.py", "done"): "a key of `--log-json`",
     ("cli/printing.py", "refused"): "a key of the plan shown",
     ("cli/printing.py", "blocked"): "a count of the plan shown",
     ("console/pages/history.py", "*"): "columns of the overview, which add up standings",

@@ -39,6 +39,7 @@ from bms_pipeline.console.lists import (
 from bms_pipeline.console.security import Done, Session, SubmittedForm
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionError
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb, words
 from bms_pipeline.reconcile import decisions
 from bms_pipeline.reconcile.comparison import DispositionChange
@@ -57,7 +58,7 @@ SHOWN_FROM = 0.4
 """A row shows its best candidate from this score on: below, the two are more likely not the same."""
 NAMED = 10
 """A question about many records names the first of them."""
-FREED = ("client_unmatched", "client_ambiguous", "client_excluded", "client_blocked")
+FREED = (Reason.CLIENT_UNMATCHED, Reason.CLIENT_AMBIGUOUS, Reason.CLIENT_EXCLUDED, Reason.CLIENT_BLOCKED)
 """Reasons of a blocked record that hold no longer once its client is decided about; the next plan looks at it."""
 DONE_AT_MOST = 200
 """A session can undo its last decisions, up to this many."""
