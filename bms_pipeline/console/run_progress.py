@@ -123,7 +123,7 @@ def run_end(console: Console, run: RunStatus) -> RunEnd:
 def end_sentence(seconds: float, writes: RunWrites, left: int) -> str:
     """Return what a run did, in a sentence: how long it took, what it wrote, what is ``left`` of an approved plan."""
     took = duration(seconds)
-    did = writes.in_words or "nothing had to be written to Passportal"
+    did = writes.in_words or "nothing was written to Passportal"
     if writes.unknown:
         return (
             f"Ended after {took}, and not all is done: {did}. The answer to {writes.unknown:,} writes was lost; the"

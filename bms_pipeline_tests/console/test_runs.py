@@ -124,7 +124,7 @@ def test_a_run_that_was_killed_is_never_done_and_says_what_goes_on_by_itself(ale
     [
         (RunWrites(41707, 24962, 0, 0, 0, 0), 0, "Done in 1 min 28 s: 41,707 created, 24,962 matched, 0 refused."),
         (RunWrites(0, 0, 5, 2, 0, 0), 0, "Done in 1 min 28 s: 0 created, 0 matched, 5 updated, 2 refused."),
-        (RunWrites(0, 0, 0, 0, 0, 0), 0, "Done in 1 min 28 s: nothing had to be written to Passportal."),
+        (RunWrites(0, 0, 0, 0, 0, 0), 0, "Done in 1 min 28 s: nothing was written to Passportal."),
         (
             RunWrites(0, 0, 0, 0, 3, 0),
             0,
