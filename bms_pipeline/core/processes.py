@@ -72,7 +72,7 @@ def life_of(process: Process | None, silent_seconds: float, ask: Callable[[], Li
     """Return whether a run is alive, dead or unknown. This is the only place that decides it.
 
     ``process`` is None where the run left no identity. ``silent_seconds`` have passed since its last heartbeat, or
-    since its start. ``ask`` asks whoever started it: dead means not known there, or nobody is there any more.
+    since its start. ``ask`` asks its starter: dead means not known there, or nobody is there any more.
     """
     if process is not None and process.is_here:
         return Life.ALIVE if _is_in_table(process) else Life.DEAD

@@ -18,7 +18,7 @@ EXIT_CODES = {Verdict.BLOCKED: 1, Verdict.DECIDE: 2, Verdict.READY: 0, Verdict.U
 class Finding:
     """The result of one check, known by its ``code``.
 
-    ``text`` says it to a person, ``next_step`` what to do, or for ``UNKNOWN`` what happens meanwhile. ``value`` is the
+    ``text`` says it to a person, ``next_step`` what to do, or for ``UNKNOWN`` what happens until then. ``value`` is the
     proven habit of the service, None where nothing was proven; ``how`` it was seen. ``since``: the moment (UTC) when
     this value was first seen; ``was``: the contradicting value before. ``is_short``: it fits the first screen.
     """
