@@ -69,7 +69,6 @@ from bms_pipeline.cli.printing import (
 from bms_pipeline.core import files, lifeline
 from bms_pipeline.core.entities import chosen
 from bms_pipeline.core.errors import PipelineError, SettingsError
-from bms_pipeline.core.http import calls_made
 from bms_pipeline.core.run_status import leave_error
 from bms_pipeline.warehouse.binding import without_pandas
 
@@ -249,7 +248,7 @@ def sync_command(
             "--incremental is about all records and nobody's decision.",
             "Leave out --entity, --client and --create-unmatched, or that one.",
         )
-    settings, before = read_settings(), calls_made()
+    settings, before = read_settings(), _calls_made()
     started = time.monotonic()
     with ExitStack() as kept:
         with run_lock.running(settings, this_command()) as run_status, progress(run_status) as stages:
@@ -303,7 +302,7 @@ def preview(
 
     The plan is saved under a hash: `finish HASH` loads exactly that.
     """
-    settings, before = read_settings(), calls_made()
+    settings, before = read_settings(), _calls_made()
     warehouse = open_warehouse(settings)
     if not saved:
         warn_of_approved_plan(warehouse)
@@ -316,10 +315,11 @@ def preview(
                 progress=stages,
             )
         _say_calls(client, before)
-    elif planning.current_plan(warehouse).is_to_be_made_anew:
+    elif (former := planning.current_plan(warehouse)).is_to_be_made_anew:
         with run_lock.running(settings, this_command()) as run_status:
             planning.plan_from_stored(warehouse, progress=run_status)
-        err.print("Decisions, settings or records changed since the saved plan; this is a new one.", highlight=False)
+        why = "was discarded" if former.discarded else "is out of date: decisions, settings or records changed since"
+        err.print(f"The saved plan {why}. This is a new one.", highlight=False)
     shown = plan_preview.overview(warehouse)
     if as_json:
         print_json(shown)
@@ -485,10 +485,16 @@ def _scope(settings: Settings, clients: Sequence[str] | None) -> matching.Scope:
     return matching.Scope(clients=found)
 
 
+def _calls_made() -> dict[str, int]:
+    from bms_pipeline.core.http import calls_made  # here: most commands make none
+
+    return calls_made()
+
+
 def _say_calls(clients: Sequence[str] | None, before: Mapping[str, int]) -> None:
     """Say how many calls a command about some clients alone has sent to each service since ``before``."""
     if clients:
-        made = Counter(calls_made()) - Counter(before)
+        made = Counter(_calls_made()) - Counter(before)
         err.print(f"Calls made: {made['BMS']:,} to BMS, {made['Passportal']:,} to Passportal.", highlight=False)
 
 

@@ -44,10 +44,15 @@ EntityArgument = Annotated[
 EntitiesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="ENTITY", autocompletion=entity_names, help="Only these; default all.")
 ]
-Id = Annotated[int, typer.Argument(metavar="ID", help="The record's id in BMS.")]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="Ids in BMS; or choose by the options below.")]
+LARGEST_ID = 2**63 - 1
+"""The largest id that a table holds."""
+Id = Annotated[int, typer.Argument(metavar="ID", max=LARGEST_ID, help="The record's id in BMS.")]
+Ids = Annotated[
+    list[int] | None, typer.Argument(metavar="ID", max=LARGEST_ID, help="Ids in BMS; or choose by the options below.")
+]
 LostIds = Annotated[
-    list[int], typer.Argument(metavar="ID", help="The records' ids in BMS, as `pending-imports` lists them.")
+    list[int],
+    typer.Argument(metavar="ID", max=LARGEST_ID, help="The records' ids in BMS, as `pending-imports` lists them."),
 ]
 DispositionOption = Annotated[
     str,

@@ -70,7 +70,7 @@ def dev(
             stack.enter_context(store.serving(name, url))
         children: dict[str, Child] = {}
         stack.callback(_end, children)
-        workspace = str(_workspace())
+        workspace = str(_workspace(settings))
         children["Dagster's pages"] = _pages(pages, [workspace], environment)
         daemon = [sys.executable, "-m", "bms_pipeline.defs.instance.daemon", "run", "-w", workspace]
         children["Dagster's daemon"] = Child(daemon, env=environment, stdin=subprocess.DEVNULL)
@@ -120,7 +120,7 @@ def dagster_ui(
     environment = _environment(settings)
     with listen(port, host) as pages:
         _make_instance(environment)
-        child = _pages(pages, [str(file) for file in workspace or [_workspace()]], environment)
+        child = _pages(pages, [str(file) for file in workspace or [_workspace(settings)]], environment)
         try:
             urls = {f"http://{host}:{pages.getsockname()[1]}": "dagster"}
             _offer_codes(lambda: _say_addresses(Store(settings.guard_folder), urls))
@@ -220,14 +220,25 @@ def _dagster_home(settings: Settings) -> Path:
     return home
 
 
-def _workspace() -> Path:
-    """Return the ``workspace.yaml`` of the current folder, as Dagster's own commands do; else the shipped one."""
-    from bms_pipeline.sync.new_folder import compared
+def _workspace(settings: Settings) -> Path:
+    """Return the ``workspace.yaml`` of the current folder, as Dagster's own commands do; else the shipped one.
 
-    own = Path("workspace.yaml").absolute()
+    Under a tenant's name the shipped one names the code location after the tenant, because links lead there.
+    """
+    from bms_pipeline.core.files import atomic_write
+    from bms_pipeline.sync.new_folder import compared, shipped_text
+
+    own, name = Path("workspace.yaml").absolute(), settings.bms_pipeline_name
+    is_shipped = not own.exists() or not compared(own).differs
+    if is_shipped and name:
+        named = settings.dagster_folder / "workspace.yaml"
+        with atomic_write(named) as file:
+            shipped = shipped_text("workspace.yaml")
+            file.write_text(shipped.replace("location_name: bms_pipeline", f"location_name: {name}"), encoding="utf-8")
+        return named
     if not own.exists():
         return WORKSPACE
-    if compared(own).differs:
+    if not is_shipped:
         err.print(f"{own} differs from the shipped one; it is used as it is.", highlight=False, soft_wrap=True)
     return own
 

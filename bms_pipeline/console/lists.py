@@ -184,7 +184,8 @@ def shown_records(
 
 def one_record(console: Console, entity: Entity, bms_id: int) -> dict[str, Any]:
     """Return one record as a list shows it. Raises ``NotFound``."""
-    rows = shown_records(console, entity, Selection(bms_ids=(bms_id,)), "name", most=1)
+    is_an_id = bms_id < 2**63
+    rows = shown_records(console, entity, Selection(bms_ids=(bms_id,)), "name", most=1) if is_an_id else []
     if not rows:
         raise NotFound(f"BMS lists no {entity.singular} {bms_id} now.", "Go back to the list.")
     return rows[0]

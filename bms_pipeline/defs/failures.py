@@ -16,6 +16,7 @@ from bms_pipeline.core.errors import (
     PipelineError,
     PlanDiscarded,
     PlanError,
+    PlanKept,
     PlanMissing,
     PlanNotCurrent,
     PlanStale,
@@ -91,6 +92,7 @@ WORDS: dict[type[PipelineError], str] = {
         "Look at the current plan in the metadata of `sync_plan`. To load that one, launch the job {finish}."
     ),
     PlanDiscarded: "Launch the job {plan}, look at the new plan in the metadata of `sync_plan`, then finish that one.",
+    PlanKept: "Look at the plan in the metadata of `sync_plan`: there is nothing of it to discard, or not yet.",
     PlanStale: "Launch the job {plan}, look at the new plan in the metadata of `sync_plan`, then finish that one.",
     BreakerOpen: (
         "Look at the plan in the metadata of `sync_plan`, and at BMS: is it still whole, and may the API user still see"

@@ -135,9 +135,9 @@ class FullStory:
 
 def tell(warehouse: Warehouse, entity_name: EntityName, bms_id: int, landing_folder: Path | None = None) -> FullStory:
     """Return one record's story for people. Raises as ``figures.explain``."""
-    entity = BY_NAME[entity_name]
     with warehouse.open() as connection:
         record = figures.explain(warehouse, entity_name, bms_id, landing_folder)
+        entity = BY_NAME[record.entity]
         client = _client(connection, entity, record)
         counterpart = record.in_passportal or _planned_counterpart(connection, entity, record)
         settings = read_sync_settings(connection)

@@ -257,7 +257,7 @@ def test_accept_all_shows_what_it_would_match_and_matches_only_that(near: World)
     with served(near.settings) as console:
         alex = Person(console)
         alex.get("/review/clients")
-        assert "Accept all 3 where nothing differs" in alex.text
+        assert "Accept all 3 where nothing contradicts" in alex.text
         alex.get("/review/clients/accept")
         assert "Doubtful" not in alex.text
         assert "Match 3 clients at once?" in alex.text

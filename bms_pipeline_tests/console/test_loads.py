@@ -93,7 +93,7 @@ def test_what_waits_in_a_client_says_what_why_and_where_to_decide(alex: Person) 
 
 def test_the_records_of_a_client_are_counted_by_standing_and_each_count_leads_to_them(alex: Person) -> None:
     text = alex.get("/clients/10")
-    assert "The client is in sync : the same name on both sides." in alex.text
+    assert "The client is in sync ." in alex.text
     assert 'href="/clients/10?entity=contacts&amp;standing=in%20sync"' in text
     alex.get("/clients/10?entity=contacts&standing=in%20sync")
     assert [row.split(" contact")[0] for row in rows(alex)] == ["Dee Dee"]

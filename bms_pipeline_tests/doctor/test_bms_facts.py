@@ -103,6 +103,8 @@ STRANGER_WITHOUT_FACT = {
     "booleans": "account types that are no booleans stop a sync: BMS-LISTS",
     "success": "an answer without success is no BMS: BMS-LOGIN",
     "unknown_parameters": "no stand-in has another value yet",
+    "accounts": "doctor asks for no client's records; a reading of one client finds it out and refuses the rest",
+    "single": "doctor asks for no single account; see test_one_client_sweep",
 }
 
 SANDBOX: dict[str, tuple[Any, dict[str, str | None]]] = {
@@ -116,6 +118,7 @@ SANDBOX_WITHOUT_FACT = {
     "hourly_limit": "only the last call of an hour shows it",
     "retry_after": "only a refusal by the limit shows it",
     "tenant_id": "it is no habit; a sync refuses another tenant",
+    "account_filter": "doctor asks for no client's records; see test_one_client_sweep",
     "latency_seconds": "it is no habit; see test_services_in_trouble",
     "faults": "see test_services_in_trouble",
     "failing_share": "see test_services_in_trouble",

@@ -72,7 +72,7 @@ def test_nothing_waits_any_more_and_a_plan_is_made_again(world: World) -> None:
     published = read_state(world.settings.published_file)
     assert published is not None
     assert published.plan is None
-    assert figures.status(world.settings, world.warehouse)["plan"] is None
+    assert figures.status(world.settings, world.warehouse).plan is None
     assert planning.is_anything_new(world.warehouse)
     assert not planning.waits_for_person(world.warehouse)
     again = planning.plan_from_stored(world.warehouse, entities=world.entities)

@@ -97,6 +97,7 @@ def runs(request: Request, console: ConsoleDep) -> Response:
     return console.page(
         request,
         "runs.html.j2",
+        run=run,  # read once: it may end while the page is made
         history=[(past_run, _dagster_run(console, past_run.run_id)) for past_run in history],
         loads=copy.cached("loads", lambda: figures.loads(copy, LOADS)),
         then=then if is_own(then) else "",

@@ -148,7 +148,7 @@ const askOnce = (item, button) => {
 const press = (button) => {
   const item = itemOf(button), isAsked = item.querySelector(".ask")?.dataset.key === button.dataset.key;
   if (button.dataset.ask && !isAsked) askOnce(item, button);
-  else decide(button.closest("form"), button.dataset.act ?? button.value, item);
+  else if (!("sent" in (item?.dataset ?? {}))) decide(button.closest("form"), button.dataset.act ?? button.value, item);
 };
 
 const openInPlace = async (link) => {
