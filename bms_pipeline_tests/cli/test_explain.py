@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +80,30 @@ def test_json_has_every_code(world: World, capfd: pytest.CaptureFixture[str]) ->
     story = json.loads(capfd.readouterr().out)
     assert story["match"]["reason"] == "identical_name"
     assert story["decided"]["disposition"] == "matched"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("explain", "foo", "1"), "There is no entity 'foo'"),
+        (("exclude", "clients", str(2**63)), "less than or equal to 9223372036854775807"),
+        (("match", "clients", "9" * 23, "P1"), "less than or equal to 9223372036854775807"),
+        (("suggest", "clients", str(2**64)), "less than or equal to 9223372036854775807"),
+        (("explain", "clients", str(2**63)), "less than or equal to 9223372036854775807"),
+    ],
+)
+def test_what_no_record_can_be_called_is_named_and_no_defect(
+    world: World, arguments: tuple[str, ...], words: str
+) -> None:
+    environment = {**os.environ, "BMS_PIPELINE_HOME": str(world.settings.bms_pipeline_home), "NO_COLOR": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "bms_pipeline.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join(ran.stderr.replace("│", " ").split())
+    assert ran.returncode in (1, 2)
+    assert words in said, said
+    assert "Traceback" not in said
