@@ -326,8 +326,10 @@ def _print_what_waits(shown: PlanOverview) -> None:
     elif shown.state is plan_preview.PlanState.DISCARDED:
         text = f"Plan {short} was discarded by {shown.discarded_by}. Make a new one with `bms-pipeline preview`."
     elif not shown.operations:
-        waiting = sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values())
-        text = "There is nothing to load" + (f"; {waiting:,} records wait for a decision." if waiting else ".")
+        kinds = {"needs a decision": "wait for a decision", "blocked": "wait for their client"}
+        counts = {words: sum(of[kind] for of in shown.totals.values()) for kind, words in kinds.items()}
+        waiting = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
+        text = "There is nothing to load" + (f"; of the records {waiting}." if waiting else ".")
     else:
         whole = "Load it" if shown.undoes is None else f"It takes back plan {shown.undoes}; load it"
         text = f"{shown.left:,} of {shown.operations:,} operations wait. {whole} with `bms-pipeline finish {short}`."

@@ -83,6 +83,10 @@ class Verb(StrEnum):
     INCLUDE = "include"
 
 
+UNDO = "undo"
+"""What the ledger calls a line that takes a decision back."""
+
+
 class BulkVerb(StrEnum):
     """A person's decision about all records of an entity that only lack one."""
 

@@ -19,7 +19,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity, EntityName
 from bms_pipeline.core.reasons import Reason, reason_in_words
-from bms_pipeline.core.vocabulary import FieldOwner, Operation, Outcome, Verb
+from bms_pipeline.core.vocabulary import UNDO, FieldOwner, Operation, Outcome, Verb
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reports import figures
@@ -441,6 +441,8 @@ def _is_inside(record: RecordStory) -> bool:
 
 
 def _decision_text(taken: DecisionTaken) -> str:
+    if taken.verb == UNDO:
+        return f"{taken.decided_by} took the decision before this back"
     did = _DECISIONS[Verb(taken.verb)] if taken.verb in list(Verb) else "decided about it"
     return f"{taken.decided_by} {did}" + (f": “{taken.why}”" if taken.why else "")
 
