@@ -16,7 +16,7 @@ from dagster._core.secrets.env_file import get_env_var_dict
 
 from bms_pipeline.cli import serve
 from bms_pipeline.core.errors import PipelineError, SettingsError
-from bms_pipeline.core.settings import read_settings
+from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.sync.new_folder import make_new_folder
 
 ROOT = Path(__file__).parents[1]
@@ -99,12 +99,16 @@ def test_dev_serves_the_workspace_of_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert serve._workspace() == serve.WORKSPACE
+    settings = Settings(_env_file=None, bms_pipeline_home=tmp_path / "home")  # type: ignore[call-arg]
+    assert serve._workspace(settings) == serve.WORKSPACE
     make_new_folder(tmp_path)
-    assert serve._workspace() == tmp_path / "workspace.yaml"
+    assert serve._workspace(settings) == tmp_path / "workspace.yaml"
+    named = settings.model_copy(update={"bms_pipeline_name": "acme"})
+    named.dagster_folder.mkdir(parents=True)
+    assert "location_name: acme\n" in serve._workspace(named).read_text(), "links lead to a location of that name"
     assert capsys.readouterr().err == ""
     (tmp_path / "workspace.yaml").write_text("load_from: []\n")
-    assert serve._workspace() == tmp_path / "workspace.yaml"
+    assert serve._workspace(settings) == serve._workspace(named) == tmp_path / "workspace.yaml"
     assert "differs from the shipped one" in capsys.readouterr().err
 
 

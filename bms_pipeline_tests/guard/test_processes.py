@@ -71,6 +71,14 @@ def until(happened: Callable[[], bool], what: str, seconds: float = 150) -> None
         time.sleep(0.2)
 
 
+def all_gone(processes: list[psutil.Process]) -> None:
+    """Wait until none of ``processes`` is alive; a failure names those that are."""
+    with suppress(AssertionError):
+        until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 60)
+    left = [(process.pid, process.status(), process.cmdline()[:6]) for process in processes if _is_alive(process)]
+    assert left == []
+
+
 def free_ports(count: int) -> list[int]:
     listeners = [listen(0) for _ in range(count)]
     ports = [int(listener.getsockname()[1]) for listener in listeners]
@@ -279,6 +287,6 @@ def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_p
     processes = pages.all()
     assert len(processes) >= 3, "the command, the pages, the code"
     pages.process.terminate()
-    until(lambda: not any(_is_alive(process) for process in processes), "all of it is gone", 120)
+    all_gone(processes)
     assert is_free(port)
     assert "Traceback" not in pages.log.read_text()
