@@ -1,4 +1,4 @@
-"""The lists of records: their addresses, the records on a page, and the candidates of those that wait."""
+"""The lists of records: their addresses, the records on a page, and the candidates of waiting ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WAITING = " + ".join(
     for entity in ENTITIES
     if entity.has_client
 )
-"""SQL over a client as ``record``: the number of records that wait for it."""
+"""SQL over a client as ``record``: the number of records waiting for it."""
 VERBS: dict[str, tuple[Verb, ...]] = {
     Disposition.UNMATCHED: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
     Disposition.AMBIGUOUS: (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE),
@@ -55,7 +55,7 @@ VERBS: dict[str, tuple[Verb, ...]] = {
     Disposition.BLOCKED: (),
     Disposition.OUT_OF_SCOPE: (),
 }
-"""Disposition → the verbs that the rules may accept for such a record. A blocked one waits for its client."""
+"""Disposition → the verbs the rules may accept for such a record. A blocked one waits for its client."""
 BULK_VERBS: dict[str, tuple[Verb, ...]] = {
     **{
         disposition: tuple(verb for verb in verbs if verb is not Verb.MATCH)
@@ -78,7 +78,7 @@ LOOK_ALIKES: dict[str, str] = {
     Reason.NAME_OF_GONE_RECORD: "Passportal has a record of this name, whose BMS record is gone",
     Reason.DOUBTFUL_SERIAL: "Passportal has a record with this serial number",
 }
-"""Reason → the look-alike that a create goes next to. A person confirms it once."""
+"""Reason → the look-alike next to a create. A person confirms it once."""
 UNTICKED_AT_MOST = 1_000
 SUGGESTED_AT_ONCE = 5_000
 """Up to this many waiting records, a list ranks the suggestions for all of them at once and keeps them."""
@@ -157,7 +157,7 @@ def selection_in(said: dict[str, str], bms_ids: tuple[int, ...] = ()) -> Selecti
 
 
 def details_of(entity: Entity) -> list[str]:
-    """Return the few fields that distinguish a record of this entity from its namesakes."""
+    """Return the few fields to distinguish a record of this entity from its namesakes."""
     return [field.name for field in entity.listed_fields if field.name not in ("first_name", "last_name")][:4]
 
 
@@ -198,7 +198,7 @@ def found_records(console: Console, entity: Entity, selection: Selection) -> lis
 
 
 def version_of(console: Console, found: Sequence[dict[str, Any]]) -> ViewedVersion:
-    """Return the version of found records, for a form that decides about all of them."""
+    """Return the version of found records, for a form about all of them."""
     stamp = reduce(xor, (row["stamp"] for row in found), 0)
     return ViewedVersion(sum(row["records"] for row in found), stamp, newest_batch(console))
 
@@ -215,7 +215,7 @@ def client_name(console: Console, client: int | None) -> str | None:
 
 
 def verbs_for(record: dict[str, Any], entity: Entity) -> tuple[Verb, ...]:
-    """Return the verbs that a page offers for one record: none that the rules always refuse."""
+    """Return the verbs offered for one record: none the rules always refuse."""
     verbs = VERBS[record["disposition"]]
     if record["reason"] in NEVER_CREATED:
         verbs = tuple(verb for verb in verbs if verb is not Verb.CREATE)
@@ -242,7 +242,7 @@ class _Ranked:
 
 
 def read_candidates(console: Console, entity: Entity, bms_ids: Sequence[int] | None = None) -> Candidates:
-    """Return the suggestions of these records (default: all), and of all that compete with them for a candidate."""
+    """Return the suggestions of these records (default: all), and of all competing with them for a candidate."""
     if bms_ids is None or console.waiting()[entity.name] <= SUGGESTED_AT_ONCE:
         return console.reading.copy.cached(f"suggestions {entity.name}", lambda: _all_candidates(console, entity))
     if not bms_ids:

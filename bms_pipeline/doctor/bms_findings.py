@@ -217,7 +217,7 @@ _NEW_API = "A sync would stop there. Check for a newer version of this program."
 
 
 def page_size(seen: BmsSeen) -> Finding | None:
-    """Return the most records that BMS puts into a page."""
+    """Return the most records of a page of BMS."""
     found: dict[str, int] = {}
     for name, answer in seen.lists.items():
         goes_on = answer.goes_on or (name == ACCOUNTS.name and _brings_new(seen, "page 2"))
@@ -233,7 +233,7 @@ def page_size(seen: BmsSeen) -> Finding | None:
 
 
 def totals(seen: BmsSeen) -> Finding | None:
-    """Return whether the lists that should have totals have true ones."""
+    """Return whether lists with totals have true ones."""
     kinds = {
         call.name: _total(seen, call.name, answer)
         for call in LISTS
@@ -363,7 +363,7 @@ def modified_since(seen: BmsSeen) -> Finding | None:
 
 
 def form_of_details(seen: BmsSeen) -> Finding | None:
-    """Return the form of an asset's details, and the fields that they lack."""
+    """Return the form of an asset's details, and the fields they lack."""
     found = list(_details(seen))
     if not found:
         return None
@@ -448,7 +448,7 @@ def _lowered(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _brings_new(seen: BmsSeen, question: str) -> bool:
-    """Return whether an answer about accounts has records that page 1 has not."""
+    """Return whether an answer about accounts has records page 1 lacks."""
     answer, first = seen.accounts.get(question), seen.lists.get(ACCOUNTS.name)
     return answer is not None and first is not None and not set(answer.ids) <= set(first.ids)
 

@@ -54,7 +54,7 @@ def sign_in(seen: PassportalSeen) -> Finding | None:
 
 
 def token(seen: PassportalSeen) -> Finding | None:
-    """Return how long a token is good, and in which form that is stated."""
+    """Return how long a token is good, and in which form."""
     if seen.exchange is None or seen.exchange.seconds is None:
         return None
     value = f"{span(seen.exchange.seconds)}, stated as a {'text' if seen.exchange.is_text else 'number'}"
@@ -97,7 +97,7 @@ def documents(seen: PassportalSeen) -> Finding | None:
 
 
 def list_cap(seen: PassportalSeen) -> Finding | None:
-    """Return the most rows that Passportal puts into a page."""
+    """Return the most rows of a page of Passportal."""
     if not _goes_on(seen):
         return None
     value = str(len(seen.rows("asset")))
@@ -126,7 +126,7 @@ def list_path(seen: PassportalSeen) -> Finding:
 
 
 def order(seen: PassportalSeen) -> Finding | None:
-    """Return whether the order that was asked for is honoured, forwards and backwards."""
+    """Return whether the order asked for is honoured, forwards and backwards."""
     if not seen.rows("asset") or not seen.rows("the newest asset"):
         return None
     ids, newest = seen.pages["asset"].ids, seen.pages["the newest asset"].ids
@@ -203,7 +203,7 @@ def unreadable_documents(seen: PassportalSeen) -> Finding | None:
 
 
 def twins(seen: PassportalSeen) -> Finding | None:
-    """Return how many documents of one type and client have titles that are the same to matching."""
+    """Return how many documents of one type and client have titles equal to matching."""
     keys = Counter(
         (kind, str(row.get("client_id")), " ".join(encoding.decoded_name(encoding.raw_title(row)).casefold().split()))
         for kind in KINDS
@@ -358,7 +358,7 @@ def forms_of_writes(settings: Settings, seen: PassportalSeen) -> Finding | None:
 
 
 def other_calls(seen: PassportalSeen) -> Finding | None:
-    """Return the calls that the tenant's description knows and this program does not."""
+    """Return the calls of the tenant's description unknown to this program."""
     found = _described(seen)
     if found is None or not found.other_calls:
         return None
@@ -416,7 +416,7 @@ def _templates(seen: PassportalSeen, kind: str) -> list[_Template]:
 
 
 def _chosen_template(settings: Settings, kind: str, found: Sequence[_Template]) -> _Template | None:
-    """Return the template that a load takes for new documents; None where it cannot tell."""
+    """Return the template of new documents; None where it cannot tell."""
     pairs = [pair.partition("=") for pair in settings.passportal_templates.split(",")]
     chosen = next((encoding.template_id(uid.strip()) for name, _, uid in pairs if name.strip() == kind), None)
     if chosen is not None:

@@ -59,7 +59,7 @@ _CLIENT: dict[str, str] = {
     Reason.CLIENT_UNMATCHED: "about which nobody decided yet",
     Reason.CLIENT_WRITE_UNKNOWN: "for which a write to Passportal has no answer yet",
 }
-"""Reason code → the words about the client in the sentence of a record that waits for it."""
+"""Reason code → the words about the client in the sentence of a record waiting for it."""
 
 OWNERS = {
     "last_edit": "the last edit",
@@ -98,7 +98,7 @@ class FieldRow:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the time line. ``plan_id``: the load that it was part of."""
+    """One line of the time line. ``plan_id``: its load."""
 
     at: datetime
     text: str
@@ -108,7 +108,7 @@ class Event:
 
 @dataclass(frozen=True)
 class ClientName:
-    """The client that a record is inside, as BMS names it; ``decided_by``: who last decided about it."""
+    """The client of a record, as BMS names it; ``decided_by``: who last decided about it."""
 
     bms_id: int
     name: str | None
@@ -179,7 +179,7 @@ class _Facts:
 
     @property
     def done(self) -> list[WriteDone]:
-        """The writes that reached Passportal, oldest first."""
+        """The writes done in Passportal, oldest first."""
         return [row for row in self.record.history if row.outcome == Outcome.DONE]
 
     @property
@@ -251,7 +251,7 @@ def _names_compared(facts: _Facts, reason: str | None) -> str:
 
 
 def _loaded(facts: _Facts) -> Iterator[Part]:
-    """Yield the last thing that a load did, but for the create, which the link has already."""
+    """Yield the last thing a load did, but for the create, which the link has already."""
     last = facts.done[-1] if facts.done else None
     if last is None or last.operation == Operation.CREATE:
         return
@@ -473,7 +473,7 @@ def _write_event(row: WriteDone) -> Event:
 
 
 def field_rows(record: RecordStory, counterpart: Values | None, settings: SyncSettings) -> list[FieldRow]:
-    """Return every field that one side has a value for, as BMS and as Passportal have it."""
+    """Return every field with a value on one side, as BMS and as Passportal have it."""
     entity, plan = BY_NAME[record.entity], record.plan
     writes = {change["field"] for change in (plan.changes if plan else None) or ()}
     kept = {value["field"] for value in (plan.kept if plan else None) or ()}
@@ -500,7 +500,7 @@ def field_rows(record: RecordStory, counterpart: Values | None, settings: SyncSe
 
 
 def _client(connection: duckdb.DuckDBPyConnection, entity: Entity, record: RecordStory) -> ClientName | None:
-    """Return the client that the record is inside."""
+    """Return the client of the record."""
     account_id = record.in_bms.get("account_id")
     if not entity.has_client or account_id is None:
         return None
@@ -514,7 +514,7 @@ def _client(connection: duckdb.DuckDBPyConnection, entity: Entity, record: Recor
 
 
 def _planned_counterpart(connection: duckdb.DuckDBPyConnection, entity: Entity, record: RecordStory) -> Values | None:
-    """Return the record of Passportal that the next load links, where no match is saved yet."""
+    """Return the record of Passportal the next load links, where no match is saved yet."""
     if record.decided is None or not record.decided.is_new_match:
         return None
     rows = named_rows(
