@@ -275,11 +275,6 @@ def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> No
         assert len(store.served()) == 2
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="in two whole runs of the suite a process was left after two minutes, in 16 runs alone none: cause unknown;"
-    " run it with --runxfail, it names what is left",
-)
 def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_proxy(
     started: Callable[..., Started],
 ) -> None:
