@@ -203,8 +203,8 @@ MUTATIONS = (
     ),
     Mutation(
         f"{_BMS}/client.py",
-        "            said.pop(MODIFIED_SINCE, None)",
-        "            said.clear()",
+        "            accepted.pop(MODIFIED_SINCE, None)",
+        "            accepted.clear()",
         "bms_pipeline_tests/bms/test_one_client_sweep.py",
     ),
     Mutation(

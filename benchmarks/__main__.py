@@ -79,12 +79,12 @@ def landing(count: int) -> None:
         table.add_row(way, f"{measured['seconds']:.2f}", f"{measured['peak_mib']:.0f}", f"{measured['rows']:,}")
     out.print(table)
     land = ours["seconds"] - ours["extract"]
-    said("land ÷ read_json of the same bytes", land / limit["seconds"], "≤ 1.6 at 1,000,000")
-    said("requests + pandas loop ÷ ours", ways["pandas"]["seconds"] / ours["seconds"], "≥ 3")
+    show("land ÷ read_json of the same bytes", land / limit["seconds"], "≤ 1.6 at 1,000,000")
+    show("requests + pandas loop ÷ ours", ways["pandas"]["seconds"] / ours["seconds"], "≥ 3")
     if "dlt" in ways:
-        said("dlt REST source → DuckDB merge ÷ ours", ways["dlt"]["seconds"] / ours["seconds"], "≥ 10")
-    said("calls made ÷ calls that the paging makes necessary", ours["calls"] / ours["necessary"], "≤ 1.05")
-    said("peak memory, MiB", ours["peak_mib"], "< 1024")
+        show("dlt REST source → DuckDB merge ÷ ours", ways["dlt"]["seconds"] / ours["seconds"], "≥ 10")
+    show("calls made ÷ calls that the paging makes necessary", ours["calls"] / ours["necessary"], "≤ 1.05")
+    show("peak memory, MiB", ours["peak_mib"], "< 1024")
 
 
 def suggestions(kind: str, count: int) -> None:
@@ -108,9 +108,9 @@ def suggestions(kind: str, count: int) -> None:
         bands.add_row(band, f"{records:,}", f"{share:.3f}" if records else "")
     out.print(bands)
     ours, bare = ways["ours"], ways["bare"]
-    said("suggest ÷ bare trigrams and re-ranking of plain lists", ours["seconds"] / bare["seconds"], "≤ 2")
+    show("suggest ÷ bare trigrams and re-ranking of plain lists", ours["seconds"] / bare["seconds"], "≤ 2")
     if "splink" in ways:
-        said("Splink ÷ suggest, seconds", ways["splink"]["seconds"] / ours["seconds"], "≥ 1")
+        show("Splink ÷ suggest, seconds", ways["splink"]["seconds"] / ours["seconds"], "≥ 1")
     for first, target in (("top1", 0.992), ("top5", 0.999)):
         wanted = f"≥ {bare[first]:.4f}, the bare way's" + (f"; ≥ {target}" if kind == "companies" else "")
         out.print(f"  {first}: [bold]{ours[first]:.4f}[/] (target {wanted})")
@@ -123,14 +123,14 @@ def read_details(assets: int, limit: int = 1500, kills: int = 10) -> None:
         f"{found.landed:,} of {found.assets:,} details read and landed in {found.runs} runs, {found.kills} of them"
         f" killed; {found.in_passportal:,} assets completed in Passportal; took {found.seconds:.0f} s"
     )
-    said(f"virtual hours at {limit:,} calls an hour", found.hours, f"≤ {34 * assets / 50_000:.1f}")
-    said(f"calls made ÷ necessary ({found.calls - found.assets} lost in flight)", found.calls / found.assets, "1.00")
-    said(f"hourly lists of all assets meanwhile disturbed, of {found.lists}", len(found.disturbed), "0")
+    show(f"virtual hours at {limit:,} calls an hour", found.hours, f"≤ {34 * assets / 50_000:.1f}")
+    show(f"calls made ÷ necessary ({found.calls - found.assets} lost in flight)", found.calls / found.assets, "1.00")
+    show(f"hourly lists of all assets meanwhile disturbed, of {found.lists}", len(found.disturbed), "0")
     for why in found.disturbed:
         out.print(f"    {why}")
 
 
-def said(what: str, figure: float, target: str) -> None:
+def show(what: str, figure: float, target: str) -> None:
     """Print one figure beside its target."""
     out.print(f"  {what}: [bold]{figure:.2f}[/] (target {target})")
 
@@ -149,7 +149,7 @@ def main() -> None:
 def _counts(options: argparse.Namespace) -> None:
     for size in ("small", "typical") if options.part == "all" else (options.size,):
         for what, figure, target in counts.measured(size):
-            said(what, figure, target)
+            show(what, figure, target)
 
 
 def _landing(options: argparse.Namespace) -> None:
@@ -159,23 +159,23 @@ def _landing(options: argparse.Namespace) -> None:
 
 def _tenant(options: argparse.Namespace) -> None:
     for what, figure, target in whole_tenant.measured(options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _peers(options: argparse.Namespace) -> None:
     for what, figure, target in peers.measured("typical" if options.part == "all" else options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _load(options: argparse.Namespace) -> None:
     for what, figure, target in load.measured("typical" if options.part == "all" else options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _backfill(options: argparse.Namespace) -> None:
     for size in ("typical", "large") if options.part == "all" else (options.size,):
         for what, figure, target in backfill.measured(size):
-            said(what, figure, target)
+            show(what, figure, target)
 
 
 def _suggestions(options: argparse.Namespace) -> None:
@@ -190,27 +190,27 @@ def _details(options: argparse.Namespace) -> None:
 
 def _documents(options: argparse.Namespace) -> None:
     for what, figure, target in documents.measured("typical" if options.part == "all" else options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _writes(options: argparse.Namespace) -> None:
     for what, figure, target in writes.measured((options.records or [1000])[0] if options.part == "writes" else 1000):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _console(options: argparse.Namespace) -> None:
     for what, figure, target in console.measured("typical" if options.part == "all" else options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _one_client(options: argparse.Namespace) -> None:
     for what, figure, target in one_client.measured("typical" if options.part == "all" else options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 def _deciding(options: argparse.Namespace) -> None:
     for what, figure, target in deciding.measured("typical" if options.part == "all" else options.size):
-        said(what, figure, target)
+        show(what, figure, target)
 
 
 PARTS = {

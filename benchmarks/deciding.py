@@ -212,14 +212,14 @@ def measured(size: Size) -> Iterator[Figure]:
             yield "keys for each decision (former way: 2 clicks)", hands.keys / done, "≤ 1.2"
             yield "page loads for each decision (former way: 2)", hands.loads / done, "≤ 0.1"
             yield "seconds", took, "≤ 30 on a machine that does nothing else"
-            yield "processor seconds of the console and of whoever types, without the browser", busy, "≤ 30"
+            yield "processor seconds of the console and of the person who types, without the browser", busy, "≤ 30"
         with _again(settings) as fresh, served(fresh) as console, chromium() as browser:
             yield from tasks(signed_in(browser, console), console)
 
 
 @contextmanager
 def _again(settings: Settings) -> Iterator[Settings]:
-    """The same home, read anew and without the decisions: in a folder of its own."""
+    """The same home, read again and without the decisions: in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shutil.copy(settings.passportal_file, home)

@@ -2,7 +2,7 @@
 
 A day and a half passes in minutes: one moment, shared by sandbox, budget and runs, moves with each detail that is
 served, with each pause of a run, and from tick to tick. Each minute's tick starts a run, a process of its own, when
-calls are left and something waits; each hour's lists all assets anew beside it. Some runs die by a real SIGKILL.
+calls are left and something waits; each hour's lists all assets again next to it. Some runs die by a real SIGKILL.
 """
 
 from __future__ import annotations
@@ -166,13 +166,13 @@ def _run(environment: dict[str, str], clock: VirtualClock, dies_at: float | None
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             time.sleep(0.005)
-        said = process.stdout.read() if process.stdout else b""
+        printed = process.stdout.read() if process.stdout else b""
     if process.returncode == -signal.SIGKILL:
         figures.kills += 1
         return None
     if process.returncode:
         raise SystemExit(f"reading details ended with {process.returncode}")
-    return int(json.loads(said)["waiting"])
+    return int(json.loads(printed)["waiting"])
 
 
 def _list_assets(settings: Settings, clock: VirtualClock, figures: Figures) -> None:

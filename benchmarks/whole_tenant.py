@@ -95,9 +95,9 @@ def _syncs_after_the_first(settings: Settings) -> Iterator[Figure]:
         yield f"typical tenant: calls of a sync with nothing new, {endpoint}", made - before.get(endpoint, 0), "none"
     began = time.perf_counter()
     plan = whole_sync.prepare(settings)
-    yield "typical tenant: planned anew all the same, operations", plan.operations, "0"
+    yield "typical tenant: planned again all the same, operations", plan.operations, "0"
     yield (
-        "typical tenant: planned anew all the same ÷ first sync, seconds",
+        "typical tenant: planned again all the same ÷ first sync, seconds",
         (time.perf_counter() - began) / first,
         "none",
     )

@@ -574,10 +574,10 @@ class _Habit:
     def params(self, filters: Mapping[str, str]) -> dict[str, str]:
         """Return the optional parameters as this service accepts them."""
         zone = "Z" if self.since == "with zone" else ""
-        said = {name: f"{value}{zone}" if name == MODIFIED_SINCE else value for name, value in filters.items()}
+        accepted = {name: f"{value}{zone}" if name == MODIFIED_SINCE else value for name, value in filters.items()}
         if self.since == "left out":
-            said.pop(MODIFIED_SINCE, None)
-        params = {f"Filter.{name}": value for name, value in said.items()}
+            accepted.pop(MODIFIED_SINCE, None)
+        params = {f"Filter.{name}": value for name, value in accepted.items()}
         return {**params, "Sort": SORT} if self.sort else params
 
 

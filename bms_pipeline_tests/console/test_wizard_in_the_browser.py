@@ -66,13 +66,7 @@ def set_up(person: Person, sandbox: Sandbox) -> None:
     person.type("Your name", "Robin")
     person.press("Go on")
     person.press("Set-up")
-    login, labels = sandbox.login, setup.BMS_FIELDS
-    person.type(labels["BMS_URL"], sandbox.url)
-    person.type(labels["BMS_TENANT"], login["tenant"])
-    person.type(labels["BMS_USERNAME"], login["username"])
-    person.type(labels["BMS_PASSWORD"], login["password"])
-    person.press("Save")
-    says(person.page, "The connection is saved.")
+    connect_to(person, sandbox)
     person.press("Authenticate")
     says(person.page, f"BMS answers at {sandbox.url}")
     person.press("Next: User Sync")
@@ -95,8 +89,7 @@ def decide(person: Person, console: Console, entity: str) -> dict[str, Any]:
         person.decide(f"{verb} {record['name']}")
         says(person.page, record["name"])
     person.press("Show all again")
-    person.press(person.page.get_by_role("link", name="Create Unmatched").inner_text())
-    person.press(person.page.locator("button.main").inner_text())
+    create_unmatched(person)
     says(person.page, "Approved creating")
     if entity == "users":
         person.press("Next: Client Sync")
@@ -270,7 +263,7 @@ def test_every_page_of_the_vendors_walk_through_comes_in_its_order_by_keyboard(
                     go_on_after_the_run(person)
                 assert here(page) == (step, steps)
                 person.decide("Auto-Match All")
-                create_unmatched(page, person)
+                create_unmatched(person)
             person.press("Next: Sync Preview")
             go_on_after_the_run(person)
             assert here(page) == ("Sync Preview", steps)
@@ -286,11 +279,12 @@ def test_every_page_of_the_vendors_walk_through_comes_in_its_order_by_keyboard(
     assert home.status()["initial_sync_finished"] is True
 
 
-def create_unmatched(page: Page, person: Person) -> None:
+def create_unmatched(person: Person) -> None:
     """Press *Create Unmatched* and say yes on the page that asks."""
-    page.get_by_role("link", name=re.compile("^Create Unmatched")).wait_for()
-    person.press(page.get_by_role("link", name=re.compile("^Create Unmatched")).inner_text().strip())
-    person.press(page.locator("main button.main").inner_text().strip())
+    link = person.page.get_by_role("link", name=re.compile("^Create Unmatched"))
+    link.wait_for()
+    person.press(link.inner_text().strip())
+    person.press(person.page.locator("main button.main").inner_text().strip())
 
 
 def connect_to(person: Person, sandbox: Sandbox) -> None:
