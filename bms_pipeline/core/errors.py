@@ -227,6 +227,10 @@ class BreakerOpen(PlanError):
     """More than the configured share of an entity would be updated, or is gone from BMS."""
 
 
+class RecordNotFound(PipelineError):
+    """BMS never listed a record of this id."""
+
+
 class DecisionError(PipelineError):
     """Decisions were not accepted. Nothing was applied."""
 

@@ -17,7 +17,7 @@ import duckdb
 
 from bms_pipeline.bms.budget import Budget, Usage
 from bms_pipeline.core.entities import CLIENTS, ENTITIES, Entity, EntityName, chosen
-from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError
+from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError, RecordNotFound
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
@@ -186,8 +186,8 @@ def explain(
 
     ``standing`` comes first: its state now, the reason, the decision it waits for and the next step. ``candidates``
     have its name; ``suggestions`` are ranked, for a record waiting for a decision. Raises ``StageMissing`` where
-    nothing was read, and ``PipelineError`` when BMS never listed the record, or when the last sweep set it aside: then
-    ``landing_folder`` has the reason.
+    nothing was read, ``RecordNotFound`` when BMS never listed the record, and ``PipelineError`` when the last sweep set
+    it aside: then ``landing_folder`` has the reason.
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
@@ -195,7 +195,7 @@ def explain(
         if record is None:
             landing.check_read(connection, entity)
             _check_set_aside(connection, entity, bms_id, landing_folder)
-            raise PipelineError(
+            raise RecordNotFound(
                 f"BMS has listed no {entity.singular} with id {bms_id} so far.",
                 f"Run `bms-pipeline sync --entity {entity_name}`, or check the id in BMS.",
             )

@@ -237,3 +237,15 @@ def test_import_this_client_now_reads_it_alone_and_leaves_its_plan_to_a_finish(
         assert "not approved" in alex.text
     assert home.warehouse("SELECT DISTINCT client FROM sync.sweeps WHERE mode = 'client'") == [(client,)]
     assert home.warehouse("SELECT arg_max(scope ->> '$.clients', plan_id) FROM sync.plans") == [(f"[{client}]",)]
+
+
+def test_a_client_read_before_all_accounts_were_is_linked_by_a_person_first(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", sandbox)
+    assert home.call("preview", "--client", "111").returncode in (0, 2)
+    with served(home.settings) as console:
+        alex = Person(console)
+        alex.get("/preview")
+        assert "You link this client first." in alex.text
+        assert "/review/clients/111/match?back=/preview" in alex.page.text
+        alex.get("/review/clients/111/match?back=/preview")
+        assert alex.status == 200

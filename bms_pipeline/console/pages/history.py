@@ -16,6 +16,7 @@ from bms_pipeline.console.context import (
     Console,
     ConsoleDep,
     FormDep,
+    NotFound,
     entity_of,
     is_own,
     number_in,
@@ -24,6 +25,7 @@ from bms_pipeline.console.context import (
 )
 from bms_pipeline.console.walk import SET_UP
 from bms_pipeline.core.entities import BY_NAME, ENTITIES
+from bms_pipeline.core.errors import RecordNotFound
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reports import figures, stories
@@ -195,7 +197,10 @@ def keep(request: Request, console: ConsoleDep, form: FormDep) -> Response:
 def explain(request: Request, console: ConsoleDep, name: str, bms_id: int) -> Response:
     """Show one record's history: its values in BMS, the decisions and their reasons, and its operations."""
     entity = entity_of(name)
-    story = stories.tell(console.reading.copy, entity.name, bms_id, console.settings.landing_folder)
+    try:
+        story = stories.tell(console.reading.copy, entity.name, bms_id, console.settings.landing_folder)
+    except RecordNotFound as error:
+        raise NotFound(error.message, error.next_step) from None
     codes = {
         "In BMS": story.record.in_bms,
         "In Passportal": story.counterpart,

@@ -60,6 +60,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
         is_replaced=overview.state in (PlanState.STALE, PlanState.DISCARDED),
         stopped=_stopped(console, plan),
         finished=_finished(console),
+        to_link=planning.clients_to_link(console.reading.copy),
         **_changes(console, plan),
     )
 
