@@ -99,7 +99,7 @@ pictures: $(TEST) $(DOCS) ## take every picture of README and docs again, from a
 
 lock: $(READY) ## resolve the locks again from pyproject.toml; what is locked stays as long as it may
 	@$(LOCK) --extra sandbox --group build -o requirements.lock pyproject.toml
-	@$(LOCK) --constraint requirements.lock --extra sandbox --group test -o requirements-test.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --extra sandbox --extra scale --group test -o requirements-test.lock pyproject.toml
 	@$(LOCK) --constraint requirements.lock --extra sandbox --group bench -o requirements-bench.lock pyproject.toml
 	@$(LOCK) --constraint requirements.lock --constraint requirements-test.lock --group pyproject.toml:docs \
 	    -o requirements-docs.lock

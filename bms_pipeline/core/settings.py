@@ -182,6 +182,14 @@ class Settings(_NamedTenant):
         Path(".bms_pipeline").absolute(), description="Database, landing, logs, Dagster's home"
     )
 
+    bms_pipeline_state: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL for runs without a shared disk, as in postgresql://USER:PASSWORD@HOST/DATABASE",
+    )
+    bms_pipeline_lake: str = Field(
+        "", description="With it: the folder, or s3://BUCKET/PREFIX, where the warehouse's data lies"
+    )
+
     bms_pipeline_secrets: Path | None = Field(
         None, description="Folder with a file for each secret or other setting, as Docker and Kubernetes mount them"
     )
