@@ -6,9 +6,7 @@ No generated example is measured by the clock. ``exploring.examples`` is for tes
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
-from weakref import WeakSet
+import signal
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
@@ -19,25 +17,14 @@ settings.register_profile("soak", max_examples=500, derandomize=False, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-_started: WeakSet[subprocess.Popen[bytes]] = WeakSet()
-_start = subprocess.Popen.__init__
+def pytest_configure() -> None:
+    """Let the processes of the tests end by SIGTERM also where a script runs the tests in its background.
 
-
-def _remembered(process: subprocess.Popen[bytes], *arguments: object, **more: object) -> None:
-    _started.add(process)
-    _start(process, *arguments, **more)  # type: ignore[arg-type]
-
-
-subprocess.Popen.__init__ = _remembered  # type: ignore[assignment, method-assign]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _processes_that_ended_are_waited_for() -> Iterator[None]:
-    """A process that ended and that nobody waited for would be warned about in whatever test runs at that moment."""
-    yield
-    for process in list(_started):
-        if process.returncode is None:
-            process.poll()
+    SIGINT is ignored there; Dagster, used inside a test, handles SIGTERM in the same way, and every process started
+    afterwards inherits both.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -92,13 +92,19 @@ class Child:
 
 @contextlib.contextmanager
 def following() -> Iterator[None]:
-    """End with the parent, if it asked for it. The leader of a session also ends its children."""
+    """End with the parent, if it asked for it. The leader of a session also ends its children.
+
+    The leader of a session ignores no SIGINT: a shell's ``command &`` passes that on to everything below it, and
+    Dagster handles SIGTERM as it handles SIGINT, so that its code servers and runs would not end by either.
+    """
     pipe = os.environ.pop(FOLLOWS, "")
     if not pipe or not _is_open(pipe):
         yield
         return
     descriptor = int(pipe.partition(":")[0])
     os.set_inheritable(descriptor, False)
+    if os.getsid(0) == os.getpid() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_follow, args=[descriptor], name="follow the parent", daemon=True).start()
     with stopped_by_signals():
         try:
@@ -109,14 +115,18 @@ def following() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Raise ``Stopped`` at SIGTERM and SIGHUP, so that cleanup runs. Under ``nohup``, SIGHUP stays ignored."""
+    """Raise ``Stopped`` at SIGTERM and SIGHUP, so that cleanup runs. Under ``nohup``, SIGHUP stays ignored.
+
+    SIGTERM is handled also where the parent ignored it: whoever sends it wants an end.
+    """
 
     def stop(number: int, _: object) -> None:
         raise Stopped(number)
 
     before = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+    replaced = {signal.SIGTERM: (signal.SIG_DFL, signal.SIG_IGN), signal.SIGHUP: (signal.SIG_DFL,)}
+    for number, handlers in replaced.items():
+        if signal.getsignal(number) in handlers and threading.current_thread() is threading.main_thread():
             before[number] = signal.signal(number, stop)
     try:
         yield

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ CANARY = "canary-password-7c1f"
 class Started:
     """`bms-pipeline` with some arguments, and all that it started."""
 
-    def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, ignored: Sequence[signal.Signals] = (), **more: str) -> None:
         self.home = folder / "home"
         self.log = folder / "log"
         environment = {
@@ -45,7 +45,7 @@ class Started:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bms_pipeline.cli", *arguments],
+                [*_ignoring(ignored), sys.executable, "-m", "bms_pipeline.cli", *arguments],
                 cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -62,6 +62,12 @@ class Started:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(30)
+
+
+def _ignoring(ignored: Sequence[signal.Signals]) -> list[str]:
+    """The beginning of a command that starts the rest as a script's `command &` does: with signals ignored."""
+    names = " ".join(number.name.removeprefix("SIG") for number in ignored)
+    return ["/bin/sh", "-c", f"trap '' {names}; exec \"$@\"", "sh"] if ignored else []
 
 
 def until(happened: Callable[[], bool], what: str, seconds: float = 150) -> None:
@@ -103,8 +109,8 @@ def is_free(port: int) -> bool:
 def started(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     found: list[Started] = []
 
-    def start(*arguments: str, **more: str) -> Started:
-        found.append(Started(tmp_path, *arguments, **more))
+    def start(*arguments: str, ignored: Sequence[signal.Signals] = (), **more: str) -> Started:
+        found.append(Started(tmp_path, *arguments, ignored=ignored, **more))
         return found[-1]
 
     yield start
@@ -275,14 +281,21 @@ def test_tenants_that_share_dagsters_pages_share_the_guard(tmp_path: Path) -> No
         assert len(store.served()) == 2
 
 
-def test_dagsters_pages_alone_end_with_their_command_and_other_machines_need_a_proxy(
-    started: Callable[..., Started],
-) -> None:
+def test_other_machines_reach_dagsters_pages_only_through_a_proxy(started: Callable[..., Started]) -> None:
     refused = started("dagster-ui", "--host", "0.0.0.0")
     assert refused.process.wait(60) == 1
     assert "BMS_PIPELINE_TRUSTED_PROXY" in refused.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "ignored", [(), (signal.SIGINT, signal.SIGTERM)], ids=["typed", "in the background of a script"]
+)
+def test_dagsters_pages_alone_end_with_their_command(
+    started: Callable[..., Started], ignored: Sequence[signal.Signals]
+) -> None:
+    """Dagster handles SIGTERM as it found SIGINT: ignored where a script started all of it in the background."""
     (port,) = free_ports(1)
-    pages = started("dagster-ui", "--port", str(port))
+    pages = started("dagster-ui", "--port", str(port), ignored=ignored)
     until(lambda: answers(port), "the pages answer")
     processes = pages.all()
     assert len(processes) >= 3, "the command, the pages, the code"
