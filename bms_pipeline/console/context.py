@@ -222,7 +222,7 @@ class Console:
             lstrip_blocks=True,
         )
         plan_preview.add_words(pages)
-        pages.filters |= {"moment": time_element, "day": day_element, "step_name": name_of}
+        pages.filters |= {"moment": time_element, "day": day_element, "step_name": name_of, "counted": counted}
         pages.tests["local"] = is_local
         return pages
 
@@ -295,6 +295,11 @@ def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
     """Return the whole number in ``text``, limited to ``least`` and ``most``; ``least`` where there is none."""
     digits = text.strip()
     return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else least
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``number`` with ``noun``, which takes an s in the plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _may_be_sent_again(error: PipelineError) -> bool:

@@ -96,7 +96,10 @@ def details_left(settings: Settings, warehouse: Warehouse, budget: Budget) -> De
     with warehouse.open() as connection:
         found = stored.answers_state(connection, entity)
         queue = len(waiting_details(connection, entity, known))
+        is_before = not read_sync_settings(connection).initial_sync_finished
     finished = estimate(queue, budget.left(call.endpoint), budget.limit_of(call.endpoint))
+    if is_before and found["read"] < found["wanted"]:
+        finished = "they are read after the first finish"
     return DetailsLeft(**found, unlanded=len(known), waiting=queue, finished=finished)
 
 

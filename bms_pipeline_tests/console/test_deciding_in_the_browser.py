@@ -199,3 +199,21 @@ def test_twins_are_decided_about_by_key(browser: Browser, tmp_path: Path) -> Non
         assert world.lasting()["matches"] == [("clients", 1, "P1")]
         assert world.lasting()["exclusions"] == [("clients", 2)]
         assert world.lasting()["approved_creates"] == [("clients", 3, True), ("clients", 4, True)]
+
+
+def test_a_question_is_answered_only_by_the_button_that_asked_it(browser: Browser, tmp_path: Path) -> None:
+    with opened_world(tmp_path / "twins") as world:
+        world.accounts = [account(1, "Salinas"), account(2, "Salinas")]
+        world.passportal_holds(clients=[in_passportal("P1", "Salinas"), in_passportal("P2", "Salinas")])
+        world.plan()
+        world.let_go_of_the_warehouse()
+        with served(world.settings) as console, browser.new_context() as context:
+            page = entered(context, console)
+            page.goto(f"{console.origin}/review/clients/twins")
+            asking = page.locator("button[data-ask]:not([data-ask=''])")
+            assert asking.count() > 2
+            for at in range(asking.count()):
+                asking.nth(at).click()
+                assert asking.nth(at).get_attribute("data-ask") in page.inner_text(".ask")
+            assert "Press again" not in page.inner_text(".ask")
+        assert (world.lasting()["matches"], world.lasting()["exclusions"]) == ([], [])

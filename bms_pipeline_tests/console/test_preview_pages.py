@@ -90,7 +90,8 @@ def test_the_refusal_of_a_stale_plan_is_a_page_of_its_own_that_a_reload_shows_ag
     address = alex.page.url
     alex.get(address)
     assert "The plan has changed" in alex.text
-    for nowhere in ("/failed/999", f"/review/clients/{2**63}/match", "/records/clients/0", f"/records/clients/{2**70}"):
+    for nowhere in ("/failed/999", f"/review/clients/{2**63}/match", "/records/clients/0", f"/records/clients/{2**70}",
+                    "/preview/records?client=zzz"):  # fmt: skip
         alex.get(nowhere)
         assert (alex.status, "No such page" in alex.text) == (404, True), nowhere
 

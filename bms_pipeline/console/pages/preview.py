@@ -12,6 +12,7 @@ from bms_pipeline.console.context import (
     Console,
     ConsoleDep,
     FormDep,
+    NotFound,
     number_in,
     one_page,
     redirect_with_flash,
@@ -75,6 +76,8 @@ def records(request: Request, console: ConsoleDep) -> Response:
     counted = plan_preview.COUNTED.get(what) or " OR ".join(plan_preview.COUNTED[label] for label in plan_preview.WORK)
     page = number_in(said.get("page", ""), 1, 1_000_000)
     client = said.get("client")
+    if client is not None and not (client.isascii() and client.isdigit()):
+        raise NotFound(f"{client!r} is no client's BMS id.", "Choose a client on the page Preview.")
     rows = console.rows(
         sql.read("console/plan_records").format(counted=f"({counted})"),
         {

@@ -129,26 +129,28 @@ const show = (page, answer) => {
   }
 };
 
+const actOf = (button) => button.dataset.act ?? button.value;
+
 const askOnce = (item, button) => {
   item.querySelector(".ask")?.remove();
   const ask = document.createElement("p"), yes = document.createElement("button");
   ask.className = "ask";
   ask.setAttribute("role", "alert");
   ask.dataset.of = item.dataset.item;
-  ask.dataset.key = button.dataset.key;
-  ask.textContent = `${button.dataset.ask} Press ${button.dataset.key} again, or `;
+  ask.dataset.act = actOf(button);
+  ask.textContent = `${button.dataset.ask} ${button.dataset.key ? `Press ${button.dataset.key} again, or ` : ""}`;
   yes.type = "button";
   yes.textContent = "Yes";
-  yes.addEventListener("click", () => decide(button.closest("form"), button.dataset.act ?? button.value, item));
+  yes.addEventListener("click", () => decide(button.closest("form"), actOf(button), item));
   ask.append(yes);
   (button.closest("td") ?? item).append(ask);
 };
 
 // Press a button as a person means it: one with a question asks first, and the second press answers.
 const press = (button) => {
-  const item = itemOf(button), isAsked = item.querySelector(".ask")?.dataset.key === button.dataset.key;
+  const item = itemOf(button), isAsked = item?.querySelector(".ask")?.dataset.act === actOf(button);
   if (button.dataset.ask && !isAsked) askOnce(item, button);
-  else if (!("sent" in (item?.dataset ?? {}))) decide(button.closest("form"), button.dataset.act ?? button.value, item);
+  else if (!("sent" in (item?.dataset ?? {}))) decide(button.closest("form"), actOf(button), item);
 };
 
 const openInPlace = async (link) => {
