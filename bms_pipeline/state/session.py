@@ -23,6 +23,7 @@ from psycopg.rows import TupleRow
 from bms_pipeline.core.errors import StateUnreachable
 from bms_pipeline.state.address import Address
 
+wait = time.sleep
 Connection = psycopg.Connection[TupleRow]
 Done = TypeVar("Done")
 
@@ -89,9 +90,8 @@ class Session:
         try:
             if not patiently and time.monotonic() < self._rests_until:
                 raise self._unreachable("it did not a moment ago")
-            return self._patiently(
-                work, (PATIENCE_SECONDS if self._reached.is_set() else FIRST_SECONDS) if patiently else 0
-            )
+            seconds = PATIENCE_SECONDS if self._reached.is_set() else FIRST_SECONDS
+            return self._patiently(work, seconds if patiently else 0)
         finally:
             if not self._users:
                 self.drop()
@@ -143,7 +143,7 @@ class Session:
                 if not _may_pass(error) or time.monotonic() + pause > give_up:
                     self._rests_until = time.monotonic() + REST_SECONDS
                     raise self._explained(error) from None
-            time.sleep(pause)
+            wait(pause)
             pause = min(pause * 1.5, 1.0)
 
     def _explained(self, error: psycopg.Error) -> StateUnreachable:

@@ -50,9 +50,8 @@ def address(server: Server) -> str:
 
 def settings_in(home: Path, address: str = "", name: str = "") -> Settings:
     """The settings of a home, with its state in PostgreSQL where there is an ``address``."""
-    return Settings(  # type: ignore[call-arg]
-        _env_file=None, bms_pipeline_home=home, bms_pipeline_state=address, bms_pipeline_name=name
-    )
+    values = {"bms_pipeline_state": address, "bms_pipeline_lake": str(home.with_name("lake"))} if address else {}
+    return Settings(_env_file=None, bms_pipeline_home=home, bms_pipeline_name=name, **values)  # type: ignore[call-arg, arg-type]
 
 
 @pytest.fixture(params=["folder", "postgres"])
