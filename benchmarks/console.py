@@ -24,10 +24,11 @@ import psutil
 import requests
 
 from benchmarks.whole_tenant import Figure
-from bms_pipeline.core.run_status import read_status
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.guard.door import ENTER
 from bms_pipeline.guard.store import Store
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.recording import read_status
 from bms_pipeline.sync import planning, whole_sync
 from bms_pipeline.warehouse.connection import open_warehouse
 from bms_sandbox.passportal import fill_passportal
@@ -131,7 +132,7 @@ def _decide(person: Person, verb: str, disposition: str, part: str) -> float:
 def _has_to_wait(person: Person, settings: Settings, part: str) -> None:
     """Decide while a run holds the home folder."""
     for _ in range(100):
-        run = read_status(settings.progress_file)
+        run = read_status(open_state(settings))
         if run is not None and run.is_running:
             answer = person.send(
                 person.get(f"{LIST}?disposition=to_create&q={part}"),
@@ -218,7 +219,7 @@ def _syncs(settings: Settings) -> Iterator[None]:
         start_new_session=True,
     ) as process:
         try:
-            while (run := read_status(settings.progress_file)) is None or not run.stage.startswith("load "):
+            while (run := read_status(open_state(settings))) is None or not run.stage.startswith("load "):
                 time.sleep(0.05)
             yield
         finally:

@@ -10,9 +10,10 @@ import pytest
 from bms_pipeline.core.errors import RunLocked
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.reports import figures
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import LockName
 from bms_pipeline.sync import fetch_details, run_lock
 from bms_pipeline.sync.enrichment import DetailsRead
-from bms_pipeline.warehouse import lease
 from bms_pipeline.warehouse.connection import now, open_warehouse
 from bms_pipeline_tests.building import new_warehouse
 
@@ -35,7 +36,7 @@ def test_only_one_run_reads_details_and_it_waits_for_no_other(settings: Settings
     with run_lock.running(settings):
         fetch_details.read_details(settings)
     with (
-        lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
+        open_state(settings).locked(LockName.DETAILS, "A run that reads details", now()),
         pytest.raises(RunLocked, match=rf"A run that reads details \(process {os.getpid()}, since"),
     ):
         fetch_details.read_details(settings)

@@ -25,6 +25,7 @@ from bms_pipeline.reconcile import matching
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reports import figures
 from bms_pipeline.reports.plan_preview import overview
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import deciding, loading, planning
 from bms_pipeline.sync.state_file import read_state, write_state
 from bms_pipeline.warehouse.connection import connect
@@ -333,7 +334,7 @@ def test_dagster_shows_what_is_next(made: Made) -> None:
 
 
 def test_what_is_published_says_what_waits(made: Made) -> None:
-    published = read_state(made.world.settings.published_file)
+    published = read_state(open_state(made.world.settings))
     assert published is not None
     with made.world.warehouse.open() as connection:
         assert published.waiting == standings.count_waiting(standings.counts(connection))

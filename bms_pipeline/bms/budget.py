@@ -1,4 +1,4 @@
-"""The hourly budget of calls, shared by all processes on the machine and kept across crashes.
+"""The hourly budget of calls, shared by all processes of the tenant and kept across crashes.
 
 BMS allows 1,500 calls an hour and endpoint [D]. The meaning of "endpoint" is undocumented [G]. We use the method and
 the route template (``GET /v2/crm/accounts/summary/{id}``) and count in a sliding hour.
@@ -13,52 +13,16 @@ nothing. Setting the clock forward does free calls early. Then the service's own
 
 from __future__ import annotations
 
-import errno
-import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from threading import Lock
 from typing import Self, TypedDict
 
 from bms_pipeline.core.entities import ENTITIES
-from bms_pipeline.core.errors import BudgetExhausted, WarehouseBusy, WarehouseDamaged, WarehouseError
-from bms_pipeline.core.files import refused_by_system
+from bms_pipeline.core.errors import BudgetExhausted
 from bms_pipeline.core.settings import Settings
-
-SPAN_SECONDS = 5
-SPANS = 3600 // SPAN_SECONDS + 1
-"""Number of counted spans: the current one and those of the hour before it. Together they cover any sliding hour."""
-BUSY_SECONDS = 10.0
-
-_CREATE = """
-CREATE TABLE IF NOT EXISTS recent_calls (endpoint TEXT, span INTEGER, n INTEGER, PRIMARY KEY (endpoint, span))
-WITHOUT ROWID
-"""
-_COUNTED_BY_MINUTE = "SELECT 1 FROM sqlite_master WHERE name = 'calls'"
-# An earlier version counted whole minutes. Its calls count in the last span of their minute, so none is freed early.
-_TAKE_OVER_MINUTES = f"""
-INSERT INTO recent_calls
-SELECT endpoint, minute * {60 // SPAN_SECONDS} + {60 // SPAN_SECONDS - 1}, n FROM calls WHERE true
-ON CONFLICT (endpoint, span) DO UPDATE SET n = n + excluded.n
-"""
-# A single statement reads the sum and counts the call in one transaction. The span has no upper bound: calls counted
-# under a fast clock must not be forgotten.
-_TAKE = """
-INSERT INTO recent_calls
-SELECT :endpoint, :now, 1
-WHERE (SELECT coalesce(sum(n), 0) FROM recent_calls WHERE endpoint = :endpoint AND span > :now - :spans) < :limit
-ON CONFLICT (endpoint, span) DO UPDATE SET n = n + 1
-"""
-_USED = "SELECT span, n FROM recent_calls WHERE endpoint = ? AND span > ? ORDER BY span"
-_ENDPOINTS = "SELECT DISTINCT endpoint FROM recent_calls WHERE span > ? ORDER BY endpoint"
-_FUTURE_IS_NOW = """
-INSERT INTO recent_calls SELECT endpoint, :now, sum(n) FROM recent_calls WHERE span > :now GROUP BY endpoint
-ON CONFLICT (endpoint, span) DO UPDATE SET n = n + excluded.n
-"""
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import SPAN_SECONDS, SPANS, Calls
 
 
 class Usage(TypedDict):
@@ -74,44 +38,30 @@ class Usage(TypedDict):
 
 
 class Budget:
-    """Calls per endpoint and sliding hour, at most ``limit_per_hour``, counted in the SQLite file ``file``.
+    """Calls per endpoint and sliding hour, at most ``limit_per_hour``, counted in ``calls``.
 
-    ``limits``: endpoint → its own limit, where it differs. Safe to share between threads; processes share the file.
-    ``clock`` returns seconds since the epoch.
-    Raises ``WarehouseError`` / ``WarehouseBusy`` / ``StorageFull`` when the file cannot be used.
+    ``limits``: endpoint → its own limit, where it differs. Safe to share between threads; processes share the count.
+    Raises the errors of ``calls``.
     """
 
-    def __init__(
-        self,
-        file: Path,
-        limit_per_hour: int,
-        clock: Callable[[], float] = time.time,
-        *,
-        limits: Mapping[str, int] | None = None,
-    ) -> None:
+    def __init__(self, calls: Calls, limit_per_hour: int, *, limits: Mapping[str, int] | None = None) -> None:
         self.limit = limit_per_hour
         self._limits = dict(limits or {})
-        self._file = file
-        self._clock = clock
-        self._lock = Lock()
-        self._tidied: int | None = None
-        with self._explained():
-            self._connection = self._opened()
+        self._calls = calls
 
     def __repr__(self) -> str:
-        return f"Budget({self.limit} an hour, {self._file})"
+        return f"Budget({self.limit} an hour, {self._calls})"
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], float] = time.time) -> Self:
         """Return the budget shared by all processes with these settings."""
         limit = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
         limits = {entity.details.endpoint: limit for entity in ENTITIES if entity.details is not None}
-        return cls(settings.budget_file, settings.bms_calls_per_hour, clock, limits=limits)
+        return cls(open_state(settings).calls(clock), settings.bms_calls_per_hour, limits=limits)
 
     def close(self) -> None:
-        """Close the budget file."""
-        with self._lock:
-            self._connection.close()
+        """Close the count."""
+        self._calls.close()
 
     def take(self, endpoint: str) -> None:
         """Count one call to ``endpoint`` (``GET /v2/...``) just before it is sent.
@@ -119,10 +69,7 @@ class Budget:
         Raises ``BudgetExhausted`` when the hour's calls are used up. Then nothing is counted and you must not send the
         call.
         """
-        with self._lock, self._explained():
-            values = {"endpoint": endpoint, "now": self._span(), "spans": SPANS, "limit": self.limit_of(endpoint)}
-            taken = self._connection.execute(_TAKE, values).rowcount == 1
-        if not taken:
+        if not self._calls.take(endpoint, self.limit_of(endpoint)):
             usage = self._usage_of(endpoint)
             raise BudgetExhausted(
                 f"{usage['used']:,} of {usage['limit']:,} calls to {endpoint} are used in this hour. "
@@ -140,30 +87,22 @@ class Budget:
 
     def wait(self, endpoint: str) -> float:
         """Return the seconds until the next possible call to ``endpoint``; 0 if a call is possible now."""
-        free = self._free(endpoint, *self._counted(endpoint))
-        return 0.0 if free is None else max(0.0, free - self._clock())
+        free = self._free(endpoint, self._calls.counted(endpoint))
+        return 0.0 if free is None else max(0.0, free - self._calls.now())
 
     def usage(self) -> dict[str, Usage]:
         """Return the usage of each endpoint called in the last hour."""
-        with self._lock, self._explained():
-            rows = self._connection.execute(_ENDPOINTS, (self._span() - SPANS,)).fetchall()
-        return {endpoint: self._usage_of(endpoint) for (endpoint,) in rows}
+        return {endpoint: self._usage_of(endpoint) for endpoint in self._calls.endpoints()}
 
     def _usage_of(self, endpoint: str) -> Usage:
-        counts, used = self._counted(endpoint)
-        limit, free = self.limit_of(endpoint), self._free(endpoint, counts, used)
+        counts = self._calls.counted(endpoint)
+        used, limit, free = _sum(counts), self.limit_of(endpoint), self._free(endpoint, counts)
         free_at = None if free is None else datetime.fromtimestamp(free).astimezone().isoformat()
         return Usage(used=used, left=max(0, limit - used), limit=limit, free_at=free_at)
 
-    def _counted(self, endpoint: str) -> tuple[list[tuple[int, int]], int]:
-        """Return (span, calls) of the spans still counted, oldest first, and the sum of the calls."""
-        with self._lock, self._explained():
-            counts = self._connection.execute(_USED, (endpoint, self._span() - SPANS)).fetchall()
-        return counts, sum(n for _, n in counts)
-
-    def _free(self, endpoint: str, counts: list[tuple[int, int]], used: int) -> float | None:
+    def _free(self, endpoint: str, counts: Sequence[tuple[int, int]]) -> float | None:
         """Return the moment when the oldest spans have expired and one more call fits; ``None`` if one fits now."""
-        limit = self.limit_of(endpoint)
+        limit, used = self.limit_of(endpoint), _sum(counts)
         for span, n in counts:
             if used < limit:
                 return None
@@ -172,95 +111,9 @@ class Budget:
                 return float((span + SPANS) * SPAN_SECONDS)
         return None
 
-    def _span(self) -> int:
-        """Return the current span. At its first use, delete expired spans and pull back future ones."""
-        now = int(self._clock() // SPAN_SECONDS)
-        if now != self._tidied:
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:
-                if self._connection.execute("SELECT 1 FROM recent_calls WHERE span > ?", (now,)).fetchone():
-                    self._connection.execute(_FUTURE_IS_NOW, {"now": now})
-                self._connection.execute("DELETE FROM recent_calls WHERE span > ? OR span <= ?", (now, now - SPANS))
-            self._tidied = now
-        return now
 
-    def _opened(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # We create the file, because SQLite would make it readable by everyone; its side files inherit the mode. We
-        # open it only to create it: closing a file drops every lock of this process on it. Without the lock, SQLite
-        # takes a budget open elsewhere in this process for closed and deletes its log with the counts (measured).
-        with suppress(FileExistsError):
-            os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        with ExitStack() as opened:
-            opened.callback(connection.close)
-            _prepare(connection)
-            opened.pop_all()  # the owner of the budget closes it
-        return connection
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Translate errors of SQLite and the file system into the project's own errors."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            # The extended codes of one kind share the last byte.
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise refused_by_system(errno.ENOSPC, self._file) from None
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise WarehouseBusy(
-                    f"{self._file} is held by another process for more than {BUSY_SECONDS:g} seconds.", "Run again."
-                ) from None
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise WarehouseDamaged(
-                    f"The budget file {self._file} is damaged. ({error})",
-                    "Delete it and its -wal and -shm. It counts the calls of the last hour: wait an hour before you run"
-                    " again, so that no limit is exceeded.",
-                ) from None
-            raise self._unusable(str(error)) from None
-        except OSError as error:
-            if error.errno is not None:
-                raise refused_by_system(error.errno, self._file) from None
-            raise self._unusable(str(error)) from None
-
-    def _unusable(self, why: str) -> WarehouseError:
-        return WarehouseError(
-            f"The budget file {self._file} cannot be used: {why}.",
-            "Is it a file, and may you write to it and to its folder?",
-        )
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Create the table and take over the counts of an earlier version."""
-    _keep_a_log(connection)
-    # NORMAL: a crash of the process loses nothing. A power cut may lose the last seconds' counts, never the file.
-    # Booting the machine takes longer than these seconds.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(_CREATE)
-    if connection.execute(_COUNTED_BY_MINUTE).fetchone():
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            connection.execute(_TAKE_OVER_MINUTES)
-            connection.execute("DELETE FROM calls")
-
-
-def _keep_a_log(connection: sqlite3.Connection) -> None:
-    """Set the file's journal mode, which persists.
-
-    SQLite does not wait for locks here. If two processes open a new file at once, it refuses one immediately.
-    """
-    give_up = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() > give_up:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+def _sum(counts: Sequence[tuple[int, int]]) -> int:
+    return sum(n for _, n in counts)
 
 
 def _clock_time(moment: str | None) -> str:

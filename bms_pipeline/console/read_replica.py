@@ -23,9 +23,11 @@ import psutil
 
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import PipelineError, WarehouseBusy
-from bms_pipeline.core.run_status import RunName, read_status
+from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.recording import read_status
 from bms_pipeline.sync import run_lock
 from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, transaction
@@ -223,7 +225,7 @@ class ReadReplica:
     @property
     def is_run_active(self) -> bool:
         """Whether a run is at work, so that decisions have to wait."""
-        run = read_status(self._settings.progress_file)
+        run = read_status(open_state(self._settings))
         return run is not None and run.is_running
 
     def _look(self) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from bms_pipeline.core.errors import PipelineError, RunLocked
 from bms_pipeline.core.lifeline import Child
 from bms_pipeline.core.processes import process_here
-from bms_pipeline.core.run_status import ERROR_FILE, RunStatus, left_error, moment, read_status
+from bms_pipeline.core.run_status import ERROR_FILE, RunStatus, left_error, moment
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.recording import read_status
 
 ENDED_WELL = (0, 2)
 """Exit codes of success: done, and changes are pending."""
@@ -72,7 +74,7 @@ class Runs:
 
     def current(self) -> RunStatus | None:
         """Return the active run, or the last one."""
-        told, process = read_status(self._settings.progress_file), self._child.process if self._child else None
+        told, process = read_status(open_state(self._settings)), self._child.process if self._child else None
         code = process.poll() if process is not None else None
         if process is None or (told is not None and (told.pid == process.pid or told.started_at > self._started_at)):
             return told

@@ -43,7 +43,9 @@
     ├── ApprovalRefused          a launch that anybody could have forged would approve or decide
     ├── NoticeError              a notification could not be sent
     ├── RecordsUnexplained       read ≠ the sum of the outcomes: a defect, never ignored
+    ├── StateUnreachable         PostgreSQL, which holds the state of runs, does not answer
     └── RunLocked                another run of this pipeline is working in the same home folder
+        └── LockLost             this run lost its lock, so it writes nothing more
 
 Each has what happened (with where: entity, id, page, file) and the next step; ``str(error)`` shows both.
 """
@@ -259,8 +261,16 @@ class RecordsUnexplained(PipelineError):
     """The records read are not the sum of the outcomes."""
 
 
+class StateUnreachable(PipelineError):
+    """PostgreSQL, which holds the state of runs, does not answer, or refuses. Nothing was concluded from that."""
+
+
 class RunLocked(PipelineError):
     """Another run of this pipeline is working in the same home folder."""
+
+
+class LockLost(RunLocked):
+    """The run lost its lock with the connection that held it. It writes nothing more."""
 
 
 def describe(error: BaseException) -> tuple[str, str]:

@@ -90,6 +90,18 @@ def refused_by_system(number: int, file: Path | str) -> WarehouseError:
 
 
 @contextlib.contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Turn an error of the system about ``file``, or a file that the error names, into the error for a person."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else file
+        raise refused_by_system(error.errno, named) from error
+
+
+@contextlib.contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
     """Write atomically: yield a new file in the same folder, then put it in the place of ``file``.
 

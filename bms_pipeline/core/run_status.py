@@ -1,23 +1,20 @@
-"""Progress of the active run in a small file, for readers outside the run: the review console, a script.
+"""The progress of the active run, for readers outside the run: the review console, a script.
 
-The process holding the home folder writes it, atomically and at most a few times a second. The file stays after the run
-ends and then holds the result. A killed run leaves it unchanged, and its process is gone.
+``state.recording`` writes and reads it. It stays after the run ends and then holds the result. A killed run leaves it
+unchanged, and its process is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from bms_pipeline.core import errors, processes
+from bms_pipeline.core import processes
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.processes import Process
@@ -25,9 +22,6 @@ from bms_pipeline.core.vocabulary import Life, OwnVariable, RunKind
 
 ERROR_FILE = OwnVariable.ERROR_FILE
 """The environment variable that names a file for the error of a command, so nobody has to read it from its output."""
-WRITE_EVERY_SECONDS = 0.25
-STAGES_KEPT = 60
-"""The longest list of ended stages in the file; a whole sync has about 25."""
 
 
 @dataclass(frozen=True)
@@ -93,78 +87,6 @@ class RunStatus(msgspec.Struct):
     def is_unknown(self) -> bool:
         """Whether it cannot be seen from here, and has not shown for a while that it is alive."""
         return self.life is Life.UNKNOWN
-
-
-class RunStatusWriter:
-    """Writes the progress of a run; a ``sync.Progress``. A run without any progress leaves the file unchanged."""
-
-    def __init__(self, file: Path, name: RunName) -> None:
-        self._file = file
-        self._run = RunStatus(name.label, os.getpid(), moment(), name.run_id, process=processes.this_process())
-        self._written_at: float | None = None
-        self._door = threading.Lock()
-        self._stage_began = 0.0
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Report progress; see ``sync.Progress``."""
-        is_new = stage != self._run.stage
-        if is_new:
-            self._begin_stage()
-        self._run.stage, self._run.done, self._run.total = stage, done, total
-        if is_new or self._written_at is None or time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
-            self._write()
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Record the end of the run; ``error`` is the reason of a failure."""
-        if self._written_at is None:
-            return
-        self._run.ended_at = moment()
-        if error is not None:
-            self._run.message, self._run.next_step = errors.describe(error)
-        self._write()
-
-    def beat(self) -> None:
-        """Show that the run is alive, once it has shown any progress."""
-        if self._written_at is not None and self._run.ended_at is None:
-            self._write()
-
-    def _begin_stage(self) -> None:
-        """Note how the stage before ended; only the last ``STAGES_KEPT`` are kept."""
-        run, began = self._run, time.monotonic()
-        if run.stage:
-            ended = EndedStage(run.stage, run.done, run.total, round(began - self._stage_began, 1))
-            run.ended_stages = [*run.ended_stages, ended][-STAGES_KEPT:]
-        self._stage_began, run.stage_started_at = began, datetime.now(UTC).isoformat(timespec="milliseconds")
-
-    def _write(self) -> None:
-        self._written_at, self._run.beat_at = time.monotonic(), moment()
-        with (
-            self._door,
-            contextlib.suppress(PipelineError),
-            atomic_write(self._file) as file,
-        ):  # a run must not fail because nobody can follow it
-            file.write_bytes(msgspec.json.encode(self._run))
-
-
-@contextlib.contextmanager
-def recording(file: Path, name: RunName) -> Iterator[RunStatusWriter]:
-    """Record the progress of a run in ``file``, and its result at the end."""
-    telling = RunStatusWriter(file, name)
-    try:
-        with processes.beating(telling.beat):
-            yield telling
-    except BaseException as error:
-        telling.end(error)
-        raise
-    telling.end()
-
-
-def read_status(file: Path) -> RunStatus | None:
-    """Return the active run or the last one; None where no run reported progress yet, or the file is unreadable."""
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=RunStatus)
-    except (OSError, ValueError):
-        return None
 
 
 def leave_error(error: PipelineError) -> None:

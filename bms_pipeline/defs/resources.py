@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.core.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
-from bms_pipeline.core.run_status import RunName, RunStatusWriter
+from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.defs import names
@@ -24,6 +24,7 @@ from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.reconcile.matching import Scope
+from bms_pipeline.state.recording import RunStatusWriter
 from bms_pipeline.sync import planning, run_lock, services
 from bms_pipeline.warehouse import lease
 from bms_pipeline.warehouse.connection import Warehouse, open_warehouse

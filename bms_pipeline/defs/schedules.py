@@ -7,6 +7,7 @@ from bms_pipeline.core.settings import read_schedule_settings, read_settings
 from bms_pipeline.defs import names, ticks
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.defs.jobs import INCREMENTAL_SYNC, scheduled
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync.state_file import read_state
 
 WHY_TAG = names.tag("why")
@@ -30,7 +31,7 @@ def build_schedule(name: str, setting: str, describe: str, *, full_sweep: bool) 
 
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with told_to_the_operator():
-            published = read_state(read_settings().published_file)
+            published = read_state(open_state(read_settings()))
         decided = ticks.scheduled_sync(published, unfinished(context.instance, "incremental_sync", "initial_sync"))
         if isinstance(decided, ticks.Skip):
             return dg.SkipReason(decided.why)

@@ -27,6 +27,7 @@ from bms_pipeline.defs.assets.by_client import CLIENTS
 from bms_pipeline.defs.failures import FINISH, told_to_the_operator
 from bms_pipeline.defs.jobs import ASSET_DETAILS, INCREMENTAL_SYNC, scheduled
 from bms_pipeline.defs.schedules import WHY_TAG, unfinished
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync.enrichment import DETAILED
 from bms_pipeline.sync.state_file import PipelineState, read_state
 
@@ -197,7 +198,7 @@ def _created_on(record: Mapping[str, Any]) -> str | None:
 
 def _published() -> PipelineState | None:
     with told_to_the_operator():
-        return read_state(read_settings().published_file)
+        return read_state(open_state(read_settings()))
 
 
 def _what_failed(failure: StepFailureData) -> str:

@@ -19,7 +19,7 @@ from bms_pipeline.passportal.target import Leaving, Target
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
-from bms_pipeline.warehouse import portions, schema, sql
+from bms_pipeline.warehouse import lease, portions, schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.portions import Sent
 
@@ -195,6 +195,7 @@ class _Load:
         before = self.loaded.done + self.loaded.refused + self.loaded.unknown
 
         def leaving(bms_ids: Collection[int]) -> None:
+            lease.check_lock(self.warehouse.file)
             with lock:
                 calls.mark(bms_ids, now())
                 left.update(bms_ids)

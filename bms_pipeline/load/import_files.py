@@ -12,6 +12,8 @@ handed over.
 from __future__ import annotations
 
 import csv
+import fnmatch
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -24,8 +26,8 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
-from bms_pipeline.core.files import atomic_write
 from bms_pipeline.plan.operations import Plan
+from bms_pipeline.state.protocol import ImportFiles
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 from bms_pipeline.warehouse.inputs import bump_version
@@ -42,29 +44,32 @@ OVERDUE_DAYS = 7
 _HEADINGS = {"client name": "name", "name": "name", "email address": "email"}
 """Heading, in small letters → our column, where it is not the column's label."""
 
+_IDS = ".json"
+"""The ending of the file with the BMS ids, after the name of the file to import."""
+
 _PHONE_NUMBER = re.compile(r"\+?[0-9][0-9 ().-]*")
 
 
 @dataclass(frozen=True)
 class ImportFile:
-    """The number of records in a new file, and the file; none where there was nothing to hand over."""
+    """The number of records in a new file, and its place; none where there was nothing to hand over."""
 
     records: int
-    file: Path | None = None
+    file: str | None = None
 
 
 def write_import_file(
-    warehouse: Warehouse, entity: Entity, plan: Plan, folder: Path, headers: Path | None, now: datetime
+    warehouse: Warehouse, entity: Entity, plan: Plan, files: ImportFiles, headers: Path | None, now: datetime
 ) -> ImportFile:
-    """Put the plan's creates of ``entity`` without need of approval into a new file in ``folder``.
+    """Put the plan's creates of ``entity`` without need of approval into a new file of ``files``.
 
     ``headers``: a file downloaded by the tenant; its first line counts. Raises ``SettingsError`` where it has no
     column for the name.
     """
     columns = read_headers(entity, headers)
-    file = folder / f"{entity.name}-{now:%Y%m%dT%H%M%S}-plan{plan.plan_id}.csv"
+    name = f"{entity.name}-{now:%Y%m%dT%H%M%S}-plan{plan.plan_id}.csv"
     with warehouse.transaction() as connection:
-        values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": file.name, "now": now}
+        values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": name, "now": now}
         query = sql.read("load/add_pending_imports").format(
             entity=entity.name,
             record="{" + ", ".join(f"'{column}': o.after_{column}" for column in entity.columns) + "}",
@@ -73,15 +78,15 @@ def write_import_file(
         )
         for statement in connection.extract_statements(query):
             connection.execute(statement, {parameter: values[parameter] for parameter in statement.named_parameters})
-    write_missing_files(warehouse, entity, folder, columns, now)
+    write_missing_files(warehouse, entity, files, columns, now)
     with warehouse.open() as connection:
-        row = connection.execute("SELECT count(*) FROM sync.pending_imports WHERE file = ?", [file.name]).fetchone()
+        row = connection.execute("SELECT count(*) FROM sync.pending_imports WHERE file = ?", [name]).fetchone()
     records = int(row[0]) if row else 0
-    return ImportFile(records, file if records else None)
+    return ImportFile(records, files.named(name) if records else None)
 
 
 def write_missing_files(
-    warehouse: Warehouse, entity: Entity, folder: Path, columns: Mapping[str, str | None], now: datetime
+    warehouse: Warehouse, entity: Entity, files: ImportFiles, columns: Mapping[str, str | None], now: datetime
 ) -> None:
     """Write the missing files of ``entity``, whole or not at all; ``columns``: heading → our column."""
     with warehouse.open() as connection:
@@ -93,25 +98,23 @@ def write_missing_files(
         )
     for name in dict.fromkeys(row["file"] for row in waiting):
         rows = [row for row in waiting if row["file"] == name]
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # The file with the BMS ids comes first: without it, a file to import would have unknown records.
-        with atomic_write(_ids_file(folder / name)) as unfinished:
-            unfinished.write_text(_ids_text(entity, rows), encoding="utf-8")
-        with atomic_write(folder / name) as unfinished:
-            _write_csv(unfinished, [json.loads(row["record"]) for row in rows], columns)
+        files.write(f"{name}{_IDS}", _ids_text(entity, rows).encode())
+        files.write(name, _csv_text([json.loads(row["record"]) for row in rows], columns).encode())
         with warehouse.transaction() as connection:
             connection.execute("UPDATE sync.pending_imports SET written_at = ? WHERE file = ?", [now, name])
 
 
-def recover_pending_imports(connection: duckdb.DuckDBPyConnection, entity: Entity, folder: Path) -> int:
-    """Take in the records handed over in files in ``folder`` but missing in this database; return their number."""
+def recover_pending_imports(connection: duckdb.DuckDBPyConnection, entity: Entity, files: ImportFiles) -> int:
+    """Take in the records handed over in ``files`` but missing in this database; return their number."""
     known = {row[0] for row in connection.execute("SELECT DISTINCT file FROM sync.pending_imports").fetchall()}
     found = 0
-    for ids_file in sorted(folder.glob(f"{entity.name}-*.csv.json")):
-        name = ids_file.name.removesuffix(".json")
-        if name in known:
+    there = files.names()
+    for ids_name in there:
+        name = ids_name.removesuffix(_IDS)
+        if not fnmatch.fnmatchcase(ids_name, f"{entity.name}-*.csv{_IDS}") or name in known:
             continue
-        moment, records = _read_ids_file(ids_file)
+        moment, records = _read_ids(files, name)
         for record in records:
             connection.execute(
                 "INSERT INTO sync.pending_imports BY NAME SELECT $entity AS entity, $bms_id AS bms_id, $name AS name,"
@@ -125,7 +128,7 @@ def recover_pending_imports(connection: duckdb.DuckDBPyConnection, entity: Entit
                     "record": json.dumps(record["record"]),
                     "file": name,
                     "moment": moment,
-                    "is_there": (folder / name).exists(),
+                    "is_there": name in there,
                 },
             )
             found += 1
@@ -202,21 +205,18 @@ def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
     return {heading: column if column in entity.columns else None for heading, column in columns.items()}
 
 
-def _ids_file(file: Path) -> Path:
-    return file.with_name(f"{file.name}.json")
-
-
-def _read_ids_file(file: Path) -> tuple[datetime, list[dict[str, Any]]]:
+def _read_ids(files: ImportFiles, name: str) -> tuple[datetime, list[dict[str, Any]]]:
     """Return when the records of a file were handed over, and which; raises ``PipelineError`` if unreadable."""
     try:
-        story = json.loads(file.read_text(encoding="utf-8"))
+        story = json.loads(files.read(f"{name}{_IDS}") or b"")
         records = [{"bms_id": int(record["bms_id"]), "record": dict(record["record"])} for record in story["records"]]
         return datetime.fromisoformat(story["handed_over_at"]), records
     except (ValueError, KeyError, TypeError):
         raise PipelineError(
-            f"{file} is damaged, and the database does not know which records were handed over with {file.stem}.",
-            f"Put your own copy of it back. Without one: import {file.stem} into Passportal unless that was done, then"
-            f" move {file.name} aside and run again.",
+            f"{files.named(f'{name}{_IDS}')} is damaged, and the database does not know which records were handed over"
+            f" with {name}.",
+            f"Put your own copy of it back. Without one: import {name} into Passportal unless that was done, then"
+            f" move {name}{_IDS} aside and run again.",
         ) from None
 
 
@@ -229,12 +229,13 @@ def _ids_text(entity: Entity, rows: list[dict[str, Any]]) -> str:
     return json.dumps(story, ensure_ascii=False, indent=1)
 
 
-def _write_csv(file: Path, records: list[dict[str, str | None]], columns: Mapping[str, str | None]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream, lineterminator="\r\n")
-        rows.writerow(columns)
-        for record in records:
-            rows.writerow([_cell(record.get(column or "") or "") for column in columns.values()])
+def _csv_text(records: list[dict[str, str | None]], columns: Mapping[str, str | None]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\r\n")
+    rows.writerow(columns)
+    for record in records:
+        rows.writerow([_cell(record.get(column or "") or "") for column in columns.values()])
+    return text.getvalue()
 
 
 def _cell(text: str) -> str:

@@ -44,6 +44,7 @@ from bms_pipeline.reports.read_models import (
     UnknownWrites,
     WriteDone,
 )
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import enrichment
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, sql
@@ -173,7 +174,7 @@ def _copies(settings: Settings) -> BackupState:
     newest = backups.last_written(backups.backups_folder(settings.warehouse_file))
     problem = ""
     with contextlib.suppress(PipelineError):
-        published = read_state(settings.published_file)
+        published = read_state(open_state(settings))
         problem = published.backup_problem if published else ""
     name, made_at = newest if newest else (None, None)
     return BackupState(None if name is None else str(name), None if made_at is None else str(made_at), problem)
@@ -420,7 +421,8 @@ def duplicate_records(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 def _pending_imports(settings: Settings, handed_over: Sequence[dict[str, Any]]) -> PendingImports:
     waiting = [record for record in handed_over if record["state"] in ("handed over", "listed")]
-    return PendingImports(len(waiting), sum(record["overdue"] for record in waiting), str(settings.import_folder))
+    overdue = sum(record["overdue"] for record in waiting)
+    return PendingImports(len(waiting), overdue, open_state(settings).import_files.place)
 
 
 def _unknown(intent: journal.Open, settings: Settings) -> UnknownWrites:

@@ -19,13 +19,14 @@ import duckdb
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.core.entities import ENTITIES, LIST_CALLS
 from bms_pipeline.core.files import atomic_write, refused_by_system
-from bms_pipeline.core.run_status import read_status
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.version import VERSION
 from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.recording import read_status
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import now
@@ -217,9 +218,9 @@ def _of_calls(settings: Settings) -> Iterator[Sample]:
 
 
 def _of_state_file(settings: Settings) -> Iterator[Sample]:
-    run = read_status(settings.progress_file)
+    run = read_status(open_state(settings))
     yield Sample(RUN_ACTIVE, int(run is not None and run.is_running))
-    state = read_state(settings.published_file)
+    state = read_state(open_state(settings))
     if state is not None:
         yield Sample(PLAN_WAITS, state.plan.waits if state.plan else 0)
         yield Sample(DETAILS_WAITING, state.details_waiting)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bms_pipeline.bms import asset_detail as answers
 from bms_pipeline.bms.asset_detail import Patience
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import LockName
 from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
-from bms_pipeline.warehouse import lease
 from bms_pipeline.warehouse.connection import now, open_warehouse
 
 
@@ -24,7 +25,7 @@ def read_details(
     ((entity, call),) = enrichment.DETAILED
     folder = answers.details_folder(settings.landing_folder, entity)
     with (
-        lease.locked(settings.bms_pipeline_home, "details", "A run that reads details", now()),
+        open_state(settings).locked(LockName.DETAILS, "A run that reads details", now()),
         services.open_bms(settings, patience) as client,
     ):
         answers.finish_parts(folder)

@@ -17,6 +17,7 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import apply, import_files, journal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.plan import operations as plans
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import passportal_snapshot, planning, services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import sql
@@ -131,7 +132,9 @@ def load(
     count_loads(warehouse, [entity])
     if entity.name not in target.can_write:
         headers = settings.import_headers(entity.name)
-        handed_over = import_files.write_import_file(warehouse, entity, plan, settings.import_folder, headers, now())
+        handed_over = import_files.write_import_file(
+            warehouse, entity, plan, open_state(settings).import_files, headers, now()
+        )
     loaded = apply.load_entity(
         warehouse, target, entity, plan, on_progress=lambda done, total: progress(f"load {entity.name}", done, total)
     )

@@ -12,6 +12,7 @@ from bms_pipeline.core.entities import ENTITIES, Entity, EntityName
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import import_files, journal
 from bms_pipeline.passportal.target import Target, Write
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import landing
@@ -53,7 +54,7 @@ def read_snapshots(
         for entity in entities:
             if entity.name not in target.can_write:
                 with warehouse.transaction() as connection:
-                    import_files.recover_pending_imports(connection, entity, settings.import_folder)
+                    import_files.recover_pending_imports(connection, entity, open_state(settings).import_files)
     with kept_open() if services.is_passportal_here(settings) else contextlib.nullcontext():
         return [
             _read_snapshot(settings, target, entity, progress) for entity in entities if entity.name in target.can_list

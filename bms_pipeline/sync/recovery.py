@@ -17,7 +17,9 @@ import duckdb
 from bms_pipeline.core.errors import PipelineError, StorageRefused, WarehouseDamaged, WarehouseError
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
-from bms_pipeline.warehouse import backups, causes, decision_log, lease, schema, sql
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import LockName
+from bms_pipeline.warehouse import backups, causes, decision_log, schema, sql
 from bms_pipeline.warehouse.backups import Copy
 from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, connect, move_aside, now, transaction
@@ -68,7 +70,7 @@ def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) 
     file = file or backups.backups_folder(warehouse.file) / f"whole-{moment:%Y%m%dT%H%M%S}.duckdb"
     if file.exists():
         raise PipelineError(f"{file} is there already; nothing was written.", "Name a file that is not there.")
-    with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline backup", moment), warehouse.open() as connection:
+    with open_state(settings).locked(LockName.RUN, "bms-pipeline backup", moment), warehouse.open() as connection:
         backups.make_backup(connection, file, moment, whole=True)
     return backups.inspect(file)
 
@@ -119,7 +121,7 @@ def restore(settings: Settings, restorable: Restorable) -> Restored:
     Raises ``RunLocked`` and ``WarehouseBusy`` while somebody works with it.
     """
     database = settings.warehouse_file
-    with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline restore", now()):
+    with open_state(settings).locked(LockName.RUN, "bms-pipeline restore", now()):
         _check_free(database)
         with translate_errors(database):
             new = _built(database, restorable)
@@ -190,7 +192,7 @@ def rebuild(settings: Settings) -> list[Path]:
     The exclusions are unknown then, so nothing is created until a person has finished a plan by its hash.
     """
     database = settings.warehouse_file
-    with lease.locked(settings.bms_pipeline_home, "run", "bms-pipeline rebuild", now()):
+    with open_state(settings).locked(LockName.RUN, "bms-pipeline rebuild", now()):
         _check_free(database)
         with translate_errors(database):
             there = [database, decision_log.file_of(database), backups.backups_folder(database)]

@@ -14,10 +14,13 @@ from bms_pipeline.core.errors import (
     PipelineError,
 )
 from bms_pipeline.core.files import clear_unfinished
-from bms_pipeline.core.run_status import RunName, RunStatusWriter, recording
+from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.plan import standings
 from bms_pipeline.reconcile import matching
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import HeldLock, LockName
+from bms_pipeline.state.recording import RunStatusWriter, recording
 from bms_pipeline.sync.state_file import write_state
 from bms_pipeline.warehouse import backups, decision_log, lease
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse, transaction
@@ -32,34 +35,35 @@ def running(
     """Hold the home folder for one run at a time, and publish the state at the end.
 
     ``name`` names the run to anybody who waits for the lock; a text alone is a command. The yielded ``Progress`` writes
-    to ``settings.progress_file``, where other processes read it. Raises ``RunLocked``, naming the owner, when another
+    the run status, which other processes read. Raises ``RunLocked``, naming the owner, when another
     run holds the lock for longer than ``wait_seconds``.
     """
-    warehouse = open_warehouse(settings)
+    warehouse, state = open_warehouse(settings), open_state(settings)
     name = RunName(name) if isinstance(name, str) else name
     with (
-        lease.locked(settings.bms_pipeline_home, "run", name.label, now(), wait_seconds),
-        recording(settings.progress_file, name) as telling,
+        state.locked(LockName.RUN, name.label, now(), wait_seconds) as lock,
+        recording(state, name) as telling,
     ):
         for folder in (settings.bms_pipeline_home, backups.backups_folder(warehouse.file), settings.import_folder):
             clear_unfinished(folder)
         with warehouse.transaction() as connection:
             decision_log.check_log(connection, warehouse.file)
-            lease.take(connection, warehouse.file, name, now())
+            lease.take(connection, warehouse.file, name, now(), lock)
         warehouse.take_over()
         try:
             yield telling
         except BaseException as error:
             with contextlib.suppress(PipelineError):  # it must not hide what went wrong first
-                _end(settings, warehouse, errors.describe(error)[0])
+                _end(settings, warehouse, lock, errors.describe(error)[0])
             raise
         else:
-            _end(settings, warehouse)
+            _end(settings, warehouse, lock)
         finally:
             lease.give_back(warehouse.file)
 
 
-def _end(settings: Settings, warehouse: Warehouse, failed_because: str | None = None) -> None:
+def _end(settings: Settings, warehouse: Warehouse, lock: HeldLock, failed_because: str | None = None) -> None:
+    lock.check()
     with warehouse.open() as connection:
         if standings.is_taken_apart(connection):
             with transaction(connection):

@@ -1,25 +1,24 @@
 """The state file: input for schedules and sensors, because they must not open the warehouse.
 
 A tick has a minute, and no other process can open a database while a run writes it. So every process that held the home
-folder for a run writes this file at the end, atomically.
+folder for a run writes this state at the end, atomically.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import duckdb
 import msgspec
 
 from bms_pipeline.core.entities import EntityName
 from bms_pipeline.core.errors import PipelineError, PlanError
-from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import journal
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.operations import read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import Document, State
 from bms_pipeline.sync import enrichment
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, now
@@ -62,7 +61,7 @@ class PipelineState(msgspec.Struct, frozen=True):
 
 
 def write_state(settings: Settings, warehouse: Warehouse, backup_problem: str = "") -> None:
-    """Write the file from the warehouse's present content, and keep the standings for plots over time.
+    """Write the state from the warehouse's present content, and keep the standings for plots over time.
 
     ``backup_problem``: the reason why people's decisions could not be backed up; empty where no backup was due, or it
     was made. Raises ``WarehouseError`` or ``PipelineError``.
@@ -72,22 +71,24 @@ def write_state(settings: Settings, warehouse: Warehouse, backup_problem: str = 
         counted = standings.counts(connection)
         standings.remember_counts(connection, counted, now())
         published = msgspec.structs.replace(_published(connection, counted), backup_problem=backup_problem)
-    with atomic_write(settings.published_file) as file:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(published)))
+    state = msgspec.json.format(msgspec.json.encode(published))
+    open_state(settings).write(Document.PIPELINE_STATE, state)
 
 
-def read_state(file: Path) -> PipelineState | None:
+def read_state(state: State) -> PipelineState | None:
     """Read the last state; None where none was ever published.
 
-    Raises ``PipelineError`` when the file cannot be read. An unreadable file says nothing about its content.
+    Raises ``PipelineError`` when it cannot be read. An unreadable state says nothing about its content.
     """
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=PipelineState)
-    except FileNotFoundError:
+    content = state.read(Document.PIPELINE_STATE)
+    if content is None:
         return None
-    except (OSError, ValueError) as error:
+    try:
+        return msgspec.json.decode(content, type=PipelineState)
+    except ValueError as error:
         raise PipelineError(
-            f"{file} cannot be read: {error}.", "The next run writes it anew; start one, or see who may write there."
+            f"{state.named(Document.PIPELINE_STATE)} cannot be read: {error}.",
+            "The next run writes it again; start one, or see who may write there.",
         ) from error
 
 

@@ -1,77 +1,35 @@
 """The lease for writing: one owner at a time, with an epoch checked by each of its transactions.
 
-The lock file keeps a second run out for as long as the first one's process lives. The epoch is a
-fencing token for the day when the lock fails: somebody deleted the lock file, or the folder lies where locks are not
-shared. The next run to take the lease counts the epoch up. The run before, if still alive, can commit nothing more.
+The run lock (``state``) keeps a second run out for as long as the first one's process lives. A run that lost it writes
+nothing more. The epoch is a fencing token for the day when the lock fails: somebody deleted the lock file, or the
+folder lies where locks are not shared. The next run to take the lease counts the epoch up. The run before, if still
+alive, can commit nothing more.
 A run that learns that it was declared dead revokes its own lease, and from then on commits nothing either.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
-import filelock
-import msgspec
 
-from bms_pipeline.core import processes
 from bms_pipeline.core.errors import RunLocked
-from bms_pipeline.core.processes import Process
 from bms_pipeline.core.run_status import RunName
-from bms_pipeline.warehouse.causes import translate_errors
+from bms_pipeline.state.protocol import HeldLock
 
 _held: dict[Path, int] = {}
 """Database file → the epoch under which this process may write it."""
+_locks: dict[Path, HeldLock] = {}
+"""Database file → the run lock of this process."""
 _revoked: set[Path] = set()
 """The database files that this process may write no more, although it holds a lease."""
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """The owner of the lock: ``what`` is a command or a Dagster run, ``since`` a UTC time of day and date.
-
-    ``process`` is None in the file of an earlier version, which has only the number.
-    """
-
-    what: str
-    pid: int
-    since: str
-    process: Process | None = None
-
-    def __str__(self) -> str:
-        return f"{self.what} ({self.process or f'process {self.pid}'}, since {self.since} UTC)"
-
-
-@contextlib.contextmanager
-def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: float = 0) -> Iterator[None]:
-    """Hold the lock ``<name>.lock`` in ``folder``; it ends with the process, however that ends.
-
-    Raises ``RunLocked`` naming the owner when somebody else holds it for longer than ``wait_seconds``.
-    """
-    lock, told = filelock.FileLock(folder / f"{name}.lock", timeout=wait_seconds), folder / f"{name}.owner.json"
-    process = processes.this_process()
-    owner = Owner(what, process.pid, f"{now:%Y-%m-%d %H:%M:%S}", process)
-    with translate_errors(Path(lock.lock_file)):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise RunLocked(
-                f"{_told(told)} is at work in {folder}.",
-                "Let it finish, or stop it; what it has done is kept and the next run continues.",
-            ) from None
-    try:
-        with translate_errors(told):
-            told.write_bytes(msgspec.json.encode(owner))
-        yield
-    finally:
-        lock.release()
-
-
-def take(connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: datetime) -> None:
-    """Count the epoch up: from now on every transaction of this process on ``file`` checks it."""
+def take(
+    connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: datetime, lock: HeldLock | None = None
+) -> None:
+    """Count the epoch up: from now on every transaction of this process on ``file`` checks it, and ``lock`` too."""
     row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.runs").fetchone()
     epoch = int(row[0]) if row else 1
     connection.execute(
@@ -79,6 +37,8 @@ def take(connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: 
         [epoch, name.label, name.kind.value, name.run_id, now],
     )
     _held[file.absolute()] = epoch
+    if lock is not None:
+        _locks[file.absolute()] = lock
 
 
 def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed_because: str | None = None) -> None:
@@ -92,6 +52,7 @@ def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed
 def give_back(file: Path) -> None:
     """Let this process write ``file`` without a lease again."""
     _held.pop(file.absolute(), None)
+    _locks.pop(file.absolute(), None)
     _revoked.discard(file.absolute())
 
 
@@ -101,16 +62,23 @@ def revoke(file: Path) -> None:
         _revoked.add(file.absolute())
 
 
-def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """Raise ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
-    epoch = _held.get(file.absolute())
-    if epoch is None:
-        return
+def check_lock(file: Path) -> None:
+    """Raise ``RunLocked`` when this process's run lost its lock or was declared dead. Nothing may be sent then."""
+    if lock := _locks.get(file.absolute()):
+        lock.check()
     if file.absolute() in _revoked:
         raise RunLocked(
             f"This run was declared dead while it was at work on {file}; it writes nothing more.",
             "What was done is kept. The run that follows it goes on from there.",
         )
+
+
+def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Raise ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
+    epoch = _held.get(file.absolute())
+    if epoch is None:
+        return
+    check_lock(file)
     row = connection.execute("SELECT label, epoch, started_at FROM sync.runs ORDER BY epoch DESC LIMIT 1").fetchone()
     if row is None or row[1] != epoch:
         who = f"{row[0]} (since {row[2]:%Y-%m-%d %H:%M:%S} UTC)" if row else "Somebody"
@@ -118,10 +86,3 @@ def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
             f"{who} took over while this run was at work on {file}; it writes nothing more.",
             "Was a lock file deleted? What was done is kept. Run again when the other run is over.",
         )
-
-
-def _told(file: Path) -> str:
-    try:
-        return str(msgspec.json.decode(file.read_bytes(), type=Owner))
-    except (OSError, ValueError):
-        return "Another run"

@@ -22,6 +22,7 @@ from bms_pipeline.core.errors import BudgetExhausted, WarehouseBusy, WarehouseEr
 from bms_pipeline.core.http import Service
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.reports import figures
+from bms_pipeline.state.call_file import CallFile
 from bms_pipeline.sync import enrichment
 from bms_pipeline_tests.building import new_warehouse
 
@@ -61,7 +62,7 @@ def taken(budget: Budget, endpoint: str = LIST) -> int:
 
 
 def test_no_more_than_the_limit_and_each_endpoint_for_itself(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 5, clock)
+    budget = Budget(CallFile(file, clock), 5)
     assert taken(budget) == 5
     assert (budget.left(LIST), budget.left("GET /v2/other")) == (0, 5)
     budget.take("GET /v2/other")
@@ -70,7 +71,7 @@ def test_no_more_than_the_limit_and_each_endpoint_for_itself(file: Path, clock: 
 
 
 def test_a_sliding_hour_never_sees_more_than_the_limit(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 60, clock)
+    budget = Budget(CallFile(file, clock), 60)
     sent: list[float] = []
     for _ in range(4 * 1200):
         clock.now += 3
@@ -85,7 +86,7 @@ def test_a_sliding_hour_never_sees_more_than_the_limit(file: Path, clock: Clock)
 
 
 def test_the_refusal_says_how_many_and_when(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 2, clock)
+    budget = Budget(CallFile(file, clock), 2)
     budget.take(LIST)
     clock.now += 600
     budget.take(LIST)
@@ -105,10 +106,10 @@ def test_the_refusal_says_how_many_and_when(file: Path, clock: Clock) -> None:
 
 
 def test_it_outlives_the_process(file: Path, clock: Clock) -> None:
-    first = Budget(file, 5, clock)
+    first = Budget(CallFile(file, clock), 5)
     for _ in range(3):
         first.take(LIST)
-    again = Budget(file, 5, clock)  # the first one was not closed: it crashed
+    again = Budget(CallFile(file, clock), 5)  # the first one was not closed: it crashed
     assert again.left(LIST) == 2
     first.close()
     again.close()
@@ -118,7 +119,8 @@ def test_two_processes_and_their_threads_share_it(file: Path) -> None:
     code = f"""
 import sys; from concurrent.futures import ThreadPoolExecutor; from pathlib import Path
 from bms_pipeline.bms.budget import Budget; from bms_pipeline.core.errors import BudgetExhausted
-budget = Budget(Path(sys.argv[1]), 500)
+from bms_pipeline.state.call_file import CallFile
+budget = Budget(CallFile(Path(sys.argv[1])), 500)
 def take(_):
     try: budget.take({LIST!r}); return 1
     except BudgetExhausted: return 0
@@ -136,15 +138,16 @@ def test_one_process_may_open_it_twice_while_others_come_and_go(file: Path) -> N
 import sys; from pathlib import Path; from bms_pipeline.reports import figures
 from bms_pipeline.sync import enrichment
 from bms_pipeline.bms.budget import Budget
+from bms_pipeline.state.call_file import CallFile
 from bms_pipeline.bms.client import BmsClient
-budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
+budget = Budget(CallFile(Path(sys.argv[1])), 500); budget.take({LIST!r}); print(budget.left({LIST!r})); budget.close()
 """
 
     def elsewhere() -> int:
         run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
         return int(run.stdout)
 
-    first, second = Budget(file, 500), Budget(file, 500)
+    first, second = Budget(CallFile(file), 500), Budget(CallFile(file), 500)
     first.take(LIST)
     second.close()
     assert elsewhere() == 498
@@ -155,13 +158,13 @@ budget = Budget(Path(sys.argv[1]), 500); budget.take({LIST!r}); print(budget.lef
 
 
 def test_a_clock_set_back_frees_nothing(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 5, clock)
+    budget = Budget(CallFile(file, clock), 5)
     for _ in range(5):
         budget.take(LIST)
     for back in (30, 3600, 7200, 365 * 86400):
         clock.now = START - back
         assert budget.left(LIST) == 0, f"{back} seconds back"
-    fresh = Budget(file, 5, clock)
+    fresh = Budget(CallFile(file, clock), 5)
     assert fresh.left(LIST) == 0
     # ... and does not block for a year either: what happened "in future" counts as happened now.
     clock.now += 3700
@@ -171,7 +174,7 @@ def test_a_clock_set_back_frees_nothing(file: Path, clock: Clock) -> None:
 
 
 def test_a_clock_that_goes_back_and_forth_frees_nothing_within_the_hour(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 5, clock)
+    budget = Budget(CallFile(file, clock), 5)
     for _ in range(5):
         budget.take(LIST)
     for offset in (-600, 0, -1800, -60, 900):
@@ -181,7 +184,7 @@ def test_a_clock_that_goes_back_and_forth_frees_nothing_within_the_hour(file: Pa
 
 
 def test_only_its_owner_can_read_it(file: Path, clock: Clock) -> None:
-    budget = Budget(file, 5, clock)
+    budget = Budget(CallFile(file, clock), 5)
     budget.take(LIST)
     modes = {stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}
     assert modes == {0o600}
@@ -189,10 +192,10 @@ def test_only_its_owner_can_read_it(file: Path, clock: Clock) -> None:
 
 
 def test_a_lowered_limit_counts_at_once(file: Path, clock: Clock) -> None:
-    wide = Budget(file, 10, clock)
+    wide = Budget(CallFile(file, clock), 10)
     for _ in range(8):
         wide.take(LIST)
-    narrow = Budget(file, 3, clock)
+    narrow = Budget(CallFile(file, clock), 3)
     assert narrow.left(LIST) == 0
     free_at = narrow.usage()[LIST]["free_at"]
     assert free_at is not None
@@ -204,7 +207,7 @@ def test_a_broken_file_is_named(file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"this is not a database" * 100)
     with pytest.raises(WarehouseError, match=r"budget\.sqlite") as caught:
-        Budget(file, 5)
+        Budget(CallFile(file), 5)
     assert "Delete it" in caught.value.next_step
 
 
@@ -229,10 +232,10 @@ def test_what_an_earlier_version_counted_by_the_minute_is_neither_lost_nor_freed
         old.execute("CREATE TABLE calls (endpoint TEXT, minute INTEGER, n INTEGER, PRIMARY KEY (endpoint, minute))")
         old.executemany("INSERT INTO calls VALUES (?, ?, ?)", [(LIST, START // 60 - 10, 3), (LIST, START // 60, 2)])
     for _ in range(2):  # taken over once, however often the file is opened
-        budget = Budget(file, 10, clock)
+        budget = Budget(CallFile(file, clock), 10)
         assert budget.left(LIST) == 5
         budget.close()
-    budget = Budget(file, 10, clock)
+    budget = Budget(CallFile(file, clock), 10)
     clock.now = START - 600 + 3600 + 59  # called in this minute, an hour ago, perhaps in its last second
     assert budget.left(LIST) == 5
     clock.now += 7
@@ -248,14 +251,15 @@ def steps_of_a_call(file: Path, clock: Clock, endpoints: list[str]) -> int:
     They are the same on every machine and under any load.
     """
     steps: list[None] = []
-    with closing(Budget(file, 10**6, clock)) as budget:
+    calls = CallFile(file, clock)
+    with closing(Budget(calls, 10**6)) as budget:
         for _ in range(720):
             clock.now += 5
             for endpoint in endpoints:
                 budget.take(endpoint)
-        budget._connection.set_progress_handler(lambda: steps.append(None), 1)
+        calls._connection.set_progress_handler(lambda: steps.append(None), 1)
         budget.take(LIST)
-        budget._connection.set_progress_handler(None, 1)
+        calls._connection.set_progress_handler(None, 1)
     return len(steps)
 
 
@@ -272,13 +276,13 @@ def test_a_new_file_may_be_opened_by_several_at_once(file: Path) -> None:
 
     def open_and_take(round_: int) -> None:
         together.wait()
-        with closing(Budget(file.with_name(f"{round_}.sqlite"), 4)) as budget:
+        with closing(Budget(CallFile(file.with_name(f"{round_}.sqlite")), 4)) as budget:
             budget.take(LIST)
 
     for round_ in range(25):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(open_and_take, [round_] * 4))
-        with closing(Budget(file.with_name(f"{round_}.sqlite"), 4)) as budget:
+        with closing(Budget(CallFile(file.with_name(f"{round_}.sqlite")), 4)) as budget:
             assert budget.left(LIST) == 0
 
 
@@ -288,18 +292,18 @@ def test_a_new_file_that_another_process_is_writing_to_is_waited_for(file: Path)
         other.execute("BEGIN IMMEDIATE")
         release = Timer(0.2, lambda: other.execute("COMMIT"))
         release.start()
-        with closing(Budget(file, 5)) as budget:
+        with closing(Budget(CallFile(file), 5)) as budget:
             assert budget.left(LIST) == 5
         release.join()
 
 
 def test_a_file_that_stays_busy_is_not_waited_for_for_ever(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bms_pipeline.bms.budget.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("bms_pipeline.state.call_file.BUSY_SECONDS", 0.1)
     file.parent.mkdir()
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(WarehouseBusy, match=r"budget\.sqlite"):
-            Budget(file, 5)
+            Budget(CallFile(file), 5)
 
 
 def is_open(connection: sqlite3.Connection) -> bool:
@@ -328,7 +332,7 @@ def test_a_file_that_cannot_be_used_is_not_left_open(file: Path, opened: list[sq
     file.parent.mkdir()
     file.write_bytes(b"this is not a database" * 100)
     with pytest.raises(WarehouseError):
-        Budget(file, 5)
+        Budget(CallFile(file), 5)
     assert [is_open(connection) for connection in opened] == [False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -104,14 +105,17 @@ def test_a_run_that_failed_is_never_done_and_says_why_and_what_next(alex: Person
 
 KILLED = """
 import sys
-from bms_pipeline.core.run_status import RunName, RunStatusWriter
-from pathlib import Path
-RunStatusWriter(Path(sys.argv[1]), RunName("bms-pipeline finish"))("load clients", 3, 10)
+from bms_pipeline.core.run_status import RunName
+from bms_pipeline.state.recording import RunStatusWriter
+from bms_pipeline.core.settings import read_settings
+from bms_pipeline.state.opening import open_state
+RunStatusWriter(open_state(read_settings()), RunName("bms-pipeline finish"))("load clients", 3, 10)
 """
 
 
 def test_a_run_that_was_killed_is_never_done_and_says_what_goes_on_by_itself(alex: Person, world: World) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(world.settings.progress_file)], check=True, timeout=60)
+    environment = {**os.environ, "BMS_PIPELINE_HOME": str(world.settings.bms_pipeline_home)}
+    subprocess.run([sys.executable, "-c", KILLED], env=environment, check=True, timeout=60)
     shown = live(alex)
     assert "bms-pipeline finish was stopped in the middle." in shown
     assert "What was done is kept, and nothing is sent twice." in shown

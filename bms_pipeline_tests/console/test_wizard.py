@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from bms_pipeline.console.pages import setup
-from bms_pipeline.core.run_status import read_status
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.recording import read_status
 from bms_pipeline.sync import run_lock
 from bms_pipeline_tests.console.serving import Person, served
 from bms_pipeline_tests.running import Home
@@ -211,7 +212,7 @@ def wait_for_run(home: Home, what: str, person: Person) -> int:
     """The process of the run ``what`` as soon as it tells how far it is."""
     give_up = time.monotonic() + RUN_SECONDS
     while time.monotonic() < give_up:
-        run = read_status(home.settings.progress_file)
+        run = read_status(open_state(home.settings))
         if run and run.label == what and run.pid != os.getpid() and run.is_running:
             return run.pid
         time.sleep(0.02)

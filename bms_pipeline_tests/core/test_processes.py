@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from bms_pipeline.core import processes, run_status
 from bms_pipeline.core.processes import SILENT_SECONDS, Process, life_of, process_here, this_process
-from bms_pipeline.core.run_status import RunName, RunStatus, recording
+from bms_pipeline.core.run_status import RunName, RunStatus
+from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Life
+from bms_pipeline.state.folder import FolderState
+from bms_pipeline.state.recording import read_status, recording
 from bms_pipeline_tests.running import in_another_namespace, why_no_other_namespace
 
 ELSEWHERE = ("host", "boot", "namespace")
@@ -100,16 +103,16 @@ def test_a_run_writes_its_identity_and_its_heartbeat(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(processes, "BEAT_EVERY_SECONDS", 0.01)
     stamps = iter(f"2026-01-01T00:00:{second:02}+00:00" for second in range(60))
     monkeypatch.setattr(run_status, "moment", lambda: next(stamps, "2026-01-01T00:01:00+00:00"))
-    file = tmp_path / "progress.json"
-    with recording(file, RunName("a run")) as tell:
+    state = FolderState(Settings(_env_file=None, bms_pipeline_home=tmp_path))  # type: ignore[call-arg]
+    with recording(state, RunName("a run")) as tell:
         tell("load", 1, 2)
-        first = run_status.read_status(file)
+        first = read_status(state)
         assert first is not None
         assert first.process == this_process()
-        while (status := run_status.read_status(file)) is None or status.beat_at == first.beat_at:
+        while (status := read_status(state)) is None or status.beat_at == first.beat_at:
             time.sleep(0.005)
         assert (status.stage, status.done, status.is_running) == ("load", 1, True)
-    ended = run_status.read_status(file)
+    ended = read_status(state)
     assert ended is not None
     assert (ended.life, ended.was_killed, ended.is_unknown) == (Life.DEAD, False, False)
 

@@ -9,6 +9,7 @@ import pytest
 
 from bms_pipeline.core.entities import ACCOUNTS, CONTACTS_LIST
 from bms_pipeline.defs import sensors, ticks
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import loading, whole_sync
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline_tests.running import Home, running_home
@@ -125,7 +126,7 @@ def test_an_edit_made_in_passportal_is_kept(home: Home, changes: Changes) -> Non
 
 def test_a_quick_look_sees_new_records_and_only_those_that_no_sync_saw(home: Home, changes: Changes) -> None:
     assert home.call("sync", "--create-unmatched").returncode == 0
-    published = read_state(home.settings.published_file)
+    published = read_state(open_state(home.settings))
     assert published is not None
     watched = ticks.lists_to_watch(published)
     assert watched == [ACCOUNTS, CONTACTS_LIST]

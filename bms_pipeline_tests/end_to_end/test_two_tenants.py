@@ -27,6 +27,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from bms_pipeline.defs.names import TENANT_TAG
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline_tests.end_to_end.test_dagster_killed import ENDED, until
 from bms_pipeline_tests.postgres import VALUES, VARIABLES, running_postgres, why_no_postgres
@@ -182,7 +183,7 @@ def test_the_partitions_of_both_are_stable_over_ten_ticks(deployment: Deployment
     assert all(deployment.partition_tick(tenant) for tenant in TENANTS), "at first there are none"
     assert [deployment.partition_tick(tenant) for _ in range(TICKS) for tenant in TENANTS] == [0] * (2 * TICKS)
     for tenant, home in deployment.homes.items():
-        state = read_state(home.settings.published_file)
+        state = read_state(open_state(home.settings))
         assert state is not None
         partitions = deployment.instance.get_dynamic_partitions(f"{tenant}_clients")
         assert partitions == [str(client) for client in state.clients]

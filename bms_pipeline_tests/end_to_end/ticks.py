@@ -26,6 +26,7 @@ from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.call_file import CallFile
 from bms_pipeline.sync import loading, planning, run_lock, services, whole_sync
 from bms_pipeline.warehouse.connection import connect, open_warehouse
 from bms_pipeline_tests.end_to_end.dying import Steps
@@ -136,7 +137,7 @@ def carry_out(order: Order) -> Ended:
             ended = Ended(error=type(error).__name__, message=str(error))
         except Exception:
             ended = Ended(defect=traceback.format_exc())
-        with contextlib.closing(Budget(settings.budget_file, settings.bms_calls_per_hour)) as budget:
+        with contextlib.closing(Budget(CallFile(settings.budget_file), settings.bms_calls_per_hour)) as budget:
             ended.used = {endpoint: usage["used"] for endpoint, usage in budget.usage().items()}
         ended.steps = dict(steps.taken)
     return ended

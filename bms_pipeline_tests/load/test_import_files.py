@@ -296,8 +296,8 @@ def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "before"), [("write_missing_files", True), ("_ids_text", True), ("_write_csv", True),
-                         ("_write_csv", False), ("write_missing_files", False)],
+    ("step", "before"), [("write_missing_files", True), ("_ids_text", True), ("_csv_text", True),
+                         ("_csv_text", False), ("write_missing_files", False)],
     ids=["noted", "no file begun", "ids beside it", "written and not in place", "marked as written"],
 )  # fmt: skip
 def test_killed_between_any_two_steps_the_next_run_hands_over_the_same(planned: World, step: str, before: bool) -> None:
@@ -395,7 +395,7 @@ def test_whatever_happens_no_client_is_there_twice(tmp_path_factory: pytest.Temp
 def _crash(world: World, target: DocumentsOnly) -> None:
     plan = world.plan(CREATE_ALL, target)
     world.approve(plan.hash, target)
-    with dying("_write_csv", before=True), contextlib.suppress(Died):
+    with dying("_csv_text", before=True), contextlib.suppress(Died):
         world.load(target)
 
 

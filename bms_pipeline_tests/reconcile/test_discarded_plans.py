@@ -14,6 +14,7 @@ from bms_pipeline.core.entities import CLIENTS, CONTACTS
 from bms_pipeline.core.errors import PlanDiscarded, PlanKept, PlanNotCurrent, ServiceUnreachable
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.reports import figures
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import deciding, loading, planning
 from bms_pipeline.sync.recovery import Restorable
 from bms_pipeline.sync.state_file import read_state, write_state
@@ -69,7 +70,7 @@ def test_nothing_waits_any_more_and_a_plan_is_made_again(world: World) -> None:
     operations = current(world).operations
     discard(world)
     write_state(world.settings, world.warehouse)
-    published = read_state(world.settings.published_file)
+    published = read_state(open_state(world.settings))
     assert published is not None
     assert published.plan is None
     assert figures.status(world.settings, world.warehouse).plan is None

@@ -21,6 +21,7 @@ import duckdb
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents.last_write import LastWrite
+from bms_pipeline.state.opening import open_state
 from bms_pipeline_tests.strikes import tiny
 from bms_pipeline_tests.strikes.services import UNKNOWN, Bms, DocumentsApi, serving
 from bms_pipeline_tests.strikes.shim import built_shim
@@ -208,7 +209,7 @@ class Case:
 
     def let_writes_arrive(self) -> None:
         """A person runs the command again when the last write can no longer be on its way; the load takes a second."""
-        last = LastWrite(self.settings().last_write_file).read()
+        last = LastWrite(open_state(self.settings())).read()
         now = datetime.now(UTC).replace(tzinfo=None)
         if last is not None and last + UNKNOWN > now:
             time.sleep((last + UNKNOWN - now).total_seconds())

@@ -15,6 +15,7 @@ import pytest
 
 from bms_pipeline.defs import ticks
 from bms_pipeline.reconcile import duplicates
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import open_warehouse
@@ -143,7 +144,7 @@ def test_a_create_that_arrives_after_twenty_minutes_is_found_reported_everywhere
     settings = case.settings()
     with open_warehouse(settings).open() as connection:
         assert connection.execute(sql.read("defs/check_duplicates").format(duplicates=duplicates.query())).fetchall()
-    growth = ticks.decisions_waiting(read_state(settings.published_file), ticks.Waiting({}, 0))
+    growth = ticks.decisions_waiting(read_state(open_state(settings)), ticks.Waiting({}, 0))
     assert "bms-pipeline duplicates" in growth.text
     with served(settings) as console:
         person = Person(console)

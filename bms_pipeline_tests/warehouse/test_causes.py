@@ -28,8 +28,11 @@ from bms_pipeline.core.errors import (
     WarehouseNewer,
 )
 from bms_pipeline.core.files import NUMBERS, refused_by_system
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.folder import FolderState
+from bms_pipeline.state.protocol import LockName
 from bms_pipeline.warehouse import causes
-from bms_pipeline.warehouse.connection import Warehouse
+from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.building import new_warehouse
 from bms_pipeline_tests.warehouse.test_connection import held_by_another_process, release
 
@@ -39,7 +42,9 @@ import os, resource, signal, sys
 from pathlib import Path
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.warehouse.connection import Warehouse
-from bms_pipeline.warehouse import lease
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.folder import FolderState
+from bms_pipeline.state.protocol import LockName
 
 def report(work):
     try:
@@ -210,10 +215,8 @@ def test_a_file_where_a_folder_should_be_is_a_wrong_path(tmp_path: Path) -> None
 
 @contextlib.contextmanager
 def lease_in(folder: Path) -> Iterator[None]:
-    from bms_pipeline.warehouse.connection import now
-    from bms_pipeline.warehouse.lease import locked
-
-    with locked(folder, "run", "a test", now()):
+    settings = Settings(_env_file=None, bms_pipeline_home=folder)  # type: ignore[call-arg]
+    with FolderState(settings).locked(LockName.RUN, "a test", now()):
         yield
 
 
@@ -274,7 +277,8 @@ report(work)
 TAKE_THE_LOCK = """
 def work():
     from bms_pipeline.warehouse.connection import now
-    with lease.locked(Path(sys.argv[1]) / "home", "run", "a test", now()):
+    state = FolderState(Settings(_env_file=None, bms_pipeline_home=Path(sys.argv[1]) / "home"))
+    with state.locked(LockName.RUN, "a test", now()):
         pass
 report(work)
 """

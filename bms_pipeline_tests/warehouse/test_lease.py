@@ -12,6 +12,7 @@ import pytest
 from bms_pipeline.core.errors import PipelineError, RunLocked
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import run_lock
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import lease
@@ -81,10 +82,10 @@ def test_who_holds_no_lease_is_not_checked(tmp_path: Path) -> None:
 
 
 def test_how_things_stand_is_published_at_the_end_also_after_an_error(settings: Settings) -> None:
-    assert read_state(settings.published_file) is None
+    assert read_state(open_state(settings)) is None
     with pytest.raises(ZeroDivisionError), run_lock.running(settings):
         1 / 0  # noqa: B018
-    published = read_state(settings.published_file)
+    published = read_state(open_state(settings))
     assert published is not None
     assert (published.initial_sync_finished, published.clients, published.plan) == (False, [], None)
     assert settings.published_file.stat().st_mode & 0o077 == 0
@@ -95,4 +96,4 @@ def test_a_damaged_publication_is_an_error_and_not_an_empty_one(settings: Settin
         pass
     settings.published_file.write_bytes(b'{"at": "2026')
     with pytest.raises(PipelineError, match="cannot be read"):
-        read_state(settings.published_file)
+        read_state(open_state(settings))

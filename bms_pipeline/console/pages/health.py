@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from bms_pipeline.console.context import Console
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.reports import metrics
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync.state_file import read_state
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def healthz(request: Request) -> Response:
     """
     console, reason = _console(request), STATE_UNREADABLE
     try:
-        state = read_state(console.started_with.published_file)
+        state = read_state(open_state(console.started_with))
         reason = COPY_UNREADABLE
         succeeded = console.reading.copy.cached("last_success", lambda: _last_success(console))
     except (PipelineError, duckdb.Error) as error:

@@ -29,6 +29,7 @@ from bms_pipeline.core.errors import RecordNotFound
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reports import figures, stories
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import deciding
 
 router = APIRouter()
@@ -154,7 +155,7 @@ def hand_overs(request: Request, console: ConsoleDep) -> Response:
     """Show the records exported for a manual import into Passportal, oldest first, with their states."""
     found = figures.pending_imports(console.reading.copy)
     shown, paging = one_page(request, found)
-    folder = console.settings.import_folder
+    folder = open_state(console.settings).import_files.place
     return console.page(
         request, "hand_overs.html.j2", records=shown, number_of_records=len(found), folder=folder, **paging
     )

@@ -296,7 +296,7 @@ def _handed_over(handed_over: ImportFile | None) -> Metadata:
         return {}
     return {
         "handed over": handed_over.records,
-        "file to import": dg.MetadataValue.path(str(handed_over.file)),
+        "file to import": dg.MetadataValue.path(handed_over.file),
         "next": dg.MetadataValue.md(
             "Import that file once in Passportal (Settings > Import / Export); the next sync adopts what it lists then."
         ),

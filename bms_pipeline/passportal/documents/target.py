@@ -29,6 +29,7 @@ from bms_pipeline.passportal.documents.sending import WriteSender
 from bms_pipeline.passportal.documents.templates import DocumentTemplates, chosen_templates
 from bms_pipeline.passportal.documents.trials import TemplateTrials
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
+from bms_pipeline.state.opening import open_state
 
 
 class DocumentsPassportal:
@@ -52,7 +53,7 @@ class DocumentsPassportal:
         self.unknown_seconds = settings.passportal_unknown_seconds
         self._users_file = settings.passportal_users_file
         chosen, dialect = chosen_templates(settings.passportal_templates), encoding.dialect_of(settings)
-        self._last_write = LastWrite(settings.last_write_file, clock)
+        self._last_write = LastWrite(open_state(settings), clock)
         self._client = client = DocumentsClient(settings, clock=clock, sleep=sleep, before_write=self._last_write)
         self._memory = memory = RememberedDocuments(settings.documents_file)
         connections = settings.passportal_connections

@@ -1,0 +1,151 @@
+"""The state in the home folder: a file for each thing, and the system's file locks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import filelock
+import msgspec
+
+from bms_pipeline.core import processes
+from bms_pipeline.core.errors import RunLocked, StorageRefused
+from bms_pipeline.core.files import atomic_write, explained
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.call_file import CallFile
+from bms_pipeline.state.protocol import Document, LockName, Owner, owner_in
+
+
+class FolderLock:
+    """A file lock. The system ends it with the process and never before."""
+
+    def check(self) -> None:
+        """See ``HeldLock.check``: there is nothing to lose. A deleted lock file is noticed by the epoch."""
+
+
+class FolderImportFiles:
+    """The files in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def place(self) -> str:
+        """See ``ImportFiles.place``."""
+        return str(self._folder)
+
+    def named(self, name: str) -> str:
+        """See ``ImportFiles.named``."""
+        return str(self._folder / name)
+
+    def names(self) -> Sequence[str]:
+        """See ``ImportFiles.names``."""
+        return sorted(file.name for file in self._folder.glob("[!.]*"))
+
+    def read(self, name: str) -> bytes | None:
+        """See ``ImportFiles.read``."""
+        with explained(self._folder / name):
+            try:
+                return (self._folder / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """See ``ImportFiles.write``."""
+        with explained(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with atomic_write(self._folder / name) as unfinished:
+            unfinished.write_bytes(content)
+
+
+class FolderState:
+    """The state in the home folder of ``settings``."""
+
+    is_shared = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = settings.bms_pipeline_home
+        self._budget_file = settings.budget_file
+        self._documents = {
+            Document.PIPELINE_STATE: settings.published_file,
+            Document.RUN_STATUS: settings.progress_file,
+            Document.LAST_WRITE: settings.last_write_file,
+        }
+        self.import_files = FolderImportFiles(settings.import_folder)
+
+    @property
+    def place(self) -> str:
+        """See ``State.place``."""
+        return str(self._home)
+
+    def named(self, document: Document) -> str:
+        """See ``State.named``."""
+        return str(self._documents[document])
+
+    @contextlib.contextmanager
+    def locked(self, name: LockName, what: str, now: datetime, wait_seconds: float = 0) -> Iterator[FolderLock]:
+        """See ``State.locked``: the lock is ``<name>.lock``, its owner ``<name>.owner.json``."""
+        lock = filelock.FileLock(self._home / f"{name}.lock", timeout=wait_seconds)
+        owner_file = self._home / f"{name}.owner.json"
+        process = processes.this_process()
+        owner = Owner(what, process.pid, f"{now:%Y-%m-%d %H:%M:%S}", process)
+        with explained(Path(lock.lock_file)):
+            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise RunLocked(
+                    f"{_owner_in(owner_file)} is at work in {self._home}.",
+                    "Let it finish, or stop it; what it has done is kept and the next run continues.",
+                ) from None
+        try:
+            with explained(owner_file):
+                owner_file.write_bytes(msgspec.json.encode(owner))
+            yield FolderLock()
+        finally:
+            lock.release()
+
+    def read(self, document: Document) -> bytes | None:
+        """See ``State.read``."""
+        file = self._documents[document]
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageRefused(
+                f"{file} cannot be read: {error.strerror}.",
+                "The next run writes it again; start one, or see who may read and write there.",
+            ) from error
+
+    def write(self, document: Document, content: bytes, *, patiently: bool = True) -> None:
+        """See ``State.write``. The last write is noted in place: a killed process must leave nothing to clean."""
+        file = self._documents[document]
+        if document is Document.LAST_WRITE:
+            with explained(file):
+                _overwrite(file, content)
+        else:
+            with atomic_write(file) as unfinished:
+                unfinished.write_bytes(content)
+
+    def calls(self, clock: Callable[[], float]) -> CallFile:
+        """See ``State.calls``."""
+        return CallFile(self._budget_file, clock)
+
+
+def _owner_in(file: Path) -> str:
+    try:
+        return owner_in(file.read_bytes())
+    except OSError:
+        return owner_in(None)
+
+
+def _overwrite(file: Path, content: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(descriptor, content, 0)
+    finally:
+        os.close(descriptor)
