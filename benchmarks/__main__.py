@@ -1,8 +1,8 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes, console, oneclient or deciding. ``--records`` sets the sizes to land, to suggest for and to write,
-``--size`` the tenant.
+documents, writes, console, oneclient, deciding or tenants. ``--records`` sets the sizes to land, to suggest for and to
+write, ``--size`` the tenant. ``tenants`` takes up to an hour, so it runs only when it is named.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks import (
     load,
     one_client,
     peers,
+    tenants,
     whole_tenant,
     writes,
 )  # fmt: skip
@@ -140,9 +141,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
+    parser.add_argument("--tenants", type=int, nargs="+", default=[1, 5, 10, 25, 50], help="how many share a machine")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
     options = parser.parse_args()
-    for part in PARTS if options.part == "all" else (options.part,):
+    for part in [name for name in PARTS if name != "tenants"] if options.part == "all" else [options.part]:
         PARTS[part](options)
 
 
@@ -213,6 +215,24 @@ def _deciding(options: argparse.Namespace) -> None:
         show(what, figure, target)
 
 
+def _tenants(options: argparse.Namespace) -> None:
+    table = Table(title="tenants on one machine", title_justify="left")
+    for column in (
+        "tenants", "code servers MiB", "daemon MiB", "cores at rest", "of them the daemon", "a round s",
+        "a tenant s", "processor s a tenant", "peak MiB", "failed",
+    ):  # fmt: skip
+        table.add_column(column, justify="right")
+    for found in tenants.measured(options.tenants):
+        count = found.tenants
+        table.add_row(
+            str(count), f"{found.servers:.0f}", f"{found.daemon:.0f}", f"{found.busy:.2f}", f"{found.of_daemon:.2f}",
+            f"{found.wall:.0f}", f"{found.wall / count:.1f}", f"{found.processor / count:.1f}", f"{found.peak:.0f}",
+            str(found.failed),
+        )  # fmt: skip
+        out.print(found)
+    out.print(table)
+
+
 PARTS = {
     "counts": _counts,
     "landing": _landing,
@@ -227,6 +247,7 @@ PARTS = {
     "console": _console,
     "oneclient": _one_client,
     "deciding": _deciding,
+    "tenants": _tenants,
 }
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.sync.new_folder import make_new_folder
 
 ROOT = Path(__file__).parents[1]
-FILES = (".env", "dagster.yaml", "workspace.yaml")
+FILES = (".env", "dagster.yaml", "workspace.yaml", "dg.toml")
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def init(folder: Path, *arguments: str, package: Path = ROOT, **environment: str
     )
 
 
-def test_an_empty_folder_gets_all_three_files_and_only_you_can_read_the_settings(tmp_path: Path) -> None:
+def test_an_empty_folder_gets_all_four_files_and_only_you_can_read_the_settings(tmp_path: Path) -> None:
     done = init(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -143,8 +143,8 @@ def test_a_second_time_says_that_all_is_as_shipped_but_the_settings_you_filled_i
     with (tmp_path / ".env").open("a") as file:
         file.write("BMS_PASSWORD=canary\n")
     again = make_new_folder(tmp_path)
-    assert [file.is_new for file in again.files] == [False] * 3
-    assert [file.differs for file in again.files] == [False] * 3
+    assert [file.is_new for file in again.files] == [False] * 4
+    assert [file.differs for file in again.files] == [False] * 4
     assert not again.reads_other
 
 
@@ -165,6 +165,17 @@ def test_what_differs_is_said_by_name_and_never_by_value(tmp_path: Path) -> None
     ):
         assert line in done.stdout
     assert "canary" not in done.stdout
+
+
+def test_a_project_of_dg_keeps_its_own_settings(tmp_path: Path) -> None:
+    """`dg` reads `dg.toml` and then no `pyproject.toml`."""
+    (tmp_path / "pyproject.toml").write_text('[tool.dg]\ndirectory_type = "project"\n')
+    assert [file.file.name for file in make_new_folder(tmp_path).files] == [*FILES[:3]]
+    assert not (tmp_path / "dagster_project").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pyproject.toml").write_text("[tool.ruff]\n")
+    assert [file.file.name for file in make_new_folder(tmp_path / "other").files] == [*FILES]
+    assert (tmp_path / "other" / "dagster_project" / "defs").is_dir()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -237,7 +248,7 @@ def test_an_installed_wheel_makes_a_folder_that_dagster_loads(tmp_path: Path) ->
     folder.mkdir()
     done = init(folder, package=installed)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in folder.iterdir()) == [".bms_pipeline", *FILES]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([".bms_pipeline", "dagster_project", *FILES])
     code = (
         "import bms_pipeline, dagster\n"
         "print(bms_pipeline.__file__)\n"

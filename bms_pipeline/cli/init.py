@@ -1,4 +1,4 @@
-"""The command that prepares a folder: ``.env``, ``dagster.yaml`` and ``workspace.yaml``."""
+"""The command that prepares a folder: ``.env``, ``dagster.yaml``, ``workspace.yaml`` and ``dg.toml``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def init(
         Path, typer.Argument(help="Created where it does not exist; default: the current folder.")
     ] = Path(),
 ) -> None:
-    """Write .env, dagster.yaml and workspace.yaml into a folder. An existing file stays as it is.
+    """Write .env, dagster.yaml, workspace.yaml and dg.toml into a folder. An existing file stays as it is.
 
     Fill in .env afterwards: only you can read it. Run this again after an upgrade to see which settings are new.
     """

@@ -245,7 +245,7 @@ def _workspace(settings: Settings) -> Path:
 
 def _make_instance(environment: dict[str, str]) -> None:
     """Let Dagster make or open its databases, once and alone: two processes on a fresh home can break it for good."""
-    command = [str(Path(sys.executable).with_name("dagster")), "instance", "info"]
+    command = [sys.executable, "-m", "bms_pipeline.defs.instance.opening"]
     opened = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
     if opened.returncode:
         home = environment["DAGSTER_HOME"]

@@ -1,12 +1,14 @@
-"""The files of a new folder for one tenant: ``.env``, ``dagster.yaml`` and ``workspace.yaml``, as shipped.
+"""The files of a new folder for one tenant: ``.env``, ``dagster.yaml``, ``workspace.yaml`` and ``dg.toml``, as shipped.
 
 ``BMS_PIPELINE_HOME`` and ``DAGSTER_HOME`` are absolute in them, so a program finds the same home from every folder.
 Dagster reads ``dagster.yaml`` in its own home only, so a link there leads to the one in the folder.
+``dg.toml`` is for Dagster's command ``dg``, and needs the empty folder ``dagster_project/defs``.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -19,8 +21,9 @@ from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.files import refused_by_system, write_new
 from bms_pipeline.core.settings import Settings, read_settings
 
-ENV, DAGSTER, WORKSPACE = ".env", "dagster.yaml", "workspace.yaml"
-_SHIPPED = {ENV: "env.example", DAGSTER: DAGSTER, WORKSPACE: WORKSPACE}
+ENV, DAGSTER, WORKSPACE, DG = ".env", "dagster.yaml", "workspace.yaml", "dg.toml"
+_SHIPPED = {ENV: "env.example", DAGSTER: DAGSTER, WORKSPACE: WORKSPACE, DG: DG}
+_PROJECT_FOLDER = Path("dagster_project", "defs")
 _ENV_LINE = re.compile(r"^\s*#?\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=", re.MULTILINE)
 _PLAIN = re.compile(r"[\w./+:@-]+", re.ASCII)
 _OTHER_IN_ADDRESSES = re.compile(r"%[0-9A-Fa-f]{2}|\?")
@@ -76,13 +79,13 @@ def make_new_folder(folder: Path) -> NewFolder:
     """
     folder = folder.expanduser().absolute()
     home, dagster_home = _homes(folder)
-    try:
-        for path in (folder, home, dagster_home):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise refused_by_system(error.errno or 0, error.filename or folder) from error
+    for path in (folder, home, dagster_home):
+        _make_folder(path)
     homes = {"BMS_PIPELINE_HOME": home, "DAGSTER_HOME": dagster_home}
-    files = tuple(_put(folder / name, _content(name, homes)) for name in _SHIPPED)
+    names = [name for name in _SHIPPED if name != DG or not _is_project_of_dg(folder)]
+    files = tuple(_put(folder / name, _content(name, homes)) for name in names)
+    if files[-1].file.name == DG and files[-1].is_new:
+        _make_folder(folder / _PROJECT_FOLDER)
     _link(dagster_home / DAGSTER, folder / DAGSTER)
     return NewFolder(folder, home, dagster_home, files)
 
@@ -97,9 +100,10 @@ def compared(file: Path) -> FolderFile:
     if file.name == ENV:
         ours, theirs = (dict.fromkeys(_ENV_LINE.findall(part), "") for part in (shipped, text))
     else:
+        load = tomllib.loads if file.suffix == ".toml" else yaml.safe_load
         try:
-            ours, theirs = (dict(_leaves(yaml.safe_load(part))) for part in (shipped, text))
-        except yaml.YAMLError:
+            ours, theirs = (dict(_leaves(load(part))) for part in (shipped, text))
+        except (yaml.YAMLError, tomllib.TOMLDecodeError):
             return FolderFile(file, is_new=False, is_readable=False)
     return FolderFile(
         file,
@@ -122,6 +126,22 @@ def check_dagster_home(dagster_home: Path) -> None:
             f"Dagster reads {dagster_home} as an address, where % with two digits, and ?, mean something else.",
             "Set DAGSTER_HOME to another folder; the pipeline's own home can stay.",
         )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise refused_by_system(error.errno or 0, error.filename or path) from error
+
+
+def _is_project_of_dg(folder: Path) -> bool:
+    """Return whether a person's ``pyproject.toml`` is for ``dg`` too; a ``dg.toml`` would go before it."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    return "dg" in project.get("tool", {})
 
 
 def _homes(folder: Path) -> tuple[Path, Path]:
@@ -169,7 +189,7 @@ def _link(link: Path, target: Path) -> None:
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each value of a YAML document with its path: ``("telemetry.enabled", "False")``."""
+    """Yield each value of a document with its path: ``("telemetry.enabled", "False")``."""
     items = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     )

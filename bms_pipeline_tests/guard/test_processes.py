@@ -155,6 +155,26 @@ def test_whatever_ends_dev_ends_all_that_it_started(started: Callable[..., Start
         assert Store(dev.home / "guard").served() == []
 
 
+def test_what_is_exported_goes_before_the_file_in_all_that_dev_starts(
+    started: Callable[..., Started], tmp_path: Path
+) -> None:
+    """A sandbox's `dev` in a tenant's folder must not touch that tenant: Dagster alone would prefer `.env`."""
+    file = tmp_path / ".env"
+    others = tmp_path / "of the tenant"
+    file.write_text(f"BMS_TENANT=tenant\nBMS_PIPELINE_HOME='{others}'\nDAGSTER_HOME='{others}'\nOTHER_LINE=read\n")
+    file.chmod(0o600)
+    ports = free_ports(2)
+    exported = {"BMS_TENANT": "sandbox", "DAGSTER_HOME": str(tmp_path / "home" / "dagster")}
+    dev = started("dev", "--port", str(ports[0]), "--console-port", str(ports[1]), **exported)
+    until(lambda: "Started Dagster code server" in dev.log.read_text(), "the daemon has started the code")
+    until(lambda: "─ Ready ─" in dev.log.read_text(), "the pages answer")
+    environments = [process.environ() for process in dev.all()]
+    for name, text in {**exported, "BMS_PIPELINE_HOME": str(dev.home)}.items():
+        assert {environment[name] for environment in environments} == {text}
+    assert "read" in {environment.get("OTHER_LINE") for environment in environments}, "another program's line"
+    assert not others.exists()
+
+
 def test_a_console_is_opened_by_its_owner_alone_and_sigterm_ends_it_with_the_run_that_it_started(
     started: Callable[..., Started], tmp_path: Path
 ) -> None:

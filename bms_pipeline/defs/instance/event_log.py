@@ -23,6 +23,7 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 
 from bms_pipeline.core.settings import read_settings
+from bms_pipeline.defs.instance.env_file import as_exported
 
 OPEN_AT_MOST = 16
 """Open files: one for each run somebody looks at, and the index. The least recently used one is closed first."""
@@ -46,6 +47,7 @@ class EventLog(SqliteEventLogStorage):
 
         Dagster's tools then read a ``dagster.yaml`` of the current folder, without a home.
         """
+        as_exported()
         home = Path(os.environ.get("DAGSTER_HOME") or read_settings().dagster_folder)
         return cls(str(home / "history" / "runs"), inst_data)
 
