@@ -90,13 +90,18 @@ def match(
     entity: EntityArgument,
     bms_id: Id,
     passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="Its record in Passportal.")],
+    branch: Annotated[
+        bool,
+        typer.Option("--branch", help="Link one more account to a client that another account is matched to already."),
+    ] = False,
     why: Why = "",
     by: By = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Decide that a record of BMS and one of Passportal are the same. `suggest` lists candidates."""
-    _decide([decisions.Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, dry_run, as_json)
+    verb = Verb.BRANCH if branch else Verb.MATCH
+    _decide([decisions.Decision(verb, _entity(entity).name, bms_id, passportal_id, why=why)], by, dry_run, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -233,8 +238,8 @@ def export_file(
         listed = " or ".join(map(str, dispositions))
         say_nothing_there(settings, f"No {safe(entity)} are {safe(listed)}. {safe(file)} has only its headings.")
         return
-    say(f"{rows:,} {entity} in {safe(file)}. Fill the column decision (match, create, exclude, include, unmatch), for")
-    say(f"match also match_to; then `bms-pipeline import {safe(file)}` shows what that changes.")
+    say(f"{rows:,} {entity} in {safe(file)}. Fill the column decision ({', '.join(Verb)}), for match and")
+    say(f"branch also match_to; then `bms-pipeline import {safe(file)}` shows what that changes.")
 
 
 @app.command("import", rich_help_panel="Decide")

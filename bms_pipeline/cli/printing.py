@@ -368,6 +368,9 @@ def print_story(story: FullStory) -> None:
     if story.client is not None:
         of_client = terminal_text(story.client.name or "(no name)")
         out.print(f"Client: {escape(of_client)} (clients {story.client.bms_id})", highlight=False)
+    if story.record.accounts:
+        linked = ", ".join(map(stories.account_in_words, story.record.accounts))
+        out.print(f"Accounts of its Passportal client: {escape(terminal_text(linked))}", highlight=False)
     if stands is not None:
         if stands.blocks:
             listed = ", ".join(f"{records:,} {entity}" for entity, records in stands.blocks.items())

@@ -173,10 +173,11 @@ class _Load:
 
     def _call(self, calls: portions.Portion, call: journal.Call) -> Sent:
         """Make one call, between its marks and its outcomes: the target marks each operation as it leaves."""
-        if self.entity.name in self.target.can_write:
+        if call.is_sent and self.entity.name in self.target.can_write:
             sent = _send(self.target, self.entity, call, self._leaving_by(calls))
         else:
-            # A record that it cannot write, it cannot mark: adopting it is a match of ours and no call.
+            # A record that it cannot write, it cannot mark: adopting it is a match of ours and no call. So is the link
+            # of a branch: the client carries the marker of the account that owns it.
             sent = Sent({write.bms_id: write.passportal_id for write in call.writes if write.passportal_id})
         calls.answer(sent, now())
         self.loaded = _added(self.loaded, sent)

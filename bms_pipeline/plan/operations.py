@@ -24,6 +24,7 @@ from bms_pipeline.core.errors import (
     RecordsUnexplained,
 )
 from bms_pipeline.core.junk import Kind, is_junk
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
 from bms_pipeline.plan.undo import fill_undo
@@ -431,6 +432,10 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
     )
 
 
+_OWNS = f"reason <> '{Reason.BRANCH_BY_PERSON}'"
+"""SQL over a reconciled record: whether it owns the fields of its record in Passportal, which a branch does not."""
+
+
 def _has_place(column: str) -> str:
     """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
     new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
@@ -439,7 +444,7 @@ def _has_place(column: str) -> str:
 
 def _lacking(column: str) -> str:
     """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
-    there = "disposition IN ('matched', 'to_create')"
+    there = f"disposition IN ('matched', 'to_create') AND {_OWNS}"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 
@@ -454,7 +459,8 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
-        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column} AND NOT {_lacking(column)})"
+        lacking = _lacking(column)
+        return f"(disposition = 'matched' AND {_OWNS} AND differs_{column} AND NOT writes_{column} AND NOT {lacking})"
 
     def value(column: str) -> str:
         chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
@@ -465,10 +471,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
     return sql.read("plan/plan_operations").format(
         entity=entity.name,
         left_out=scope.left_out(entity),
+        owns=_OWNS,
         both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
         has_place=", ".join(f"{_has_place(name)} AS has_place_{name}" for name in columns),
         written=", ".join(
-            f"r.disposition = 'matched' AND has_place_{name} AND {writes(entity, settings, name)} AS writes_{name}"
+            f"r.disposition = 'matched' AND r.{_OWNS} AND has_place_{name} AND {writes(entity, settings, name)}"
+            f" AS writes_{name}"
             for name in columns
         ),
         differing=", ".join(f"{differing(name)} AS differs_{name}" for name in columns),

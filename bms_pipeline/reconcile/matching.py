@@ -98,7 +98,6 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
             table=f"sync.reconciled_{entity.name}",
             creatable=_creatable(entity, settings),
             twins_wait=str(entity.decided_by_person).lower(),
-            waits_for_list=Reason.SERIAL_IN_ANOTHER_CLIENT if entity.has_client else Reason.ACCOUNTS_NOT_ALL_READ,
         )
     )
 
@@ -189,6 +188,8 @@ def _unread_elsewhere_sql(entity: Entity, *, is_unread: bool) -> str:
         is_unread=str(is_unread).lower(),
         has_client=str(entity.has_client).lower(),
         same_as_other=same or "false",
+        list_call=entity.list_call.name,
+        waits_for_list=Reason.SERIAL_IN_ANOTHER_CLIENT if entity.has_client else Reason.ACCOUNTS_NOT_ALL_READ,
     )
 
 

@@ -29,6 +29,7 @@ from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setti
 from bms_pipeline.reports.read_models import (
     BackupState,
     DecisionTaken,
+    LinkedAccount,
     Match,
     Namesake,
     NoPlace,
@@ -222,6 +223,8 @@ def explain(
             "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = ? AND bms_id = ? ORDER BY intent_at",
             found,
         )
+        account_id = bms_id if entity_name == "clients" else record["account_id"]
+        accounts = named_rows(connection, sql.read("reports/linked_accounts"), {"account_id": account_id})
         stands = standings.story(connection, entity, bms_id)
         waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
         return RecordStory(
@@ -239,6 +242,7 @@ def explain(
             suggestions=_suggestions(connection, entity, bms_id) if waits else [],
             candidates=[Namesake(**row) for row in namesakes],
             history=[WriteDone(**row) for row in written],
+            accounts=[LinkedAccount(**row) for row in accounts],
         )
 
 

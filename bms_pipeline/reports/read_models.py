@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -247,6 +247,15 @@ class Match:
 
 
 @dataclass(frozen=True)
+class LinkedAccount:
+    """A BMS account linked to a client of Passportal; ``is_owner``: it owns the client's own fields."""
+
+    bms_id: int
+    name: str | None
+    is_owner: bool
+
+
+@dataclass(frozen=True)
 class PlannedOperation:
     """What the current plan does to a record; a row of ``sync.operations``."""
 
@@ -310,7 +319,10 @@ class WriteDone:
 
 @dataclass(frozen=True)
 class RecordStory:
-    """All that is known of one record; see ``figures.explain``."""
+    """All that is known of one record; see ``figures.explain``.
+
+    ``accounts``: the accounts of the Passportal client that it is, or lies in, where several are linked to that.
+    """
 
     entity: EntityName
     bms_id: int
@@ -324,3 +336,4 @@ class RecordStory:
     suggestions: list[SuggestedMatch]
     candidates: list[Namesake]
     history: list[WriteDone]
+    accounts: list[LinkedAccount] = field(default_factory=list)

@@ -15,7 +15,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, with_clients
 from bms_pipeline.core.errors import DecisionOvertaken
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
+from bms_pipeline.core.vocabulary import LINKS, WAITS_FOR_DECISION, Disposition, Verb
 from bms_pipeline.load import import_files
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.undo import check_undoable, fill_undo
@@ -71,8 +71,8 @@ def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[i
 class BulkDecision:
     """One verb for several records: one of ``decisions.VERBS``, or ``include`` together with the next decision.
 
-    ``passportal_id``: the record ``match`` links to; an excluded record is included by that. ``allow_duplicate`` and
-    ``why`` as in ``Decision``.
+    ``passportal_id``: the record ``match`` or ``branch`` links to; an excluded record is included by that.
+    ``allow_duplicate`` and ``why`` as in ``Decision``.
     """
 
     verb: str
@@ -153,7 +153,7 @@ def _decisions(
         )
         for bms_id in ids
     ]
-    if verdict.verb in (Verb.MATCH, Verb.CREATE):
+    if verdict.verb in (*LINKS, Verb.CREATE):
         rows = connection.execute("SELECT bms_id FROM sync.exclusions WHERE entity = ?", [entity.name]).fetchall()
         excluded = {row[0] for row in rows}
         decided += including(entity.name, [bms_id for bms_id in ids if bms_id in excluded], why=verdict.why)

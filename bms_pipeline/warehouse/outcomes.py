@@ -38,9 +38,19 @@ def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, n
         _note_answers(connection, portion, answered)
         _note_marks(connection, portion, calls, now)
         if has_rows(connection, done):
-            bring_snapshot_up_to_date(connection, entity, done)
+            written = f"FROM {done} d WHERE NOT {is_branch(entity, 'd', 'd.found_id')}"
+            with temporary(connection, "sent", written) as sent:
+                bring_snapshot_up_to_date(connection, entity, sent)
             remember_values(connection, entity, done, now)
     return True
+
+
+def is_branch(entity: Entity, record: str, passportal_id: str) -> str:
+    """Return SQL: whether ``record`` is linked to this Passportal record as a branch, so nothing of it is written."""
+    return (
+        f"EXISTS (FROM sync.matches branch WHERE branch.entity = '{entity.name}' AND branch.bms_id = {record}.bms_id"
+        f" AND branch.passportal_id = {passportal_id} AND branch.reason = '{Reason.BRANCH_BY_PERSON}')"
+    )
 
 
 def _answered(connection: duckdb.DuckDBPyConnection, calls: Calls) -> AbstractContextManager[Relation]:
