@@ -288,12 +288,7 @@ def print_overview(shown: PlanOverview) -> None:
             style=style,
         )
     out.print(table)
-    for held in shown.held_back:
-        out.print(
-            f"[yellow]Held back until a finish: {held.updates:,} {held.entity} of client {held.client_bms_id}"
-            f" {escape(terminal_text(held.client or ''))}, most of which would change at once.[/]",
-            highlight=False,
-        )
+    _print_breakers(shown)
     _print_no_place(shown.no_place)
     if shown.examples:
         out.print("Some of them, field by field:", highlight=False)
@@ -314,6 +309,18 @@ def print_overview(shown: PlanOverview) -> None:
             reason = f"it was {elsewhere} before that load" if shown.undoes is not None else f"BMS has {elsewhere}"
             out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {reason}[/]", highlight=False)
     _print_what_waits(shown)
+
+
+def _print_breakers(shown: PlanOverview) -> None:
+    """Print what the breakers hold back, client by client."""
+    for held in shown.held_back:
+        out.print(
+            f"[yellow]Held back until a finish: {held.updates:,} {held.entity} of client {held.client_bms_id}"
+            f" {escape(terminal_text(held.client or ''))}, most of which would change at once.[/]",
+            highlight=False,
+        )
+    for hidden in shown.vanished:
+        out.print(f"[yellow]{escape(terminal_text(hidden.sentence))}.[/]", highlight=False)
 
 
 def _print_what_waits(shown: PlanOverview) -> None:

@@ -68,6 +68,10 @@ class Reason(StrEnum):
     CREATED_BY_PERSON = ("created_by_person", "a person decided to create it")
     CREATED_RECORD_STAYS = ("created_record_stays", "that load created it; nothing is ever deleted in Passportal")
     DETAILS_COMPLETED = ("details_completed", "details read since fill what is empty")
+    DOCUMENTS_VANISHED = (
+        "documents_vanished",
+        "most documents of its client are not listed in Passportal any more, and it may be among them",
+    )
     DOUBTFUL_SERIAL = (
         "doubtful_serial",
         "Passportal has its serial number, which may be a placeholder; a person has to tell",

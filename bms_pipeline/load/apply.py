@@ -89,8 +89,8 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
     if not plan.held_back:
         return "all of it rests on people's decisions"
     held_back = (
-        f"{plan.held_back:,} updates are held back because most of a client would change at once,"
-        " or because BMS shows another name under its id"
+        f"{plan.held_back:,} operations are held back because most of a client would change at once, BMS shows another"
+        " name under its id, or most documents of a client are not listed in Passportal any more"
     )
     return held_back if not plan.needs_approval else f"{held_back}, and all else rests on people's decisions"
 

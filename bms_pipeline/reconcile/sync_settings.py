@@ -36,7 +36,9 @@ class SyncSettings:
     ``FieldOwner``; a field not named there has ``LAST_EDIT``.
 
     The breakers after the initial sync are shares of an entity's matched records. A load stops above ``update_share``
-    (updated) or ``gone_share`` (gone from BMS). A client above ``client_update_share`` (of its own) is held back.
+    (updated), ``gone_share`` (gone from BMS) or ``vanished_share`` (one reading of Passportal no longer lists them).
+    Above ``client_update_share`` of its own the updates of a client are held back, above ``client_vanished_share`` its
+    new records.
 
     ``details_max_age_days``: details older than this are read again. ``can_write`` and ``can_list`` are no person's
     choice: the entities writable and listable in the Passportal of this home. ``rebuilt_at``: the time a lost database
@@ -54,6 +56,8 @@ class SyncSettings:
     update_share: float = 0.20
     gone_share: float = 0.20
     client_update_share: float = 0.50
+    vanished_share: float = 0.20
+    client_vanished_share: float = 0.50
     details_max_age_days: int = 30
     can_write: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     can_list: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
@@ -109,8 +113,9 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
     ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
-    ``update_share``, ``gone_share``, ``client_update_share`` (0 to 1), ``details_max_age_days``. Raises
-    ``SettingsError`` for an unknown name or value, and where auto-create would be on for an entity whose sync is off.
+    ``update_share``, ``gone_share``, ``client_update_share``, ``vanished_share``, ``client_vanished_share`` (0 to 1),
+    ``details_max_age_days``. Raises ``SettingsError`` for an unknown name or value, and where auto-create would be on
+    for an entity whose sync is off.
     """
     after, changes = settings, []
     for name, text in wanted.items():
@@ -209,6 +214,8 @@ _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "update_share": _share,
     "gone_share": _share,
     "client_update_share": _share,
+    "vanished_share": _share,
+    "client_vanished_share": _share,
     "details_max_age_days": _days,
 }
 _TOGGLES = ("sync", "auto_create")

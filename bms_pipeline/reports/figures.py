@@ -23,6 +23,7 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.load import import_files, journal
 from bms_pipeline.plan import standings
+from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
@@ -114,6 +115,7 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         warnings += [
             *([] if last_sweeps else _only_clients_read(connection)),
             *_merged_clients(connection),
+            *(f"{hidden.sentence}." for hidden in vanished(connection, ENTITIES, sync_settings)),
             *clock.warnings(connection, ENTITIES, now()),
         ]
         warnings += _missing(connection, settings)

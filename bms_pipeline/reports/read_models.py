@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from bms_pipeline.bms.budget import Usage
 from bms_pipeline.core.entities import EntityName
 from bms_pipeline.plan import standings
+from bms_pipeline.plan.breakers import Vanished
 from bms_pipeline.sync.enrichment import DetailsLeft
 
 Values = Mapping[str, Any]
@@ -205,6 +206,7 @@ class PlanOverview:
     needs_approval: int
     held_back: list[HeldBack]
     no_place: list[NoPlace]
+    vanished: list[Vanished]
     totals: dict[EntityName, dict[str, int]]
     clients: list[dict[str, Any]]
     reasons: list[ReasonCount]

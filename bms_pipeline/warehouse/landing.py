@@ -562,9 +562,14 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     (count,) = _row(connection, f"SELECT count(*) FROM {found}")
     (stored,) = _row(connection, f"SELECT count(*) FROM {table}")
     if stored != count:
+        connection.execute(sql.read("warehouse/note_vanished").format(entity=entity.name, found=found), {"now": now})
         connection.execute(
             f"DELETE FROM {table} WHERE NOT EXISTS (FROM {found} f WHERE f.passportal_id = {table}.passportal_id)"
         )
+    connection.execute(
+        f"DELETE FROM sync.vanished v USING {table} p WHERE v.entity = ? AND p.passportal_id = v.passportal_id",
+        [entity.name],
+    )
     new_records_changed = _land_new_records(connection, entity, file)
     if changed or stored != count or new_records_changed or not has_version(connection, table):
         bump_version(connection, table, now)
