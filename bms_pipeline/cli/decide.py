@@ -441,6 +441,48 @@ def reissue_import(entity: EntityArgument, bms_id: LostIds, by: By = None) -> No
     say("The next plan hands them over in a new file.")
 
 
+@app.command("retry", rich_help_panel="Decide")
+def retry(
+    entity: Annotated[
+        str | None, typer.Argument(metavar="[ENTITY]", autocompletion=entity_names, help="Without it: list them.")
+    ] = None,
+    bms_id: Annotated[
+        list[int] | None, typer.Argument(metavar="[ID]", max=LARGEST_ID, help="Only these, by their ids in BMS.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what Passportal refused and is not sent again, or let the next sync send it once more."""
+    settings = read_settings()
+    rows = figures.refused_values(open_warehouse(settings))
+    if entity is None:
+        _print_refused(settings, rows, as_json)
+        return
+    name = _entity(entity).name
+    chosen_ids = bms_id or [row["bms_id"] for row in rows if row["entity"] == name]
+    with run_lock.running(settings, this_command()):
+        records = deciding.retry(open_warehouse(settings), {name: chosen_ids})
+    if as_json:
+        print_json({"records": records})
+        return
+    say(f"The next sync sends {records:,} {name} again." if records else f"Nothing refused of these {name} is held.")
+
+
+def _print_refused(settings: Settings, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say_nothing_there(settings, "Passportal refused nothing that is still to be sent.")
+        return
+    columns = ("record", "name", "fields", "refused since (UTC)", "in Passportal's words")
+    shown = [
+        (f"{row['entity']} {row['bms_id']}", row["name"], ", ".join(row["fields"]), row["refused_at"], row["detail"])
+        for row in rows
+    ]
+    print_table("Refused by Passportal, and not sent again until something changes", columns, shown)
+    say("`bms-pipeline retry ENTITY [ID]` sends them with the next sync all the same.")
+
+
 @app.command("duplicates", rich_help_panel="Decide")
 def duplicates(as_json: AsJson = False) -> None:
     """List records of Passportal that carry the same BMS id, as the last sync found them."""

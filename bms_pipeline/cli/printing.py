@@ -360,7 +360,7 @@ def _next_step(stands: standings.Story, about: str) -> str:
         steps.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
         steps.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline pending-imports`",
         steps.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
-        steps.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
+        steps.CORRECT: "correct what Passportal refuses; the next sync then tries again, or `bms-pipeline retry`",
         steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
     }
     return steps_in_words[stands.next_step].format(record=about, plan=(stands.plan_hash or "")[:12])

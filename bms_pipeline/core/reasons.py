@@ -131,6 +131,11 @@ class Reason(StrEnum):
         "placeholder_on_both_sides",
         "its name is a placeholder, also in Passportal; a person has to tell",
     )
+    REFUSED_BEFORE = (
+        "refused_before",
+        "Passportal refused exactly this; it is sent again once a value, the document or its template changes, or a"
+        " person asks for it (`retry`)",
+    )
     REFUSED_BY_PASSPORTAL = ("refused_by_passportal", "Passportal refused its last operation")
     SAME_NAME_OTHER_EVIDENCE = ("same_name_other_evidence", "Passportal has the name, but something else contradicts")
     SERIAL_IN_ANOTHER_CLIENT = (

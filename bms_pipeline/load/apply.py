@@ -349,11 +349,12 @@ def _send(target: Target, entity: Entity, call: journal.Call, leaving: Leaving) 
         for outcome in Outcome
     }
     refused, unknown, not_sent = became[Outcome.REFUSED], became[Outcome.UNKNOWN], became[Outcome.NOT_SENT]
+    of_values = [result.bms_id for result in written if result.of_values]
     accepted = [write for write in call.writes if write.bms_id in became[Outcome.DONE]]
     if not call.creates:
         done = {write.bms_id: write.passportal_id for write in accepted if write.passportal_id}
-        return Sent(done, refused, unknown, not_sent)
+        return Sent(done, refused, unknown, not_sent, of_values)
     done = target.find(entity, accepted)
     unlisted = [write.bms_id for write in accepted if write.bms_id not in done]
     unknown |= dict.fromkeys(unlisted, "Passportal accepted it and does not list it")
-    return Sent(done, refused, unknown, not_sent)
+    return Sent(done, refused, unknown, not_sent, of_values)

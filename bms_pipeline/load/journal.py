@@ -296,6 +296,18 @@ def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, settled:
         outcomes.remember_values(connection, entity, settled, now)
 
 
+def send_again(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int], now: datetime) -> int:
+    """Let the next plan send what Passportal refused of these records; return the number of records."""
+    rows = connection.execute(
+        "UPDATE sync.journal SET refuses_values = false WHERE entity = ? AND refuses_values"
+        " AND bms_id IN (SELECT unnest(?::BIGINT[])) RETURNING bms_id",
+        [entity.name, list(bms_ids)],
+    ).fetchall()
+    if rows:
+        bump_version(connection, f"refused_values.{entity.name}", now)
+    return len(set(rows))
+
+
 def remember_agreement(
     connection: duckdb.DuckDBPyConnection, entity: Entity, clients: Collection[int] | None = None
 ) -> None:

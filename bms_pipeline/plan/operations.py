@@ -30,7 +30,7 @@ from bms_pipeline.plan.breakers import hold_back, hold_unproved
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget_results, note_made_from, read_versions
 
 OUTCOMES = tuple(count.value for count in Count)
@@ -113,6 +113,7 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in remade:
         if _is_reconciled(connection, entity):
             connection.execute(_operations_sql(entity, settings, scope))
+            connection.execute(_hold_refused_sql(entity))
     hold_back(connection, remade, settings)
     if changed:
         hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
@@ -495,6 +496,16 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
             f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
         ),
         values=", ".join(value(name) for name in columns),
+    )
+
+
+def _hold_refused_sql(entity: Entity) -> str:
+    """Return SQL to skip operations that would send what Passportal refused before."""
+    return sql.read("plan/hold_refused").format(
+        entity=entity.name,
+        blanked=", ".join(f"{side}_{column} = NULL" for column in entity.columns for side in ("before", "after")),
+        changes=schema.changes_sql(entity),
+        document=outcomes.document_state("last.refused_id"),
     )
 
 

@@ -222,7 +222,8 @@ def explain(
         namesakes = named_rows(connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id})
         written = named_rows(
             connection,
-            "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = ? AND bms_id = ? ORDER BY intent_at",
+            "SELECT * EXCLUDE (entity, bms_id, document) FROM sync.journal WHERE entity = ? AND bms_id = ?"
+            " ORDER BY intent_at",
             found,
         )
         account_id = bms_id if entity_name == "clients" else record["account_id"]
@@ -367,6 +368,12 @@ def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
             " GROUP BY ALL ORDER BY p.plan_id DESC LIMIT $last",
             {"last": last},
         )
+
+
+def refused_values(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return what Passportal refused and is not sent again: the record, its fields, since when, and the words."""
+    with warehouse.open() as connection:
+        return named_rows(connection, sql.read("reports/refused_values"))
 
 
 def orphans(warehouse: Warehouse, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:

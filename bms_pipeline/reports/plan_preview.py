@@ -43,7 +43,8 @@ COUNTED: dict[str, str] = {
     ),
     "blocked": "disposition = 'blocked'",
     "out of scope": "disposition = 'out_of_scope'",
-    "unchanged": "disposition = 'matched' AND operation = 'skip'",
+    "refused": "reason = 'refused_before'",
+    "unchanged": "disposition = 'matched' AND operation = 'skip' AND reason <> 'refused_before'",
     "conflicts": "kept IS NOT NULL",
 }
 """Label of a count → SQL over ``sync.operations``.
@@ -65,6 +66,7 @@ MEANS: dict[str, str] = {
     "needs a decision": "a person matches, creates or excludes it",
     "blocked": "waits until its client is matched or created",
     "out of scope": "inactive, of another account type, its sync is off, or not selected",
+    "refused": "Passportal refused exactly this before; not sent again until something changes",
     "unchanged": "matched, and nothing is to be written",
     "conflicts": "both sides have a value and they differ; Passportal's stays",
 }
@@ -93,7 +95,7 @@ LONGEST_SHOWN = 300
 """A page shows this many characters of a value. Nobody reads more, and a hostile value has a million."""
 
 _PLAIN = (
-    "operation = 'skip'"
+    "operation = 'skip' AND reason <> 'refused_before'"
     " AND (disposition = 'out_of_scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
 )
 

@@ -317,6 +317,7 @@ class WriteDone:
     left_at: datetime | None
     portion: int | None
     marked_at: datetime | None
+    refuses_values: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import duckdb
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, with_clients
 from bms_pipeline.core.errors import DecisionOvertaken
 from bms_pipeline.core.vocabulary import LINKS, WAITS_FOR_DECISION, Disposition, Verb
-from bms_pipeline.load import import_files
+from bms_pipeline.load import import_files, journal
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.undo import check_undoable, fill_undo
 from bms_pipeline.reconcile import comparison, decisions, duplicates
@@ -235,6 +235,14 @@ def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int],
     """Hand records over again whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
         import_files.reissue_pending_imports(connection, entity, bms_ids, by, now())
+
+
+def retry(warehouse: Warehouse, refused: Mapping[EntityName, Collection[int]]) -> int:
+    """Let the next plan send again what Passportal refused of these records; return the number of records."""
+    with warehouse.transaction() as connection:
+        return sum(
+            journal.send_again(connection, BY_NAME[entity], bms_ids, now()) for entity, bms_ids in refused.items()
+        )
 
 
 def keep(warehouse: Warehouse, entity: Entity, bms_id: int, passportal_id: str, by: str) -> list[str]:

@@ -541,9 +541,11 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "places": "VARCHAR[]"}
     said = [column if column in has else f"NULL::{kind} AS {column}" for column, kind in only_some_say.items()]
     values = ["client_id", *entity.columns, "bms_id", *only_some_say]
-    # The time of its last modification adds nothing to its values.
+    # The time of its last modification adds nothing to its values, unless Passportal refused to change it before.
     says_other = (
-        f"p.passportal_id IS NULL OR {' OR '.join(f'i.{column} IS DISTINCT FROM p.{column}' for column in values)}"
+        "i.last_modified IS DISTINCT FROM p.last_modified AND i.passportal_id IN"
+        f" (SELECT passportal_id FROM sync.journal WHERE entity = '{entity.name}' AND refuses_values)"
+        f" OR p.passportal_id IS NULL OR {' OR '.join(f'i.{column} IS DISTINCT FROM p.{column}' for column in values)}"
     )
     kept = ", ".join(f"{names.value(column)} AS {column}" for column in entity.columns)
     connection.execute(

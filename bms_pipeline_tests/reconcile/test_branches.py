@@ -11,13 +11,14 @@ import pytest
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import DecisionRefused
 from bms_pipeline.core.vocabulary import Verb
-from bms_pipeline.reconcile.decisions import Decision, Selection
+from bms_pipeline.reconcile.decisions import VERSION, Decision, Selection, ViewedVersion
 from bms_pipeline.reports import figures, stories
 from bms_pipeline.spreadsheet.decisions import read_lines
 from bms_pipeline.sync import deciding
 from bms_pipeline.warehouse import sql
 from bms_pipeline_tests.building import (
     Decided,
+    Operation,
     World,
     account,
     contact,
@@ -104,7 +105,7 @@ def test_a_branch_changes_nothing_of_the_clients_own_fields(world: World) -> Non
     assert "Acme Group" in world.titles("client")
 
 
-def _planned(world: World, entity: str):  # noqa: ANN202
+def _planned(world: World, entity: str) -> dict[int, Operation]:
     world.plan()
     return world.operations(entity)
 
@@ -193,10 +194,8 @@ def test_each_link_is_taken_apart_and_undone_by_itself(world: World) -> None:
     assert world.decisions("contacts")[2].disposition == "blocked"
 
 
-def _seen(world: World, bms_id: int):  # noqa: ANN202
+def _seen(world: World, bms_id: int) -> tuple[ViewedVersion, str]:
     with world.warehouse.open() as connection:
-        from bms_pipeline.reconcile.decisions import VERSION, ViewedVersion
-
         records, stamp = connection.execute(
             f"SELECT count(*), coalesce(bit_xor({VERSION}), 0) FROM sync.reconciled_clients r WHERE r.bms_id = ?",
             [bms_id],
