@@ -267,9 +267,8 @@ _ADDRESS: WireType = {
 
 
 def _date(column: str) -> str:
-    """Return SQL for the day of a timestamp in BMS's format. .NET's zero, 0001-01-01, is no date [G]."""
-    day = f"nullif(left({column}, 10), '0001-01-01')"
-    return rf"CASE WHEN regexp_full_match({column}, '\d{{4}}-\d{{2}}-\d{{2}}T.*') THEN {day} ELSE {column} END"
+    """Return SQL for the day of a timestamp in BMS's format; the macro is defined in ``warehouse.days``."""
+    return f"local_day({column})"
 
 
 _MAIN_SITE = "coalesce(list_filter(locations, lambda e: e.isMain)[1], locations[1])"
