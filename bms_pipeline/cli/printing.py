@@ -312,7 +312,7 @@ def print_overview(shown: PlanOverview) -> None:
 
 
 def _print_breakers(shown: PlanOverview) -> None:
-    """Print what the breakers hold back, client by client."""
+    """Print what the breakers hold back, client by client, and what else a person should know first."""
     for held in shown.held_back:
         out.print(
             f"[yellow]Held back until a finish: {held.updates:,} {held.entity} of client {held.client_bms_id}"
@@ -321,6 +321,8 @@ def _print_breakers(shown: PlanOverview) -> None:
         )
     for hidden in shown.vanished:
         out.print(f"[yellow]{escape(terminal_text(hidden.sentence))}.[/]", highlight=False)
+    for warning in shown.warnings:
+        out.print(f"[yellow]{escape(terminal_text(warning))}[/]", highlight=False)
 
 
 def _print_what_waits(shown: PlanOverview) -> None:

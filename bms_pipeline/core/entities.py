@@ -153,7 +153,7 @@ class Entity:
     ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
     before the first finish an unmatched record waits for a person instead of being created. ``category`` names the
-    field whose values people choose from to limit the sync.
+    field whose values people choose from to limit the sync, ``category_sql`` its id in BMS.
     """
 
     name: EntityName
@@ -174,6 +174,7 @@ class Entity:
     modified_sql: str = "NULL::VARCHAR"
     account_sql: str = "accountId"
     account_type_sql: str = "NULL::BIGINT"
+    category_sql: str = "NULL::BIGINT"
     details: DetailCall | None = None
 
     @property
@@ -455,6 +456,7 @@ ASSETS = Entity(
         "id": "BIGINT",
         "accountId": "BIGINT",
         "assetName": "VARCHAR",
+        "categoryId": "BIGINT",
         "categoryName": "VARCHAR",
         "locationName": "VARCHAR",
         "serialNumber": "VARCHAR",
@@ -463,7 +465,6 @@ ASSETS = Entity(
         "isActive": "BOOLEAN",
     },
     other_keys=(
-        "categoryId",
         "machineGroupId",
         "contactId",
         "accountName",
@@ -514,6 +515,7 @@ ASSETS = Entity(
     ),
     keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},
     category="type",
+    category_sql="categoryId",
     deciding=("id", "accountId", "assetName", "categoryName", "isActive"),
     rules=(
         Rule(Reason.IDENTICAL_SERIAL, ("real_serial_key",), across_clients=True),

@@ -32,6 +32,7 @@ class SyncSettings:
 
     ``auto_create`` acts on records first seen after the initial sync. ``account_types`` (names), ``asset_categories``
     and ``clients`` (BMS account ids) are None for all; for account types, all means the types BMS calls clients.
+    ``scope_ids`` has the ids of chosen names, see ``scope_ids``.
     ``identical_names``: ``folded`` as in matching, or ``exact`` to the byte. ``ownership`` is ``entity.field`` → its
     ``FieldOwner``; a field not named there has ``LAST_EDIT``.
 
@@ -51,6 +52,7 @@ class SyncSettings:
     active_only: bool = True
     asset_categories: list[str] | None = None
     clients: list[int] | None = None
+    scope_ids: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     identical_names: str = "folded"
     ownership: dict[str, str] = field(default_factory=dict)
     update_share: float = 0.20
@@ -63,6 +65,10 @@ class SyncSettings:
     can_list: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     initial_sync_finished_at: str | None = None
     rebuilt_at: str | None = None
+
+    def ids_of(self, setting: str) -> list[int]:
+        """Return the ids of the names chosen in ``account_types`` or ``asset_categories``."""
+        return sorted({id_ for ids in self.scope_ids.get(setting, {}).values() for id_ in ids})
 
     @property
     def is_rebuilding(self) -> bool:

@@ -26,6 +26,7 @@ from bms_pipeline.plan import standings
 from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
+from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
 from bms_pipeline.reports.read_models import (
     BackupState,
@@ -115,6 +116,7 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         warnings += [
             *([] if last_sweeps else _only_clients_read(connection)),
             *_merged_clients(connection),
+            *scope_warnings(connection, sync_settings),
             *(f"{hidden.sentence}." for hidden in vanished(connection, ENTITIES, sync_settings)),
             *clock.warnings(connection, ENTITIES, now()),
         ]

@@ -207,6 +207,7 @@ class PlanOverview:
     held_back: list[HeldBack]
     no_place: list[NoPlace]
     vanished: list[Vanished]
+    warnings: list[str]
     totals: dict[EntityName, dict[str, int]]
     clients: list[dict[str, Any]]
     reasons: list[ReasonCount]

@@ -23,6 +23,7 @@ from bms_pipeline.reconcile import comparison, decisions, duplicates
 from bms_pipeline.reconcile import undo as undoing
 from bms_pipeline.reconcile.decisions import Decision, DecisionResult, Selection, ViewedVersion, including
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.reconcile.sync_settings import SettingChange, parse_changes, read_sync_settings, store_changes
 from bms_pipeline.reconcile.undo import Undo
 from bms_pipeline.warehouse import landing, sql
@@ -207,6 +208,7 @@ def change_settings(
         reconcile_all(connection, ENTITIES)
         comparison.remember_dispositions(connection, ENTITIES)
         store_changes(connection, after, changes, by, why, now())
+        note_scope_ids(connection, now())
         reconcile_all(connection, ENTITIES)
         return ChangedSettings(
             changes, comparison.disposition_changes(connection, ENTITIES), comparison.in_scope(connection)
