@@ -115,6 +115,7 @@ def asset(bms_id: int, account_id: int, name: str | None, serial: str | None = N
         "accountId": account_id,
         "assetName": name,
         "serialNumber": serial,
+        "categoryId": None,
         "categoryName": None,
         "isActive": True,
         **more,

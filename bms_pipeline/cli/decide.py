@@ -90,13 +90,18 @@ def match(
     entity: EntityArgument,
     bms_id: Id,
     passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="Its record in Passportal.")],
+    branch: Annotated[
+        bool,
+        typer.Option("--branch", help="Link one more account to a client that another account is matched to already."),
+    ] = False,
     why: Why = "",
     by: By = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Decide that a record of BMS and one of Passportal are the same. `suggest` lists candidates."""
-    _decide([decisions.Decision("match", _entity(entity).name, bms_id, passportal_id, why=why)], by, dry_run, as_json)
+    verb = Verb.BRANCH if branch else Verb.MATCH
+    _decide([decisions.Decision(verb, _entity(entity).name, bms_id, passportal_id, why=why)], by, dry_run, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -233,8 +238,8 @@ def export_file(
         listed = " or ".join(map(str, dispositions))
         say_nothing_there(settings, f"No {safe(entity)} are {safe(listed)}. {safe(file)} has only its headings.")
         return
-    say(f"{rows:,} {entity} in {safe(file)}. Fill the column decision (match, create, exclude, include, unmatch), for")
-    say(f"match also match_to; then `bms-pipeline import {safe(file)}` shows what that changes.")
+    say(f"{rows:,} {entity} in {safe(file)}. Fill the column decision ({', '.join(Verb)}), for match and")
+    say(f"branch also match_to; then `bms-pipeline import {safe(file)}` shows what that changes.")
 
 
 @app.command("import", rich_help_panel="Decide")
@@ -434,6 +439,48 @@ def reissue_import(entity: EntityArgument, bms_id: LostIds, by: By = None) -> No
     with run_lock.running(settings, this_command()):
         deciding.reissue_import(open_warehouse(settings), _entity(entity), bms_id, by or me())
     say("The next plan hands them over in a new file.")
+
+
+@app.command("retry", rich_help_panel="Decide")
+def retry(
+    entity: Annotated[
+        str | None, typer.Argument(metavar="[ENTITY]", autocompletion=entity_names, help="Without it: list them.")
+    ] = None,
+    bms_id: Annotated[
+        list[int] | None, typer.Argument(metavar="[ID]", max=LARGEST_ID, help="Only these, by their ids in BMS.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what Passportal refused and is not sent again, or let the next sync send it once more."""
+    settings = read_settings()
+    rows = figures.refused_values(open_warehouse(settings))
+    if entity is None:
+        _print_refused(settings, rows, as_json)
+        return
+    name = _entity(entity).name
+    chosen_ids = bms_id or [row["bms_id"] for row in rows if row["entity"] == name]
+    with run_lock.running(settings, this_command()):
+        records = deciding.retry(open_warehouse(settings), {name: chosen_ids})
+    if as_json:
+        print_json({"records": records})
+        return
+    say(f"The next sync sends {records:,} {name} again." if records else f"Nothing refused of these {name} is held.")
+
+
+def _print_refused(settings: Settings, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say_nothing_there(settings, "Passportal refused nothing that is still to be sent.")
+        return
+    columns = ("record", "name", "fields", "refused since (UTC)", "in Passportal's words")
+    shown = [
+        (f"{row['entity']} {row['bms_id']}", row["name"], ", ".join(row["fields"]), row["refused_at"], row["detail"])
+        for row in rows
+    ]
+    print_table("Refused by Passportal, and not sent again until something changes", columns, shown)
+    say("`bms-pipeline retry ENTITY [ID]` sends them with the next sync all the same.")
 
 
 @app.command("duplicates", rich_help_panel="Decide")

@@ -288,12 +288,7 @@ def print_overview(shown: PlanOverview) -> None:
             style=style,
         )
     out.print(table)
-    for held in shown.held_back:
-        out.print(
-            f"[yellow]Held back until a finish: {held.updates:,} {held.entity} of client {held.client_bms_id}"
-            f" {escape(terminal_text(held.client or ''))}, most of which would change at once.[/]",
-            highlight=False,
-        )
+    _print_breakers(shown)
     _print_no_place(shown.no_place)
     if shown.examples:
         out.print("Some of them, field by field:", highlight=False)
@@ -314,6 +309,20 @@ def print_overview(shown: PlanOverview) -> None:
             reason = f"it was {elsewhere} before that load" if shown.undoes is not None else f"BMS has {elsewhere}"
             out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {reason}[/]", highlight=False)
     _print_what_waits(shown)
+
+
+def _print_breakers(shown: PlanOverview) -> None:
+    """Print what the breakers hold back, client by client, and what else a person should know first."""
+    for held in shown.held_back:
+        out.print(
+            f"[yellow]Held back until a finish: {held.updates:,} {held.entity} of client {held.client_bms_id}"
+            f" {escape(terminal_text(held.client or ''))}, most of which would change at once.[/]",
+            highlight=False,
+        )
+    for hidden in shown.vanished:
+        out.print(f"[yellow]{escape(terminal_text(hidden.sentence))}.[/]", highlight=False)
+    for warning in shown.warnings:
+        out.print(f"[yellow]{escape(terminal_text(warning))}[/]", highlight=False)
 
 
 def _print_what_waits(shown: PlanOverview) -> None:
@@ -353,7 +362,7 @@ def _next_step(stands: standings.Story, about: str) -> str:
         steps.INCLUDE: "`bms-pipeline include {record}`, if it is to be synced",
         steps.IMPORT_FILE: "import its file into Passportal once: `bms-pipeline pending-imports`",
         steps.CHANGE_SETTINGS: "`bms-pipeline settings` shows what is left out",
-        steps.CORRECT: "correct what Passportal refuses; the next `bms-pipeline sync` tries again",
+        steps.CORRECT: "correct what Passportal refuses; the next sync then tries again, or `bms-pipeline retry`",
         steps.LOOK_IN_BMS: "see in BMS which account it belongs to",
     }
     return steps_in_words[stands.next_step].format(record=about, plan=(stands.plan_hash or "")[:12])
@@ -368,6 +377,9 @@ def print_story(story: FullStory) -> None:
     if story.client is not None:
         of_client = terminal_text(story.client.name or "(no name)")
         out.print(f"Client: {escape(of_client)} (clients {story.client.bms_id})", highlight=False)
+    if story.record.accounts:
+        linked = ", ".join(map(stories.account_in_words, story.record.accounts))
+        out.print(f"Accounts of its Passportal client: {escape(terminal_text(linked))}", highlight=False)
     if stands is not None:
         if stands.blocks:
             listed = ", ".join(f"{records:,} {entity}" for entity, records in stands.blocks.items())

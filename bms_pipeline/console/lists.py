@@ -14,7 +14,7 @@ from fastapi import Request
 from bms_pipeline.console.context import PER_PAGE, Console, NotFound, number_in
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.reasons import Reason
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
+from bms_pipeline.core.vocabulary import LINKS, WAITS_FOR_DECISION, Disposition, Verb
 from bms_pipeline.reconcile.decisions import VERSION, Selection, ViewedVersion
 from bms_pipeline.sync import deciding
 from bms_pipeline.warehouse import sql
@@ -70,6 +70,7 @@ BULK_VERBS: dict[str, tuple[Verb, ...]] = {
 NEVER_CREATED = (Reason.NO_NAME, Reason.SEVERAL_WITH_MARKER)
 """Reasons for which a create is always refused."""
 LOOK_ALIKES: dict[str, str] = {
+    Reason.NAME_IN_OTHER_ACCOUNT: "another account of its client has a record of this name",
     Reason.NEAR_IDENTICAL_NAME: "Passportal has a record of nearly the same name",
     Reason.SEVERAL_IN_PASSPORTAL: "Passportal has several records of this name",
     Reason.SAME_NAME_OTHER_EVIDENCE: "Passportal has a record of this name",
@@ -296,7 +297,7 @@ def _only_took_away(console: Console, entity: Entity, kept: _Ranked, inputs: str
     )
     return kept.inputs == inputs and all(
         row["entity"] == entity.name
-        and row["verb"] in (Verb.MATCH, Verb.CREATE, Verb.EXCLUDE)
+        and row["verb"] in (*LINKS, Verb.CREATE, Verb.EXCLUDE)
         and row["bms_id"] in kept.records
         for row in since
     )

@@ -72,7 +72,7 @@ COPIED: dict[str, tuple[str, str]] = {
         for table in (
             "approved_creates", "decisions", "differing", "differing_as_of", "exclusions", "input_versions",
             "logged", "made_from", "matches", "non_matches", "pending_imports", "plans", "results", "runs", "settings",
-            "settings_history", "standing_counts", "sweeps",
+            "settings_history", "standing_counts", "sweeps", "vanished",
         )
     },
     "bms.account_types": ("*", _ALL_ROWS),

@@ -153,7 +153,7 @@ class Entity:
     ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
     before the first finish an unmatched record waits for a person instead of being created. ``category`` names the
-    field whose values people choose from to limit the sync.
+    field whose values people choose from to limit the sync, ``category_sql`` its id in BMS.
     """
 
     name: EntityName
@@ -174,6 +174,7 @@ class Entity:
     modified_sql: str = "NULL::VARCHAR"
     account_sql: str = "accountId"
     account_type_sql: str = "NULL::BIGINT"
+    category_sql: str = "NULL::BIGINT"
     details: DetailCall | None = None
 
     @property
@@ -267,9 +268,8 @@ _ADDRESS: WireType = {
 
 
 def _date(column: str) -> str:
-    """Return SQL for the day of a timestamp in BMS's format. .NET's zero, 0001-01-01, is no date [G]."""
-    day = f"nullif(left({column}, 10), '0001-01-01')"
-    return rf"CASE WHEN regexp_full_match({column}, '\d{{4}}-\d{{2}}-\d{{2}}T.*') THEN {day} ELSE {column} END"
+    """Return SQL for the day of a timestamp in BMS's format; the macro is defined in ``warehouse.days``."""
+    return f"local_day({column})"
 
 
 _MAIN_SITE = "coalesce(list_filter(locations, lambda e: e.isMain)[1], locations[1])"
@@ -456,6 +456,7 @@ ASSETS = Entity(
         "id": "BIGINT",
         "accountId": "BIGINT",
         "assetName": "VARCHAR",
+        "categoryId": "BIGINT",
         "categoryName": "VARCHAR",
         "locationName": "VARCHAR",
         "serialNumber": "VARCHAR",
@@ -464,7 +465,6 @@ ASSETS = Entity(
         "isActive": "BOOLEAN",
     },
     other_keys=(
-        "categoryId",
         "machineGroupId",
         "contactId",
         "accountName",
@@ -515,6 +515,7 @@ ASSETS = Entity(
     ),
     keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},
     category="type",
+    category_sql="categoryId",
     deciding=("id", "accountId", "assetName", "categoryName", "isActive"),
     rules=(
         Rule(Reason.IDENTICAL_SERIAL, ("real_serial_key",), across_clients=True),

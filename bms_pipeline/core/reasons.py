@@ -27,6 +27,15 @@ class Reason(StrEnum):
     BMS_CHANGED = ("bms_changed", "BMS changed since the last load")
     BMS_MARKER = ("bms_marker", "Passportal's record carries its BMS id")
     BMS_WINS = ("bms_wins", "this field is set to “BMS wins”")
+    BRANCH_BY_PERSON = (
+        "branch_by_person",
+        "a person linked this account as a branch; another account owns the client's own fields",
+    )
+    BRANCH_WITHOUT_OWNER = (
+        "branch_without_owner",
+        "linked as a branch, and the account that owned the client is not matched any more; match one account to the"
+        " client to make it the owner",
+    )
     CAME_BACK_AS_ANOTHER = (
         "came_back_as_another",
         "was gone from BMS and came back as somebody else; a person has to tell who it is",
@@ -59,6 +68,10 @@ class Reason(StrEnum):
     CREATED_BY_PERSON = ("created_by_person", "a person decided to create it")
     CREATED_RECORD_STAYS = ("created_record_stays", "that load created it; nothing is ever deleted in Passportal")
     DETAILS_COMPLETED = ("details_completed", "details read since fill what is empty")
+    DOCUMENTS_VANISHED = (
+        "documents_vanished",
+        "most documents of its client are not listed in Passportal any more, and it may be among them",
+    )
     DOUBTFUL_SERIAL = (
         "doubtful_serial",
         "Passportal has its serial number, which may be a placeholder; a person has to tell",
@@ -86,6 +99,10 @@ class Reason(StrEnum):
         "moved_to_this_client",
         "moved to this client in BMS; the record in the former client stays",
     )
+    NAME_IN_OTHER_ACCOUNT = (
+        "name_in_other_account",
+        "another account of the same client has a record of this name; a person has to tell whether it is the same",
+    )
     NAME_OF_GONE_RECORD = ("name_of_gone_record", "Passportal has its name, matched to a record that is gone from BMS")
     NEAR_IDENTICAL_NAME = (
         "near_identical_name",
@@ -102,6 +119,10 @@ class Reason(StrEnum):
     NOT_PLANNED_YET = ("not_planned_yet", "read or unblocked since the last plan")
     NOT_SELECTED = ("not_selected", "not selected for this plan")
     NOT_WRITTEN_YET = ("not_written_yet", "BMS has values that Passportal lacks")
+    OTHER_ACCOUNT_NOT_READ = (
+        "other_account_not_read",
+        "another account of the same client was not read yet: decide about it, or run a sync without --client",
+    )
     OUTCOME_UNKNOWN = ("outcome_unknown", "its last operation was sent and nobody knows yet whether it arrived")
     PASSPORTAL_RECORD_GONE = ("passportal_record_gone", "the record that it was matched to is gone from Passportal")
     PASSPORTAL_VALUE_KEPT = ("passportal_value_kept", "edited in Passportal since the last load; kept as it is")
@@ -109,6 +130,11 @@ class Reason(StrEnum):
     PLACEHOLDER_ON_BOTH_SIDES = (
         "placeholder_on_both_sides",
         "its name is a placeholder, also in Passportal; a person has to tell",
+    )
+    REFUSED_BEFORE = (
+        "refused_before",
+        "Passportal refused exactly this; it is sent again once a value, the document or its template changes, or a"
+        " person asks for it (`retry`)",
     )
     REFUSED_BY_PASSPORTAL = ("refused_by_passportal", "Passportal refused its last operation")
     SAME_NAME_OTHER_EVIDENCE = ("same_name_other_evidence", "Passportal has the name, but something else contradicts")

@@ -74,14 +74,21 @@ class Count(StrEnum):
 
 
 class Verb(StrEnum):
-    """A person's decision about one record."""
+    """A person's decision about one record.
+
+    ``BRANCH`` links one more BMS account to a Passportal client that another account owns.
+    """
 
     MATCH = "match"
+    BRANCH = "branch"
     UNMATCH = "unmatch"
     CREATE = "create"
     EXCLUDE = "exclude"
     INCLUDE = "include"
 
+
+LINKS = (Verb.MATCH, Verb.BRANCH)
+"""The decisions that name a record of Passportal."""
 
 UNDO = "undo"
 """What the ledger calls a line that takes a decision back."""

@@ -77,6 +77,9 @@ class Matching(Said):
     entity: EntityChoice = Field(default=EntityChoice("clients"), description="Which kind of records.")
     bms_id: int = Field(description="The record's id in BMS.")
     passportal_id: str = Field(description="Its record in Passportal.")
+    branch: bool = Field(
+        default=False, description="Link one more account to a client that another account is matched to already."
+    )
 
 
 class Including(Creating):
@@ -190,7 +193,8 @@ def _one_verb(verb: str) -> Callable[[Home, Any], DecisionResult]:
 
 
 def _match(home: Home, said: Matching) -> DecisionResult:
-    decision = Decision("match", said.entity.value, said.bms_id, said.passportal_id, why=said.why)
+    verb = Verb.BRANCH if said.branch else Verb.MATCH
+    decision = Decision(verb, said.entity.value, said.bms_id, said.passportal_id, why=said.why)
     return deciding.decide(home.warehouse, [decision], said.by, dry_run=said.dry_run)
 
 

@@ -394,7 +394,12 @@ def dates(seen: BmsSeen) -> Finding | None:
     if timed:
         text = f"Dates of assets carry a time of day ({timed[0][:19]}): the day may be one off in your time zone."
         return Finding(
-            "BMS-DATES", Verdict.UNKNOWN, text, "The day is taken as it is written.", value=value, how="details"
+            "BMS-DATES",
+            Verdict.UNKNOWN,
+            text,
+            "The day counts in the zone of BMS-ZONE; without one, as it is written.",
+            value=value,
+            how="details",
         )
     return Finding("BMS-DATES", Verdict.READY, "dates of assets are whole days", value=value, how="details")
 

@@ -89,8 +89,8 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
     if not plan.held_back:
         return "all of it rests on people's decisions"
     held_back = (
-        f"{plan.held_back:,} updates are held back because most of a client would change at once,"
-        " or because BMS shows another name under its id"
+        f"{plan.held_back:,} operations are held back because most of a client would change at once, BMS shows another"
+        " name under its id, or most documents of a client are not listed in Passportal any more"
     )
     return held_back if not plan.needs_approval else f"{held_back}, and all else rests on people's decisions"
 
@@ -173,10 +173,11 @@ class _Load:
 
     def _call(self, calls: portions.Portion, call: journal.Call) -> Sent:
         """Make one call, between its marks and its outcomes: the target marks each operation as it leaves."""
-        if self.entity.name in self.target.can_write:
+        if call.is_sent and self.entity.name in self.target.can_write:
             sent = _send(self.target, self.entity, call, self._leaving_by(calls))
         else:
-            # A record that it cannot write, it cannot mark: adopting it is a match of ours and no call.
+            # A record that it cannot write, it cannot mark: adopting it is a match of ours and no call. So is the link
+            # of a branch: the client carries the marker of the account that owns it.
             sent = Sent({write.bms_id: write.passportal_id for write in call.writes if write.passportal_id})
         calls.answer(sent, now())
         self.loaded = _added(self.loaded, sent)
@@ -349,11 +350,12 @@ def _send(target: Target, entity: Entity, call: journal.Call, leaving: Leaving) 
         for outcome in Outcome
     }
     refused, unknown, not_sent = became[Outcome.REFUSED], became[Outcome.UNKNOWN], became[Outcome.NOT_SENT]
+    of_values = [result.bms_id for result in written if result.of_values]
     accepted = [write for write in call.writes if write.bms_id in became[Outcome.DONE]]
     if not call.creates:
         done = {write.bms_id: write.passportal_id for write in accepted if write.passportal_id}
-        return Sent(done, refused, unknown, not_sent)
+        return Sent(done, refused, unknown, not_sent, of_values)
     done = target.find(entity, accepted)
     unlisted = [write.bms_id for write in accepted if write.bms_id not in done]
     unknown |= dict.fromkeys(unlisted, "Passportal accepted it and does not list it")
-    return Sent(done, refused, unknown, not_sent)
+    return Sent(done, refused, unknown, not_sent, of_values)

@@ -60,10 +60,11 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """Operations of one kind that leave together."""
+    """Operations of one kind that leave together. ``is_sent``: links of branches are no call to Passportal."""
 
     creates: bool
     writes: list[Write]
+    is_sent: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def begin_portion(
     query = sql.read("load/next_portion").format(
         entity=entity.name,
         changes=schema.changes_sql(entity),
+        is_branch=outcomes.is_branch(entity, "o", "coalesce(o.passportal_id, due.client_id)"),
         due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
         among=f"o.account_id BETWEEN {min(accounts)} AND {max(accounts)}" if have_accounts else "true",
     )
@@ -156,13 +158,14 @@ def _write_intents(
 def _calls(connection: duckdb.DuckDBPyConnection, portion: Relation, call_size: int) -> list[Call]:
     """Return the operations of a portion cut into calls, in the order of sending: the creates last."""
     rows = connection.execute(
-        "SELECT operation = 'create', bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id"
-        f" FROM {portion} WHERE NOT is_refused ORDER BY operation = 'create', account_id, bms_id"
+        "SELECT operation = 'create', NOT is_branch, bms_id, client_id, passportal_id, changes, replaces_marker_of,"
+        f" unmark_id FROM {portion} WHERE NOT is_refused ORDER BY operation = 'create', is_branch, account_id, bms_id"
     ).fetchall()
     calls: list[Call] = []
-    for creates, bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id in rows:
-        if not calls or calls[-1].creates != creates or len(calls[-1].writes) == call_size:
-            calls.append(Call(creates, []))
+    for creates, is_sent, bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id in rows:
+        kind = (creates, is_sent)
+        if not calls or (calls[-1].creates, calls[-1].is_sent) != kind or len(calls[-1].writes) == call_size:
+            calls.append(Call(creates, [], is_sent))
         calls[-1].writes.append(
             Write(
                 bms_id=bms_id,
@@ -291,6 +294,18 @@ def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, settled:
     if has_rows(connection, settled):
         bump_version(connection, "unknown_writes", now)
         outcomes.remember_values(connection, entity, settled, now)
+
+
+def send_again(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int], now: datetime) -> int:
+    """Let the next plan send what Passportal refused of these records; return the number of records."""
+    rows = connection.execute(
+        "UPDATE sync.journal SET refuses_values = false WHERE entity = ? AND refuses_values"
+        " AND bms_id IN (SELECT unnest(?::BIGINT[])) RETURNING bms_id",
+        [entity.name, list(bms_ids)],
+    ).fetchall()
+    if rows:
+        bump_version(connection, f"refused_values.{entity.name}", now)
+    return len(set(rows))
 
 
 def remember_agreement(

@@ -42,12 +42,14 @@ class Written:
 
     Done, refused with the reason in ``detail``, unknown because its answer was lost, or not sent because a fact is
     missing; then it is offered again. ``is_ours``: whether the record is there and has no other record's marker.
+    ``of_values``: the service itself refused what was sent, so the same would be refused again.
     """
 
     bms_id: int
     outcome: Outcome
     detail: str = ""
     is_ours: bool = True
+    of_values: bool = False
 
 
 Leaving: TypeAlias = Callable[[Collection[int]], None]

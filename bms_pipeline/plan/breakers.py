@@ -7,15 +7,18 @@ person allows it by naming its hash, and the next plan is then compared with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from bms_pipeline.core.entities import Entity, chosen, with_clients
+from bms_pipeline.core.entities import Entity, EntityName, chosen, with_clients
 from bms_pipeline.core.errors import BreakerOpen, SweepIncomplete
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse.connection import named_rows
 
 if TYPE_CHECKING:
     from bms_pipeline.plan.operations import Plan
@@ -23,25 +26,59 @@ if TYPE_CHECKING:
 MINIMUM = 10
 """Fewer records than this open no breaker: a share of three says nothing."""
 
+WHOLE_CLIENT = 3
+"""All matched records of a client vanished at once open its breaker from this many on."""
+
 EXPECTED = (Reason.DETAILS_COMPLETED,)
 """Update reasons that no breaker counts: they come from our own progress in reading, not from a change in BMS."""
+
+
+@dataclass(frozen=True)
+class Vanished:
+    """Matched records that one snapshot of Passportal no longer shows: of an entity, or of that in one client.
+
+    ``matched``: how many were matched there before. ``client_id``: the client in Passportal, None for all;
+    ``client_bms_id`` and ``client``: its account.
+    """
+
+    entity: EntityName
+    client_id: str | None
+    client_bms_id: int | None
+    client: str | None
+    vanished: int
+    matched: int
+    vanished_at: datetime
+
+    @property
+    def sentence(self) -> str:
+        """What was seen and what looks like that, for a person."""
+        where = f" of client {self.client_bms_id} {self.client or ''}".rstrip() if self.client_id is not None else ""
+        return (
+            f"{self.vanished:,} of {self.matched:,} documents of {self.entity}{where} are not listed in Passportal any"
+            " more: a narrowed key, a security group or a deactivated client look like this"
+        )
 
 
 def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:
     """Stop a plan without approval where something is wrong with BMS or with the data read from it.
 
     Operations which need a provably complete list are left to a person (``hold_unproved``). After the initial sync,
-    raises ``BreakerOpen`` naming each entity with too many gone or updated records, and their number. The plan is kept.
+    raises ``BreakerOpen`` naming each entity with too many gone, vanished or updated records, and their number. The
+    plan is kept.
     """
     entities = with_clients(chosen(plan.entities))
     hold_unproved(connection, chosen(plan.entities), plan.clients)  # a list may have been read since the plan was made
     if settings.initial_sync_finished:
-        found = [*_gone(connection, entities, settings.gone_share), *_updated(connection, settings.update_share)]
+        found = [
+            *_gone(connection, entities, settings.gone_share),
+            *(hidden.sentence for hidden in vanished(connection, entities, settings) if hidden.client_id is None),
+            *_updated(connection, settings.update_share),
+        ]
         if found:
             raise BreakerOpen(
                 f"Plan {plan.hash[:12]} is stopped: {'; '.join(found)}. Nothing was loaded and the plan is kept.",
-                "Look at it with `bms-pipeline preview --saved`, and at BMS: is it still whole, and may the API user"
-                f" still see all of it? To allow exactly this: `bms-pipeline finish {plan.hash[:12]}`.",
+                "Look at it with `bms-pipeline preview --saved`, and at the service: is it still whole, and may the API"
+                f" user or key still see all of it? To allow exactly this: `bms-pipeline finish {plan.hash[:12]}`.",
             )
 
 
@@ -49,18 +86,20 @@ def check_held_back(plan: Plan) -> None:
     """Raise ``BreakerOpen`` where a part of the plan is held back, for a load that would not leave it out."""
     if plan.held_back:
         raise BreakerOpen(
-            f"Plan {plan.hash[:12]} holds back {plan.held_back:,} updates, because most of a client would change at"
-            " once or BMS shows another name under its id. Nothing was loaded and the plan is kept.",
+            f"Plan {plan.hash[:12]} holds back {plan.held_back:,} operations, because most of a client would change at"
+            " once, BMS shows another name under its id, or most documents of a client are not listed in Passportal any"
+            " more. Nothing was loaded and the plan is kept.",
             "Look at it with `bms-pipeline preview --saved`; `bms-pipeline sync` loads everything else,"
             f" `bms-pipeline finish {plan.hash[:12]}` all of it.",
         )
 
 
 def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings) -> None:
-    """Mark the updates waiting for a person: those of a client with too large a share of changes at once.
+    """Mark the operations waiting for a person: updates of a client with too large a share of changes at once.
 
-    Updates that would turn a client or a user into another one wait, too; see ``hold_back_names.sql``. This applies
-    only after the initial sync; before it the whole plan waits.
+    Updates that would turn a client or a user into another one wait, too; see ``hold_back_names.sql``. So does what is
+    new inside a client whose documents vanished. This applies only after the initial sync; before it the whole plan
+    waits.
     """
     if not settings.initial_sync_finished:
         return
@@ -73,6 +112,31 @@ def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
                 sql.read("plan/hold_back").format(entity=entity.name),
                 {"expected": list(EXPECTED), "minimum": MINIMUM, "share": settings.client_update_share},
             )
+            connection.execute(
+                sql.read("plan/hold_vanished").format(entity=entity.name),
+                {"clients": [hidden.client_id for hidden in vanished(connection, [entity], settings)]},
+            )
+
+
+def vanished(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings
+) -> list[Vanished]:
+    """Return where one snapshot of Passportal stopped listing too large a share of the matched records.
+
+    What a person has seen since, by approving a whole plan, is left out.
+    """
+    limits = {
+        "share": settings.vanished_share,
+        "client_share": settings.client_vanished_share,
+        "minimum": MINIMUM,
+        "whole_client": WHOLE_CLIENT,
+    }
+    rows = [
+        row
+        for entity in entities
+        for row in named_rows(connection, sql.read("plan/vanished").format(entity=entity.name), limits)
+    ]
+    return [Vanished(**row) for row in rows]
 
 
 def hold_unproved(

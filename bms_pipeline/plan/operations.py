@@ -24,12 +24,13 @@ from bms_pipeline.core.errors import (
     RecordsUnexplained,
 )
 from bms_pipeline.core.junk import Kind, is_junk
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget_results, note_made_from, read_versions
 
 OUTCOMES = tuple(count.value for count in Count)
@@ -112,6 +113,7 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in remade:
         if _is_reconciled(connection, entity):
             connection.execute(_operations_sql(entity, settings, scope))
+            connection.execute(_hold_refused_sql(entity))
     hold_back(connection, remade, settings)
     if changed:
         hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
@@ -431,6 +433,10 @@ def _changed_in_bms(entity: Entity, column: str) -> str:
     )
 
 
+_OWNS = f"reason <> '{Reason.BRANCH_BY_PERSON}'"
+"""SQL over a reconciled record: whether it owns the fields of its record in Passportal, which a branch does not."""
+
+
 def _has_place(column: str) -> str:
     """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
     new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
@@ -439,7 +445,7 @@ def _has_place(column: str) -> str:
 
 def _lacking(column: str) -> str:
     """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
-    there = "disposition IN ('matched', 'to_create')"
+    there = f"disposition IN ('matched', 'to_create') AND {_OWNS}"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 
@@ -454,7 +460,8 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
 
     def kept(column: str) -> str:
-        return f"(disposition = 'matched' AND differs_{column} AND NOT writes_{column} AND NOT {_lacking(column)})"
+        lacking = _lacking(column)
+        return f"(disposition = 'matched' AND {_OWNS} AND differs_{column} AND NOT writes_{column} AND NOT {lacking})"
 
     def value(column: str) -> str:
         chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
@@ -465,10 +472,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
     return sql.read("plan/plan_operations").format(
         entity=entity.name,
         left_out=scope.left_out(entity),
+        owns=_OWNS,
         both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
         has_place=", ".join(f"{_has_place(name)} AS has_place_{name}" for name in columns),
         written=", ".join(
-            f"r.disposition = 'matched' AND has_place_{name} AND {writes(entity, settings, name)} AS writes_{name}"
+            f"r.disposition = 'matched' AND r.{_OWNS} AND has_place_{name} AND {writes(entity, settings, name)}"
+            f" AS writes_{name}"
             for name in columns
         ),
         differing=", ".join(f"{differing(name)} AS differs_{name}" for name in columns),
@@ -487,6 +496,16 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
             f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
         ),
         values=", ".join(value(name) for name in columns),
+    )
+
+
+def _hold_refused_sql(entity: Entity) -> str:
+    """Return SQL to skip operations that would send what Passportal refused before."""
+    return sql.read("plan/hold_refused").format(
+        entity=entity.name,
+        blanked=", ".join(f"{side}_{column} = NULL" for column in entity.columns for side in ("before", "after")),
+        changes=schema.changes_sql(entity),
+        document=outcomes.document_state("last.refused_id"),
     )
 
 

@@ -1,4 +1,4 @@
-"""People's decisions about records, applied to the warehouse: match, unmatch, create, exclude, include.
+"""People's decisions about records, applied to the warehouse: match, branch, unmatch, create, exclude, include.
 
 A batch of decisions is taken as a whole or not at all::
 
@@ -21,6 +21,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity, EntityName, with_clients
 from bms_pipeline.core.errors import DecisionError, DecisionOvertaken, DecisionRefused
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Disposition, Verb
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.matching import Scope, note_reconciled, reconcile_all
@@ -36,8 +37,8 @@ REFUSALS_TOLD = 20
 class Decision:
     """A person's decision about one record.
 
-    ``passportal_id``: the record ``match`` links it to. ``allow_duplicate``: ``create`` it although Passportal has
-    a record of the same or nearly the same name. ``line``: the line in the file the decision comes from.
+    ``passportal_id``: the record ``match`` or ``branch`` links it to. ``allow_duplicate``: ``create`` it although
+    Passportal has a record of the same or nearly the same name. ``line``: the line in the file it comes from.
     """
 
     verb: str
@@ -283,6 +284,7 @@ def _take(
     if not decisions:
         return DecisionResult(0, 0)
     decisions = list(dict.fromkeys(replace(decision, why=decision.why.strip()) for decision in decisions))
+    decisions += _owners_of_branches(connection, decisions)
     _check_not_contradictory(decisions)
     entities = _concerned(decisions)
     comparison.remember_dispositions(connection, entities)
@@ -299,6 +301,23 @@ def _take(
         bump_version(connection, "decisions", now)
         note_reconciled(connection, entities)  # so that the next decision need not reconcile before it begins
     return DecisionResult(taken, len(decisions) - taken, comparison.disposition_changes(connection, entities))
+
+
+def _owners_of_branches(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> list[Decision]:
+    """Return the matches to save with the branches in ``decisions``: of owners that so far only a rule found."""
+    wanted = [decision.passportal_id for decision in decisions if decision.verb == Verb.BRANCH]
+    decided = [decision.bms_id for decision in decisions if decision.entity == "clients"]
+    if not wanted:
+        return []
+    rows = connection.execute(
+        "SELECT bms_id, passportal_id FROM sync.reconciled_clients WHERE disposition = 'matched' AND is_new_match"
+        " AND reason <> $branch AND list_contains($wanted::VARCHAR[], passportal_id)"
+        " AND NOT list_contains($decided::BIGINT[], bms_id) ORDER BY bms_id",
+        {"branch": Reason.BRANCH_BY_PERSON, "wanted": wanted, "decided": decided},
+    ).fetchall()
+    return [
+        Decision(Verb.MATCH, "clients", bms_id, partner, why="owns a client with branches") for bms_id, partner in rows
+    ]
 
 
 def _concerned(decisions: Iterable[Decision]) -> list[Entity]:

@@ -98,7 +98,6 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
             table=f"sync.reconciled_{entity.name}",
             creatable=_creatable(entity, settings),
             twins_wait=str(entity.decided_by_person).lower(),
-            waits_for_list=Reason.SERIAL_IN_ANOTHER_CLIENT if entity.has_client else Reason.ACCOUNTS_NOT_ALL_READ,
         )
     )
 
@@ -126,7 +125,7 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
         sync_off=str(not settings.sync[entity.name]).lower(),
         inactive="NOT b.is_active" if settings.active_only else "false",
         wrong_type=_wrong_type(settings) if entity.name == "clients" else "false",
-        wrong_category=not_among(entity.category and f"lower(b.{entity.category})", settings.asset_categories),
+        wrong_category=_wrong_category(entity, settings),
         not_chosen=not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
         has_company_name=str(entity.decided_by_person).lower(),
@@ -148,7 +147,16 @@ def _wrong_type(settings: SyncSettings) -> str:
     """Return SQL: whether an account's type is not synced; by default only the types BMS calls clients are."""
     if settings.account_types is None:
         return "NOT coalesce(t.is_client, false)"
-    return not_among("lower(t.name)", settings.account_types)
+    by_name = not_among("lower(t.name)", settings.account_types)
+    return f"({by_name} AND {not_among('b.account_type_id', settings.ids_of('account_types'))})"
+
+
+def _wrong_category(entity: Entity, settings: SyncSettings) -> str:
+    """Return SQL: whether the category of a record is not synced: it has no chosen name, nor the id of one."""
+    if entity.category is None:
+        return "false"
+    by_name = not_among(f"lower(b.{entity.category})", settings.asset_categories)
+    return f"({by_name} AND {not_among('b.category_id', settings.ids_of('asset_categories'))})"
 
 
 def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings, *, inside_client: bool) -> str:
@@ -189,6 +197,8 @@ def _unread_elsewhere_sql(entity: Entity, *, is_unread: bool) -> str:
         is_unread=str(is_unread).lower(),
         has_client=str(entity.has_client).lower(),
         same_as_other=same or "false",
+        list_call=entity.list_call.name,
+        waits_for_list=Reason.SERIAL_IN_ANOTHER_CLIENT if entity.has_client else Reason.ACCOUNTS_NOT_ALL_READ,
     )
 
 

@@ -32,11 +32,14 @@ class SyncSettings:
 
     ``auto_create`` acts on records first seen after the initial sync. ``account_types`` (names), ``asset_categories``
     and ``clients`` (BMS account ids) are None for all; for account types, all means the types BMS calls clients.
+    ``scope_ids`` has the ids of chosen names, see ``scope_ids``.
     ``identical_names``: ``folded`` as in matching, or ``exact`` to the byte. ``ownership`` is ``entity.field`` → its
     ``FieldOwner``; a field not named there has ``LAST_EDIT``.
 
     The breakers after the initial sync are shares of an entity's matched records. A load stops above ``update_share``
-    (updated) or ``gone_share`` (gone from BMS). A client above ``client_update_share`` (of its own) is held back.
+    (updated), ``gone_share`` (gone from BMS) or ``vanished_share`` (one reading of Passportal no longer lists them).
+    Above ``client_update_share`` of its own the updates of a client are held back, above ``client_vanished_share`` its
+    new records.
 
     ``details_max_age_days``: details older than this are read again. ``can_write`` and ``can_list`` are no person's
     choice: the entities writable and listable in the Passportal of this home. ``rebuilt_at``: the time a lost database
@@ -49,16 +52,23 @@ class SyncSettings:
     active_only: bool = True
     asset_categories: list[str] | None = None
     clients: list[int] | None = None
+    scope_ids: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     identical_names: str = "folded"
     ownership: dict[str, str] = field(default_factory=dict)
     update_share: float = 0.20
     gone_share: float = 0.20
     client_update_share: float = 0.50
+    vanished_share: float = 0.20
+    client_vanished_share: float = 0.50
     details_max_age_days: int = 30
     can_write: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     can_list: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     initial_sync_finished_at: str | None = None
     rebuilt_at: str | None = None
+
+    def ids_of(self, setting: str) -> list[int]:
+        """Return the ids of the names chosen in ``account_types`` or ``asset_categories``."""
+        return sorted({id_ for ids in self.scope_ids.get(setting, {}).values() for id_ in ids})
 
     @property
     def is_rebuilding(self) -> bool:
@@ -109,8 +119,9 @@ def parse_changes(settings: SyncSettings, wanted: Mapping[str, str]) -> tuple[Sy
 
     Names: ``sync.<entity>``, ``auto_create.<entity>`` (on, off), ``owner.<entity>.<field>``, ``account_types``,
     ``asset_categories``, ``clients`` (comma-separated, or ``all``), ``active_only`` (on, off), ``identical_names``,
-    ``update_share``, ``gone_share``, ``client_update_share`` (0 to 1), ``details_max_age_days``. Raises
-    ``SettingsError`` for an unknown name or value, and where auto-create would be on for an entity whose sync is off.
+    ``update_share``, ``gone_share``, ``client_update_share``, ``vanished_share``, ``client_vanished_share`` (0 to 1),
+    ``details_max_age_days``. Raises ``SettingsError`` for an unknown name or value, and where auto-create would be on
+    for an entity whose sync is off.
     """
     after, changes = settings, []
     for name, text in wanted.items():
@@ -209,6 +220,8 @@ _PLAIN: dict[str, Callable[[str, str], Any]] = {
     "update_share": _share,
     "gone_share": _share,
     "client_update_share": _share,
+    "vanished_share": _share,
+    "client_vanished_share": _share,
     "details_max_age_days": _days,
 }
 _TOGGLES = ("sync", "auto_create")

@@ -21,6 +21,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, with_clients
 from bms_pipeline.core.errors import DecisionRefused
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.reconcile import comparison
 from bms_pipeline.reconcile.decisions import (
     VERSION,
@@ -163,8 +164,9 @@ def _check_one_to_one(connection: duckdb.DuckDBPyConnection, entity: Entity, bms
     rows = connection.execute(
         f"SELECT m.bms_id, m.passportal_id, o.bms_id FROM sync.matches m JOIN sync.reconciled_{entity.name} o"
         " ON o.passportal_id = m.passportal_id AND o.bms_id <> m.bms_id"
-        " WHERE m.entity = ? AND m.bms_id IN (SELECT unnest(?::BIGINT[])) ORDER BY ALL LIMIT 1",
-        [entity.name, list(bms_ids)],
+        " WHERE m.entity = $entity AND m.bms_id IN (SELECT unnest($ids::BIGINT[]))"
+        " AND $branch NOT IN (m.reason, o.reason) ORDER BY ALL LIMIT 1",
+        {"entity": entity.name, "ids": list(bms_ids), "branch": Reason.BRANCH_BY_PERSON},
     ).fetchall()
     for bms_id, passportal_id, other in rows:
         raise DecisionRefused(

@@ -23,12 +23,15 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.load import import_files, journal
 from bms_pipeline.plan import standings
+from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
+from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
 from bms_pipeline.reports.read_models import (
     BackupState,
     DecisionTaken,
+    LinkedAccount,
     Match,
     Namesake,
     NoPlace,
@@ -114,6 +117,8 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         warnings += [
             *([] if last_sweeps else _only_clients_read(connection)),
             *_merged_clients(connection),
+            *scope_warnings(connection, sync_settings),
+            *(f"{hidden.sentence}." for hidden in vanished(connection, ENTITIES, sync_settings)),
             *clock.warnings(connection, ENTITIES, now()),
         ]
         warnings += _missing(connection, settings)
@@ -220,9 +225,12 @@ def explain(
         namesakes = named_rows(connection, sql.read("reports/namesakes").format(entity=entity_name), {"bms_id": bms_id})
         written = named_rows(
             connection,
-            "SELECT * EXCLUDE (entity, bms_id) FROM sync.journal WHERE entity = ? AND bms_id = ? ORDER BY intent_at",
+            "SELECT * EXCLUDE (entity, bms_id, document) FROM sync.journal WHERE entity = ? AND bms_id = ?"
+            " ORDER BY intent_at",
             found,
         )
+        account_id = bms_id if entity_name == "clients" else record["account_id"]
+        accounts = named_rows(connection, sql.read("reports/linked_accounts"), {"account_id": account_id})
         stands = standings.story(connection, entity, bms_id)
         waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
         return RecordStory(
@@ -240,6 +248,7 @@ def explain(
             suggestions=_suggestions(connection, entity, bms_id) if waits else [],
             candidates=[Namesake(**row) for row in namesakes],
             history=[WriteDone(**row) for row in written],
+            accounts=[LinkedAccount(**row) for row in accounts],
         )
 
 
@@ -362,6 +371,12 @@ def loads(warehouse: Warehouse, last: int = 20) -> list[dict[str, Any]]:
             " GROUP BY ALL ORDER BY p.plan_id DESC LIMIT $last",
             {"last": last},
         )
+
+
+def refused_values(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return what Passportal refused and is not sent again: the record, its fields, since when, and the words."""
+    with warehouse.open() as connection:
+        return named_rows(connection, sql.read("reports/refused_values"))
 
 
 def orphans(warehouse: Warehouse, entities: Sequence[Entity] = ENTITIES) -> list[dict[str, Any]]:

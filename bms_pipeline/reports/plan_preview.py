@@ -19,11 +19,14 @@ import jinja2
 import jinja2.ext
 from markupsafe import Markup, escape
 
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName, chosen
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.reasons import Reason, reason_in_words
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
+from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import Plan, read_plan
+from bms_pipeline.reconcile.scope_ids import scope_warnings
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.reports.read_models import Example, HeldBack, NoPlace, PlanOverview, ReasonCount
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
@@ -41,7 +44,8 @@ COUNTED: dict[str, str] = {
     ),
     "blocked": "disposition = 'blocked'",
     "out of scope": "disposition = 'out_of_scope'",
-    "unchanged": "disposition = 'matched' AND operation = 'skip'",
+    "refused": "reason = 'refused_before'",
+    "unchanged": "disposition = 'matched' AND operation = 'skip' AND reason <> 'refused_before'",
     "conflicts": "kept IS NOT NULL",
 }
 """Label of a count → SQL over ``sync.operations``.
@@ -63,6 +67,7 @@ MEANS: dict[str, str] = {
     "needs a decision": "a person matches, creates or excludes it",
     "blocked": "waits until its client is matched or created",
     "out of scope": "inactive, of another account type, its sync is off, or not selected",
+    "refused": "Passportal refused exactly this before; not sent again until something changes",
     "unchanged": "matched, and nothing is to be written",
     "conflicts": "both sides have a value and they differ; Passportal's stays",
 }
@@ -91,7 +96,7 @@ LONGEST_SHOWN = 300
 """A page shows this many characters of a value. Nobody reads more, and a hostile value has a million."""
 
 _PLAIN = (
-    "operation = 'skip'"
+    "operation = 'skip' AND reason <> 'refused_before'"
     " AND (disposition = 'out_of_scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
 )
 
@@ -118,8 +123,9 @@ def overview(warehouse: Warehouse, examples: int = 20) -> PlanOverview:
     counts the operations based on people's decisions, ``left`` those not loaded, ``refused`` those Passportal refused.
     ``held_back`` has a row (entity, client_bms_id, client, updates) for each client with too many changes at once.
     ``no_place`` has a row (entity, template, field, records) for each field with values in BMS and no place in a
-    template. ``state`` is a ``PlanState``, ``undoes`` the plan whose load this one takes back. Raises ``PlanError``
-    where there is no plan.
+    template, ``vanished`` one for each breaker that Passportal's side opens. ``warnings`` are sentences about the scope
+    and the records. ``state`` is a ``PlanState``, ``undoes`` the plan whose load this one takes back. Raises
+    ``PlanError`` where there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, read_plan(connection), examples)
@@ -237,6 +243,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         "SELECT count(*) FILTER (outcome = 'pending'), count(*) FILTER (outcome = 'failed') FROM sync.outcomes"
     ).fetchone() or (0, 0)
     left = 0 if plan.discarded else left
+    settings = read_sync_settings(connection)
     return PlanOverview(
         hash=plan.hash,
         made_at=f"{plan.made_at:%Y-%m-%dT%H:%M:%S}",
@@ -251,6 +258,8 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         needs_approval=plan.needs_approval,
         held_back=[HeldBack(**row) for row in named_rows(connection, sql.read("reports/held_back_clients"))],
         no_place=[NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))],
+        vanished=vanished(connection, chosen(plan.entities), settings),
+        warnings=list(scope_warnings(connection, settings)),
         totals=_totals(connection),
         clients=_clients(connection),
         reasons=[ReasonCount(**row) for row in named_rows(connection, _REASON_COUNTS)],
@@ -304,6 +313,8 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "waiting": sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values()),
         "held_back": shown.held_back,
         "no_place": shown.no_place,
+        "vanished": shown.vanished,
+        "warnings": shown.warnings,
         "totals": {name: counts for name, counts in shown.totals.items() if name in plan.entities},
         "clients": [client for client in clients if client["bms_id"] is not None],
         "without_client": [client for client in clients if client["bms_id"] is None],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
 from bms_pipeline.bms.budget import Usage
 from bms_pipeline.core.entities import EntityName
 from bms_pipeline.plan import standings
+from bms_pipeline.plan.breakers import Vanished
 from bms_pipeline.sync.enrichment import DetailsLeft
 
 Values = Mapping[str, Any]
@@ -205,6 +206,8 @@ class PlanOverview:
     needs_approval: int
     held_back: list[HeldBack]
     no_place: list[NoPlace]
+    vanished: list[Vanished]
+    warnings: list[str]
     totals: dict[EntityName, dict[str, int]]
     clients: list[dict[str, Any]]
     reasons: list[ReasonCount]
@@ -244,6 +247,15 @@ class Match:
     passportal_id: str
     reason: str | None
     matched_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LinkedAccount:
+    """A BMS account linked to a client of Passportal; ``is_owner``: it owns the client's own fields."""
+
+    bms_id: int
+    name: str | None
+    is_owner: bool
 
 
 @dataclass(frozen=True)
@@ -306,11 +318,15 @@ class WriteDone:
     left_at: datetime | None
     portion: int | None
     marked_at: datetime | None
+    refuses_values: bool | None = None
 
 
 @dataclass(frozen=True)
 class RecordStory:
-    """All that is known of one record; see ``figures.explain``."""
+    """All that is known of one record; see ``figures.explain``.
+
+    ``accounts``: the accounts of the Passportal client that it is, or lies in, where several are linked to that.
+    """
 
     entity: EntityName
     bms_id: int
@@ -324,3 +340,4 @@ class RecordStory:
     suggestions: list[SuggestedMatch]
     candidates: list[Namesake]
     history: list[WriteDone]
+    accounts: list[LinkedAccount] = field(default_factory=list)

@@ -23,7 +23,15 @@ from bms_pipeline.core.vocabulary import UNDO, FieldOwner, Operation, Outcome, V
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.reports import figures
-from bms_pipeline.reports.read_models import DecisionTaken, FieldChange, Namesake, RecordStory, Values, WriteDone
+from bms_pipeline.reports.read_models import (
+    DecisionTaken,
+    FieldChange,
+    LinkedAccount,
+    Namesake,
+    RecordStory,
+    Values,
+    WriteDone,
+)
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
 Part = str | datetime
@@ -218,7 +226,9 @@ def _linked(facts: _Facts) -> Iterator[Part]:
     """Yield how a record came to its match: created, matched by a person, or matched by a rule."""
     created = next((row for row in facts.done if row.operation == Operation.CREATE), None)
     by_person = facts.last(Verb.MATCH)
-    if created is not None and by_person is None:
+    if facts.match_reason == Reason.BRANCH_BY_PERSON:
+        yield from _branch(facts)
+    elif created is not None and by_person is None:
         yield from ("Created in Passportal ", created.intent_at)
         decided = facts.last(Verb.CREATE)
         yield f", as {decided.decided_by} decided" if decided else " because it had no such record"
@@ -233,6 +243,20 @@ def _linked(facts: _Facts) -> Iterator[Part]:
         yield from (" ", match.matched_at) if match and match.matched_at else ()
         because = _MATCHED_BECAUSE.get(facts.match_reason)
         yield f" because {because}" if because else f": {reason_in_words(facts.match_reason)}"
+
+
+def _branch(facts: _Facts) -> Iterator[Part]:
+    """Yield how an account became a branch of a client, and which account owns that client."""
+    decided = facts.last(Verb.BRANCH)
+    yield f"Linked as a branch by {decided.decided_by} " if decided else "Linked as a branch by a person"
+    yield from (decided.decided_at,) if decided else ()
+    owner = next((linked for linked in facts.record.accounts if linked.is_owner), None)
+    yield f"; account {owner.bms_id} {owner.name or ''} owns the client's own fields" if owner else ""
+
+
+def account_in_words(linked: LinkedAccount) -> str:
+    """Return an account of a client and whether it owns that: ``5 Acme (owner)``."""
+    return f"{linked.bms_id} {linked.name or '(no name)'} ({'owner' if linked.is_owner else 'branch'})"
 
 
 def _names_compared(facts: _Facts, reason: str | None) -> str:
@@ -394,6 +418,7 @@ def _labels(record: RecordStory, columns: Sequence[str]) -> str:
 
 _DECISIONS = {
     Verb.MATCH: "matched it",
+    Verb.BRANCH: "linked it as a branch of a client",
     Verb.UNMATCH: "took it apart from its record in Passportal",
     Verb.CREATE: "decided to create it",
     Verb.EXCLUDE: "excluded it",

@@ -157,8 +157,9 @@ def _stands_as(line: DecisionLine, record: _Stored) -> bool:
 def _holds(decision: Decision, record: _Stored) -> bool:
     """Return whether the decision is already in effect, so repeating it changes nothing."""
     match decision.verb:
-        case "match":
-            return record.disposition == Disposition.MATCHED and record.matched_to == decision.passportal_id
+        case Verb.MATCH | Verb.BRANCH:
+            is_kind = (record.linked_by == Reason.BRANCH_BY_PERSON) == (decision.verb == Verb.BRANCH)
+            return record.disposition == Disposition.MATCHED and record.matched_to == decision.passportal_id and is_kind
         case "unmatch":
             return record.disposition != Disposition.MATCHED and record.is_parted
         case Verb.CREATE:

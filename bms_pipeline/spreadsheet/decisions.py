@@ -18,7 +18,7 @@ from typing import cast
 from bms_pipeline.core.entities import BY_NAME
 from bms_pipeline.core.errors import DecisionFileInvalid
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.vocabulary import Verb
+from bms_pipeline.core.vocabulary import LINKS, Verb
 from bms_pipeline.reconcile.decisions import VERBS, Decision
 from bms_pipeline.spreadsheet.cells import (
     LARGEST_FILE,
@@ -308,10 +308,10 @@ def _word_problems(entity: Cell, verb: Cell, allow_duplicate: Cell, *, has_targe
 
 
 def _misplaced(verb: str, allow_duplicate: Cell, *, has_target: bool) -> Iterator[str]:
-    if verb == "match" and not has_target:
-        yield "match needs the Passportal id in the column match_to"
-    if verb != "match" and has_target:
-        yield f"match_to goes only with match, and the decision is {verb}"
+    if verb in LINKS and not has_target:
+        yield f"{verb} needs the Passportal id in the column match_to"
+    if verb not in LINKS and has_target:
+        yield f"match_to goes only with match and branch, and the decision is {verb}"
     if verb != Verb.CREATE and isinstance(allow_duplicate, str) and allow_duplicate.lower() in _YES:
         yield f"allow_duplicate goes only with create, and the decision is {verb}"
 
@@ -326,7 +326,7 @@ def _refuse_inconsistent(decisions: Iterable[Decision], report: Report) -> None:
         if first is not decision:
             if replace(decision, line=first.line) != first:
                 report.add(decision.line or 0, f"{record} has another decision on line {first.line}")
-        elif decision.passportal_id is not None:
+        elif decision.passportal_id is not None and decision.verb != Verb.BRANCH:
             rival = of_target.setdefault((decision.entity, decision.passportal_id), decision)
             if rival is not decision:
                 what = f"{shown_cell(decision.passportal_id)} is already matched to {rival.bms_id} on line {rival.line}"

@@ -15,14 +15,15 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, with_clients
 from bms_pipeline.core.errors import DecisionOvertaken
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb
-from bms_pipeline.load import import_files
+from bms_pipeline.core.vocabulary import LINKS, WAITS_FOR_DECISION, Disposition, Verb
+from bms_pipeline.load import import_files, journal
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.undo import check_undoable, fill_undo
 from bms_pipeline.reconcile import comparison, decisions, duplicates
 from bms_pipeline.reconcile import undo as undoing
 from bms_pipeline.reconcile.decisions import Decision, DecisionResult, Selection, ViewedVersion, including
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.reconcile.sync_settings import SettingChange, parse_changes, read_sync_settings, store_changes
 from bms_pipeline.reconcile.undo import Undo
 from bms_pipeline.warehouse import landing, sql
@@ -71,8 +72,8 @@ def select(warehouse: Warehouse, entity: Entity, selection: Selection) -> list[i
 class BulkDecision:
     """One verb for several records: one of ``decisions.VERBS``, or ``include`` together with the next decision.
 
-    ``passportal_id``: the record ``match`` links to; an excluded record is included by that. ``allow_duplicate`` and
-    ``why`` as in ``Decision``.
+    ``passportal_id``: the record ``match`` or ``branch`` links to; an excluded record is included by that.
+    ``allow_duplicate`` and ``why`` as in ``Decision``.
     """
 
     verb: str
@@ -153,7 +154,7 @@ def _decisions(
         )
         for bms_id in ids
     ]
-    if verdict.verb in (Verb.MATCH, Verb.CREATE):
+    if verdict.verb in (*LINKS, Verb.CREATE):
         rows = connection.execute("SELECT bms_id FROM sync.exclusions WHERE entity = ?", [entity.name]).fetchall()
         excluded = {row[0] for row in rows}
         decided += including(entity.name, [bms_id for bms_id in ids if bms_id in excluded], why=verdict.why)
@@ -207,6 +208,7 @@ def change_settings(
         reconcile_all(connection, ENTITIES)
         comparison.remember_dispositions(connection, ENTITIES)
         store_changes(connection, after, changes, by, why, now())
+        note_scope_ids(connection, now())
         reconcile_all(connection, ENTITIES)
         return ChangedSettings(
             changes, comparison.disposition_changes(connection, ENTITIES), comparison.in_scope(connection)
@@ -235,6 +237,14 @@ def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int],
     """Hand records over again whose file was lost before its import. Raises ``DecisionRefused``."""
     with warehouse.transaction() as connection:
         import_files.reissue_pending_imports(connection, entity, bms_ids, by, now())
+
+
+def retry(warehouse: Warehouse, refused: Mapping[EntityName, Collection[int]]) -> int:
+    """Let the next plan send again what Passportal refused of these records; return the number of records."""
+    with warehouse.transaction() as connection:
+        return sum(
+            journal.send_again(connection, BY_NAME[entity], bms_ids, now()) for entity, bms_ids in refused.items()
+        )
 
 
 def keep(warehouse: Warehouse, entity: Entity, bms_id: int, passportal_id: str, by: str) -> list[str]:

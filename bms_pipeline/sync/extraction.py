@@ -26,6 +26,7 @@ from bms_pipeline.core.entities import (
 )
 from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, RequestRefused
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse import clock, facts, landing
@@ -270,6 +271,7 @@ def _land(
     set_aside = [record.id for record in manifest.quarantined if record.id is not None]
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
+        note_scope_ids(connection, landed_at)
         how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside), manifest.client)
         landed = landing.land_once(connection, entities, how, landed_at)
         was_complete, clients_read, wholly_read = connection.execute(

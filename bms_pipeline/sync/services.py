@@ -19,6 +19,7 @@ from bms_pipeline.passportal.documents.client import Access, DocumentsClient
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
+from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse, now
@@ -140,5 +141,6 @@ def update_account_types(warehouse: Warehouse, rows: Sequence[tuple[int, str, bo
         if not landing.is_other_account_types(connection, rows):
             return
         with warehouse.transaction() as writing:
+            note_scope_ids(writing, now())
             landing.land_account_types(writing, rows)
             bump_version(writing, "bms.account_types", now())

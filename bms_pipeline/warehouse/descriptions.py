@@ -9,6 +9,7 @@ _DESCRIPTIONS = {
     "bms_id": "The record's id in BMS.",
     "account_id": "The id of its client's account in BMS.",
     "account_type_id": "The account's type in BMS, by which the sync can be limited.",
+    "category_id": "The id of its category in BMS, by which the sync can be limited.",
     "is_active": "Whether BMS calls it active.",
     "modified_on": "When BMS says that it last changed (BMS's own stamp).",
     "json": "The record as BMS sent it.",

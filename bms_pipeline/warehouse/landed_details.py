@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.core.entities import Entity
-from bms_pipeline.warehouse import names, sql
+from bms_pipeline.warehouse import days, names, sql
 from bms_pipeline.warehouse.connection import named_rows, now
 
 
@@ -57,6 +57,7 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
     if entity.details is None or not files:
         return LandedDetails()
     columns = [field.name for field in entity.detail_fields]
+    days.define_local_day(connection)
     wire = ", ".join(f'"{key}" {kind}' for key, kind in entity.details.wire.items())
     connection.execute(
         sql.read("warehouse/details_answered").format(

@@ -242,7 +242,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
 def _kept(entity: Entity, not_sent: set[str]) -> list[str]:
     """Return the columns to keep because their sources were not sent."""
     made_of = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
-    made_of["modified_on"] = entity.modified_sql
+    made_of |= {"modified_on": entity.modified_sql, "category_id": entity.category_sql}
     names_in = {column: set(re.findall(r"\w+", text)) for column, text in made_of.items()}
     parts = [set(re.findall(r"\w+", path)) for path in not_sent]
     return [column for column, found in names_in.items() if any(path <= found for path in parts)]
@@ -287,6 +287,7 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
         account_type=entity.account_type_sql,
+        category=entity.category_sql,
         columns=", ".join(f"{said} AS {column}" for column, said in columns.items()),
         values=", ".join(f"{names.value(column)} AS {column}" for column in columns),
         active=entity.active_sql,
@@ -424,18 +425,23 @@ def _replace(
         *keys.key_columns(entity),
     }
     staged = [column for column in schema.bms_columns(entity) if column not in not_staged]
-    differs = " OR ".join(f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept)
+    differing = {column: f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept}
+    differs = " OR ".join(differing.values())
+    came_back = "b.missing_since IS NOT NULL OR b.left_client_since IS NOT NULL"
+    # The id of its category alone is no news of the record: its details need not be read again.
+    is_news = " OR ".join([came_back, *(text for column, text in differing.items() if column != "category_id")])
     values = {column: f"s.{column}" for column in staged}
     values |= {column: f"CASE WHEN b.bms_id IS NULL THEN s.{column} ELSE b.{column} END" for column in kept}
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT {', '.join(f'{v} AS {c}' for c, v in values.items())},"
         # A record that came into another client is new there.
         " CASE WHEN b.bms_id IS NULL OR s.account_id IS DISTINCT FROM b.account_id THEN $now ELSE b.first_seen END"
-        " AS first_seen, CASE WHEN b.bms_id IS NOT NULL THEN $now END AS changed_at, b.bms_id IS NULL AS is_new,"
+        f" AS first_seen, CASE WHEN b.bms_id IS NULL THEN NULL WHEN {is_news} THEN $now ELSE b.changed_at END"
+        " AS changed_at, b.bms_id IS NULL AS is_new,"
         " CASE WHEN b.missing_since IS NOT NULL THEN $now ELSE b.returned_at END AS returned_at"
         f"{''.join(f', b.{column}' for column in carried)}"
         f" FROM staged s LEFT JOIN {table} b USING (bms_id)"
-        f" WHERE b.bms_id IS NULL OR b.missing_since IS NOT NULL OR b.left_client_since IS NOT NULL OR {differs}",
+        f" WHERE b.bms_id IS NULL OR {came_back} OR {differs}",
         {"now": now},
     )
     added, changed = _row(connection, "SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM incoming")
@@ -541,9 +547,11 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "places": "VARCHAR[]"}
     said = [column if column in has else f"NULL::{kind} AS {column}" for column, kind in only_some_say.items()]
     values = ["client_id", *entity.columns, "bms_id", *only_some_say]
-    # The time of its last modification adds nothing to its values.
+    # The time of its last modification adds nothing to its values, unless Passportal refused to change it before.
     says_other = (
-        f"p.passportal_id IS NULL OR {' OR '.join(f'i.{column} IS DISTINCT FROM p.{column}' for column in values)}"
+        "i.last_modified IS DISTINCT FROM p.last_modified AND i.passportal_id IN"
+        f" (SELECT passportal_id FROM sync.journal WHERE entity = '{entity.name}' AND refuses_values)"
+        f" OR p.passportal_id IS NULL OR {' OR '.join(f'i.{column} IS DISTINCT FROM p.{column}' for column in values)}"
     )
     kept = ", ".join(f"{names.value(column)} AS {column}" for column in entity.columns)
     connection.execute(
@@ -562,9 +570,14 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     (count,) = _row(connection, f"SELECT count(*) FROM {found}")
     (stored,) = _row(connection, f"SELECT count(*) FROM {table}")
     if stored != count:
+        connection.execute(sql.read("warehouse/note_vanished").format(entity=entity.name, found=found), {"now": now})
         connection.execute(
             f"DELETE FROM {table} WHERE NOT EXISTS (FROM {found} f WHERE f.passportal_id = {table}.passportal_id)"
         )
+    connection.execute(
+        f"DELETE FROM sync.vanished v USING {table} p WHERE v.entity = ? AND p.passportal_id = v.passportal_id",
+        [entity.name],
+    )
     new_records_changed = _land_new_records(connection, entity, file)
     if changed or stored != count or new_records_changed or not has_version(connection, table):
         bump_version(connection, table, now)

@@ -7,6 +7,7 @@ the same file twice, or once more after a kill in the middle, changes nothing mo
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -36,11 +37,24 @@ def take_in(connection: duckdb.DuckDBPyConnection, portion: int, calls: Calls, n
     entity = BY_NAME[row[0]]
     with _answered(connection, calls) as answered, _done(connection, portion, answered) as done:
         _note_answers(connection, portion, answered)
+        _note_refused_values(
+            connection, entity, portion, [bms_id for _, sent in calls.answers for bms_id in sent.of_values]
+        )
         _note_marks(connection, portion, calls, now)
         if has_rows(connection, done):
-            bring_snapshot_up_to_date(connection, entity, done)
+            written = f"FROM {done} d WHERE NOT {is_branch(entity, 'd', 'd.found_id')}"
+            with temporary(connection, "sent", written) as sent:
+                bring_snapshot_up_to_date(connection, entity, sent)
             remember_values(connection, entity, done, now)
     return True
+
+
+def is_branch(entity: Entity, record: str, passportal_id: str) -> str:
+    """Return SQL: whether ``record`` is linked to this Passportal record as a branch, so nothing of it is written."""
+    return (
+        f"EXISTS (FROM sync.matches branch WHERE branch.entity = '{entity.name}' AND branch.bms_id = {record}.bms_id"
+        f" AND branch.passportal_id = {passportal_id} AND branch.reason = '{Reason.BRANCH_BY_PERSON}')"
+    )
 
 
 def _answered(connection: duckdb.DuckDBPyConnection, calls: Calls) -> AbstractContextManager[Relation]:
@@ -83,6 +97,31 @@ def _note_answers(connection: duckdb.DuckDBPyConnection, portion: int, answered:
         f" FROM {answered} a"
         " WHERE journal.portion = $portion AND journal.bms_id = a.bms_id AND journal.outcome IS NULL",
         {"portion": portion, "done": Outcome.DONE.value, "unknown": Outcome.UNKNOWN.value},
+    )
+
+
+def _note_refused_values(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, portion: int, bms_ids: Sequence[int]
+) -> None:
+    """Note which values Passportal itself refused, and the state of their documents then."""
+    if not bms_ids:
+        return
+    connection.execute(
+        "UPDATE sync.journal SET refuses_values = true, document = d.state FROM ("
+        f" SELECT j.bms_id, {document_state('j.passportal_id')} AS state FROM sync.journal j"
+        f" LEFT JOIN passportal.{entity.name} p ON p.passportal_id = j.passportal_id"
+        " LEFT JOIN passportal.new_records n ON n.entity = j.entity WHERE j.portion = $portion) d"
+        " WHERE journal.portion = $portion AND journal.bms_id = d.bms_id AND journal.outcome = $refused"
+        " AND list_contains($bms_ids::BIGINT[], journal.bms_id)",
+        {"portion": portion, "bms_ids": list(bms_ids), "refused": Outcome.REFUSED.value},
+    )
+
+
+def document_state(passportal_id: str) -> str:
+    """Return SQL over ``p`` and ``n``: the state of a document, or of the template of new ones where it has no id."""
+    return (
+        f"CASE WHEN {passportal_id} IS NULL THEN concat_ws(' ', n.template, n.places)"
+        " ELSE concat_ws(' ', p.last_modified, p.template, p.places) END"
     )
 
 

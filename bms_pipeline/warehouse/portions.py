@@ -20,7 +20,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,16 @@ _LONGEST_DETAIL = 1000
 
 @dataclass(frozen=True)
 class Sent:
-    """The outcomes of a call: BMS id → Passportal id if done; BMS id → reason if refused, unknown or not sent."""
+    """The outcomes of a call: BMS id → Passportal id if done; BMS id → reason if refused, unknown or not sent.
+
+    ``of_values``: the refused whose values Passportal itself refused.
+    """
 
     done: Mapping[int, str] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
     unknown: Mapping[int, str] = field(default_factory=dict)
     not_sent: Mapping[int, str] = field(default_factory=dict)
+    of_values: Collection[int] = ()
 
     def by_outcome(self) -> dict[Outcome, Mapping[int, str]]:
         """Return the four mappings by outcome."""
@@ -112,7 +116,8 @@ class Portion:
             for outcome, found in sent.by_outcome().items()
             if found
         }
-        self._append({"at": now.isoformat(), "became": became})
+        of_values = {"of_values": sorted(sent.of_values)} if sent.of_values else {}
+        self._append({"at": now.isoformat(), "became": became, **of_values})
 
     def _append(self, content: dict[str, Any]) -> None:
         line = lines.encoded({"line": self._lines, **content})
@@ -226,5 +231,6 @@ def read_portion(content: bytes, file: Path) -> Calls:
                 outcome: {int(bms_id): text for bms_id, text in entry["became"].get(outcome.value, {}).items()}
                 for outcome in Sent().by_outcome()
             }
-            answers.append((datetime.fromisoformat(entry["at"]), Sent(*became.values())))
+            sent = replace(Sent(*became.values()), of_values=entry.get("of_values", ()))
+            answers.append((datetime.fromisoformat(entry["at"]), sent))
     return Calls(marked, answers, problem)

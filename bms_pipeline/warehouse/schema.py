@@ -34,6 +34,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "bms_id": "BIGINT",
         "account_id": "BIGINT",
         "account_type_id": "BIGINT",
+        "category_id": "BIGINT",
         **dict.fromkeys(entity.columns, "VARCHAR"),
         "is_active": "BOOLEAN",
         "modified_on": "VARCHAR",

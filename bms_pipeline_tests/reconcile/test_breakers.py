@@ -321,3 +321,86 @@ def test_a_load_held_back_in_part_is_still_one_to_compare_with(world: World) -> 
 def changed_titles(world: World) -> int:
     """How many contacts have the new job title in Passportal."""
     return len([each for each in world.content() if each.details.get("Job Title") == "b"])
+
+
+# Vanished from Passportal
+
+
+def hide(world: World, condition: str) -> None:
+    """Take documents out of what the key may see, as a security group does; they stay where they are."""
+    world.edit_passportal("CREATE TABLE IF NOT EXISTS hidden AS FROM records LIMIT 0")
+    world.edit_passportal(f"INSERT INTO hidden FROM records WHERE {condition}")
+    world.edit_passportal(f"DELETE FROM records WHERE {condition}")
+
+
+def show_again(world: World) -> None:
+    """Undo ``hide``."""
+    world.edit_passportal("INSERT INTO records FROM hidden")
+    world.edit_passportal("DELETE FROM hidden")
+
+
+OF_BIG = "type = 'contact' AND client_id = 'C1'"
+
+
+def test_documents_that_one_reading_no_longer_lists_stop_the_load(world: World) -> None:
+    hide(world, "type = 'contact' AND marker::INTEGER % 4 = 0")
+    plan = world.plan()
+    assert plan.operations == 0, "what vanished is not created a second time"
+    told = stopped(world, BreakerOpen, "30 of 120 documents of contacts are not listed in Passportal any more")
+    assert "a narrowed key, a security group or a deactivated client look like this" in told
+    world.plan()
+    stopped(world, BreakerOpen, "30 of 120")  # time does not heal it
+    world.finish()
+    world.plan()
+    world.load()  # a person has seen it
+
+
+def test_documents_that_are_listed_again_stop_nothing(world: World) -> None:
+    hide(world, "type = 'contact' AND marker::INTEGER % 4 = 0")
+    world.plan()
+    show_again(world)
+    plan = world.plan()
+    assert plan.operations == 0
+    world.load()
+    assert {found.disposition for found in world.decisions("contacts").values()} == {"matched"}
+
+
+def test_nothing_is_created_in_a_client_whose_documents_vanished_until_a_person_finishes(world: World) -> None:
+    world.set("vanished_share", 0.5)
+    hide(world, OF_BIG)
+    world.contacts = [*people(), contact(5001, 1, "New", "One"), contact(5002, 2, "New", "Two")]
+    plan = world.plan()
+    assert plan.held_back == 1
+    assert (world.operations("contacts")[5001].operation, world.operations("contacts")[5001].reason) == (
+        "create",
+        "documents_vanished",
+    )
+    shown = overview(world.warehouse)
+    assert [(row.client_bms_id, row.vanished, row.matched) for row in shown.vanished] == [(1, BIG, BIG)]
+    assert shown.held_back == []
+    world.load()
+    assert "New Two" in world.titles("contact")
+    assert "New One" not in world.titles("contact")
+    world.plan()
+    assert world.operations("contacts")[5001].reason == "documents_vanished", "also the next plan waits"
+    assert any("20 of 20 documents of contacts of client 1 Acme" in text for text in warnings_of(world))
+    world.finish()
+    assert "New One" in world.titles("contact")
+    assert world.plan().operations == 0
+    assert overview(world.warehouse).vanished == []
+
+
+def warnings_of(world: World) -> list[str]:
+    """What ``status`` warns of."""
+    return figures.status(world.settings, world.warehouse).warnings
+
+
+def test_a_few_documents_deleted_one_by_one_hold_nothing(world: World) -> None:
+    world.set("client_vanished_share", 0.1)
+    for number in range(1, 13):
+        hide(world, f"{OF_BIG} AND marker = '{number}'")
+        world.plan()
+    world.contacts = [*people(), contact(5001, 1, "New", "One")]
+    assert world.plan().held_back == 0
+    world.load()
+    assert "New One" in world.titles("contact")

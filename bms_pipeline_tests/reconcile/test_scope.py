@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.reconcile.matching import Scope
-from bms_pipeline.sync import planning
+from bms_pipeline.reports import figures
+from bms_pipeline.reports.plan_preview import overview
+from bms_pipeline.sync import deciding, planning, services
 from bms_pipeline_tests.building import (
     CREATE_ALL,
     VENDOR_TYPE,
@@ -219,3 +222,94 @@ def test_what_was_blocked_or_excluded_goes_on_by_itself_once_nothing_is_against_
         world.query("DELETE FROM sync.exclusions")
         world.reconcile(CREATE_ALL)
         assert {found.disposition for found in world.decisions("contacts").values()} == {"to_create"}
+
+
+# Chosen by name, kept by id
+
+
+def in_scope(world: World, entity: str) -> list[int]:
+    """The records that the settings let in."""
+    return sorted(bms_id for bms_id, found in world.decisions(entity).items() if found.disposition != "out_of_scope")
+
+
+def choose(world: World, **names: str) -> None:
+    """A person chooses these by name."""
+    deciding.change_settings(world.warehouse, names, "a person")
+
+
+def types(world: World, *rows: tuple[int, str]) -> None:
+    """BMS calls its account types so from now on."""
+    services.update_account_types(world.warehouse, [(id_, name, True, False, True) for id_, name in rows])
+
+
+@pytest.fixture
+def two_of_each(tmp_path: Path) -> Iterator[World]:
+    """Two accounts of two types, and two assets of two categories."""
+    with opened_world(tmp_path / "home") as world:
+        world.accounts = [account(1, "One", accountTypeId=7), account(2, "Two", accountTypeId=8)]
+        world.assets = [
+            asset(1, 1, "PC", categoryId=4, categoryName="Server"),
+            asset(2, 1, "Tab", categoryId=5, categoryName="Tablet"),
+        ]
+        types(world, (7, "Customer"), (8, "Prospect"))
+        world.reconcile()
+        yield world
+
+
+def test_a_renamed_category_stays_in_scope_by_its_id_and_a_person_reads_its_new_name(two_of_each: World) -> None:
+    world = two_of_each
+    choose(world, asset_categories="server")
+    assert in_scope(world, "assets") == [1]
+    world.assets[0]["categoryName"] = "Rack"
+    world.plan()
+    assert in_scope(world, "assets") == [1]
+    assert any("BMS calls 'server' 'Rack' now" in text for text in overview(world.warehouse).warnings)
+
+
+def test_a_renamed_account_type_stays_in_scope_by_its_id(two_of_each: World) -> None:
+    world = two_of_each
+    choose(world, account_types="Customer")
+    types(world, (7, "Kunde"), (8, "Prospect"))
+    world.plan()
+    assert in_scope(world, "clients") == [1]
+
+
+def test_the_ids_of_names_chosen_before_anything_was_read_are_noted_with_the_first_readings(tmp_path: Path) -> None:
+    with opened_world(tmp_path / "home") as world:
+        choose(world, asset_categories="Server")
+        world.accounts = [account(1, "One")]
+        world.assets = [asset(1, 1, "PC", categoryId=4, categoryName="Server")]
+        world.reconcile()
+        world.assets[0]["categoryName"] = "Rack"
+        world.reconcile()
+        assert in_scope(world, "assets") == [1]
+
+
+def test_a_chosen_name_that_no_record_has_is_told_in_preview_and_status(two_of_each: World) -> None:
+    world = two_of_each
+    choose(world, asset_categories="Sever,Server", account_types="Custommer,Customer")
+    world.plan()
+    told = overview(world.warehouse).warnings
+    assert [text.partition(".")[0] for text in told] == [
+        "account_types: no account in BMS has 'Custommer'",
+        "asset_categories: no asset in BMS has 'Sever'",
+    ]
+    assert set(told) <= set(figures.status(world.settings, world.warehouse).warnings)
+
+
+def test_a_service_that_sends_no_ids_is_asked_by_name(two_of_each: World) -> None:
+    world = two_of_each
+    for row in world.assets:
+        row["categoryId"] = None
+    choose(world, asset_categories="server")
+    world.plan()
+    assert in_scope(world, "assets") == [1]
+
+
+def test_the_id_of_a_category_alone_does_not_ask_for_the_details_again(two_of_each: World) -> None:
+    world = two_of_each
+    before = world.query("SELECT bms_id, changed_at FROM bms.assets ORDER BY bms_id")
+    world.assets[0]["categoryId"] = 99
+    world.land()
+    assert world.query("SELECT bms_id, changed_at FROM bms.assets ORDER BY bms_id") == before
+    assert world.query("SELECT category_id FROM bms.assets WHERE bms_id = 1") == [(99,)]

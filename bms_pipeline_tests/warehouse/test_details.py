@@ -13,6 +13,7 @@ from bms_pipeline.core.entities import ASSETS, ASSETS_LIST, CLIENTS
 from bms_pipeline.sync import enrichment, planning
 from bms_pipeline.warehouse import landed_details as stored
 from bms_pipeline.warehouse.connection import now
+from bms_pipeline.warehouse.facts import Fact, add_facts
 from bms_pipeline.warehouse.landed_details import LandedDetails
 from bms_pipeline_tests.building import World, account, asset, opened_world
 
@@ -163,3 +164,11 @@ def test_a_plan_that_waits_does_not_move_while_details_are_read(world: World) ->
 )
 def test_the_estimate_is_what_the_limit_allows(waiting: int, left: int, said: str) -> None:
     assert enrichment.estimate(waiting, left, 1500) == said
+
+
+def test_a_date_near_midnight_is_the_day_in_the_tenants_zone(world: World) -> None:
+    with world.warehouse.transaction() as connection:
+        add_facts(connection, [Fact("BMS-ZONE", "Europe/Vienna", "the user's page", now())])
+    world.answer_details({1: {"acquisitionDate": "2026-03-31T22:00:00Z"}})
+    world.land()
+    assert world.query("SELECT purchase_date FROM bms.assets WHERE bms_id = 1") == [("2026-04-01",)]

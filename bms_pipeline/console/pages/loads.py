@@ -14,6 +14,7 @@ from bms_pipeline.plan.standings import MEANS, Standing
 from bms_pipeline.reports import client_records, loads
 from bms_pipeline.reports.loads import Load, Wanted
 from bms_pipeline.reports.read_models import RunWrites
+from bms_pipeline.warehouse import sql
 
 router = APIRouter()
 
@@ -79,6 +80,7 @@ def client(request: Request, console: ConsoleDep, bms_id: int) -> Response:
         request,
         "client.html.j2",
         client={"bms_id": bms_id, "name": names[0]["name"]},
+        accounts=console.rows(sql.read("reports/linked_accounts"), {"account_id": bms_id}),
         own=next((record for record in records if record.entity == "clients"), None),
         counts=client_records.counted(records),
         standings=[standing for standing in Standing if any(record.standing is standing for record in records)],

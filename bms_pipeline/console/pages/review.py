@@ -40,7 +40,7 @@ from bms_pipeline.console.security import Done, Session, SubmittedForm
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import DecisionError
 from bms_pipeline.core.reasons import Reason
-from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, Verb, words
+from bms_pipeline.core.vocabulary import LINKS, WAITS_FOR_DECISION, Disposition, Verb, words
 from bms_pipeline.reconcile import decisions
 from bms_pipeline.reconcile.comparison import DispositionChange
 from bms_pipeline.reconcile.decisions import DecisionResult, Selection, ViewedVersion
@@ -65,6 +65,7 @@ DONE_AT_MOST = 200
 SEVERAL_SHOWN = 5
 PAST: dict[str, str] = {
     Verb.MATCH: "Matched {}",
+    Verb.BRANCH: "Linked {} as a branch",
     Verb.UNMATCH: "Unmatched {}",
     Verb.CREATE: "Approved creating {}",
     Verb.EXCLUDE: "Excluded {}",
@@ -84,15 +85,15 @@ class Act:
 
     @classmethod
     def of(cls, text: str) -> Act:
-        """Read ``verb``, ``verb:id``, ``match:id:partner`` or ``create:id:allow_duplicate``.
+        """Read ``verb``, ``verb:id``, ``match:id:partner``, ``branch:id:partner`` or ``create:id:allow_duplicate``.
 
         Raises ``DecisionError``.
         """
         verb, bms_id, more = [*text.split(":", 2), "", ""][:3]
-        if verb not in tuple(Verb) or (verb == Verb.MATCH and not more):
+        is_link = verb in LINKS
+        if verb not in tuple(Verb) or (is_link and not more):
             raise DecisionError("This is no decision.", "Go back and choose one of the buttons.")
-        is_match = verb == Verb.MATCH
-        return cls(Verb(verb), number_in(bms_id), more if is_match else "", more == "allow_duplicate" and not is_match)
+        return cls(Verb(verb), number_in(bms_id), more if is_link else "", more == "allow_duplicate" and not is_link)
 
     def verdict(self, form: SubmittedForm) -> deciding.BulkDecision:
         """Return the decision, with what the form says about it."""
@@ -218,7 +219,7 @@ def confirm(request: Request, console: ConsoleDep, name: str) -> Response:
     """Ask once about a decision over many records, with figures and the first names."""
     entity, said = entity_of(name), request.query_params
     verb = said.get("verb", "")
-    if verb not in PAST or verb == Verb.MATCH:
+    if verb not in PAST or verb in LINKS:
         raise DecisionError("This is no decision about several records.", "Go back and choose one of the buttons.")
     selection = selection_in(dict(said))
     return _ask(

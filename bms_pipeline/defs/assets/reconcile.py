@@ -250,7 +250,7 @@ def what_next(plan: Plan, *, waits: bool, undecided: int = 0) -> str:
     if plan.approved:
         return f"Plan {short} is approved and not loaded whole: launch the job {links.finish_link(plan.hash)}."
     if (plan.held_back or plan.unproved) and not waits:
-        held_back = f"{plan.held_back:,} updates, because most of a client would change at once"
+        held_back = f"{plan.held_back:,} operations, because most of a client would change or vanished at once"
         unproved = f"{plan.unproved:,} new matches and creates, because their list was not read to a provable end"
         listed = [text for count, text in ((plan.held_back, held_back), (plan.unproved, unproved)) if count]
         return (

@@ -17,7 +17,14 @@ from functools import partial
 from typing import Any
 
 from bms_pipeline.core.entities import Entity
-from bms_pipeline.core.errors import LoginRefused, PipelineError, RequestRefused, ServiceError, SettingsError
+from bms_pipeline.core.errors import (
+    AccessRefused,
+    LoginRefused,
+    PipelineError,
+    RequestRefused,
+    ServiceError,
+    SettingsError,
+)
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.documents import encoding, pace
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row
@@ -199,7 +206,7 @@ class DocumentChange:
         except LoginRefused:
             raise
         except RequestRefused as refusal:
-            change.refused = refusal.message
+            change.note_refusal(refusal)
         except LOST as error:
             change.error = error
 
@@ -211,7 +218,7 @@ class DocumentChange:
             raise
         except RequestRefused as refusal:
             if len(changes) == 1:
-                changes[0].refused = refusal.message
+                changes[0].note_refusal(refusal)
                 return
             for change in changes:
                 self._put_batch([change])
@@ -253,6 +260,7 @@ class DocumentChange:
             change.error = ignores_custom_id(change.after.id)
             raise change.error
         else:
+            change.of_values = True
             change.conclude(f"Passportal accepted the change and does not show it: {', '.join(missing)}")
 
 
@@ -260,8 +268,9 @@ class DocumentChange:
 class _Change:
     """A write on its way: the document as it was read and understood, its new content, and the outcome.
 
-    ``refused``: why it was, empty if it was not. ``is_due``: whether anything has to be sent. ``answered_at``: when
-    its call ended, by the service's clock. ``looks``: how often it was looked for in vain.
+    ``refused``: why it was, empty if it was not; ``of_values``: for what was sent. ``is_due``: whether anything has to
+    be sent. ``answered_at``: when its call ended, by the service's clock. ``looks``: how often it was looked for in
+    vain.
     """
 
     write: Write
@@ -276,7 +285,13 @@ class _Change:
     is_concluded: bool = False
     is_ours: bool = True
     refused: str = ""
+    of_values: bool = False
     error: ServiceError | SettingsError | None = None
+
+    def note_refusal(self, refusal: RequestRefused) -> None:
+        """Note that the service refused the change: because of its values, or because the key may not make it."""
+        self.refused = refusal.message
+        self.of_values = not isinstance(refusal, AccessRefused)
 
     def conclude(self, refusal: str = "", *, is_ours: bool = True) -> None:
         """Conclude the change: done, refused, or with a lost answer."""
@@ -289,7 +304,7 @@ class _Change:
         bms_id = self.write.bms_id
         if self.is_concluded and self.error is None:
             if self.refused:
-                return replace(refused(self.write, self.refused), is_ours=self.is_ours)
+                return replace(refused(self.write, self.refused, of_values=self.of_values), is_ours=self.is_ours)
             return Written(bms_id, Outcome.DONE)
         why = self.error or stopped_by
         if self.is_sent:

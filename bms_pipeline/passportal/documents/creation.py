@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bms_pipeline.core.entities import Entity
-from bms_pipeline.core.errors import LoginRefused, RequestRefused, ServiceError
+from bms_pipeline.core.errors import AccessRefused, LoginRefused, RequestRefused, ServiceError
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.documents import pace
 from bms_pipeline.passportal.documents.flow import Flow, Later
@@ -118,6 +118,7 @@ class DocumentCreation:
             raise
         except RequestRefused as refusal:
             batch.refusal = refusal.message
+            batch.of_values = not isinstance(refusal, AccessRefused)
         except LOST as error:
             batch.lost = error
         return ()
@@ -126,7 +127,8 @@ class DocumentCreation:
         """Send the documents of refused batches one by one, except existing ones."""
         single = [batch for batch in unsuccessful if len(batch.new) == 1]
         failed = {
-            write.bms_id: refused(write, batch.refusal) for batch, write in zip(single, _writes(single), strict=True)
+            write.bms_id: refused(write, batch.refusal, of_values=batch.of_values)
+            for batch, write in zip(single, _writes(single), strict=True)
         }
         several = [new for batch in unsuccessful if len(batch.new) > 1 for new in batch.new]
         missing = self._missing_of(entity, [new.write for new in several], settle=False)
@@ -141,11 +143,12 @@ class DocumentCreation:
 
 @dataclass
 class _Batch:
-    """New documents for one call, and its answer: success, a refusal, or lost."""
+    """New documents for one call, and its answer: success, a refusal (``of_values``: for what was sent), or lost."""
 
     new: Sequence[NewDocument]
     is_sent: bool = False
     refusal: str = ""
+    of_values: bool = False
     lost: ServiceError | None = None
 
 

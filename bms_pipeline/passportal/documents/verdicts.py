@@ -11,9 +11,9 @@ from bms_pipeline.passportal.target import Write, Written
 TAKES_NO_WRITES = "not sent: Passportal did not answer the writes before it, and none of them took effect"
 
 
-def refused(write: Write, why: str) -> Written:
+def refused(write: Write, why: str, *, of_values: bool = False) -> Written:
     """Return the outcome of a write that is refused because of its record or of Passportal's answer."""
-    return Written(write.bms_id, Outcome.REFUSED, why)
+    return Written(write.bms_id, Outcome.REFUSED, why, of_values=of_values)
 
 
 def all_refused(writes: Iterable[Write], why: str) -> dict[int, Written]:

@@ -5,4 +5,4 @@ FROM sync.matches m
 JOIN bms.{entity} b ON b.bms_id = m.bms_id
 JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
 JOIN sync.base_{entity} l ON l.bms_id = m.bms_id
-WHERE m.entity = '{entity}' AND ({differs})
+WHERE m.entity = '{entity}' AND m.reason <> 'branch_by_person' AND ({differs})

@@ -3,7 +3,7 @@
 -- Passportal did not, unless the settings say who owns it. Anything else that differs is a person's and is kept.
 -- An empty BMS value, or a placeholder, never blanks anything. A value that Passportal lacks and has no field for is
 -- listed. Details that come later only fill what is empty in Passportal. A record of Passportal that a person took
--- apart from one of BMS loses its marker.
+-- apart from one of BMS loses its marker. A branch changes nothing of its client: that belongs to the owner's account.
 -- Each question about a field is asked once, in met: DuckDB takes as long to read a long statement as to carry it out.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH released AS (
@@ -64,7 +64,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
            ELSE passportal_id
        END AS passportal_id,
        -- A person may give a record to another than the one whose marker it bears.
-       CASE WHEN operation = 'adopt' AND marker <> bms_id THEN marker END AS replaces_marker_of,
+       CASE WHEN operation = 'adopt' AND marker <> bms_id AND {owns} THEN marker END AS replaces_marker_of,
        operation <> 'skip' AND (needs_approval OR released_id IS NOT NULL) AS needs_approval,
        false AS held_back,
        CASE
@@ -74,6 +74,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
            WHEN operation = 'update' THEN 'field_ownership'
            WHEN operation = 'skip' AND disposition = 'to_create' AND is_handed_over THEN 'handed_over'
            WHEN operation = 'skip' AND disposition = 'to_create' THEN coalesce(problem, reason)
+           WHEN operation = 'skip' AND disposition = 'matched' AND reason = 'branch_by_person' THEN reason
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'
            WHEN operation = 'skip' AND no_place IS NOT NULL THEN 'no_place'
            WHEN operation = 'skip' AND disposition = 'matched' THEN 'unchanged'

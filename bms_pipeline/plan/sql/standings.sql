@@ -3,6 +3,9 @@
 -- reconciled: a match that a load made or took apart, an exclusion and the client's own standing count at once.
 WITH client AS ({clients}),
      excluded AS (SELECT DISTINCT bms_id FROM sync.exclusions WHERE entity = '{entity}'),
+     owned AS (
+         SELECT passportal_id FROM sync.matches WHERE entity = '{entity}' AND reason <> 'branch_by_person'
+     ),
      handed_over AS (
          SELECT DISTINCT bms_id FROM sync.pending_imports WHERE entity = '{entity}' AND reissued_at IS NULL
      ),
@@ -25,14 +28,16 @@ WITH client AS ({clients}),
          SELECT b.bms_id, b.account_id, b.name, b.missing_since IS NOT NULL AS is_gone, r.disposition, r.reason,
                 m.passportal_id AS linked_to, m.reason AS linked_by,
                 p.passportal_id IS NOT NULL
-                    AND (NOT {has_client} OR p.client_id IS NOT DISTINCT FROM c.passportal_id) AS holds,
+                    AND (NOT {has_client} OR p.client_id IS NOT DISTINCT FROM c.passportal_id)
+                    AND (m.reason <> 'branch_by_person' OR m.passportal_id IN (FROM owned)) AS holds,
                 m.passportal_id IS NOT NULL AND p.passportal_id IS NULL AS link_is_gone,
                 CASE WHEN r.disposition = 'matched' AND r.is_new_match THEN r.passportal_id END AS paired_with,
                 EXISTS (
                     FROM sync.non_matches t
                     WHERE t.entity = '{entity}' AND t.bms_id = b.bms_id AND t.passportal_id = r.passportal_id
                 ) AS is_parted,
-                l.bms_id IS NOT NULL AS is_loaded, coalesce({differs}, false) AS differs,
+                l.bms_id IS NOT NULL AS is_loaded,
+                m.reason <> 'branch_by_person' AND coalesce({differs}, false) AS differs,
                 e.bms_id IS NOT NULL AS is_excluded, h.bms_id IS NOT NULL AS is_handed_over,
                 j.bms_id IS NOT NULL AND j.outcome = 'refused' AS is_refused,
                 (j.bms_id IS NOT NULL AND j.outcome IS DISTINCT FROM 'refused') AS is_open, j.detail,

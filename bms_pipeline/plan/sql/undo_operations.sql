@@ -3,13 +3,13 @@
 -- Each question about a field is asked once, in found and judged, for the reason that plan_operations gives.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH found AS (
-         SELECT r.*, b.name, j.did, j.found_id, j.matched_to, p.bms_id AS marker, {wrote}, {has}
+         SELECT r.*, b.name, j.did, j.found_id, j.matched_to, j.is_branch, p.bms_id AS marker, {wrote}, {has}
          FROM sync.reconciled_{entity} r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN (
              -- The journal says whom an update or an adoption concerned; whom a create made, the match says.
              SELECT j.bms_id, j.operation AS did, j.changes, coalesce(j.passportal_id, m.passportal_id) AS found_id,
-                    m.passportal_id AS matched_to
+                    m.passportal_id AS matched_to, m.reason = 'branch_by_person' AS is_branch
              FROM sync.journal j
              LEFT JOIN sync.matches m ON m.entity = j.entity AND m.bms_id = j.bms_id
              WHERE j.entity = '{entity}' AND j.plan_id = $plan_id AND j.outcome = 'done'
@@ -21,7 +21,8 @@ WITH found AS (
          SELECT *,
                 CASE
                     -- Without a marker (the API cannot write it, or it is off already) the match alone is taken back.
-                    WHEN did = 'adopt' AND (marker = bms_id OR marker IS NULL AND matched_to = found_id) THEN 'update'
+                    WHEN did = 'adopt' AND (marker = bms_id OR (marker IS NULL OR is_branch) AND matched_to = found_id)
+                        THEN 'update'
                     WHEN did = 'update' AND ({anything_put_back}) THEN 'update'
                     ELSE 'skip'
                 END AS operation,

@@ -15,26 +15,32 @@ DELETE FROM sync.approved_creates
 WHERE entity = '{entity}' AND bms_id IN (SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch');
 
 DELETE FROM sync.matches WHERE entity = '{entity}' AND bms_id IN (
-    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void
+    SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch' OR verb IN ('create', 'match', 'branch') AND link_is_void
 );
 
 -- Matched once more to the same record, it goes on from what both held.
 DELETE FROM sync.base_{entity} WHERE bms_id IN (
     SELECT bms_id FROM stood_{entity}
-    WHERE verb = 'unmatch' OR verb IN ('create', 'match') AND link_is_void AND linked_to IS DISTINCT FROM wanted
+    WHERE verb = 'unmatch' OR verb IN ('create', 'match', 'branch') AND link_is_void
+          AND (linked_to IS DISTINCT FROM wanted OR changes_link)
 );
 
 DELETE FROM sync.non_matches USING stood_{entity} s
-WHERE sync.non_matches.entity = '{entity}' AND s.verb = 'match' AND sync.non_matches.bms_id = s.bms_id
+WHERE sync.non_matches.entity = '{entity}' AND s.verb IN ('match', 'branch') AND sync.non_matches.bms_id = s.bms_id
   AND sync.non_matches.passportal_id = s.wanted;
 
 INSERT INTO sync.matches
-SELECT '{entity}', bms_id, wanted, CASE WHEN partner = wanted THEN reason ELSE 'matched_by_person' END, $now
+SELECT '{entity}', bms_id, wanted,
+       CASE
+           WHEN verb = 'branch' THEN 'branch_by_person'
+           WHEN partner = wanted AND NOT is_branch THEN reason
+           ELSE 'matched_by_person'
+       END, $now
 FROM stood_{entity} s
-WHERE verb = 'match' AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.bms_id = s.bms_id);
+WHERE verb IN ('match', 'branch') AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.bms_id = s.bms_id);
 
 DELETE FROM sync.approved_creates WHERE entity = '{entity}' AND bms_id IN (
-    SELECT bms_id FROM stood_{entity} WHERE verb IN ('create', 'match')
+    SELECT bms_id FROM stood_{entity} WHERE verb IN ('create', 'match', 'branch')
 );
 
 INSERT INTO sync.approved_creates

@@ -13,13 +13,14 @@ WITH described AS (
     FROM stood_{entity} s LEFT JOIN sync.reconciled_{entity} r ON r.bms_id = s.bms_id
 )
 SELECT $batch AS batch, $now AS decided_at, $by AS decided_by, verb, '{entity}' AS entity, bms_id,
-       CASE verb WHEN 'match' THEN wanted WHEN 'unmatch' THEN apart_from END AS passportal_id, was, became, why
+       CASE WHEN verb IN ('match', 'branch') THEN wanted WHEN verb = 'unmatch' THEN apart_from END AS passportal_id, was, became, why
 FROM described
 WHERE CASE verb
           WHEN 'exclude' THEN NOT is_excluded
           WHEN 'include' THEN is_excluded
           WHEN 'unmatch' THEN apart_from IS NOT NULL AND NOT is_apart
-          WHEN 'match' THEN linked_to IS DISTINCT FROM wanted
+          WHEN 'match' THEN linked_to IS DISTINCT FROM wanted OR changes_link
+          WHEN 'branch' THEN linked_to IS DISTINCT FROM wanted OR changes_link
           ELSE (linked_to IS NULL OR link_is_void)
               AND (NOT is_to_be_created OR allow_duplicate AND NOT allows_duplicate)
       END

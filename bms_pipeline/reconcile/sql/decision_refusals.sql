@@ -2,11 +2,12 @@
 WITH holder AS (
          SELECT passportal_id, min(bms_id) AS held_by, count(*) AS holders
          FROM sync.matches
-         WHERE entity = '{entity}'
+         WHERE entity = '{entity}' AND reason <> 'branch_by_person'
          GROUP BY ALL
      ),
      found_before AS (
-         SELECT passportal_id, bms_id AS held_by, reason FROM before_{entity} WHERE disposition = 'matched'
+         SELECT passportal_id, bms_id AS held_by, reason FROM before_{entity}
+         WHERE disposition = 'matched' AND reason <> 'branch_by_person'
      ),
      given_up AS (SELECT bms_id FROM stood_{entity} WHERE verb = 'unmatch'),
      answered AS (
@@ -14,6 +15,7 @@ WITH holder AS (
                 CASE
                     WHEN b.bms_id IS NULL THEN 'BMS has listed no {singular} with this id'
                     WHEN s.verb IN ('exclude', 'include') THEN NULL
+                    WHEN s.verb = 'branch' AND '{entity}' <> 'clients' THEN 'only a client can be linked as a branch'
                     WHEN s.verb = 'unmatch' THEN
                         CASE WHEN s.apart_from IS NULL AND NOT s.is_parted THEN 'it is not matched' END
                     WHEN b.missing_since IS NOT NULL THEN 'BMS no longer lists it'
@@ -34,6 +36,9 @@ WITH holder AS (
                             WHEN r.reason = 'several_in_bms'
                                 THEN 'BMS has another of its name (' || r.reason
                                      || '); exclude that one, or create this beside it (--allow-duplicate)'
+                            WHEN r.reason = 'name_in_other_account'
+                                THEN 'another account of its client has one of its name;'
+                                     || ' exclude this one, or create it all the same (--allow-duplicate)'
                             WHEN r.reason = 'doubtful_serial'
                                 THEN 'Passportal has one with its serial number, which may be a placeholder;'
                                      || ' match it, or create it beside that (--allow-duplicate)'
@@ -51,15 +56,29 @@ WITH holder AS (
                     WHEN {has_client} AND (p.client_id IS DISTINCT FROM r.client_id)
                         THEN s.wanted || ' lies in client ' || coalesce(p.client_id, 'none') || ', the record in '
                              || coalesce(r.client_id, 'a client that is still to be created')
-                    WHEN h.holders > 1 OR h.held_by <> s.bms_id
+                    WHEN s.verb = 'branch' AND s.partner = s.wanted AND NOT s.is_branch
+                         AND s.bms_id NOT IN (FROM given_up)
+                        THEN 'it is the account that owns ' || s.wanted || '; unmatch it first'
+                    WHEN s.verb = 'branch' AND h.held_by IS NULL
+                        THEN 'no account is matched to ' || s.wanted || '; match this one without --branch'
+                    WHEN s.verb <> 'branch' AND '{entity}' = 'clients'
+                         AND (h.held_by <> s.bms_id OR f.held_by <> s.bms_id AND f.held_by NOT IN (FROM given_up))
+                        THEN s.wanted || ' is matched to client ' || coalesce(f.held_by, other.held_by, h.held_by)
+                             || ' of BMS; unmatch that first, or link this one too as a branch (--branch)'
+                    WHEN s.verb <> 'branch' AND (h.holders > 1 OR h.held_by <> s.bms_id)
                         THEN s.wanted || ' is matched to {singular} ' || coalesce(other.held_by, h.held_by)
                              || ' of BMS; unmatch that first'
-                    WHEN f.held_by <> s.bms_id AND f.held_by NOT IN (FROM given_up)
+                    WHEN s.verb <> 'branch' AND f.held_by <> s.bms_id AND f.held_by NOT IN (FROM given_up)
                         THEN s.wanted || ' is matched to {singular} ' || f.held_by
                              || ' of BMS (' || f.reason || '); unmatch that first'
-                    WHEN p.bms_id <> s.bms_id AND NOT EXISTS (
+                    WHEN s.verb <> 'branch' AND p.bms_id <> s.bms_id AND NOT EXISTS (
                              FROM sync.non_matches t
                              WHERE t.entity = '{entity}' AND t.bms_id = p.bms_id AND t.passportal_id = p.passportal_id
+                         )
+                         AND NOT EXISTS (
+                             FROM sync.matches m
+                             WHERE m.entity = '{entity}' AND m.bms_id = p.bms_id AND m.passportal_id = p.passportal_id
+                               AND m.reason = 'branch_by_person'
                          )
                         THEN s.wanted || ' bears the marker of {singular} ' || p.bms_id || ' of BMS; unmatch that first'
                     WHEN s.partner <> s.wanted AND s.bms_id NOT IN (FROM given_up)
@@ -75,7 +94,8 @@ WITH holder AS (
          LEFT JOIN holder h ON h.passportal_id = s.wanted
          LEFT JOIN found_before f ON f.passportal_id = s.wanted
          LEFT JOIN (
-             SELECT passportal_id, bms_id AS held_by FROM sync.matches WHERE entity = '{entity}'
+             SELECT passportal_id, bms_id AS held_by FROM sync.matches
+             WHERE entity = '{entity}' AND reason <> 'branch_by_person'
              QUALIFY row_number() OVER (PARTITION BY passportal_id ORDER BY matched_at, bms_id) = 1
          ) other ON other.passportal_id = s.wanted
      )

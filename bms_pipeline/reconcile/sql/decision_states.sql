@@ -6,6 +6,9 @@ WITH marked AS (
 SELECT d.number, d.verb, d.bms_id, d.passportal_id AS wanted, d.allow_duplicate, d.why,
        w.disposition, w.reason, w.client_id, w.passportal_id AS partner,
        m.passportal_id AS linked_to, m.reason AS linked_by,
+       coalesce(m.reason = 'branch_by_person', false) AS is_branch,
+       -- The decision makes an owner of a branch, or the other way round.
+       d.verb IN ('match', 'branch') AND linked_to = wanted AND is_branch <> (d.verb = 'branch') AS changes_link,
        EXISTS (FROM sync.exclusions e WHERE e.entity = '{entity}' AND e.bms_id = d.bms_id) AS is_excluded,
        c.bms_id IS NOT NULL AS is_to_be_created, coalesce(c.allow_duplicate, false) AS allows_duplicate,
        EXISTS (FROM sync.non_matches t WHERE t.entity = '{entity}' AND t.bms_id = d.bms_id) AS is_parted,

@@ -30,6 +30,15 @@ WITH remaining AS (SELECT r.* FROM record r ANTI JOIN pairs USING (bms_id) WHERE
            AND ({every_twin} OR EXISTS (FROM namesakes n WHERE n.client_id = r.client_id AND n.name_key = r.name_key))
          GROUP BY ALL
      ),
+     -- Several accounts of one client have the name: their records may be one and the same.
+     shared AS (
+         SELECT client_id, name_key
+         FROM record
+         WHERE is_bearer AND name_key IS NOT NULL AND client_id IN (
+                   SELECT passportal_id FROM sync.matches WHERE entity = 'clients' GROUP BY ALL HAVING count(*) > 1
+               )
+         GROUP BY ALL HAVING count(DISTINCT account_id) > 1
+     ),
      parted AS (
          SELECT r.bms_id, count(*) FILTER (p.name_key = r.name_key) AS namesakes,
                 count(*) FILTER (p.loose_key = r.loose_key) AS near,
@@ -44,7 +53,7 @@ SELECT r.bms_id, coalesce(n.free_namesakes, 0) - coalesce(parted.namesakes, 0) A
        coalesce(t.bms_twins, 0) AS bms_twins,
        greatest(coalesce(near.records, 0) - coalesce(parted.near, 0),
                 coalesce(spelled.records, 0) - coalesce(parted.spelled, 0)) AS near_namesakes,
-       coalesce(orphaned.records, 0) AS gone_namesakes
+       coalesce(orphaned.records, 0) AS gone_namesakes, shared.name_key IS NOT NULL AS is_shared
 FROM remaining r
 LEFT JOIN namesakes n ON n.client_id IS NOT DISTINCT FROM r.client_id AND n.name_key = r.name_key
 LEFT JOIN twins t
@@ -53,4 +62,5 @@ LEFT JOIN twins t
 LEFT JOIN near ON near.client_id IS NOT DISTINCT FROM r.client_id AND near.loose_key = r.loose_key
 LEFT JOIN orphaned ON orphaned.client_id IS NOT DISTINCT FROM r.client_id AND orphaned.loose_key = r.loose_key
 LEFT JOIN spelled ON spelled.client_id IS NOT DISTINCT FROM r.client_id AND spelled.letters_key = r.letters_key
+LEFT JOIN shared ON shared.client_id = r.client_id AND shared.name_key = r.name_key
 LEFT JOIN parted ON parted.bms_id = r.bms_id

@@ -6,10 +6,10 @@ WITH considered AS (
            coalesce(l.free_namesakes, 0) AS free_namesakes, coalesce(l.near_namesakes, 0) AS near_namesakes,
            coalesce(l.bms_twins, 0) > 1 AND {twins_wait} AS is_twin, coalesce(l.bms_twins, 0) AS bms_twins,
            coalesce(l.gone_namesakes, 0) AS gone_namesakes, d.bms_id IS NOT NULL AS has_doubt,
-           coalesce(k.carriers, 0) > 1 AS is_marked_twice,
+           coalesce(k.carriers, 0) > 1 AS is_marked_twice, coalesce(l.is_shared, false) AS is_shared,
            r.wanted AND (r.wanted_duplicate OR free_namesakes = 0 AND near_namesakes = 0 AND gone_namesakes = 0
-                         AND NOT is_twin AND NOT has_doubt) AS is_wanted,
-           u.bms_id IS NOT NULL AS is_unread, is_unread AND NOT r.wanted AS waits_for_list
+                         AND NOT is_twin AND NOT is_shared AND NOT has_doubt) AS is_wanted,
+           u.bms_id IS NOT NULL AS is_unread, u.reason AS waits_because, is_unread AND NOT r.wanted AS waits_for_list
     FROM record r
     LEFT JOIN pairs p USING (bms_id)
     LEFT JOIN doubts d USING (bms_id)
@@ -22,7 +22,7 @@ SELECT bms_id, account_id, client_id,
            WHEN out_of_scope IS NOT NULL THEN 'out_of_scope'
            WHEN excluded THEN 'excluded'
            WHEN blocked IS NOT NULL THEN 'blocked'
-           WHEN link_is_gone OR is_another THEN 'unmatched'
+           WHEN link_is_gone OR is_another OR lacks_owner THEN 'unmatched'
            WHEN is_linked THEN 'matched'
            WHEN is_marked_twice THEN 'ambiguous'
            WHEN waits_for_list THEN 'unmatched'
@@ -30,7 +30,7 @@ SELECT bms_id, account_id, client_id,
            WHEN name_key IS NULL THEN 'unmatched'
            WHEN is_wanted THEN 'to_create'
            WHEN is_parted THEN 'unmatched'
-           WHEN free_namesakes > 0 OR is_twin THEN 'ambiguous'
+           WHEN free_namesakes > 0 OR is_twin OR is_shared THEN 'ambiguous'
            WHEN near_namesakes > 0 OR gone_namesakes > 0 OR has_doubt OR is_merged OR real_name_key IS NULL
                THEN 'unmatched'
            WHEN {creatable} THEN 'to_create'
@@ -42,17 +42,19 @@ SELECT bms_id, account_id, client_id,
            WHEN blocked IS NOT NULL THEN blocked
            WHEN link_is_gone THEN 'passportal_record_gone'
            WHEN is_another THEN 'came_back_as_another'
-           WHEN is_linked AND link_is_new THEN linked_by
+           WHEN lacks_owner THEN 'branch_without_owner'
+           WHEN is_linked AND (link_is_new OR is_branch) THEN linked_by
            WHEN is_linked THEN 'match'
            WHEN is_marked_twice THEN 'several_with_marker'
-           WHEN waits_for_list THEN '{waits_for_list}'
+           WHEN waits_for_list THEN waits_because
            WHEN paired_with IS NOT NULL THEN paired_by
            WHEN name_key IS NULL THEN 'no_name'
            WHEN is_wanted THEN 'created_by_person'
            WHEN is_parted THEN 'unmatched_by_person'
            WHEN free_namesakes > 1 THEN 'several_in_passportal'
            WHEN free_namesakes > 0 AND bms_twins > 1 OR is_twin THEN 'several_in_bms'
-           WHEN free_namesakes > 0 AND is_unread THEN '{waits_for_list}'
+           WHEN is_shared THEN 'name_in_other_account'
+           WHEN free_namesakes > 0 AND is_unread THEN waits_because
            WHEN free_namesakes > 0 AND real_name_key IS NULL THEN 'placeholder_on_both_sides'
            WHEN free_namesakes > 0 THEN 'same_name_other_evidence'
            WHEN near_namesakes > 0 THEN 'near_identical_name'
@@ -70,5 +72,6 @@ SELECT bms_id, account_id, client_id,
        END AS passportal_id,
        -- What only a person's finish may load: their own decisions, and all that rests on one about its client.
        disposition IN ('matched', 'to_create')
-           AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')) AS needs_approval
+           AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')
+                OR is_linked AND is_branch AND link_is_new) AS needs_approval
 FROM considered

@@ -4,7 +4,12 @@ WITH excluded AS (SELECT DISTINCT bms_id, true AS is_excluded FROM sync.exclusio
      matched AS (
          SELECT m.bms_id, m.passportal_id AS linked_to, p.client_id AS linked_in,
                 p.passportal_id IS NULL AS link_is_gone, l.bms_id IS NULL AS link_is_new,
-                m.reason AS linked_by, m.matched_at, l.bms_name AS loaded_name
+                m.reason AS linked_by, m.matched_at, l.bms_name AS loaded_name,
+                m.reason = 'branch_by_person' AS is_branch,
+                is_branch AND NOT EXISTS (
+                    FROM sync.matches o
+                    WHERE o.entity = m.entity AND o.passportal_id = m.passportal_id AND o.reason <> 'branch_by_person'
+                ) AS lacks_owner
          FROM sync.matches m
          LEFT JOIN passportal.{entity} p ON p.passportal_id = m.passportal_id
          LEFT JOIN sync.base_{entity} l ON l.bms_id = m.bms_id
@@ -39,6 +44,7 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            AND CASE WHEN b.returned_at > m.matched_at THEN is_other_name(m.loaded_name, b.name) ELSE false END
            AS is_another,
        m.linked_to, m.linked_in, coalesce(m.link_is_gone, false) AS link_is_gone, m.link_is_new, m.linked_by,
+       coalesce(m.is_branch, false) AS is_branch, coalesce(m.lacks_owner, false) AS lacks_owner,
        CASE
            WHEN {sync_off} THEN 'sync_is_off'
            WHEN {inactive} THEN 'inactive'

@@ -2,6 +2,6 @@
 SELECT o.entity, o.account_id AS client_bms_id, c.name AS client, count(*) AS updates
 FROM sync.operations o
 LEFT JOIN bms.clients c ON c.bms_id = o.account_id
-WHERE o.held_back
+WHERE o.held_back AND o.reason <> 'documents_vanished'
 GROUP BY ALL
 ORDER BY updates DESC, o.entity, o.account_id

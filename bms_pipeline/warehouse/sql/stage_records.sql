@@ -7,7 +7,8 @@ WITH listed AS ({source}),
          FROM (SELECT *, {shape} AS shape FROM listed)
      ),
      said AS (
-         SELECT shape, filename, id AS bms_id, {account} AS account_id, {account_type} AS account_type_id, {columns},
+         SELECT shape, filename, id AS bms_id, {account} AS account_id, {account_type} AS account_type_id,
+                {category} AS category_id, {columns},
                 coalesce({active}, true) AS is_active, {modified} AS modified_on, {raw} AS json
          FROM typed
      )
