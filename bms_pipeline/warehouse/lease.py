@@ -1,9 +1,13 @@
 """The lease for writing: one owner at a time, with an epoch checked by each of its transactions.
 
-The lock file keeps a second run out for as long as the first one's process lives. The epoch is a
+The lock keeps a second run out for as long as the first one's process lives. The epoch is a
 fencing token for the day when the lock fails: somebody deleted the lock file, or the folder lies where locks are not
 shared. The next run to take the lease counts the epoch up. The run before, if still alive, can commit nothing more.
 A run that learns that it was declared dead revokes its own lease, and from then on commits nothing either.
+
+Reading the epoch is enough in a file, which one process has open at a time. In a lake two transactions overlap: one
+reads the epoch, the other counts it up and commits, and the first one commits as well. So there each of them also
+writes the same row (``touch``): of two overlapping transactions that wrote it, DuckLake refuses the later commit.
 """
 
 from __future__ import annotations
@@ -72,6 +76,7 @@ def locked(folder: Path, name: str, what: str, now: datetime, wait_seconds: floa
 
 def take(connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: datetime) -> None:
     """Count the epoch up: from now on every transaction of this process on ``file`` checks it."""
+    touch(connection)
     row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.runs").fetchone()
     epoch = int(row[0]) if row else 1
     connection.execute(
@@ -79,6 +84,11 @@ def take(connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: 
         [epoch, name.label, name.kind.value, name.run_id, now],
     )
     _held[file.absolute()] = epoch
+
+
+def touch(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write the one row that each transaction under a lease writes in a lake, without changing it."""
+    connection.execute("UPDATE sync.logged SET number = number")
 
 
 def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed_because: str | None = None) -> None:
@@ -101,11 +111,11 @@ def revoke(file: Path) -> None:
         _revoked.add(file.absolute())
 
 
-def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """Raise ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
+def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
+    """Raise ``RunLocked`` when somebody took the lease after this process did; return whether it has one at all."""
     epoch = _held.get(file.absolute())
     if epoch is None:
-        return
+        return False
     if file.absolute() in _revoked:
         raise RunLocked(
             f"This run was declared dead while it was at work on {file}; it writes nothing more.",
@@ -118,6 +128,7 @@ def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
             f"{who} took over while this run was at work on {file}; it writes nothing more.",
             "Was a lock file deleted? What was done is kept. Run again when the other run is over.",
         )
+    return True
 
 
 def _told(file: Path) -> str:

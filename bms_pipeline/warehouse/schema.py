@@ -7,7 +7,6 @@ import json
 import re
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path
 
 import duckdb
 
@@ -194,7 +193,7 @@ def tables(entity: Entity) -> dict[str, dict[str, str]]:
     }
 
 
-def check_version(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+def check_version(connection: duckdb.DuckDBPyConnection, database: str) -> None:
     """Raise ``WarehouseNewer`` where a newer version wrote the database; reads only."""
     unknown = _applied(connection) - migrations().keys()
     if unknown:
@@ -204,7 +203,7 @@ def check_version(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
             row = connection.execute("SELECT version FROM main.writers ORDER BY since DESC LIMIT 1").fetchone()
         newer = f"bms-pipeline {row[0]}" if row else "a newer version of bms-pipeline"
         raise WarehouseNewer(
-            f"{file} was written by {newer} (its tables are at {max(unknown):04}), and this is {VERSION}, which knows"
+            f"{database} was written by {newer} (its tables are at {max(unknown):04}), and this is {VERSION}, which knows"
             f" {max(migrations()):04}. Nothing was written.",
             "Install that version or a newer one. To go back to this one, `bms-pipeline restore FILE` takes a copy that"
             " it made itself: `backups/before-....duckdb`.",
@@ -256,7 +255,8 @@ def _rename_declared(connection: duckdb.DuckDBPyConnection) -> None:
             if f"sync.{old}_{entity.name}" in tables:
                 connection.execute(f"ALTER TABLE sync.{old}_{entity.name} RENAME TO {new}_{entity.name}")
         rows = connection.execute(
-            "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'sync' AND table_name = ?",
+            "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'sync'"
+            " AND table_name = ?",
             [f"planned_{entity.name}"],
         ).fetchall()
         for column, name in _FORMER_COLUMNS.items():
@@ -306,12 +306,17 @@ def _applied(connection: duckdb.DuckDBPyConnection) -> set[int]:
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    rows = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
+    rows = connection.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database()"
+    ).fetchall()
     return {row[0] for row in rows}
 
 
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    rows = connection.execute("SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns()").fetchall()
+    rows = connection.execute(
+        "SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns()"
+        " WHERE database_name = current_database()"
+    ).fetchall()
     existing: dict[str, set[str]] = {}
     for table, column in rows:
         existing.setdefault(table, set()).add(column)
