@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,67 @@ def why_no_postgres() -> str:
     """Why there is no PostgreSQL for Dagster here; empty where there is one."""
     if importlib.util.find_spec("dagster_postgres") is None:
         return "dagster-postgres is not installed"
+    return why_no_programs()
+
+
+def why_no_programs() -> str:
+    """Why no PostgreSQL can be started here; empty where one can."""
     return "" if _programs() else "PostgreSQL is not installed"
+
+
+@dataclass
+class Server:
+    """A PostgreSQL on loopback with an empty database `dagster`; root starts it as the user postgres."""
+
+    programs: Path
+    folder: Path
+    port: int
+
+    def start(self) -> None:
+        """Start it, also after ``stop``; its databases are as they were."""
+        settings = {
+            "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder), "max_connections": "300",
+        }  # fmt: skip
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        self.run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", f"-p {self.port} {options}", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it; ``fast`` ends every session first, ``immediate`` is as a crash."""
+        self.run("pg_ctl", "-D", "data", "-m", mode, "stop")
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs in the server's folder."""
+        options: dict[str, Any] = {"check": True, "timeout": 120, "cwd": self.folder, "stdout": subprocess.DEVNULL}
+        if os.geteuid() == 0:
+            options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+        subprocess.run([self.programs / program, *arguments], **options)
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """A running server, gone at the end."""
+    programs, folder = _programs(), Path(tempfile.mkdtemp())
+    assert programs is not None
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = Server(programs, folder, free.getsockname()[1])
+    server.run("initdb", "-D", "data", "-A", "trust", "-U", "dagster")
+    server.start()
+    try:
+        server.run("createdb", "-h", "127.0.0.1", "-p", str(server.port), "-U", "dagster", "dagster")
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
 
 
 @contextmanager
 def running_postgres() -> Iterator[int]:
-    """The port of a PostgreSQL on loopback with an empty database `dagster`; root starts it as the user postgres."""
-    programs, folder = _programs(), Path(tempfile.mkdtemp())
-    assert programs is not None
-    options: dict[str, Any] = {"check": True, "timeout": 120, "cwd": folder, "stdout": subprocess.DEVNULL}
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [programs / "pg_ctl", "-D", folder / "data"]
-    subprocess.run([programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "dagster"], **options)
-    subprocess.run([*control, "-w", "-l", folder / "log", "-o", server, "start"], **options)
-    try:
-        subprocess.run(
-            [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "dagster", "dagster"], **options
-        )
-        yield port
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **options)
-        shutil.rmtree(folder)
+    """The port of a running server."""
+    with running_server() as server:
+        yield server.port
 
 
 def _programs() -> Path | None:

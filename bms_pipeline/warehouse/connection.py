@@ -1,7 +1,7 @@
 """The one place for opening the database file.
 
 DuckDB lets one process in at a time, so a connection is opened late, closed early and never held across a call to a
-service. The wait for a busy file has a bound. ``open_warehouse`` returns this file, or the lake (``warehouse/lake.py``).
+service. The wait for a busy file has a bound. ``open_warehouse`` returns this file, or the lake (see ``lake``).
 
 Opening and closing a file takes 20 to 50 ms; a connection to a file already open in this thread takes none. ``opened``
 shares an open file, and ``kept_open`` keeps files open through a stretch without a call to a service::
@@ -147,8 +147,11 @@ class Warehouse:
             if pending:
                 self._before_migration(connection, pending[0])
             with transaction(connection):
-                schema.migrate(connection)
+                self._migrate(connection)
         self._prepared = True
+
+    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
+        schema.migrate(connection)
 
     def _before_migration(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
         """Make a whole copy before migration ``number`` changes the tables."""
