@@ -1,7 +1,7 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes, console, oneclient or deciding. ``--records`` sets the sizes to land, to suggest for and to write,
+documents, writes, console, oneclient, deciding or lake. ``--records`` sets the sizes to land, to suggest for and to write,
 ``--size`` the tenant.
 """
 
@@ -213,6 +213,13 @@ def _deciding(options: argparse.Namespace) -> None:
         show(what, figure, target)
 
 
+def _lake(options: argparse.Namespace) -> None:
+    from benchmarks import lake  # it needs the extra `scale`
+
+    for what, figure, target in lake.measured("typical" if options.part == "all" else options.size):
+        show(what, figure, target)
+
+
 PARTS = {
     "counts": _counts,
     "landing": _landing,
@@ -227,6 +234,7 @@ PARTS = {
     "console": _console,
     "oneclient": _one_client,
     "deciding": _deciding,
+    "lake": _lake,
 }
 
 if __name__ == "__main__":
