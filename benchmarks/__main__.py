@@ -1,8 +1,8 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes, console, oneclient, deciding or tenants. ``--records`` sets the sizes to land, to suggest for and to
-write, ``--size`` the tenant. ``tenants`` takes up to an hour, so it runs only when it is named.
+documents, writes, console, oneclient, deciding, lake or tenants. ``--records`` sets the sizes to land, to suggest for
+and to write, ``--size`` the tenant. ``tenants`` takes up to an hour, so it runs only when it is named.
 """
 
 from __future__ import annotations
@@ -233,6 +233,13 @@ def _tenants(options: argparse.Namespace) -> None:
     out.print(table)
 
 
+def _lake(options: argparse.Namespace) -> None:
+    from benchmarks import lake  # it needs the extra `scale`
+
+    for what, figure, target in lake.measured("typical" if options.part == "all" else options.size):
+        show(what, figure, target)
+
+
 PARTS = {
     "counts": _counts,
     "landing": _landing,
@@ -248,6 +255,7 @@ PARTS = {
     "oneclient": _one_client,
     "deciding": _deciding,
     "tenants": _tenants,
+    "lake": _lake,
 }
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ def running(size: Size) -> Iterator[Settings]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with running_sandbox(size, 1, folder / "tenant", {"hourly_limit": None}, start_seconds=600) as sandbox:
-            yield _settings(sandbox, folder / "home")
+            yield settings_of(sandbox, folder / "home")
 
 
-def _settings(sandbox: Sandbox, home: Path) -> Settings:
+def settings_of(sandbox: Sandbox, home: Path) -> Settings:
+    """Settings of a new home folder with ``sandbox`` behind it."""
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]  # pydantic adds it
         bms_url=sandbox.url,

@@ -25,6 +25,7 @@ from bms_pipeline.cli import app
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import planning, services
 from bms_pipeline.warehouse.connection import connect, open_warehouse
+from bms_pipeline_tests import lake
 from bms_sandbox.passportal import fill_passportal
 from bms_sandbox.process import Sandbox, SandboxPassportal, import_new_files, running_passportal, running_sandbox
 from bms_sandbox.tenant import Size
@@ -72,6 +73,7 @@ class Home:
     environment: dict[str, str] = field(default_factory=dict)
     service: SandboxPassportal | None = None
     keeps_open: bool = True
+    has_lake: bool = lake.IS_WANTED
 
     def __post_init__(self) -> None:
         """Fill the embedded Passportal as the tenant has it; the stand-in for its API has filled itself."""
@@ -87,6 +89,7 @@ class Home:
             "BMS_PIPELINE_HOME": str(self.folder),
             **LIMITS,
             **(self.service.environment() if self.service else {}),
+            **(lake.new_lake(self.folder.with_name(f"{self.folder.name}_lake")) if self.has_lake else {}),
             **self.environment,
         }
         if self.service is None:
@@ -138,7 +141,8 @@ class Home:
 
     def warehouse(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the warehouse."""
-        return _rows(self.settings.warehouse_file, query)
+        with open_warehouse(self.settings).read_only() as connection:
+            return connection.execute(query).fetchall()
 
     def passportal(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of Passportal, whichever it is: of a table ``records`` as the embedded one has it."""

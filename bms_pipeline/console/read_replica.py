@@ -30,7 +30,7 @@ from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.recording import read_status
 from bms_pipeline.sync import run_lock
 from bms_pipeline.warehouse.causes import translate_errors
-from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, transaction
+from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, open_warehouse, transaction
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class ReadCopy(Warehouse):
 
     def is_behind(self, warehouse: Warehouse) -> bool:
         """Return whether the warehouse changed since the last copy."""
-        return self._stamp != _stamp(warehouse)
+        return self._stamp != warehouse.state()
 
     @property
     def is_quick(self) -> bool:
@@ -126,7 +126,7 @@ class ReadCopy(Warehouse):
 
     def renew(self, warehouse: Warehouse) -> None:
         """Copy the changed tables. Call it from one thread at a time. Raises ``WarehouseBusy``."""
-        stamp, began = _stamp(warehouse), time.monotonic()
+        stamp, began = warehouse.state(), time.monotonic()
         with self.open() as connection, warehouse.attached_to(connection), transaction(connection):
             changed = {table: key for table, key in _keys(connection).items() if self._keys.get(table) != key}
             for table in changed:
@@ -160,8 +160,8 @@ class ReadReplica:
         self._waits_again_at = 0.0
         self._ended = threading.Event()
         self._looking = threading.Thread(target=self._look, name="read copy", daemon=True)
-        self.warehouse = Warehouse(settings.warehouse_file, WAIT_SECONDS)
-        self._free_or_not_at_all = Warehouse(settings.warehouse_file, 0)
+        self.warehouse = open_warehouse(settings, WAIT_SECONDS)
+        self._free_or_not_at_all = open_warehouse(settings, 0)
         settings.bms_pipeline_home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.copy = ReadCopy(_own_file(settings.bms_pipeline_home))
 
@@ -262,18 +262,6 @@ def _own_file(folder: Path) -> Path:
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
             file.unlink(missing_ok=True)
     return folder / f"console_{os.getpid()}.duckdb"
-
-
-def _stamp(warehouse: Warehouse) -> object:
-    """Return a value that changes whenever the file does."""
-    found = []
-    for file in (warehouse.file, warehouse.file.with_name(f"{warehouse.file.name}.wal")):
-        try:
-            stat = file.stat()
-        except FileNotFoundError:
-            continue
-        found.append((file.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-    return found
 
 
 def _keys(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -22,6 +22,7 @@
     │   ├── WarehouseDamaged     its content is damaged, proved by reading it
     │   ├── WarehouseUnproved    its content looks damaged, but this process has it open
     │   ├── WarehouseNewer       a newer version of this program, or of DuckDB, wrote it
+    │   ├── WarehouseUnreachable PostgreSQL, or the place of the data, does not answer
     │   ├── DecisionsMissing     it lacks decisions of people
     │   ├── StorageFull          the disk is full
     │   ├── StorageRefused       the system does not allow it: rights, a path, a read-only disk, a limit
@@ -159,6 +160,10 @@ class WarehouseUnproved(WarehouseError):
 
 class WarehouseNewer(WarehouseError):
     """A newer version of this program, or of DuckDB, wrote the file. Nothing was written into it."""
+
+
+class WarehouseUnreachable(WarehouseError):
+    """PostgreSQL, or the place of the data, does not answer."""
 
 
 class DecisionsMissing(WarehouseError):

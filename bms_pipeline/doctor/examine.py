@@ -16,7 +16,7 @@ from bms_pipeline.doctor.bounds import BoundReached, Bounds
 from bms_pipeline.doctor.checks import Check, Seen, judged
 from bms_pipeline.doctor.findings import Examination, Finding, blocked
 from bms_pipeline.sync import services
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import now, open_warehouse
 from bms_pipeline.warehouse.facts import Fact, add_facts
 
 WAREHOUSE_SECONDS = 3.0
@@ -109,7 +109,7 @@ def _stored(settings: Settings, findings: list[Finding], identity: Identity | No
     moment = now()
     seen = [Fact(found.code, found.value, found.how, moment) for found in findings if found.value is not None]
     try:
-        with Warehouse(settings.warehouse_file, WAREHOUSE_SECONDS).transaction() as connection:
+        with open_warehouse(settings, WAREHOUSE_SECONDS).transaction() as connection:
             if identity is not None:
                 services.check_same_tenant(identity, services.known_tenant(connection))
             before = add_facts(connection, seen)

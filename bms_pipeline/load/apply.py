@@ -165,7 +165,7 @@ class _Load:
                 if not portion.calls:
                     return again
                 # There before the commit: where a file is missing, everything in its portion counts as unknown.
-                calls = held.enter_context(portions.begun(self.warehouse.file, portion.number))
+                calls = held.enter_context(self.warehouse.begin_portion(portion.number))
             for call in portion.calls:
                 sent = self._call(calls, call)
                 again |= sent.not_sent.keys()

@@ -159,9 +159,10 @@ def calls_this_hour(settings: Settings) -> dict[str, Usage]:
 
 def is_anything_read(settings: Settings) -> bool:
     """Return whether this home folder holds anything from BMS. A damaged database counts as something."""
-    if not settings.warehouse_file.exists():
+    warehouse = open_warehouse(settings)
+    if not warehouse.exists():
         return False
-    with open_warehouse(settings).open() as connection:
+    with warehouse.open() as connection:
         return any(landing.was_read(connection, entity) for entity in ENTITIES)
 
 

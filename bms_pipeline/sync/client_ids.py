@@ -48,7 +48,7 @@ def _stored(warehouse: Warehouse, text: str) -> int | None:
     """Return the id in ``text``, or that of the stored client with this name; None where BMS has to be asked."""
     if text.strip().isdecimal():
         return int(text)
-    if not warehouse.file.exists():
+    if not warehouse.exists():
         return None
     with warehouse.open() as connection:
         if not landing.was_read(connection, CLIENTS) or landing.only_clients_read(connection, CLIENTS):

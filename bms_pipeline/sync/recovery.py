@@ -144,7 +144,7 @@ def _built(database: Path, restorable: Restorable) -> Path:
         with transaction(connection):
             if restorable.copy is not None:
                 _take_over(connection, restorable.copy.file)
-            schema.check_version(connection, new)
+            schema.check_version(connection, str(new))
             schema.migrate(connection)
         with transaction(connection):
             decision_log.replay(connection, restorable.entries)

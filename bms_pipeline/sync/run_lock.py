@@ -47,7 +47,8 @@ def running(
         for folder in (settings.bms_pipeline_home, backups.backups_folder(warehouse.file), settings.import_folder):
             clear_unfinished(folder)
         with warehouse.transaction() as connection:
-            decision_log.check_log(connection, warehouse.file)
+            if warehouse.has_second_copies:
+                decision_log.check_log(connection, warehouse.file)
             lease.take(connection, warehouse.file, name, now(), lock)
         warehouse.take_over()
         try:
@@ -75,7 +76,8 @@ def _end(settings: Settings, warehouse: Warehouse, lock: HeldLock, failed_becaus
 def _back_up(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> str:
     """Back up people's decisions where any changed; return why it failed, or "". A failure does not undo the run."""
     try:
-        backups.make_if_due(connection, warehouse.file, now())
+        if warehouse.has_second_copies:
+            backups.make_if_due(connection, warehouse.file, now())
     except PipelineError as error:
         _log.warning("No copy of people's decisions could be made. %s %s", error.message, error.next_step)
         return error.message

@@ -1,7 +1,7 @@
 """The one place for opening the database file.
 
 DuckDB lets one process in at a time, so a connection is opened late, closed early and never held across a call to a
-service. The wait for a busy file has a bound. (This is also the only place to change for DuckLake.)
+service. The wait for a busy file has a bound. ``open_warehouse`` returns this file, or the lake (see ``lake``).
 
 Opening and closing a file takes 20 to 50 ms; a connection to a file already open in this thread takes none. ``opened``
 shares an open file, and ``kept_open`` keeps files open through a stretch without a call to a service::
@@ -45,7 +45,7 @@ IF_DAMAGED = (
 WAIT_SECONDS = 60.0
 """How long to wait for a busy file: longer than any of our transactions at a million records."""
 
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
@@ -64,16 +64,23 @@ _TAKING_IN = threading.Lock()
 
 
 class Warehouse:
-    """The database file and how to get at it.
+    """The database file and how to get at it. ``file`` is also what the files next to the database are named after.
 
     Raises ``WarehouseBusy`` when another process holds the file for longer than ``wait_seconds``, ``StorageFull`` when
     the disk is full, ``WarehouseError`` when the file is not a usable database.
     """
 
+    has_second_copies = True
+    """Whether a log next to the database holds people's decisions, and copies hold the rest."""
+
     def __init__(self, file: Path, wait_seconds: float = WAIT_SECONDS) -> None:
         self.file = file
         self._wait_seconds = wait_seconds
         self._prepared = False
+
+    def __str__(self) -> str:
+        """Return where the database is, for messages."""
+        return str(self.file)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -81,14 +88,38 @@ class Warehouse:
 
         Inside another ``open``, or inside ``kept_open``, it takes no time.
         """
-        with translate_errors(self.file, IF_DAMAGED):
+        with self._explained(), self._connected() as connection:
+            self.take_in(connection)
+            yield connection
+
+    def exists(self) -> bool:
+        """Return whether anything was ever stored."""
+        return self.file.exists()
+
+    def state(self) -> object:
+        """Return a value that changes whenever the content does; opens nothing."""
+        found = []
+        for file in (self.file, self.file.with_name(f"{self.file.name}.wal")):
+            try:
+                stat = file.stat()
+            except FileNotFoundError:
+                continue
+            found.append((file.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return found
+
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        """Turn errors about the database into ones with the true cause and the next step."""
+        return translate_errors(self.file, IF_DAMAGED)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection to the database of this version, made or migrated where it was not."""
+        if not self._prepared:
+            create_atomically(self.file, schema.migrate)
+        with opened(self.file, self._wait_seconds) as connection:
             if not self._prepared:
-                create_atomically(self.file, schema.migrate)
-            with opened(self.file, self._wait_seconds) as connection:
-                if not self._prepared:
-                    self._prepare(connection)
-                self.take_in(connection)
-                yield connection
+                self._prepare(connection)
+            yield connection
 
     def take_in(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Take in the files of portions without a living process; see ``portions`` and ``outcomes``.
@@ -111,13 +142,20 @@ class Warehouse:
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Bring an older database to this version, after a whole copy of it; raises ``WarehouseNewer``."""
         if not schema.is_current(connection):
-            schema.check_version(connection, self.file)
+            schema.check_version(connection, str(self))
             pending = schema.pending(connection)
             if pending:
-                backups.before_migration(connection, self.file, pending[0], now())
+                self._before_migration(connection, pending[0])
             with transaction(connection):
-                schema.migrate(connection)
+                self._migrate(connection)
         self._prepared = True
+
+    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
+        schema.migrate(connection)
+
+    def _before_migration(self, connection: duckdb.DuckDBPyConnection, number: int) -> None:
+        """Make a whole copy before migration ``number`` changes the tables."""
+        backups.before_migration(connection, self.file, number, now())
 
     def take_over(self) -> None:
         """Move aside the files of portions of a living process, after this one took the lease from it.
@@ -126,6 +164,10 @@ class Warehouse:
         """
         with translate_errors(self.file):
             move_aside(portions.held(self.file))
+
+    def begin_portion(self, number: int) -> portions.Portion:
+        """Make the file of portion ``number`` and hold it; see ``portions``."""
+        return portions.begun(self.file, number)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -136,12 +178,15 @@ class Warehouse:
         """
         with self.open() as connection:
             with transaction(connection):
-                lease.check_lease(connection, self.file)
-                watched = decision_log.Watched(connection)
+                self._check_lease(connection)
+                watched = decision_log.Watched(connection) if self.has_second_copies else None
                 yield connection
-                entry = watched.entry()
+                entry = watched.entry() if watched else None
             if entry is not None:
                 self._log(entry)
+
+    def _check_lease(self, connection: duckdb.DuckDBPyConnection) -> None:
+        lease.check_lease(connection, self.file)
 
     def _log(self, entry: decision_log.Entry) -> None:
         """Add a committed entry to the decision log.
@@ -165,34 +210,37 @@ class Warehouse:
         Raises ``WarehouseError`` where there is no database, or another version wrote it last.
         """
         with contextlib.ExitStack() as held:
-            with translate_errors(self.file, IF_DAMAGED):
+            with self._explained():
                 connection = held.enter_context(self._opened_read_only())
             try:
                 yield connection
             except duckdb.Error:  # an error of the caller's own files is the caller's
-                with translate_errors(self.file, IF_DAMAGED):
+                with self._explained():
                     raise
 
     @contextlib.contextmanager
     def _opened_read_only(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        if not self.file.exists():
+        if not self.exists():
             raise WarehouseError(
-                f"{self.file} does not exist: nothing was read into this home folder so far.",
+                f"{self} does not exist: nothing was read into this home folder so far.",
                 "Name the home folder (BMS_PIPELINE_HOME), or run `bms-pipeline preview` in it first.",
             )
-        with contextlib.closing(connect(self.file, self._wait_seconds, read_only=True)) as connection:
-            schema.check_version(connection, self.file)
+        with self._connected_read_only() as connection:
+            schema.check_version(connection, str(self))
             if not schema.is_current(connection):
                 raise WarehouseError(
-                    f"Another version of bms-pipeline wrote {self.file} last. Nothing was read.",
+                    f"Another version of bms-pipeline wrote {self} last. Nothing was read.",
                     "Run `bms-pipeline status` once: it brings the database up to date, after a whole copy.",
                 )
             yield connection
 
+    def _connected_read_only(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return contextlib.closing(connect(self.file, self._wait_seconds, read_only=True))
+
     @contextlib.contextmanager
     def attached_to(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Let ``connection``, open on another database, read this one; unqualified names then mean this one."""
-        with translate_errors(self.file, IF_DAMAGED):
+        with self._explained():
             if not self._prepared or portions.files_of(self.file):
                 with self.open():
                     pass
@@ -221,9 +269,14 @@ class Warehouse:
                     connection.execute("ROLLBACK")
 
 
-def open_warehouse(settings: Settings) -> Warehouse:
-    """Return the warehouse of these settings."""
-    return Warehouse(settings.warehouse_file, settings.bms_pipeline_wait_seconds)
+def open_warehouse(settings: Settings, wait_seconds: float | None = None) -> Warehouse:
+    """Return the warehouse of these settings: the file in the home folder, or the lake where one is set."""
+    wait_seconds = settings.bms_pipeline_wait_seconds if wait_seconds is None else wait_seconds
+    if settings.bms_pipeline_lake:
+        from bms_pipeline.warehouse.lake import LakeWarehouse  # it needs the extra `scale`
+
+        return LakeWarehouse(settings, wait_seconds)
+    return Warehouse(settings.warehouse_file, wait_seconds)
 
 
 def create_atomically(file: Path, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
@@ -271,7 +324,7 @@ def connect(file: Path, wait_seconds: float = WAIT_SECONDS, *, read_only: bool =
     def opened() -> duckdb.DuckDBPyConnection:
         umask = os.umask(0o077)
         try:
-            connection = duckdb.connect(str(file), read_only=read_only, config=dict(_CONFIG))
+            connection = duckdb.connect(str(file), read_only=read_only, config=dict(CONFIG))
         finally:
             os.umask(umask)
         try:

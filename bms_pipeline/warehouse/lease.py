@@ -5,6 +5,10 @@ nothing more. The epoch is a fencing token for the day when the lock fails: some
 folder lies where locks are not shared. The next run to take the lease counts the epoch up. The run before, if still
 alive, can commit nothing more.
 A run that learns that it was declared dead revokes its own lease, and from then on commits nothing either.
+
+Reading the epoch is enough in a file, which one process has open at a time. In a lake two transactions overlap: one
+reads the epoch, the other counts it up and commits, and the first one commits as well. So there each of them also
+writes the same row (``touch``): of two overlapping transactions that wrote it, DuckLake refuses the later commit.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ def take(
     connection: duckdb.DuckDBPyConnection, file: Path, name: RunName, now: datetime, lock: HeldLock | None = None
 ) -> None:
     """Count the epoch up: from now on every transaction of this process on ``file`` checks it, and ``lock`` too."""
+    touch(connection)
     row = connection.execute("SELECT coalesce(max(epoch), 0) + 1 FROM sync.runs").fetchone()
     epoch = int(row[0]) if row else 1
     connection.execute(
@@ -39,6 +44,11 @@ def take(
     _held[file.absolute()] = epoch
     if lock is not None:
         _locks[file.absolute()] = lock
+
+
+def touch(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write the one row that each transaction under a lease writes in a lake, without changing it."""
+    connection.execute("UPDATE sync.logged SET number = number")
 
 
 def end(connection: duckdb.DuckDBPyConnection, file: Path, now: datetime, failed_because: str | None = None) -> None:
@@ -73,11 +83,11 @@ def check_lock(file: Path) -> None:
         )
 
 
-def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """Raise ``RunLocked`` when somebody took the lease after this process did. Without a lease nothing is checked."""
+def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
+    """Raise ``RunLocked`` when somebody took the lease after this process did; return whether it has one at all."""
     epoch = _held.get(file.absolute())
     if epoch is None:
-        return
+        return False
     check_lock(file)
     row = connection.execute("SELECT label, epoch, started_at FROM sync.runs ORDER BY epoch DESC LIMIT 1").fetchone()
     if row is None or row[1] != epoch:
@@ -86,3 +96,4 @@ def check_lease(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
             f"{who} took over while this run was at work on {file}; it writes nothing more.",
             "Was a lock file deleted? What was done is kept. Run again when the other run is over.",
         )
+    return True

@@ -7,7 +7,7 @@ the same file twice, or once more after a kill in the middle, changes nothing mo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -149,6 +149,18 @@ def _note_marks(connection: duckdb.DuckDBPyConnection, portion: int, calls: Call
             "now": now,
             "sent": [*answered, *marked],
         },
+    )
+
+
+def count_from(connection: duckdb.DuckDBPyConnection, noted: Collection[int], now: datetime) -> None:
+    """Let the time of open operations begin ``now``, except those of portions ``noted`` in files of this home.
+
+    Only their file says when their calls left, so they may have left until now.
+    """
+    connection.execute(
+        "UPDATE sync.journal SET left_at = $now WHERE outcome IS NULL AND left_at IS NULL AND marked_at IS NULL"
+        " AND portion NOT IN (SELECT unnest($noted::BIGINT[]))",
+        {"now": now, "noted": list(noted)},
     )
 
 

@@ -19,7 +19,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -78,9 +78,10 @@ class Calls:
 class Portion:
     """The file of the running portion. Use it as a context manager: it is released at the end."""
 
-    def __init__(self, file: Path, descriptor: int) -> None:
+    def __init__(self, file: Path, descriptor: int, check: Callable[[], None] | None = None) -> None:
         self._file = file
         self._descriptor = descriptor
+        self._check = check
         self._end = 0
         self._lines = 0
 
@@ -96,8 +97,10 @@ class Portion:
         """Store durably: these operations leave now.
 
         Raises ``RunLocked`` where the file is no longer in its place: another run took over. Raises ``StorageFull``
-        and the like where the mark cannot be written. Either way nothing may be sent.
+        and the like where the mark cannot be written, and what ``check`` raises. Either way nothing may be sent.
         """
+        if self._check is not None:
+            self._check()
         if not self._is_in_place():
             raise RunLocked(
                 f"{self._file} is not there any more: another run took over, or somebody deleted it. Nothing more is"
@@ -140,13 +143,16 @@ class Portion:
                 return False
 
 
-def begun(database: Path, number: int) -> Portion:
-    """Make the file of portion ``number`` and hold it. It has to be there before the portion's intents are durable."""
+def begun(database: Path, number: int, check: Callable[[], None] | None = None) -> Portion:
+    """Make the file of portion ``number`` and hold it. It has to be there before the portion's intents are durable.
+
+    ``check`` runs before each mark, and raises where nothing may be sent.
+    """
     file = portions_folder(database) / f"{number}{_SUFFIX}"
     with translate_errors(file):
         file.parent.mkdir(exist_ok=True, mode=0o700)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        portion = Portion(file, descriptor)
+        portion = Portion(file, descriptor, check)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             portion._append({"portion": number})

@@ -7,7 +7,6 @@ import json
 import re
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path
 
 import duckdb
 
@@ -195,18 +194,17 @@ def tables(entity: Entity) -> dict[str, dict[str, str]]:
     }
 
 
-def check_version(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+def check_version(connection: duckdb.DuckDBPyConnection, database: str) -> None:
     """Raise ``WarehouseNewer`` where a newer version wrote the database; reads only."""
     unknown = _applied(connection) - migrations().keys()
     if unknown:
-        tables = _tables(connection)
         row = None
-        if "main.writers" in tables:
+        if "main.writers" in tables_of(connection):
             row = connection.execute("SELECT version FROM main.writers ORDER BY since DESC LIMIT 1").fetchone()
         newer = f"bms-pipeline {row[0]}" if row else "a newer version of bms-pipeline"
         raise WarehouseNewer(
-            f"{file} was written by {newer} (its tables are at {max(unknown):04}), and this is {VERSION}, which knows"
-            f" {max(migrations()):04}. Nothing was written.",
+            f"{database} was written by {newer} (its tables are at {max(unknown):04}), and this is {VERSION}, which"
+            f" knows {max(migrations()):04}. Nothing was written.",
             "Install that version or a newer one. To go back to this one, `bms-pipeline restore FILE` takes a copy that"
             " it made itself: `backups/before-....duckdb`.",
         )
@@ -251,13 +249,14 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _rename_declared(connection: duckdb.DuckDBPyConnection) -> None:
     """Rename the entities' tables and columns, which no migration knows by name, as this version calls them."""
-    tables = _tables(connection)
+    tables = tables_of(connection)
     for entity in ENTITIES:
         for old, new in (("loaded", "base"), ("left", "former_base")):
             if f"sync.{old}_{entity.name}" in tables:
                 connection.execute(f"ALTER TABLE sync.{old}_{entity.name} RENAME TO {new}_{entity.name}")
         rows = connection.execute(
-            "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'sync' AND table_name = ?",
+            "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'sync'"
+            " AND table_name = ?",
             [f"planned_{entity.name}"],
         ).fetchall()
         for column, name in _FORMER_COLUMNS.items():
@@ -267,7 +266,7 @@ def _rename_declared(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _spell_dispositions(connection: duckdb.DuckDBPyConnection) -> None:
     """Spell the dispositions of the entities' tables, which no migration knows by name, as this version does."""
-    for table in sorted(_tables(connection)):
+    for table in sorted(tables_of(connection)):
         if table.startswith(("sync.reconciled_", "sync.planned_")):
             connection.execute(
                 f"UPDATE {table} SET disposition = replace(disposition, ' ', '_') WHERE contains(disposition, ' ')"
@@ -301,18 +300,24 @@ def stamp() -> str:
 
 
 def _applied(connection: duckdb.DuckDBPyConnection) -> set[int]:
-    if "main.migrations" not in _tables(connection):
+    if "main.migrations" not in tables_of(connection):
         return set()
     return {row[0] for row in connection.execute("SELECT number FROM main.migrations").fetchall()}
 
 
-def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    rows = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
+def tables_of(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of all tables, each with its schema."""
+    rows = connection.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database()"
+    ).fetchall()
     return {row[0] for row in rows}
 
 
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    rows = connection.execute("SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns()").fetchall()
+    rows = connection.execute(
+        "SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns()"
+        " WHERE database_name = current_database()"
+    ).fetchall()
     existing: dict[str, set[str]] = {}
     for table, column in rows:
         existing.setdefault(table, set()).add(column)
