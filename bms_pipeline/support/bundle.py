@@ -84,14 +84,11 @@ def make_bundle(
     progress("replace", 0, None)
     replacement = _replacement(key, read)
     rows = tenant.replaced(read.rows, replacement) if request.has_records else {}
-    about = {
-        "bundle": secrets.token_hex(4),
-        "target": settings.passportal_target,
-        "sync_settings": replacement.settings(read.settings),
-    }
+    name, sync_settings = secrets.token_hex(4), replacement.settings(read.settings)
+    about = {"bundle": name, "target": settings.passportal_target, "sync_settings": sync_settings}
     progress("replace", sum(map(len, rows.values())), None)
-    differing = _differences(read, rows, about["sync_settings"], replacement, progress)
-    bundle = Bundle(file, about["bundle"], len(read.standings), _related(read), differing)
+    differing = _differences(read, rows, sync_settings, replacement, progress)
+    bundle = Bundle(file, name, len(read.standings), _related(read), differing)
     shown = report.cleaned(read.report, replacement.values, replacement.bms_ids)
     files = {
         MANIFEST: manifest(bundle.name, request, bundle.records, bundle.related, differing).encode(),

@@ -26,8 +26,8 @@ NEVER INSIDE
 
 HOW NAMES ARE REPLACED
   Each word has one stand-in in this bundle, made with a key that stays in your home folder. Length, case, accents,
-  scripts, legal forms and placeholders stay, because matching looks at them. Dates are shifted, ids renumbered in order.
-  Notes are x, line by line. `bms-pipeline support whois WORD` shows you, and only you, which original a word has.
+  scripts, legal forms and placeholders stay, because matching looks at them. Dates are shifted, ids get other numbers,
+  in order. Notes are x, line by line. `bms-pipeline support whois WORD` shows only you which original a word has.
 
 WHAT WAS PROVED
 {proof}

@@ -41,7 +41,7 @@ SHOWN_SETTINGS = frozenset((
     "passportal_connections", "passportal_marker", "passportal_body", "passportal_values", "passportal_update",
     "passportal_unknown_seconds", "bms_pipeline_wait_seconds", "bms_pipeline_trusted_proxy",
 ))  # fmt: skip
-"""The settings whose values are numbers or words of this program. Of all others a bundle says only whether they are set."""
+"""The settings whose values are numbers or words of this program. A bundle only says whether the others are set."""
 _FOLDERS = ("backups", "import_files", "landing", "support")
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _PROGRAM_WORD = re.compile(r"[^\W\d_]+")

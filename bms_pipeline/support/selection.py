@@ -26,7 +26,7 @@ class RecordNotFound(PipelineError):
 
 @dataclass(frozen=True)
 class Request:
-    """The records that a bundle is about. ``whole``: all of them; ``about``: entity and BMS id; ``clients``: BMS ids."""
+    """The records that a bundle is about: all, those of ``about`` (entity and BMS id), ``clients`` with all inside."""
 
     about: tuple[tuple[EntityName, int], ...] = ()
     clients: tuple[int, ...] = ()
@@ -90,12 +90,12 @@ def _add_content(connection: duckdb.DuckDBPyConnection, clients: Sequence[int]) 
         f" SELECT passportal_id FROM sync.reconciled_clients WHERE bms_id IN ({listed}) AND passportal_id IS NOT NULL"
         f" UNION SELECT passportal_id FROM sync.matches WHERE entity = 'clients' AND bms_id IN ({listed})"
     )
-    inside = "IN (FROM clients_inside)"
     _add(connection, CLIENTS, "passportal", "SELECT passportal_id FROM clients_inside", whole=True)
-    for entity in ENTITIES:
-        if entity.has_client:
-            _add(connection, entity, "bms", f"SELECT bms_id FROM bms.{entity.name} WHERE account_id IN ({listed})", whole=True)  # fmt: skip
-            _add(connection, entity, "passportal", f"SELECT passportal_id FROM passportal.{entity.name} WHERE client_id {inside}", whole=True)  # fmt: skip
+    for entity in (entity for entity in ENTITIES if entity.has_client):
+        ids = f"SELECT bms_id FROM bms.{entity.name} WHERE account_id IN ({listed})"
+        _add(connection, entity, "bms", ids, whole=True)
+        ids = f"SELECT passportal_id FROM passportal.{entity.name} WHERE client_id IN (FROM clients_inside)"
+        _add(connection, entity, "passportal", ids, whole=True)
 
 
 def _add_related(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:

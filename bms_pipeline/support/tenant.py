@@ -62,7 +62,7 @@ def tables() -> list[Table]:
             "bms.account_types",
             {"id": How.KEPT, "name": How.TEXT, **_kept("is_client", "is_vendor", "is_active")},
             "true",
-        ),  # fmt: skip
+        ),
         Table("passportal.new_records", _kept("entity", "template", "places", "problem"), "true"),
         Table("sync.matches", {**_link(), "reason": How.KEPT, "matched_at": How.MOMENT}, _of_bms()),
         Table("sync.exclusions", {"entity": How.KEPT, "bms_id": How.BMS_ID, "decided_at": How.MOMENT}, _of_bms()),

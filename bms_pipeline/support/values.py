@@ -254,7 +254,7 @@ class Values:
         ways = (_scrambled, _shifted)
         for way in ways:
             for attempt in range(_TRIES):
-                standin = way(key, fixed, hashlib.shake_256(self._digest(f"{way.__name__} {attempt} {key}")))
+                standin = way(key, fixed, self._digest(f"{way.__name__} {attempt} {key}"))
                 is_new = (is_serial, standin) not in self._codes_taken and standin not in self._originals
                 if is_new and (not is_serial or _empties(_laid_out(value, standin)) == _empties(value)):
                     return standin
@@ -334,19 +334,19 @@ def _as_before(sign: str, letter: str) -> str:
     return letter.lower() if sign.islower() else letter
 
 
-def _scrambled(key: str, fixed: list[bool], source: hashlib._Hash) -> str:
+def _scrambled(key: str, fixed: list[bool], source: bytes) -> str:
     """Return other letters for letters, other digits for digits: the same one for the same one."""
     table = str.maketrans({
-        **dict(zip(_DIGITS, _shuffled(_DIGITS, source.digest(64)), strict=True)),
-        **dict(zip(_CONSONANTS, _shuffled(_CONSONANTS, source.digest(128)), strict=True)),
-        **dict(zip(_VOWELS, _shuffled(_VOWELS, source.digest(256)), strict=True)),
+        **dict(zip(_DIGITS, _shuffled(_DIGITS, source + b"1"), strict=True)),
+        **dict(zip(_CONSONANTS, _shuffled(_CONSONANTS, source + b"2"), strict=True)),
+        **dict(zip(_VOWELS, _shuffled(_VOWELS, source + b"3"), strict=True)),
     })  # fmt: skip
     return "".join(sign if is_fixed else sign.translate(table) for sign, is_fixed in zip(key, fixed, strict=True))
 
 
-def _shifted(key: str, fixed: list[bool], source: hashlib._Hash) -> str:
+def _shifted(key: str, fixed: list[bool], source: bytes) -> str:
     """Return a serial number whose digits in order are in order again."""
-    by = 1 + source.digest(1)[0] % 9
+    by = 1 + source[0] % 9
     shifted = {digit: _DIGITS[(n + by) % 10] for n, digit in enumerate(_DIGITS)}
     turned = {letter: letters[(n + by) % len(letters)] for letters in (_CONSONANTS, _VOWELS)
               for n, letter in enumerate(letters)}  # fmt: skip
