@@ -6,7 +6,7 @@ import json
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from bms_pipeline.core.entities import ENTITIES, LIST_CALLS, Entity
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
+from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.support import tenant as tables
 from bms_pipeline.support.bundle import ABOUT
+from bms_pipeline.sync.recovery import RESTORED
 from bms_pipeline.warehouse.connection import Warehouse, connect, now
 from bms_sandbox import records as wire
 from bms_sandbox.documents_api import templates
@@ -46,13 +48,13 @@ class Replay:
     sync_settings: dict[str, Any]
     rows: tables.Rows
 
-    def prepare(self, home: Path, target: str) -> None:
+    def prepare(self, home: Path) -> None:
         """Put the tenant, Passportal's records and the warehouse into ``home``; what is there already stays."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (home / "tenant" / "truth.json").exists():
             tenant_of(self.rows).save(home / "tenant")
         settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
-        if target == "embedded":
+        if self.target == "embedded":
             _fill_embedded(settings.passportal_file, self.rows)
         else:
             _fill_service(home / "passportal" / "passportal.ndjson", self.rows)
@@ -61,6 +63,8 @@ class Replay:
             unfinished.unlink(missing_ok=True)
             with Warehouse(unfinished).transaction() as connection:
                 tables.fill(connection, self.rows, self.sync_settings, now())
+                # Passportal has markers of loads that this database did not make: a bundle is like a copy put back.
+                store_sync_setting(connection, RESTORED, str(now()), now())
             unfinished.replace(settings.warehouse_file)
 
 
@@ -102,7 +106,7 @@ def tenant_of(rows: tables.Rows) -> Tenant:
     inside: dict[int, list[tables.Row]] = defaultdict(list)
     for row in listed["locations"]:
         inside[row["account_id"]].append(row)
-    made = {
+    made: dict[str, Sequence[wire.Record]] = {
         "accounts": [_account(row, inside.get(row["bms_id"], [])) for row in listed["clients"]],
         "employees": [_employee(row) for row in listed["users"]],
         "contacts": [_contact(row) for row in listed["contacts"]],

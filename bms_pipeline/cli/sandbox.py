@@ -87,7 +87,8 @@ def sandbox_run(
 
     The command finds all settings in its environment. Without a command the sandbox just serves until Ctrl-C.
     """
-    _check_target(target)
+    if target not in {"embedded", "documents_api"}:
+        raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
     home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
     _check_size(size)
     _serve(context.args, home, target, calls_per_hour, port, fault or (), size, seed)
@@ -100,9 +101,6 @@ def sandbox_replay(
     home: Annotated[Path | None, typer.Option(help="Where it lives; default .bms_pipeline/replay-BUNDLE.")] = None,
     calls_per_hour: CallsPerHour = 1500,
     port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
-    target: Annotated[
-        str | None, typer.Option(help="embedded or documents_api; default: as in the bundle's home folder.")
-    ] = None,
 ) -> None:
     """Run a command with a bundle's tenant behind it: `bms-pipeline sandbox replay F.zip -- bms-pipeline preview`.
 
@@ -111,11 +109,9 @@ def sandbox_replay(
     from bms_sandbox.replay import read_bundle
 
     replay = read_bundle(file)
-    target = target or replay.target
-    _check_target(target)
     home = (home or Path(".bms_pipeline") / f"replay-{replay.name}").absolute()
-    replay.prepare(home, target)
-    _serve(context.args, home, target, calls_per_hour, port)
+    replay.prepare(home)
+    _serve(context.args, home, replay.target, calls_per_hour, port)
 
 
 def _serve(
@@ -146,11 +142,6 @@ def _serve(
             out.print(f"export {name}='{value}'", highlight=False, soft_wrap=True)
         while True:
             time.sleep(3600)
-
-
-def _check_target(target: str) -> None:
-    if target not in {"embedded", "documents_api"}:
-        raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
 
 
 def _check_size(size: str) -> None:
