@@ -318,7 +318,8 @@ class BmsService:
         row = self.listings["assets"].by_id(call.path["assetId"])
         if row is None:
             return _unknown("asset")
-        return call.enveloped(call.spoil(Page([asset_detail(row).encode()], 1, None))[0])
+        detail = self.tenant.details.get(call.path["assetId"]) or asset_detail(row).encode()
+        return call.enveloped(call.spoil(Page([detail], 1, None))[0])
 
     def _account(self, call: Call) -> Account | None:
         row = self.listings["accounts"].by_id(call.path["accountId"])

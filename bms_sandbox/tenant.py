@@ -33,7 +33,7 @@ class Tenant:
     """A whole tenant. ``rows`` are by list call (``accounts``, ...), ``passportal`` by entity (``clients``, ...).
 
     ``spent``: values used by mutations, never to be given again after the record is deleted: the highest id of each
-    kind of record, and the latest moment.
+    kind of record, and the latest moment. ``details``: asset id → its detail, where that is not derived from its row.
     """
 
     rows: dict[str, list[bytes]]
@@ -42,6 +42,7 @@ class Tenant:
     truth: Truth
     folder: Path | None = field(default=None, compare=False)
     spent: dict[str, int] = field(default_factory=dict, compare=False)
+    details: dict[int, bytes] = field(default_factory=dict, compare=False)
 
     def save(self, folder: Path) -> None:
         """Write the tenant to ``folder``; from then on it lives there."""
@@ -49,6 +50,8 @@ class Tenant:
         for name, rows in self.rows.items():
             _write_lines(folder / f"{name}.ndjson", rows)
         _write_lines(folder / "account_types.ndjson", self.account_types)
+        if self.details:
+            _write_lines(folder / "details.ndjson", list(self.details.values()))
         for name, rows in self.passportal.items():
             _write_lines(folder / "passportal" / f"{name}.ndjson", rows)
         _replace(folder / "truth.json", msgspec.json.encode(self.truth))
@@ -64,7 +67,7 @@ class Tenant:
     @classmethod
     def load(cls, folder: Path) -> Tenant:
         """Load the tenant saved in ``folder``."""
-        spent = folder / "spent.json"
+        spent, details = folder / "spent.json", folder / "details.ndjson"
         return cls(
             rows={call.name: _read_lines(folder / f"{call.name}.ndjson") for call in LIST_CALLS},
             account_types=_read_lines(folder / "account_types.ndjson"),
@@ -74,6 +77,7 @@ class Tenant:
             truth=msgspec.json.decode((folder / "truth.json").read_bytes(), type=Truth),
             folder=folder,
             spent=msgspec.json.decode(spent.read_bytes()) if spent.exists() else {},
+            details={_id_of(row): row for row in _read_lines(details)} if details.exists() else {},
         )
 
 
@@ -90,6 +94,11 @@ def generate(size: Size, seed: int) -> Tenant:
         passportal=draft.passportal,
         truth=draft.truth,
     )
+
+
+def _id_of(row: bytes) -> int:
+    found: int = msgspec.json.decode(row)["id"]
+    return found
 
 
 def _write_lines(file: Path, rows: list[bytes]) -> None:

@@ -90,13 +90,48 @@ def sandbox_run(
     if target not in {"embedded", "documents_api"}:
         raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
     home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
+    _check_size(size)
+    _serve(context.args, home, target, calls_per_hour, port, fault or (), size, seed)
+
+
+@app.command("replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def sandbox_replay(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file made by `bms-pipeline support`.")],
+    home: Annotated[Path | None, typer.Option(help="Where it lives; default .bms_pipeline/replay-BUNDLE.")] = None,
+    calls_per_hour: CallsPerHour = 1500,
+    port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
+) -> None:
+    """Run a command with a bundle's tenant behind it: `bms-pipeline sandbox replay F.zip -- bms-pipeline preview`.
+
+    Matches, decisions and settings of the bundle are in the fresh home folder before the command starts.
+    """
+    from bms_sandbox.replay import read_bundle
+
+    replay = read_bundle(file)
+    home = (home or Path(".bms_pipeline") / f"replay-{replay.name}").absolute()
+    replay.prepare(home)
+    _serve(context.args, home, replay.target, calls_per_hour, port)
+
+
+def _serve(
+    command: Sequence[str],
+    home: Path,
+    target: str,
+    calls_per_hour: int,
+    port: int,
+    faults: Sequence[FaultName] = (),
+    size: str = "small",
+    seed: int = 1,
+) -> None:
+    """Serve the tenant in ``home``, generated there if there is none, while ``command`` runs, or until Ctrl-C."""
     with ExitStack() as stack:
-        environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port, fault or ()))
+        environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port, faults))
         environment |= stack.enter_context(_sandbox_passportal(target, home))
         environment |= _nothing_of_a_real_tenant(home)
-        if context.args:
+        if command:
             # In our own session: it shares the terminal, and Ctrl-C reaches it as it reaches us.
-            child = Child(context.args, env={**os.environ, **environment}, own_session=False)
+            child = Child(command, env={**os.environ, **environment}, own_session=False)
             try:
                 code = child.process.wait()
             finally:
@@ -107,6 +142,13 @@ def sandbox_run(
             out.print(f"export {name}='{value}'", highlight=False, soft_wrap=True)
         while True:
             time.sleep(3600)
+
+
+def _check_size(size: str) -> None:
+    from bms_sandbox.tenant import SIZES
+
+    if size not in SIZES:
+        raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
 
 
 @app.command("mutate")
@@ -162,14 +204,13 @@ def _sandbox(
     # Imported only here: a sync of a real tenant must neither wait for the sandbox nor run it.
     from bms_sandbox.behaviour import switches_of
     from bms_sandbox.process import running_sandbox
-    from bms_sandbox.tenant import SIZES
 
-    if size not in SIZES:
-        raise SettingsError(f"There is no sandbox of size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
     with ExitStack() as stack:
         name = os.environ.get("BMS_PIPELINE_NAME", "")
         named = f" for {name}" if name else ""
-        with err.status(f"Starting a sandbox BMS with a {size} tenant (seed {seed}){named} in {home}"):
+        is_there = (home / "tenant" / "truth.json").exists()
+        tenant = "the tenant there" if is_there else f"a {size} tenant (seed {seed})"
+        with err.status(f"Starting a sandbox BMS with {tenant}{named} in {home}"):
             behaviour = {"hourly_limit": calls_per_hour, **switches_of(faults)}
             running = stack.enter_context(running_sandbox(size, seed, home / "tenant", behaviour, port=port))
         if faults:

@@ -97,6 +97,10 @@ _WORDS_IN_SERIALS = re.compile(
     r"|placeholder|undefined|unspecified|unknown?|unbekannt|desconocid[oa]|inconnu|invalid|default|empty|dummy|sample"
     r"|\b(n\W?a|none|null|nil|nan|test|oem|o\.e\.m|tbd|eval|sin|void|xx+)(?![a-z])"
 )
+WORDS = frozenset(
+    re.findall(r"[^\W\d_]{2,}", " ".join((*_PHRASES, _THING, _NOBODY, _NOWHERE, _WORDS_IN_SERIALS.pattern)).casefold())
+)
+"""The words that placeholders are made of."""
 _MAY_BE_A_WORD = re.compile(r"[^\W\d_]{4}|\b(?:n\W?a|nan|nil|oem|o\.e|tbd|sin|xx)|s\Wserial")
 """A quick check: hardly any serial number matches it, and searching all of them for all the words is slow."""
 
@@ -117,6 +121,11 @@ def serial_keys(serial: str) -> list[str | None]:
     if _says_nothing(found) or _says_nothing(rest) or (has_words and len(rest) < _LEAST_SERIAL):
         return [None, None]
     return [found, None if has_words or _may_be_junk(found) else found]
+
+
+def words_in_serial(serial: str) -> list[tuple[int, int]]:
+    """Return the places of texts for "none" in a serial number: start and end of each."""
+    return [match.span() for match in _WORDS_IN_SERIALS.finditer(serial.replace("_", " ").casefold())]
 
 
 def _says_nothing(serial: str) -> bool:

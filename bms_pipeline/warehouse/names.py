@@ -95,7 +95,7 @@ LEGAL_FORMS = frozenset(_FORMS.split())
 """Words for the kind of a company, not for its identity, without dots."""
 
 _LEGAL_PHRASES = re.compile(r"\b(?:sp z ?o ?o|spolka z ?o ?o|spol s r ?o|de [cr][vl])\b")
-_LEGAL_SIGNS = re.compile("株式会社|有限会社|合同会社|股份有限公司|有限公司|주식회사|유한회사|[(（][株有주][)）]")
+LEGAL_SIGNS = re.compile("株式会社|有限会社|合同会社|股份有限公司|有限公司|주식회사|유한회사|[(（][株有주][)）]")
 
 _AND = frozenset(("&", "+", "and", "und", "et", "og", "och", "en", "oraz"))
 _AND_BETWEEN = frozenset("yei")
@@ -158,20 +158,22 @@ _SHAPES = _Table(_shape)
 _WORDS = _Table(lambda sign: sign if unicodedata.category(sign)[0] in "LMN" else " & " if sign in "&+" else " ")
 
 
-def _shaped(text: str) -> str:
+def shaped(text: str) -> str:
     """Reduce ``text`` to the shapes of its characters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).translate(_SHAPES))
 
 
-_LEGAL_SHAPES = frozenset(_shaped(form) for form in LEGAL_FORMS)
+_LEGAL_SHAPES = frozenset(shaped(form) for form in LEGAL_FORMS)
 _NO_NAMES = _LEGAL_SHAPES | {"&"}
 _RARE = frozenset(("sp", "spolka", "spol", "de"))
 """The first words of legal forms with several words."""
+SAYS_NOTHING = _LEGAL_SHAPES | _AND | _RARE
+"""Words, as ``shaped`` has them, that identify nobody: legal forms, ``and``, the first words of longer legal forms."""
 _ASCII_WORDS = re.compile("[a-z0-9]+|[&+]")
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});")
+HTML_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});")
 _INITIALS = re.compile(r"(?<!\w)(?:[^\W\d_]\.\s?){2,}(?:[^\W\d_](?!\w))?")
 _SINGLE_LETTERS = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_])+(?!\S)")
-_UMLAUT = re.compile("(?<=[aou])e|(?<=a)a")
+SECOND_OF_UMLAUT = re.compile("(?<=[aou])e|(?<=a)a")
 
 
 def near_keys(folded: str) -> list[str | None]:
@@ -183,7 +185,7 @@ def near_keys(folded: str) -> list[str | None]:
     """
     text = _decoded(folded) if "&" in folded and ";" in folded else folded
     if not text.isascii():
-        text = _shaped(_LEGAL_SIGNS.sub(" ", text))
+        text = shaped(LEGAL_SIGNS.sub(" ", text))
     if "." in text:
         text = _INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[0]) + " ", text)
     words = _significant(_ASCII_WORDS.findall(text) if text.isascii() else text.translate(_WORDS).split())
@@ -193,7 +195,7 @@ def near_keys(folded: str) -> list[str | None]:
 def _decoded(folded: str) -> str:
     """Return ``folded`` without HTML entities, also where they were encoded twice or three times."""
     for _ in range(3):
-        decoded = _ENTITY.sub(lambda found: html.unescape(found[0]), folded)
+        decoded = HTML_ENTITY.sub(lambda found: html.unescape(found[0]), folded)
         if decoded == folded:
             break
         folded = fold_name(decoded) or ""
@@ -208,7 +210,7 @@ def _significant(words: list[str]) -> list[str]:
         last = len(words) - 1
         between = ("&" if word in _AND_BETWEEN and 0 < n < last else word for n, word in enumerate(words))
         words = _SINGLE_LETTERS.sub(_initialism, _LEGAL_PHRASES.sub(" ", " ".join(between))).split()
-    return _UMLAUT.sub("", " ".join([word for word in words if word not in _NO_NAMES])).split()
+    return SECOND_OF_UMLAUT.sub("", " ".join([word for word in words if word not in _NO_NAMES])).split()
 
 
 def _initialism(found: re.Match[str]) -> str:

@@ -1,0 +1,212 @@
+"""A bundle of a whole sandbox tenant and of parts of it: same reasons, no original inside, replayed like the home."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.support.manifest import MANIFEST
+from bms_pipeline.support.report import program_words
+from bms_pipeline.support.whois import whois_file
+from bms_pipeline.warehouse import names
+from bms_pipeline_tests.running import Home, called, running_home
+
+Standing = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A small tenant after a first sync, a day of changes and decisions of a person."""
+    with running_home(tmp_path_factory.mktemp("bundle")) as running:
+        assert running.call("sync", "--create-unmatched").returncode == 0
+        running.sandbox.mutate(3)
+        assert running.call("preview").returncode in (0, 2)
+        (excluded,) = running.warehouse("SELECT min(bms_id) FROM sync.reconciled_assets WHERE disposition = 'matched'")
+        assert running.call("exclude", "assets", str(excluded[0]), "--why", "lent by Peter").returncode == 0
+        yield running
+
+
+@pytest.fixture(scope="module")
+def whole(home: Home) -> Path:
+    return made(home, "whole.zip", "--all")
+
+
+def made(home: Home, name: str, *options: str) -> Path:
+    ran = home.call("support", "--to", name, *options)
+    assert ran.returncode == 0, ran.stderr
+    return home.folder / name
+
+
+def content(bundle: Path) -> dict[str, str]:
+    with zipfile.ZipFile(bundle) as opened:
+        return {name: opened.read(name).decode() for name in opened.namelist()}
+
+
+def standings(home: Home, only: str = "true") -> dict[tuple[str, int], Standing]:
+    return {
+        (entity.name, bms_id): (disposition, reason)
+        for entity in ENTITIES
+        for bms_id, disposition, reason in home.warehouse(
+            f"SELECT bms_id, disposition, reason FROM sync.reconciled_{entity.name} WHERE {only}"
+        )
+    }
+
+
+def whois(home: Home) -> dict[str, dict[str, str]]:
+    """What the home knows of the last bundle, by kind: stand-in → original."""
+    found: dict[str, dict[str, str]] = json.loads(whois_file(home.folder).read_text().splitlines()[-1])["originals"]
+    return found
+
+
+def replayed(home: Home, bundle: Path, folder: Path) -> dict[tuple[str, int], Standing]:
+    """The standings after `sandbox replay BUNDLE -- preview`, by the original ids."""
+    import subprocess
+    import sys
+
+    import duckdb
+
+    cli = [sys.executable, "-m", "bms_pipeline.cli"]
+    ran = subprocess.run(
+        [*cli, "sandbox", "replay", str(bundle), "--home", str(folder), "--", *cli, "preview"],
+        env={"PATH": home.environment["PATH"], "HOME": str(folder.parent)}, capture_output=True, text=True, timeout=280,
+        check=False, cwd=folder.parent,
+    )  # fmt: skip
+    assert ran.returncode in (0, 2), ran.stderr
+    ids = {int(number): int(original) for number, original in whois(home)["BMS id"].items()}
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
+        return {
+            (entity.name, ids[bms_id]): (disposition, reason)
+            for entity in ENTITIES
+            for bms_id, disposition, reason in connection.execute(
+                f"SELECT bms_id, disposition, reason FROM sync.reconciled_{entity.name}"
+            ).fetchall()
+        }
+
+
+def original_words(home: Home) -> set[str]:
+    """Every word of four letters or more in a name, an e-mail address or a serial number, of either service."""
+    found: set[str] = set()
+    for entity in ENTITIES:
+        columns = [column for column in ("name", "email", "serial_number") if column in entity.columns]
+        for side in ("bms", "passportal"):
+            for row in home.warehouse(f"SELECT {', '.join(columns)} FROM {side}.{entity.name}"):
+                found |= {word for value in row for word in re.findall(r"[^\W_]{4,}", (value or "").casefold())}
+    return {word for word in found if not word.isdigit()}
+
+
+def test_the_manifest_comes_first_and_says_what_is_inside_and_what_was_proved(whole: Path) -> None:
+    with zipfile.ZipFile(whole) as opened:
+        assert opened.namelist()[0] == MANIFEST
+    manifest = content(whole)[MANIFEST]
+    assert "ALWAYS INSIDE" in manifest
+    assert "NEVER INSIDE" in manifest
+    assert "records have the same disposition and reason" in manifest
+    assert stat.S_IMODE(whole.stat().st_mode) == 0o600
+
+
+def test_a_search_for_every_original_word_finds_none(home: Home, whole: Path) -> None:
+    public = program_words() | names.SAYS_NOTHING | {"example", "corp"}
+    words = original_words(home) - public
+    assert len(words) > 300
+    for file, text in content(whole).items():
+        assert words.isdisjoint(re.findall(r"[^\W_]{4,}", text.casefold())), file
+    tables = " ".join(text for file, text in content(whole).items() if file.startswith("tenant/"))
+    values = {word for line in tables.splitlines() for word in re.findall(r'(?<="name": ")[^"]*', line)}
+    public_in_names = {word for name in values for word in re.findall(r"[^\W_]{4,}", name.casefold())}
+    assert public_in_names & original_words(home) <= names.SAYS_NOTHING | {"test"}
+
+
+def test_nothing_of_settings_or_people_is_in_it(home: Home, whole: Path) -> None:
+    texts = " ".join(content(whole).values())
+    for hidden in (home.environment["BMS_PASSWORD"], home.environment["BMS_TENANT"], "lent by Peter", str(home.folder)):
+        assert hidden not in texts
+    settings = json.loads(content(whole)["report.json"])["settings"]
+    assert (settings["BMS_PASSWORD"], settings["BMS_MFA_SECRET"]) == ("set", "not set")
+
+
+def test_every_table_has_only_allowed_columns(whole: Path) -> None:
+    for file, text in content(whole).items():
+        for line in text.splitlines() if file.endswith(".ndjson") else ():
+            assert not {"json", "decided_by", "why", "details_problem", "record"} & json.loads(line).keys(), file
+
+
+def test_the_replay_shows_the_same_dispositions_and_reasons(home: Home, whole: Path, tmp_path: Path) -> None:
+    found = replayed(home, whole, tmp_path / "replay")
+    assert found == standings(home)
+    assert len({reason for _, reason in found.values()}) >= 8
+
+
+def test_one_client_has_its_records_and_replays_to_the_same_reasons(home: Home, tmp_path: Path) -> None:
+    for client, reason in home.warehouse(
+        "SELECT min(bms_id), reason FROM sync.reconciled_clients WHERE reason IN"
+        " ('several_in_bms', 'match') GROUP BY reason ORDER BY reason"
+    ):
+        bundle = made(home, f"client-{client}.zip", "--client", str(client))
+        assert "records have the same disposition and reason" in content(bundle)[MANIFEST]
+        found = replayed(home, bundle, tmp_path / reason)
+        wanted = standings(home, f"account_id = {client}")
+        assert len(wanted) > 1
+        assert {record: found.get(record) for record in wanted} == wanted
+        others = [row for row in lines(bundle, "bms/contacts") if row["account_id"] != lines_id(home, client)]
+        assert others == [], "no contact of another client"
+
+
+def test_one_record_brings_its_client_and_what_matching_looks_at(home: Home) -> None:
+    ((bms_id, client),) = home.warehouse(
+        "SELECT bms_id, account_id FROM sync.reconciled_assets WHERE disposition = 'matched' ORDER BY bms_id LIMIT 1"
+    )
+    bundle = made(home, "one.zip", "--about", "assets", str(bms_id))
+    assert "records have the same disposition and reason" in content(bundle)[MANIFEST]
+    about = [row for row in lines(bundle, "bms/assets") if row["bms_id"] == lines_id(home, bms_id)]
+    assert len(about) == 1
+    stubs = [row for row in lines(bundle, "bms/clients") if row["bms_id"] == lines_id(home, client)]
+    assert [(row["phone"], row["email"]) for row in stubs] == [(None, None)]
+
+
+def test_without_a_request_there_is_no_record(home: Home) -> None:
+    assert list(content(made(home, "none.zip"))) == [MANIFEST, "report.json"]
+
+
+def test_an_id_that_bms_never_listed_is_refused(home: Home) -> None:
+    ran = home.call("support", "--client", "987654", "--to", "no.zip")
+    assert ran.returncode == 1
+    assert "987654" in ran.stderr
+    assert not (home.folder / "no.zip").exists()
+
+
+def test_whois_tells_the_original_of_a_word_a_value_and_an_id_and_only_at_home(home: Home, tmp_path: Path) -> None:
+    bundle = made(home, "who.zip", "--all")
+    row = next(
+        row for row in lines(bundle, "bms/contacts") if re.fullmatch("[A-Z][a-z]{4,} [A-Z][a-z]{4,}", row["name"])
+    )
+    shown = {
+        known["kind"]: known["original"]
+        for word in (row["name"], str(row["bms_id"]), row["name"].split()[0])
+        for known in json.loads(home.call("support", "whois", word, "--json").stdout)
+    }
+    ((name,),) = home.warehouse(f"SELECT name FROM bms.contacts WHERE bms_id = {shown['BMS id']}")
+    assert shown["name"] in (name, name.split()[0])
+    assert stat.S_IMODE(whois_file(home.folder).stat().st_mode) == 0o600
+    ran = called(
+        "support", "whois", row["name"], environment={**home.environment, "BMS_PIPELINE_HOME": str(tmp_path)},
+        folder=tmp_path,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "No bundle made in this home folder" in ran.stderr
+
+
+def lines(bundle: Path, table: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content(bundle)[f"tenant/{table}.ndjson"].splitlines()]
+
+
+def lines_id(home: Home, bms_id: int) -> int:
+    """The number that stands for a BMS id in the last bundle."""
+    return next(int(number) for number, original in whois(home)["BMS id"].items() if int(original) == bms_id)
