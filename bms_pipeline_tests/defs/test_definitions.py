@@ -162,7 +162,7 @@ def test_every_job_has_its_stage(definitions: dg.Definitions) -> None:
         if not job.name.startswith("__"):
             stages.setdefault(job.tags["bms_pipeline/stage"], set()).add(job.name)
     assert stages == {
-        "1_read": {"initial_sync"},
+        "1_read": {"initial_sync", "doctor"},
         "2_decide": {
             "auto_match", "create_unmatched", "match", "unmatch", "create", "exclude", "include", "import_decisions",
             "change_settings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,9 +14,13 @@ import msgspec
 import pytest
 
 from bms_pipeline.core import http
+from bms_pipeline.core.entities import ASSETS
 from bms_pipeline.core.errors import PipelineError, RunLocked, SettingsError
+from bms_pipeline.core.vocabulary import Outcome, Verdict
 from bms_pipeline.doctor import before_image, document_writer, one_write
 from bms_pipeline.doctor.one_write import Candidate, Clock, Tried
+from bms_pipeline.passportal.documents.habits import habits_in
+from bms_pipeline.passportal.target import Write
 from bms_pipeline.warehouse import lease
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.facts import read_facts
@@ -443,3 +447,55 @@ def test_restore_without_an_image_has_nothing_to_do(passportal: Service) -> None
 @pytest.mark.parametrize("arguments", [("--yes",), ("--restore", "--write", "1")])
 def test_options_that_contradict_each_other_are_refused(passportal: Service, arguments: tuple[str, ...]) -> None:
     assert run(passportal, *arguments).returncode == 1
+
+
+# What was proved is used
+
+
+def changed_by_a_sync(service: Service, **settings: Any) -> tuple[Outcome, dict[str, int]]:
+    """Change a document as a load does, with the facts that are stored; its outcome and the calls."""
+    own = service.settings(**settings)
+    with Warehouse(own.warehouse_file).open() as connection:
+        habits = habits_in(read_facts(connection))
+    service.calls()
+    with closing(service.target(**settings)) as target:
+        target.learn(habits)
+        write = Write(7, str(ACME), str(ASSET), {"model": "new"}, {"model": None})
+        (written,) = target.update(ASSETS, [write])
+    return written.outcome, service.calls()
+
+
+@pytest.mark.parametrize(
+    ("switches", "calls"),
+    [
+        ({"template_uids": "capitals"}, {"PUT /api/v2/documents/{id}": 1}),
+        ({"template_uids": "bare"}, {"PUT /api/v2/documents/{id}": 1}),
+        ({"values": "element"}, {"PUT /api/v2/documents/{id}": 1}),
+        ({"update": "batch"}, {"PUT /api/v2/documents": 1}),
+        ({"update": "batch", "body": "object"}, {"PUT /api/v2/documents": 1}),
+    ],
+    ids=str,
+)
+def test_a_load_writes_in_the_forms_that_the_trial_proved(
+    passportal: Service, switches: dict[str, Any], calls: dict[str, int]
+) -> None:
+    passportal.behave(**switches)
+    tried(passportal)
+
+    outcome, made = changed_by_a_sync(passportal)
+
+    assert outcome is Outcome.DONE
+    assert {call: number for call, number in made.items() if call.startswith("PUT")} == calls
+    assert passportal.store.records[ASSET].values["Model"] == "new"
+
+
+def test_a_setting_that_a_person_made_counts_more_and_the_contradiction_is_said(passportal: Service) -> None:
+    passportal.behave(values="element")
+
+    report = tried(passportal, passportal_values="text")
+
+    (finding,) = [finding for finding in report.findings if finding.code == "PP-SENT-VALUES"]
+    assert (finding.verdict, finding.value) == (Verdict.DECIDE, "element")
+    assert "PASSPORTAL_VALUES=element" in finding.next_step
+    outcome, _ = changed_by_a_sync(passportal, passportal_values="text")
+    assert outcome is Outcome.REFUSED
