@@ -1,7 +1,5 @@
 """The job `doctor`: look at both services, and keep the findings on the run's page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
