@@ -6,16 +6,18 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bms_pipeline.bms.client import Identity, identity_in
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseError
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.core.vocabulary import Verdict
-from bms_pipeline.doctor import bms, bms_findings, first_sync, passportal, passportal_findings
+from bms_pipeline.doctor import before_image, bms, bms_findings, first_sync, passportal, passportal_findings
 from bms_pipeline.doctor.bounds import BoundReached, Bounds
 from bms_pipeline.doctor.checks import Check, Seen, judged
 from bms_pipeline.doctor.findings import Examination, Finding, blocked
 from bms_pipeline.sync import services
+from bms_pipeline.warehouse import facts
 from bms_pipeline.warehouse.connection import now, open_warehouse
 from bms_pipeline.warehouse.facts import Fact, add_facts
 
@@ -48,6 +50,7 @@ def examine(settings: Settings) -> Examination:
     if services.is_passportal_here(settings):
         findings.append(_EMBEDDED)
     findings, not_stored = _stored(settings, findings, parts[0].identity)
+    findings = [*map(_left_changed, before_image.open_images(settings)), *findings]
     return Examination(
         findings,
         calls={name: bounds.calls for name, (_, bounds) in looks.items()},
@@ -117,4 +120,34 @@ def _stored(settings: Settings, findings: list[Finding], identity: Identity | No
         return [blocked("BMS-TENANT", error), *findings], error.message
     except WarehouseError as error:
         return findings, error.message
-    return [finding.compared(before.get(finding.code), moment) for finding in findings], ""
+    compared = [finding.compared(before.get(finding.code), moment) for finding in findings]
+    return _with_trial(compared, before, services.is_passportal_here(settings)), ""
+
+
+_OF_TRIAL = {
+    facts.KEEPS: "a change",
+    facts.UPDATE: "changes are taken by PASSPORTAL_UPDATE",
+    facts.BODY: "changes are taken by PASSPORTAL_BODY",
+    facts.VALUES: "changes are taken by PASSPORTAL_VALUES",
+    facts.TEMPLATE_PREFIX: "templates are named with",
+    facts.CUSTOM_ID: "a customId that is sent is",
+}
+"""The facts that only ``doctor --write`` shows, with the words before their value."""
+
+
+def _with_trial(findings: list[Finding], known: Mapping[str, Fact], is_passportal_here: bool) -> list[Finding]:
+    """Return the findings with what an earlier trial of a document proved, in place of what nobody could know."""
+    shown = {} if is_passportal_here else {code: known[code] for code in _OF_TRIAL if code in known}
+    recalled = [
+        Finding(code, Verdict.READY, f"{_OF_TRIAL[code]} {it.value}", "", it.value, it.how, since=it.seen_at)
+        for code, it in shown.items()
+    ]
+    is_known = facts.UPDATE in shown
+    kept = [it for it in findings if not (is_known and it.code == "PP-WRITES" and it.verdict is Verdict.UNKNOWN)]
+    return [*kept, *recalled]
+
+
+def _left_changed(file: Path) -> Finding:
+    """Return the finding for a document that a stopped trial may have left changed."""
+    text = f"A trial of document {file.stem} was stopped: it may still show the trial's texts."
+    return Finding("PP-TRIAL", Verdict.DECIDE, text, "Put it back: bms-pipeline doctor --restore", is_short=True)

@@ -16,6 +16,7 @@ from bms_pipeline.core.errors import (
 )
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.passportal.documents.client import Access, DocumentsClient
+from bms_pipeline.passportal.documents.habits import habits_in
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
@@ -23,6 +24,7 @@ from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.facts import read_facts
 from bms_pipeline.warehouse.inputs import bump_version
 
 
@@ -84,6 +86,7 @@ def check_tenant(warehouse: Warehouse, client: BmsClient) -> str:
 def check_target(warehouse: Warehouse, target: Target) -> None:
     """Note which Passportal this home folder belongs to, and which entities can be written and listed there.
 
+    The target learns in which forms it takes changes, as far as ``doctor`` proved them.
     Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
     """
     able = {
@@ -91,6 +94,8 @@ def check_target(warehouse: Warehouse, target: Target) -> None:
         for name in ("can_write", "can_list")
     }
     with warehouse.open() as connection:
+        if isinstance(target, DocumentsPassportal):
+            target.learn(habits_in(read_facts(connection)))
         known, settings = _known(connection, "passportal"), read_sync_settings(connection)
         if known not in (None, target.name):
             raise SettingsError(

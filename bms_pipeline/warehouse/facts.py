@@ -19,6 +19,14 @@ SORT = "BMS-SORT"
 NOT_ACCEPTED = "not accepted"
 """The value of a fact about a parameter that the service refuses."""
 
+UPDATE, BODY, VALUES, TEMPLATE_PREFIX = "PP-UPDATE", "PP-BODY", "PP-SENT-VALUES", "PP-TEMPLATE-PREFIX"
+"""The facts about the form of a change that Passportal takes."""
+KEEPS = "PP-KEEPS"
+"""The fact about what a change keeps of the rest of a document."""
+CUSTOM_ID = "PP-SENT-CUSTOM-ID"
+"""The fact about a ``customId`` that is sent."""
+NO_PREFIX = "no prefix"
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -49,3 +57,13 @@ def is_sort_accepted(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether BMS may accept ``Sort``: it was never seen to refuse it, or not last."""
     fact = read_facts(connection).get(SORT)
     return fact is None or fact.value != NOT_ACCEPTED
+
+
+def prefix_value(prefix: str) -> str:
+    """Return the value of the fact about a template's id that has this prefix."""
+    return prefix or NO_PREFIX
+
+
+def prefix_in(value: str) -> str:
+    """Return the prefix in the value of the fact about a template's id."""
+    return "" if value == NO_PREFIX else value

@@ -27,12 +27,16 @@ _T = TypeVar("_T")
 
 
 class WriteSender:
-    """Sends writes by ``client``, and learns the prefix of a template's id for creates and for updates."""
+    """Sends writes by ``client``, and learns the prefix of a template's id for creates and for updates.
 
-    def __init__(self, client: DocumentsClient, dialect: Dialect) -> None:
+    ``prefix``: the one to try first, None where none is known.
+    """
+
+    def __init__(self, client: DocumentsClient, dialect: Dialect, prefix: str | None = None) -> None:
         self._client = client
         self._dialect = dialect
         self._prefixes: dict[Operation, str] = {}  # where one was taken
+        self._in_order = TEMPLATE_PREFIXES if prefix is None else (prefix, *TEMPLATE_PREFIXES)
 
     def mark(self, leaving: Leaving, writes: Iterable[Write]) -> None:
         """Sign in, then mark ``writes`` as leaving: a failed sign-in leaves no write whose answer is unknown."""
@@ -66,7 +70,7 @@ class WriteSender:
         A prefix accepted for a change may be refused for a new document. Raises the error of the first try.
         """
         proven = self._prefixes.get(operation)
-        tries = [proven] if proven is not None else [*self._prefixes.values(), *TEMPLATE_PREFIXES]
+        tries = [proven] if proven is not None else [*self._prefixes.values(), *self._in_order]
         first: RequestRefused | None = None
         for prefix in dict.fromkeys(tries if alone else tries[:1]):
             try:

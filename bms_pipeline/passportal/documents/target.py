@@ -16,11 +16,12 @@ from pathlib import Path
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal import snapshots
-from bms_pipeline.passportal.documents import encoding, pace
+from bms_pipeline.passportal.documents import pace
 from bms_pipeline.passportal.documents.change import DocumentChange
 from bms_pipeline.passportal.documents.client import DocumentsClient, base_address
 from bms_pipeline.passportal.documents.creation import DocumentCreation
 from bms_pipeline.passportal.documents.flow import Flow
+from bms_pipeline.passportal.documents.habits import NOTHING_KNOWN, WritingHabits, dialect_for
 from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.passportal.documents.memory import RememberedDocuments
 from bms_pipeline.passportal.documents.reader import DocumentReader
@@ -52,19 +53,32 @@ class DocumentsPassportal:
         self.can_list = self.can_write | {"clients"} | ({"users"} if settings.passportal_users_file else set())
         self.unknown_seconds = settings.passportal_unknown_seconds
         self._users_file = settings.passportal_users_file
-        chosen, dialect = chosen_templates(settings.passportal_templates), encoding.dialect_of(settings)
+        self._settings, self._clock, self._sleep = settings, clock, sleep
         self._last_write = LastWrite(open_state(settings), clock)
         self._client = client = DocumentsClient(settings, clock=clock, sleep=sleep, before_write=self._last_write)
         self._memory = memory = RememberedDocuments(settings.documents_file)
         connections = settings.passportal_connections
-        flow = Flow(connections, clock=clock, sleep=sleep)
-        sender = WriteSender(client, dialect)
+        self._flow = flow = Flow(connections, clock=clock, sleep=sleep)
         self._reader = reader = DocumentReader(client, memory, flow, connections=connections, clock=clock)
-        self._search = search = MarkerSearch(client, memory, reader, sleep)
+        self._search = MarkerSearch(client, memory, reader, sleep)
+        self._habits = NOTHING_KNOWN
+        self._assemble()
+
+    def learn(self, habits: WritingHabits) -> None:
+        """Write in the forms that this Passportal was seen to take, where no person chose a form."""
+        if habits != self._habits:
+            self._habits = habits
+            self._assemble()
+
+    def _assemble(self) -> None:
+        """Make the pieces that depend on the form of a write."""
+        settings, client, memory, reader = self._settings, self._client, self._memory, self._reader
+        dialect, chosen = dialect_for(settings, self._habits), chosen_templates(settings.passportal_templates)
+        sender = WriteSender(client, dialect, self._habits.prefix)
         self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect)
-        trials = TemplateTrials(client, memory, reader, search, dialect, sleep)
-        self._creation = DocumentCreation(flow, sender, search, templates, trials)
-        self._change = DocumentChange(client, flow, sender, reader, dialect, clock)
+        trials = TemplateTrials(client, memory, reader, self._search, dialect, self._sleep)
+        self._creation = DocumentCreation(self._flow, sender, self._search, templates, trials)
+        self._change = DocumentChange(client, self._flow, sender, reader, dialect, self._clock)
 
     def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,103 @@
+"""Put a before-image back, and prove that the document is what it was.
+
+Every form of a change is tried until the document is identical: a form that was refused did nothing, and one that lost
+a link may be followed by one that keeps it. An edit that a person made meanwhile stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+from bms_pipeline.doctor import before_image
+from bms_pipeline.doctor.before_image import BeforeImage, WriteForm
+from bms_pipeline.doctor.document_content import differences, with_edits_kept
+from bms_pipeline.doctor.document_writer import DocumentWriter, forms
+from bms_pipeline.passportal.documents.client import Row
+from bms_pipeline.passportal.documents.encoding import Dialect
+
+Labels: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The outcome of a restore. ``differing``: labels that are not what they were; ``edited``: kept edits of a person.
+
+    ``form``: the form that brought the document back, None where nothing had to be sent. ``again_at``: until then (UTC)
+    a change without answer may still come, so restore once more afterwards. ``refusal``: why no form was taken.
+    ``file``: the before-image, in its place of now.
+    """
+
+    document: str
+    differing: tuple[str, ...]
+    edited: tuple[str, ...]
+    form: WriteForm | None
+    again_at: datetime | None
+    refusal: str
+    file: Path
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether the document is as it was, and stays so."""
+        return not self.differing and self.again_at is None
+
+
+def put_back(
+    writer: DocumentWriter,
+    file: Path,
+    first: Dialect,
+    unknown_seconds: float,
+    clock: Callable[[], float],
+) -> Restored:
+    """Put the before-image back in the form proven for it, or in any other; move its file away where that is proven."""
+    image = writer.image
+    wanted, edited = with_edits_kept(image.row, writer.read())
+    differing: Labels = ()
+    form, refusal = None, ""
+    if image.is_written:
+        differing, form, refusal = _sent_in_any_form(writer, wanted, first)
+    elif not edited:
+        differing = differences(wanted, writer.read()).labels
+    again_at = _again_at(image, unknown_seconds, clock)
+    if not differing and again_at is None:
+        file = before_image.put_away(image, file)
+    return Restored(image.document, differing, tuple(edited), form, again_at, refusal, file)
+
+
+def _sent_in_any_form(writer: DocumentWriter, wanted: Row, first: Dialect) -> tuple[Labels, WriteForm | None, str]:
+    """Return the labels that still differ, the form that brought that about, and the refusal where no form was taken.
+
+    Where no form brings everything back, the one that leaves the fewest differences is sent once more.
+    """
+    refusal = ""
+    found: dict[WriteForm, Labels] = {}
+    for form in forms(first, None, writer.image.form):
+        if form.values not in {taken.values for taken in found}:
+            why = writer.put(wanted, form)
+            refusal = refusal or why
+            if not why:
+                found[form] = _left_after(writer, wanted)
+            if found.get(form) == ():
+                return (), form, ""
+    if not found:
+        return differences(wanted, writer.read()).labels, None, refusal
+    best = min(found, key=lambda form: len(found[form]))
+    if best != list(found)[-1] and not writer.put(wanted, best):
+        found[best] = _left_after(writer, wanted)
+    return found[best], best, ""
+
+
+def _left_after(writer: DocumentWriter, wanted: Row) -> Labels:
+    """Return the labels that differ as soon as none does, or after a few readings."""
+    row = writer.read_until(lambda row: not differences(wanted, row).labels)
+    return differences(wanted, row).labels
+
+
+def _again_at(image: BeforeImage, unknown_seconds: float, clock: Callable[[], float]) -> datetime | None:
+    if image.unanswered_at is None:
+        return None
+    safe_from = image.unanswered_at + timedelta(seconds=unknown_seconds)
+    return safe_from if before_image.moment(clock()) < safe_from else None
