@@ -38,6 +38,12 @@ def address_of(server: Server, password: str = PASSWORD, user: str = "pipeline")
     return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{server.port}/dagster"
 
 
+def crash(server: Server) -> None:
+    """PostgreSQL crashes and starts again."""
+    server.stop("immediate")
+    server.start()
+
+
 @pytest.fixture
 def address(server: Server) -> str:
     """The address of a PostgreSQL in which nothing was ever stored."""

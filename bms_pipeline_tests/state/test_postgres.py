@@ -30,7 +30,7 @@ from bms_pipeline.sync import run_lock
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse.connection import open_warehouse
 from bms_pipeline_tests.postgres import Server
-from bms_pipeline_tests.state.conftest import PASSWORD, address_of, settings_in
+from bms_pipeline_tests.state.conftest import PASSWORD, address_of, crash, settings_in
 
 NOW = datetime(2026, 11, 26, 12, 0)
 LIST = "GET /v2/list"
@@ -52,12 +52,6 @@ def asked(server: Server, query: str) -> list[tuple[object, ...]]:
 def kill_sessions(server: Server) -> None:
     """End every session of the pipeline, as an administrator or a failover does."""
     asked(server, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'pipeline'")
-
-
-def crash(server: Server) -> None:
-    """PostgreSQL crashes and starts again."""
-    server.stop("immediate")
-    server.start()
 
 
 # The lock
