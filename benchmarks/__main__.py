@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--records", type=int, nargs="+", help="default: 100000 1000000 to land, 10000 to suggest")
     parser.add_argument("--tenants", type=int, nargs="+", default=[1, 5, 10, 25, 50], help="how many share a machine")
+    parser.add_argument("--seconds", type=float, default=3600, help="tenants: no round that would take longer")
     parser.add_argument("--size", default="large", help="of the tenant: small, typical, large")
     options = parser.parse_args()
     for part in [name for name in PARTS if name != "tenants"] if options.part == "all" else [options.part]:
@@ -222,12 +223,12 @@ def _tenants(options: argparse.Namespace) -> None:
         "a tenant s", "processor s a tenant", "peak MiB", "failed",
     ):  # fmt: skip
         table.add_column(column, justify="right")
-    for found in tenants.measured(options.tenants):
+    for found in tenants.measured(options.tenants, options.seconds):
         count = found.tenants
         table.add_row(
             str(count), f"{found.servers:.0f}", f"{found.daemon:.0f}", f"{found.busy:.2f}", f"{found.of_daemon:.2f}",
-            f"{found.wall:.0f}", f"{found.wall / count:.1f}", f"{found.processor / count:.1f}", f"{found.peak:.0f}",
-            str(found.failed),
+            *([f"{found.wall:.0f}", f"{found.wall / count:.1f}", f"{found.processor / count:.1f}", f"{found.peak:.0f}"]
+              if found.wall else ["", "", "", ""]), str(found.failed),
         )  # fmt: skip
         out.print(found)
     out.print(table)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dagster._cli.job import _create_run
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
+from bms_pipeline.defs.jobs import scheduled
 from bms_pipeline_tests.postgres import VALUES, VARIABLES, running_postgres, why_no_postgres
 from bms_sandbox.passportal import fill_passportal
 from bms_sandbox.process import running_sandbox
@@ -31,21 +33,25 @@ from bms_sandbox.process import running_sandbox
 ROOT = Path(__file__).parents[1]
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 NEVER = "0 0 29 2 *"
-REST_SECONDS, LOOK_SECONDS = 60.0, 3.0
+SCHEDULED = scheduled(full_sweep=False)
+REST_SECONDS, LOOK_SECONDS = 40.0, 3.0
 LEFT_FREE = 3 << 30
 """Stop before less memory than this is left to others."""
 
 
 @dataclass
 class Figures:
-    """What so many tenants take. ``memory``: PSS in MiB; ``busy``: processor seconds per second at rest."""
+    """What the tenants take together. Memory is PSS in MiB; ``busy`` is processor seconds per second at rest.
+
+    ``wall`` is None where a round would have taken longer than the time that was left.
+    """
 
     tenants: int
     servers: float = 0.0
     daemon: float = 0.0
     busy: float = 0.0
     of_daemon: float = 0.0
-    wall: float = 0.0
+    wall: float | None = None
     processor: float = 0.0
     peak: float = 0.0
     failed: int = 0
@@ -115,6 +121,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 def measured(counts: Iterable[int], seconds: float = 3000.0) -> Iterator[Figures]:
     """Measure each number of tenants, until the time or the memory is used up."""
     give_up = time.monotonic() + seconds
+    a_tenant = 0.0
     with ExitStack() as stack:
         deployment = prepared(stack)
         instance = stack.enter_context(dg.DagsterInstance.get())
@@ -122,7 +129,10 @@ def measured(counts: Iterable[int], seconds: float = 3000.0) -> Iterator[Figures
             if psutil.virtual_memory().available < LEFT_FREE or time.monotonic() > give_up:
                 return
             deployment.grow(count)
-            yield _figures(deployment, instance, Figures(count))
+            fits = time.monotonic() + a_tenant * count + 2 * REST_SECONDS < give_up
+            found = _figures(deployment, instance, Figures(count), with_round=fits)
+            a_tenant = found.wall / count if found.wall else a_tenant
+            yield found
 
 
 def prepared(stack: ExitStack) -> Deployment:
@@ -152,41 +162,54 @@ def prepared(stack: ExitStack) -> Deployment:
         "BMS_PASSWORD": sandbox.login["password"],
         "BMS_CALLS_PER_HOUR": "1000000",
         "BMS_PIPELINE_SYNC_CRON": NEVER,
+        "BMS_PIPELINE_FULL_SYNC_CRON": NEVER,
     }
     first = folder / "first"
     first.mkdir()
     fill_passportal(first / "passportal.duckdb", sandbox.folder)
-    command = [sys.executable, "-m", "bms_pipeline.cli", "sync", "--create-unmatched"]
     environment = {**settings, **shared, "BMS_PIPELINE_HOME": str(first)}
-    subprocess.run(command, env=environment, cwd=first, check=True, capture_output=True, timeout=600)
+    for verb in (["sync", "--create-unmatched"], ["fetch-details"]):
+        command = [sys.executable, "-m", "bms_pipeline.cli", *verb]
+        subprocess.run(command, env=environment, cwd=first, check=True, capture_output=True, timeout=600)
     return Deployment(folder, shared, settings, stack)
 
 
-def _figures(deployment: Deployment, instance: dg.DagsterInstance, figures: Figures) -> Figures:
+def _figures(deployment: Deployment, instance: dg.DagsterInstance, figures: Figures, *, with_round: bool) -> Figures:
     servers = [psutil.Process(server.pid) for server in deployment.servers.values()]
     with (
         deployment.daemon() as started_daemon,
         WorkspaceProcessContext(instance, WorkspaceFileTarget([str(deployment.workspace)])) as process,
     ):
         daemon = psutil.Process(started_daemon.pid)
-        time.sleep(REST_SECONDS / 2)  # both load all definitions
+        time.sleep(REST_SECONDS)  # both load all definitions
         figures.servers, figures.daemon = memory(servers), memory([daemon])
         before, of_daemon = spent([*servers, daemon]), spent([daemon])
         time.sleep(REST_SECONDS)
         figures.busy = (spent([*servers, daemon]) - before) / REST_SECONDS
         figures.of_daemon = (spent([daemon]) - of_daemon) / REST_SECONDS
-        before, began = spent([*servers, daemon]), time.monotonic()
-        runs = [launched(instance, process, name) for name in deployment.servers]
-        while left := [run for run in runs if status(instance, run) not in ENDED]:
-            figures.peak = max(figures.peak, memory([*servers, daemon]))
-            if time.monotonic() > began + 60 * (len(runs) + 5):
-                raise TimeoutError(f"{len(left)} of {len(runs)} runs did not end.")
-            time.sleep(LOOK_SECONDS)
-        figures.wall = time.monotonic() - began
-        time.sleep(LOOK_SECONDS)  # the last processes end
-        figures.processor = spent([*servers, daemon]) - before
-        figures.failed = sum(status(instance, run) is not dg.DagsterRunStatus.SUCCESS for run in runs)
+        if with_round:
+            _add_a_round(figures, [*servers, daemon], list(deployment.servers), instance, process)
     return figures
+
+
+def _add_a_round(
+    figures: Figures,
+    processes: list[psutil.Process],
+    names: list[str],
+    instance: dg.DagsterInstance,
+    process: WorkspaceProcessContext,
+) -> None:
+    before, began = spent(processes), time.monotonic()
+    runs = [launched(instance, process, name) for name in names]
+    while left := [run for run in runs if status(instance, run) not in ENDED]:
+        figures.peak = max(figures.peak, memory(processes))
+        if time.monotonic() > began + 60 * (len(runs) + 5):
+            raise TimeoutError(f"{len(left)} of {len(runs)} runs did not end.")
+        time.sleep(LOOK_SECONDS)
+    figures.wall = time.monotonic() - began
+    time.sleep(LOOK_SECONDS)  # the last processes end
+    figures.processor = spent(processes) - before
+    figures.failed = sum(status(instance, run) is not dg.DagsterRunStatus.SUCCESS for run in runs)
 
 
 def launched(instance: dg.DagsterInstance, process: WorkspaceProcessContext, name: str) -> str:
@@ -194,7 +217,7 @@ def launched(instance: dg.DagsterInstance, process: WorkspaceProcessContext, nam
     location: Any = process.create_request_context().get_code_location(name)
     (repository,) = location.get_repositories().values()
     job = repository.get_full_job("incremental_sync")
-    run = _create_run(instance, location, repository, job, {}, {}, None, None)
+    run = _create_run(instance, location, repository, job, {}, deepcopy(SCHEDULED), None, None)
     instance.submit_run(run.run_id, process.create_request_context())
     return str(run.run_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -25,6 +26,12 @@ ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 DAGSTER_PG = ("DAGSTER_PG_HOST", "DAGSTER_PG_DB", "DAGSTER_PG_USERNAME", "DAGSTER_PG_PASSWORD")
+
+
+def why_no_image() -> str:
+    """Why ``try_image.sh`` cannot build the image here; empty where it can."""
+    missing = [name for name in ("buildah", "debootstrap", "unshare", "ip") if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else "" if os.geteuid() == 0 else "only root can"
 
 
 def loaded(file: Path) -> Any:
@@ -156,7 +163,8 @@ def test_every_variable_is_one_that_somebody_reads() -> None:
 
 def test_the_image_is_pinned_and_nobodys_root() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
-    assert all(re.search(r":\d+\.\d+\.\d+-", line) for line in lines if line.startswith("FROM"))
+    assert [line for line in lines if line.startswith("FROM")] == ["FROM ${BASE} AS build", "FROM ${BASE}"]
+    assert any(re.fullmatch(r"ARG BASE=python:\d+\.\d+\.\d+-slim-bookworm", line) for line in lines)
     assert "USER 10001:10001" in lines
     assert all("--require-hashes" in line or "--no-deps" in line for line in lines if "pip install" in line)
     for service in COMPOSE["services"].values():
@@ -178,11 +186,31 @@ def test_what_the_image_copies_is_let_in_and_no_secret_is() -> None:
 
 def test_the_locks_of_the_image_fit_the_dagster_of_the_package() -> None:
     """Dagster's libraries are released together: 1.13.27 with 0.29.27."""
-    lock = (DEPLOY / "requirements-postgres.lock").read_text()
+    lock = "".join((DEPLOY / f"requirements-{name}.lock").read_text() for name in ("postgres", "k8s"))
     version = re.search(r"^dagster==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert version is not None
     minor, patch = version[1].split(".")[1:]
-    assert f"dagster-postgres==0.{int(minor) + 16}.{patch}" in lock
+    for library in ("dagster-postgres", "dagster-k8s"):
+        assert f"{library}==0.{int(minor) + 16}.{patch}" in lock
+
+
+def test_compose_takes_its_file() -> None:
+    """By the published schema of Compose, which comes with check-jsonschema."""
+    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
+    file = DEPLOY / "compose" / "compose.yaml"
+    done = subprocess.run([*command, file], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+@pytest.mark.skipif(why_no_image() != "", reason=why_no_image())
+def test_the_image_works_as_nobody_on_a_read_only_root_without_a_network(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [DEPLOY / "try_image.sh", tmp_path], capture_output=True, text=True, timeout=2300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "All of it worked." in done.stdout
 
 
 def test_only_the_proxy_can_be_reached_and_only_from_this_machine() -> None:
@@ -216,3 +244,76 @@ def test_a_unit_names_its_tenant_as_its_location() -> None:
     unit = (DEPLOY / "systemd" / "bms-code@.service").read_text()
     assert "Environment=BMS_PIPELINE_NAME=%i\n" in unit
     assert "--location-name %i " in unit
+
+
+# --------------------------------------------------------------------------------------------------------- Kubernetes
+
+CHART_KEYS = {
+    "": "additionalInstanceConfig concurrency dagster-user-deployments dagsterDaemon dagsterWebserver"
+    " generatePostgresqlPasswordSecret global postgresql runLauncher telemetry",
+    "global": "dagsterHome postgresqlSecretName",
+    "postgresql": "enabled postgresqlHost postgresqlUsername postgresqlDatabase",
+    "telemetry": "enabled",
+    "dagster-user-deployments": "enabled deployments",
+    "runLauncher": "type config",
+    "runLauncher.config": "k8sRunLauncher",
+    "runLauncher.config.k8sRunLauncher": "imagePullPolicy securityContext runK8sConfig",
+    "runLauncher.config.k8sRunLauncher.runK8sConfig": "podSpecConfig",
+    "dagsterDaemon": "image podSecurityContext securityContext runMonitoring runRetries",
+    "dagsterDaemon.runMonitoring": "enabled pollIntervalSeconds startTimeoutSeconds maxResumeRunAttempts"
+    " freeSlotsAfterRunEndSeconds",
+    "dagsterDaemon.runRetries": "enabled",
+    "dagsterWebserver": "image podSecurityContext securityContext",
+    "concurrency": "enabled pools runs",
+    "concurrency.pools": "defaultLimit granularity",
+    "concurrency.runs": "maxConcurrentRuns",
+}
+"""The keys of the chart's published schema (Dagster 1.13) that we use, by the path of what holds them."""
+DEPLOYMENT_KEYS = (
+    "affinity dagsterApiGrpcArgs env envConfigMaps image includeConfigInLaunchedRuns labels name podSecurityContext"
+    " port resources securityContext volumeMounts volumes"
+)
+HELM: dict[str, Any] = loaded(DEPLOY / "helm" / "values.yaml")
+TENANTS: list[dict[str, Any]] = HELM["dagster-user-deployments"]["deployments"]
+
+
+@pytest.mark.parametrize("path", CHART_KEYS)
+def test_the_chart_has_each_key_of_the_values(path: str) -> None:
+    found = HELM
+    for name in filter(None, path.split(".")):
+        found = found[name]
+    assert {*found} == {*CHART_KEYS[path].split()}
+
+
+@pytest.mark.parametrize("tenant", TENANTS, ids=lambda tenant: str(tenant["name"]))
+def test_a_pod_has_what_is_its_tenants_and_nothing_of_another(tenant: dict[str, Any]) -> None:
+    name = tenant["name"]
+    assert sorted(tenant) == DEPLOYMENT_KEYS.split()
+    assert tenant["dagsterApiGrpcArgs"] == ["--module-name", "bms_pipeline.definitions", "--location-name", name]
+    assert tenant["includeConfigInLaunchedRuns"] == {"enabled": True}, "a run needs the volume and the secrets"
+    environment = {entry["name"]: entry["value"] for entry in tenant["env"]}
+    assert environment["BMS_PIPELINE_NAME"] == name
+    assert all(is_known(variable) for variable in environment)
+    volumes = {volume["name"]: volume for volume in tenant["volumes"]}
+    assert volumes["home"]["persistentVolumeClaim"] == {"claimName": f"bms-pipeline-{name}"}
+    assert volumes["secrets"]["secret"] == {"secretName": f"bms-pipeline-{name}"}
+    assert tenant["envConfigMaps"] == [{"name": f"bms-pipeline-{name}"}]
+    mounts = {mount["name"]: mount["mountPath"] for mount in tenant["volumeMounts"]}
+    assert {*mounts} == {*volumes}
+    assert mounts["home"] == environment["BMS_PIPELINE_HOME"]
+    assert mounts["secrets"] == environment["BMS_PIPELINE_SECRETS"]
+    assert mounts["dagster"] == HELM["global"]["dagsterHome"], "the root is read-only"
+    (term,) = tenant["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchLabels"] == {"component": "user-deployments", **tenant["labels"]}
+
+
+def test_a_run_goes_to_the_node_of_its_tenant() -> None:
+    config = HELM["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    (term,) = config["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert all(term["matchLabelKeys"] == [*tenant["labels"]] for tenant in TENANTS)
+
+
+def test_dagster_takes_what_the_chart_has_no_keys_for() -> None:
+    shipped = loaded(ROOT / "dagster.yaml")
+    assert HELM["additionalInstanceConfig"] == {name: shipped[name] for name in ("run_retries", "freshness")}
+    assert HELM["concurrency"]["runs"]["maxConcurrentRuns"] == shipped["concurrency"]["runs"]["max_concurrent_runs"]

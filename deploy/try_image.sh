@@ -82,4 +82,4 @@ tried() {
 
 made_base
 built_image
-[ -n "${BUILD_ONLY:-}" ] || tried
+tried
