@@ -1,8 +1,8 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes, console, oneclient, deciding or lake. ``--records`` sets the sizes to land, to suggest for and to write,
-``--size`` the tenant.
+documents, writes, console, oneclient, deciding or lake. ``--records`` sets the sizes to land, to suggest for and to
+write, ``--size`` the tenant.
 """
 
 from __future__ import annotations
