@@ -47,6 +47,7 @@ SECRETS_OF = {
 """Address → the secrets sent there. (A webhook's address is its own secret.)"""
 
 _PREFIXES = ("BMS_", "PASSPORTAL_", "NOTICE_")
+_ADDRESS = re.compile(r"\w+://", re.ASCII)
 _FILE = "_FILE"
 _FOLDER = "BMS_PIPELINE_SECRETS"
 _OF_A_PLATFORM = re.compile(
@@ -375,6 +376,7 @@ def read_settings(env_file: Path | None = _USUAL) -> Settings:
     """
     settings = _read(Settings, env_file)
     _check_home(settings.bms_pipeline_home)
+    _check_lake(settings)
     return settings
 
 
@@ -399,11 +401,7 @@ def _read(kind: type[_Kind], env_file: Path | None) -> _Kind:
     given: dict[str, _Given] = {}
     for source in (from_file, from_environment):  # the later one wins
         given |= _with_secrets_from_files(source)
-    values = {
-        name: _absolute(name, given[name.upper()]) if name in _PATHS else given[name.upper()].text
-        for name in kind.model_fields
-        if name.upper() in given
-    }
+    values = {name: _value(name, given[name.upper()]) for name in kind.model_fields if name.upper() in given}
     try:
         return kind(**values)  # type: ignore[arg-type]  # pydantic reads the text
     except ValidationError as error:
@@ -464,6 +462,13 @@ def _from_a_file(read: Mapping[str, _Given], name: str, file: Path, source: str,
     return _Given(text, file.parent, f"{place}: {file}")
 
 
+def _value(name: str, given: _Given) -> Path | str:
+    """Return the text of a setting; a path made absolute."""
+    if name == "bms_pipeline_lake":
+        return given.text if _ADDRESS.match(given.text) else str(_absolute(name, given))
+    return _absolute(name, given) if name in _PATHS else given.text
+
+
 def _absolute(name: str, given: _Given) -> Path:
     try:
         path = Path(given.text).expanduser()
@@ -488,6 +493,19 @@ def _check_home(home: Path) -> None:
         raise SettingsError(
             f"BMS_PIPELINE_HOME is {home}. Below a path with a ? DuckDB puts a database's log into the wrong folder.",
             "Choose a path without ?; every other character works.",
+        )
+
+
+def _check_lake(settings: Settings) -> None:
+    """Raise ``SettingsError`` where only one of the two settings for runs without a shared disk is set."""
+    needed = ("BMS_PIPELINE_STATE", "BMS_PIPELINE_LAKE")
+    missing = missing_settings(settings, needed)
+    if len(missing) == 1:
+        (given,) = set(needed) - set(missing)
+        raise SettingsError(
+            f"{given} is set, and {missing[0]} is not.",
+            "Set both, for a warehouse without a shared disk, or none of them.",
+            {missing[0]: f"has to be set, because {given} is"},
         )
 
 

@@ -24,9 +24,10 @@ import duckdb
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.run_status import read_status
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.version import VERSION
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.recording import read_status
 from bms_pipeline.support.letters import core_of, pieces
 from bms_pipeline.support.values import Ids, Values
 from bms_pipeline.warehouse import sql
@@ -74,7 +75,7 @@ def read_report(settings: Settings, connection: duckdb.DuckDBPyConnection) -> di
             {**run, "failed_because": _free(run["failed_because"])}
             for run in named_rows(connection, sql.read("support/runs"), {"last": _LAST_RUNS})
         ],
-        "progress": _progress(settings.progress_file),
+        "progress": _progress(settings),
         "calls_this_hour": _calls(settings),
         "sizes": _sizes(settings.bms_pipeline_home),
     }
@@ -91,7 +92,7 @@ def read_without_warehouse(settings: Settings, error: PipelineError) -> dict[str
             "message": FreeText(error.message),
             "next_step": FreeText(error.next_step),
         },
-        "progress": _progress(settings.progress_file),
+        "progress": _progress(settings),
         "calls_this_hour": _calls(settings),
         "sizes": _sizes(settings.bms_pipeline_home),
     }
@@ -223,8 +224,8 @@ def _templates(file: Path) -> list[dict[str, Any]]:
     return []
 
 
-def _progress(file: Path) -> dict[str, Any] | None:
-    status = read_status(file)
+def _progress(settings: Settings) -> dict[str, Any] | None:
+    status = read_status(open_state(settings))
     if status is None:
         return None
     return {
@@ -242,8 +243,6 @@ def _progress(file: Path) -> dict[str, Any] | None:
 
 
 def _calls(settings: Settings) -> dict[str, dict[str, int]]:
-    if not settings.budget_file.exists():
-        return {}
     with contextlib.closing(Budget.of(settings)) as budget:
         return {
             endpoint: {"used": usage["used"], "left": usage["left"], "limit": usage["limit"]}

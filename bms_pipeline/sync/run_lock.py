@@ -46,11 +46,15 @@ def running(
     ):
         for folder in (settings.bms_pipeline_home, backups.backups_folder(warehouse.file), settings.import_folder):
             clear_unfinished(folder)
-        with warehouse.transaction() as connection:
-            if warehouse.has_second_copies:
-                decision_log.check_log(connection, warehouse.file)
-            lease.take(connection, warehouse.file, name, now(), lock)
-        warehouse.take_over()
+        try:
+            with warehouse.transaction() as connection:
+                if warehouse.has_second_copies:
+                    decision_log.check_log(connection, warehouse.file)
+                lease.take(connection, warehouse.file, name, now(), lock)
+            warehouse.take_over()
+        except BaseException:
+            lease.give_back(warehouse.file)
+            raise
         try:
             yield telling
         except BaseException as error:

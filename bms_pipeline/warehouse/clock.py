@@ -106,11 +106,11 @@ def latest_stamp(now: datetime) -> datetime:
 
 
 def _future_columns(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[tuple[str, str]]:
-    """Return every table and column with a moment after ``now``."""
+    """Return every table and column with a moment after ``now``. Each table is named once: see ``lake``."""
     latest = " UNION ALL ".join(
-        f"SELECT '{table}' AS place, '{column}' AS stamp, max({column}) AS latest FROM {table}"
+        f"SELECT '{table}' AS place, unnest({columns}) AS stamp,"
+        f" unnest([{', '.join(f'max({column})' for column in columns)}]) AS latest FROM {table}"
         for table, columns in _moment_columns(connection)
-        for column in columns
     )
     latest += (
         " UNION ALL SELECT 'sync.settings', name, (value ->> '$')::TIMESTAMP FROM sync.settings"

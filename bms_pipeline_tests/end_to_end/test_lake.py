@@ -1,0 +1,150 @@
+"""Without a shared disk: home folders that share nothing but PostgreSQL and the folder of the lake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bms_pipeline_tests import lake, postgres
+from bms_pipeline_tests.end_to_end.test_documents_api import TWICE, UNKNOWN
+from bms_pipeline_tests.end_to_end.test_kill import COMMAND, WRAPPER, import_path
+from bms_pipeline_tests.running import Home, in_another_namespace, quick_and_soak, why_no_other_namespace
+from bms_sandbox.process import Sandbox, running_passportal, running_sandbox
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(lake.why_no_lake()), reason=lake.why_no_lake()),
+]
+KILLED = 137
+OUTCOMES = "SELECT entity, outcome, count(*) FROM sync.outcomes GROUP BY ALL ORDER BY ALL"
+EXCLUDED = "SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL"
+JOURNAL = "SELECT plan_id, entity, bms_id, operation FROM sync.journal ORDER BY ALL"
+
+
+@pytest.fixture(scope="module")
+def bms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox("small", 3, tmp_path_factory.mktemp("bms"), {"hourly_limit": None}) as sandbox:
+        yield sandbox
+
+
+def test_a_tenant_in_a_lake_ends_as_in_the_file(bms: Sandbox, tmp_path: Path) -> None:
+    homes = [Home(tmp_path / name, bms, has_lake=name == "lake") for name in ("file", "lake")]
+    for arguments in (COMMAND, ("exclude", "contacts", "1"), ("sync",)):
+        ended = [home.call(*arguments).returncode for home in homes]
+        assert ended[0] == ended[1], arguments
+    in_the_file, in_the_lake = homes
+    assert in_the_lake.state() == in_the_file.state()
+    for query in (OUTCOMES, EXCLUDED):
+        assert in_the_lake.warehouse(query) == in_the_file.warehouse(query)
+    assert in_the_lake.call("preview").returncode == 0
+    assert not in_the_lake.settings.warehouse_file.exists()
+    shown = in_the_lake.call("status")
+    assert lake.PASSWORD not in shown.stdout + shown.stderr
+    files = [file for file in in_the_lake.folder.rglob("*") if file.is_file()]
+    assert [file for file in files if lake.PASSWORD.encode() in file.read_bytes()] == []
+
+
+@pytest.mark.skipif(bool(why_no_other_namespace()), reason=why_no_other_namespace() or "")
+@pytest.mark.parametrize("call", quick_and_soak([15], [3, 9, 21, 27]))
+def test_another_home_takes_over_from_a_killed_run_and_nothing_is_lost_or_twice(
+    bms: Sandbox, tmp_path: Path, call: int
+) -> None:
+    """Each home sees nothing of the other one's folder, and no process of it."""
+    shared = {**lake.new_lake(tmp_path / "lake"), "PASSPORTAL_UNKNOWN_SECONDS": "2"}
+    with running_passportal(tmp_path / "passportal", bms.folder) as service:
+        one, another = (
+            Home(tmp_path / name, bms, dict(shared), service, has_lake=False) for name in ("one", "another")
+        )
+        read = in_a_container(one, another, "preview")
+        assert read.returncode in (0, 2), read.stderr
+        contact = one.warehouse("SELECT min(bms_id) FROM sync.reconciled_contacts WHERE disposition = 'to_create'")[0][
+            0
+        ]
+        assert in_a_container(one, another, "exclude", "contacts", str(contact)).returncode == 0
+        killed = in_a_container(
+            one, another, *COMMAND, wrapper=WRAPPER, DIE_AT=str(call), DIE_OF="call", **import_path()
+        )
+        assert killed.returncode == KILLED, killed.stderr
+        left, matches = one.warehouse(JOURNAL), one.warehouse("SELECT entity, bms_id, passportal_id FROM sync.matches")
+        assert one.warehouse(UNKNOWN) > [(0,)]
+
+        for _ in range(3):  # the first finds what left; what did not is sent after its time
+            again = in_a_container(another, one, *COMMAND)
+            if again.returncode == 0:
+                break
+        assert again.returncode == 0, again.stderr
+        assert another.settle()
+        assert in_a_container(another, one, "sync").returncode == 0
+        assert another.warehouse(UNKNOWN) == [(0,)]
+        assert another.passportal(TWICE) == []
+        assert set(left) <= set(another.warehouse(JOURNAL))
+        assert set(matches) <= set(another.warehouse("SELECT entity, bms_id, passportal_id FROM sync.matches"))
+        assert another.warehouse(EXCLUDED) == [("contacts", contact)]
+        assert in_a_container(another, one, "preview").returncode == 0
+
+        back = in_a_container(one, another, "preview")  # the first home is there again, with the file of its portion
+        assert back.returncode == 0, back.stdout + back.stderr
+        assert one.warehouse(UNKNOWN) == [(0,)]
+
+
+def in_a_container(
+    home: Home, hidden: Home, *arguments: str, wrapper: tuple[str, ...] = ("-m", "bms_pipeline.cli"), **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``bms-pipeline`` with process numbers and mounts of its own, where the folder of ``hidden`` is empty."""
+    command = f'mount -t tmpfs none "{hidden.folder}" && "$@"; exit $?'
+    return subprocess.run(
+        [*in_another_namespace(), "sh", "-c", command, "sh", sys.executable, *wrapper, *arguments],
+        env={**home.environment, **env},
+        cwd=home.folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+@pytest.fixture
+def server() -> Iterator[postgres.Server]:
+    with postgres.running_server() as server:
+        yield server
+
+
+@pytest.mark.parametrize("at_call", quick_and_soak([40], [1, 20, 80, 120]))
+def test_postgres_may_stop_in_the_middle_of_a_sync_and_nothing_is_lost(
+    bms: Sandbox, server: postgres.Server, tmp_path: Path, at_call: int
+) -> None:
+    """The sync waits for it, or ends with an error that names it; the same command again ends right."""
+    shared = lake.new_lake(tmp_path / "lake", server.port)
+    with running_passportal(tmp_path / "passportal", bms.folder) as service, ExitStack() as stack:
+        home = Home(tmp_path / "home", bms, {**shared, "PASSPORTAL_UNKNOWN_SECONDS": "2"}, service, has_lake=False)
+        command = [sys.executable, "-m", "bms_pipeline.cli", *COMMAND]
+        options: dict[str, Any] = {"env": home.environment, "cwd": home.folder, "text": True}
+        run = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options))
+        while run.poll() is None and sum(service.calls().values()) < at_call:
+            time.sleep(0.05)
+        assert run.poll() is None, "it ended before PostgreSQL stopped"
+        server.stop("fast")
+        time.sleep(3)
+        server.start()
+        output, errors = run.communicate(timeout=400)
+        assert "Traceback" not in errors
+        assert lake.PASSWORD not in output + errors
+        assert run.returncode == 0 or "PostgreSQL" in errors, errors
+        print(f"the run ended with {run.returncode}: {errors[-300:]}")
+        for _ in range(3):
+            again = home.run(*COMMAND)
+            if again.returncode == 0:
+                break
+        assert again.returncode == 0, again.stderr
+        assert home.settle()
+        assert home.run("sync").returncode == 0
+        assert home.warehouse(UNKNOWN) == [(0,)]
+        assert home.passportal(TWICE) == []
+        assert home.run("preview").returncode == 0
