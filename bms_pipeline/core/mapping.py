@@ -232,6 +232,59 @@ class Mapping:
 DEFAULT = Mapping()
 
 
+def left_out_sql(mapping: Mapping, entity: Entity, column: str, template_sql: str) -> str:
+    """Return SQL: whether the field is left out in a document of the template ``template_sql``."""
+    return _by_template(
+        template_sql, mapping.exceptions(entity), lambda template: mapping.is_left_out(entity, column, template)
+    )
+
+
+def moved_sql(before: Mapping, after: Mapping, entity: Entity, column: str, template_sql: str) -> str:
+    """Return SQL: whether the field has another place by ``after`` than by ``before``, in a document of the template.
+
+    A field that is left out has no place.
+    """
+
+    def is_moved(template: str) -> bool:
+        labels = (mapping.label(entity, column, template) for mapping in (before, after))
+        was, now = (label and folded_label(label) for label in labels)
+        return was != now
+
+    return _by_template(template_sql, (*before.exceptions(entity), *after.exceptions(entity)), is_moved)
+
+
+def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str], bool]) -> str:
+    """Return SQL for the answer of ``of`` about the template of a record; about "" for any other template."""
+    usual = str(of("")).lower()
+    cases = " ".join(
+        f"WHEN {_quoted(template)} THEN {str(of(template)).lower()}"
+        for template in dict.fromkeys(templates)
+        if of(template) != of("")
+    )
+    return f"CASE {template_sql} {cases} ELSE {usual} END" if cases else usual
+
+
+def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
+    """Return the mapping of labels alone, in which a left-out field has its last one by ``earlier``, newest first."""
+    history = [mapping, *earlier, DEFAULT]
+
+    def last(entity: Entity, column: str, template: str) -> str | None:
+        labels = (found.label(entity, column, template) for found in history)
+        return next((label for label in labels if label is not None), None)
+
+    entities = {
+        entity.name: EntityMapping(
+            fields={column: FieldRule(label=last(entity, column, "")) for column in entity.columns[1:]},
+            only={
+                template: {column: last(entity, column, template) for column in entity.columns[1:]}
+                for template in dict.fromkeys(name for found in history for name in found.exceptions(entity))
+            },
+        )
+        for entity in ENTITIES
+    }
+    return Mapping(entities, mapping.marker_label)
+
+
 def folded_word(text: str) -> str:
     """Return a word of BMS as it is compared: after NFKC, without case, blanks at its ends and double blanks."""
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MINIMUM = 10
 """Fewer records than this open no breaker: a share of three says nothing."""
 
-EXPECTED = (Reason.DETAILS_COMPLETED,)
-"""Update reasons that no breaker counts: they come from our own progress in reading, not from a change in BMS."""
+EXPECTED = (Reason.DETAILS_COMPLETED, Reason.MAPPING_CHANGED)
+"""Update reasons that no breaker counts: our own progress in reading, or a mapping whose plan a person approves."""
 
 
 def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: SyncSettings) -> None:

@@ -14,6 +14,7 @@ from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import (
     SettingsError,
 )
+from bms_pipeline.core.mapping import Mapping
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.passportal.documents.client import Access, DocumentsClient
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
@@ -21,8 +22,9 @@ from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 from bms_pipeline.warehouse.inputs import bump_version
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,23 @@ def authenticate(settings: Settings) -> Authenticated:
         return Authenticated(identity, passportal.check())
 
 
-def open_target(settings: Settings) -> Target:
-    """Open the Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+def open_target(settings: Settings, mapping: Mapping | None = None) -> Target:
+    """Open the Passportal of these settings; ``mapping``: None for the one stored in this home folder.
+
+    Raises ``SettingsError`` where they cannot be right.
+    """
+    found = mapping_of(settings) if mapping is None else mapping
     if settings.passportal_target == "documents_api":
         return DocumentsPassportal(settings)
-    return EmbeddedPassportal(settings.passportal_file)
+    return EmbeddedPassportal(settings.passportal_file, found)
+
+
+def mapping_of(settings: Settings) -> Mapping:
+    """Return the mapping stored in this home folder; the one without any setting in a new one."""
+    if not settings.warehouse_file.exists():
+        return Mapping()
+    with open_warehouse(settings).open() as connection:
+        return read_mapping(connection)
 
 
 def is_passportal_here(settings: Settings) -> bool:
