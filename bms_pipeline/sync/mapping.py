@@ -177,7 +177,6 @@ def _forget_bases(connection: duckdb.DuckDBPyConnection, entity: Entity, places:
                 entity=entity.name,
                 forgotten=forgotten,
                 key=key,
-                key_of="bms_id" if base == "base" else "passportal_id",
                 documents=documents,
                 moved=", ".join(f"{text} AS moved_{column}" for column, text in moved.items()),
                 anything_moved=" OR ".join(f"d.moved_{column}" for column in moved),

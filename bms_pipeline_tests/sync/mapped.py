@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bms_pipeline.core.entities import ASSETS, CLIENTS, Entity
 from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.sync import deciding, mapping, planning
 from bms_pipeline.sync.mapping import Foretold
 from bms_pipeline_tests.building import CREATE_ALL, Operation, World, account, opened_world
-from bms_pipeline_tests.templated import TemplatedPassportal
+from bms_pipeline_tests.templated import Document, TemplatedPassportal
 
 PLAIN = ["Type", "Serial Number", "Primary IP", "Location", "Model", "Status", "Asset Tag", "Notes"]
 """The labels of a template, as Passportal has them."""
@@ -70,6 +70,10 @@ class MappedWorld:
         """Title → values by label, in Passportal."""
         return self.passportal.held("asset")
 
+    def document(self, title: str) -> Document:
+        """The document of this title, for a person to edit."""
+        return next(found for found in self.passportal.documents.values() if found.title == title)
+
     def operations(self) -> dict[int, Operation]:
         """What the current plan does to assets."""
         return self.world.operations("assets")
@@ -89,10 +93,13 @@ class MappedWorld:
 def mapped_world(
     home: Path,
     templates: Mapping[str, Sequence[str]] | None = None,
-    entities: Sequence[Entity] = (CLIENTS, ASSETS),
+    like: MappedWorld | None = None,
 ) -> Iterator[MappedWorld]:
-    """A world with one client in BMS; ``templates``: id → labels of documents of assets."""
-    with opened_world(home) as world:
+    """A world with one client in BMS, or one that goes on like another; ``templates``: id → labels of assets."""
+    with opened_world(home, like.world if like else None) as world:
+        if like:
+            yield MappedWorld(world, copy.deepcopy(like.passportal))
+            return
         world.accounts = [account(1, "Acme")]
         passportal = TemplatedPassportal({"asset": templates or {"79": PLAIN}})
         passportal.enter("client", "Acme")

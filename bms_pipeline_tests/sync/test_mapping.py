@@ -15,10 +15,11 @@ from bms_pipeline_tests.building import asset
 from bms_pipeline_tests.sync.mapped import PLAIN, MappedWorld, mapped_world
 
 
-@pytest.fixture
-def tenant(tmp_path: Path) -> Iterator[MappedWorld]:
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> MappedWorld:
     """Three assets, loaded under Passportal's labels; the template has two more labels."""
-    with mapped_world(tmp_path / "home", {"79": [*PLAIN, "IP-Adresse", "Zustand"], "212": ["IP-Adresse"]}) as tenant:
+    home = tmp_path_factory.mktemp("loaded")
+    with mapped_world(home, {"79": [*PLAIN, "IP-Adresse", "Zustand"], "212": ["IP-Adresse"]}) as tenant:
         tenant.world.assets = [
             asset(1, 1, "PC-1", "SN-1001", ipAddress="10.0.0.1", categoryName="Server"),
             asset(2, 1, "PC-2", "SN-1002", ipAddress="10.0.0.2", categoryName="Laptop"),
@@ -28,6 +29,12 @@ def tenant(tmp_path: Path) -> Iterator[MappedWorld]:
         assert tenant.plan().operations == 0
         tenant.finish()
         tenant.passportal.wrote.clear()
+    return tenant
+
+
+@pytest.fixture
+def tenant(loaded: MappedWorld, tmp_path: Path) -> Iterator[MappedWorld]:
+    with mapped_world(tmp_path / "home", like=loaded) as tenant:
         yield tenant
 
 
@@ -44,9 +51,7 @@ def test_another_label_is_filled_and_the_old_one_keeps_its_value(tenant: MappedW
 
 
 def test_a_value_that_stands_under_the_new_label_is_kept(tenant: MappedWorld) -> None:
-    for document in tenant.passportal.documents.values():
-        if document.title == "PC-1":
-            document.values["IP-Adresse"] = "192.168.0.1"
+    tenant.document("PC-1").values["IP-Adresse"] = "192.168.0.1"
     foretold = tenant.foretell('[assets.fields]\nprimary_ip = "IP-Adresse"')
     (change,) = foretold.changes
     assert (change.filled, change.followed, change.overwritten, change.kept) == (1, 0, 0, 1)
@@ -59,7 +64,7 @@ def test_a_value_that_stands_under_the_new_label_is_kept(tenant: MappedWorld) ->
 
 
 def test_another_word_follows_where_we_wrote_and_nobody_touched(tenant: MappedWorld) -> None:
-    tenant.passportal.documents["asset-3"].values["Type"] = "Notebook"  # a person's word
+    tenant.document("PC-3").values["Type"] = "Notebook"  # a person's word
     toml = '[assets.fields]\ntype = { words = { "Laptop" = "Rechner" } }'
     (change,) = tenant.foretell(toml).changes
     assert (change.filled, change.followed, change.overwritten, change.kept) == (0, 1, 0, 1)
@@ -93,7 +98,7 @@ def test_the_scope_goes_by_the_words_of_bms_and_not_by_ours(tenant: MappedWorld)
 def test_a_field_left_out_is_neither_compared_nor_written_and_goes_on_where_it_was(tenant: MappedWorld) -> None:
     tenant.map("[assets.fields]\nprimary_ip = false")
     tenant.world.assets[0]["ipAddress"] = "10.0.0.99"
-    tenant.passportal.documents["asset-2"].values["Primary IP"] = "a person's"
+    tenant.document("PC-2").values["Primary IP"] = "a person's"
     plan = tenant.cycle()
     assert plan.operations == 0
     assert tenant.operations()[2].kept == {}
@@ -114,7 +119,7 @@ def test_a_field_that_was_left_out_in_between_is_new_under_another_label(tenant:
 
 
 def test_a_constant_fills_what_is_empty_and_overwrites_nothing(tenant: MappedWorld) -> None:
-    tenant.passportal.documents["asset-1"].values["Status"] = "a person's"
+    tenant.document("PC-1").values["Status"] = "a person's"
     tenant.map('[assets.fields]\nstatus = { constant = "Managed" }')
     tenant.cycle()
     assert [values["Status"] for values in tenant.assets().values()] == ["a person's", "Managed", "Managed"]

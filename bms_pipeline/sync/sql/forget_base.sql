@@ -2,8 +2,8 @@
 -- plan fills what is empty and overwrites nothing. A document's template decides where the label is.
 UPDATE sync.{base}_{entity} AS l SET {forgotten}
 FROM (
-    SELECT {key_of} AS key, {moved}
-    FROM {documents}
+    SELECT m.{key} AS key, {moved}
+    FROM {documents} m
     LEFT JOIN passportal.{entity} p USING (passportal_id)
 ) d
 WHERE l.{key} = d.key AND ({anything_moved})
