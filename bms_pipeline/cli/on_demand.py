@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         deciding,
         fetch_details,
         loading,
+        mapping,
         planning,
         recovery,
         run_lock,
@@ -39,15 +40,15 @@ _WHERE = {
     "reconcile": ("decisions", "matching"),
     "reports": ("figures", "plan_preview", "stories"),
     "sync": (
-        "client_ids", "deciding", "fetch_details", "loading", "planning", "recovery", "run_lock", "services",
-        "whole_sync",
+        "client_ids", "deciding", "fetch_details", "loading", "mapping", "planning", "recovery", "run_lock",
+        "services", "whole_sync",
     ),
 }  # fmt: skip
 
 __all__ = [
     "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open", "loading",
-    "matching", "notifications", "open_warehouse", "plan_preview", "planning", "read_settings", "recovery", "run_lock",
-    "services", "standings", "stories", "whole_sync",
+    "mapping", "matching", "notifications", "open_warehouse", "plan_preview", "planning", "read_settings", "recovery",
+    "run_lock", "services", "standings", "stories", "whole_sync",
 ]  # fmt: skip
 
 

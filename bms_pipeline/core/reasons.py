@@ -93,6 +93,7 @@ class Reason(StrEnum):
         "a reading of its client alone no longer shows it there; whether it moved or is gone, the next sync of all"
         " clients shows",
     )
+    MAPPING_CHANGED = ("mapping_changed", "the mapping changed since the last load, and BMS did not")
     MATCH = ("match", "matched before")
     MATCHED_BY_PERSON = ("matched_by_person", "a person matched the two")
     MOVED_TO_THIS_CLIENT = (
@@ -137,6 +138,10 @@ class Reason(StrEnum):
         " person asks for it (`retry`)",
     )
     REFUSED_BY_PASSPORTAL = ("refused_by_passportal", "Passportal refused its last operation")
+    REQUIRED_VALUE_MISSING = (
+        "required_value_missing",
+        "the mapping requires a value, and BMS has none or the template of new records has no field for it",
+    )
     SAME_NAME_OTHER_EVIDENCE = ("same_name_other_evidence", "Passportal has the name, but something else contradicts")
     SERIAL_IN_ANOTHER_CLIENT = (
         "serial_in_another_client",

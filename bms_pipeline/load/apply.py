@@ -82,8 +82,13 @@ def _waits_because(plan: plans.Plan, settings: SyncSettings) -> str:
         return f"it takes back the load of plan {plan.undoes}"
     if not settings.initial_sync_finished:
         return "the initial sync is not finished yet"
-    if plan.waiting < plan.operations:
-        return ""
+    if settings.mapping_waits:
+        return "the mapping changed since the last load, so a person looks at its first plan"
+    return _waiting_part(plan) if plan.waiting == plan.operations else ""
+
+
+def _waiting_part(plan: plans.Plan) -> str:
+    """Return why every operation of the plan waits for a person."""
     if plan.unproved:
         return f"{plan.unproved:,} new matches and creates come from lists that were not read to a provable end"
     if not plan.held_back:
@@ -334,8 +339,10 @@ def close_plan(warehouse: Warehouse, plan: plans.Plan) -> dict[str, dict[str, in
             return counts
         connection.execute("UPDATE sync.plans SET loaded_at = ? WHERE plan_id = ?", [ended, plan.plan_id])
         settings = read_sync_settings(connection)
-        whole = plan.clients is None and plan.approved and plan.undoes is None
-        whole = whole and len(plan.entities) == len(settings.sync)
+        whole = plan.clients is None and plan.undoes is None and len(plan.entities) == len(settings.sync)
+        if whole and (plan.approved or not plan.operations) and settings.mapping != settings.loaded_mapping:
+            store_sync_setting(connection, "loaded_mapping", settings.mapping.as_json(), ended)
+        whole = whole and plan.approved
         if whole and not settings.initial_sync_finished:
             store_sync_setting(connection, "initial_sync_finished_at", ended.isoformat(sep=" "), ended)
         return counts

@@ -47,6 +47,7 @@ from bms_pipeline.passportal.target import Write
 from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.relations import Relation, has_rows, temporary
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 SETTLED = "settled by reading Passportal"
 
@@ -159,10 +160,11 @@ def _calls(connection: duckdb.DuckDBPyConnection, portion: Relation, call_size: 
     """Return the operations of a portion cut into calls, in the order of sending: the creates last."""
     rows = connection.execute(
         "SELECT operation = 'create', NOT is_branch, bms_id, client_id, passportal_id, changes, replaces_marker_of,"
-        f" unmark_id FROM {portion} WHERE NOT is_refused ORDER BY operation = 'create', is_branch, account_id, bms_id"
+        f" unmark_id, template_id FROM {portion} WHERE NOT is_refused"
+        " ORDER BY operation = 'create', is_branch, account_id, bms_id"
     ).fetchall()
     calls: list[Call] = []
-    for creates, is_sent, bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id in rows:
+    for creates, is_sent, bms_id, client_id, passportal_id, changes, replaces_marker_of, unmark_id, template_id in rows:
         kind = (creates, is_sent)
         if not calls or (calls[-1].creates, calls[-1].is_sent) != kind or len(calls[-1].writes) == call_size:
             calls.append(Call(creates, [], is_sent))
@@ -175,6 +177,7 @@ def _calls(connection: duckdb.DuckDBPyConnection, portion: Relation, call_size: 
                 before={change["field"]: change["before"] for change in changes},
                 replaces_marker_of=replaces_marker_of,
                 unmark_id=unmark_id,
+                template_id=(template_id or "") if creates else "",
             )
         )
     return calls
@@ -317,8 +320,9 @@ def remember_agreement(
     account id.
     """
     table = f"sync.base_{entity.name}"
+    mapping = read_mapping(connection)
     joined = (
-        f"bms.{entity.name} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
+        f"{mapping.records_sql(entity)} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
         f" JOIN passportal.{entity.name} p ON p.passportal_id = m.passportal_id"
         " AND ($clients IS NULL OR b.account_id IN (SELECT unnest($clients)))"
     )
@@ -344,6 +348,7 @@ def remember_agreement(
         met = ", ".join(
             f"bms_{field.name} = {outcomes.first_base(field.name)}, passportal_{field.name} = p.{field.name}"
             for field in entity.detail_fields
+            if not mapping.is_left_out(entity, field.name)
         )
         connection.execute(
             f"UPDATE {table} SET with_details = true, {met} FROM {joined} WHERE {table}.bms_id = b.bms_id"

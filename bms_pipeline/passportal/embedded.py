@@ -16,6 +16,8 @@ from pathlib import Path
 import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.warehouse import sql
@@ -65,8 +67,9 @@ class EmbeddedPassportal:
     batch_size = 5000
     unknown_seconds = 0.0
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, mapping: FieldMapping = DEFAULT) -> None:
         self._file = file
+        self._mapping = mapping
 
     def close(self) -> None:
         """Do nothing: no call leaves the file open."""
@@ -87,9 +90,12 @@ class EmbeddedPassportal:
 
     def snapshot(self, entity: Entity, file: Path) -> None:
         """See ``Target.snapshot``."""
-        labels = entity.labels
+        labels = self._mapping.labels(entity)
         values = ", ".join(
-            f"map_extract_value(details, '{labels[column]}') AS {column}" for column in entity.columns[1:]
+            f"map_extract_value(details, {sql.quoted(labels[column])}) AS {column}"
+            if column in labels
+            else f"NULL::VARCHAR AS {column}"
+            for column in entity.columns[1:]
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         with self._reading() as connection:
@@ -101,9 +107,15 @@ class EmbeddedPassportal:
                 {"type": entity.singular},
             )
 
+    def snapshot_known(self, entity: Entity, file: Path) -> int:
+        """See ``KnowsRecords``: this store is here, so nothing is read again."""
+        self.snapshot(entity, file)
+        return 0
+
     def create(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.create``."""
         leaving([write.bms_id for write in writes])
+        labels = self._mapping.labels(entity)
         with self._open() as connection:
             self._release(connection, entity, writes)
             clients = self._existing(connection, "client", {write.client_id for write in writes if write.client_id})
@@ -115,7 +127,7 @@ class EmbeddedPassportal:
                 connection,
                 entity,
                 [
-                    (write.client_id, write.values["name"] or "", _details(entity, write.values, {}), str(write.bms_id))
+                    (write.client_id, write.values["name"] or "", _details(labels, write.values, {}), str(write.bms_id))
                     for write in accepted
                 ],
             )
@@ -124,7 +136,7 @@ class EmbeddedPassportal:
     def update(self, entity: Entity, writes: Sequence[Write], leaving: Leaving = unmarked) -> list[Written]:
         """See ``Target.update``."""
         leaving([write.bms_id for write in writes])
-        labels = entity.labels
+        labels = self._mapping.labels(entity)
         outcomes: list[Written] = []
         rewritten: list[tuple[str, str, dict[str, str], str | None]] = []
         with self._open() as connection:
@@ -144,7 +156,7 @@ class EmbeddedPassportal:
                 else:
                     title = write.values.get("name") or title
                     marker = str(write.marker) if write.marker is not None else None
-                    rewritten.append((write.passportal_id, title, _details(entity, write.values, details), marker))
+                    rewritten.append((write.passportal_id, title, _details(labels, write.values, details), marker))
                     outcomes.append(Written(write.bms_id, Outcome.DONE))
             if rewritten:
                 connection.execute(
@@ -178,7 +190,8 @@ class EmbeddedPassportal:
 
         Each line has ``passportal_id``, ``client_id`` and the entity's columns. Records get no marker.
         """
-        details = ", ".join(f"'{entity.labels[column]}': {column}" for column in entity.columns[1:])
+        labels = self._mapping.labels(entity)
+        details = ", ".join(f"{sql.quoted(label)}: {column}" for column, label in labels.items() if column != "name")
         columns = dict.fromkeys(("passportal_id", "client_id", *entity.columns), "VARCHAR")
         with self._open() as connection:
             connection.execute(
@@ -233,9 +246,8 @@ def _fill(new: duckdb.DuckDBPyConnection) -> None:
     new.execute(_SCHEMA)
 
 
-def _details(entity: Entity, values: Mapping[str, str | None], stored: Mapping[str, str]) -> dict[str, str]:
+def _details(labels: Mapping[str, str], values: Mapping[str, str | None], stored: Mapping[str, str]) -> dict[str, str]:
     """Return the values of a record by label, with ``values`` written over ``stored``; a blanked label is gone."""
-    labels = entity.labels
     merged = {**stored, **{labels[column]: text for column, text in values.items() if column != "name"}}
     return {label: text for label, text in merged.items() if text is not None}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.vocabulary import Outcome
@@ -20,6 +20,7 @@ class Write:
     in these columns; a record with other values by now is refused. ``bms_id`` is also written as the record's marker,
     in place of the marker of ``replaces_marker_of``; a record with any other marker is refused. ``unmark_id``: the
     record that loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.
+    ``template_id``: the template of a record to create; empty for the target's own choice.
     """
 
     bms_id: int
@@ -29,6 +30,7 @@ class Write:
     before: dict[str, str | None] = field(default_factory=dict)
     replaces_marker_of: int | None = None
     unmark_id: str | None = None
+    template_id: str = ""
 
     @property
     def marker(self) -> int | None:
@@ -60,6 +62,18 @@ def unmarked(bms_ids: Collection[int]) -> None:
     """Mark nothing: for calls outside of a load."""
 
 
+@runtime_checkable
+class KnowsRecords(Protocol):
+    """A target that can show its records as of the last reading, so that another mapping can be tried without calls."""
+
+    def snapshot_known(self, entity: Entity, file: Path) -> int:
+        """Write a snapshot from what is known here, without any call to a service.
+
+        Return how many documents ``Target.snapshot`` would read again.
+        """
+        ...
+
+
 class Target(Protocol):
     """A Passportal tenant.
 
@@ -87,9 +101,10 @@ class Target(Protocol):
 
         Columns: ``passportal_id, client_id, bms_id`` (the marker), ``last_modified`` and ``entity.columns``; where the
         target knows them, also ``claimed_id`` (a BMS id other than our marker), ``places`` (the writable columns of the
-        record, NULL for all) and ``template`` (the template that decides this). The file's metadata ``new_records`` is
-        JSON with the same for new records: ``template``, ``places``, and ``problem``, a ``NewRecords`` word or null.
-        Without it they can hold everything.
+        record, NULL for all), ``template`` and ``template_id`` (the template that decides this, by name and by id). The
+        file's metadata ``new_records`` is JSON with the same for new records: ``template``, ``template_id``,
+        ``places``, and ``problem``, a ``NewRecords`` word or null; its list ``templates`` has the same for each
+        template that the mapping names. Without it they can hold everything.
         """
         ...
 

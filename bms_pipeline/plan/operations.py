@@ -24,14 +24,17 @@ from bms_pipeline.core.errors import (
     RecordsUnexplained,
 )
 from bms_pipeline.core.junk import Kind, is_junk
+from bms_pipeline.core.mapping import Mapping, parse_mapping
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
+from bms_pipeline.plan.mapped_fields import MappedFields
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget_results, note_made_from, read_versions
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 OUTCOMES = tuple(count.value for count in Count)
 """Every record read is counted under exactly one of these."""
@@ -147,11 +150,12 @@ def save_plan(
         forget_results(connection, [_planned(entity) for entity in entities])
     for entity in entities:
         _check_each_record_once(connection, entity)
-    operations, fingerprint = _fingerprint(connection, entities)
+    mapping = read_mapping(connection)
+    operations, fingerprint = _fingerprint(connection, entities, mapping)
     (plan_id,) = connection.execute("SELECT coalesce(max(plan_id), 0) + 1 FROM sync.plans").fetchone() or (1,)
     connection.execute(
-        "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations, undoes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sync.plans (plan_id, hash, made_at, scope, inputs, operations, undoes, mapping)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             plan_id,
             fingerprint,
@@ -160,6 +164,7 @@ def save_plan(
             _inputs(connection),
             operations,
             undoes,
+            json.dumps(mapping.as_json()),
         ],
     )
     count_plan_results(connection, now)
@@ -293,6 +298,7 @@ def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     Where its inputs changed but every operation is still the same, the plan stays valid. A plan loaded in part is not
     checked here: load refuses each operation whose record changed in between.
     """
+    check_same_mapping(connection, plan)
     if not plan.stale or _is_begun(connection, plan):
         return
     inputs, moved = moved_inputs(connection, plan), what_moved(connection, plan)
@@ -307,6 +313,22 @@ def check_not_stale(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         f"Make a new plan with `bms-pipeline {'preview' if plan.undoes is None else f'undo {plan.undoes}'}` and approve"
         " that one.",
     )
+
+
+def check_same_mapping(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Raise ``PlanStale`` when the mapping changed since the plan was made: its load would write to other places.
+
+    This holds for a plan loaded in part, too.
+    """
+    row = connection.execute("SELECT mapping FROM sync.plans WHERE plan_id = ?", [plan.plan_id]).fetchone()
+    made_with = parse_mapping(json.loads(row[0])) if row and row[0] else Mapping()
+    if made_with != read_mapping(connection):
+        raise PlanStale(
+            f"Plan {plan.hash[:12]} is stale: the mapping changed since it was made, so its values would go to other"
+            " places in Passportal than the plan showed.",
+            f"Make a new plan with `bms-pipeline {'preview' if plan.undoes is None else f'undo {plan.undoes}'}` and"
+            " approve that one.",
+        )
 
 
 def moved_inputs(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
@@ -345,7 +367,7 @@ def _moved_sql(entity: Entity) -> str:
     values = [f"{side}_{column}" for column in entity.columns for side in ("before", "after")]
     same = " AND ".join(
         f"was.{column} IS NOT DISTINCT FROM now.{column}"
-        for column in ("operation", "client_id", "passportal_id", "unmark_id", *values)
+        for column in ("operation", "client_id", "passportal_id", "template_id", "unmark_id", *values)
     )
     changed = ", ".join(
         f"CASE WHEN was.after_{column} IS DISTINCT FROM now.after_{column}"
@@ -407,7 +429,7 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
         case FieldOwner.FILL_IF_EMPTY:
             return f"({bms} AND NOT {passportal})"
         case _:
-            return _changed_in_bms(entity, column)
+            return _changed_in_bms(entity, settings, column)
 
 
 def has_value(entity: Entity, side: str, column: str) -> str:
@@ -419,13 +441,16 @@ def has_value(entity: Entity, side: str, column: str) -> str:
     )
 
 
-def _changed_in_bms(entity: Entity, column: str) -> str:
+def _changed_in_bms(entity: Entity, settings: SyncSettings, column: str) -> str:
     """Return SQL: whether BMS has a value Passportal lacked at the last sync, or changed it while Passportal did not.
 
-    The last sync of a detail is the time it was read, which may be long after the record was loaded.
+    The last sync of a detail is the time it was read, which may be long after the record was loaded. A default that we
+    wrote until then is no value of Passportal's own.
     """
-    is_detail = any(field.name == column for field in entity.detail_fields)
-    never_met = "l.with_details IS NOT true" if is_detail else "l.bms_id IS NULL"
+    never_met = "l.bms_id IS NULL"
+    if settings.mapping.needs_details(entity, column):
+        has_default = settings.mapping.rule(entity, column).default is not None
+        never_met = "l.with_details IS NOT true" + (f" AND l.bms_{column} IS NULL" if has_default else "")
     return (
         f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
         f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
@@ -450,22 +475,36 @@ def _lacking(column: str) -> str:
 
 
 def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
-    details = [field.name for field in entity.detail_fields]
+    mapped = MappedFields(entity, settings)
+    details = [name for name in entity.columns if settings.mapping.needs_details(entity, name)]
     is_writable = entity.name in settings.can_write
+    # In one template alone; a field that is left out everywhere has no value here.
+    left_out = {name: text for name in entity.columns if (text := mapped.is_left_out(name)) not in ("false", "true")}
+
+    def there(column: str, question: str) -> str:
+        return f"({question}) AND NOT {left_out[column]}" if column in left_out else question
 
     def differing(column: str) -> str:
         # Names equal under the folding of the matching need no mention.
         differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
-        there = "true" if is_writable else f"p.{column} IS NOT NULL"
-        return f"{has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {there}"
+        listed = "true" if is_writable else f"p.{column} IS NOT NULL"
+        differs = f"b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {listed}"
+        return there(column, f"{has_value(entity, 'b', column)} AND {differs}")
+
+    def lacking(column: str) -> str:
+        return f"({_lacking(column)} AND NOT is_left_out_{column})" if column in left_out else _lacking(column)
 
     def kept(column: str) -> str:
-        lacking = _lacking(column)
-        return f"(disposition = 'matched' AND {_OWNS} AND differs_{column} AND NOT writes_{column} AND NOT {lacking})"
+        return (
+            f"(disposition = 'matched' AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
+            f" AND NOT {lacking(column)})"
+        )
 
     def value(column: str) -> str:
         chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
-        return f"{chosen} passportal_{column} END AS before_{column}, {chosen} bms_{column} END AS after_{column}"
+        new = mapped.new_value(column, f"bms_{column}")
+        after = f"CASE WHEN operation = 'create' THEN {new} ELSE bms_{column} END" if "coalesce" in new else new
+        return f"{chosen} passportal_{column} END AS before_{column}, {chosen} {after} END AS after_{column}"
 
     columns = entity.columns
     owned_by_nobody = [name for name in columns if settings.owner(entity.name, name) == FieldOwner.LAST_EDIT]
@@ -473,8 +512,21 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         entity=entity.name,
         left_out=scope.left_out(entity),
         owns=_OWNS,
+        records=settings.mapping.records_sql(entity),
+        mapping_joins=mapped.joins,
+        wanted=mapped.wanted_template,
+        template_id=mapped.template_id,
+        lacks_required=mapped.lacks_required,
+        mapped="".join(f", {text} AS is_left_out_{name}" for name, text in left_out.items())
+        + "".join(f", {mapped.by_mapping(name)} AS by_mapping_{name}" for name in mapped.changed),
+        more_than_mapped=" OR ".join(
+            f"writes_{name} AND NOT by_mapping_{name}" if name in mapped.changed else f"writes_{name}"
+            for name in columns
+        )
+        if mapped.changed
+        else "true",
         both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
-        has_place=", ".join(f"{_has_place(name)} AS has_place_{name}" for name in columns),
+        has_place=", ".join(f"{there(name, _has_place(name))} AS has_place_{name}" for name in columns),
         written=", ".join(
             f"r.disposition = 'matched' AND r.{_OWNS} AND has_place_{name} AND {writes(entity, settings, name)}"
             f" AS writes_{name}"
@@ -487,9 +539,9 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
             f"CASE WHEN {kept(name)} THEN {{'field': '{name}', 'bms': bms_{name}, 'passportal': passportal_{name}}} END"
             for name in columns
         ),
-        anything_lacking=" OR ".join(_lacking(name) for name in columns),
+        anything_lacking=" OR ".join(lacking(name) for name in columns),
         lacking=", ".join(
-            f"CASE WHEN {_lacking(name)} THEN {{'field': '{name}', 'bms': bms_{name}}} END" for name in columns
+            f"CASE WHEN {lacking(name)} THEN {{'field': '{name}', 'bms': bms_{name}}} END" for name in columns
         ),
         bms_changed=" OR ".join(f"writes_{name}" for name in owned_by_nobody) or "false",
         more_than_completed=" OR ".join(
@@ -521,8 +573,13 @@ def _check_each_record_once(connection: duckdb.DuckDBPyConnection, entity: Entit
         )
 
 
-def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> tuple[int, str]:
-    """Return the number of operations with changes, and their hash, which does not depend on the order of rows."""
+def _fingerprint(
+    connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], mapping: Mapping
+) -> tuple[int, str]:
+    """Return the number of operations with changes, and their hash, which does not depend on the order of rows.
+
+    The mapping is part of it: it says under which labels the values go. So is the template of each document.
+    """
     operations, parts = 0, []
     for entity in entities:
         values = ", ".join(f"coalesce({side}_{c}, chr(0))" for c in entity.columns for side in ("before", "after"))
@@ -530,6 +587,8 @@ def _fingerprint(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entit
         if row and row[0]:
             operations += int(row[0])
             parts.append(f"{entity.name}:{row[0]}:{row[1]}")
+    if mapping.hash:
+        parts.append(f"mapping:{mapping.hash}")
     return operations, hashlib.md5(",".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 

@@ -267,7 +267,8 @@ def compare(connection: duckdb.DuckDBPyConnection) -> None:
             continue
         connection.execute("DELETE FROM sync.differing_as_of WHERE entity = ?", found)
         connection.execute("DELETE FROM sync.differing WHERE entity = ?", found)
-        connection.execute(sql.read("plan/differing").format(entity=entity.name, differs=_differs(entity, settings)))
+        records, differs = settings.mapping.records_sql(entity), _differs(entity, settings)
+        connection.execute(sql.read("plan/differing").format(entity=entity.name, records=records, differs=differs))
         connection.execute("INSERT INTO sync.differing_as_of VALUES (?, ?)", [*found, state])
 
 
@@ -329,6 +330,7 @@ def _entity_sql(entity: Entity, settings: SyncSettings, compared: set[EntityName
     known = f"EXISTS (FROM sync.differing d WHERE d.entity = '{entity.name}' AND d.bms_id = b.bms_id)"
     return sql.read("plan/standings").format(
         entity=entity.name,
+        records=settings.mapping.records_sql(entity),
         has_client=str(entity.has_client).lower(),
         can_write=str(entity.name in settings.can_write).lower(),
         clients="FROM client_now" if entity.has_client else _NO_CLIENTS,

@@ -2,19 +2,22 @@
 
 Updated fields get their old values, adopted records lose their marker and their match. Each pair made by an adoption is
 stored as a non-match, so no rule matches it again. Created records stay: neither target can delete. A field changed in
-Passportal since is left alone and listed as kept.
+Passportal since is left alone and listed as kept, and so is a field that the mapping has moved to another label.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import PlanError
+from bms_pipeline.core.mapping import Mapping, moved_sql, parse_mapping
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 
 def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
@@ -39,12 +42,17 @@ def check_undoable(connection: duckdb.DuckDBPyConnection, plan_id: int) -> None:
 
 def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], plan_id: int) -> None:
     """Replace the operations by those that take back the load of ``plan_id``. ``entities`` have been reconciled."""
+    row = connection.execute("SELECT mapping FROM sync.plans WHERE plan_id = ?", [plan_id]).fetchone()
+    loaded_by = parse_mapping(json.loads(row[0])) if row and row[0] else Mapping()
+    mapping = read_mapping(connection)
     for entity in entities:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
-        connection.execute(_undo_sql(entity), {"plan_id": plan_id, "taken_back": Reason.TAKEN_BACK})
+        connection.execute(_undo_sql(entity, loaded_by, mapping), {"plan_id": plan_id, "taken_back": Reason.TAKEN_BACK})
 
 
-def _undo_sql(entity: Entity) -> str:
+def _undo_sql(entity: Entity, loaded_by: Mapping, mapping: Mapping) -> str:
+    """Return SQL for the operations. A value is put back only where it was written, so not under another label."""
+
     def each_column(text: str) -> str:
         return ", ".join(text.format(column) for column in entity.columns)
 
@@ -53,7 +61,11 @@ def _undo_sql(entity: Entity) -> str:
         wrote=each_column("list_filter(j.changes, lambda e: e.field = '{0}')[1] AS wrote_{0}"),
         has=each_column("p.{0} AS has_{0}"),
         touched=each_column("wrote_{0}.after IS DISTINCT FROM wrote_{0}.before AS touched_{0}"),
-        unchanged=each_column("has_{0} IS NOT DISTINCT FROM wrote_{0}.after AS unchanged_{0}"),
+        unchanged=", ".join(
+            f"has_{column} IS NOT DISTINCT FROM wrote_{column}.after AND NOT"
+            f" {moved_sql(loaded_by, mapping, entity, column, 'template_id')} AS unchanged_{column}"
+            for column in entity.columns
+        ),
         anything_put_back=" OR ".join(f"touched_{column} AND unchanged_{column}" for column in entity.columns),
         kept=each_column(
             "CASE WHEN touched_{0} AND NOT unchanged_{0} THEN"

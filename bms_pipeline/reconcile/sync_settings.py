@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.mapping import DEFAULT, parse_mapping
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import FieldOwner
 from bms_pipeline.warehouse.inputs import bump_version
 
@@ -23,6 +25,7 @@ from bms_pipeline.warehouse.inputs import bump_version
 # contacts and locations have none there and are created while their sync is on.
 _AUTO_CREATE = {entity.name: entity.name in ("contacts", "locations") for entity in ENTITIES}
 
+_MAPPINGS = ("mapping", "loaded_mapping")
 IDENTICAL_NAMES = ("folded", "exact")
 
 
@@ -43,7 +46,8 @@ class SyncSettings:
 
     ``details_max_age_days``: details older than this are read again. ``can_write`` and ``can_list`` are no person's
     choice: the entities writable and listable in the Passportal of this home. ``rebuilt_at``: the time a lost database
-    was started over.
+    was started over. ``mapping``: where the fields lie in Passportal; ``loaded_mapping``: the one by which a whole plan
+    was loaded last.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -65,6 +69,8 @@ class SyncSettings:
     can_list: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     initial_sync_finished_at: str | None = None
     rebuilt_at: str | None = None
+    mapping: FieldMapping = DEFAULT
+    loaded_mapping: FieldMapping = DEFAULT
 
     def ids_of(self, setting: str) -> list[int]:
         """Return the ids of the names chosen in ``account_types`` or ``asset_categories``."""
@@ -83,9 +89,16 @@ class SyncSettings:
         """Whether the first finish has happened, so that the auto-create rules apply."""
         return self.initial_sync_finished_at is not None
 
+    @property
+    def mapping_waits(self) -> bool:
+        """Whether the mapping changed since the last load of a whole plan, so that a person approves the next one."""
+        return self.initial_sync_finished and self.mapping != self.loaded_mapping
+
     def owner(self, entity: EntityName, column: str) -> FieldOwner:
-        """Return the owner of the field."""
-        return FieldOwner(self.ownership.get(f"{entity}.{column}", FieldOwner.LAST_EDIT))
+        """Return the owner of the field. A constant only fills what is empty, unless a person decided otherwise."""
+        is_constant = self.mapping.rule(BY_NAME[entity], column).constant is not None
+        usual = FieldOwner.FILL_IF_EMPTY if is_constant else FieldOwner.LAST_EDIT
+        return FieldOwner(self.ownership.get(f"{entity}.{column}", usual))
 
 
 def read_sync_settings(connection: duckdb.DuckDBPyConnection) -> SyncSettings:
@@ -94,7 +107,10 @@ def read_sync_settings(connection: duckdb.DuckDBPyConnection) -> SyncSettings:
         name: json.loads(value)
         for name, value in connection.execute("SELECT name, value FROM sync.settings").fetchall()
     }
-    known = {name: stored[name] for name in asdict(SyncSettings()) if name in stored}
+    known = {field.name: stored[field.name] for field in fields(SyncSettings) if field.name in stored}
+    for name in _MAPPINGS:
+        if name in known:
+            known[name] = parse_mapping(known[name])
     return replace(SyncSettings(), **known)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -14,6 +14,7 @@ from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import (
     SettingsError,
 )
+from bms_pipeline.core.mapping import Mapping
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.passportal.documents.client import Access, DocumentsClient
 from bms_pipeline.passportal.documents.habits import habits_in
@@ -23,9 +24,10 @@ from bms_pipeline.passportal.target import Target
 from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, store_sync_setting
 from bms_pipeline.warehouse import landing
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 from bms_pipeline.warehouse.facts import read_facts
 from bms_pipeline.warehouse.inputs import bump_version
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,25 @@ def authenticate(settings: Settings) -> Authenticated:
         return Authenticated(identity, passportal.check())
 
 
-def open_target(settings: Settings) -> Target:
-    """Open the Passportal of these settings. Raises ``SettingsError`` where they cannot be right."""
+def open_target(settings: Settings, mapping: Mapping | None = None) -> Target:
+    """Open the Passportal of these settings; ``mapping``: None for the one stored in this home folder.
+
+    Raises ``SettingsError`` where they cannot be right.
+    """
+    found = mapping_of(settings) if mapping is None else mapping
     if settings.passportal_target == "documents_api":
-        return DocumentsPassportal(settings)
-    return EmbeddedPassportal(settings.passportal_file)
+        documents: Callable[..., Target] = DocumentsPassportal
+        return documents(settings, found) if found.hash else documents(settings)
+    return EmbeddedPassportal(settings.passportal_file, found)
+
+
+def mapping_of(settings: Settings) -> Mapping:
+    """Return the mapping stored in this home folder; the one without any setting in a new one."""
+    warehouse = open_warehouse(settings)
+    if not warehouse.exists():
+        return Mapping()
+    with warehouse.open() as connection:
+        return read_mapping(connection)
 
 
 def is_passportal_here(settings: Settings) -> bool:

@@ -26,7 +26,7 @@ from bms_pipeline.warehouse import sql
 OF_LOADS = "loaded."
 """Inputs of this kind change with each load. This does not make a loaded plan stale."""
 
-_RULES = ("reconcile", "plan", "warehouse", "core/entities.py", "core/junk.py")
+_RULES = ("reconcile", "plan", "warehouse", "core/entities.py", "core/junk.py", "core/mapping.py")
 """The parts of this program that decide which result follows from the same inputs."""
 
 

@@ -22,7 +22,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, WireType
 from bms_pipeline.core.errors import LandingError, Stage, StageMissing
-from bms_pipeline.warehouse import keys, names, schema, sql
+from bms_pipeline.warehouse import keys, names, schema, sql, stored_mapping
 from bms_pipeline.warehouse.inputs import (
     OF_LOADS,
     Inputs,
@@ -498,7 +498,8 @@ def landed_before(inputs: Inputs, entity: Entity, file: Path) -> int | None:
 def _snapshot_of(inputs: Inputs, entity: Entity, content: str) -> str:
     """Return the inputs of ``passportal.<entity>``. A load writes its values there, too, and into the journal."""
     names = (f"passportal.{entity.name}", f"journal.{entity.name}", f"{OF_LOADS}{entity.name}")
-    return json.dumps([content, inputs.versions(names), rules()])
+    # The mapping says which label's text a column of the snapshot holds.
+    return json.dumps([content, inputs.versions([*names, stored_mapping.NAME]), rules()])
 
 
 def was_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
@@ -544,7 +545,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
     table = f"passportal.{entity.name}"
     found = f"read_parquet({sql.readable(file)})"
     has = {row[0] for row in connection.execute(f"DESCRIBE FROM {found}").fetchall()}
-    only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "places": "VARCHAR[]"}
+    only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "template_id": "VARCHAR", "places": "VARCHAR[]"}
     said = [column if column in has else f"NULL::{kind} AS {column}" for column, kind in only_some_say.items()]
     values = ["client_id", *entity.columns, "bms_id", *only_some_say]
     # The time of its last modification adds nothing to its values, unless Passportal refused to change it before.
@@ -591,14 +592,23 @@ def _land_new_records(connection: duckdb.DuckDBPyConnection, entity: Entity, fil
         "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'new_records'", [str(file)]
     ).fetchone()
     said = json.loads(row[0]) if row else {}
-    now = (said.get("template"), said.get("places"), said.get("problem"))
+    names = ("template", "places", "problem", "template_id")
+    wanted = {"": said} | {str(found.get("template_id")): found for found in said.get("templates", [])}
+    now = [(*(found.get(name) for name in names), wanted_id) for wanted_id, found in sorted(wanted.items())]
     was = connection.execute(
-        "SELECT template, places, problem FROM passportal.new_records WHERE entity = ?", [entity.name]
-    ).fetchone()
-    if now == (was or (None, None, None)):
+        "SELECT template, places, problem, template_id, coalesce(wanted_id, '') FROM passportal.new_records"
+        " WHERE entity = ? ORDER BY 5",
+        [entity.name],
+    ).fetchall()
+    if now == (was or [(None, None, None, None, "")]):
         return False
     connection.execute("DELETE FROM passportal.new_records WHERE entity = ?", [entity.name])
-    connection.execute("INSERT INTO passportal.new_records VALUES (?, ?, ?, ?)", [entity.name, *now])
+    for found in now:
+        connection.execute(
+            "INSERT INTO passportal.new_records (entity, template, places, problem, template_id, wanted_id)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [entity.name, *found],
+        )
     return True
 
 

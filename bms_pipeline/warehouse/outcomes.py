@@ -14,11 +14,13 @@ from datetime import datetime
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, Entity
+from bms_pipeline.core.mapping import Mapping, left_out_sql
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.portions import Calls
 from bms_pipeline.warehouse.relations import Relation, has_rows, temporary
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 _log = logging.getLogger(__name__)
 
@@ -178,9 +180,9 @@ def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Ent
     query = (
         f"SELECT l.found_id AS passportal_id, coalesce(p.client_id, l.client_id) AS client_id, {values},"
         f" CASE WHEN l.unmark_id IS DISTINCT FROM l.found_id THEN l.bms_id END AS bms_id,"
-        f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('places')}"
+        f" p.last_modified, p.claimed_id, {_of_new('template')}, {_of_new('template_id')}, {_of_new('places')}"
         f" FROM {done} l LEFT JOIN (FROM {table} WHERE {found}) p ON p.passportal_id = l.found_id"
-        f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}'"
+        f" LEFT JOIN passportal.new_records n ON n.entity = '{entity.name}' AND coalesce(n.wanted_id, '') = ''"
     )
     with temporary(connection, "written", query) as written:
         connection.execute(f"DELETE FROM {table} WHERE passportal_id IN (SELECT passportal_id FROM {written})")
@@ -258,17 +260,18 @@ def _remember_base(connection: duckdb.DuckDBPyConnection, entity: Entity, loaded
     count as edits. The values found by an adoption, or taken back, become the base unchanged.
     """
     table = f"sync.base_{entity.name}"
-    details = [field.name for field in entity.detail_fields]
+    mapping = read_mapping(connection)
     query = sql.read("warehouse/base_values").format(
         entity=entity.name,
+        records=mapping.records_sql(entity),
         loaded=loaded,
         bms_rows=_range(connection, f"bms.{entity.name}", "account_id", f"bms_id IN (SELECT bms_id FROM {loaded})"),
         # The rows just written are at the end of the table.
         passportal_rows=_range(
             connection, f"passportal.{entity.name}", "rowid", f"passportal_id IN (SELECT found_id FROM {loaded})"
         ),
-        values=", ".join(_base_of(column, is_detail=column in details) for column in entity.columns)
-        + (", b.details_read_at IS NOT NULL AS with_details" if details else ""),
+        values=", ".join(_base_of(entity, mapping, column) for column in entity.columns)
+        + (", b.details_read_at IS NOT NULL AS with_details" if entity.details else ""),
     )
     with temporary(connection, "base_values", query) as base_values:
         connection.execute(f"DELETE FROM {table} WHERE bms_id IN (SELECT bms_id FROM {loaded})")
@@ -285,20 +288,26 @@ def _range(connection: duckdb.DuckDBPyConnection, table: str, column: str, rows:
     return "true" if without else f"{column} BETWEEN {first} AND {last}"
 
 
-def _base_of(column: str, *, is_detail: bool) -> str:
-    """Return SQL for both bases of a field, over operations ``l``, records ``b`` and ``p``, and the old base ``o``."""
+def _base_of(entity: Entity, mapping: Mapping, column: str) -> str:
+    """Return SQL for both bases of a field, over operations ``l``, records ``b`` and ``p``, and the old base ``o``.
+
+    A field that is left out keeps its base, so that it goes on where it was when it comes back.
+    """
+    is_detail = mapping.needs_details(entity, column)
+    is_left_out = left_out_sql(mapping, entity, column, "p.template_id")
     after, taken_back = _after(column), _taken_back(column)
     has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
     first = first_base(column) if is_detail else f"b.{column}"
     # A value without a place has not met its counterpart: it is filled once its template has a field for it.
     has_no_place = f"p.{column} IS NULL AND NOT coalesce(list_contains(p.places, '{column}'), true)"
     return (
-        f"CASE WHEN {taken_back} THEN b.{column}"
+        f"CASE WHEN {is_left_out} THEN o.bms_{column} WHEN {taken_back} THEN b.{column}"
         f" WHEN {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN b.{column}"
         f" WHEN {has_no_place} THEN NULL"
         f" WHEN l.operation = 'create' THEN p.{column} WHEN {has_old} THEN o.bms_{column}"
         f" ELSE {first} END AS bms_{column},"
-        f" CASE WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
+        f" CASE WHEN {is_left_out} THEN o.passportal_{column}"
+        f" WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
         f" WHEN {has_old} THEN o.passportal_{column}"
         f" ELSE p.{column} END AS passportal_{column}"
     )

@@ -68,7 +68,7 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
     """Return column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, if there is one.
 
     ``claimed_id``: a BMS id in the record, written by anybody; it is no marker before agreement is shown. ``places``:
-    the writable columns, NULL for all; ``template``: the name of the template that decides this.
+    the writable columns, NULL for all; ``template`` and ``template_id``: the template that decides this.
     """
     return {
         "passportal_id": "VARCHAR",
@@ -78,6 +78,7 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
         "last_modified": "VARCHAR",
         "claimed_id": "BIGINT",
         "template": "VARCHAR",
+        "template_id": "VARCHAR",
         "places": "VARCHAR[]",
         **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
     }
@@ -130,9 +131,9 @@ def planned_columns(entity: Entity) -> dict[str, str]:
 
     ``before_<column>`` and ``after_<column>`` are the values that a write replaces and writes, both NULL without a
     write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values that stay
-    in Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template``.
-    ``unmark_id`` is the record of Passportal that loses this record's marker, because a person separated the two.
-    ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
+    in Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template`` (its id:
+    ``template_id``). ``unmark_id`` is the record of Passportal that loses this record's marker, because a person
+    separated the two. ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
 
     Three kinds of operations need a person's finish, whatever the settings allow. ``needs_approval``: it rests on a
     decision, or takes back a load. ``held_back``: an update in a client of which too large a share would change at
@@ -150,6 +151,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
         "no_place": "STRUCT(field VARCHAR, bms VARCHAR)[]",
         "template": "VARCHAR",
+        "template_id": "VARCHAR",
         "unmark_id": "VARCHAR",
         "replaces_marker_of": "BIGINT",
         "needs_approval": "BOOLEAN",

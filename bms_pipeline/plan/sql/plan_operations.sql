@@ -4,6 +4,7 @@
 -- An empty BMS value, or a placeholder, never blanks anything. A value that Passportal lacks and has no field for is
 -- listed. Details that come later only fill what is empty in Passportal. A record of Passportal that a person took
 -- apart from one of BMS loses its marker. A branch changes nothing of its client: that belongs to the owner's account.
+-- by_mapping: BMS did not change since the last load, only the mapping did.
 -- Each question about a field is asked once, in met: DuckDB takes as long to read a long statement as to carry it out.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH released AS (
@@ -29,15 +30,17 @@ WITH released AS (
      met AS (
          SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, n.problem,
                 CASE WHEN r.disposition = 'to_create' THEN n.template ELSE p.template END AS template,
-                {both_sides}, {has_place}, {written}, {differing}
+                {template_id} AS template_id, {both_sides}, {has_place}, {written}, {differing}{mapped}
          FROM chosen r
-         JOIN bms.{entity} b ON b.bms_id = r.bms_id
+         JOIN {records} b ON b.bms_id = r.bms_id
+         {mapping_joins}
          LEFT JOIN passportal.{entity} p ON p.passportal_id = r.passportal_id
          LEFT JOIN base l
              ON l.bms_id = r.bms_id
             AND l.passportal_id IS NOT DISTINCT FROM CASE WHEN r.is_new_match THEN r.passportal_id END
          LEFT JOIN released d ON d.bms_id = r.bms_id
-         LEFT JOIN passportal.new_records n ON n.entity = '{entity}'
+         LEFT JOIN passportal.new_records n
+             ON n.entity = '{entity}' AND coalesce(n.wanted_id, '') = coalesce({wanted}, '')
          LEFT JOIN (
              SELECT DISTINCT bms_id FROM sync.pending_imports WHERE entity = '{entity}' AND reissued_at IS NULL
          ) h ON h.bms_id = r.bms_id
@@ -47,6 +50,7 @@ WITH released AS (
                 CASE
                     WHEN reason IN ('write_unknown', 'client_write_unknown') THEN 'skip'
                     WHEN disposition = 'to_create' AND (is_handed_over OR problem IS NOT NULL) THEN 'skip'
+                    WHEN disposition = 'to_create' AND ({lacks_required}) THEN 'skip'
                     WHEN disposition = 'to_create' THEN 'create'
                     WHEN disposition = 'matched' AND is_new_match THEN 'adopt'
                     WHEN {anything_written} THEN 'update'
@@ -57,7 +61,7 @@ WITH released AS (
                 CASE WHEN {anything_lacking} THEN list_filter([{lacking}], lambda e: e IS NOT NULL) END AS no_place
          FROM met
      )
-SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, template,
+SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, template, template_id,
        CASE WHEN operation <> 'skip' THEN released_id END AS unmark_id,
        CASE
            WHEN operation = 'update' AND disposition <> 'matched' THEN released_id
@@ -69,10 +73,13 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
        false AS held_back,
        CASE
            WHEN operation = 'update' AND NOT ({anything_written}) THEN 'unmatched_by_person'
+           WHEN operation = 'update' AND NOT ({more_than_mapped}) THEN 'mapping_changed'
            WHEN operation = 'update' AND NOT ({more_than_completed}) THEN 'details_completed'
            WHEN operation = 'update' AND ({bms_changed}) THEN 'bms_changed'
            WHEN operation = 'update' THEN 'field_ownership'
            WHEN operation = 'skip' AND disposition = 'to_create' AND is_handed_over THEN 'handed_over'
+           WHEN operation = 'skip' AND disposition = 'to_create' AND ({lacks_required})
+               THEN coalesce(problem, 'required_value_missing')
            WHEN operation = 'skip' AND disposition = 'to_create' THEN coalesce(problem, reason)
            WHEN operation = 'skip' AND disposition = 'matched' AND reason = 'branch_by_person' THEN reason
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'

@@ -42,7 +42,7 @@ WITH client AS ({clients}),
                 j.bms_id IS NOT NULL AND j.outcome = 'refused' AS is_refused,
                 (j.bms_id IS NOT NULL AND j.outcome IS DISTINCT FROM 'refused') AS is_open, j.detail,
                 NOT {has_client} OR coalesce(c.is_there, false) AS client_is_there, c.standing AS client_standing
-         FROM bms.{entity} b
+         FROM {records} b
          LEFT JOIN sync.reconciled_{entity} r ON r.bms_id = b.bms_id
          LEFT JOIN client c ON {has_client} AND c.bms_id = b.account_id
          LEFT JOIN sync.matches m ON m.entity = '{entity}' AND m.bms_id = b.bms_id

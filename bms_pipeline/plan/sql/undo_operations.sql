@@ -1,9 +1,10 @@
 -- What takes back what plan $plan_id did to each record of {entity}, field by field?
--- kept: what changed in Passportal since, and what it would have been put back to.
+-- kept: what changed in Passportal since, or has another place by now, and what it would have been put back to.
 -- Each question about a field is asked once, in found and judged, for the reason that plan_operations gives.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH found AS (
-         SELECT r.*, b.name, j.did, j.found_id, j.matched_to, j.is_branch, p.bms_id AS marker, {wrote}, {has}
+         SELECT r.*, b.name, j.did, j.found_id, j.matched_to, j.is_branch, p.bms_id AS marker, p.template_id, {wrote},
+                {has}
          FROM sync.reconciled_{entity} r
          JOIN bms.{entity} b ON b.bms_id = r.bms_id
          LEFT JOIN (
@@ -32,6 +33,7 @@ WITH found AS (
 SELECT bms_id, account_id, client_id, name, disposition, operation,
        CASE WHEN did = 'adopt' AND operation = 'update' THEN found_id END AS unmark_id,
        coalesce(found_id, passportal_id) AS passportal_id,
+       template_id,
        operation <> 'skip' AS needs_approval,
        false AS held_back,
        CASE WHEN did IN ('adopt', 'update') THEN nullif(differing, []) END AS kept,

@@ -1,0 +1,661 @@
+"""The mapping: under which label a value of BMS lies in Passportal, in which words, and in which template.
+
+It is a setting, in five closed forms and without expressions::
+
+    primary_ip = "IP Address"                                              another label
+    asset_tag = false                                                      left out
+    status = { words = { "In Use" = "Active" }, other = "keep" }           words
+    platform = { constant = "Managed" }                                    a constant
+    model = { text = "{manufacturer} {model}" }                            composed of BMS's own values
+
+``Mapping()`` is the mapping without any setting. Nothing here opens a file or a connection: values become SQL.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable
+from collections.abc import Mapping as Table
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.core.errors import SettingsError
+
+VERSION = 1
+MARKER_LABEL = "Notes"
+"""The label under which a new document carries its marker, unless the mapping names another one."""
+MOST_FIELDS = 40
+"""More fields of an entity than this are refused: the statement of a plan grows with its columns."""
+
+_PART = re.compile(r"\{([^{}]*)\}")
+
+
+class Other(StrEnum):
+    """What becomes of a value without a word: it is kept, skipped, or skipped and listed until a person decides."""
+
+    KEEP = "keep"
+    SKIP = "skip"
+    ASK = "ask"
+
+
+@dataclass(frozen=True)
+class FieldRule:
+    """The mapping of one field; each part is None without it.
+
+    ``label``: its label in Passportal. ``words``: BMS's word → ours, with ``other`` for the rest. ``constant``: this
+    text in every record. ``text``: composed of BMS's own values. ``default``: for a new record without a value.
+    ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
+    without it.
+    """
+
+    label: str | None = None
+    is_left_out: bool = False
+    words: Table[str, str] | None = None
+    other: Other = Other.KEEP
+    constant: str | None = None
+    text: str | None = None
+    default: str | None = None
+    most: int | None = None
+    date: str | None = None
+    required: bool = False
+
+    @property
+    def makes_values(self) -> bool:
+        """Whether the text in Passportal may be another than BMS's."""
+        return any(part is not None for part in (self.words, self.constant, self.text, self.most, self.date))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The fields of a composed text, in order."""
+        return tuple(_PART.findall(self.text or ""))
+
+
+@dataclass(frozen=True)
+class TemplateRule:
+    """New records of these categories (BMS's own words; empty: of any) go into the ``template`` with this id."""
+
+    template: str
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EntityMapping:
+    """The mapping of one entity.
+
+    ``only``: template id → column → its label in that template, None where it is left out there.
+    """
+
+    fields: Table[str, FieldRule] = field(default_factory=dict)
+    only: Table[str, Table[str, str | None]] = field(default_factory=dict)
+    templates: tuple[TemplateRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The whole mapping. ``marker_label``: the label under which new documents carry their marker."""
+
+    entities: Table[str, EntityMapping] = field(default_factory=dict)
+    marker_label: str = MARKER_LABEL
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """A stable digest; empty for the mapping without any setting."""
+        said = self.as_json()
+        text = json.dumps(said, sort_keys=True, ensure_ascii=False)
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:16] if said else ""
+
+    def of(self, entity: Entity) -> EntityMapping:
+        """Return the mapping of ``entity``."""
+        return self.entities.get(entity.name, EntityMapping())
+
+    def rule(self, entity: Entity, column: str) -> FieldRule:
+        """Return the rule of the field; an empty one where nothing is set."""
+        return self.of(entity).fields.get(column, FieldRule())
+
+    def label(self, entity: Entity, column: str, template_id: str = "") -> str | None:
+        """Return the label of the field in documents of this template; None where it is left out."""
+        if column == "name":
+            return entity.labels["name"]
+        only = self.of(entity).only.get(template_id, {})
+        if column in only:
+            return only[column]
+        rule = self.rule(entity, column)
+        return None if rule.is_left_out else rule.label or entity.labels[column]
+
+    def labels(self, entity: Entity, template_id: str = "") -> dict[str, str]:
+        """Return column → label in documents of this template, ``name`` first, without the columns left out."""
+        found = {column: self.label(entity, column, template_id) for column in entity.columns}
+        return {column: label for column, label in found.items() if label is not None}
+
+    def is_left_out(self, entity: Entity, column: str, template_id: str = "") -> bool:
+        """Return whether the field is neither read, compared nor written in documents of this template."""
+        return self.label(entity, column, template_id) is None
+
+    def exceptions(self, entity: Entity) -> tuple[str, ...]:
+        """Return the ids of the templates with labels of their own."""
+        return tuple(self.of(entity).only)
+
+    def templates(self, entity: Entity) -> tuple[str, ...]:
+        """Return the ids of the templates that the rules for new records name."""
+        return tuple(dict.fromkeys(rule.template for rule in self.of(entity).templates))
+
+    def template_for(self, entity: Entity, category: str | None) -> str | None:
+        """Return the template of a new record of this category (BMS's own word): the first rule that fits; or None."""
+        word = folded_word(category or "")
+        for rule in self.of(entity).templates:
+            if not rule.categories or word in map(folded_word, rule.categories):
+                return rule.template
+        return None
+
+    def template_sql(self, entity: Entity, category_sql: str) -> str:
+        """Return SQL for ``template_for``, over BMS's own word; NULL where no rule fits."""
+        cases = [
+            f"WHEN {_folded_sql(category_sql)} IN ({_listed(map(folded_word, rule.categories))}) THEN"
+            f" {_quoted(rule.template)}"
+            if rule.categories
+            else f"WHEN true THEN {_quoted(rule.template)}"
+            for rule in self.of(entity).templates
+        ]
+        return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
+
+    def types(self, entity: Entity) -> tuple[str, ...]:
+        """Return the types of Passportal's documents that are read for ``entity``."""
+        return (entity.singular,)
+
+    def value_sql(self, entity: Entity, column: str, of: Callable[[str], str] = str) -> str:
+        """Return SQL for the text to write, over BMS's own values; ``of`` gives the SQL of a column's own value.
+
+        A field that is left out everywhere is NULL.
+        """
+        rule = self.rule(entity, column)
+        if rule.is_left_out and column != "name":
+            return "NULL::VARCHAR"
+        value = of(column)
+        if rule.constant is not None:
+            value = _quoted(rule.constant)
+        elif rule.text is not None:
+            value = _composed(entity, rule.text, of)
+        elif rule.words is not None:
+            value = _worded(rule.words, rule.other, value)
+        if rule.date is not None:
+            value = f"coalesce(strftime(try_cast({value} AS DATE), {_quoted(rule.date)}), {value})"
+        return value if rule.most is None else f"nullif(rtrim(left({value}, {rule.most})), '')"
+
+    def records_sql(self, entity: Entity) -> str:
+        """Return SQL for the records of BMS with the texts to write: a table's name, or a SELECT in brackets."""
+        made = [
+            column
+            for column, rule in self.of(entity).fields.items()
+            if column != "name" and (rule.makes_values or rule.is_left_out)
+        ]
+        if not made:
+            return f"bms.{entity.name}"
+        values = ", ".join(f"{self.value_sql(entity, column)} AS {column}" for column in made)
+        return f"(SELECT * REPLACE ({values}) FROM bms.{entity.name})"
+
+    def lacks_word_sql(self, entity: Entity, column: str, value_sql: str) -> str:
+        """Return SQL: whether BMS's own value has no word, and ``other`` leaves it to a person; or false."""
+        rule = self.rule(entity, column)
+        if rule.words is None or rule.other is not Other.ASK:
+            return "false"
+        return (
+            f"({value_sql} IS NOT NULL AND {_folded_sql(value_sql)} NOT IN ({_listed(map(folded_word, rule.words))}))"
+        )
+
+    def needs_details(self, entity: Entity, column: str) -> bool:
+        """Return whether the text to write may come later than the record: with its details."""
+        details = {detail.name for detail in entity.detail_fields}
+        rule = self.rule(entity, column)
+        return rule.constant is None and not details.isdisjoint(rule.parts or (column,))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the smallest table that ``parse_mapping`` makes this mapping of; empty without any setting."""
+        entities = {
+            name: said for name, entity in BY_NAME.items() if (said := _entity_as_json(entity, self.of(entity)))
+        }
+        marker = {"marker_label": self.marker_label} if self.marker_label != MARKER_LABEL else {}
+        return {"version": VERSION, **marker, **entities} if marker or entities else {}
+
+    def as_toml(self) -> str:
+        """Return the mapping as TOML, for people and for git."""
+        return _toml({"version": VERSION, **self.as_json()})
+
+
+DEFAULT = Mapping()
+
+
+def left_out_sql(mapping: Mapping, entity: Entity, column: str, template_sql: str) -> str:
+    """Return SQL: whether the field is left out in a document of the template ``template_sql``."""
+    return _by_template(
+        template_sql, mapping.exceptions(entity), lambda template: mapping.is_left_out(entity, column, template)
+    )
+
+
+def moved_sql(before: Mapping, after: Mapping, entity: Entity, column: str, template_sql: str) -> str:
+    """Return SQL: whether the field has another place by ``after`` than by ``before``, in a document of the template.
+
+    A field that is left out has no place.
+    """
+
+    def is_moved(template: str) -> bool:
+        labels = (mapping.label(entity, column, template) for mapping in (before, after))
+        was, now = (label and folded_label(label) for label in labels)
+        return was != now
+
+    return _by_template(template_sql, (*before.exceptions(entity), *after.exceptions(entity)), is_moved)
+
+
+def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str], bool]) -> str:
+    """Return SQL for the answer of ``of`` about the template of a record; about "" for any other template."""
+    usual = str(of("")).lower()
+    cases = " ".join(
+        f"WHEN {_quoted(template)} THEN {str(of(template)).lower()}"
+        for template in dict.fromkeys(templates)
+        if of(template) != of("")
+    )
+    return f"CASE {template_sql} {cases} ELSE {usual} END" if cases else usual
+
+
+def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
+    """Return the mapping of labels alone, in which a left-out field has its last one by ``earlier``, newest first."""
+    history = [mapping, *earlier, DEFAULT]
+
+    def last(entity: Entity, column: str, template: str) -> str | None:
+        labels = (found.label(entity, column, template) for found in history)
+        return next((label for label in labels if label is not None), None)
+
+    entities = {
+        entity.name: EntityMapping(
+            fields={column: FieldRule(label=last(entity, column, "")) for column in entity.columns[1:]},
+            only={
+                template: {column: last(entity, column, template) for column in entity.columns[1:]}
+                for template in dict.fromkeys(name for found in history for name in found.exceptions(entity))
+            },
+        )
+        for entity in ENTITIES
+    }
+    return Mapping(entities, mapping.marker_label)
+
+
+def folded_word(text: str) -> str:
+    """Return a word of BMS as it is compared: after NFKC, without case, blanks at its ends and double blanks."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+
+
+@functools.cache
+def folded_label(label: str) -> str:
+    """Return a label as it is compared: without case, blanks, HTML entities, a colon or star at its end."""
+    text = unicodedata.normalize("NFKC", html.unescape(label)).casefold()
+    return re.sub(r"[\s_\u200b\ufeff]", "", unicodedata.normalize("NFKC", text)).strip(":*")
+
+
+def match_keys(entity: Entity) -> tuple[str, ...]:
+    """Return the fields by which records are matched, next to the name itself."""
+    named = {word for key in entity.keys.values() for word in re.findall(r"\w+", key)}
+    named |= {
+        word for rule in entity.rules for key in rule.keys for word in re.findall(r"\w+", entity.keys.get(key, ""))
+    }
+    return tuple(
+        column.name for column in entity.fields if column.name in named or column.name in ("first_name", "last_name")
+    )
+
+
+# SQL
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(map(_quoted, texts))
+
+
+def _folded_sql(value: str) -> str:
+    """Return SQL for ``folded_word``; plain ASCII takes the short way."""
+    return f"(CASE WHEN regexp_full_match({value}, '[!-~]+( [!-~]+)*') THEN lower({value}) ELSE fold_name({value}) END)"
+
+
+def _worded(words: Table[str, str], other: Other, value: str) -> str:
+    cases = " ".join(f"WHEN {_quoted(folded_word(word))} THEN {_quoted(ours)}" for word, ours in words.items())
+    rest = value if other is Other.KEEP else "NULL"
+    return (
+        f"CASE WHEN {value} IS NOT NULL THEN CASE {_folded_sql(value)} {cases} ELSE {rest} END END" if cases else rest
+    )
+
+
+def _composed(entity: Entity, text: str, of: Callable[[str], str]) -> str:
+    """Return SQL for a composed text: NULL where all its parts are, or where its details were not read yet."""
+    pieces = [
+        f"coalesce({of(piece)}, '')" if is_part else _quoted(piece)
+        for piece, is_part in _pieces(text)
+        if piece or is_part
+    ]
+    parts = [of(part) for part in _PART.findall(text)]
+    has_any = " OR ".join(f"{part} IS NOT NULL" for part in parts)
+    details = {detail.name for detail in entity.detail_fields}
+    if not details.isdisjoint(_PART.findall(text)):
+        has_any = f"({has_any}) AND {of('details_read_at')} IS NOT NULL"
+    joined = rf"trim(regexp_replace(concat({', '.join(pieces)}), ' +', ' ', 'g'))"
+    return f"CASE WHEN {has_any} THEN nullif({joined}, '') END"
+
+
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    return [(piece, bool(number % 2)) for number, piece in enumerate(_PART.split(text))]
+
+
+# Reading
+
+
+def parse_mapping(data: Table[str, Any]) -> Mapping:
+    """Return the mapping that ``data`` (of TOML or JSON) describes. Raises ``SettingsError`` naming the place."""
+    _check_keys("", data, ("version", "marker_label", *BY_NAME))
+    version = data.get("version", VERSION)
+    if version != VERSION:
+        raise _wrong("version", f"is {version!r}, and this version reads {VERSION}", "Install a newer bms-pipeline.")
+    marker = _text("marker_label", data.get("marker_label", MARKER_LABEL))
+    entities = {
+        entity.name: _parse_entity(entity, _table(entity.name, data[entity.name]))
+        for entity in ENTITIES
+        if entity.name in data
+    }
+    mapping = Mapping(entities, marker)
+    for entity in ENTITIES:
+        _check_labels(mapping, entity)
+    return mapping
+
+
+def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
+    _check_keys(entity.name, data, ("types", "template", "fields", "only"))
+    types = data.get("types", [entity.singular])
+    if types != [entity.singular]:
+        raise _wrong(
+            f"{entity.name}.types", f"is {types!r}, and only the type {entity.singular!r} is read for {entity.name}"
+        )
+    fields_at = f"{entity.name}.fields"
+    fields = {
+        _column(fields_at, entity, column): _parse_field(f"{fields_at}.{column}", entity, column, said)
+        for column, said in _table(fields_at, data.get("fields", {})).items()
+    }
+    _check_parts(entity, fields)
+    only = {
+        _template(f"{entity.name}.only.{template}", template): _parse_only(entity, template, said)
+        for template, said in _table(f"{entity.name}.only", data.get("only", {})).items()
+    }
+    rules = data.get("template", [])
+    if not isinstance(rules, list):
+        raise _wrong(
+            f"{entity.name}.template", "is no list of rules", f"Write each rule as [[{entity.name}.template]]."
+        )
+    templates = tuple(
+        _parse_template(f"{entity.name}.template[{number}]", entity, _table(f"{entity.name}.template", said))
+        for number, said in enumerate(rules, 1)
+    )
+    return EntityMapping(fields, only, templates)
+
+
+def _parse_field(where: str, entity: Entity, column: str, said: object) -> FieldRule:
+    if column == "name":
+        raise _wrong(where, "cannot be mapped: by its name a record is matched", "Take it out of the mapping.")
+    if said is False:
+        return FieldRule(is_left_out=True)
+    if isinstance(said, str):
+        return FieldRule(label=_other_label(entity, column, _text(where, said)))
+    data = _table(where, said, "a label, false, or a table")
+    if "link" in data:
+        raise _wrong(f"{where}.link", "is not possible yet: links between documents are only read", "Give a label.")
+    _check_keys(where, data, ("label", "words", "other", "constant", "text", "default", "most", "date", "required"))
+    forms = [form for form in ("words", "constant", "text") if form in data]
+    if len(forms) > 1:
+        raise _wrong(where, f"has {' and '.join(forms)}, which exclude each other", "Keep one of them.")
+    if "other" in data and "words" not in data:
+        raise _wrong(f"{where}.other", "belongs to words, and there are none", "Add words = { ... }, or take it out.")
+    rule = FieldRule(
+        label=_other_label(entity, column, _text(f"{where}.label", data["label"])) if "label" in data else None,
+        words=_words(f"{where}.words", data["words"]) if "words" in data else None,
+        other=_other(f"{where}.other", data.get("other", Other.KEEP.value)),
+        constant=_text(f"{where}.constant", data["constant"]) if "constant" in data else None,
+        text=_composition(f"{where}.text", entity, data["text"]) if "text" in data else None,
+        default=_text(f"{where}.default", data["default"]) if "default" in data else None,
+        most=_most(f"{where}.most", data["most"]) if "most" in data else None,
+        date=_date_format(f"{where}.date", data["date"]) if "date" in data else None,
+        required=_yes_or_no(f"{where}.required", data.get("required", False)),
+    )
+    if (rule.makes_values or rule.default is not None) and column in match_keys(entity):
+        raise _wrong(where, f"decides which {entity.name} match, so only its label can be another", "Keep the label.")
+    return rule
+
+
+def _other_label(entity: Entity, column: str, label: str) -> str | None:
+    """Return the label; None for the label that the field has anyway."""
+    return None if label == entity.labels[column] else label
+
+
+def _parse_only(entity: Entity, template: str, said: object) -> dict[str, str | None]:
+    where = f"{entity.name}.only.{template}"
+    data = _table(where, said)
+    _check_keys(where, data, ("fields",))
+    found: dict[str, str | None] = {}
+    for column, label in _table(f"{where}.fields", data.get("fields", {})).items():
+        at = f"{where}.fields.{column}"
+        if _column(f"{where}.fields", entity, column) == "name":
+            raise _wrong(at, "cannot be mapped: by its name a record is matched", "Take it out of the mapping.")
+        if label is not False and not isinstance(label, str):
+            raise _wrong(at, "is neither a label nor false", "Values are the same in every template.")
+        found[column] = None if label is False else _text(at, label)
+    return found
+
+
+def _parse_template(where: str, entity: Entity, data: Table[str, Any]) -> TemplateRule:
+    _check_keys(where, data, ("category", "into"))
+    if "into" not in data:
+        raise _wrong(where, "names no template", "Add into = ID, the template's number in Passportal.")
+    said = data.get("category", [])
+    categories = [said] if isinstance(said, str) else said
+    if not isinstance(categories, list):
+        raise _wrong(f"{where}.category", "is no list of words")
+    if categories and entity.category is None:
+        raise _wrong(f"{where}.category", f"is not possible: {entity.name} have no category", "Take it out.")
+    words = tuple(_text(f"{where}.category", word) for word in categories)
+    return TemplateRule(_template(f"{where}.into", data["into"]), words)
+
+
+def _check_parts(entity: Entity, fields: Table[str, FieldRule]) -> None:
+    """Refuse a composed text of another composed text: BMS's own values are its parts, so no circle can be meant."""
+    for column, rule in fields.items():
+        for part in rule.parts:
+            if part != column and part in fields and (fields[part].text or fields[part].constant) is not None:
+                raise _wrong(
+                    f"{entity.name}.fields.{column}.text",
+                    f"has the part {{{part}}}, which the mapping makes itself; that could go round in a circle",
+                    f"Use the parts of {part}, which are BMS's own values.",
+                )
+
+
+def _check_labels(mapping: Mapping, entity: Entity) -> None:
+    """Refuse two fields on one label in one template, and a field on the label of the marker."""
+    for template in ("", *mapping.exceptions(entity)):
+        seen: dict[str, str] = {}
+        where = f"{entity.name}.only.{template}.fields" if template else f"{entity.name}.fields"
+        for column, label in mapping.labels(entity, template).items():
+            folded = folded_label(label)
+            if folded in seen:
+                raise _wrong(
+                    f"{where}.{column}", f"has the label {label!r}, which {seen[folded]} has, too", "Give each its own."
+                )
+            seen[folded] = column
+            # The marker shares the label of notes by itself: it is a line of its own there.
+            is_notes = folded_label(entity.labels[column]) == folded_label(MARKER_LABEL)
+            if entity.has_client and not is_notes and folded == folded_label(mapping.marker_label):
+                raise _wrong(f"{where}.{column}", f"has the label {label!r}, which carries the marker", "Give another.")
+
+
+def _check_keys(where: str, data: Table[str, Any], allowed: Collection[str]) -> None:
+    for key in data:
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key), list(allowed), 1)
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            raise _wrong(f"{where}.{key}".strip("."), "is unknown", f"{meant}Possible are {', '.join(allowed)}.")
+
+
+def _column(where: str, entity: Entity, column: str) -> str:
+    if column not in entity.columns:
+        near = difflib.get_close_matches(column, entity.columns, 1)
+        meant = f"Did you mean {near[0]!r}? " if near else ""
+        raise _wrong(
+            f"{where}.{column}", f"is no field of {entity.name}", f"{meant}Fields: {', '.join(entity.columns[1:])}."
+        )
+    return column
+
+
+def _table(where: str, said: object, wanted: str = "a table") -> Table[str, Any]:
+    if not isinstance(said, dict):
+        raise _wrong(where, f"is {type(said).__name__} and not {wanted}")
+    return said
+
+
+def _text(where: str, said: object) -> str:
+    if not isinstance(said, str) or not said.strip():
+        raise _wrong(where, "is no text")
+    if len(said) > 255 or not said.isprintable():
+        raise _wrong(where, "is longer than 255 characters, or has characters that cannot be shown")
+    return said.strip()
+
+
+def _template(where: str, said: object) -> str:
+    text = str(said) if isinstance(said, int | str) and not isinstance(said, bool) else ""
+    if not (text.isascii() and text.isdigit()):
+        raise _wrong(where, f"is {said!r}, which is no number of a template", "Passportal shows it in the address.")
+    return text
+
+
+def _words(where: str, said: object) -> dict[str, str]:
+    found: dict[str, str] = {}
+    folded: dict[str, str] = {}
+    if not _table(where, said):
+        raise _wrong(where, "has no word", "Add one, or take it out.")
+    for word, ours in _table(where, said).items():
+        if folded_word(word) in folded:
+            raise _wrong(f"{where}.{word}", f"is there twice, also as {folded[folded_word(word)]!r}", "Keep one.")
+        folded[folded_word(word)] = word
+        found[_text(where, word)] = _text(f"{where}.{word}", ours)
+    return found
+
+
+def _other(where: str, said: object) -> Other:
+    if said not in list(Other):
+        raise _wrong(where, f"is {said!r}", f"Choose from {', '.join(Other)}.")
+    return Other(str(said))
+
+
+def _composition(where: str, entity: Entity, said: object) -> str:
+    text = _text(where, said)
+    parts = _PART.findall(text)
+    if not parts:
+        raise _wrong(where, "has no part in braces", 'Name fields: "{manufacturer} {model}"; or write constant = ...')
+    if re.search(r"[{}]", _PART.sub("", text)):
+        raise _wrong(where, "has a brace that is not closed, or one too many")
+    for part in parts:
+        if part not in entity.columns:
+            near = difflib.get_close_matches(part, entity.columns, 1)
+            meant = f"Did you mean {{{near[0]}}}? " if near else ""
+            fields = ", ".join(entity.columns)
+            raise _wrong(where, f"names {{{part}}}, which is no field of {entity.name}", f"{meant}Fields: {fields}.")
+    return text
+
+
+def _most(where: str, said: object) -> int:
+    if isinstance(said, bool) or not isinstance(said, int) or not 1 <= said <= 100_000:
+        raise _wrong(where, f"is {said!r} and no number of characters from 1 to 100000")
+    return said
+
+
+def _date_format(where: str, said: object) -> str:
+    text = _text(where, said)
+    letters = re.findall(r"%(.?)", text)
+    if not letters or any(letter not in set("aAbBdejmuyY%-") for letter in letters):
+        raise _wrong(where, f"is {said!r} and no format of a day", "Write it as %d/%m/%Y, %d.%m.%Y or %Y-%m-%d.")
+    return text
+
+
+def _yes_or_no(where: str, said: object) -> bool:
+    if not isinstance(said, bool):
+        raise _wrong(where, "is neither true nor false")
+    return said
+
+
+def _wrong(where: str, what: str, next_step: str = "") -> SettingsError:
+    return SettingsError(f"The mapping's {where} {what}.", next_step, problems={where: what})
+
+
+# Writing
+
+
+def _entity_as_json(entity: Entity, mapping: EntityMapping) -> dict[str, Any]:
+    fields = {column: said for column, rule in mapping.fields.items() if (said := _field_as_json(rule)) is not None}
+    rules = [
+        {**({"category": list(rule.categories)} if rule.categories else {}), "into": int(rule.template)}
+        for rule in mapping.templates
+    ]
+    only = {
+        template: {"fields": {column: label or False for column, label in labels.items()}}
+        for template, labels in mapping.only.items()
+        if labels
+    }
+    said = {"template": rules, "fields": fields, "only": only}
+    return {key: value for key, value in said.items() if value}
+
+
+def _field_as_json(rule: FieldRule) -> object:
+    """Return the shortest form of the rule; None for a rule that sets nothing."""
+    if rule.is_left_out:
+        return False
+    parts: dict[str, Any] = {
+        "label": rule.label,
+        "words": None if rule.words is None else dict(rule.words),
+        "other": rule.other.value if rule.words is not None and rule.other is not Other.KEEP else None,
+        "constant": rule.constant,
+        "text": rule.text,
+        "default": rule.default,
+        "most": rule.most,
+        "date": rule.date,
+        "required": rule.required or None,
+    }
+    said = {key: value for key, value in parts.items() if value is not None}
+    return said["label"] if list(said) == ["label"] else said or None
+
+
+def _toml(said: Table[str, Any]) -> str:
+    """Return a mapping's smallest table as TOML: a line a field, under the entity's headers."""
+    blocks = [_lines({key: value for key, value in said.items() if key not in BY_NAME})]
+    for name, entity in ((name, said[name]) for name in BY_NAME if name in said):
+        blocks += [f"[[{name}.template]]\n{_lines(rule)}" for rule in entity.get("template", [])]
+        if "fields" in entity:
+            blocks.append(f"[{name}.fields]\n{_lines(entity['fields'])}")
+        for template, exceptions in entity.get("only", {}).items():
+            blocks.append(f"[{name}.only.{_key(template)}.fields]\n{_lines(exceptions['fields'])}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _lines(data: Table[str, Any]) -> str:
+    return "\n".join(f"{_key(key)} = {_inline(value)}" for key, value in data.items())
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_key(key)} = {_inline(part)}' for key, part in value.items())} }}" if value else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,85 @@
+"""The mapping inside a plan's SQL: the texts to write, the template of a new record, what only the mapping changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.mapping import Mapping, left_out_sql, moved_sql
+from bms_pipeline.reconcile.sync_settings import SyncSettings
+from bms_pipeline.warehouse import sql
+
+
+@dataclass(frozen=True)
+class MappedFields:
+    """The mapped fields of ``entity``, as SQL over the aliases of ``plan_operations.sql``.
+
+    ``b``: the record with the texts to write; ``raw``: with BMS's own words; ``was``: with the texts by the mapping
+    loaded last; ``p`` and ``n``: the document, and the template of new ones; ``l``: the base.
+    """
+
+    entity: Entity
+    settings: SyncSettings
+
+    @property
+    def mapping(self) -> Mapping:
+        """The mapping as it is stored."""
+        return self.settings.mapping
+
+    @property
+    def joins(self) -> str:
+        """The joins that a mapping needs; none without any setting."""
+        by_category = self.entity.category and self.mapping.templates(self.entity)
+        as_listed = f"JOIN bms.{self.entity.name} raw ON raw.bms_id = r.bms_id" if by_category else ""
+        loaded = self.settings.loaded_mapping.records_sql(self.entity)
+        as_loaded = f"JOIN {loaded} was ON was.bms_id = r.bms_id" if self.changed else ""
+        return f"{as_listed} {as_loaded}".strip()
+
+    @property
+    def wanted_template(self) -> str:
+        """The id of the template that the mapping names for a new record; NULL for none."""
+        return self.mapping.template_sql(self.entity, f"raw.{self.entity.category}")
+
+    @property
+    def template_id(self) -> str:
+        """The id of the template of the record's document, be it there or to be created."""
+        new = f"coalesce(n.template_id, {self.wanted_template})"
+        return f"CASE WHEN r.disposition = 'to_create' THEN {new} ELSE p.template_id END"
+
+    def is_left_out(self, column: str) -> str:
+        """Whether the field is left out in this template alone: one left out everywhere has no value at all."""
+        return left_out_sql(self.mapping, self.entity, column, self.template_id)
+
+    @cached_property
+    def changed(self) -> tuple[str, ...]:
+        """The columns with another text or another place than when a whole plan was loaded last."""
+        now, was = self.mapping, self.settings.loaded_mapping
+        if now == was:
+            return ()
+        return tuple(
+            column
+            for column in self.entity.columns
+            if now.value_sql(self.entity, column) != was.value_sql(self.entity, column)
+            or moved_sql(was, now, self.entity, column, "p.template_id") != "false"
+        )
+
+    def by_mapping(self, column: str) -> str:
+        """Whether the mapping alone makes a write: BMS did not change, or the field has a place that it never met."""
+        is_moved = moved_sql(self.settings.loaded_mapping, self.mapping, self.entity, column, "p.template_id")
+        return (
+            f"(l.bms_id IS NOT NULL AND (was.{column} IS NOT DISTINCT FROM l.bms_{column}"
+            f" OR {is_moved} AND l.bms_{column} IS NULL AND l.passportal_{column} IS NULL))"
+        )
+
+    def new_value(self, column: str, value: str) -> str:
+        """The text of a new record: ``value``, or the default of the mapping."""
+        default = self.mapping.rule(self.entity, column).default
+        return value if default is None else f"coalesce({value}, {sql.quoted(default)})"
+
+    @property
+    def lacks_required(self) -> str:
+        """Whether a new record lacks a required value, or a place for it."""
+        required = [column for column in self.entity.columns if self.mapping.rule(self.entity, column).required]
+        lacking = [f"{self.new_value(name, f'bms_{name}')} IS NULL OR NOT has_place_{name}" for name in required]
+        return " OR ".join(lacking) or "false"

@@ -1,0 +1,373 @@
+"""Change the mapping: check it against Passportal, foretell what it does, store it.
+
+    the wanted mapping ──▶ trial: snapshot by it, bases, reconcile, plan ──▶ counted, then all undone
+                     └──▶ stored: setting, history, bases of the fields with another label ──▶ the next sync plans
+
+The trial and the next sync run the same code, so the trial foretells exactly that plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.mapping import Mapping, left_out_sql, match_keys, moved_sql, with_last_places
+from bms_pipeline.core.settings import Settings
+from bms_pipeline.core.vocabulary import NewRecords
+from bms_pipeline.load import journal
+from bms_pipeline.passportal.target import KnowsRecords
+from bms_pipeline.plan import operations as plans
+from bms_pipeline.reconcile.matching import Scope, reconcile_all
+from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
+from bms_pipeline.sync import services
+from bms_pipeline.warehouse import landing, sql, stored_mapping
+from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.inputs import bump_version, has_version
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """What the next plan does to one field because of the mapping, in records.
+
+    ``filled``: empty in Passportal so far. ``followed``: the value there is ours, and gets its new text.
+    ``overwritten``: the value there is not ours; always 0. ``kept``: the value there differs and stays. ``no_place``:
+    the template has no field for it.
+    """
+
+    entity: EntityName
+    field: str
+    label: str | None
+    filled: int
+    followed: int
+    overwritten: int
+    kept: int
+    no_place: int
+
+
+@dataclass(frozen=True)
+class LackedWord:
+    """A word of BMS without a word of ours, and its number of records."""
+
+    entity: EntityName
+    field: str
+    word: str
+    records: int
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What storing a mapping does. ``documents``: entity → documents that are read again, one call each.
+
+    ``problems``: why it would be refused without ``anyway``. ``other_template``: entity → documents in another template
+    than new ones of their category; they stay there.
+    """
+
+    changes: list[FieldChange] = field(default_factory=list)
+    documents: dict[EntityName, int] = field(default_factory=dict)
+    words: list[LackedWord] = field(default_factory=list)
+    other_template: dict[EntityName, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    is_same: bool = False
+
+
+def read_mapping(warehouse: Warehouse) -> Mapping:
+    """Return the stored mapping."""
+    with warehouse.open() as connection:
+        return stored_mapping.read_mapping(connection)
+
+
+def try_mapping(settings: Settings, warehouse: Warehouse, mapping: Mapping) -> Foretold:
+    """Return what storing ``mapping`` would do; nothing is stored, and neither service is called."""
+    with _snapshots(settings, mapping) as (files, documents), warehouse.trial() as connection:
+        return _foretell(connection, mapping, files, documents)
+
+
+def check_mapping(settings: Settings, warehouse: Warehouse) -> Foretold:
+    """Return how the stored mapping fits what is stored of both services."""
+    return try_mapping(settings, warehouse, read_mapping(warehouse))
+
+
+def store_mapping(
+    settings: Settings, warehouse: Warehouse, mapping: Mapping, by: str, why: str = "", *, anyway: bool = False
+) -> Foretold:
+    """Store the mapping and return what it does, as ``try_mapping`` does.
+
+    Raises ``SettingsError`` where a load is left in the middle; without ``anyway`` also for each of the ``problems``.
+    """
+    with warehouse.open() as connection:
+        _check_no_load(connection)
+    foretold = try_mapping(settings, warehouse, mapping)
+    if foretold.problems and not anyway:
+        raise SettingsError(
+            "The mapping was not stored:" + "".join(f"\n  {problem}" for problem in foretold.problems),
+            "Correct it. If it is meant like this: the same command with --anyway.",
+        )
+    if not foretold.is_same:
+        with warehouse.transaction() as connection:
+            _check_no_load(connection)
+            _store(connection, mapping, by, why, now())
+    return foretold
+
+
+def _check_no_load(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise ``SettingsError`` while writes by the present mapping are under way, or their answer is unknown."""
+    unknown = sum(intent.writes for intent in journal.open_intents(connection))
+    if unknown:
+        raise SettingsError(
+            f"The mapping was not stored: for {unknown:,} writes nobody knows yet whether they arrived, and only under"
+            " their own labels can they be looked up.",
+            "Run `bms-pipeline sync` first: it looks them up.",
+        )
+    row = connection.execute(
+        "SELECT hash FROM sync.plans p WHERE plan_id = (SELECT max(plan_id) FROM sync.plans)"
+        " AND approved_at IS NOT NULL AND loaded_at IS NULL AND discarded_at IS NULL"
+        " AND EXISTS (FROM sync.journal j WHERE j.plan_id = p.plan_id)"
+    ).fetchone()
+    if row:
+        raise SettingsError(
+            f"The mapping was not stored: plan {row[0][:12]} is approved and loaded in part, by the present mapping.",
+            "Run `bms-pipeline sync`, which ends it, or `bms-pipeline discard`; then change the mapping.",
+        )
+
+
+def _store(connection: duckdb.DuckDBPyConnection, mapping: Mapping, by: str, why: str, at: datetime) -> None:
+    """Store the mapping with its history, and forget the bases of fields with another label."""
+    before = stored_mapping.read_mapping(connection)
+    places = with_last_places(before, stored_mapping.earlier_mappings(connection))
+    store_sync_setting(connection, stored_mapping.NAME, mapping.as_json(), at)
+    bump_version(connection, stored_mapping.NAME, at)
+    connection.execute(
+        "INSERT INTO sync.settings_history VALUES (?, ?, ?, ?, ?, ?)",
+        [at, by, stored_mapping.NAME, json.dumps(before.as_json()), json.dumps(mapping.as_json()), why],
+    )
+    for entity in ENTITIES:
+        _forget_bases(connection, entity, places, mapping)
+
+
+def _forget_bases(connection: duckdb.DuckDBPyConnection, entity: Entity, places: Mapping, mapping: Mapping) -> None:
+    """Let both sides never have met in a field with another label. A field left out keeps its base."""
+    moved = {
+        column: f"({moved} AND NOT {left_out_sql(mapping, entity, column, 'p.template_id')})"
+        for column in entity.columns[1:]
+        if (moved := moved_sql(places, mapping, entity, column, "p.template_id")) != "false"
+    }
+    if not moved:
+        return
+    forgotten = ", ".join(
+        f"{side}_{column} = CASE WHEN d.moved_{column} THEN NULL ELSE l.{side}_{column} END"
+        for column in moved
+        for side in ("bms", "passportal")
+    )
+    for base, key, documents in (
+        ("base", "bms_id", f"(FROM sync.matches WHERE entity = '{entity.name}')"),
+        ("former_base", "passportal_id", f"(SELECT DISTINCT passportal_id FROM sync.former_base_{entity.name})"),
+    ):
+        connection.execute(
+            sql.read("sync/forget_base").format(
+                base=base,
+                entity=entity.name,
+                forgotten=forgotten,
+                key=key,
+                documents=documents,
+                moved=", ".join(f"{text} AS moved_{column}" for column, text in moved.items()),
+                anything_moved=" OR ".join(f"d.moved_{column}" for column in moved),
+            )
+        )
+
+
+# Foretelling
+
+
+@contextlib.contextmanager
+def _snapshots(settings: Settings, mapping: Mapping) -> Iterator[tuple[dict[EntityName, Path], dict[EntityName, int]]]:
+    """Yield the snapshots by ``mapping`` of what is known here, and the documents that would be read again."""
+    files: dict[EntityName, Path] = {}
+    documents: dict[EntityName, int] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="mapping-") as folder,
+        contextlib.closing(services.open_target(settings, mapping)) as target,
+    ):
+        if isinstance(target, KnowsRecords):
+            for entity in ENTITIES:
+                if entity.name in target.can_list and entity.name in target.can_write:
+                    files[entity.name] = Path(folder, f"{entity.name}.parquet")
+                    documents[entity.name] = target.snapshot_known(entity, files[entity.name])
+        yield files, {name: count for name, count in documents.items() if count}
+
+
+def _foretell(
+    connection: duckdb.DuckDBPyConnection,
+    mapping: Mapping,
+    files: dict[EntityName, Path],
+    documents: dict[EntityName, int],
+) -> Foretold:
+    """Store the mapping and plan by it, in a transaction that is undone, and count."""
+    before, at = read_sync_settings(connection), now()
+    is_same = mapping == before.mapping
+    if not is_same:
+        _store(connection, mapping, "", "", at)
+    for name, file in files.items():
+        if has_version(connection, f"passportal.{name}"):
+            landing.land_snapshot(connection, BY_NAME[name], file, at)
+    if any(has_version(connection, f"bms.{entity.name}") for entity in ENTITIES):
+        reconcile_all(connection, ENTITIES)
+        plans.fill_plan(connection, ENTITIES, Scope())
+    return Foretold(
+        changes=_changes(connection, before, mapping),
+        documents=documents,
+        words=_words_lacking(connection, mapping),
+        other_template=_in_other_template(connection, mapping),
+        problems=_problems(connection, before, mapping),
+        is_same=is_same,
+    )
+
+
+def _changed(before: Mapping, mapping: Mapping, entity: Entity) -> list[str]:
+    """Return the fields with another label, another text or another default than before."""
+    return [
+        column
+        for column in entity.columns[1:]
+        if before.rule(entity, column) != mapping.rule(entity, column)
+        or moved_sql(before, mapping, entity, column, "p.template_id") != "false"
+    ]
+
+
+def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mapping: Mapping) -> list[FieldChange]:
+    found: list[FieldChange] = []
+    for entity in ENTITIES:
+        fields = _changed(before.mapping, mapping, entity)
+        if not fields:
+            continue
+        last = " ".join(f"WHEN '{column}' THEN l.passportal_{column}" for column in fields)
+        query = sql.read("sync/mapped_changes").format(entity=entity.name, last=f"CASE change.field {last} END")
+        counted = {row[0]: row[1:] for row in connection.execute(query, {"fields": fields}).fetchall()}
+        found += [
+            FieldChange(entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0)))
+            for column in fields
+        ]
+    return found
+
+
+def _words_lacking(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> list[LackedWord]:
+    """Return BMS's words that wait for a person, because their field asks about words that it does not know."""
+    found: list[LackedWord] = []
+    for entity in ENTITIES:
+        for column in mapping.of(entity).fields:
+            lacks = mapping.lacks_word_sql(entity, column, column)
+            if lacks != "false":
+                query = sql.read("sync/words_lacking").format(entity=entity.name, column=column, lacks_word=lacks)
+                found += [LackedWord(entity.name, column, *row) for row in connection.execute(query).fetchall()]
+    return found
+
+
+def _in_other_template(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> dict[EntityName, int]:
+    counts: dict[EntityName, int] = {}
+    for entity in ENTITIES:
+        if mapping.templates(entity):
+            wanted = mapping.template_sql(entity, f"raw.{entity.category}" if entity.category else "NULL::VARCHAR")
+            query = sql.read("sync/other_template").format(entity=entity.name, wanted=wanted)
+            (counts[entity.name],) = connection.execute(query).fetchone() or (0,)
+    return {name: count for name, count in counts.items() if count}
+
+
+def _problems(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mapping: Mapping) -> list[str]:
+    """Return what is refused without a person's ``anyway``, a sentence each."""
+    found: list[str] = []
+    for entity in ENTITIES:
+        changed = _changed(before.mapping, mapping, entity)
+        found += _match_keys_left_out(connection, entity, mapping, changed)
+        found += _labels_nowhere(connection, entity, before.mapping, mapping, changed)
+        found += _templates_unknown(connection, entity, mapping)
+        found += _categories_made_one(entity, mapping, changed)
+        found += _required_later(entity, mapping, changed)
+    return found
+
+
+def _match_keys_left_out(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, mapping: Mapping, changed: Sequence[str]
+) -> list[str]:
+    found = []
+    for column in match_keys(entity):
+        if column in changed and mapping.is_left_out(entity, column):
+            reasons = [
+                rule.reason for rule in entity.rules if any(column in entity.keys.get(key, "") for key in rule.keys)
+            ]
+            (matches,) = connection.execute(
+                "SELECT count(*) FROM sync.matches WHERE entity = ? AND reason IN (SELECT unnest(?::VARCHAR[]))",
+                [entity.name, reasons],
+            ).fetchone() or (0,)
+            found.append(
+                f"{entity.name}.{column} decides which records are the same, and would be left out:"
+                f" {matches:,} matches rest on it, and new ones would be made without it."
+            )
+    return found
+
+
+def _labels_nowhere(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, before: Mapping, mapping: Mapping, changed: Sequence[str]
+) -> list[str]:
+    """Return the labels that no template is known to have as one field, where templates decide at all."""
+    found = []
+    for column in changed:
+        label = mapping.label(entity, column)
+        if label is None or label == before.label(entity, column):
+            continue
+        (decides, has_place) = connection.execute(
+            f"SELECT count(*) FILTER (places IS NOT NULL), count(*) FILTER (list_contains(places, '{column}'))"
+            f" FROM (SELECT places FROM passportal.{entity.name}"
+            " UNION ALL SELECT places FROM passportal.new_records WHERE entity = $entity)",
+            {"entity": entity.name},
+        ).fetchone() or (0, 0)
+        if decides and not has_place:
+            found.append(
+                f"{entity.name}.{column}: no template of {entity.name} that was read so far has exactly one field"
+                f" {label!r}."
+            )
+    return found
+
+
+def _templates_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, mapping: Mapping) -> list[str]:
+    rows = connection.execute(
+        "SELECT wanted_id FROM passportal.new_records WHERE entity = ? AND wanted_id <> '' AND problem = ?",
+        [entity.name, NewRecords.TEMPLATE_UNKNOWN.value],
+    ).fetchall()
+    unknown = {row[0] for row in rows}
+    return [
+        f"{entity.name}.template: {template} is no template of {entity.name} that was read so far."
+        for template in mapping.templates(entity)
+        if template in unknown
+    ]
+
+
+def _categories_made_one(entity: Entity, mapping: Mapping, changed: Sequence[str]) -> list[str]:
+    """Return a sentence where words make two categories one, by which people choose what is synced."""
+    words = mapping.rule(entity, entity.category).words if entity.category in changed and entity.category else None
+    made: dict[str, list[str]] = {}
+    for word, ours in (words or {}).items():
+        made.setdefault(ours, []).append(word)
+    return [
+        f"{entity.name}.{entity.category}: {' and '.join(same)} would both be {ours!r} in Passportal, and nobody could"
+        " tell these categories apart there."
+        for ours, same in made.items()
+        if len(same) > 1
+    ]
+
+
+def _required_later(entity: Entity, mapping: Mapping, changed: Sequence[str]) -> list[str]:
+    return [
+        f"{entity.name}.{column} is required, and BMS gives it only after the record is in Passportal: without a"
+        " default no new record would be created."
+        for column in changed
+        if (rule := mapping.rule(entity, column)).required
+        and rule.default is None
+        and mapping.needs_details(entity, column)
+    ]

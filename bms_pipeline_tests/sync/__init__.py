@@ -1,0 +1,1 @@
+"""The use cases that both shells call, from a person's side."""
