@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.mapping import DEFAULT, Mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal import snapshots
 from bms_pipeline.passportal.documents import pace
@@ -22,6 +23,7 @@ from bms_pipeline.passportal.documents.client import DocumentsClient, base_addre
 from bms_pipeline.passportal.documents.creation import DocumentCreation
 from bms_pipeline.passportal.documents.flow import Flow
 from bms_pipeline.passportal.documents.habits import NOTHING_KNOWN, WritingHabits, dialect_for
+from bms_pipeline.passportal.documents.labels import store_labels
 from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.passportal.documents.memory import RememberedDocuments
 from bms_pipeline.passportal.documents.reader import DocumentReader
@@ -34,7 +36,7 @@ from bms_pipeline.state.opening import open_state
 
 
 class DocumentsPassportal:
-    """The Passportal named in the settings. ``clock`` and ``sleep`` are for tests.
+    """The Passportal named in the settings, with its documents by ``mapping``. ``clock`` and ``sleep`` are for tests.
 
     Raises ``SettingsError`` for impossible settings, before any call.
     """
@@ -45,6 +47,7 @@ class DocumentsPassportal:
     def __init__(
         self,
         settings: Settings,
+        mapping: Mapping = DEFAULT,
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -52,16 +55,19 @@ class DocumentsPassportal:
         self.name = f"documents_api {base_address(settings)}"
         self.can_list = self.can_write | {"clients"} | ({"users"} if settings.passportal_users_file else set())
         self.unknown_seconds = settings.passportal_unknown_seconds
+        self._labels_file = settings.labels_file
         self._users_file = settings.passportal_users_file
         self._settings, self._clock, self._sleep = settings, clock, sleep
         self._last_write = LastWrite(open_state(settings), clock)
         self._client = client = DocumentsClient(settings, clock=clock, sleep=sleep, before_write=self._last_write)
-        self._memory = memory = RememberedDocuments(settings.documents_file)
+        self._memory = memory = RememberedDocuments(settings.documents_file, mapping)
         connections = settings.passportal_connections
         self._flow = flow = Flow(connections, clock=clock, sleep=sleep)
-        self._reader = reader = DocumentReader(client, memory, flow, connections=connections, clock=clock)
+        self._reader = reader = DocumentReader(
+            client, memory, flow, connections=connections, clock=clock, mapping=mapping
+        )
         self._search = MarkerSearch(client, memory, reader, sleep)
-        self._habits = NOTHING_KNOWN
+        self._habits, self._mapping = NOTHING_KNOWN, mapping
         self._assemble()
 
     def learn(self, habits: WritingHabits) -> None:
@@ -75,10 +81,10 @@ class DocumentsPassportal:
         settings, client, memory, reader = self._settings, self._client, self._memory, self._reader
         dialect, chosen = dialect_for(settings, self._habits), chosen_templates(settings.passportal_templates)
         sender = WriteSender(client, dialect, self._habits.prefix)
-        self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect)
+        self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect, self._mapping)
         trials = TemplateTrials(client, memory, reader, self._search, dialect, self._sleep)
         self._creation = DocumentCreation(self._flow, sender, self._search, templates, trials)
-        self._change = DocumentChange(client, self._flow, sender, reader, dialect, self._clock)
+        self._change = DocumentChange(client, self._flow, sender, reader, dialect, self._clock, self._mapping)
 
     def close(self) -> None:
         """Close every connection."""
@@ -91,11 +97,18 @@ class DocumentsPassportal:
                 self._reader.list_documents(entity)
                 self._reader.read_details(entity)
                 self._memory.write_snapshot(entity, file, self._templates.new_records(entity))
+                store_labels(self._labels_file, entity, self._memory.labels(entity))
         elif entity.name == "clients":
             rows = [{"passportal_id": id_, "name": name} for id_, name in self._client.clients().items()]
             snapshots.write_snapshot(entity, file, rows)
         else:
             snapshots.write_snapshot(entity, file, snapshots.users_in(self._users_file) if self._users_file else [])
+
+    def snapshot_known(self, entity: Entity, file: Path) -> int:
+        """See ``Target.snapshot_known``."""
+        with self._memory.opened():
+            self._memory.write_snapshot(entity, file, self._templates.new_records(entity, only_known=True))
+            return len(self._memory.unread(entity))
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. The search for a missing document is repeated after a while, a few times."""
