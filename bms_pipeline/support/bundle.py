@@ -30,6 +30,7 @@ from bms_pipeline.core.version import VERSION
 from bms_pipeline.reconcile import matching
 from bms_pipeline.support import proof, report, selection, tenant, whois
 from bms_pipeline.support.manifest import MANIFEST, manifest
+from bms_pipeline.support.program_words import program_words
 from bms_pipeline.support.selection import Request
 from bms_pipeline.support.values import How, Ids, Values
 from bms_pipeline.sync.progress import Progress, silent
@@ -82,14 +83,14 @@ def make_bundle(
     key = key or secrets.token_bytes(32)
     read = _read(settings, warehouse, request, progress)
     progress("replace", 0, None)
-    replacement = _replacement(key, read)
+    replacement = _replacement(key, read, settings)
     rows = tenant.replaced(read.rows, replacement) if request.has_records else {}
     name, sync_settings = secrets.token_hex(4), replacement.settings(read.settings)
     about = {"bundle": name, "target": settings.passportal_target, "sync_settings": sync_settings}
     progress("replace", sum(map(len, rows.values())), None)
     differing = _differences(read, rows, sync_settings, replacement, progress)
     bundle = Bundle(file, name, len(read.standings), _related(read), differing)
-    shown = report.cleaned(read.report, replacement.values, replacement.bms_ids)
+    shown = report.Cleaner(replacement.values, replacement.bms_ids, read.mentioned).cleaned(read.report)
     files = {
         MANIFEST: manifest(bundle.name, request, bundle.records, bundle.related, differing).encode(),
         REPORT: _json({"made_by": VERSION, **shown}),
@@ -128,14 +129,18 @@ def _read(settings: Settings, warehouse: Warehouse, request: Request, progress: 
     return read
 
 
-def _replacement(key: bytes, read: _Read) -> tenant.Replacement:
+def _replacement(key: bytes, read: _Read, settings: Settings) -> tenant.Replacement:
     if read.rows:
         values, bms_ids, passportal_ids = tenant.found_values(read.rows)
     else:
         values, bms_ids, passportal_ids = {}, set(), set()
     words = values.get(How.TEXT, set()) | tenant.words_in_settings(read.settings)
     found = {**values, How.TEXT: words, How.NAME: values.get(How.NAME, set()) | read.mentioned}
-    return tenant.Replacement(Values(key, found), Ids(key + b"BMS", bms_ids), Ids(key + b"Passportal", passportal_ids))
+    named, _ = _of_settings(settings)
+    hidden = {word.casefold() for text in named | read.people for word in re.findall(r"[^\W_]+", text)}
+    return tenant.Replacement(
+        Values(key, found, hidden), Ids(key + b"BMS", bms_ids), Ids(key + b"Passportal", passportal_ids)
+    )
 
 
 def _differences(
@@ -173,13 +178,7 @@ def _write(file: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _originals(settings: Settings, read: _Read, replacement: tenant.Replacement) -> proof.Originals:
-    labels = {
-        word.casefold()
-        for template in read.report.get("templates", ())
-        for text in (template["template"], *(template["labels"] or ()))
-        for word in re.findall(r"[^\W_]+", text or "")
-    }
-    public = report.program_words() | junk.WORDS | labels | set(map(str, range(10_000)))
+    public = program_words() | junk.WORDS | set(map(str, range(10_000)))
     kept = {word for word in replacement.values.words.known if word in junk.WORDS or junk.is_junk_text(word)}
     texts = proof.searched(replacement.values.given(), replacement.values.words.known, kept)
     hosts, hidden = _of_settings(settings)

@@ -160,7 +160,7 @@ def _texts(name: str, content: bytes) -> Iterator[tuple[str, bool]]:
             how = table.columns.get(column)
             if how in _READ and isinstance(value, str):
                 yield value, True
-            elif how is None or how is How.KEPT:
+            elif how in (None, How.KEPT, How.LABEL):
                 yield f"{column} {json.dumps(value, ensure_ascii=False)}", False
             elif isinstance(value, str):  # numbers of a phone or a date may be another record's by chance
                 yield re.sub(r"\d", " ", value), True

@@ -7,15 +7,14 @@ the tenant become their stand-ins, and other words become x.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import platform
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata, resources
-from importlib.resources.abc import Traversable
+from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from bms_pipeline.core.version import VERSION
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.recording import read_status
 from bms_pipeline.support.letters import core_of, pieces
-from bms_pipeline.support.values import Ids, Values
+from bms_pipeline.support.program_words import program_words
+from bms_pipeline.support.values import How, Ids, Values
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import connect, named_rows
 from bms_pipeline.warehouse.facts import read_facts
@@ -45,12 +45,21 @@ SHOWN_SETTINGS = frozenset((
 """The settings whose values are numbers or words of this program. A bundle only says whether the others are set."""
 _FOLDERS = ("backups", "import_files", "landing", "support")
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_HTTP = "http"
+"""The word before the status of an answer, which looks like an id."""
 _PROGRAM_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True)
 class FreeText:
-    """A text that a person or a service may have written: shown only as ``Cleaned`` has it."""
+    """A text that a person or a service may have written: shown only as ``Cleaner`` has it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """The name of a template or of one of its fields: shown as it is, but for words of a record or of the settings."""
 
     text: str
 
@@ -120,53 +129,50 @@ def mentioned_names(connection: duckdb.DuckDBPyConnection, texts: Iterable[str])
     return found
 
 
-def cleaned(value: Any, values: Values, ids: Ids) -> Any:  # noqa: ANN401  # JSON
-    """Return a report without free texts: each as this program alone could have written it, with stand-ins."""
-    if isinstance(value, FreeText):
-        return _cleaned_text(value.text, values, ids)
-    if isinstance(value, dict):
-        return {key: cleaned(inner, values, ids) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [cleaned(inner, values, ids) for inner in value]
-    return values.moment(value) if hasattr(value, "tzinfo") else value
+class Cleaner:
+    """Makes a report fit to be shown, with the stand-ins of ``values`` and ``ids``; ``mentioned``: see there."""
 
+    def __init__(self, values: Values, ids: Ids, mentioned: Iterable[str]) -> None:
+        self._values = values
+        self._ids = ids
+        longest_first = sorted(mentioned, key=lambda name: (-len(name), name))
+        self._names = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})", re.IGNORECASE)
 
-def _cleaned_text(text: str, values: Values, ids: Ids) -> str:
-    public = program_words()
-    shown = []
-    for piece in pieces(_ADDRESS.sub("0.0.0.0", text)):  # noqa: S104  # it stands for any address
-        if isinstance(piece, str):
-            shown.append(piece)
-            continue
-        word, core = "".join(sign.written for sign in piece), core_of(piece)
+    def cleaned(self, value: Any) -> Any:  # noqa: ANN401  # JSON
+        """Return a report without free texts: each as this program alone could have written it, with stand-ins."""
+        if isinstance(value, FreeText):
+            return self._text(value.text)
+        if isinstance(value, Label):
+            return self._values.stand_in(How.LABEL, value.text)
+        if isinstance(value, dict):
+            return {key: self.cleaned(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.cleaned(inner) for inner in value]
+        return self._values.moment(value) if isinstance(value, datetime) else value
+
+    def _text(self, text: str) -> str:
+        parts = self._names.split(_ADDRESS.sub("0.0.0.0", text))  # noqa: S104  # it stands for any address
+        return "".join(self._values.words.stand_in(part) if n % 2 else self._rest(part) for n, part in enumerate(parts))
+
+    def _rest(self, text: str) -> str:
+        shown: list[str] = []
+        before = ""
+        for piece in pieces(text):
+            if isinstance(piece, str):
+                shown.append(piece)
+            else:
+                word = "".join(sign.written for sign in piece)
+                shown.append(self._word(word, core_of(piece), is_status=before == _HTTP))
+                before = word.casefold()
+        return "".join(shown)
+
+    def _word(self, word: str, core: str, *, is_status: bool) -> str:
         if word.isascii() and word.isdigit():
-            known = ids.known(int(word))
-            shown.append(str(known) if known is not None else word if len(word) <= _SHORT_NUMBER else "0" * len(word))
-        elif core in values.words.known:
-            shown.append(values.words.stand_in(word))
-        elif all(part.casefold() in public for part in _PROGRAM_WORD.findall(word)) and word.isascii():
-            shown.append(re.sub(r"\d", "0", word))
-        else:
-            shown.append("x" * len(word))
-    return "".join(shown)
-
-
-@functools.cache
-def program_words() -> frozenset[str]:
-    """Return every word of this program's own source: whatever it says by itself is made of these."""
-    return frozenset(
-        word
-        for text in _sources(resources.files("bms_pipeline"))
-        for word in map(str.casefold, _PROGRAM_WORD.findall(text.read_text(encoding="utf-8")))
-    )
-
-
-def _sources(place: Traversable) -> Iterable[Traversable]:
-    for part in place.iterdir():
-        if part.is_dir():
-            yield from _sources(part)
-        elif part.name.endswith((".py", ".sql")):
-            yield part
+            known = None if is_status else self._ids.known(int(word))
+            return str(known) if known is not None else word if len(word) <= _SHORT_NUMBER else "0" * len(word)
+        if word.isascii() and all(part.casefold() in program_words() for part in _PROGRAM_WORD.findall(word)):
+            return re.sub(r"\d", "0", word)
+        return self._values.words.stand_in(word) if core in self._values.words.known else "x" * len(word)
 
 
 def _free(text: str | None) -> FreeText | None:
@@ -214,13 +220,15 @@ def _templates(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     with contextlib.suppress(duckdb.Error, PipelineError), contextlib.closing(connect(file, read_only=True)) as memory:
-        return named_rows(
-            memory,
-            "SELECT l.type, l.template, l.documents, list(f.label ORDER BY f.label) AS labels"
-            " FROM (SELECT type, template_id, any_value(template) AS template, count(*) AS documents FROM listed"
-            "       WHERE template_id <> '' GROUP BY ALL) l"
-            " LEFT JOIN template_fields f USING (template_id) GROUP BY ALL ORDER BY ALL",
-        )
+        return [
+            {
+                "type": row["type"],
+                "template": Label(row["template"] or ""),
+                "documents": row["documents"],
+                "labels": [Label(label) for label in row["labels"] if label],
+            }
+            for row in named_rows(memory, sql.read("support/templates"))
+        ]
     return []
 
 

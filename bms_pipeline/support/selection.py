@@ -13,15 +13,11 @@ from dataclasses import dataclass
 import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, ENTITIES, Entity, EntityName
-from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.errors import RecordNotFound
 from bms_pipeline.warehouse import sql
 
 INSIDE_CLIENT = ("name_key", "loose_key", "letters_key")
 """The keys of names: they count inside a client alone, and for clients and users everywhere."""
-
-
-class RecordNotFound(PipelineError):
-    """BMS has listed no record of this id."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def tables() -> list[Table]:
             {"id": How.KEPT, "name": How.TEXT, **_kept("is_client", "is_vendor", "is_active")},
             "true",
         ),
-        Table("passportal.new_records", _kept("entity", "template", "places", "problem"), "true"),
+        Table("passportal.new_records", {**_kept("entity", "places", "problem"), "template": How.LABEL}, "true"),
         Table("sync.matches", {**_link(), "reason": How.KEPT, "matched_at": How.MOMENT}, _of_bms()),
         Table("sync.exclusions", {"entity": How.KEPT, "bms_id": How.BMS_ID, "decided_at": How.MOMENT}, _of_bms()),
         Table("sync.non_matches", {**_link(), "decided_at": How.MOMENT}, f"{_of_bms()} AND {_of_passportal()}"),
@@ -103,7 +103,7 @@ def _tables_of(entity: Entity) -> Iterator[Table]:
         f"passportal.{entity.name}",
         {
             "passportal_id": How.PASSPORTAL_ID, "client_id": How.PASSPORTAL_ID, **values, "bms_id": How.BMS_ID,
-            "last_modified": How.DATE, "claimed_id": How.BMS_ID, **_kept("template", "places"),
+            "last_modified": How.DATE, "claimed_id": How.BMS_ID, "template": How.LABEL, **_kept("places"),
         },
         of_passportal, entity, stub_passportal,
     )  # fmt: skip
@@ -182,7 +182,7 @@ def found_values(rows: Rows) -> tuple[dict[How, set[str]], set[int], set[int]]:
                     bms_ids.add(value)
                 elif how is How.PASSPORTAL_ID:
                     passportal_ids |= {int(part) for part in _NUMBER.findall(value)}
-                elif how not in (How.MOMENT, How.KEPT):
+                elif how not in (How.MOMENT, How.KEPT, How.LABEL):
                     values[how].add(value)
     return values, bms_ids, passportal_ids
 

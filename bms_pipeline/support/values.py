@@ -18,7 +18,8 @@ import duckdb
 from bms_pipeline.core import junk
 from bms_pipeline.core.entities import Entity, Field
 from bms_pipeline.core.junk import Kind
-from bms_pipeline.support.letters import pieces
+from bms_pipeline.support.letters import Word, pieces
+from bms_pipeline.support.program_words import program_words
 from bms_pipeline.support.words import Words
 from bms_pipeline.warehouse import names
 
@@ -39,6 +40,7 @@ class How(StrEnum):
     BMS_ID = "BMS id"
     PASSPORTAL_ID = "Passportal id"
     MOMENT = "moment"
+    LABEL = "label"
 
 
 _BY_KIND = {Kind.EMAIL: How.EMAIL, Kind.PHONE: How.PHONE, Kind.SERIAL: How.SERIAL, Kind.TEXT: How.TEXT}
@@ -67,6 +69,7 @@ _PRIVATE = re.compile(r"10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|127\.|169\.2
 _SHORT_NUMBER = 4
 """A phone number of at most this many digits is an extension, which identifies nobody outside."""
 _TRIES = 50
+_PHONE_TRIES = 8
 
 
 def how_to_replace(entity: Entity) -> dict[str, How]:
@@ -81,11 +84,13 @@ def _how(field: Field) -> How:
 class Values:
     """The stand-ins of the values that ``found`` has of each kind, by ``key``.
 
-    ``clear``: texts whose words stay as they are, because they are public.
+    ``hidden``: words that no label may show, such as those of the tenant's name.
     """
 
-    def __init__(self, key: bytes, found: Mapping[How, Collection[str]]) -> None:
+    def __init__(self, key: bytes, found: Mapping[How, Collection[str]], hidden: Collection[str] = frozenset()) -> None:
         self._key = key
+        self._hidden = frozenset(hidden)
+        self._digit_orders = [_shuffled("123456789", self._digest(f"digits {number}")) for number in range(256)]
         self._given: dict[tuple[How, str], str] = {}
         wordy = {text for how in (How.TEXT, How.ADDRESS, How.DATE) for text in found.get(how, ())}
         wordy |= {_without_end(email) for email in found.get(How.EMAIL, ())}
@@ -110,6 +115,7 @@ class Values:
             How.DATE: self._date,
             How.NOTES: _notes,
             How.KEPT: str,
+            How.LABEL: self._label,
         }
 
     def stand_in(self, how: How, value: str | None) -> str | None:
@@ -140,6 +146,17 @@ class Values:
             for piece in pieces(value)
         )
         return selective if junk.is_junk_text(selective) else value
+
+    def _label(self, value: str) -> str:
+        return "".join(piece if isinstance(piece, str) else self._label_word(piece) for piece in pieces(value))
+
+    def _label_word(self, word: Word) -> str:
+        written = "".join(sign.written for sign in word)
+        if written.casefold() in program_words():
+            return written
+        if written.casefold() in self._hidden:
+            return "x" * len(written)
+        return self.words.stand_in(written) if self.words.has(written) else written
 
     def _junk_word(self, word: str) -> str:
         """Return a word of a placeholder: as it is if placeholders are made of it."""
@@ -208,13 +225,13 @@ class Values:
         """Return a digit for ``digit``, one to one in each context. 0 stays: zeros in front do not count."""
         if digit == "0":
             return "0"
-        return _shuffled("123456789", self._digest(context))[int(digit) - 1]
+        return self._digit_orders[self._digest(context)[0]][int(digit) - 1]
 
     def _choose_phone_round(self, connection: duckdb.DuckDBPyConnection, phones: Collection[str]) -> int:
         """Return the first way to replace digits that makes no placeholder of a real number."""
         real = set(phones) - self._junk_phones
         fewest, best = len(real) + 1, 0
-        for number in range(_TRIES):
+        for number in range(_PHONE_TRIES):
             made = _junk_among(connection, Kind.PHONE, {self._phone_digits(phone, number) for phone in real})
             if len(made) < fewest:
                 fewest, best = len(made), number

@@ -14,12 +14,12 @@ KEPT_BUNDLES = 10
 """The stand-ins of older bundles are forgotten."""
 
 
-class NobodyKnown(PipelineError):
+class StandInUnknown(PipelineError):
     """No bundle of this home folder has the stand-in."""
 
 
 @dataclass(frozen=True)
-class Known:
+class Original:
     """An original, the stand-in asked for, and the bundle that has it."""
 
     bundle: str
@@ -47,10 +47,10 @@ def remember(home: Path, bundle: str, key: bytes, originals: Mapping[str, Mappin
         unfinished.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
-def look_up(home: Path, stand_in: str) -> list[Known]:
+def look_up(home: Path, stand_in: str) -> list[Original]:
     """Return every original of ``stand_in``, the newest bundle first; of several words, each word's.
 
-    Raises ``NobodyKnown``.
+    Raises ``StandInUnknown``.
     """
     file = whois_file(home)
     try:
@@ -59,7 +59,7 @@ def look_up(home: Path, stand_in: str) -> list[Known]:
         raise refused_by_system(error.errno or 0, file) from error
     found = [known for line in reversed(lines) for known in _in_bundle(json.loads(line), stand_in)]
     if not found:
-        raise NobodyKnown(
+        raise StandInUnknown(
             f"No bundle made in this home folder has {stand_in!r}.",
             f"Copy a word, a value or an id out of the bundle. The stand-ins of the last {KEPT_BUNDLES} bundles are in"
             f" {file}.",
@@ -67,11 +67,11 @@ def look_up(home: Path, stand_in: str) -> list[Known]:
     return found
 
 
-def _in_bundle(entry: dict[str, dict[str, dict[str, str]]], stand_in: str) -> list[Known]:
+def _in_bundle(entry: dict[str, dict[str, dict[str, str]]], stand_in: str) -> list[Original]:
     bundle = str(entry["bundle"])
     wanted = dict.fromkeys([stand_in.strip(), *stand_in.split()])
     return [
-        Known(bundle, text, kind, known[spelled])
+        Original(bundle, text, kind, known[spelled])
         for text in wanted
         for kind, known in entry["originals"].items()
         for spelled in dict.fromkeys((text, text.casefold()))

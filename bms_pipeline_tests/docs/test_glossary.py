@@ -21,7 +21,7 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 
 PLAIN = (
     {"all", "apply", "as", "by", "csv", "end", "html", "id", "in", "json", "name", "no", "of", "open", "port", "set"}
-    | {"sign", "size", "test", "url", "wait", "why", "yes"}
+    | {"sign", "size", "test", "to", "url", "wait", "why", "yes"}
     | {"dagster", "dev", "host", "mutate", "ui", "workspace"}  # Dagster's, a web server's, a sandbox's
 )
 """Words in names that no glossary has to explain."""

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from bms_pipeline.core.entities import ENTITIES
+from bms_pipeline.support import tenant
 from bms_pipeline.support.manifest import MANIFEST
-from bms_pipeline.support.report import program_words
+from bms_pipeline.support.program_words import program_words
+from bms_pipeline.support.values import How, Values
 from bms_pipeline.support.whois import whois_file
 from bms_pipeline.warehouse import names
-from bms_pipeline_tests.running import Home, called, running_home
+from bms_pipeline.warehouse.connection import open_warehouse
+from bms_pipeline_tests.running import Home, called, quick_and_soak, running_home
 
 Standing = tuple[str, str]
 
@@ -68,11 +74,6 @@ def whois(home: Home) -> dict[str, dict[str, str]]:
 
 def replayed(home: Home, bundle: Path, folder: Path) -> dict[tuple[str, int], Standing]:
     """The standings after `sandbox replay BUNDLE -- preview`, by the original ids."""
-    import subprocess
-    import sys
-
-    import duckdb
-
     cli = [sys.executable, "-m", "bms_pipeline.cli"]
     ran = subprocess.run(
         [*cli, "sandbox", "replay", str(bundle), "--home", str(folder), "--", *cli, "preview"],
@@ -144,19 +145,17 @@ def test_the_replay_shows_the_same_dispositions_and_reasons(home: Home, whole: P
     assert len({reason for _, reason in found.values()}) >= 8
 
 
-def test_one_client_has_its_records_and_replays_to_the_same_reasons(home: Home, tmp_path: Path) -> None:
-    for client, reason in home.warehouse(
-        "SELECT min(bms_id), reason FROM sync.reconciled_clients WHERE reason IN"
-        " ('several_in_bms', 'match') GROUP BY reason ORDER BY reason"
-    ):
-        bundle = made(home, f"client-{client}.zip", "--client", str(client))
-        assert "records have the same disposition and reason" in content(bundle)[MANIFEST]
-        found = replayed(home, bundle, tmp_path / reason)
-        wanted = standings(home, f"account_id = {client}")
-        assert len(wanted) > 1
-        assert {record: found.get(record) for record in wanted} == wanted
-        others = [row for row in lines(bundle, "bms/contacts") if row["account_id"] != lines_id(home, client)]
-        assert others == [], "no contact of another client"
+@pytest.mark.parametrize("reason", quick_and_soak(["match"], ["several_in_bms", "several_in_passportal"]))
+def test_one_client_has_its_records_and_replays_to_the_same_reasons(home: Home, tmp_path: Path, reason: str) -> None:
+    ((client,),) = home.warehouse(f"SELECT min(bms_id) FROM sync.reconciled_clients WHERE reason = '{reason}'")
+    bundle = made(home, f"client-{client}.zip", "--client", str(client))
+    assert "records have the same disposition and reason" in content(bundle)[MANIFEST]
+    found = replayed(home, bundle, tmp_path / "replay")
+    wanted = standings(home, f"account_id = {client}")
+    assert len(wanted) > 1
+    assert {record: found.get(record) for record in wanted} == wanted
+    others = [row for row in lines(bundle, "bms/contacts") if row["account_id"] != number_of(home, client)]
+    assert others == [], "no contact of another client"
 
 
 def test_one_record_brings_its_client_and_what_matching_looks_at(home: Home) -> None:
@@ -165,9 +164,9 @@ def test_one_record_brings_its_client_and_what_matching_looks_at(home: Home) -> 
     )
     bundle = made(home, "one.zip", "--about", "assets", str(bms_id))
     assert "records have the same disposition and reason" in content(bundle)[MANIFEST]
-    about = [row for row in lines(bundle, "bms/assets") if row["bms_id"] == lines_id(home, bms_id)]
+    about = [row for row in lines(bundle, "bms/assets") if row["bms_id"] == number_of(home, bms_id)]
     assert len(about) == 1
-    stubs = [row for row in lines(bundle, "bms/clients") if row["bms_id"] == lines_id(home, client)]
+    stubs = [row for row in lines(bundle, "bms/clients") if row["bms_id"] == number_of(home, client)]
     assert [(row["phone"], row["email"]) for row in stubs] == [(None, None)]
 
 
@@ -207,6 +206,84 @@ def lines(bundle: Path, table: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content(bundle)[f"tenant/{table}.ndjson"].splitlines()]
 
 
-def lines_id(home: Home, bms_id: int) -> int:
+def number_of(home: Home, bms_id: int) -> int:
     """The number that stands for a BMS id in the last bundle."""
     return next(int(number) for number, original in whois(home)["BMS id"].items() if int(original) == bms_id)
+
+
+def test_an_original_in_any_file_means_no_file_and_an_error_without_the_value(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect is played: something of the tenant gets in, in each of the forms it may have there."""
+    ((name,),) = home.warehouse(
+        "SELECT min(last_name) FROM bms.contacts WHERE regexp_full_match(last_name, '[A-Z][a-z]{6,}')"
+    )
+    ((serial,),) = home.warehouse("SELECT min(serial_number) FROM bms.assets WHERE length(serial_number) > 9")
+    encoded = tenant.encoded
+    for kind, leak in (
+        ("(name|word)", name.upper()),
+        ("(name|word)", f"before%20{name}"),
+        ("(name|word)", "".join(f"&#{ord(letter)};" for letter in name)),
+        ("serial number", serial.lower()),
+        ("secret", home.environment["BMS_PASSWORD"]),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(tenant, "encoded", lambda rows, leak=leak: encoded([*rows, {"name": leak}]))
+            ran = home.call("support", "--all", "--to", "leak.zip")
+        assert ran.returncode == 1, leak
+        assert re.search(f"an original .?{kind}", ran.stderr), leak
+        assert "tenant/bms/clients.ndjson" in ran.stderr
+        assert leak not in ran.stderr
+        assert not (home.folder / "leak.zip").exists()
+        assert list(home.folder.glob(".leak*")) == []
+
+
+def test_an_error_keeps_the_words_of_this_program_and_no_name(home: Home) -> None:
+    ((name, bms_id),) = home.warehouse(
+        "SELECT name, bms_id FROM bms.contacts WHERE name ~ '[A-Z][a-z]{4,} [A-Z][a-z]{4,}' ORDER BY bms_id LIMIT 1"
+    )
+    with open_warehouse(home.settings).transaction() as connection:
+        connection.execute(
+            "INSERT INTO sync.runs (epoch, kind, started_at, ended_at, failed_because)"
+            " SELECT max(epoch) + 1, 'command', max(started_at), max(started_at), ? FROM sync.runs",
+            [f"The record of {name} ({bms_id}) cannot be read at 10.1.2.3: Zugriff verweigert, HTTP 503."],
+        )
+    run = json.loads(content(made(home, "error.zip", "--all"))["report.json"])["runs"][0]
+    standin = next(word for word, original in whois(home)["name"].items() if original == name)
+    assert run["failed_because"] == (
+        f"The record of {standin} ({number_of(home, bms_id)}) cannot be read at 0.0.0.0: xxxxxxx xxxxxxxxxx, HTTP 503."
+    )
+    run = json.loads(content(made(home, "error.zip"))["report.json"])["runs"][0]
+    assert not set(name.split()) & set(run["failed_because"].split()), "also without any record"
+
+
+def test_a_label_stays_but_for_words_of_a_record_and_of_the_settings() -> None:
+    values = Values(b"k" * 32, {How.NAME: ["Contoso Freight"]}, {"fabrikam"})
+    shown = values.stand_in(How.LABEL, "Seriennummer Contoso / Fabrikam status")
+    assert shown is not None
+    assert re.fullmatch(r"Seriennummer [A-Z][a-z]{6} / xxxxxxxx status", shown)
+    assert "Contoso" not in shown
+
+
+def test_a_database_that_cannot_be_used_is_said_in_a_bundle_without_records(tmp_path: Path) -> None:
+    (tmp_path / "warehouse.duckdb").write_bytes(b"no database at all" * 1000)
+    environment = {"BMS_PIPELINE_HOME": str(tmp_path), "PATH": "/usr/bin", "HOME": str(tmp_path)}
+    ran = called("support", "--to", "broken.zip", environment=environment, folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(content(tmp_path / "broken.zip")["report.json"])["warehouse"]["error"] == "WarehouseDamaged"
+    assert called("support", "--all", "--to", "no.zip", environment=environment, folder=tmp_path).returncode == 1
+
+
+def test_a_file_that_is_no_bundle_or_has_no_records_is_refused_by_replay(home: Home, tmp_path: Path) -> None:
+    none = made(home, "without.zip")
+    (tmp_path / "text.zip").write_text("no ZIP")
+    for file, words in (
+        (none, "no records to replay"),
+        (tmp_path / "text.zip", "cannot be read"),
+        (tmp_path / "x", ""),
+    ):
+        ran = home.call("sandbox", "replay", str(file), "--home", str(tmp_path / "replay"))
+        assert ran.returncode == 1
+        assert words in ran.stderr
+        assert "Next:" in ran.stderr
+    assert not (tmp_path / "replay").exists()

@@ -22,8 +22,9 @@ WORD = st.text(LETTERS, min_size=1, max_size=9)
 REAL = st.sampled_from((
     "Müller", "Mueller", "MULLER", "Maas", "Mas", "Data", "Soft", "DataSoft", "Acme", "ACME", "Ａｃｍｅ", "Smith",
     "Smyth", "O'Brien", "OBrien", "J.R.", "JR", "GmbH", "Ltd", "S.A.", "SA", "and", "&", "&amp;", "y", "Straße",
-    "Strasse", "José", "Jose\u0301", "Ольга", "Oльга", "山田", "山", "test", "Test", "PC-0042", "PC0042", "1-11", "11-1",
-    "株式会社", "Boeing", "Boing", "Queue", "naïve", "Z\u200bap", "%20", "&uuml;", "M&uuml;ller", "Noël", "ﬁn", "fin",
+    "Strasse", "José", "Jose\u0301", "Ольга", "Oльга", "山田", "山", "test", "Test", "PC-0042", "PC0042", "1-11",
+    "11-1", "株式会社", "Boeing", "Boing", "Queue", "naïve", "Z\u200bap", "%20", "&uuml;", "M&uuml;ller", "Noël",
+    "ﬁn", "fin",
 ))  # fmt: skip
 BETWEEN = st.sampled_from((" ", "  ", "-", ", ", ".", "", "/", "\u00a0", " & ", "_", "'"))
 NAME = st.lists(st.tuples(st.one_of(REAL, WORD), BETWEEN), min_size=1, max_size=4).map(
