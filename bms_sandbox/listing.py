@@ -153,7 +153,8 @@ class Listing:
             self.rows[:] = [row for position, row in enumerate(self.rows) if position not in gone]
         elif selection:
             ids = self._column("id")
-            newest_first = query.get("sort", "").casefold().endswith(" desc")
+            sort = query.get("sort", "").casefold()
+            newest_first = sort.endswith(" desc") or sort.startswith("-")
             start, step = (max(ids), 1) if newest_first else (min(ids), -1)
             self.rows[:0] = [
                 b'{"id":%d,%b' % (start + step * n, self.rows[position].split(b",", 1)[1])
@@ -179,6 +180,8 @@ class Listing:
             positions = [position for position in positions if test(column[position])]
         if sort.strip():
             field, _, direction = sort.strip().partition(" ")
+            if field.startswith("-"):
+                field, direction = field[1:], "desc"
             column = self._column(self._spelled(field))
             # Ids are never null nor text: they need no sort keys, which would be slow for a million rows.
             keys = column if isinstance(column, array) else [_sort_key(value) for value in column]

@@ -51,6 +51,8 @@ PAGE_SIZE = 100
 """Records a page: the size requested by every known client [C] and the maximum on an older vendor page [D]."""
 SORT = "Id"
 """``Sort`` is declared [S], its values are guessed [G]. A stated order keeps pages from shifting for no reason."""
+NEWEST_FIRST = "-Id"
+"""The same order backwards [G]: the form that most APIs take."""
 MODIFIED_SINCE = "ModifiedOnFrom"
 """The filter that a service may refuse or want in another form [G]."""
 USER_INFO = "/v2/security/userinfo"
@@ -232,6 +234,14 @@ class BmsClient:
             if isinstance(refusal, ServiceUnreachable):
                 break  # each question costs four tries when the service fails, so ask only one more
         raise refusal
+
+    def newest(self, list_call: ListCall, number: int) -> Page:
+        """Read page ``number`` of a list by falling ids: the newest records first.
+
+        Whether BMS takes that order is not known: check the ids. Raises ``RequestRefused`` where it refuses.
+        """
+        params = {"PageSize": str(PAGE_SIZE), "PageNumber": str(number), "Sort": NEWEST_FIRST}
+        return self._page(list_call, number, params)
 
     def account_types(self) -> list[AccountType]:
         """Read the kinds of accounts."""

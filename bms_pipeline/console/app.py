@@ -75,6 +75,7 @@ def serve_console(settings: Settings, listener: socket.socket, started: Callable
                 guard.serve(app, listener, lambda: started(console))
         finally:
             console.runs.end()
+            console.examinations.end()
 
 
 async def _enter(request: Request) -> Response:

@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from starlette.responses import RedirectResponse
 
+from bms_pipeline.console.examinations import Examinations
 from bms_pipeline.console.read_replica import ReadReplica
 from bms_pipeline.console.runs import Runs
 from bms_pipeline.console.security import Failure, Guard, Session, SubmittedForm
@@ -89,6 +90,7 @@ class Console:
         self.reading = ReadReplica(self.started_with)
         self.kept: dict[str, Any] = {}
         self.runs = Runs(self.started_with, self.env_file.absolute().parent)
+        self.examinations = Examinations(self.started_with, self.env_file.absolute().parent)
         self.guard = Guard(Door.of(self.started_with, self.port), self.refused)
 
     @property

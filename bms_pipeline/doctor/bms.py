@@ -18,7 +18,7 @@ from functools import partial
 
 import msgspec
 
-from bms_pipeline.bms.client import USER_INFO, AccountType, BmsClient
+from bms_pipeline.bms.client import NEWEST_FIRST, USER_INFO, AccountType, BmsClient
 from bms_pipeline.bms.envelope import (
     NOT_JSON,
     EnvelopeRefused,
@@ -177,6 +177,7 @@ class _Looking:
             questions |= self._page_of_accounts("past the end", PageNumber=last + 1 if last > 1 else BEYOND)
         if by_id is not None and by_id.form is Form.ROWS:
             questions |= self._page_of_accounts("by name", PageSize=100, Sort="AccountName")
+            questions |= self._page_of_accounts("newest first", PageSize=100, Sort=NEWEST_FIRST)
         return questions
 
     def _details(self) -> dict[str, Callable[[], None]]:

@@ -29,7 +29,7 @@ from bms_pipeline.doctor.bms import ASKED_SIZE, DETAILS, LISTS, BmsSeen, last_pa
 from bms_pipeline.doctor.bms_answers import Form, ListAnswer, TotalForm, spelling
 from bms_pipeline.doctor.checks import Check
 from bms_pipeline.doctor.findings import Finding
-from bms_pipeline.warehouse.facts import NOT_ACCEPTED, SORT
+from bms_pipeline.warehouse.facts import HONOURED, NOT_ACCEPTED, ONLY_RISING, SORT
 
 SKEW_SECONDS = 90
 """A clock further off makes MFA codes invalid; answers are dated by whole seconds."""
@@ -331,12 +331,16 @@ def sort(seen: BmsSeen) -> Finding | None:
     if not _rises(by_id.ids):
         value = "ignored"
     elif not _rises(first.ids) or (by_name is not None and _is_by_name(by_name) and not _rises(by_name.ids)):
-        value = "honoured"
+        value = HONOURED
     elif by_name is not None and by_name.ids == by_id.ids and not _is_by_name(by_name):
         value = "ignored"
     else:
         return None
-    text = "honours Sort" if value == "honoured" else "ignores Sort"
+    newest = seen.accounts.get("newest first")
+    if value == HONOURED and newest is not None and not _falls(newest.ids):
+        value = ONLY_RISING
+    texts = {HONOURED: "honours Sort, in both directions", ONLY_RISING: "honours Sort by rising ids only"}
+    text = texts.get(value, "ignores Sort")
     return Finding(SORT, Verdict.READY, text, value=value, how="accounts by id, by name and in their own order")
 
 
@@ -479,6 +483,10 @@ def _rises(ids: Iterable[Any]) -> bool:
     return _are_numbers(found) and all(one < two for one, two in pairwise(found))
 
 
+def _falls(ids: Sequence[Any]) -> bool:
+    return len(ids) > 1 and _rises(reversed(ids))
+
+
 def _are_numbers(ids: Iterable[Any]) -> bool:
     return all(type(number) is int for number in ids)
 
@@ -534,7 +542,7 @@ CHECKS: Sequence[Check[BmsSeen]] = (
     Check(
         SORT,
         sort,
-        (*_ACCOUNTS, "by id", "by name"),
+        (*_ACCOUNTS, "by id", "by name", "newest first"),
         "whether Sort is honoured → it is sent, and no result rests on it",
     ),
     Check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from bms_pipeline.doctor import before_image, bms, bms_findings, first_sync, pas
 from bms_pipeline.doctor.bounds import BoundReached, Bounds
 from bms_pipeline.doctor.checks import Check, Seen, judged
 from bms_pipeline.doctor.findings import Examination, Finding, blocked
+from bms_pipeline.doctor.kept_report import keep_report
 from bms_pipeline.sync import services
 from bms_pipeline.warehouse import facts
 from bms_pipeline.warehouse.connection import now, open_warehouse
@@ -51,13 +53,16 @@ def examine(settings: Settings) -> Examination:
         findings.append(_EMBEDDED)
     findings, not_stored = _stored(settings, findings, parts[0].identity)
     findings = [*map(_left_changed, before_image.open_images(settings)), *findings]
-    return Examination(
+    report = Examination(
         findings,
         calls={name: bounds.calls for name, (_, bounds) in looks.items()},
         seconds=time.monotonic() - began,
         hidden=[code for part in parts for code in part.hidden],
         not_stored=not_stored,
     )
+    with contextlib.suppress(PipelineError):  # the report is shown all the same
+        keep_report(settings, report)
+    return report
 
 
 _EMBEDDED = Finding(

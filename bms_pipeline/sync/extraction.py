@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,10 +13,12 @@ import duckdb
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.sweep.client_pages import ClientPages
 from bms_pipeline.bms.sweep.manifest import Manifest, prune
+from bms_pipeline.bms.sweep.newest import Newest, ids_since, prune_newest, read_newest
 from bms_pipeline.bms.sweep.quarantine import quarantine, respell
 from bms_pipeline.bms.sweep.sweeper import sweep, sweeps_folder
 from bms_pipeline.core.entities import (
     ACCOUNTS,
+    ASSETS_LIST,
     ENTITIES,
     Entity,
     EntityName,
@@ -29,10 +32,12 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
-from bms_pipeline.warehouse import clock, facts, landing
+from bms_pipeline.warehouse import clock, facts, landing, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.landed_details import LandedDetails
+
+_log = logging.getLogger(__name__)
 
 FULL_SWEEP_EVERY = timedelta(hours=24)
 """An older full sweep is repeated: watermarks miss changes without a new ``modifiedOn``, and never show a deletion."""
@@ -56,10 +61,14 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A list whose sweep ran out of the hour's calls. ``why`` gives the time it goes on; the pages read are kept."""
+    """A list whose sweep ran out of the hour's calls. ``why`` gives the time it goes on; the pages read are kept.
+
+    ``newest``: its newest records, which land already.
+    """
 
     list_call: ListCall
     why: str
+    newest: Newest | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +99,25 @@ def extract(
     Otherwise it is full. ``in_instalments``: a list needing more calls than the hour has left is no error; it goes on
     the next time. Details read since the last sweep land behind it.
     """
-    ready = get_ready(warehouse, client, [list_call], full=full)[list_call]
+    ready = get_ready(warehouse, client, [list_call], full=full, incremental=in_instalments)[list_call]
     swept = sweep_list(settings, client, list_call, ready, progress, in_instalments=in_instalments)
     return land_swept(settings, warehouse, list_call, swept, progress)
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """The facts a sweep needs first: the tenant, and the time from which to ask for changes (None: for all)."""
+    """The facts a sweep needs first: the tenant, and the time from which to ask for changes (None: for all).
+
+    ``known_ids``: the stored ids, where the newest records are asked for first.
+    """
 
     tenant: str
     modified_since: str | None
+    known_ids: frozenset[int] | None = None
 
 
 def get_ready(
-    warehouse: Warehouse, client: BmsClient, list_calls: Sequence[ListCall], *, full: bool
+    warehouse: Warehouse, client: BmsClient, list_calls: Sequence[ListCall], *, full: bool, incremental: bool = False
 ) -> dict[ListCall, _Ready]:
     """Ask the warehouse once for the facts needed by all these sweeps."""
     client.identity()
@@ -113,7 +126,19 @@ def get_ready(
         if not facts.is_sort_accepted(connection):
             client.leave_out_sort()
         since = {list_call: None if full else _watermark(warehouse, list_call) for list_call in list_calls}
-        return {list_call: _Ready(tenant, since[list_call]) for list_call in list_calls}
+        known = _known_ids(connection) if incremental and not full and ASSETS_LIST in list_calls else None
+        return {
+            list_call: _Ready(tenant, since[list_call], known if list_call == ASSETS_LIST else None)
+            for list_call in list_calls
+        }
+
+
+def _known_ids(connection: duckdb.DuckDBPyConnection) -> frozenset[int] | None:
+    """Return the ids of the stored assets, where BMS sorts and a full sweep read them all; else None."""
+    if not facts.is_sort_honoured(connection):
+        return None
+    rows = connection.execute(sql.read("sync/known_assets")).fetchall()
+    return frozenset(row[0] for row in rows) or None
 
 
 @dataclass(frozen=True)
@@ -122,6 +147,7 @@ class _Swept:
 
     manifest: Manifest
     account_types: landing.AccountTypes | None
+    newest: Newest | None = None
 
 
 def sweep_list(
@@ -136,7 +162,10 @@ def sweep_list(
     """Read the list, with the warehouse closed."""
     progress(f"extract {list_call.name}", 0, None)
     account_types = services.account_types(client) if list_call == ACCOUNTS else None
+    newest: Newest | None = None
     try:
+        if ready.known_ids is not None:
+            newest = read_newest(client, list_call, settings.landing_folder, ready.known_ids)
         manifest = sweep(
             client,
             list_call,
@@ -149,16 +178,20 @@ def sweep_list(
     except BudgetExhausted as error:
         if not in_instalments:
             raise
-        return Unfinished(list_call, f"{error.message} {error.next_step}")
-    return _Swept(manifest, account_types)
+        return Unfinished(list_call, f"{error.message} {error.next_step}", newest)
+    return _Swept(manifest, account_types, newest)
 
 
 def land_swept(
     settings: Settings, warehouse: Warehouse, list_call: ListCall, swept: _Swept | Unfinished, progress: Progress
 ) -> Extracted | Unfinished:
-    """Land the sweep, and the details behind it."""
+    """Land the sweep, or the newest records of an unfinished one, and the details behind it."""
     with warehouse.open():
+        if swept.newest is not None and swept.newest.objection:
+            _contradict_sort(warehouse, list_call, swept.newest)
         if isinstance(swept, Unfinished):
+            if swept.newest is not None and swept.newest.folder is not None:
+                _land_newest(warehouse, list_call, swept.newest.folder)
             enrichment.land_details(settings, warehouse, list_call)
             return swept
         progress(f"land {list_call.name}", 0, None)
@@ -169,7 +202,33 @@ def land_swept(
         progress(f"land {list_call.name}", records, records)
         details_landed = enrichment.land_details(settings, warehouse, list_call)
     prune(settings.landing_folder / list_call.name)
+    prune_newest(settings.landing_folder, list_call)
     return Extracted(swept.manifest, landed, details_landed)
+
+
+def _land_newest(warehouse: Warehouse, list_call: ListCall, folder: Path) -> None:
+    """Land the newest records of a list. It is no sweep: nothing is noted about the list, and nothing is gone."""
+    landed_at = now()
+    with warehouse.transaction() as connection:
+        clock.put_right(connection, landed_at)
+        for entity in ENTITIES:
+            if entity.list_call == list_call:
+                how = landing.Sweep(folder, proves_absence=False, is_full=False)
+                if landing.land_sweep(connection, entity, how, landed_at).anything_changed:
+                    bump_version(connection, f"bms.{entity.name}", landed_at)
+
+
+def _contradict_sort(warehouse: Warehouse, list_call: ListCall, newest: Newest) -> None:
+    """Note that BMS does not sort backwards, as it was seen to do, and say so."""
+    fact = facts.Fact(facts.SORT, facts.ONLY_RISING, f"asked for the newest {list_call.name}", now())
+    with warehouse.transaction() as connection:
+        facts.add_facts(connection, [fact])
+    _log.warning(
+        "BMS was asked for the newest %s first, and %s. That answer was dropped; they are not asked for again until"
+        " `bms-pipeline doctor` sees it sort.",
+        list_call.name,
+        newest.objection,
+    )
 
 
 CALLS_OF_CLIENT = 7
@@ -253,17 +312,19 @@ def land_list(
     A record refused by the database (a key twice in one object) is set aside and named; the others land.
     """
     folder = sweeps_folder(settings.landing_folder, list_call, manifest.client) / manifest.sweep
+    # They landed while the sweep was under way, on pages that it may have read before.
+    newer = ids_since(settings.landing_folder, list_call, manifest.started) if manifest.mode == "full" else []
     try:
-        return _land(warehouse, list_call, manifest, folder)
+        return _land(warehouse, list_call, manifest, folder, newer)
     except landing.SpelledOtherwise:
         respell(folder, declared_keys(list_call))
     except duckdb.InvalidInputException:
         manifest.quarantined += quarantine(folder)
-    return _land(warehouse, list_call, manifest, folder)
+    return _land(warehouse, list_call, manifest, folder, newer)
 
 
 def _land(
-    warehouse: Warehouse, list_call: ListCall, manifest: Manifest, folder: Path
+    warehouse: Warehouse, list_call: ListCall, manifest: Manifest, folder: Path, newer: Sequence[int]
 ) -> dict[EntityName, landing.Landed]:
     landed_at = now()
     entities = [entity for entity in ENTITIES if entity.list_call == list_call]
@@ -272,7 +333,8 @@ def _land(
     with warehouse.transaction() as connection:
         clock.put_right(connection, landed_at)
         note_scope_ids(connection, landed_at)
-        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", tuple(set_aside), manifest.client)
+        present = (*set_aside, *newer)
+        how = landing.Sweep(folder, proves_absence, manifest.mode == "full", present, manifest.client)
         landed = landing.land_once(connection, entities, how, landed_at)
         was_complete, clients_read, wholly_read = connection.execute(
             "SELECT arg_max(complete, landed_at) FILTER (client IS NOT DISTINCT FROM $client), count(client),"

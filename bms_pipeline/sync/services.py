@@ -17,7 +17,7 @@ from bms_pipeline.core.errors import (
 from bms_pipeline.core.mapping import Mapping
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.passportal.documents.client import Access, DocumentsClient
-from bms_pipeline.passportal.documents.habits import habits_in
+from bms_pipeline.passportal.documents.habits import LearnsForms, habits_in
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Target
@@ -110,7 +110,7 @@ def check_target(warehouse: Warehouse, target: Target) -> None:
         for name in ("can_write", "can_list")
     }
     with warehouse.open() as connection:
-        if isinstance(target, DocumentsPassportal):
+        if isinstance(target, LearnsForms):
             target.learn(habits_in(read_facts(connection)))
         known, settings = _known(connection, "passportal"), read_sync_settings(connection)
         if known not in (None, target.name):

@@ -84,7 +84,7 @@ class _Reading:
     def lists(self, entities: Sequence[Entity], *, full: bool, in_instalments: bool) -> list[extraction.Unfinished]:
         """Sweep and land list after list; return the unfinished ones."""
         lists, unfinished = extraction.list_calls(entities), []
-        ready = extraction.get_ready(self.warehouse, self.bms, lists, full=full)
+        ready = extraction.get_ready(self.warehouse, self.bms, lists, full=full, incremental=in_instalments)
         for list_call in lists:
             swept = extraction.sweep_list(
                 self.settings, self.bms, list_call, ready[list_call], self.progress, in_instalments=in_instalments

@@ -16,6 +16,8 @@ from bms_pipeline.warehouse import sql
 
 SORT = "BMS-SORT"
 """The fact about the order that a list is asked for."""
+HONOURED, ONLY_RISING = "honoured", "only rising"
+"""Values of that fact: in both directions, or by rising ids only."""
 NOT_ACCEPTED = "not accepted"
 """The value of a fact about a parameter that the service refuses."""
 
@@ -57,6 +59,12 @@ def is_sort_accepted(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether BMS may accept ``Sort``: it was never seen to refuse it, or not last."""
     fact = read_facts(connection).get(SORT)
     return fact is None or fact.value != NOT_ACCEPTED
+
+
+def is_sort_honoured(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether BMS was seen to honour ``Sort`` in both directions, last of all."""
+    fact = read_facts(connection).get(SORT)
+    return fact is not None and fact.value == HONOURED
 
 
 def prefix_value(prefix: str) -> str:

@@ -19,7 +19,7 @@ from bms_pipeline_tests.console.serving import Person, served
 from bms_pipeline_tests.console.test_hostile_names import HOSTILE
 
 PAGES = (
-    "/", "/setup", "/review/users", "/review/clients", "/review/clients?disposition=excluded",
+    "/", "/setup", "/setup/examination", "/review/users", "/review/clients", "/review/clients?disposition=excluded",
     "/review/clients?q=e&all=1", "/review/clients/twins", "/review/clients/accept", "/review/users/create-unmatched",
     "/review/users/confirm?verb=exclude&disposition=unmatched", "/review/contacts/101/match", "/review/locations",
     "/review/contacts", "/review/assets", "/review/clients?q=nobody", "/review/clients/13/match",

@@ -16,6 +16,7 @@ from bms_pipeline_tests.console.serving import Person, served
 PAGES = (
     "/",
     "/setup",
+    "/setup/examination",
     "/review/users",
     "/review/clients",
     "/review/clients/twins",
@@ -35,6 +36,7 @@ CHANGING = (
     "/preview/discard",
     "/setup/toggles",
     "/setup/authenticate",
+    "/setup/examine",
     "/setup/read",
     "/review/clients/decide",
     "/review/clients/auto-match",

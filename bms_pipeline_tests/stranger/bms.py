@@ -61,7 +61,7 @@ class BmsHabits:
     login: str = "both"  # multipart, form, no tenant is fine
     tokens: str = "long"  # short: a few seconds
     success: str = "boolean"  # text, absent
-    sort: str = "honoured"  # ignored, refused 400, refused 422, refused 500
+    sort: str = "honoured"  # ignored, only rising, refused 400, refused 422, refused 500
     modified: str = "honoured"  # ignored, refused 400, with zone, date only
     unknown_parameters: str = "ignored"  # refused
     accounts: str = "honoured"  # ignored, refused 400, as text: Filter.AccountId
@@ -270,8 +270,12 @@ class Bms:
         if self.habits.order == "another each call":
             self._random.shuffle(rows)
             return
-        if self.habits.sort == "honoured" and query.get("sort", "").lower().startswith("id"):
-            rows.sort(key=lambda row: row["Id"], reverse="desc" in query["sort"].lower())
+        asked = query.get("sort", "").lower()
+        falls = asked.startswith("-") or "desc" in asked
+        if (self.habits.sort == "honoured" or (self.habits.sort == "only rising" and not falls)) and (
+            asked.lstrip("-").startswith("id")
+        ):
+            rows.sort(key=lambda row: row["Id"], reverse=falls)
         if self.habits.order == "descending":
             rows.sort(key=lambda row: -row["Id"])
         elif self.habits.order == "by name":

@@ -128,7 +128,28 @@ def show(request: Request, console: ConsoleDep) -> Response:
         labels_of={name: label.partition(":")[0] for name, label in FIELDS.items()},
         missing=[FIELDS[name].partition(":")[0] for name in missing],
         main="save" if missing else "next" if session.is_authenticated else "authenticate",
+        examinations=console.examinations,
+        findings_shown=console.examinations.report,
     )
+
+
+@router.get("/setup/examination")
+def show_examination(request: Request, console: ConsoleDep) -> Response:
+    """Show the last report of doctor, or that it is at work. No service is asked."""
+    shown = console.examinations
+    return console.page(request, "examination.html.j2", examinations=shown, findings_shown=shown.report)
+
+
+@router.post("/setup/examine")
+def examine(request: Request, console: ConsoleDep) -> Response:
+    """Look at both services in the background, and show how far it is."""
+    try:
+        check_given(console.settings, needed_settings(console.settings))
+    except SettingsError as error:
+        request.state.session.attempts["authenticate"] = Attempt(error, is_incomplete=True)
+        return redirect_with_flash(request, "/setup#authenticate")
+    console.examinations.start()
+    return redirect_with_flash(request, "/setup#examination")
 
 
 @router.post("/setup/connection")
@@ -157,6 +178,7 @@ def store_connection(request: Request, console: ConsoleDep, form: FormDep) -> Re
         return redirect_with_flash(request, "/setup#connection")
     session.attempts.clear()
     session.is_authenticated = False
+    console.examinations.forget()
     asked = [f"{name} belonged to the former address and is forgotten: enter it again." for name in forgotten]
     return redirect_with_flash(request, "/setup", "The connection is saved.", *asked)
 
@@ -207,7 +229,7 @@ def store_toggles(request: Request, console: ConsoleDep, form: FormDep) -> Respo
 def authenticate(request: Request, console: ConsoleDep) -> Response:
     """Log in to BMS, and to Passportal if it is a service, and show which account and address answered.
 
-    Changes nothing.
+    Changes nothing. Doctor then looks at both in the background.
     """
     session = request.state.session
     session.attempts.pop("authenticate", None)
@@ -224,6 +246,7 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
     if passportal:
         documents = "documents" if passportal.has_documents else "no document yet"
         told.append(f"Passportal answers at {passportal.url} with {passportal.clients:,} clients and {documents}.")
+    console.examinations.start()
     return redirect_with_flash(request, "/setup", *told)
 
 

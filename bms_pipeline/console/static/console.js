@@ -39,6 +39,22 @@ const renew = async () => {
     setTimeout(renew, 5000);
   }
 };
+// A part that is under way, on a page whose forms may be half filled in: only the part is renewed.
+const renewHere = async (part) => {
+  try {
+    const answer = await fetch(part.dataset.renewHere);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById(part.id);
+    if (!fresh) { location.reload(); return; }
+    showMoments(page);
+    if (part.innerHTML !== fresh.innerHTML) part.replaceChildren(...fresh.childNodes);
+    if (fresh.dataset.renewHere) setTimeout(renewHere, 1500, part); else delete part.dataset.renewHere;
+  } catch {
+    setTimeout(renewHere, 5000, part);
+  }
+};
+for (const part of document.querySelectorAll("[data-renew-here]")) setTimeout(renewHere, 1500, part);
+
 const live = document.querySelector("#live[data-renew]");
 if (live) setTimeout(renew, Number(live.dataset.renew));
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents import encoding
@@ -21,6 +22,14 @@ class WritingHabits:
 
     forms: Mapping[str, str]
     prefix: str | None = None
+
+
+@runtime_checkable
+class LearnsForms(Protocol):
+    """A target that can write in several forms."""
+
+    def learn(self, habits: WritingHabits) -> None:
+        """Write in the forms that were seen to be taken, where no person chose a form."""
 
 
 NOTHING_KNOWN = WritingHabits({})
