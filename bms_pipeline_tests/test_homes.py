@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.defs.names import TENANT_TAG
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, planning, recovery, run_lock
@@ -106,7 +107,7 @@ def test_a_home_of_0_5_becomes_that_of_a_named_tenant_and_keeps_what_it_holds(se
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("settings", ["0.5.0"], indirect=True)
 def test_dagsters_events_stay_under_the_old_keys_when_a_home_of_0_5_is_named(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dagster_home = tmp_path / "dagster"
     dagster_home.mkdir()
@@ -133,14 +134,15 @@ def test_dagsters_events_stay_under_the_old_keys_when_a_home_of_0_5_is_named(
                 capture_output=True,
                 timeout=300,
             )
-    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        old, new = (
-            instance.get_latest_materialization_event(dg.AssetKey(key))
-            for key in (["sync_plan"], ["acme", "sync_plan"])
-        )
-    assert old is not None
-    assert new is not None
-    assert old.run_id != new.run_id
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+    with dg.DagsterInstance.get() as instance:
+        named, unnamed = instance.get_runs()
+        planned = instance.get_latest_materialization_event(dg.AssetKey("sync_plan"))
+        keys = {key.path[0] for key in instance.all_asset_keys()}
+    assert (named.tags.get(TENANT_TAG), unnamed.tags.get(TENANT_TAG)) == ("acme", None)
+    assert planned is not None
+    assert planned.run_id == unnamed.run_id, "the old asset keeps its history, and gets nothing new"
+    assert "sync_plan" in keys
     after = held(settings)
     for name in ("exclusions", "ledger", "history"):
         assert after[name] == decided[name]
