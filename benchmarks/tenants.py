@@ -217,7 +217,7 @@ def launched(instance: dg.DagsterInstance, process: WorkspaceProcessContext, nam
     location: Any = process.create_request_context().get_code_location(name)
     (repository,) = location.get_repositories().values()
     job = repository.get_full_job("incremental_sync")
-    run = _create_run(instance, location, repository, job, {}, deepcopy(SCHEDULED), None, None)
+    run = _create_run(instance, location, repository, job, deepcopy(SCHEDULED), {}, None, None)
     instance.submit_run(run.run_id, process.create_request_context())
     return str(run.run_id)
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 import zstandard
 
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.defs.names import TENANT_TAG
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import deciding, planning, recovery, run_lock
 from bms_pipeline.warehouse import backups
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.running import quick_and_soak
+from bms_sandbox.process import running_sandbox
 
+ROOT = Path(__file__).parents[1]
 HOMES = Path(__file__).with_name("homes")
 VERSIONS = sorted(folder.name for folder in HOMES.iterdir() if folder.is_dir())
 
@@ -93,3 +101,50 @@ def test_a_home_of_0_5_becomes_that_of_a_named_tenant_and_keeps_what_it_holds(se
         assert connection.execute(runs).fetchall()[: len(ran)] == ran
     assert figures.status(named, warehouse).tenant == "acme"
     assert figures.status(settings, warehouse).tenant == ""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("settings", ["0.5.0"], indirect=True)
+def test_dagsters_events_stay_under_the_old_keys_when_a_home_of_0_5_is_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dagster_home = tmp_path / "dagster"
+    dagster_home.mkdir()
+    shutil.copyfile(ROOT / "dagster.yaml", dagster_home / "dagster.yaml")
+    decided = held(settings)
+    with running_sandbox("small", 1, tmp_path / "tenant", {"hourly_limit": None}) as sandbox:
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME")},
+            "PYTHONPATH": str(ROOT),
+            "DAGSTER_HOME": str(dagster_home),
+            "BMS_URL": sandbox.url,
+            "BMS_TENANT": sandbox.login["tenant"],
+            "BMS_USERNAME": sandbox.login["username"],
+            "BMS_PASSWORD": sandbox.login["password"],
+            "BMS_PIPELINE_HOME": str(settings.bms_pipeline_home),
+        }
+        for name in ("", "acme"):
+            command = [sys.executable, "-m", "dagster", "job", "execute", "-j", "incremental_sync"]
+            subprocess.run(
+                [*command, "-m", "bms_pipeline.definitions"],
+                env={**environment, "BMS_PIPELINE_NAME": name},
+                cwd=tmp_path,
+                check=True,
+                capture_output=True,
+                timeout=300,
+            )
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+    with dg.DagsterInstance.get() as instance:
+        named, unnamed = instance.get_runs()
+        planned = instance.get_latest_materialization_event(dg.AssetKey("sync_plan"))
+        keys = {key.path[0] for key in instance.all_asset_keys()}
+    assert (named.tags.get(TENANT_TAG), unnamed.tags.get(TENANT_TAG)) == ("acme", None)
+    assert planned is not None
+    assert planned.run_id == unnamed.run_id, "the old asset keeps its history, and gets nothing new"
+    assert "sync_plan" in keys
+    after = held(settings)
+    for name in ("exclusions", "ledger", "history"):
+        assert after[name] == decided[name]
+    assert {*decided["matches"]} <= {*after["matches"]}
+    assert {*decided["journal"]} <= {*after["journal"]}

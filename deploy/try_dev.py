@@ -78,7 +78,7 @@ def status_when_over(browser: requests.Session, run: str) -> str | None:
     return status if status in {"SUCCESS", "FAILURE", "CANCELED"} else None
 
 
-def until(happened: Callable[[], Any], what: str, seconds: float = 240) -> Any:
+def until(happened: Callable[[], Any], what: str, seconds: float = 600) -> Any:
     """Return what ``happened`` found, once it found something."""
     give_up = time.monotonic() + seconds
     while not (found := happened()):
