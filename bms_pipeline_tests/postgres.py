@@ -38,13 +38,15 @@ class Server:
     programs: Path
     folder: Path
     port: int
+    libraries: str = ""
 
     def start(self) -> None:
         """Start it, also after ``stop``; its databases are as they were."""
         settings = {
             "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder), "max_connections": "300",
+            "shared_preload_libraries": self.libraries,
         }  # fmt: skip
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items() if value)
         self.run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", f"-p {self.port} {options}", "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -60,15 +62,15 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """A running server, gone at the end."""
+def running_server(libraries: str = "") -> Iterator[Server]:
+    """A running server, gone at the end; ``libraries``: those that it loads."""
     programs, folder = _programs(), Path(tempfile.mkdtemp())
     assert programs is not None
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        server = Server(programs, folder, free.getsockname()[1])
+        server = Server(programs, folder, free.getsockname()[1], libraries)
     server.run("initdb", "-D", "data", "-A", "trust", "-U", "dagster")
     server.start()
     try:
