@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.core.errors import BudgetExhausted, RunLocked
 from bms_pipeline.core.run_status import RunName
+from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.state.call_file import CallFile
 from bms_pipeline.state.folder import FolderState
 from bms_pipeline.state.postgres import PostgresState
@@ -134,6 +135,19 @@ def test_the_status_of_a_run_is_seen_elsewhere_and_stays_after_its_end(
     ended = read_status(elsewhere)
     assert ended is not None
     assert (ended.is_running, ended.was_killed) == (False, False)
+
+
+def test_the_moment_of_the_last_write_is_known_elsewhere(state: StateStore, elsewhere: StateStore) -> None:
+    moment = Clock()
+    assert LastWrite(elsewhere).read() is None
+    with state.locked(LockName.RUN, "a run", NOW):
+        write = LastWrite(state, moment)
+        for _ in range(3):
+            write()
+            seen = LastWrite(elsewhere).read()
+            assert seen is not None
+            assert seen.replace(tzinfo=UTC).timestamp() >= moment.now
+            moment.now += 10
 
 
 def test_files_for_an_import_are_whole_and_in_order(state: StateStore, elsewhere: StateStore) -> None:
