@@ -1,4 +1,6 @@
-"""Install what the tests need from the system, where it is missing and this user may: Chromium and a C compiler.
+"""Install what the tests need from the system, where it is missing and this user may.
+
+Chromium, a C compiler and PostgreSQL.
 
 What cannot be installed is no reason to stop: the tests that need it fail, and each says what to install.
 """
@@ -16,13 +18,25 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bms_pipeline_tests.chromium import NoBrowser, find_chromium
+from bms_pipeline_tests.postgres import why_no_programs
 from bms_pipeline_tests.strikes.shim import NoCompiler, built_shim
 
 
+class NoPostgres(Exception):
+    """PostgreSQL's programs are not here."""
+
+
+def find_postgres() -> None:
+    """Raise ``NoPostgres`` where its programs are not here."""
+    if why := why_no_programs():
+        raise NoPostgres(f"{why}, so the tests of the state in PostgreSQL are skipped.")
+
+
 def main() -> None:
-    """Look for both, install what is missing, and say what is missing still."""
+    """Look for each, install what is missing, and say what is missing still."""
     download = [sys.executable, "-m", "playwright", "install", "chromium"]
     install_until(find_chromium, NoBrowser, [*by_apt("chromium"), download])
+    install_until(find_postgres, NoPostgres, by_apt("postgresql"))
     with TemporaryDirectory() as folder:
         install_until(lambda: built_shim(Path(folder)), NoCompiler, by_apt("gcc", "libc6-dev"))
 

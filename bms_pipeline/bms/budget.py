@@ -22,7 +22,7 @@ from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import BudgetExhausted
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.state.opening import open_state
-from bms_pipeline.state.protocol import SPAN_SECONDS, SPANS, Calls
+from bms_pipeline.state.protocol import SPAN_SECONDS, SPANS, CallCounter
 
 
 class Usage(TypedDict):
@@ -44,7 +44,7 @@ class Budget:
     Raises the errors of ``calls``.
     """
 
-    def __init__(self, calls: Calls, limit_per_hour: int, *, limits: Mapping[str, int] | None = None) -> None:
+    def __init__(self, calls: CallCounter, limit_per_hour: int, *, limits: Mapping[str, int] | None = None) -> None:
         self.limit = limit_per_hour
         self._limits = dict(limits or {})
         self._calls = calls

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bms_pipeline.cli.on_demand import deciding, decisions, figures, open_warehouse, read_settings, run_lock
+from bms_pipeline.cli.on_demand import deciding, decisions, figures, loading, open_warehouse, read_settings, run_lock
 from bms_pipeline.cli.output import (
     AsJson,
     disposition_names,
@@ -407,10 +407,19 @@ def settings_history(as_json: AsJson = False) -> None:
 
 
 @app.command("pending-imports", rich_help_panel="Decide")
-def pending_imports(as_json: AsJson = False) -> None:
+def pending_imports(
+    as_json: AsJson = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the files that nobody imported yet into FOLDER.")
+    ] = None,
+) -> None:
     """List what went into files for an import, because Passportal's API cannot create it, and how each stands."""
     settings = read_settings()
     rows = figures.pending_imports(open_warehouse(settings))
+    if save is not None:
+        waiting = dict.fromkeys(row["file"] for row in rows if row["state"] == "handed over")
+        for file in loading.save_import_files(settings, waiting, save):
+            say(f"Written: {safe(file)}")
     if as_json:
         print_json(rows)
         return
@@ -426,7 +435,8 @@ def pending_imports(as_json: AsJson = False) -> None:
         for row in rows
     ]  # fmt: skip
     print_table("Handed over in files for an import", columns, shown)
-    say(f"The files are in {safe(os.path.relpath(settings.import_folder))}.")
+    place = loading.place_of_import_files(settings)
+    say(f"The files are in {safe(place or os.path.relpath(settings.import_folder))}.")
 
 
 @app.command("reissue-import", rich_help_panel="Decide")

@@ -63,27 +63,27 @@ class CallFile:
         return f"CallFile({self._file})"
 
     def close(self) -> None:
-        """See ``Calls.close``."""
+        """See ``CallCounter.close``."""
         with self._lock:
             self._connection.close()
 
     def now(self) -> float:
-        """See ``Calls.now``."""
+        """See ``CallCounter.now``."""
         return self._clock()
 
     def take(self, endpoint: str, limit: int) -> bool:
-        """See ``Calls.take``."""
+        """See ``CallCounter.take``."""
         with self._lock, self._explained():
             values = {"endpoint": endpoint, "now": self._span(), "spans": SPANS, "limit": limit}
             return self._connection.execute(_TAKE, values).rowcount == 1
 
     def counted(self, endpoint: str) -> Sequence[tuple[int, int]]:
-        """See ``Calls.counted``."""
+        """See ``CallCounter.counted``."""
         with self._lock, self._explained():
             return self._connection.execute(_USED, (endpoint, self._span() - SPANS)).fetchall()
 
     def endpoints(self) -> Sequence[str]:
-        """See ``Calls.endpoints``."""
+        """See ``CallCounter.endpoints``."""
         with self._lock, self._explained():
             return [row[0] for row in self._connection.execute(_ENDPOINTS, (self._span() - SPANS,)).fetchall()]
 

@@ -16,7 +16,7 @@ from bms_pipeline.core.errors import RunLocked, StorageRefused
 from bms_pipeline.core.files import atomic_write, explained
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.state.call_file import CallFile
-from bms_pipeline.state.protocol import Document, LockName, Owner, owner_in
+from bms_pipeline.state.protocol import LockName, Owner, StateDocument, owner_in
 
 
 class FolderLock:
@@ -70,24 +70,24 @@ class FolderState:
         self._home = settings.bms_pipeline_home
         self._budget_file = settings.budget_file
         self._documents = {
-            Document.PIPELINE_STATE: settings.published_file,
-            Document.RUN_STATUS: settings.progress_file,
-            Document.LAST_WRITE: settings.last_write_file,
+            StateDocument.PIPELINE_STATE: settings.published_file,
+            StateDocument.RUN_STATUS: settings.progress_file,
+            StateDocument.LAST_WRITE: settings.last_write_file,
         }
         self.import_files = FolderImportFiles(settings.import_folder)
 
     @property
     def place(self) -> str:
-        """See ``State.place``."""
+        """See ``StateStore.place``."""
         return str(self._home)
 
-    def named(self, document: Document) -> str:
-        """See ``State.named``."""
+    def named(self, document: StateDocument) -> str:
+        """See ``StateStore.named``."""
         return str(self._documents[document])
 
     @contextlib.contextmanager
     def locked(self, name: LockName, what: str, now: datetime, wait_seconds: float = 0) -> Iterator[FolderLock]:
-        """See ``State.locked``: the lock is ``<name>.lock``, its owner ``<name>.owner.json``."""
+        """See ``StateStore.locked``: the lock is ``<name>.lock``, its owner ``<name>.owner.json``."""
         lock = filelock.FileLock(self._home / f"{name}.lock", timeout=wait_seconds)
         owner_file = self._home / f"{name}.owner.json"
         process = processes.this_process()
@@ -108,8 +108,8 @@ class FolderState:
         finally:
             lock.release()
 
-    def read(self, document: Document) -> bytes | None:
-        """See ``State.read``."""
+    def read(self, document: StateDocument) -> bytes | None:
+        """See ``StateStore.read``."""
         file = self._documents[document]
         try:
             return file.read_bytes()
@@ -121,10 +121,10 @@ class FolderState:
                 "The next run writes it again; start one, or see who may read and write there.",
             ) from error
 
-    def write(self, document: Document, content: bytes, *, patiently: bool = True) -> None:
-        """See ``State.write``. The last write is noted in place: a killed process must leave nothing to clean."""
+    def write(self, document: StateDocument, content: bytes, *, patiently: bool = True) -> None:
+        """See ``StateStore.write``. The last write is noted in place: a killed process must leave nothing to clean."""
         file = self._documents[document]
-        if document is Document.LAST_WRITE:
+        if document is StateDocument.LAST_WRITE:
             with explained(file):
                 _overwrite(file, content)
         else:
@@ -132,7 +132,7 @@ class FolderState:
                 unfinished.write_bytes(content)
 
     def calls(self, clock: Callable[[], float]) -> CallFile:
-        """See ``State.calls``."""
+        """See ``StateStore.calls``."""
         return CallFile(self._budget_file, clock)
 
 

@@ -7,10 +7,10 @@ import functools
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.state.folder import FolderState
-from bms_pipeline.state.protocol import State
+from bms_pipeline.state.protocol import StateStore
 
 
-def open_state(settings: Settings) -> State:
+def open_state(settings: Settings) -> StateStore:
     """Return the state of these settings: in the home folder, unless ``BMS_PIPELINE_STATE`` names a PostgreSQL.
 
     Opens nothing yet. Raises ``SettingsError`` where that is no address, or the extra ``scale`` is not installed.
@@ -20,7 +20,7 @@ def open_state(settings: Settings) -> State:
 
 
 @functools.cache
-def _in_postgres(address: str, tenant: str) -> State:
+def _in_postgres(address: str, tenant: str) -> StateStore:
     # Without the setting nobody waits for these imports, and nobody needs the extra.
     try:
         from bms_pipeline.state.address import read_address

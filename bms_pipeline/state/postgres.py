@@ -21,8 +21,8 @@ from bms_pipeline.core import processes
 from bms_pipeline.core.errors import LockLost, RunLocked
 from bms_pipeline.state.address import Address
 from bms_pipeline.state.postgres_calls import PostgresCalls
-from bms_pipeline.state.protocol import Document, LockName, Owner, owner_in
-from bms_pipeline.state.session import Connection, Session
+from bms_pipeline.state.protocol import LockName, Owner, StateDocument, owner_in
+from bms_pipeline.state.session import Connection, PostgresSession
 
 _TABLES = {
     "documents": "name TEXT PRIMARY KEY, content BYTEA NOT NULL, written_at TIMESTAMPTZ NOT NULL",
@@ -129,16 +129,16 @@ class PostgresState:
 
     @property
     def place(self) -> str:
-        """See ``State.place``."""
+        """See ``StateStore.place``."""
         return f"{self._address}, schema {self._schema}"
 
-    def named(self, document: Document) -> str:
-        """See ``State.named``."""
+    def named(self, document: StateDocument) -> str:
+        """See ``StateStore.named``."""
         return f"The document {document} in {self.place}"
 
     @contextlib.contextmanager
     def locked(self, name: LockName, what: str, now: datetime, wait_seconds: float = 0) -> Iterator[PostgresLock]:
-        """See ``State.locked``: an advisory lock, and the document ``<name>.owner`` for the message."""
+        """See ``StateStore.locked``: an advisory lock, and the document ``<name>.owner`` for the message."""
         process = processes.this_process()
         owner = Owner(what, process.pid, f"{now:%Y-%m-%d %H:%M:%S}", process)
         session, key = self._new_session(), lock_key(self._schema, name)
@@ -150,7 +150,7 @@ class PostgresState:
             finally:
                 lock.release()
 
-    def _acquired(self, session: Session, key: int, name: LockName, wait_seconds: float) -> Connection:
+    def _acquired(self, session: PostgresSession, key: int, name: LockName, wait_seconds: float) -> Connection:
         """Return the connection that holds the lock. A connection lost before that lost nothing."""
 
         def attempt(connection: Connection) -> Connection | None:
@@ -168,16 +168,16 @@ class PostgresState:
             time.sleep(_LOOK_EVERY_SECONDS)
         return connection
 
-    def read(self, document: Document) -> bytes | None:
-        """See ``State.read``."""
+    def read(self, document: StateDocument) -> bytes | None:
+        """See ``StateStore.read``."""
         return self.content("documents", document)
 
-    def write(self, document: Document, content: bytes, *, patiently: bool = True) -> None:
-        """See ``State.write``."""
+    def write(self, document: StateDocument, content: bytes, *, patiently: bool = True) -> None:
+        """See ``StateStore.write``."""
         self.put("documents", document, content, patiently=patiently)
 
     def calls(self, clock: Callable[[], float]) -> PostgresCalls:
-        """See ``State.calls``: hosts may differ in their clocks, so PostgreSQL's counts."""
+        """See ``StateStore.calls``: hosts may differ in their clocks, so PostgreSQL's counts."""
         return PostgresCalls(self._session, self._schema)
 
     def rows(self, query: str, *values: object, patiently: bool = True) -> list[tuple[object, ...]]:
@@ -199,8 +199,8 @@ class PostgresState:
         """Store ``content`` under this name in ``table``."""
         self.rows(_PUT.format(schema="{schema}", table=table), str(name), content, patiently=patiently)
 
-    def _new_session(self) -> Session:
-        return Session(self._address, self.place, self._prepare, self._reached)
+    def _new_session(self) -> PostgresSession:
+        return PostgresSession(self._address, self.place, self._prepare, self._reached)
 
     def _prepare(self, connection: Connection) -> None:
         """Create the schema and its tables where one is missing; two that start at once do not race."""

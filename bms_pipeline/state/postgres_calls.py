@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from bms_pipeline.state.protocol import SPAN_SECONDS, SPANS
-from bms_pipeline.state.session import Connection, Session
+from bms_pipeline.state.session import Connection, PostgresSession
 
 # The present span is read after the row of the endpoint is locked, so that spans of later calls are never earlier.
 _NOW = f"coalesce(%(now)s, floor(extract(epoch FROM clock_timestamp()) / {SPAN_SECONDS})::BIGINT)"
@@ -43,7 +43,7 @@ _TIDY = "DELETE FROM {schema}.recent_calls WHERE span > %(span)s OR span <= %(si
 class PostgresCalls:
     """The calls counted in ``schema``. Threads and processes may share it. ``clock`` is for tests."""
 
-    def __init__(self, session: Session, schema: str, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, session: PostgresSession, schema: str, clock: Callable[[], float] | None = None) -> None:
         self._session = session
         self._schema = schema
         self._clock = clock
@@ -54,17 +54,17 @@ class PostgresCalls:
         return f"PostgresCalls({self._schema})"
 
     def close(self) -> None:
-        """See ``Calls.close``."""
+        """See ``CallCounter.close``."""
         self._session.let_go()
 
     def now(self) -> float:
-        """See ``Calls.now``."""
+        """See ``CallCounter.now``."""
         if self._clock is not None:
             return self._clock()
         return self._session.run(lambda connection: _number(connection, "SELECT extract(epoch FROM clock_timestamp())"))
 
     def take(self, endpoint: str, limit: int) -> bool:
-        """See ``Calls.take``. After a lost connection a call may be counted twice, and never not at all."""
+        """See ``CallCounter.take``. After a lost connection a call may be counted twice, and never not at all."""
 
         def work(connection: Connection) -> bool:
             self._tidy(connection)
@@ -79,7 +79,7 @@ class PostgresCalls:
         return self._session.run(work)
 
     def counted(self, endpoint: str) -> Sequence[tuple[int, int]]:
-        """See ``Calls.counted``."""
+        """See ``CallCounter.counted``."""
 
         def work(connection: Connection) -> list[tuple[int, int]]:
             since = self._tidy(connection) - SPANS
@@ -88,7 +88,7 @@ class PostgresCalls:
         return self._session.run(work)
 
     def endpoints(self) -> Sequence[str]:
-        """See ``Calls.endpoints``."""
+        """See ``CallCounter.endpoints``."""
 
         def work(connection: Connection) -> list[str]:
             since = self._tidy(connection) - SPANS

@@ -1,6 +1,6 @@
 """What lies next to the database: a lock, a few documents, the hour's calls, files for imports.
 
-``State`` has two implementations: ``folder`` and ``postgres``. ``opening.open_state`` chooses by the settings, and
+``StateStore`` has two implementations: ``folder`` and ``postgres``. ``opening.open_state`` chooses by the settings, and
 nothing else of the code knows which one it is::
 
     opening ─┬─ folder ─── call_file (SQLite)
@@ -31,7 +31,7 @@ class LockName(StrEnum):
     DETAILS = "details"
 
 
-class Document(StrEnum):
+class StateDocument(StrEnum):
     """The documents. Each is read and written whole."""
 
     PIPELINE_STATE = "published"
@@ -72,7 +72,7 @@ class HeldLock(Protocol):
         """Raise ``LockLost`` unless this process holds the lock now."""
 
 
-class Calls(Protocol):
+class CallCounter(Protocol):
     """The calls of the last hour, counted by endpoint in spans of ``SPAN_SECONDS``. Threads may share it.
 
     Calls in future spans count as made now, because the clock was set back. A clock that was set back frees nothing.
@@ -114,7 +114,7 @@ class ImportFiles(Protocol):
         """Store a file, whole or not at all; durable when this returns."""
 
 
-class State(Protocol):
+class StateStore(Protocol):
     """What lies next to the database of one tenant. Threads may share it.
 
     Raises ``StorageFull`` and the like where the disk refuses, ``StateUnreachable`` where PostgreSQL does not answer.
@@ -132,7 +132,7 @@ class State(Protocol):
     def import_files(self) -> ImportFiles:
         """The files for a manual import."""
 
-    def named(self, document: Document) -> str:
+    def named(self, document: StateDocument) -> str:
         """Return the place of a document, for messages."""
 
     def locked(
@@ -143,11 +143,11 @@ class State(Protocol):
         Raises ``RunLocked`` naming the owner when somebody else holds it for longer than ``wait_seconds``.
         """
 
-    def read(self, document: Document) -> bytes | None:
+    def read(self, document: StateDocument) -> bytes | None:
         """Return the document; None where there is none."""
 
-    def write(self, document: Document, content: bytes, *, patiently: bool = True) -> None:
+    def write(self, document: StateDocument, content: bytes, *, patiently: bool = True) -> None:
         """Replace the document, whole or not at all. ``patiently``: wait a while for a lost connection."""
 
-    def calls(self, clock: Callable[[], float]) -> Calls:
+    def calls(self, clock: Callable[[], float]) -> CallCounter:
         """Open the calls of the last hour. ``clock``: seconds since the epoch; PostgreSQL has a clock of its own."""

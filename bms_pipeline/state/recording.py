@@ -16,7 +16,7 @@ import msgspec
 from bms_pipeline.core import errors, processes, run_status
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.run_status import EndedStage, RunName, RunStatus
-from bms_pipeline.state.protocol import Document, State
+from bms_pipeline.state.protocol import StateDocument, StateStore
 
 WRITE_EVERY_SECONDS = 0.25
 STAGES_KEPT = 60
@@ -26,7 +26,7 @@ STAGES_KEPT = 60
 class RunStatusWriter:
     """Writes the progress of a run; a ``sync.Progress``. A run without any progress leaves the status unchanged."""
 
-    def __init__(self, state: State, name: RunName) -> None:
+    def __init__(self, state: StateStore, name: RunName) -> None:
         self._state = state
         process = processes.this_process()
         self._run = RunStatus(name.label, process.pid, run_status.moment(), name.run_id, process=process)
@@ -68,11 +68,11 @@ class RunStatusWriter:
     def _write(self) -> None:
         self._written_at, self._run.beat_at = time.monotonic(), run_status.moment()
         with self._door, contextlib.suppress(PipelineError):  # a run must not fail because nobody can follow it
-            self._state.write(Document.RUN_STATUS, msgspec.json.encode(self._run), patiently=False)
+            self._state.write(StateDocument.RUN_STATUS, msgspec.json.encode(self._run), patiently=False)
 
 
 @contextlib.contextmanager
-def recording(state: State, name: RunName) -> Iterator[RunStatusWriter]:
+def recording(state: StateStore, name: RunName) -> Iterator[RunStatusWriter]:
     """Record the progress of a run, and its result at the end."""
     telling = RunStatusWriter(state, name)
     try:
@@ -84,9 +84,9 @@ def recording(state: State, name: RunName) -> Iterator[RunStatusWriter]:
     telling.end()
 
 
-def read_status(state: State) -> RunStatus | None:
+def read_status(state: StateStore) -> RunStatus | None:
     """Return the active run or the last one; None where no run reported progress yet, or it is unreadable."""
     try:
-        return msgspec.json.decode(state.read(Document.RUN_STATUS) or b"", type=RunStatus)
+        return msgspec.json.decode(state.read(StateDocument.RUN_STATUS) or b"", type=RunStatus)
     except (PipelineError, ValueError):
         return None

@@ -65,7 +65,7 @@ _PASSING = (
 """What the server refuses now, and may grant in a moment."""
 
 
-class Session:
+class PostgresSession:
     """One connection to ``address``; ``prepare`` runs on each new one. ``place`` names it in messages.
 
     ``reached`` is set once PostgreSQL was reached, and shared by the sessions of a process.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.errors import (
     PlanError,
     PlanStale,
 )
+from bms_pipeline.core.files import atomic_write, explained
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import apply, import_files, journal
 from bms_pipeline.passportal.target import Target
@@ -117,6 +119,27 @@ def loaded_at(warehouse: Warehouse, plan_hash: str) -> datetime | None:
     """Return when the plan of this hash (8 characters or more) was loaded; None where it is still to be loaded."""
     with warehouse.open() as connection:
         return plans.plan_loaded_at(connection, plan_hash)
+
+
+def place_of_import_files(settings: Settings) -> str:
+    """Return where the files for an import are, if not in the home folder."""
+    state = open_state(settings)
+    return state.import_files.place if state.is_shared else ""
+
+
+def save_import_files(settings: Settings, names: Iterable[str], folder: Path) -> list[Path]:
+    """Write those of the files for an import into ``folder`` that are not there, and return them."""
+    files = open_state(settings).import_files
+    saved: list[Path] = []
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in names:
+        content = files.read(name)
+        if content is not None and not (folder / name).exists():
+            with atomic_write(folder / name) as unfinished:
+                unfinished.write_bytes(content)
+            saved.append(folder / name)
+    return saved
 
 
 def load(

@@ -18,7 +18,7 @@ from bms_pipeline.plan.operations import read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.state.opening import open_state
-from bms_pipeline.state.protocol import Document, State
+from bms_pipeline.state.protocol import StateDocument, StateStore
 from bms_pipeline.sync import enrichment
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, now
@@ -72,22 +72,22 @@ def write_state(settings: Settings, warehouse: Warehouse, backup_problem: str = 
         standings.remember_counts(connection, counted, now())
         published = msgspec.structs.replace(_published(connection, counted), backup_problem=backup_problem)
     state = msgspec.json.format(msgspec.json.encode(published))
-    open_state(settings).write(Document.PIPELINE_STATE, state)
+    open_state(settings).write(StateDocument.PIPELINE_STATE, state)
 
 
-def read_state(state: State) -> PipelineState | None:
+def read_state(state: StateStore) -> PipelineState | None:
     """Read the last state; None where none was ever published.
 
     Raises ``PipelineError`` when it cannot be read. An unreadable state says nothing about its content.
     """
-    content = state.read(Document.PIPELINE_STATE)
+    content = state.read(StateDocument.PIPELINE_STATE)
     if content is None:
         return None
     try:
         return msgspec.json.decode(content, type=PipelineState)
     except ValueError as error:
         raise PipelineError(
-            f"{state.named(Document.PIPELINE_STATE)} cannot be read: {error}.",
+            f"{state.named(StateDocument.PIPELINE_STATE)} cannot be read: {error}.",
             "The next run writes it again; start one, or see who may write there.",
         ) from error
 

@@ -18,6 +18,7 @@ from bms_pipeline.core.errors import PlanError
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures
 from bms_pipeline.reports.read_models import RecordStory
+from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import deciding, run_lock
 from bms_pipeline.warehouse.connection import Warehouse
 from bms_pipeline_tests.building import World
@@ -95,6 +96,11 @@ def test_what_was_handed_over_is_listed_and_can_be_handed_over_again(alex: Perso
     assert "1 record waits for an import into Passportal" in alex.text
     alex.get("/hand-overs")
     assert "clients Borealis 11 clients_1.csv" in alex.text
+    open_state(world.settings).import_files.write("clients_1.csv", "Client Name\r\nBoréalis\r\n".encode())
+    open_state(world.settings).import_files.write("another.csv", b"")
+    assert "Boréalis" in alex.get("/hand-overs/files/clients_1.csv")
+    assert "There is no file another.csv for an import." in alex.get("/hand-overs/files/another.csv")
+    alex.get("/hand-overs")
     alex.send("/hand-overs/again")
     assert "The next plan hands client 11 over in a new file." in alex.text
     assert world.query("SELECT bms_id, reissued_by FROM sync.pending_imports") == [(11, "Alex")]

@@ -21,7 +21,7 @@ from bms_pipeline.load import import_files
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.reports import figures
 from bms_pipeline.reports.read_models import PendingImports
-from bms_pipeline.sync import deciding, planning
+from bms_pipeline.sync import deciding, loading, planning
 from bms_pipeline.warehouse.connection import connect, now
 from bms_pipeline_tests.building import (
     CREATE_ALL,
@@ -283,6 +283,18 @@ def test_what_passportal_lists_is_not_handed_over_again(handed: World) -> None:
         deciding.reissue_import(handed.warehouse, CLIENTS, [2], "a person")
     with pytest.raises(DecisionRefused, match="client 1 is not handed over"):
         deciding.reissue_import(handed.warehouse, CLIENTS, [1], "a person")
+
+
+def test_a_person_gets_the_files_into_a_folder_and_none_is_replaced(handed: World, tmp_path: Path) -> None:
+    names = [row["file"] for row in figures.pending_imports(handed.warehouse)]
+    folder = tmp_path / "to" / "import"
+    saved = loading.save_import_files(handed.settings, names, folder)
+    assert {file.name: file.read_bytes() for file in saved} == {
+        file.name: file.read_bytes() for file in handed.settings.import_folder.glob("*.csv")
+    }
+    saved[0].write_text("edited")
+    assert loading.save_import_files(handed.settings, [*names, "missing.csv"], folder) == []
+    assert saved[0].read_text() == "edited"
 
 
 def test_a_file_that_nobody_imports_is_overdue(handed: World) -> None:

@@ -15,8 +15,8 @@ from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import RunLocked, ServiceUnreachable
 from bms_pipeline.load import apply
 from bms_pipeline.passportal.target import Write
-from bms_pipeline.sync import loading
-from bms_pipeline.warehouse import outcomes, portions
+from bms_pipeline.sync import loading, run_lock
+from bms_pipeline.warehouse import lease, outcomes, portions
 from bms_pipeline.warehouse.portions import Sent
 from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, opened_world
 from bms_pipeline_tests.load.disturbing import GRACE_SECONDS, Killed, Passing
@@ -253,6 +253,16 @@ def test_a_load_whose_lease_was_taken_over_sends_nothing_more_and_the_rest_is_lo
         world.load(target)
     assert target.writes == [(1, 2), (3, 4)]
     assert set(journal(world).values()) == {"unknown"}
+    world.cycle()
+    assert titles(world) == ALL
+
+
+def test_a_load_that_was_declared_dead_sends_nothing_more(world: World) -> None:
+    target = Watched(world, 2, look=lambda: lease.revoke(world.warehouse.file))
+    with pytest.raises(RunLocked, match="declared dead"), run_lock.running(world.settings):
+        world.load(target)
+    assert target.writes == [(1, 2), (3, 4)]
+    assert len(titles(world)) == 4  # the second call had left before
     world.cycle()
     assert titles(world) == ALL
 

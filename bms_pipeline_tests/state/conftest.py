@@ -11,7 +11,7 @@ import pytest
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.state.opening import open_state
-from bms_pipeline.state.protocol import State
+from bms_pipeline.state.protocol import StateStore
 from bms_pipeline_tests.postgres import Server, running_server, why_no_programs
 
 PASSWORD = "Zebra/7:canary@9%?"  # its parts would be seen in a message, were it not encoded
@@ -61,14 +61,14 @@ def settings_in(home: Path, address: str = "", name: str = "") -> Settings:
 
 
 @pytest.fixture(params=["folder", "postgres"])
-def state(request: pytest.FixtureRequest, tmp_path: Path) -> State:
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> StateStore:
     """The state, once in the folder and once in PostgreSQL."""
     address = request.getfixturevalue("address") if request.param == "postgres" else ""
     return open_state(settings_in(tmp_path / "home", address))
 
 
 @pytest.fixture
-def elsewhere(state: State, tmp_path: Path, request: pytest.FixtureRequest) -> State:
+def elsewhere(state: StateStore, tmp_path: Path, request: pytest.FixtureRequest) -> StateStore:
     """The same state as another process sees it: of the same home, or of another host with a home of its own."""
     from bms_pipeline.state import opening
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.core.errors import BudgetExhausted, RunLocked
 from bms_pipeline.core.run_status import RunName
+from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.state.call_file import CallFile
 from bms_pipeline.state.folder import FolderState
 from bms_pipeline.state.postgres import PostgresState
 from bms_pipeline.state.postgres_calls import PostgresCalls
-from bms_pipeline.state.protocol import SPAN_SECONDS, Calls, Document, LockName, State
+from bms_pipeline.state.protocol import SPAN_SECONDS, CallCounter, LockName, StateDocument, StateStore
 from bms_pipeline.state.recording import read_status, recording
 
 NOW = datetime(2026, 11, 26, 12, 0)
@@ -31,8 +32,10 @@ LIST = "GET /v2/crm/accounts/summary"
 START = 1_800_000_000.0
 
 
-@pytest.mark.parametrize("document", list(Document))
-def test_a_document_is_read_as_it_was_written_last(state: State, elsewhere: State, document: Document) -> None:
+@pytest.mark.parametrize("document", list(StateDocument))
+def test_a_document_is_read_as_it_was_written_last(
+    state: StateStore, elsewhere: StateStore, document: StateDocument
+) -> None:
     assert state.read(document) is None
     with state.locked(LockName.RUN, "a run", NOW):
         for content in (b"2026-01-01T00:00:00.000001", b"2026-01-01T00:00:00.000002"):
@@ -40,11 +43,13 @@ def test_a_document_is_read_as_it_was_written_last(state: State, elsewhere: Stat
             assert (state.read(document), elsewhere.read(document)) == (content, content)
 
 
-def test_a_document_is_found_where_the_state_says(state: State) -> None:
-    assert all(document in state.named(document) for document in (Document.PIPELINE_STATE, Document.RUN_STATUS))
+def test_a_document_is_found_where_the_state_says(state: StateStore) -> None:
+    assert all(
+        document in state.named(document) for document in (StateDocument.PIPELINE_STATE, StateDocument.RUN_STATUS)
+    )
 
 
-def test_a_second_run_is_refused_and_learns_who_is_at_work(state: State, elsewhere: State) -> None:
+def test_a_second_run_is_refused_and_learns_who_is_at_work(state: StateStore, elsewhere: StateStore) -> None:
     with (
         state.locked(LockName.RUN, "Dagster run 1234abcd", NOW) as lock,
         pytest.raises(RunLocked) as refused,
@@ -57,7 +62,7 @@ def test_a_second_run_is_refused_and_learns_who_is_at_work(state: State, elsewhe
     assert f"Dagster run 1234abcd (process {os.getpid()}, since 2026-11-26 12:00:00 UTC)" in refused.value.message
 
 
-def test_reading_details_waits_for_no_run(state: State, elsewhere: State) -> None:
+def test_reading_details_waits_for_no_run(state: StateStore, elsewhere: StateStore) -> None:
     with (
         state.locked(LockName.RUN, "a run", NOW) as run,
         elsewhere.locked(LockName.DETAILS, "details", NOW) as details,
@@ -66,7 +71,7 @@ def test_reading_details_waits_for_no_run(state: State, elsewhere: State) -> Non
         details.check()
 
 
-def test_who_waits_for_the_lock_gets_it_as_soon_as_it_is_free(state: State, elsewhere: State) -> None:
+def test_who_waits_for_the_lock_gets_it_as_soon_as_it_is_free(state: StateStore, elsewhere: StateStore) -> None:
     taken, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -96,14 +101,14 @@ with open_state(read_settings()).locked(LockName.RUN, "a run that dies", datetim
 """
 
 
-def environment_of(state: State, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+def environment_of(state: StateStore, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of another process with the same state."""
     address = request.getfixturevalue("address") if state.is_shared else ""
     return {**os.environ, "BMS_PIPELINE_HOME": str(tmp_path / "home"), "BMS_PIPELINE_STATE": address}
 
 
 def test_the_lock_ends_with_its_process_however_it_ends(
-    state: State, tmp_path: Path, request: pytest.FixtureRequest
+    state: StateStore, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     environment = environment_of(state, tmp_path, request)
     with subprocess.Popen(
@@ -118,7 +123,9 @@ def test_the_lock_ends_with_its_process_however_it_ends(
         pass
 
 
-def test_the_status_of_a_run_is_seen_elsewhere_and_stays_after_its_end(state: State, elsewhere: State) -> None:
+def test_the_status_of_a_run_is_seen_elsewhere_and_stays_after_its_end(
+    state: StateStore, elsewhere: StateStore
+) -> None:
     assert read_status(state) is None
     with state.locked(LockName.RUN, "a run", NOW), recording(state, RunName("a run")) as tell:
         tell("load", 1, 2)
@@ -130,7 +137,20 @@ def test_the_status_of_a_run_is_seen_elsewhere_and_stays_after_its_end(state: St
     assert (ended.is_running, ended.was_killed) == (False, False)
 
 
-def test_files_for_an_import_are_whole_and_in_order(state: State, elsewhere: State) -> None:
+def test_the_moment_of_the_last_write_is_known_elsewhere(state: StateStore, elsewhere: StateStore) -> None:
+    moment = Clock()
+    assert LastWrite(elsewhere).read() is None
+    with state.locked(LockName.RUN, "a run", NOW):
+        write = LastWrite(state, moment)
+        for _ in range(3):
+            write()
+            seen = LastWrite(elsewhere).read()
+            assert seen is not None
+            assert seen.replace(tzinfo=UTC).timestamp() >= moment.now
+            moment.now += 10
+
+
+def test_files_for_an_import_are_whole_and_in_order(state: StateStore, elsewhere: StateStore) -> None:
     assert list(state.import_files.names()) == []
     assert state.import_files.read("clients-2.csv") is None
     content = "Client Name\r\nÆsir ⚙\r\n".encode() + bytes(range(256))
@@ -155,10 +175,10 @@ class Clock:
 
 
 @contextlib.contextmanager
-def counting(state: State, clock: Callable[[], float]) -> Iterator[Calls]:
+def counting(state: StateStore, clock: Callable[[], float]) -> Iterator[CallCounter]:
     """The calls of ``state``, counted by ``clock`` in both places."""
     if isinstance(state, PostgresState):
-        calls: Calls = PostgresCalls(state._session, state._schema, clock)
+        calls: CallCounter = PostgresCalls(state._session, state._schema, clock)
     else:
         assert isinstance(state, FolderState)
         calls = CallFile(state._budget_file, clock)
@@ -176,7 +196,7 @@ def taken(budget: Budget, endpoint: str = LIST) -> int:
     return count
 
 
-def test_no_more_calls_than_the_limit_and_each_endpoint_for_itself(state: State, elsewhere: State) -> None:
+def test_no_more_calls_than_the_limit_and_each_endpoint_for_itself(state: StateStore, elsewhere: StateStore) -> None:
     clock = Clock()
     with counting(state, clock) as here, counting(elsewhere, clock) as there:
         assert taken(Budget(here, 5)) == 5
@@ -188,7 +208,7 @@ def test_no_more_calls_than_the_limit_and_each_endpoint_for_itself(state: State,
         assert taken(Budget(there, 5)) == 5
 
 
-def test_a_clock_set_back_frees_nothing_and_does_not_block_for_longer_than_an_hour(state: State) -> None:
+def test_a_clock_set_back_frees_nothing_and_does_not_block_for_longer_than_an_hour(state: StateStore) -> None:
     clock = Clock()
     with counting(state, clock) as calls:
         budget = Budget(calls, 5)
@@ -199,7 +219,7 @@ def test_a_clock_set_back_frees_nothing_and_does_not_block_for_longer_than_an_ho
         assert taken(budget) == 5
 
 
-def test_the_wait_ends_when_the_next_call_is_possible(state: State) -> None:
+def test_the_wait_ends_when_the_next_call_is_possible(state: StateStore) -> None:
     clock = Clock()
     with counting(state, clock) as calls:
         budget = Budget(calls, 1)
@@ -215,7 +235,7 @@ def test_the_wait_ends_when_the_next_call_is_possible(state: State) -> None:
 @pytest.mark.parametrize("state", ["postgres"], indirect=True)
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.tuples(st.integers(-4000, 4000), st.booleans()), max_size=15))
-def test_both_places_count_the_same_calls_under_any_clock(state: State, steps: list[tuple[int, bool]]) -> None:
+def test_both_places_count_the_same_calls_under_any_clock(state: StateStore, steps: list[tuple[int, bool]]) -> None:
     """The model is the folder's count."""
     assert isinstance(state, PostgresState)
     state.rows("TRUNCATE {schema}.recent_calls")
@@ -254,7 +274,7 @@ with ThreadPoolExecutor(4) as pool:
 
 
 def test_processes_and_their_threads_never_exceed_the_hourly_limit(
-    state: State, tmp_path: Path, request: pytest.FixtureRequest
+    state: StateStore, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     environment = environment_of(state, tmp_path, request) | {"BMS_CALLS_PER_HOUR": "150"}
     processes = [

@@ -25,7 +25,7 @@ from bms_pipeline.state import session
 from bms_pipeline.state.address import read_address
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.postgres import PostgresState
-from bms_pipeline.state.protocol import Document, LockName
+from bms_pipeline.state.protocol import LockName, StateDocument
 from bms_pipeline.sync import run_lock
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse.connection import open_warehouse
@@ -69,7 +69,7 @@ def test_a_run_whose_session_was_lost_writes_nothing_more(
         lose(server)
         with pytest.raises(LockLost, match="writes nothing more"), warehouse.transaction() as connection:
             connection.execute(exclude, [2])
-    assert open_state(home).read(Document.PIPELINE_STATE) is None
+    assert open_state(home).read(StateDocument.PIPELINE_STATE) is None
     with run_lock.running(home, "the next run"), warehouse.open() as connection:
         assert connection.execute("SELECT bms_id FROM sync.exclusions").fetchall() == [(1,)]
     assert read_state(open_state(home)) is not None
@@ -145,11 +145,11 @@ def test_a_call_is_counted_after_postgresql_came_back_and_none_is_forgotten(home
 
 def test_documents_and_files_are_written_after_postgresql_came_back(home: Settings, server: Server) -> None:
     state = open_state(home)
-    state.write(Document.PIPELINE_STATE, b"before")
+    state.write(StateDocument.PIPELINE_STATE, b"before")
     with away_for_a_while(server):
-        state.write(Document.PIPELINE_STATE, b"after")
+        state.write(StateDocument.PIPELINE_STATE, b"after")
         state.import_files.write("clients-1.csv", b"content")
-    assert state.read(Document.PIPELINE_STATE) == b"after"
+    assert state.read(StateDocument.PIPELINE_STATE) == b"after"
     assert state.import_files.read("clients-1.csv") == b"content"
 
 
@@ -158,15 +158,15 @@ def test_the_progress_of_a_run_does_not_wait_for_postgresql(
 ) -> None:
     monkeypatch.setattr(session, "wait", lambda _: pytest.fail("it waits"))
     state = open_state(home)
-    state.write(Document.RUN_STATUS, b"before")
+    state.write(StateDocument.RUN_STATUS, b"before")
     server.stop("immediate")
     try:
         for _ in range(3):
             with pytest.raises(StateUnreachable):
-                state.write(Document.RUN_STATUS, b"lost", patiently=False)
+                state.write(StateDocument.RUN_STATUS, b"lost", patiently=False)
     finally:
         server.start()
-    assert state.read(Document.RUN_STATUS) == b"before"
+    assert state.read(StateDocument.RUN_STATUS) == b"before"
 
 
 def test_a_postgresql_that_stays_away_is_one_clear_error(
@@ -174,7 +174,7 @@ def test_a_postgresql_that_stays_away_is_one_clear_error(
 ) -> None:
     monkeypatch.setattr(session, "PATIENCE_SECONDS", 0.3)
     state = open_state(home)
-    state.write(Document.PIPELINE_STATE, b"{}")
+    state.write(StateDocument.PIPELINE_STATE, b"{}")
     server.stop("immediate")
     try:
         with pytest.raises(StateUnreachable) as error:
@@ -195,10 +195,10 @@ def test_two_tenants_in_one_database_never_meet(address: str, tmp_path: Path) ->
     with contextlib.ExitStack() as held:
         for place, state in enumerate(states):
             held.enter_context(state.locked(LockName.RUN, f"run {place}", NOW))
-            state.write(Document.PIPELINE_STATE, f"state {place}".encode())
+            state.write(StateDocument.PIPELINE_STATE, f"state {place}".encode())
             state.import_files.write("clients-1.csv", b"")
         for place, state in enumerate(states):
-            assert state.read(Document.PIPELINE_STATE) == f"state {place}".encode()
+            assert state.read(StateDocument.PIPELINE_STATE) == f"state {place}".encode()
             assert list(state.import_files.names()) == ["clients-1.csv"]
 
 
@@ -206,11 +206,11 @@ FIRST = """
 import sys
 from bms_pipeline.core.settings import read_settings
 from bms_pipeline.state.opening import open_state
-from bms_pipeline.state.protocol import Document
+from bms_pipeline.state.protocol import StateDocument
 state = open_state(read_settings())
 print("ready", flush=True)
 sys.stdin.readline()
-print(state.read(Document.PIPELINE_STATE), flush=True)
+print(state.read(StateDocument.PIPELINE_STATE), flush=True)
 """
 
 
@@ -236,17 +236,17 @@ def test_a_user_who_may_not_make_a_schema_learns_which_right_is_missing(server: 
     asked(server, "REVOKE CREATE ON DATABASE dagster FROM pipeline")
     try:
         with pytest.raises(StateUnreachable, match="permission denied") as refused:
-            PostgresState(read_address(address), "new").read(Document.PIPELINE_STATE)
+            PostgresState(read_address(address), "new").read(StateDocument.PIPELINE_STATE)
         assert "GRANT CREATE ON DATABASE" in refused.value.next_step
         asked(server, "CREATE SCHEMA bms_pipeline_new AUTHORIZATION pipeline")
-        assert PostgresState(read_address(address), "new").read(Document.PIPELINE_STATE) is None
+        assert PostgresState(read_address(address), "new").read(StateDocument.PIPELINE_STATE) is None
     finally:
         asked(server, "GRANT CREATE ON DATABASE dagster TO pipeline")
 
 
 def test_without_a_run_no_connection_is_left_open(home: Settings, server: Server) -> None:
     state = open_state(home)
-    state.read(Document.PIPELINE_STATE)
+    state.read(StateDocument.PIPELINE_STATE)
     with state.locked(LockName.RUN, "a run", NOW), contextlib.closing(Budget.of(home)) as budget:
         budget.take(LIST)
     open_sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'pipeline' AND state <> 'disabled'"
@@ -305,7 +305,7 @@ def test_the_password_is_in_no_error_and_no_log(
     shown = [repr(settings_in(tmp_path, address)), repr(open_state(settings_in(tmp_path, address)))]
     for text in wrong:
         with pytest.raises(PipelineError) as error:
-            open_state(settings_in(tmp_path, text)).read(Document.PIPELINE_STATE)
+            open_state(settings_in(tmp_path, text)).read(StateDocument.PIPELINE_STATE)
         shown += ["".join(traceback.format_exception(error.value)), error.value.message]
     for secret in (PASSWORD, PASSWORD[::-1], quote(PASSWORD, safe=""), quote(PASSWORD[::-1], safe="")):
         assert not [text for text in (*shown, caplog.text) if secret in text]
@@ -315,7 +315,7 @@ def test_a_wrong_password_is_not_tried_again(server: Server, address: str, monke
     """A server may lock a user out after a few."""
     monkeypatch.setattr(session, "wait", lambda _: pytest.fail("it tries again"))
     with pytest.raises(StateUnreachable, match="password authentication failed"):
-        PostgresState(read_address(address_of(server, "wrong")), "").read(Document.PIPELINE_STATE)
+        PostgresState(read_address(address_of(server, "wrong")), "").read(StateDocument.PIPELINE_STATE)
 
 
 def test_the_message_of_a_refused_run_names_the_owner_and_no_secret(home: Settings, tmp_path: Path) -> None:

@@ -68,6 +68,19 @@ def test_a_sync_leaves_its_state_in_postgresql_and_none_in_the_folder(home: Home
     assert home.run("sync").returncode == 0
 
 
+def test_details_land_at_once_because_the_folder_of_their_run_ends_with_it(home: Home) -> None:
+    assert home.call(*SYNC).returncode == 0
+    before = home.status()["details"]
+    ended = home.call("fetch-details", "--limit", "3")
+    assert ended.returncode == 0, ended.stderr
+    for file in (home.folder / "landing").rglob("*"):
+        assert "details" not in file.parent.name or file.is_dir()
+    published = read_state(open_state(home.settings))
+    assert published is not None
+    assert published.details_waiting == before["waiting"] - 3
+    assert home.status()["details"]["waiting"] == before["waiting"] - 3
+
+
 @contextlib.contextmanager
 def at_the(call: int, of: object, name: str, strike: Callable[[], None]) -> Iterator[None]:
     """Run ``strike`` before the ``call``-th call of a function."""

@@ -161,6 +161,17 @@ def hand_overs(request: Request, console: ConsoleDep) -> Response:
     )
 
 
+@router.get("/hand-overs/files/{name}")
+def import_file(console: ConsoleDep, name: str) -> Response:
+    """Send a file for a manual import into Passportal."""
+    known = {record["file"] for record in figures.pending_imports(console.reading.copy)}
+    content = open_state(console.settings).import_files.read(name) if name in known else None
+    if content is None:
+        raise NotFound(f"There is no file {name} for an import.", "The page Handed over lists the files.")
+    attached = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="text/csv; charset=utf-8", headers=attached)
+
+
 @router.post("/hand-overs/again")
 def hand_over_again(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Let the next plan export a record in a new file, because its file was lost before the import."""

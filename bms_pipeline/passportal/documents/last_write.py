@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.state.protocol import Document, State
+from bms_pipeline.state.protocol import StateDocument, StateStore
 
 STAMP_EVERY = timedelta(seconds=1)
 """A stamp holds for this long, to make a fast series of calls cost one write a second."""
@@ -21,7 +21,7 @@ STAMP_EVERY = timedelta(seconds=1)
 class LastWrite:
     """The moment in ``state``; call it before each write that leaves. Safe to share between threads."""
 
-    def __init__(self, state: State, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, state: StateStore, clock: Callable[[], float] = time.time) -> None:
         self._state = state
         self._clock = clock
         self._lock = threading.Lock()
@@ -36,7 +36,7 @@ class LastWrite:
                 return
             moment = (now + STAMP_EVERY).isoformat(timespec="microseconds")
             try:
-                self._state.write(Document.LAST_WRITE, moment.encode("ascii"))
+                self._state.write(StateDocument.LAST_WRITE, moment.encode("ascii"))
             except PipelineError as error:
                 raise type(error)(f"{error.message} The write was not sent.", error.next_step) from error
             self._stamped_at = now
@@ -44,7 +44,7 @@ class LastWrite:
     def read(self) -> datetime | None:
         """Return the last moment (UTC) at which a write may have left; None where none can be read."""
         try:
-            return datetime.fromisoformat((self._state.read(Document.LAST_WRITE) or b"").decode("ascii"))
+            return datetime.fromisoformat((self._state.read(StateDocument.LAST_WRITE) or b"").decode("ascii"))
         except (PipelineError, ValueError):
             return None
 
