@@ -70,6 +70,7 @@ BULK_VERBS: dict[str, tuple[Verb, ...]] = {
 NEVER_CREATED = (Reason.NO_NAME, Reason.SEVERAL_WITH_MARKER)
 """Reasons for which a create is always refused."""
 LOOK_ALIKES: dict[str, str] = {
+    Reason.COMPANY_VAULT: "Passportal's Company Vault has this name",
     Reason.NAME_IN_OTHER_ACCOUNT: "another account of its client has a record of this name",
     Reason.NEAR_IDENTICAL_NAME: "Passportal has a record of nearly the same name",
     Reason.SEVERAL_IN_PASSPORTAL: "Passportal has several records of this name",

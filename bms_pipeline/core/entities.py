@@ -153,7 +153,8 @@ class Entity:
     ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
     before the first finish an unmatched record waits for a person instead of being created. ``category`` names the
-    field whose values people choose from to limit the sync, ``category_sql`` its id in BMS.
+    field whose values people choose from to limit the sync, ``category_sql`` its id in BMS. ``apart``: the folded names
+    of Passportal's records that no rule matches, only a person.
     """
 
     name: EntityName
@@ -170,6 +171,7 @@ class Entity:
     decided_by_person: bool = False
     array_in: str | None = None
     category: str | None = None
+    apart: tuple[str, ...] = ()
     active_sql: str = "isActive"
     modified_sql: str = "NULL::VARCHAR"
     account_sql: str = "accountId"
@@ -322,6 +324,7 @@ CLIENTS = Entity(
     rules=(NAME,),
     has_client=False,
     decided_by_person=True,
+    apart=("company vault",),
     modified_sql="modifiedOn",
     account_sql="id",
     account_type_sql="accountTypeId",

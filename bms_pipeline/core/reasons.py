@@ -65,12 +65,21 @@ class Reason(StrEnum):
         "client_write_unknown",
         "waits for its client, for which a write to Passportal has no answer yet",
     )
+    COMPANY_VAULT = (
+        "company_vault",
+        "Passportal's record of this name is the Company Vault, which holds the MSP's own documents; only a person"
+        " matches it",
+    )
     CREATED_BY_PERSON = ("created_by_person", "a person decided to create it")
     CREATED_RECORD_STAYS = ("created_record_stays", "that load created it; nothing is ever deleted in Passportal")
     DETAILS_COMPLETED = ("details_completed", "details read since fill what is empty")
     DOCUMENTS_VANISHED = (
         "documents_vanished",
         "most documents of its client are not listed in Passportal any more, and it may be among them",
+    )
+    DOCUMENT_UNREADABLE = (
+        "document_unreadable",
+        "Passportal lists its document, and this key may not read it: it is linked and filled once the key may",
     )
     DOUBTFUL_SERIAL = (
         "doubtful_serial",
@@ -159,6 +168,10 @@ class Reason(StrEnum):
     TEMPLATE_UNKNOWN = ("template_unknown", "which template new records get is not known; set PASSPORTAL_TEMPLATES")
     UNCHANGED = ("unchanged", "matched, and nothing is to be written")
     UNMATCHED_BY_PERSON = ("unmatched_by_person", "a person took the two apart")
+    VENDOR = (
+        "vendor",
+        "its account is of a type for vendors; `settings set account_types=...` takes vendors in by the type's name",
+    )
     WAITS_FOR_DECISION = (
         "waits_for_decision",
         "fits nothing in Passportal; waits for a person: match, create or exclude",

@@ -470,7 +470,7 @@ def _has_place(column: str) -> str:
 
 def _lacking(column: str) -> str:
     """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
-    there = f"disposition IN ('matched', 'to_create') AND {_OWNS}"
+    there = f"disposition IN ('matched', 'to_create') AND {_OWNS} AND NOT is_unreadable"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 

@@ -98,6 +98,7 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
             table=f"sync.reconciled_{entity.name}",
             creatable=_creatable(entity, settings),
             twins_wait=str(entity.decided_by_person).lower(),
+            is_apart=_is_apart(entity),
         )
     )
 
@@ -125,6 +126,7 @@ def _in_scope_sql(entity: Entity, settings: SyncSettings) -> str:
         sync_off=str(not settings.sync[entity.name]).lower(),
         inactive="NOT b.is_active" if settings.active_only else "false",
         wrong_type=_wrong_type(settings) if entity.name == "clients" else "false",
+        vendor="t.is_vendor AND NOT t.is_client" if settings.account_types is None else "false",
         wrong_category=_wrong_category(entity, settings),
         not_chosen=not_among("b.bms_id", settings.clients) if entity.name == "clients" else "false",
         has_client=str(entity.has_client).lower(),
@@ -180,7 +182,7 @@ def _pairs_sql(entity: Entity, rule: Rule, settings: SyncSettings, *, inside_cli
         table="doubts" if rule.is_doubtful else "pairs",
         has_client=str(entity.has_client).lower(),
         group=", ".join(group),
-        borne=" AND ".join(f"{key} IS NOT NULL" for key in rule.keys),
+        borne=" AND ".join(f"{key} IS NOT NULL" for key in rule.keys) + f" AND NOT {_is_apart(entity)}",
         evidence="".join(f", any_value({key}) AS {key}" for key in evidence),
         same_group=" AND ".join(f"r.{key} IS NOT DISTINCT FROM other.{key}" for key in group),
         contradicted=" OR ".join(f"r.{key} <> other.{key}" for key in evidence) or "false",
@@ -200,6 +202,11 @@ def _unread_elsewhere_sql(entity: Entity, *, is_unread: bool) -> str:
         list_call=entity.list_call.name,
         waits_for_list=Reason.SERIAL_IN_ANOTHER_CLIENT if entity.has_client else Reason.ACCOUNTS_NOT_ALL_READ,
     )
+
+
+def _is_apart(entity: Entity) -> str:
+    """Return SQL: whether a record has the name of one in Passportal that only a person matches."""
+    return f"coalesce(name_key IN ({', '.join(map(sql.quoted, entity.apart))}), false)" if entity.apart else "false"
 
 
 def _agrees(entity: Entity) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from functools import cache
@@ -259,12 +260,26 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         held_back=[HeldBack(**row) for row in named_rows(connection, sql.read("reports/held_back_clients"))],
         no_place=[NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))],
         vanished=vanished(connection, chosen(plan.entities), settings),
-        warnings=list(scope_warnings(connection, settings)),
+        warnings=[*scope_warnings(connection, settings), *_notes_with_passwords(connection)],
         totals=_totals(connection),
         clients=_clients(connection),
         reasons=[ReasonCount(**row) for row in named_rows(connection, _REASON_COUNTS)],
         examples=[Example(**row) for row in named_rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)})],
     )
+
+
+def _notes_with_passwords(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Yield a sentence for each entity with notes that look as if they held a password."""
+    for entity in ENTITIES:
+        if "notes" not in entity.columns:
+            continue
+        query = sql.read("reports/notes_with_passwords").format(entity=entity.name)
+        (records,) = connection.execute(query).fetchone() or (0,)
+        if records:
+            yield (
+                f"{records:,} notes of {entity.name} that this plan writes look as if they held a password. Everybody"
+                " who may read the document in Passportal reads them. Move them in BMS first, or leave the field out."
+            )
 
 
 def _counts() -> str:

@@ -24,6 +24,7 @@ from bms_pipeline.core.errors import (
 )
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.documents.client import Read
+from bms_pipeline.passportal.documents.memory import RememberedDocuments
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write, Written
 from bms_pipeline.warehouse.connection import connect
@@ -901,3 +902,16 @@ def test_half_a_surrogate_pair_spoils_no_snapshot(service: Service, tmp_path: Pa
 
     target._client.document = surrogate  # type: ignore[method-assign]
     assert snapshot(target, tmp_path, CONTACTS)["102"]["phone"] == "?"
+
+
+def test_a_document_that_the_key_may_not_read_any_more_has_no_places(service: Service, tmp_path: Path) -> None:
+    target = service.target()
+    assert "serial_number" in snapshot(target, tmp_path, ASSETS)["101"]["places"]
+    memory = RememberedDocuments(service.settings().documents_file)
+    with connect(service.settings().documents_file) as connection:
+        connection.execute("UPDATE listed SET readable = false WHERE id = '101'")
+    with memory.opened():
+        memory.write_snapshot(ASSETS, tmp_path / "locked.parquet", {})
+    with duckdb.connect() as connection:
+        query = "SELECT places, name FROM read_parquet(?) WHERE passportal_id = '101'"
+        assert connection.execute(query, [str(tmp_path / "locked.parquet")]).fetchone() == ([], "PC-1")

@@ -75,7 +75,7 @@ def decided(world: World) -> dict[str, dict[int, Decided]]:
     [
         (MATCHED, "matched", "identical_name"),
         (INACTIVE, "out_of_scope", "inactive"),
-        (VENDOR, "out_of_scope", "account_type"),
+        (VENDOR, "out_of_scope", "vendor"),
         (NO_TYPE, "out_of_scope", "account_type"),
         (UNKNOWN_TYPE, "out_of_scope", "account_type"),
         (EXCLUDED, "excluded", "excluded_by_person"),
@@ -313,3 +313,31 @@ def test_the_id_of_a_category_alone_does_not_ask_for_the_details_again(two_of_ea
     world.land()
     assert world.query("SELECT bms_id, changed_at FROM bms.assets ORDER BY bms_id") == before
     assert world.query("SELECT category_id FROM bms.assets WHERE bms_id = 1") == [(99,)]
+
+
+# Left out by default
+
+
+def test_vendors_are_left_out_with_a_reason_of_their_own_and_come_in_by_the_name_of_their_type(tmp_path: Path) -> None:
+    with opened_world(tmp_path / "home") as world:
+        world.accounts = [account(1, "One"), account(2, "Ingram") | {"accountTypeId": VENDOR_TYPE}]
+        world.reconcile()
+        assert world.decisions("clients")[2] == ("out_of_scope", "vendor", None)
+        choose(world, account_types="Client,Vendor")
+        assert in_scope(world, "clients") == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["Company Vault", "COMPANY  VAULT "])
+def test_no_rule_matches_the_company_vault_and_a_person_may(tmp_path: Path, name: str) -> None:
+    with opened_world(tmp_path / "home") as world:
+        world.accounts = [account(1, name)]
+        world.contacts = [contact(1, 1, "Ann", "Lee")]
+        world.passportal_holds(clients=[in_passportal("V", "Company Vault")])
+        world.cycle()
+        assert world.decisions("clients")[1] == ("unmatched", "company_vault", None)
+        assert world.titles("client") == ["Company Vault"], "it is not created a second time either"
+        assert world.titles("contact") == []
+        world.match("clients", 1, "V")
+        world.cycle()
+        assert world.titles("contact") == ["Ann Lee"]
+        assert world.plan().operations == 0

@@ -60,10 +60,10 @@ def test_a_filter_can_be_tried_before_it_is_stored(world: World) -> None:
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        ({"active_only": "off"}, {4: "account_type"}),
+        ({"active_only": "off"}, {4: "vendor"}),
         ({"account_types": "Client, vendor"}, {3: "inactive"}),
         ({"account_types": "vendor"}, {1: "account_type", 2: "account_type", 3: "inactive"}),
-        ({"clients": "2"}, {1: "client_not_chosen", 3: "inactive", 4: "account_type"}),
+        ({"clients": "2"}, {1: "client_not_chosen", 3: "inactive", 4: "vendor"}),
         ({"sync__clients": "off"}, dict.fromkeys(range(1, 5), "sync_is_off")),
     ],
     ids=str,
@@ -72,7 +72,7 @@ def test_what_is_in_scope(world: World, wanted: dict[str, str], expected: dict[i
     change(world, **wanted)
     assert scope(world, "clients") == expected
     change(world, **dict.fromkeys(wanted, "on" if "sync__clients" in wanted or "active_only" in wanted else "all"))
-    assert scope(world, "clients") == {3: "inactive", 4: "account_type"}
+    assert scope(world, "clients") == {3: "inactive", 4: "vendor"}
 
 
 def test_exact_names_are_stricter_and_nothing_is_created_beside(world: World) -> None:

@@ -103,7 +103,7 @@ _SNAPSHOT = """
 COPY (
     SELECT l.id AS passportal_id, l.client_id, l.title AS name, {values}, coalesce(l.marker, d.marker) AS bms_id,
            l.last_modified, d.claim AS claimed_id, coalesce(nullif(l.template, ''), l.template_id) AS template,
-           l.template_id, coalesce(p.places, []) AS places
+           l.template_id, CASE WHEN l.readable THEN coalesce(p.places, []) ELSE [] END AS places
     FROM listed l LEFT JOIN details d USING (type, id)
     LEFT JOIN {places} p ON p.template_id = d.template_id AND p.layout = d.layout
     WHERE l.type = $type

@@ -29,6 +29,8 @@ WITH released AS (
      ),
      met AS (
          SELECT r.*, p.bms_id AS marker, d.released_id, h.bms_id IS NOT NULL AS is_handed_over, n.problem,
+                -- Not even its title can be written: this key may not read it.
+                coalesce(len(p.places) = 0, false) AS is_unreadable,
                 CASE WHEN r.disposition = 'to_create' THEN n.template ELSE p.template END AS template,
                 {template_id} AS template_id, {both_sides}, {has_place}, {written}, {differing}{mapped}
          FROM chosen r
@@ -52,6 +54,7 @@ WITH released AS (
                     WHEN disposition = 'to_create' AND (is_handed_over OR problem IS NOT NULL) THEN 'skip'
                     WHEN disposition = 'to_create' AND ({lacks_required}) THEN 'skip'
                     WHEN disposition = 'to_create' THEN 'create'
+                    WHEN disposition = 'matched' AND is_unreadable AND {owns} THEN 'skip'
                     WHEN disposition = 'matched' AND is_new_match THEN 'adopt'
                     WHEN {anything_written} THEN 'update'
                     WHEN disposition <> 'out_of_scope' AND released_id IS NOT NULL THEN 'update'
@@ -82,6 +85,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
                THEN coalesce(problem, 'required_value_missing')
            WHEN operation = 'skip' AND disposition = 'to_create' THEN coalesce(problem, reason)
            WHEN operation = 'skip' AND disposition = 'matched' AND reason = 'branch_by_person' THEN reason
+           WHEN operation = 'skip' AND disposition = 'matched' AND is_unreadable THEN 'document_unreadable'
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'
            WHEN operation = 'skip' AND no_place IS NOT NULL THEN 'no_place'
            WHEN operation = 'skip' AND disposition = 'matched' THEN 'unchanged'

@@ -45,9 +45,9 @@ WITH holder AS (
                             WHEN r.reason = 'name_of_gone_record'
                                 THEN 'Passportal has one of its name, whose record is gone from BMS;'
                                      || ' match it, or create it beside that (--allow-duplicate)'
-                            WHEN r.disposition = 'ambiguous' OR r.reason = 'near_identical_name'
+                            WHEN r.disposition = 'ambiguous' OR r.reason IN ('near_identical_name', 'company_vault')
                                 THEN 'Passportal has one of '
-                                     || CASE WHEN r.disposition = 'ambiguous' THEN 'its' ELSE 'nearly its' END
+                                     || CASE WHEN r.reason = 'near_identical_name' THEN 'nearly its' ELSE 'its' END
                                      || ' name (' || r.reason || ')'
                                      || '; match it, or create it beside that (--allow-duplicate)'
                             ELSE 'it stays ' || r.disposition || ' (' || r.reason || ')'

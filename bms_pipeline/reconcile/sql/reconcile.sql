@@ -30,6 +30,7 @@ SELECT bms_id, account_id, client_id,
            WHEN name_key IS NULL THEN 'unmatched'
            WHEN is_wanted THEN 'to_create'
            WHEN is_parted THEN 'unmatched'
+           WHEN free_namesakes > 0 AND {is_apart} THEN 'unmatched'
            WHEN free_namesakes > 0 OR is_twin OR is_shared THEN 'ambiguous'
            WHEN near_namesakes > 0 OR gone_namesakes > 0 OR has_doubt OR is_merged OR real_name_key IS NULL
                THEN 'unmatched'
@@ -51,6 +52,7 @@ SELECT bms_id, account_id, client_id,
            WHEN name_key IS NULL THEN 'no_name'
            WHEN is_wanted THEN 'created_by_person'
            WHEN is_parted THEN 'unmatched_by_person'
+           WHEN free_namesakes > 0 AND {is_apart} THEN 'company_vault'
            WHEN free_namesakes > 1 THEN 'several_in_passportal'
            WHEN free_namesakes > 0 AND bms_twins > 1 OR is_twin THEN 'several_in_bms'
            WHEN is_shared THEN 'name_in_other_account'

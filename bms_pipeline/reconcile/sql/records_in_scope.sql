@@ -48,7 +48,7 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
        CASE
            WHEN {sync_off} THEN 'sync_is_off'
            WHEN {inactive} THEN 'inactive'
-           WHEN {wrong_type} THEN 'account_type'
+           WHEN {wrong_type} THEN CASE WHEN {vendor} THEN 'vendor' ELSE 'account_type' END
            WHEN {wrong_category} THEN 'category'
            WHEN {not_chosen} THEN 'client_not_chosen'
            WHEN {has_client} AND c.disposition = 'out_of_scope' THEN 'client_out_of_scope'
