@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -91,6 +91,7 @@ class NoPlace:
     template: str | None
     field: str
     records: int
+    label: str
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ class WriteDone:
 
 @dataclass(frozen=True)
 class RecordStory:
-    """All that is known of one record; see ``figures.explain``."""
+    """All that is known of one record; see ``figures.explain``. ``labels``: field → its label in Passportal."""
 
     entity: EntityName
     bms_id: int
@@ -324,3 +325,4 @@ class RecordStory:
     suggestions: list[SuggestedMatch]
     candidates: list[Namesake]
     history: list[WriteDone]
+    labels: dict[str, str] = field(default_factory=dict)
