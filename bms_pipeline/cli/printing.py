@@ -195,7 +195,7 @@ def _print_no_place(rows: list[NoPlace]) -> None:
     by_template: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         fields = by_template.setdefault((row.entity, row.template or "?"), [])
-        fields.append(f"{BY_NAME[row.entity].labels[row.field]} ({row.records:,} values)")
+        fields.append(f"{escape(terminal_text(row.label))} ({row.records:,} values)")
     for (entity, template), fields in by_template.items():
         text = (
             f"[yellow]No place in template {escape(terminal_text(template))} of {entity} for:[/] {', '.join(fields)}."
@@ -395,12 +395,12 @@ def print_story(story: FullStory) -> None:
 
 def _print_events(story: FullStory) -> None:
     """Print the time line, each write with its fields below it."""
-    labels = BY_NAME[story.record.entity].labels
+    labels = story.record.labels
     out.print("\n[bold]Time line[/] (UTC)", highlight=False)
     for event in story.events:
         out.print(f"  {event.at:%Y-%m-%d %H:%M}  {escape(terminal_text(event.text))}", highlight=False)
         for change in event.fields:
-            label = labels.get(change["field"], change["field"])
+            label = escape(terminal_text(labels.get(change["field"], change["field"])))
             out.print(f"    {label}: {_value(change['before'])} → {_value(change['after'])}", highlight=False)
 
 

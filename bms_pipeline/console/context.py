@@ -121,6 +121,7 @@ class Console:
             "told": told,
             "csrf": lambda action: self.guard.csrf(session, action) if session else "",
             "entities": ENTITIES,
+            "labels": self.labels() if session else {},
             "waiting": self.waiting() if session else {},
             "run": self.runs.current() if session else None,
             "walk": walk_on(request.url.path, request.query_params.get("then", ""), self.walk_state())
@@ -131,6 +132,15 @@ class Console:
             "is_behind": self.reading.copy.is_behind(self.reading.warehouse),
         }
         return HTMLResponse(self._templates.get_template(template).render(frame | content), status_code=code)
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Return entity → field → its label in Passportal, by the stored mapping."""
+
+        def ask() -> dict[str, dict[str, str]]:
+            with self.reading.copy.open() as connection:
+                return plan_preview.labels_by_entity(connection)
+
+        return self.reading.copy.cached("labels", ask)
 
     def waiting(self) -> dict[str, int]:
         """Return entity → the records waiting for a person."""

@@ -135,6 +135,10 @@ class Mapping:
         found = {column: self.label(entity, column, template_id) for column in entity.columns}
         return {column: label for column, label in found.items() if label is not None}
 
+    def shown_labels(self, entity: Entity, template_id: str = "") -> dict[str, str]:
+        """Return column → the label by which people know it: its place, or Passportal's own label if left out."""
+        return {**entity.labels, **self.labels(entity, template_id)}
+
     def is_left_out(self, entity: Entity, column: str, template_id: str = "") -> bool:
         """Return whether the field is neither read, compared nor written in documents of this template."""
         return self.label(entity, column, template_id) is None

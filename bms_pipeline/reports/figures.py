@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.bms.budget import Budget, Usage
-from bms_pipeline.core.entities import CLIENTS, ENTITIES, Entity, EntityName, chosen
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError, RecordNotFound
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
@@ -111,7 +111,7 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         handed_over = import_files.list_pending_imports(connection, ENTITIES, now())
         unknown = [_unknown(intent, settings) for intent in journal.open_intents(connection)]
         twice = duplicates.count_duplicates(connection)
-        no_place = [NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))]
+        no_place = values_without_place(connection)
         last_sweeps = named_rows(connection, _LAST_SWEEPS, [])
         warnings = [warning for row in last_sweeps for warning in _warnings(settings, row)]
         warnings += [
@@ -149,6 +149,13 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
         warnings=warnings,
         tenant=settings.bms_pipeline_name,
     )
+
+
+def values_without_place(connection: duckdb.DuckDBPyConnection) -> list[NoPlace]:
+    """Return the values that the current plan does not write, because a template has no field for them."""
+    mapping = read_sync_settings(connection).mapping
+    rows = named_rows(connection, sql.read("reports/no_place"))
+    return [NoPlace(**row, label=mapping.shown_labels(BY_NAME[row["entity"]])[row["field"]]) for row in rows]
 
 
 def calls_this_hour(settings: Settings) -> dict[str, Usage]:
@@ -198,7 +205,8 @@ def explain(
     """
     (entity,) = chosen([entity_name])
     with warehouse.open() as connection:
-        record = _one(connection, f"SELECT * FROM bms.{entity_name} WHERE bms_id = ?", [bms_id])
+        mapping = read_sync_settings(connection).mapping
+        record = _one(connection, f"SELECT * FROM {mapping.records_sql(entity)} WHERE bms_id = ?", [bms_id])
         if record is None:
             landing.check_read(connection, entity)
             _check_set_aside(connection, entity, bms_id, landing_folder)
@@ -234,6 +242,10 @@ def explain(
         accounts = named_rows(connection, sql.read("reports/linked_accounts"), {"account_id": account_id})
         stands = standings.story(connection, entity, bms_id)
         waits = stands is not None and stands.standing in standings.WAITS_FOR_PERSON
+        in_passportal = _one(
+            connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
+        )
+        template_id = (in_passportal or planned or {}).get("template_id") or ""
         return RecordStory(
             entity=entity_name,
             bms_id=bms_id,
@@ -242,14 +254,13 @@ def explain(
             decided=Reconciled(**reconciled) if reconciled else None,
             decisions=[DecisionTaken(**row) for row in decided],
             match=Match(**match) if match else None,
-            in_passportal=_one(
-                connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
-            ),
+            in_passportal=in_passportal,
             plan=PlannedOperation(**planned) if planned else None,
             suggestions=_suggestions(connection, entity, bms_id) if waits else [],
             candidates=[Namesake(**row) for row in namesakes],
             history=[WriteDone(**row) for row in written],
             accounts=[LinkedAccount(**row) for row in accounts],
+            labels=mapping.shown_labels(entity, template_id),
         )
 
 

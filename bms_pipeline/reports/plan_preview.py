@@ -28,9 +28,11 @@ from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
-from bms_pipeline.reports.read_models import Example, HeldBack, NoPlace, PlanOverview, ReasonCount
+from bms_pipeline.reports.figures import values_without_place
+from bms_pipeline.reports.read_models import Example, HeldBack, PlanOverview, ReasonCount
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 Row = dict[str, Any]
 
@@ -165,9 +167,16 @@ def write_html(warehouse: Warehouse, file: Path, most_records: int = 5000) -> in
     """
     with warehouse.transaction() as connection:  # so that all of it is of one plan
         content = _content(connection, most_records)
+        content["labels"] = labels_by_entity(connection)
     with atomic_write(file) as unfinished:
         _template().stream(content).dump(str(unfinished), encoding="utf-8")
     return int(content["records_shown"])
+
+
+def labels_by_entity(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Return entity → field → its label in Passportal, by the stored mapping."""
+    mapping = read_mapping(connection)
+    return {entity.name: mapping.shown_labels(entity) for entity in ENTITIES}
 
 
 def visible(value: object) -> Markup:
@@ -235,7 +244,6 @@ def add_words(pages: jinja2.Environment) -> None:
         "count_title": lambda label: TITLES.get(label, label),
     }
     pages.globals |= {"counted": tuple(COUNTED), "work": WORK, "means": MEANS, "taken_back": Reason.TAKEN_BACK}
-    pages.globals |= {"labels": {entity.name: entity.labels for entity in ENTITIES}}
     pages.globals |= {"singular": {entity.name: entity.singular for entity in ENTITIES}}
 
 
@@ -258,7 +266,7 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         undoes=plan.undoes,
         needs_approval=plan.needs_approval,
         held_back=[HeldBack(**row) for row in named_rows(connection, sql.read("reports/held_back_clients"))],
-        no_place=[NoPlace(**row) for row in named_rows(connection, sql.read("reports/no_place"))],
+        no_place=values_without_place(connection),
         vanished=vanished(connection, chosen(plan.entities), settings),
         warnings=[*scope_warnings(connection, settings), *_notes_with_passwords(connection)],
         totals=_totals(connection),

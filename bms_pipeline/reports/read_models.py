@@ -92,6 +92,7 @@ class NoPlace:
     template: str | None
     field: str
     records: int
+    label: str
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,7 @@ class WriteDone:
 
 @dataclass(frozen=True)
 class RecordStory:
-    """All that is known of one record; see ``figures.explain``.
+    """All that is known of one record; see ``figures.explain``. ``labels``: field → its label in Passportal.
 
     ``accounts``: the accounts of the Passportal client that it is, or lies in, where several are linked to that.
     """
@@ -341,3 +342,4 @@ class RecordStory:
     candidates: list[Namesake]
     history: list[WriteDone]
     accounts: list[LinkedAccount] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)

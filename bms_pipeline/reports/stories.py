@@ -410,7 +410,8 @@ def _named(client: ClientName | None) -> str:
 
 def _labels(record: RecordStory, columns: Sequence[str]) -> str:
     """Return fields by their labels: ``Phone, Title and 2 more``."""
-    labels = [BY_NAME[record.entity].labels.get(column, column) for column in columns]
+    known = record.labels or BY_NAME[record.entity].labels
+    labels = [known.get(column, column) for column in columns]
     if len(labels) > FIELDS_NAMED:
         return f"{', '.join(labels[:FIELDS_NAMED])} and {len(labels) - FIELDS_NAMED} more"
     return " and ".join([", ".join(labels[:-1]), labels[-1]] if len(labels) > 1 else labels)
@@ -520,7 +521,8 @@ def field_rows(record: RecordStory, counterpart: Values | None, settings: SyncSe
         ours, theirs = record.in_bms.get(column), counterpart.get(column) if counterpart else None
         if ours or theirs:
             owner = OWNERS[settings.owner(record.entity, column)]
-            rows.append(FieldRow(entity.labels[column], ours, theirs, owner, mark(column, ours, theirs)))
+            label = record.labels.get(column, entity.labels[column])
+            rows.append(FieldRow(label, ours, theirs, owner, mark(column, ours, theirs)))
     return rows
 
 
