@@ -20,7 +20,7 @@ import typer
 import typer.exceptions
 from rich.markup import escape
 
-from bms_pipeline.cli import backups, decide, doctor, init, json_log, monitoring, sandbox, serve
+from bms_pipeline.cli import backups, decide, doctor, init, json_log, lake, monitoring, sandbox, serve
 from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
     client_ids,
@@ -87,6 +87,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(serve.app)
 app.add_typer(decide.app)
 app.add_typer(backups.app)
+app.add_typer(lake.app)
 app.add_typer(monitoring.app)
 app.add_typer(doctor.app)
 
