@@ -20,7 +20,7 @@ import typer
 import typer.exceptions
 from rich.markup import escape
 
-from bms_pipeline.cli import backups, decide, doctor, init, json_log, mapping, monitoring, sandbox, serve, support
+from bms_pipeline.cli import backups, decide, doctor, init, json_log, lake, mapping, monitoring, sandbox, serve, support
 from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
     client_ids,
@@ -88,6 +88,7 @@ app.add_typer(serve.app)
 app.add_typer(decide.app)
 app.add_typer(mapping.app, name="mapping", rich_help_panel="Decide")
 app.add_typer(backups.app)
+app.add_typer(lake.app)
 app.add_typer(monitoring.app)
 app.add_typer(doctor.app)
 app.add_typer(support.app, name="support")

@@ -68,11 +68,15 @@ class _FromEnvironment(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
 
-class _NamedTenant(_FromEnvironment):
-    """The name of the tenant, which both kinds of settings have."""
+class _Tenant(_FromEnvironment):
+    """What both kinds of settings have: the name of the tenant, and where its data lies without a shared disk."""
 
     bms_pipeline_name: str = Field(
         "", description="The tenant's name, where several share one Dagster: the first part of its names there"
+    )
+
+    bms_pipeline_lake: str = Field(
+        "", description="With it: the folder, or s3://BUCKET/PREFIX, where the warehouse's data lies"
     )
 
     @field_validator("bms_pipeline_name")
@@ -83,7 +87,7 @@ class _NamedTenant(_FromEnvironment):
         return name
 
 
-class ScheduleSettings(_NamedTenant):
+class ScheduleSettings(_Tenant):
     """The schedules of automatic syncs, and their owner. Only Dagster reads them, when it loads its definitions."""
 
     bms_pipeline_sync_cron: str = Field("0 * * * *", description="When the incremental sync starts (cron)")
@@ -118,7 +122,7 @@ class ScheduleSettings(_NamedTenant):
         return name
 
 
-class Settings(_NamedTenant):
+class Settings(_Tenant):
     """Every other setting."""
 
     bms_url: str = Field("", description="Kaseya BMS portal URL (cloud) or FQDN (on-prem)")
@@ -186,9 +190,6 @@ class Settings(_NamedTenant):
     bms_pipeline_state: SecretStr = Field(
         SecretStr(""),
         description="PostgreSQL for runs without a shared disk, as in postgresql://USER:PASSWORD@HOST/DATABASE",
-    )
-    bms_pipeline_lake: str = Field(
-        "", description="With it: the folder, or s3://BUCKET/PREFIX, where the warehouse's data lies"
     )
 
     bms_pipeline_secrets: Path | None = Field(

@@ -121,7 +121,7 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
             *(f"{hidden.sentence}." for hidden in vanished(connection, ENTITIES, sync_settings)),
             *clock.warnings(connection, ENTITIES, now()),
         ]
-        warnings += _missing(connection, settings)
+        warnings += _missing(connection, settings) if warehouse.has_second_copies else []
     rebuilding_since = sync_settings.rebuilt_at if sync_settings.is_rebuilding else None
     if rebuilding_since:
         warnings.append(

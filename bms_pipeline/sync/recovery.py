@@ -66,6 +66,7 @@ def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) 
 
     Raises ``PipelineError`` where ``file`` is there already.
     """
+    _check_file(settings)
     moment = now()
     file = file or backups.backups_folder(warehouse.file) / f"whole-{moment:%Y%m%dT%H%M%S}.duckdb"
     if file.exists():
@@ -77,6 +78,7 @@ def back_up(settings: Settings, warehouse: Warehouse, file: Path | None = None) 
 
 def list_copies(settings: Settings) -> list[Copy]:
     """Read every copy in the home folder and return them, the one with most content first."""
+    _check_file(settings)
     return backups.inspect_all(backups.backups_folder(settings.warehouse_file), now())
 
 
@@ -85,6 +87,7 @@ def find_restorable(settings: Settings, file: Path | None = None) -> Restorable:
 
     Raises ``WarehouseError`` where there is nothing, and ``WarehouseDamaged`` where ``file`` is not good.
     """
+    _check_file(settings)
     log = decision_log.read_log(decision_log.file_of(settings.warehouse_file))
     problems = list(log.problems)
     if file is not None:
@@ -120,6 +123,7 @@ def restore(settings: Settings, restorable: Restorable) -> Restored:
 
     Raises ``RunLocked`` and ``WarehouseBusy`` while somebody works with it.
     """
+    _check_file(settings)
     database = settings.warehouse_file
     with open_state(settings).locked(LockName.RUN, "bms-pipeline restore", now()):
         _check_free(database)
@@ -191,6 +195,7 @@ def rebuild(settings: Settings) -> list[Path]:
 
     The exclusions are unknown then, so nothing is created until a person has finished a plan by its hash.
     """
+    _check_file(settings)
     database = settings.warehouse_file
     with open_state(settings).locked(LockName.RUN, "bms-pipeline rebuild", now()):
         _check_free(database)
@@ -202,6 +207,15 @@ def rebuild(settings: Settings) -> list[Path]:
         with warehouse.transaction() as connection:
             store_sync_setting(connection, "rebuilt_at", moment.isoformat(sep=" "), moment)
     return moved
+
+
+def _check_file(settings: Settings) -> None:
+    """Raise ``WarehouseError`` where the warehouse is a lake, of which PostgreSQL's own tools make the copies."""
+    if settings.bms_pipeline_lake:
+        raise WarehouseError(
+            f"The warehouse lies in PostgreSQL and in {settings.bms_pipeline_lake}, so no command here copies it.",
+            "Back up the PostgreSQL database first, and then the folder, with their own tools: docs/deploy.md says how.",
+        )
 
 
 def _check_free(database: Path) -> None:

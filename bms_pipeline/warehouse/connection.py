@@ -32,6 +32,7 @@ from bms_pipeline.core.files import alone_in
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.warehouse import backups, causes, decision_log, lease, names, outcomes, portions, schema, sql
 from bms_pipeline.warehouse.causes import translate_errors
+from bms_pipeline.warehouse.maintenance import Maintained
 
 _log = logging.getLogger(__name__)
 
@@ -256,6 +257,11 @@ class Warehouse:
             finally:
                 connection.execute(f'USE "{home}"')
                 connection.execute("DETACH warehouse")
+
+    def maintain(self, now: datetime) -> Maintained | None:
+        """Remove what nobody reads any more, at ``now``; None where the database needs no maintenance."""
+        del now
+        return None
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[duckdb.DuckDBPyConnection]:

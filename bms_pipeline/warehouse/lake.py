@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ from pydantic import SecretStr
 
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.warehouse import causes, lease, names, outcomes, portions, schema, sql
+from bms_pipeline.warehouse import causes, lease, maintenance, names, outcomes, portions, schema, sql
 from bms_pipeline.warehouse.connection import CONFIG, WAIT_SECONDS, Warehouse, now
+from bms_pipeline.warehouse.maintenance import Maintained
 
 NAME = "warehouse"
 """The lake's name in the SQL of a process that has attached it."""
@@ -73,6 +75,11 @@ class Lake:
                 "Write it as postgresql://USER:PASSWORD@HOST/DATABASE; %40 stands for an @ in the password.",
                 {"BMS_PIPELINE_STATE": "is no address of a PostgreSQL database"},
             ) from None
+
+    @property
+    def name(self) -> str:
+        """Its name in the SQL of a process that has attached it."""
+        return NAME
 
     def __str__(self) -> str:
         """Return where the catalog is, without the password."""
@@ -221,6 +228,10 @@ class LakeWarehouse(Warehouse):
                 with lock:
                     _instances[key] = self._newly_attached(read_only=read_only)
             return _instances[key]
+
+    def maintain(self, now: datetime) -> Maintained:
+        """See ``maintenance``."""
+        return maintenance.maintain(self, now)
 
     def detach(self) -> None:
         """Let go of the lake in this process, with all connections to PostgreSQL."""
