@@ -65,6 +65,7 @@ class _Read:
     settings: dict[str, Any] = field(default_factory=dict)
     mentioned: set[str] = field(default_factory=set)
     people: set[str] = field(default_factory=set)
+    all_words: set[str] = field(default_factory=set)
 
 
 def make_bundle(
@@ -117,6 +118,7 @@ def _read(settings: Settings, warehouse: Warehouse, request: Request, progress: 
                 read.rows = tenant.read_rows(connection)
                 read.standings = proof.standings(connection, chosen=True)
                 read.settings = tenant.read_settings_of_sync(connection)
+                read.all_words = tenant.all_words(connection)
             read.report = report.read_report(settings, connection)
             texts = list(report.free_texts(read.report))
             read.mentioned = report.mentioned_names(connection, texts)
@@ -139,7 +141,7 @@ def _replacement(key: bytes, read: _Read, settings: Settings) -> tenant.Replacem
     named, _ = _of_settings(settings)
     hidden = {word.casefold() for text in named | read.people for word in re.findall(r"[^\W_]+", text)}
     return tenant.Replacement(
-        Values(key, found, hidden), Ids(key + b"BMS", bms_ids), Ids(key + b"Passportal", passportal_ids)
+        Values(key, found, hidden, read.all_words), Ids(key + b"BMS", bms_ids), Ids(key + b"Passportal", passportal_ids)
     )
 
 

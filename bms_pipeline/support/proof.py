@@ -109,7 +109,7 @@ class Originals:
     ) -> None:
         self._public = public
         self._starts: dict[str, list[tuple[tuple[str, ...], str, bool]]] = defaultdict(list)
-        for is_everywhere, kinds in ((False, texts), (True, everywhere)):
+        for is_everywhere, kinds in ((True, everywhere), (False, texts)):
             for kind, found in kinds.items():
                 for tokens in {_tokens(text) for text in found if len(text.strip()) >= _LEAST}:
                     if sum(map(len, tokens)) >= _LEAST:

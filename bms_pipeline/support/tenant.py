@@ -19,7 +19,7 @@ from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.support.selection import columns_of_related
 from bms_pipeline.support.values import How, Ids, Values, how_to_replace
-from bms_pipeline.warehouse import keys
+from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.connection import named_rows
 
 Row = dict[str, Any]
@@ -185,6 +185,17 @@ def found_values(rows: Rows) -> tuple[dict[How, set[str]], set[int], set[int]]:
                 elif how not in (How.MOMENT, How.KEPT, How.LABEL):
                     values[how].add(value)
     return values, bms_ids, passportal_ids
+
+
+def all_words(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the words of every stored record: a stand-in must not be the name of somebody else by chance."""
+    return {
+        word
+        for entity in ENTITIES
+        for (word,) in connection.execute(
+            sql.read("support/all_words").format(entity=entity.name, columns=", ".join(entity.columns))
+        ).fetchall()
+    }
 
 
 def read_settings_of_sync(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:

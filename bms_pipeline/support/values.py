@@ -84,17 +84,24 @@ def _how(field: Field) -> How:
 class Values:
     """The stand-ins of the values that ``found`` has of each kind, by ``key``.
 
-    ``hidden``: words that no label may show, such as those of the tenant's name.
+    ``hidden``: words that no label may show, such as those of the tenant's name. ``taken``: words that are no stand-in.
     """
 
-    def __init__(self, key: bytes, found: Mapping[How, Collection[str]], hidden: Collection[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        found: Mapping[How, Collection[str]],
+        hidden: Collection[str] = frozenset(),
+        taken: Collection[str] = frozenset(),
+    ) -> None:
         self._key = key
         self._hidden = frozenset(hidden)
+        self._octet_orders: dict[str, list[str]] = {}
         self._digit_orders = [_shuffled("123456789", self._digest(f"digits {number}")) for number in range(256)]
         self._given: dict[tuple[How, str], str] = {}
         wordy = {text for how in (How.TEXT, How.ADDRESS, How.DATE) for text in found.get(how, ())}
         wordy |= {_without_end(email) for email in found.get(How.EMAIL, ())}
-        self.words = Words(key, wordy, found.get(How.NAME, ()))
+        self.words = Words(key, wordy, found.get(How.NAME, ()), taken)
         with duckdb.connect() as connection:
             names.register_functions(connection)
             self._junk_phones = _junk_among(connection, Kind.PHONE, found.get(How.PHONE, ()))
@@ -296,7 +303,9 @@ class Values:
     def _octet(self, octet: str, before: str) -> str:
         if octet not in _OCTETS:  # 0 and 255 mean the network and everybody in it; 300 is no octet
             return octet
-        return _shuffled(_OCTETS, self._digest(f"ip {before}"))[int(octet) - 1]
+        if before not in self._octet_orders:
+            self._octet_orders[before] = _shuffled(_OCTETS, self._digest(f"ip {before}"))
+        return self._octet_orders[before][int(octet) - 1]
 
     def _date(self, value: str) -> str:
         shifted = _DATE.sub(lambda found: self._shifted_day(found), value)

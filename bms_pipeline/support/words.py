@@ -37,10 +37,16 @@ MOST_COMPARED = 20_000
 
 
 class Words:
-    """The stand-ins of the words in ``texts``, by ``key``. ``whole_names``: the texts that matching compares whole."""
+    """The stand-ins of the words in ``texts``, by ``key``. ``whole_names``: the texts that matching compares whole.
 
-    def __init__(self, key: bytes, texts: Iterable[str], whole_names: Iterable[str] = ()) -> None:
+    No stand-in is one of these words, nor one of ``taken``.
+    """
+
+    def __init__(
+        self, key: bytes, texts: Iterable[str], whole_names: Iterable[str] = (), taken: Iterable[str] = ()
+    ) -> None:
         self._key = key
+        self._given: dict[str, str] = {}
         words: dict[str, set[Word]] = defaultdict(set)
         named = set(whole_names)
         for text in {*texts, *named}:
@@ -48,7 +54,7 @@ class Words:
                 words[core_of(word)].add(word)
         self._cuts = _cuts(named)
         kinds = self._kinds(words)
-        self._originals = frozenset(words) | frozenset(kinds)
+        self._originals = frozenset(words) | frozenset(kinds) | {names.shaped(word) for word in taken}
         self._stand_ins: dict[str, str] = {}
         self._kinds_of = kinds
         self.compared = len(kinds) <= MOST_COMPARED
@@ -65,6 +71,13 @@ class Words:
         return any(core_of(word) in self.known for word in _words(text))
 
     def _rewritten(self, word: Word) -> str:
+        written = "".join(sign.written for sign in word)
+        known = self._given.get(written)
+        if known is None:
+            known = self._given[written] = self._replaced(word)
+        return known
+
+    def _replaced(self, word: Word) -> str:
         core = core_of(word)
         if _says_nothing(core):
             return "".join(sign.written for sign in word)
