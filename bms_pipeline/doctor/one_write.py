@@ -22,8 +22,8 @@ from bms_pipeline.doctor.before_image import BeforeImage
 from bms_pipeline.doctor.document_content import decoded
 from bms_pipeline.doctor.document_writer import DocumentWriter
 from bms_pipeline.doctor.findings import Finding
-from bms_pipeline.doctor.restore import Restored, put_back
-from bms_pipeline.doctor.write_trial import Places, Trial, places_in, stopped_by
+from bms_pipeline.doctor.restore import RestoredDocument, put_back
+from bms_pipeline.doctor.write_trial import DocumentTrial, Places, places_in, stopped_by
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row, base_address
 from bms_pipeline.warehouse import facts, lease
@@ -51,7 +51,7 @@ class Tried:
 
     findings: Sequence[Finding]
     stopped: str
-    restored: Restored
+    restored: RestoredDocument
     writes: int
     not_stored: str
 
@@ -79,7 +79,7 @@ def try_document(
     settings: Settings,
     document_id: str,
     on_saved: Callable[[Path, Candidate], None],
-    on_restored: Callable[[Restored], None] = lambda _: None,
+    on_restored: Callable[[RestoredDocument], None] = lambda _: None,
     clock: Clock = Clock(),
 ) -> Tried:
     """Try the document, put it back, and keep the facts. ``on_saved``: called before the first change.
@@ -112,7 +112,7 @@ def try_document(
         return _tried(settings, client, image, file, candidate.places, clock)
 
 
-def restore_all(settings: Settings, clock: Clock = Clock()) -> list[Restored]:
+def restore_all(settings: Settings, clock: Clock = Clock()) -> list[RestoredDocument]:
     """Put back every before-image that is still open; raises the error of the first that cannot be."""
     files = before_image.open_images(settings)
     if not files:
@@ -129,7 +129,7 @@ def _tried(
     known = _known(settings)
     dialect = encoding.dialect_of(settings)
     prefix = known.get(facts.TEMPLATE_PREFIX)
-    trial = Trial(writer, settings, dialect, facts.prefix_in(prefix.value) if prefix else None, places)
+    trial = DocumentTrial(writer, settings, dialect, facts.prefix_in(prefix.value) if prefix else None, places)
     error: PipelineError | None = None
     try:
         trial.run()
@@ -148,7 +148,7 @@ def _tried(
     return Tried(findings, trial.stopped, restored, writer.writes, not_stored)
 
 
-def _proven_by(restored: Restored, image: BeforeImage) -> list[Finding]:
+def _proven_by(restored: RestoredDocument, image: BeforeImage) -> list[Finding]:
     """Return the form of values that brought a document back where the form of the trial did not."""
     form = restored.form
     if form is None or image.form is None or restored.differing or form.values == image.form.values:
@@ -158,7 +158,7 @@ def _proven_by(restored: Restored, image: BeforeImage) -> list[Finding]:
     return [Finding(facts.VALUES, Verdict.DECIDE, text, step, form.values, "the restore of a document", is_short=True)]
 
 
-def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Clock) -> Restored:
+def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Clock) -> RestoredDocument:
     image = before_image.load(file)
     here = base_address(settings)
     if image.passportal != here:

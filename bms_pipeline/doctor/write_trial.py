@@ -84,7 +84,7 @@ def places_in(document: Document, row: Row) -> Places:
 
 
 @dataclass
-class Trial:
+class DocumentTrial:
     """A trial on its way. ``findings``: what it showed so far. ``stopped``: why it ended early, empty if it did not."""
 
     writer: DocumentWriter

@@ -329,6 +329,23 @@ def test_nothing_is_sent_where_nothing_was_written(passportal: Service) -> None:
     assert not any(call.startswith("PUT") for call in passportal.calls())
 
 
+@pytest.mark.parametrize("damage", [lambda it: it[:-9], lambda it: b"", lambda it: it.replace(b"SN &", b"SN %")])
+def test_a_damaged_image_is_never_written_over_a_document(
+    passportal: Service, damage: Callable[[bytes], bytes]
+) -> None:
+    with killed_at(30, after=True), pytest.raises(Killed):
+        tried(passportal)
+    (file,) = before_image.open_images(passportal.settings())
+    file.write_bytes(damage(file.read_bytes()))
+    before = held(passportal)
+
+    with pytest.raises(PipelineError, match="it is damaged") as failed:
+        one_write.restore_all(passportal.settings(), clock_of(passportal))
+
+    assert "Version Control" in failed.value.next_step
+    assert held(passportal) == before
+
+
 # What is refused, saved and kept
 
 
