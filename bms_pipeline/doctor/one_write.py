@@ -7,9 +7,10 @@ look: which document, which steps ──▶ save the before-image ──▶ tria
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from bms_pipeline.doctor.restore import RestoredDocument, put_back
 from bms_pipeline.doctor.write_trial import DocumentTrial, Places, places_in, stopped_by
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row, base_address
+from bms_pipeline.passportal.documents.habits import NOTHING_KNOWN, WritingHabits, dialect_for, habits_in
 from bms_pipeline.warehouse import facts, lease
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.facts import Fact
@@ -126,10 +128,9 @@ def _tried(
 ) -> Tried:
     """Do the trial, then put the document back, whatever the trial ended with."""
     writer = DocumentWriter(client, image, file, clock.sleep, clock.now)
-    known = _known(settings)
-    dialect = encoding.dialect_of(settings)
-    prefix = known.get(facts.TEMPLATE_PREFIX)
-    trial = DocumentTrial(writer, settings, dialect, facts.prefix_in(prefix.value) if prefix else None, places)
+    habits = _known(settings)
+    dialect = dialect_for(settings, habits)
+    trial = DocumentTrial(writer, settings, dialect, habits.prefix, places)
     error: PipelineError | None = None
     try:
         trial.run()
@@ -167,7 +168,7 @@ def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Cl
             "Correct PASSPORTAL_URL, or restore the document from its versions in Passportal and delete the file.",
         )
     writer = DocumentWriter(client, image, file, clock.sleep, clock.now)
-    dialect = encoding.dialect_of(settings)
+    dialect = dialect_for(settings, _known(settings))
     return put_back(writer, file, dialect, settings.passportal_unknown_seconds, clock.now)
 
 
@@ -240,11 +241,15 @@ def _is_matched(settings: Settings, document_id: str) -> bool:
         return connection.execute(query, [document_id]).fetchone() is not None
 
 
-def _known(settings: Settings) -> Mapping[str, Fact]:
-    if not settings.warehouse_file.exists():
-        return {}
-    with Warehouse(settings.warehouse_file, WAREHOUSE_SECONDS).open() as connection:
-        return facts.read_facts(connection)
+def _known(settings: Settings) -> WritingHabits:
+    """Return the forms that an earlier trial proved; a warehouse that cannot be read is no reason not to restore."""
+    if settings.warehouse_file.exists():
+        with (
+            contextlib.suppress(PipelineError),
+            Warehouse(settings.warehouse_file, WAREHOUSE_SECONDS).open() as connection,
+        ):
+            return habits_in(facts.read_facts(connection))
+    return NOTHING_KNOWN
 
 
 def _stored(settings: Settings, findings: Sequence[Finding]) -> tuple[list[Finding], str]:

@@ -59,8 +59,6 @@ def put_back(
     form, refusal = None, ""
     if image.is_written:
         differing, form, refusal = _sent_in_any_form(writer, wanted, first)
-    elif not edited:
-        differing = differences(wanted, writer.read()).labels
     again_at = _again_at(image, unknown_seconds, clock)
     if not differing and again_at is None:
         file = before_image.put_away(image, file)
