@@ -14,7 +14,7 @@ from bms_pipeline.doctor.findings import EXIT_CODES
 
 if TYPE_CHECKING:
     from bms_pipeline.doctor.one_write import Candidate, Tried
-    from bms_pipeline.doctor.restore import Restored
+    from bms_pipeline.doctor.restore import RestoredDocument
 
 RESTORE = "bms-pipeline doctor --restore"
 
@@ -107,7 +107,7 @@ def _show_findings(tried: Tried) -> None:
     _show_restored(tried.restored)
 
 
-def _show_restored(restored: Restored) -> None:
+def _show_restored(restored: RestoredDocument) -> None:
     name = f"Document {restored.document}"
     if restored.differing:
         _say(f"{name}: restored, but these differ: {', '.join(restored.differing)}.")
@@ -135,12 +135,12 @@ def _has(tried: Tried, verdict: Verdict) -> bool:
     return any(finding.verdict is verdict for finding in tried.findings)
 
 
-def _restore_code(restored: Restored) -> int:
+def _restore_code(restored: RestoredDocument) -> int:
     """0: identical; 2: come again, a change may still be on its way; 1: it differs."""
     return 1 if restored.differing else 2 if restored.again_at else 0
 
 
-def _as_json(restored: Restored) -> dict[str, Any]:
+def _as_json(restored: RestoredDocument) -> dict[str, Any]:
     return {
         "document": restored.document,
         "identical": restored.is_identical,

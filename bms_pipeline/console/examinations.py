@@ -35,7 +35,7 @@ class Examinations:
 
     @property
     def report(self) -> KeptReport | None:
-        """The last report, whoever asked for it."""
+        """The last report, also one of the command line or of Dagster."""
         return read_report(self._settings)
 
     @property

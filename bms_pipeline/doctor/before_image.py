@@ -7,6 +7,7 @@ An image in the folder itself says: this document may still show the trial, so p
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,21 +70,30 @@ def save(image: BeforeImage, file: Path) -> None:
     """Save a before-image, readable by its owner only, and make it durable. Raises a ``PipelineError``."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with atomic_write(file) as unfinished:
-        unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(image), indent=2))
+        content = msgspec.json.format(msgspec.json.encode(image), indent=2)
+        unfinished.write_bytes(_checksum(content) + b"\n" + content)
         make_durable(unfinished)
     make_durable(file.parent)
 
 
 def load(file: Path) -> BeforeImage:
-    """Return the before-image in ``file``. Raises ``PipelineError`` where it cannot be read."""
+    """Return the before-image in ``file``. Raises ``PipelineError`` where it cannot be read or is damaged."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=BeforeImage)
+        checksum, _, content = file.read_bytes().partition(b"\n")
+        if checksum != _checksum(content):
+            raise ValueError
+        return msgspec.json.decode(content, type=BeforeImage)
     except (OSError, ValueError) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is damaged"
         raise PipelineError(
             f"The before-image {file} cannot be read: {why}.",
             "Restore the document from its versions in Passportal (Version Control), then delete the file.",
         ) from None
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return the first line of a file: a damaged image must never be written over a document."""
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def put_away(image: BeforeImage, file: Path) -> Path:

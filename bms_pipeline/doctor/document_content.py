@@ -122,10 +122,10 @@ def _bare(label: str, value: object) -> Part:
 def _part(label: str, element: object, text: str | None) -> Part:
     value: Any = element.get("value") if isinstance(element, Mapping) else element
     inner = value if isinstance(value, Mapping) else {"text": value}
-    said, link = inner.get("text"), inner.get("id")
-    if isinstance(said, list | dict):
-        said = json.dumps(said, sort_keys=True) if said else None
-    exact = "" if said is None else str(said)
+    content, link = inner.get("text"), inner.get("id")
+    if isinstance(content, list | dict):
+        content = json.dumps(content, sort_keys=True) if content else None
+    exact = "" if content is None else str(content)
     linked = "" if link is None else str(link)
     return Part(label, text or "", linked, f"{exact} {linked}" if linked else exact)
 

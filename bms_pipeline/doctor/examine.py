@@ -135,7 +135,7 @@ _OF_TRIAL = {
     facts.BODY: "changes are taken by PASSPORTAL_BODY",
     facts.VALUES: "changes are taken by PASSPORTAL_VALUES",
     facts.TEMPLATE_PREFIX: "templates are named with",
-    facts.CUSTOM_ID: "a customId that is sent is",
+    facts.SENT_CUSTOM_ID: "a customId that is sent is",
 }
 """The facts that only ``doctor --write`` shows, with the words before their value."""
 
@@ -147,8 +147,8 @@ def _with_trial(findings: list[Finding], known: Mapping[str, Fact], is_passporta
         Finding(code, Verdict.READY, f"{_OF_TRIAL[code]} {it.value}", "", it.value, it.how, since=it.seen_at)
         for code, it in shown.items()
     ]
-    is_known = facts.UPDATE in shown
-    kept = [it for it in findings if not (is_known and it.code == "PP-WRITES" and it.verdict is Verdict.UNKNOWN)]
+    settled = {"PP-WRITES": facts.UPDATE, "PP-CUSTOM-ID": facts.SENT_CUSTOM_ID}
+    kept = [it for it in findings if not (it.verdict is Verdict.UNKNOWN and settled.get(it.code) in shown)]
     return [*kept, *recalled]
 
 

@@ -7,9 +7,10 @@ look: which document, which steps ──▶ save the before-image ──▶ tria
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,11 @@ from bms_pipeline.doctor.before_image import BeforeImage
 from bms_pipeline.doctor.document_content import decoded
 from bms_pipeline.doctor.document_writer import DocumentWriter
 from bms_pipeline.doctor.findings import Finding
-from bms_pipeline.doctor.restore import Restored, put_back
-from bms_pipeline.doctor.write_trial import Places, Trial, places_in, stopped_by
+from bms_pipeline.doctor.restore import RestoredDocument, put_back
+from bms_pipeline.doctor.write_trial import DocumentTrial, Places, places_in, stopped_by
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row, base_address
+from bms_pipeline.passportal.documents.habits import NOTHING_KNOWN, WritingHabits, dialect_for, habits_in
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.protocol import HeldLock, LockName
 from bms_pipeline.warehouse import facts
@@ -53,7 +55,7 @@ class Tried:
 
     findings: Sequence[Finding]
     stopped: str
-    restored: Restored
+    restored: RestoredDocument
     writes: int
     not_stored: str
 
@@ -81,7 +83,7 @@ def try_document(
     settings: Settings,
     document_id: str,
     on_saved: Callable[[Path, Candidate], None],
-    on_restored: Callable[[Restored], None] = lambda _: None,
+    on_restored: Callable[[RestoredDocument], None] = lambda _: None,
     clock: Clock = Clock(),
 ) -> Tried:
     """Try the document, put it back, and keep the facts. ``on_saved``: called before the first change.
@@ -114,7 +116,7 @@ def try_document(
         return _tried(settings, client, image, file, candidate.places, clock)
 
 
-def restore_all(settings: Settings, clock: Clock = Clock()) -> list[Restored]:
+def restore_all(settings: Settings, clock: Clock = Clock()) -> list[RestoredDocument]:
     """Put back every before-image that is still open; raises the error of the first that cannot be."""
     files = before_image.open_images(settings)
     if not files:
@@ -128,10 +130,9 @@ def _tried(
 ) -> Tried:
     """Do the trial, then put the document back, whatever the trial ended with."""
     writer = DocumentWriter(client, image, file, clock.sleep, clock.now)
-    known = _known(settings)
-    dialect = encoding.dialect_of(settings)
-    prefix = known.get(facts.TEMPLATE_PREFIX)
-    trial = Trial(writer, settings, dialect, facts.prefix_in(prefix.value) if prefix else None, places)
+    habits = _known(settings)
+    dialect = dialect_for(settings, habits)
+    trial = DocumentTrial(writer, settings, dialect, habits.prefix, places)
     error: PipelineError | None = None
     try:
         trial.run()
@@ -150,7 +151,7 @@ def _tried(
     return Tried(findings, trial.stopped, restored, writer.writes, not_stored)
 
 
-def _proven_by(restored: Restored, image: BeforeImage) -> list[Finding]:
+def _proven_by(restored: RestoredDocument, image: BeforeImage) -> list[Finding]:
     """Return the form of values that brought a document back where the form of the trial did not."""
     form = restored.form
     if form is None or image.form is None or restored.differing or form.values == image.form.values:
@@ -160,7 +161,7 @@ def _proven_by(restored: Restored, image: BeforeImage) -> list[Finding]:
     return [Finding(facts.VALUES, Verdict.DECIDE, text, step, form.values, "the restore of a document", is_short=True)]
 
 
-def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Clock) -> Restored:
+def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Clock) -> RestoredDocument:
     image = before_image.load(file)
     here = base_address(settings)
     if image.passportal != here:
@@ -169,7 +170,7 @@ def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Cl
             "Correct PASSPORTAL_URL, or restore the document from its versions in Passportal and delete the file.",
         )
     writer = DocumentWriter(client, image, file, clock.sleep, clock.now)
-    dialect = encoding.dialect_of(settings)
+    dialect = dialect_for(settings, _known(settings))
     return put_back(writer, file, dialect, settings.passportal_unknown_seconds, clock.now)
 
 
@@ -242,12 +243,14 @@ def _is_matched(settings: Settings, document_id: str) -> bool:
         return connection.execute(query, [document_id]).fetchone() is not None
 
 
-def _known(settings: Settings) -> Mapping[str, Fact]:
+def _known(settings: Settings) -> WritingHabits:
+    """Return the forms that an earlier trial proved; a warehouse that cannot be read is no reason not to restore."""
     warehouse = open_warehouse(settings, WAREHOUSE_SECONDS)
-    if not warehouse.exists():
-        return {}
-    with warehouse.open() as connection:
-        return facts.read_facts(connection)
+    with contextlib.suppress(PipelineError):
+        if warehouse.exists():
+            with warehouse.open() as connection:
+                return habits_in(facts.read_facts(connection))
+    return NOTHING_KNOWN
 
 
 def _stored(settings: Settings, findings: Sequence[Finding]) -> tuple[list[Finding], str]:

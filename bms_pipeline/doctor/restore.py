@@ -23,7 +23,7 @@ Labels: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredDocument:
     """The outcome of a restore. ``differing``: labels that are not what they were; ``edited``: kept edits of a person.
 
     ``form``: the form that brought the document back, None where nothing had to be sent. ``again_at``: until then (UTC)
@@ -51,7 +51,7 @@ def put_back(
     first: Dialect,
     unknown_seconds: float,
     clock: Callable[[], float],
-) -> Restored:
+) -> RestoredDocument:
     """Put the before-image back in the form proven for it, or in any other; move its file away where that is proven."""
     image = writer.image
     wanted, edited = with_edits_kept(image.row, writer.read())
@@ -59,12 +59,10 @@ def put_back(
     form, refusal = None, ""
     if image.is_written:
         differing, form, refusal = _sent_in_any_form(writer, wanted, first)
-    elif not edited:
-        differing = differences(wanted, writer.read()).labels
     again_at = _again_at(image, unknown_seconds, clock)
     if not differing and again_at is None:
         file = before_image.put_away(image, file)
-    return Restored(image.document, differing, tuple(edited), form, again_at, refusal, file)
+    return RestoredDocument(image.document, differing, tuple(edited), form, again_at, refusal, file)
 
 
 def _sent_in_any_form(writer: DocumentWriter, wanted: Row, first: Dialect) -> tuple[Labels, WriteForm | None, str]:

@@ -36,7 +36,7 @@ _TEXT_FIELDS = (
 _OF_OTHER_KINDS = ("date", "ip", "mac", "mail", "phone", "fax", "number", "url", "web", "id", "type", "name", "code")
 """Words in labels and types of fields that may take only some texts."""
 _NO_ELEMENTS = frozenset({"name", "tags"})
-"""Keys of ``details`` that some tenants have beside the elements: the title and the tags [L]."""
+"""Keys of ``details`` that some tenants send next to the elements: the title and the tags [L]."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ def places_in(document: Document, row: Row) -> Places:
 
 
 @dataclass
-class Trial:
+class DocumentTrial:
     """A trial on its way. ``findings``: what it showed so far. ``stopped``: why it ended early, empty if it did not."""
 
     writer: DocumentWriter
@@ -205,16 +205,16 @@ class Trial:
     def _custom_id(self) -> None:
         if not self.places.custom_id:
             if "customId" in self._row:
-                self._unknown(facts.CUSTOM_ID, "whether customId is kept", "this document's is used by others")
+                self._unknown(facts.SENT_CUSTOM_ID, "whether customId is kept", "this document's is used by others")
             return
         refusal = self.writer.put(self._row, self._proven, lambda same: replace(same, custom_id=MARK))
         row = self._row if refusal else self.writer.read_until(lambda row: row.get("customId") == MARK)
         if not refusal and self._is_spoilt(row, except_for=("customId",)):
             return
-        value = "refused" if refusal else "kept" if row.get("customId") == MARK else "ignored"
-        is_wrong = value != "kept" and self.settings.passportal_marker == "custom_id"
+        value = "refused" if refusal else facts.KEPT if row.get("customId") == MARK else "ignored"
+        is_wrong = value != facts.KEPT and self.settings.passportal_marker == "custom_id"
         step = "Set PASSPORTAL_MARKER=notes." if is_wrong else ""
-        self._add(_fact(facts.CUSTOM_ID, f"a customId that is sent is {value}", value, step, is_good=not is_wrong))
+        self._add(_fact(facts.SENT_CUSTOM_ID, f"a customId that is sent is {value}", value, step, is_good=not is_wrong))
 
     def _shown(self, row: Row, label: str) -> str:
         return shown_text(row, decoded(self._row), label)

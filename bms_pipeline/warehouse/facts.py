@@ -25,8 +25,10 @@ UPDATE, BODY, VALUES, TEMPLATE_PREFIX = "PP-UPDATE", "PP-BODY", "PP-SENT-VALUES"
 """The facts about the form of a change that Passportal takes."""
 KEEPS = "PP-KEEPS"
 """The fact about what a change keeps of the rest of a document."""
-CUSTOM_ID = "PP-SENT-CUSTOM-ID"
+SENT_CUSTOM_ID = "PP-SENT-CUSTOM-ID"
 """The fact about a ``customId`` that is sent."""
+KEPT = "kept"
+"""Its value where it is kept."""
 NO_PREFIX = "no prefix"
 
 

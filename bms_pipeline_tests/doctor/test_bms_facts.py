@@ -67,6 +67,7 @@ STRANGER: dict[str, dict[Any, dict[str, str | None]]] = {
     "order": {"descending": {"BMS-SORT": "ignored"}, "by name": {"BMS-SORT": "ignored"}},
     "sort": {
         "ignored": {"BMS-SORT": "ignored"},
+        "only rising": {"BMS-SORT": "only rising"},
         "refused 400": {"BMS-SORT": "not accepted"},
         "refused 422": {"BMS-SORT": "not accepted"},
         "refused 500": {"BMS-SORT": "not accepted"},

@@ -12,12 +12,14 @@ from unittest import mock
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from bms_pipeline.core import http
 from bms_pipeline.core.entities import ASSETS
 from bms_pipeline.core.errors import PipelineError, RunLocked, SettingsError
 from bms_pipeline.core.vocabulary import Outcome, Verdict
 from bms_pipeline.doctor import before_image, document_writer, one_write
+from bms_pipeline.doctor.examine import examine
 from bms_pipeline.doctor.one_write import Candidate, Clock, Tried
 from bms_pipeline.passportal.documents.habits import habits_in
 from bms_pipeline.passportal.target import Write
@@ -329,6 +331,23 @@ def test_nothing_is_sent_where_nothing_was_written(passportal: Service) -> None:
     assert not any(call.startswith("PUT") for call in passportal.calls())
 
 
+@pytest.mark.parametrize("damage", [lambda it: it[:-9], lambda it: b"", lambda it: it.replace(b"SN &", b"SN %")])
+def test_a_damaged_image_is_never_written_over_a_document(
+    passportal: Service, damage: Callable[[bytes], bytes]
+) -> None:
+    with killed_at(30, after=True), pytest.raises(Killed):
+        tried(passportal)
+    (file,) = before_image.open_images(passportal.settings())
+    file.write_bytes(damage(file.read_bytes()))
+    before = held(passportal)
+
+    with pytest.raises(PipelineError, match="it is damaged") as failed:
+        one_write.restore_all(passportal.settings(), clock_of(passportal))
+
+    assert "Version Control" in failed.value.next_step
+    assert held(passportal) == before
+
+
 # What is refused, saved and kept
 
 
@@ -499,3 +518,30 @@ def test_a_setting_that_a_person_made_counts_more_and_the_contradiction_is_said(
     assert "PASSPORTAL_VALUES=element" in finding.next_step
     outcome, _ = changed_by_a_sync(passportal, passportal_values="text")
     assert outcome is Outcome.REFUSED
+
+
+def test_a_customid_that_was_seen_to_be_dropped_is_not_tried_by_a_load(passportal: Service) -> None:
+    tried(passportal)
+
+    with pytest.raises(SettingsError, match="seen not to keep the customId"):
+        changed_by_a_sync(passportal, passportal_marker="custom_id")
+
+    assert not any(call.startswith("PUT") for call in passportal.calls())
+
+
+def test_doctor_recalls_what_the_trial_showed_and_names_a_document_left_changed(
+    passportal: Service, tmp_path: Path
+) -> None:
+    tried(passportal)
+    with killed_at(30, after=True), pytest.raises(Killed):
+        tried(passportal)
+    dead = {"bms_url": "http://127.0.0.1:9", "bms_tenant": "t", "bms_username": "u", "bms_password": SecretStr("p")}
+
+    report = examine(passportal.settings(**dead))
+
+    found = {finding.code: finding for finding in report.findings}
+    assert found["PP-TRIAL"].verdict is Verdict.DECIDE
+    assert "--restore" in found["PP-TRIAL"].next_step
+    assert (found["PP-SENT-VALUES"].verdict, found["PP-SENT-VALUES"].value) == (Verdict.READY, "text")
+    assert found["PP-SENT-VALUES"].since is not None
+    assert "PP-WRITES" not in found, "it is known by now"

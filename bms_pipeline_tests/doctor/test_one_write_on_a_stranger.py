@@ -180,6 +180,18 @@ def test_a_link_that_texts_lose_stops_the_trial_and_elements_bring_it_back(tmp_p
     assert content(document) == before
 
 
+def test_what_the_restore_proved_is_used_by_the_next_trial(tmp_path: Path) -> None:
+    passportal = Passportal(BY_LABEL)
+    document = a_document(passportal)
+    with served(passportal, tmp_path) as settings:
+        first = one_write.try_document(settings, str(document.id), lambda *_: None)
+        again = one_write.try_document(settings, str(document.id), lambda *_: None)
+
+    assert first.stopped
+    assert again.stopped == ""
+    assert values(again) == USUAL
+
+
 def test_tags_that_a_change_loses_stop_the_trial_and_are_named_at_the_end(tmp_path: Path) -> None:
     passportal = Odd(BY_LABEL)
     passportal.keeps_tags = False

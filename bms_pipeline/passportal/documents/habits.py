@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.encoding import Dialect
@@ -18,10 +19,14 @@ from bms_pipeline.warehouse.facts import Fact
 
 @dataclass(frozen=True)
 class WritingHabits:
-    """The proven forms by their setting (``passportal_values``), and the prefix of a template's id if it is known."""
+    """The proven forms by the part of a ``Dialect``, and the prefix of a template's id if it is known.
+
+    ``drops_custom_id``: a ``customId`` that is sent was seen not to be kept.
+    """
 
     forms: Mapping[str, str]
     prefix: str | None = None
+    drops_custom_id: bool = False
 
 
 @runtime_checkable
@@ -40,7 +45,21 @@ def habits_in(known: Mapping[str, Fact]) -> WritingHabits:
     codes = {"update": facts.UPDATE, "body": facts.BODY, "values": facts.VALUES}
     forms = {name: known[code].value for name, code in codes.items() if code in known}
     prefix = known.get(facts.TEMPLATE_PREFIX)
-    return WritingHabits(forms, None if prefix is None else facts.prefix_in(prefix.value))
+    custom_id = known.get(facts.SENT_CUSTOM_ID)
+    return WritingHabits(
+        forms,
+        None if prefix is None else facts.prefix_in(prefix.value),
+        custom_id is not None and custom_id.value != facts.KEPT,
+    )
+
+
+def check_marker(dialect: Dialect, habits: WritingHabits) -> None:
+    """Raise ``SettingsError`` where the marker would be written to a place that was seen not to keep it."""
+    if dialect.marker == "custom_id" and habits.drops_custom_id:
+        raise SettingsError(
+            "Passportal was seen not to keep the customId that it is sent. Nothing was written.",
+            "Set PASSPORTAL_MARKER=notes. Does it keep it by now? `bms-pipeline doctor --write DOCUMENT --yes` looks.",
+        )
 
 
 def dialect_for(settings: Settings, habits: WritingHabits) -> Dialect:

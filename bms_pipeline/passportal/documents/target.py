@@ -22,7 +22,7 @@ from bms_pipeline.passportal.documents.change import DocumentChange
 from bms_pipeline.passportal.documents.client import DocumentsClient, base_address
 from bms_pipeline.passportal.documents.creation import DocumentCreation
 from bms_pipeline.passportal.documents.flow import Flow
-from bms_pipeline.passportal.documents.habits import NOTHING_KNOWN, WritingHabits, dialect_for
+from bms_pipeline.passportal.documents.habits import NOTHING_KNOWN, WritingHabits, check_marker, dialect_for
 from bms_pipeline.passportal.documents.labels import store_labels
 from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.passportal.documents.memory import RememberedDocuments
@@ -142,3 +142,4 @@ class DocumentsPassportal:
     def _check_can_write(self, entity: Entity) -> None:
         if entity.name not in self.can_write:
             raise AssertionError(f"no call of the Documents API writes {entity.name}")
+        check_marker(dialect_for(self._settings, self._habits), self._habits)
