@@ -299,12 +299,14 @@ def _settle_done(connection: duckdb.DuckDBPyConnection, entity: Entity, settled:
         outcomes.remember_values(connection, entity, settled, now)
 
 
-def send_again(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int], now: datetime) -> int:
-    """Let the next plan send what Passportal refused of these records; return the number of records."""
+def send_again(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Collection[int] | None, now: datetime
+) -> int:
+    """Let the next plan send what Passportal refused of these records, or of all; return the number of records."""
     rows = connection.execute(
-        "UPDATE sync.journal SET refuses_values = false WHERE entity = ? AND refuses_values"
-        " AND bms_id IN (SELECT unnest(?::BIGINT[])) RETURNING bms_id",
-        [entity.name, list(bms_ids)],
+        "UPDATE sync.journal SET refuses_values = false WHERE entity = $entity AND refuses_values"
+        " AND ($bms_ids::BIGINT[] IS NULL OR list_contains($bms_ids::BIGINT[], bms_id)) RETURNING bms_id",
+        {"entity": entity.name, "bms_ids": None if bms_ids is None else list(bms_ids)},
     ).fetchall()
     if rows:
         bump_version(connection, f"refused_values.{entity.name}", now)

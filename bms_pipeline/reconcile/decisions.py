@@ -284,7 +284,7 @@ def _take(
     if not decisions:
         return DecisionResult(0, 0)
     decisions = list(dict.fromkeys(replace(decision, why=decision.why.strip()) for decision in decisions))
-    decisions += _owners_of_branches(connection, decisions)
+    decisions += owners_of_branches(connection, decisions)
     _check_not_contradictory(decisions)
     entities = _concerned(decisions)
     comparison.remember_dispositions(connection, entities)
@@ -303,8 +303,11 @@ def _take(
     return DecisionResult(taken, len(decisions) - taken, comparison.disposition_changes(connection, entities))
 
 
-def _owners_of_branches(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> list[Decision]:
-    """Return the matches to save with the branches in ``decisions``: of owners that so far only a rule found."""
+def owners_of_branches(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> list[Decision]:
+    """Return the matches to save with the branches in ``decisions``: of owners that so far only a rule found.
+
+    By the last dispositions.
+    """
     wanted = [decision.passportal_id for decision in decisions if decision.verb == Verb.BRANCH]
     decided = [decision.bms_id for decision in decisions if decision.entity == "clients"]
     if not wanted:

@@ -133,6 +133,7 @@ def undo_decision(warehouse: Warehouse, undo: Undo, by: str) -> DecisionResult:
 
 def _take(connection: duckdb.DuckDBPyConnection, entity: Entity, chosen: Sequence[Decision], by: str) -> Taken:
     """Take decisions about records of one entity, and keep what undoing them takes."""
+    chosen = [*chosen, *decisions.owners_of_branches(connection, chosen)]
     ids = tuple(dict.fromkeys(decision.bms_id for decision in chosen))
     before, moment = undoing.remember(connection, entity, ids), now()
     taken = decisions.apply_decisions(connection, chosen, by, moment)

@@ -51,6 +51,7 @@ def read_snapshots(
     """Read Passportal's records of each entity it can list, with the warehouse closed."""
     with warehouse.open():
         services.check_target(warehouse, target)
+        services.note_form_of_writes(warehouse, settings)
         for entity in entities:
             if entity.name not in target.can_write:
                 with warehouse.transaction() as connection:

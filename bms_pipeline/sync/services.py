@@ -16,6 +16,7 @@ from bms_pipeline.core.errors import (
 )
 from bms_pipeline.core.mapping import Mapping
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
+from bms_pipeline.load import journal
 from bms_pipeline.passportal.documents.client import Access, DocumentsClient
 from bms_pipeline.passportal.documents.habits import LearnsForms, habits_in
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
@@ -28,6 +29,9 @@ from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 from bms_pipeline.warehouse.facts import read_facts
 from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.stored_mapping import read_mapping
+
+FORM_OF_WRITES = "form_of_writes"
+"""The name under which the settings of this kind are stored."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,28 @@ def check_target(warehouse: Warehouse, target: Target) -> None:
                 writing.execute(stored, [target.name, now()])
             for name, names in changed.items():
                 store_sync_setting(writing, name, names, now())
+
+
+def note_form_of_writes(warehouse: Warehouse, settings: Settings) -> None:
+    """Note in which form the settings write documents; a new form may write what Passportal refused before."""
+    if is_passportal_here(settings):
+        return
+    form = [
+        settings.passportal_body,
+        settings.passportal_values,
+        settings.passportal_update,
+        settings.passportal_marker,
+        settings.passportal_templates,
+    ]
+    with warehouse.open() as connection:
+        known = _known(connection, FORM_OF_WRITES)
+        if known == str(form):
+            return
+        with warehouse.transaction() as writing:
+            store_sync_setting(writing, FORM_OF_WRITES, str(form), now())
+            if known is not None:
+                for entity in ENTITIES:
+                    journal.send_again(writing, entity, None, now())
 
 
 def known_tenant(connection: duckdb.DuckDBPyConnection) -> str | None:

@@ -80,6 +80,18 @@ def test_a_pair_that_a_person_took_apart_is_not_offered_blindly(alex: Person, wo
     assert '<button name="act" value="match:13' not in alex.page.text  # type: ignore[union-attr]
 
 
+def test_a_client_that_another_account_has_is_offered_as_a_branch(alex: Person, world: World) -> None:
+    alex.get("/review/clients/11/match?q=acme")
+    assert "Link this one too, as a branch" in alex.text
+    alex.send(DECIDE, act="branch:11:P1")
+    assert "Linked Borealis as a branch of ACME LTD (P1)." in alex.text
+    assert ("clients", 11, "P1") in world.lasting()["matches"]
+    alex.get("/clients/11")
+    assert "Acme Ltd (owner), Borealis (branch)." in " ".join(alex.text.split())
+    alex.get("/records/clients/10")
+    assert "Accounts of its Passportal client" in alex.text
+
+
 # -- undo --------------------------------------------------------------------------------------------------------------
 
 
@@ -97,6 +109,8 @@ def test_a_pair_that_a_person_took_apart_is_not_offered_blindly(alex: Person, wo
         (["match:13:P4"], "unmatch:13"),
         (["create:11"], "exclude:11"),
         ([], "unmatch:10"),
+        ([], "branch:11:P1"),
+        (["branch:11:P1"], "unmatch:11"),
     ],
 )
 def test_undo_puts_back_exactly_what_was_decided_before(alex: Person, world: World, first: list[str], act: str) -> None:

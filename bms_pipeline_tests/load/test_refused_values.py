@@ -14,7 +14,7 @@ from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reports import figures, stories
 from bms_pipeline.reports.plan_preview import overview
-from bms_pipeline.sync import deciding
+from bms_pipeline.sync import deciding, services
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import Passing
 
@@ -135,3 +135,15 @@ def test_what_was_refused_for_another_cause_is_sent_again(world: World) -> None:
     assert world.load()["contacts"]["failed"] == 1
     world.edit_passportal("UPDATE records SET marker = '1' WHERE marker = '99'")
     assert world.cycle()["contacts"]["updated"] == 1
+
+
+def test_another_form_of_writes_is_tried_on_what_the_former_one_could_not_write(world: World) -> None:
+    choosy = Choosy(world, "boss")
+    world.contacts = people("boss", "a")
+    of_a_service = world.settings.model_copy(update={"passportal_target": "documents_api"})
+    services.note_form_of_writes(world.warehouse, of_a_service)
+    world.cycle(target=choosy)
+    services.note_form_of_writes(world.warehouse, of_a_service)
+    assert world.plan(target=choosy).operations == 0
+    services.note_form_of_writes(world.warehouse, of_a_service.model_copy(update={"passportal_values": "element"}))
+    assert world.plan(target=choosy).operations == 1

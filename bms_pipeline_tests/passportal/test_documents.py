@@ -390,6 +390,7 @@ def test_a_value_that_is_not_kept_is_refused_whatever_else_a_person_changes(
     service.meanwhile = None if meanwhile is None else lambda: service.edit(102, **meanwhile)
     outcomes = target.update(CONTACTS, [change(7, "102", phone=(None, "1"))])
     assert refusals(outcomes) == {7: "Passportal accepted the change and does not show it: Phone"}
+    assert [each.of_values for each in outcomes] == [True], "the same would be refused again"
 
 
 @pytest.mark.usefixtures("waiting")

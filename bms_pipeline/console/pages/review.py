@@ -397,9 +397,11 @@ def _told(console: Console, entity: Entity, act: Act, taken: deciding.Taken | De
     ids = taken.undo.bms_ids if taken.undo else (act.bms_id,) if act.bms_id else ()
     if not taken.taken:
         return Done("Nothing to decide: no record waits for this." if not ids else "This was decided already.")
-    text = PAST[act.verb].format(_named(console, entity, ids))
+    # With a branch, the match of the account that owns the client may have been saved, too.
+    text = PAST[act.verb].format(_named(console, entity, (act.bms_id,) if act.passportal_id else ids))
     if act.passportal_id:
-        text += f" with {_partner(console, entity, act.passportal_id)}"
+        joined = "of" if act.verb is Verb.BRANCH else "with"
+        text += f" {joined} {_partner(console, entity, act.passportal_id)}"
     return Done(f"{text}.", tuple(_changes(entity, ids, taken)), taken.undo)
 
 
