@@ -50,13 +50,13 @@ def export_file(file: File) -> None:
     stored = mapping.read_mapping(open_warehouse(read_settings()))
     with atomic_write(file) as unfinished:
         unfinished.write_text(stored.as_toml(), encoding="utf-8")
-    say(f"{safe(file)} holds the mapping. Try a change of it: `bms-pipeline mapping import {safe(file)} --try`.")
+    say(f"{safe(file)} holds the mapping. Try a change of it: `bms-pipeline mapping import {safe(file)} --dry-run`.")
 
 
 @app.command("import")
 def import_file(
     file: File,
-    only_try: Annotated[bool, typer.Option("--try", help="Only say what it would do; store nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do; store nothing.")] = False,
     anyway: Annotated[
         bool,
         typer.Option("--anyway", help="Store it although a label or template is unknown, or a match key left out."),
@@ -67,21 +67,21 @@ def import_file(
 ) -> None:
     """Store the mapping in FILE, and say what the next plan does because of it.
 
-    A person finishes that plan by its hash. With --try, exit code 2: it would be refused; 0: it would be stored.
+    A person finishes that plan by its hash. With --dry-run, exit code 2: it would be refused; 0: it would be stored.
     """
     wanted = parse_mapping(_read(file))
     settings = read_settings()
     warehouse = open_warehouse(settings)
     with run_lock.running(settings, this_command()):
-        if only_try:
+        if dry_run:
             foretold = mapping.try_mapping(settings, warehouse, wanted)
         else:
             foretold = mapping.store_mapping(settings, warehouse, wanted, by or me(), why, anyway=anyway)
     if as_json:
         print_json(foretold)
     else:
-        _print_foretold(foretold, only_try=only_try)
-    if only_try and foretold.problems:
+        _print_foretold(foretold, dry_run=dry_run)
+    if dry_run and foretold.problems:
         raise typer.Exit(2)
 
 
@@ -138,7 +138,7 @@ def _in_words(rule: FieldRule) -> str:
     return "; ".join(part for part in parts.values() if part)
 
 
-def _print_foretold(foretold: Foretold, *, only_try: bool) -> None:
+def _print_foretold(foretold: Foretold, *, dry_run: bool) -> None:
     if foretold.is_same:
         say("No change: this mapping is stored already.")
         return
@@ -155,7 +155,7 @@ def _print_foretold(foretold: Foretold, *, only_try: bool) -> None:
     if rows:
         print_table("What the next plan does, in records", columns, rows, numbers=columns[2:])
     _print_remarks(foretold)
-    if only_try:
+    if dry_run:
         say("Nothing is stored: this was a try.")
     else:
         say("Stored. The next plan waits for you: `bms-pipeline preview`, then `bms-pipeline finish HASH`.")

@@ -35,7 +35,7 @@ from bms_pipeline.warehouse.inputs import bump_version, has_version
 
 
 @dataclass(frozen=True)
-class FieldChange:
+class FieldForetold:
     """What the next plan does to one field because of the mapping, in records.
 
     ``filled``: empty in Passportal so far. ``followed``: the value there is ours, and gets its new text.
@@ -71,7 +71,7 @@ class Foretold:
     than new ones of their category; they stay there.
     """
 
-    changes: list[FieldChange] = field(default_factory=list)
+    changes: list[FieldForetold] = field(default_factory=list)
     documents: dict[EntityName, int] = field(default_factory=dict)
     words: list[LackedWord] = field(default_factory=list)
     other_template: dict[EntityName, int] = field(default_factory=dict)
@@ -241,8 +241,8 @@ def _changed(before: Mapping, mapping: Mapping, entity: Entity) -> list[str]:
     ]
 
 
-def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mapping: Mapping) -> list[FieldChange]:
-    found: list[FieldChange] = []
+def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mapping: Mapping) -> list[FieldForetold]:
+    found: list[FieldForetold] = []
     for entity in ENTITIES:
         fields = _changed(before.mapping, mapping, entity)
         if not fields:
@@ -251,7 +251,7 @@ def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mappin
         query = sql.read("sync/mapped_changes").format(entity=entity.name, last=f"CASE change.field {last} END")
         counted = {row[0]: row[1:] for row in connection.execute(query, {"fields": fields}).fetchall()}
         found += [
-            FieldChange(entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0)))
+            FieldForetold(entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0)))
             for column in fields
         ]
     return found

@@ -31,6 +31,7 @@ COMPARED = re.compile(
 OTHER_MEANINGS = {
     ("cli/printing.py", "unknown"): "a key of `status --json`",
     ("cli/output.py", "done"): "a key of `--log-json`",
+    ("core/mapping.py", "skip"): "what becomes of a value without a word",
     ("cli/printing.py", "refused"): "a key of the plan shown",
     ("cli/printing.py", "blocked"): "a count of the plan shown",
     ("console/pages/history.py", "*"): "columns of the overview, which add up standings",
@@ -96,6 +97,7 @@ def test_python_names_reasons_by_their_type() -> None:
         "template_unknown": "says why Passportal takes no new records",
         "no_place_for_marker": "says why Passportal takes no new records",
         "bms_wins": "an owner",
+        "category": "a key of the mapping",
         "taken_back": "the name of a bound value",
     }
     quoted = {

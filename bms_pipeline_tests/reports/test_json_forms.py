@@ -53,7 +53,7 @@ def test_explain_keeps_its_form(world: World) -> None:
     story = asdict(figures.explain(world.warehouse, "clients", 10))
     assert keys(story) == [
         "entity", "bms_id", "standing", "in_bms", "decided", "decisions", "match", "in_passportal", "plan",
-        "suggestions", "candidates", "history",
+        "suggestions", "candidates", "history", "labels",
     ]  # fmt: skip
     assert keys(story["standing"]) == [
         "standing", "means", "reason", "detail", "next_step", "plan_hash", "waits_for", "blocks",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.sync import deciding, mapping, planning
@@ -94,9 +95,10 @@ def mapped_world(
     home: Path,
     templates: Mapping[str, Sequence[str]] | None = None,
     like: MappedWorld | None = None,
+    entities: Sequence[Entity] = ENTITIES,
 ) -> Iterator[MappedWorld]:
     """A world with one client in BMS, or one that goes on like another; ``templates``: id → labels of assets."""
-    with opened_world(home, like.world if like else None) as world:
+    with opened_world(home, like.world if like else None, entities=entities) as world:
         if like:
             yield MappedWorld(world, copy.deepcopy(like.passportal))
             return

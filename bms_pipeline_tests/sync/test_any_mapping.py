@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
-from bms_pipeline.core.entities import ASSETS
+from bms_pipeline.core.entities import ASSETS, CLIENTS
 from bms_pipeline.core.errors import PlanError, SettingsError
 from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.sync import deciding, mapping
@@ -170,14 +170,14 @@ class Tenant:
         self.tenant.finish()
 
 
-@examples(quick=4, soak=150)
+@examples(quick=3, soak=150)
 @given(templates, templates, st.lists(events, min_size=2, max_size=5))
 def test_a_second_sync_plans_nothing_and_every_write_was_shown(
     usual: list[str], special: list[str], happened: list[tuple[Any, ...]]
 ) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        mapped_world(Path(folder, "home"), {"79": usual, "212": special}) as world,
+        mapped_world(Path(folder, "home"), {"79": usual, "212": special}, entities=(CLIENTS, ASSETS)) as world,
     ):
         world.world.assets = [
             asset(1, 1, "PC-1", "SN-1001", ipAddress="10.0.0.1", categoryName="Server", locationName="Main"),
