@@ -214,7 +214,7 @@ def _check_file(settings: Settings) -> None:
     if settings.bms_pipeline_lake:
         raise WarehouseError(
             f"The warehouse lies in PostgreSQL and in {settings.bms_pipeline_lake}, so no command here copies it.",
-            "Back up the PostgreSQL database first, and then the folder, with their own tools: docs/deploy.md says how.",
+            "Back up the PostgreSQL database first, then the folder, with their own tools: docs/deploy.md says how.",
         )
 
 

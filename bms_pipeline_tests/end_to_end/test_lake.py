@@ -105,7 +105,7 @@ def in_a_container(
         cwd=home.folder,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=700,
         check=False,
     )
 
@@ -133,7 +133,7 @@ def test_postgres_may_stop_in_the_middle_of_a_sync_and_nothing_is_lost(
         server.stop("fast")
         time.sleep(3)
         server.start()
-        output, errors = run.communicate(timeout=400)
+        output, errors = run.communicate(timeout=700)
         assert "Traceback" not in errors
         assert lake.PASSWORD not in output + errors
         assert run.returncode == 0 or "PostgreSQL" in errors, errors

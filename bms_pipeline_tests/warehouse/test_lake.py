@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from bms_pipeline.core.errors import RunLocked, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
 from bms_pipeline.core.run_status import RunName
@@ -241,3 +246,53 @@ def test_a_run_in_a_lake_makes_no_copies_next_to_it(tmp_path: Path, shared: dict
         connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 1)")
     assert not (tmp_path / "home" / "decisions.log").exists()
     assert list((tmp_path / "home").rglob("*.duckdb")) == []
+
+
+# A bucket
+
+
+def why_no_bucket() -> str:
+    """Why there is no stand-in for S3 here; empty where there is one."""
+    if importlib.util.find_spec("duckdb_extension_httpfs") is None:
+        return "duckdb-extension-httpfs is not installed"
+    return "" if shutil.which("moto_server") else "moto's server is not installed"
+
+
+@pytest.mark.skipif(bool(why_no_bucket()), reason=why_no_bucket())
+def test_the_data_may_lie_in_a_bucket(tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as stand_in:
+        try:
+            until_it_answers(f"http://127.0.0.1:{port}/tenants")
+            for name, value in {
+                "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            }.items():  # fmt: skip
+                monkeypatch.setenv(name, value)
+            given = {**shared, "BMS_PIPELINE_LAKE": "s3://tenants/msp", "BMS_PIPELINE_NAME": "bucket"}
+            one, another = (open_warehouse(settings_of(tmp_path / name, given)) for name in ("one", "another"))
+            with one.transaction() as connection:
+                connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(500)")
+            with one.transaction() as connection:
+                connection.execute("DELETE FROM sync.exclusions WHERE bms_id < 100")
+            with another.read_only() as connection:
+                assert connection.execute("SELECT count(*) FROM sync.exclusions").fetchall() == [(400,)]
+            listed = requests.get(f"http://127.0.0.1:{port}/tenants?list-type=2", timeout=30).text
+            assert "msp/bms_lake_bucket/sync/exclusions/" in listed
+            assert one.maintain(now()) is not None
+        finally:
+            stand_in.terminate()
+
+
+def until_it_answers(bucket: str) -> None:
+    """Make ``bucket`` as soon as the stand-in answers."""
+    give_up = time.monotonic() + 120
+    while True:
+        with contextlib.suppress(requests.ConnectionError):
+            requests.put(bucket, timeout=30).raise_for_status()
+            return
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
