@@ -182,12 +182,16 @@ def test_an_error_keeps_the_words_of_this_program_and_no_name(home: Home) -> Non
         connection.execute(
             "INSERT INTO sync.runs (epoch, kind, started_at, ended_at, failed_because)"
             " SELECT max(epoch) + 1, 'command', max(started_at), max(started_at), ? FROM sync.runs",
-            [f"The record of {name} ({bms_id}) cannot be read at 10.1.2.3: Zugriff verweigert, HTTP 503."],
+            [
+                f"The record of {name} ({bms_id}) cannot be read at 10.1.2.3 (wrzl-10-1-2-3):"
+                " Zugriff verweigert, HTTP 503."
+            ],
         )
     run = json.loads(content(made(home, "error.zip", "--all"))["report.json"])["runs"][0]
     standin = next(word for word, original in whois(home)["name"].items() if original == name)
     assert run["failed_because"] == (
-        f"The record of {standin} ({number_of(home, bms_id)}) cannot be read at 0.0.0.0: xxxxxxx xxxxxxxxxx, HTTP 503."
+        f"The record of {standin} ({number_of(home, bms_id)}) cannot be read at 0.0.0.0 (xxxx-0.0.0.0):"
+        " xxxxxxx xxxxxxxxxx, HTTP 503."
     )
     run = json.loads(content(made(home, "error.zip"))["report.json"])["runs"][0]
     assert not set(name.split()) & set(run["failed_because"].split()), "also without any record"
