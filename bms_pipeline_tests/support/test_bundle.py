@@ -205,7 +205,7 @@ def test_a_label_stays_but_for_words_of_a_record_and_of_the_settings() -> None:
     assert "Contoso" not in shown
 
 
-def test_a_database_that_cannot_be_used_is_said_in_a_bundle_without_records(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_used_is_named_in_a_bundle_without_records(tmp_path: Path) -> None:
     (tmp_path / "warehouse.duckdb").write_bytes(b"no database at all" * 1000)
     environment = {"BMS_PIPELINE_HOME": str(tmp_path), "PATH": "/usr/bin", "HOME": str(tmp_path)}
     ran = called("support", "--to", "broken.zip", environment=environment, folder=tmp_path)
