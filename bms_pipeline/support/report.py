@@ -44,7 +44,8 @@ SHOWN_SETTINGS = frozenset((
 ))  # fmt: skip
 """The settings whose values are numbers or words of this program. A bundle only says whether the others are set."""
 _FOLDERS = ("backups", "import_files", "landing", "support")
-_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_ADDRESS = re.compile(r"\d{1,3}(?:[.-]\d{1,3}){3}")
+"""An IP address, also as the names of hosts have it: ``dhcp-192-168-0-66``."""
 _HTTP = "http"
 """The word before the status of an answer, which looks like an id."""
 _PROGRAM_WORD = re.compile(r"[^\W\d_]+")

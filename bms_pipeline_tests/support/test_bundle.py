@@ -182,12 +182,16 @@ def test_an_error_keeps_the_words_of_this_program_and_no_name(home: Home) -> Non
         connection.execute(
             "INSERT INTO sync.runs (epoch, kind, started_at, ended_at, failed_because)"
             " SELECT max(epoch) + 1, 'command', max(started_at), max(started_at), ? FROM sync.runs",
-            [f"The record of {name} ({bms_id}) cannot be read at 10.1.2.3: Zugriff verweigert, HTTP 503."],
+            [
+                f"The record of {name} ({bms_id}) cannot be read at 10.1.2.3 (wrzl-10-1-2-3):"
+                " Zugriff verweigert, HTTP 503."
+            ],
         )
     run = json.loads(content(made(home, "error.zip", "--all"))["report.json"])["runs"][0]
     standin = next(word for word, original in whois(home)["name"].items() if original == name)
     assert run["failed_because"] == (
-        f"The record of {standin} ({number_of(home, bms_id)}) cannot be read at 0.0.0.0: xxxxxxx xxxxxxxxxx, HTTP 503."
+        f"The record of {standin} ({number_of(home, bms_id)}) cannot be read at 0.0.0.0 (xxxx-0.0.0.0):"
+        " xxxxxxx xxxxxxxxxx, HTTP 503."
     )
     run = json.loads(content(made(home, "error.zip"))["report.json"])["runs"][0]
     assert not set(name.split()) & set(run["failed_because"].split()), "also without any record"
@@ -201,7 +205,7 @@ def test_a_label_stays_but_for_words_of_a_record_and_of_the_settings() -> None:
     assert "Contoso" not in shown
 
 
-def test_a_database_that_cannot_be_used_is_said_in_a_bundle_without_records(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_used_is_named_in_a_bundle_without_records(tmp_path: Path) -> None:
     (tmp_path / "warehouse.duckdb").write_bytes(b"no database at all" * 1000)
     environment = {"BMS_PIPELINE_HOME": str(tmp_path), "PATH": "/usr/bin", "HOME": str(tmp_path)}
     ran = called("support", "--to", "broken.zip", environment=environment, folder=tmp_path)
