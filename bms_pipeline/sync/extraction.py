@@ -107,7 +107,7 @@ def extract(
 class _Ready:
     """The facts a sweep needs first: the tenant, and the time from which to ask for changes (None: for all).
 
-    ``known_ids``: the stored ids, where the newest records are asked for first.
+    ``known_ids``: the newest stored ids, where the newest records are asked for first.
     """
 
     tenant: str
@@ -133,7 +133,7 @@ def get_ready(
 
 
 def _known_ids(connection: duckdb.DuckDBPyConnection) -> frozenset[int] | None:
-    """Return the ids of the stored assets, where BMS sorts and a full sweep read them all; else None."""
+    """Return the newest stored ids of assets, where BMS sorts and a full sweep read them all; else None."""
     if not facts.is_sort_honoured(connection):
         return None
     rows = connection.execute(sql.read("sync/known_assets")).fetchall()
