@@ -27,7 +27,7 @@ from bms_pipeline.core.entities import (
     declared_keys,
     with_clients,
 )
-from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, RequestRefused
+from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, LandingError, RequestRefused
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import enrichment, services
 from bms_pipeline.sync.progress import Progress, silent
@@ -206,15 +206,21 @@ def land_swept(
 
 
 def _land_newest(warehouse: Warehouse, list_call: ListCall, folder: Path) -> None:
-    """Land the newest records of a list. It is no sweep: nothing is noted about the list, and nothing is gone."""
+    """Land the newest records of a list. It is no sweep: nothing is noted about the list, and nothing is gone.
+
+    Records that cannot land wait for the sweep, which names them and sets them aside.
+    """
     landed_at = now()
-    with warehouse.transaction() as connection:
-        clock.put_right(connection, landed_at)
-        for entity in ENTITIES:
-            if entity.list_call == list_call:
-                how = landing.Sweep(folder, proves_absence=False, is_full=False)
-                if landing.land_sweep(connection, entity, how, landed_at).anything_changed:
-                    bump_version(connection, f"bms.{entity.name}", landed_at)
+    try:
+        with warehouse.transaction() as connection:
+            clock.put_right(connection, landed_at)
+            for entity in ENTITIES:
+                if entity.list_call == list_call:
+                    how = landing.Sweep(folder, proves_absence=False, is_full=False)
+                    if landing.land_sweep(connection, entity, how, landed_at).anything_changed:
+                        bump_version(connection, f"bms.{entity.name}", landed_at)
+    except (LandingError, duckdb.InvalidInputException) as error:
+        _log.warning("The newest %s wait for the whole list: %s", list_call.name, error)
 
 
 def _contradict_sort(warehouse: Warehouse, list_call: ListCall, newest: Newest) -> None:
