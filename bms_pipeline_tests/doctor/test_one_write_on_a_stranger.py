@@ -219,6 +219,34 @@ def test_a_service_that_refuses_every_change_is_said_and_nothing_is_changed(tmp_
     assert report.restored.is_identical, "nothing differs"
 
 
+def test_a_refused_restore_names_what_differs_and_a_later_one_puts_it_back(tmp_path: Path) -> None:
+    passportal = Odd(BY_LABEL)
+    document = a_document(passportal)
+    before = content(document)
+    changes = 0
+
+    def after_two(_: dict[str, Any]) -> str:
+        nonlocal changes
+        changes += 1
+        return "the right to edit was taken away" if changes > 2 else ""
+
+    passportal.refuses = after_two
+    with served(passportal, tmp_path) as settings:
+        report = tried(settings, document)
+
+        assert report.restored.differing == ("Notes",)
+        assert report.restored.refusal == "Passportal refused the change of document {}: {} (400).".format(
+            document.id, "the right to edit was taken away"
+        )
+        assert content(document) != before
+        assert len(before_image.open_images(settings)) == 1
+        passportal.refuses = lambda _: ""
+        (restored,) = one_write.restore_all(settings)
+
+    assert restored.is_identical
+    assert content(document) == before
+
+
 @pytest.mark.parametrize(
     "habits",
     [
