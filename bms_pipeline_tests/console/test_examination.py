@@ -81,6 +81,8 @@ def test_another_connection_forgets_what_was_seen_of_the_former_one(console: Con
     alex.send("/setup/examine")
     until_examined(alex)
     assert "BMS-CLAMP" in alex.text
+    alex.send("/setup/connection")
+    assert "BMS-CLAMP" in alex.text, "nothing changed"
 
     alex.send("/setup/connection", BMS_TENANT="Somebody else")
 
