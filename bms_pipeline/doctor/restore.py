@@ -18,6 +18,7 @@ from bms_pipeline.doctor.document_content import differences, with_edits_kept
 from bms_pipeline.doctor.document_writer import DocumentWriter, forms
 from bms_pipeline.passportal.documents.client import Row
 from bms_pipeline.passportal.documents.encoding import Dialect
+from bms_pipeline.passportal.documents.sending import LOST
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -68,13 +69,19 @@ def put_back(
 def _sent_in_any_form(writer: DocumentWriter, wanted: Row, first: Dialect) -> tuple[Labels, WriteForm | None, str]:
     """Return the labels that still differ, the form that brought that about, and the refusal where no form was taken.
 
-    Where no form brings everything back, the one that leaves the fewest differences is sent once more.
+    Where no form brings everything back, the one that leaves the fewest differences is sent once more. Raises the error
+    of a call without answer, unless the document shows all of it.
     """
     refusal = ""
     found: dict[WriteForm, Labels] = {}
     for form in forms(first, None, writer.image.form):
         if form.values not in {taken.values for taken in found}:
-            why = writer.put(wanted, form)
+            try:
+                why = writer.put(wanted, form)
+            except LOST:
+                if labels := _left_after(writer, wanted):
+                    raise
+                return labels, form, ""
             refusal = refusal or why
             if not why:
                 found[form] = _left_after(writer, wanted)

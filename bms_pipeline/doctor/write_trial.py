@@ -137,7 +137,9 @@ class DocumentTrial:
     def _notes(self) -> None:
         label = self.places.notes
         if not label:
-            self._unknown("PP-NOTES", "how Notes keep lines and signs", "this document has no plain Notes")
+            self._unknown(
+                "PP-NOTES", "how Notes keep lines and signs", "this document shows no plain Notes; fill them in"
+            )
             return
         text = _below(decoded(self._row).values.get(label), NOTES_LINES)
         row, refusal = self._written(label, text)
@@ -155,7 +157,7 @@ class DocumentTrial:
 
     def _text(self) -> None:
         if not self.places.text:
-            self._unknown("PP-TEXT-LENGTH", "how long a text may be", "this document has no field of free text")
+            self._unknown("PP-TEXT-LENGTH", "how long a text may be", "this document shows no field of free text")
             return
         if self._length("PP-TEXT-LENGTH", self.places.text, SHORT):
             self._length("PP-TEXT-LENGTH", self.places.text, LONG)

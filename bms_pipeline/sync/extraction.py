@@ -27,7 +27,7 @@ from bms_pipeline.core.entities import (
     declared_keys,
     with_clients,
 )
-from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, RequestRefused
+from bms_pipeline.core.errors import BudgetExhausted, ClientNotFound, LandingError, RequestRefused
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.reconcile.scope_ids import note_scope_ids
 from bms_pipeline.sync import enrichment, services
@@ -108,7 +108,7 @@ def extract(
 class _Ready:
     """The facts a sweep needs first: the tenant, and the time from which to ask for changes (None: for all).
 
-    ``known_ids``: the stored ids, where the newest records are asked for first.
+    ``known_ids``: the newest stored ids, where the newest records are asked for first.
     """
 
     tenant: str
@@ -134,7 +134,7 @@ def get_ready(
 
 
 def _known_ids(connection: duckdb.DuckDBPyConnection) -> frozenset[int] | None:
-    """Return the ids of the stored assets, where BMS sorts and a full sweep read them all; else None."""
+    """Return the newest stored ids of assets, where BMS sorts and a full sweep read them all; else None."""
     if not facts.is_sort_honoured(connection):
         return None
     rows = connection.execute(sql.read("sync/known_assets")).fetchall()
@@ -207,15 +207,21 @@ def land_swept(
 
 
 def _land_newest(warehouse: Warehouse, list_call: ListCall, folder: Path) -> None:
-    """Land the newest records of a list. It is no sweep: nothing is noted about the list, and nothing is gone."""
+    """Land the newest records of a list. It is no sweep: nothing is noted about the list, and nothing is gone.
+
+    Records that cannot land wait for the sweep, which names them and sets them aside.
+    """
     landed_at = now()
-    with warehouse.transaction() as connection:
-        clock.put_right(connection, landed_at)
-        for entity in ENTITIES:
-            if entity.list_call == list_call:
-                how = landing.Sweep(folder, proves_absence=False, is_full=False)
-                if landing.land_sweep(connection, entity, how, landed_at).anything_changed:
-                    bump_version(connection, f"bms.{entity.name}", landed_at)
+    try:
+        with warehouse.transaction() as connection:
+            clock.put_right(connection, landed_at)
+            for entity in ENTITIES:
+                if entity.list_call == list_call:
+                    how = landing.Sweep(folder, proves_absence=False, is_full=False)
+                    if landing.land_sweep(connection, entity, how, landed_at).anything_changed:
+                        bump_version(connection, f"bms.{entity.name}", landed_at)
+    except (LandingError, duckdb.InvalidInputException) as error:
+        _log.warning("The newest %s wait for the whole list: %s", list_call.name, error)
 
 
 def _contradict_sort(warehouse: Warehouse, list_call: ListCall, newest: Newest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from bms_pipeline_tests.console.serving import Person, served
 from bms_pipeline_tests.console.test_wizard import connect
 from bms_pipeline_tests.running import Home
 from bms_sandbox.process import Sandbox, running_sandbox
+from bms_sandbox.security import PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,8 @@ def test_another_connection_forgets_what_was_seen_of_the_former_one(console: Con
     alex.send("/setup/examine")
     until_examined(alex)
     assert "BMS-CLAMP" in alex.text
+    alex.send("/setup/connection")
+    assert "BMS-CLAMP" in alex.text, "nothing changed"
 
     alex.send("/setup/connection", BMS_TENANT="Somebody else")
 
@@ -92,6 +96,9 @@ def test_a_report_of_the_command_line_is_shown_too(console: Console, home: Home)
     alex = Person(console)
 
     assert "BMS-CLAMP" in alex.get("/setup")
+    report = home.folder / "doctor.json"
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    assert PASSWORD not in report.read_text(encoding="utf-8")
 
 
 def test_where_a_setting_is_missing_its_field_is_named_and_nothing_starts(console: Console) -> None:

@@ -126,6 +126,18 @@ def test_a_later_complete_sweep_proves_absence_as_ever_and_spares_the_newest(tmp
         assert list((person.settings.landing_folder / "newest").rglob("*.zst")) == []
 
 
+def test_newest_assets_that_cannot_land_wait_for_the_sweep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with person_with(tmp_path) as person:
+        before, (new,) = stored(person), bought(person)
+        person.bms.records["assets"][-1]["AccountId"] = {"not": "a number"}
+
+        synced(person, calls_left=3)
+
+        assert stored(person) == before
+        assert "wait for the whole list" in caplog.text
+        assert new not in stored(person)
+
+
 @pytest.mark.parametrize("sort", ["ignored", "refused 400", "only rising"])
 def test_where_bms_does_not_sort_backwards_the_calls_are_those_of_today(tmp_path: Path, sort: str) -> None:
     with person_with(tmp_path / "with", sort=sort) as person:

@@ -282,22 +282,37 @@ def test_a_change_without_answer_keeps_the_image_until_it_cannot_come_any_more(p
     assert held(passportal) == before
 
 
-@pytest.mark.parametrize(
-    "lost", [{"lose_answers": 1.0}, {"lose_calls": 1.0}, {"lose_answers": 1.0, "lost_shows": "502"}]
-)
-def test_a_service_that_never_answers_a_write_is_said_with_the_way_back(
+FROM_THE_FOURTH = tuple(range(4, 60))
+
+
+@pytest.mark.parametrize("shows", ["nothing", "502"])
+def test_a_service_that_takes_no_write_any_more_is_said_with_the_way_back(passportal: Service, shows: str) -> None:
+    before = held(passportal)
+    passportal.behave(lose_calls=FROM_THE_FOURTH, lost_shows=shows)
+
+    with pytest.raises(PipelineError) as failed:
+        tried(passportal)
+
+    assert held(passportal) != before
+    assert "doctor --restore" in failed.value.next_step
+    passportal.behave(lose_calls=0, lost_shows="nothing")
+    passportal.now += passportal.settings().passportal_unknown_seconds + 1
+    assert all(document.is_identical for document in one_write.restore_all(passportal.settings(), clock_of(passportal)))
+    assert held(passportal) == before
+
+
+@pytest.mark.parametrize("lost", [{"lose_answers": 1.0}, {"lose_calls": 1.0}])
+def test_a_document_that_is_as_it_was_is_said_to_be_though_no_write_was_answered(
     passportal: Service, lost: dict[str, Any]
 ) -> None:
     before = held(passportal)
     passportal.behave(**lost)
 
-    with pytest.raises(PipelineError) as failed:
-        tried(passportal)
+    report = tried(passportal)
 
-    assert "doctor --restore" in failed.value.next_step
-    passportal.behave(**{name: PassportalBehaviour().as_switches()[name] for name in lost})
-    passportal.now += passportal.settings().passportal_unknown_seconds + 1
-    assert all(document.is_identical for document in one_write.restore_all(passportal.settings(), clock_of(passportal)))
+    assert "an error ended it" in report.stopped
+    assert report.restored.differing == ()
+    assert report.restored.again_at is not None, "one of them may still come"
     assert held(passportal) == before
 
 

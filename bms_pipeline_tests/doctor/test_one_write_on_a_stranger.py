@@ -219,28 +219,62 @@ def test_a_service_that_refuses_every_change_is_said_and_nothing_is_changed(tmp_
     assert report.restored.is_identical, "nothing differs"
 
 
-@pytest.mark.parametrize(
-    "habits",
-    [
-        {"template_uid": "bare"},
-        {"template_uid": "upper"},
-        {"strict_keys": True},
-        {"details_at": "results list"},
-        {"titles": "url and html"},
-        {"success": "text"},
-        {"ids": "text"},
-        {"rich_notes": True},
-        {"please_select": True},
-        {"values": "bare"},
-        {"coding": "gzip"},
-        {"required": (("asset", "Serial Number"),)},
-        {"faults": "500", "fault_share": 0.2},
-        {"details_form": "positions"},
-        {"nulls": "omitted"},
-    ],
-    ids=str,
-)
-def test_whatever_the_habits_the_document_is_what_it_was(tmp_path: Path, habits: dict[str, Any]) -> None:
+def test_a_refused_restore_names_what_differs_and_a_later_one_puts_it_back(tmp_path: Path) -> None:
+    passportal = Odd(BY_LABEL)
+    document = a_document(passportal)
+    before = content(document)
+    changes = 0
+
+    def after_two(_: dict[str, Any]) -> str:
+        nonlocal changes
+        changes += 1
+        return "the right to edit was taken away" if changes > 2 else ""
+
+    passportal.refuses = after_two
+    with served(passportal, tmp_path) as settings:
+        report = tried(settings, document)
+
+        assert report.restored.differing == ("Notes",)
+        assert report.restored.refusal == "Passportal refused the change of document {}: {} (400).".format(
+            document.id, "the right to edit was taken away"
+        )
+        assert content(document) != before
+        assert len(before_image.open_images(settings)) == 1
+        passportal.refuses = lambda _: ""
+        (restored,) = one_write.restore_all(settings)
+
+    assert restored.is_identical
+    assert content(document) == before
+
+
+NO_NOTES: dict[str, str | None] = dict.fromkeys(("PP-NOTES", "PP-SIGNS", "PP-NOTES-LENGTH", "PP-STAMP-MOVES"))
+# Habits → the facts that they change; None: not proved any more.
+HABITS: list[tuple[dict[str, Any], dict[str, str | None]]] = [
+    ({"template_uid": "bare"}, {}),  # only a new document has to name its template
+    ({"template_uid": "upper"}, {}),
+    ({"strict_keys": True}, {}),
+    ({"details_at": "results list"}, {}),
+    ({"titles": "url and html"}, {}),
+    ({"success": "text"}, {}),
+    ({"ids": "text"}, {}),
+    ({"rich_notes": True}, {"PP-NOTES": "formatted text"}),
+    ({"please_select": True}, {"PP-CHOICES": "taken"}),
+    ({"values": "bare"}, {}),
+    ({"coding": "gzip"}, {}),
+    ({"body": "array"}, {}),
+    ({"paths": "all"}, {}),
+    ({"token": "form"}, {}),
+    ({"required": (("asset", "Serial Number"),)}, {}),
+    ({"lacks": (("asset", "Notes"),)}, NO_NOTES),
+    ({"details_form": "positions"}, NO_NOTES),  # an empty field has no name there
+    ({"nulls": "omitted"}, {}),
+]
+
+
+@pytest.mark.parametrize(("habits", "changed"), HABITS, ids=lambda it: str(it)[:50])
+def test_each_habit_changes_exactly_its_facts_and_the_document_is_what_it_was(
+    tmp_path: Path, habits: dict[str, Any], changed: dict[str, str | None]
+) -> None:
     passportal = Passportal(PassportalHabits(**{"details_form": "labels", "template_uid": "any", **habits}), 3)
     document = a_document(passportal)
     before = content(document)
@@ -248,9 +282,22 @@ def test_whatever_the_habits_the_document_is_what_it_was(tmp_path: Path, habits:
     with served(passportal, tmp_path) as settings:
         report = tried(settings, document)
 
-    assert report.restored.differing == ()
+    found = values(report)
+    assert {code: found.get(code) for code in {*USUAL, *found} if found.get(code) != USUAL.get(code)} == changed
+    assert report.restored.is_identical
     assert content(document) == before
     assert {number: content(it) for number, it in passportal.documents.items() if it is not document} == others
+
+
+def test_reads_that_fail_now_and_then_change_nothing_of_that(tmp_path: Path) -> None:
+    passportal = Passportal(PassportalHabits(details_form="labels", faults="500", fault_share=0.2), 3)
+    document = a_document(passportal)
+    before = content(document)
+    with served(passportal, tmp_path) as settings:
+        report = tried(settings, document)
+
+    assert report.restored.is_identical
+    assert content(document) == before
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 7])

@@ -178,7 +178,8 @@ def store_connection(request: Request, console: ConsoleDep, form: FormDep) -> Re
         return redirect_with_flash(request, "/setup#connection")
     session.attempts.clear()
     session.is_authenticated = False
-    console.examinations.forget()
+    if console.settings != settings:
+        console.examinations.forget()
     asked = [f"{name} belonged to the former address and is forgotten: enter it again." for name in forgotten]
     return redirect_with_flash(request, "/setup", "The connection is saved.", *asked)
 
