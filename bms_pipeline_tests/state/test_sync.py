@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from urllib.parse import quote
 
 import pytest
 
@@ -24,6 +25,7 @@ from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.state.conftest import PASSWORD, crash
 from bms_sandbox.process import Sandbox, running_sandbox
 
+pytestmark = pytest.mark.timeout(900)
 SYNC = ("sync", "--create-unmatched")
 
 
@@ -63,9 +65,11 @@ def test_a_sync_leaves_its_state_in_postgresql_and_none_in_the_folder(home: Home
     assert status.message == ""
     left = {path.name for path in home.folder.iterdir()}
     assert not left & {"published.json", "progress.json", "budget.sqlite", "run.lock", "run.owner.json", "last_write"}
-    shown = home.status()
-    assert shown["budget"]
-    assert home.run("sync").returncode == 0
+    assert home.status()["budget"]
+    assert not [secret for secret in (PASSWORD, quote(PASSWORD, safe="")) if secret in result.stdout + result.stderr]
+    for file in home.folder.rglob("*"):
+        assert not file.is_file() or PASSWORD.encode() not in file.read_bytes()
+    assert home.call("sync").returncode == 0
 
 
 def test_details_land_at_once_because_the_folder_of_their_run_ends_with_it(home: Home) -> None:
