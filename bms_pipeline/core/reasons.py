@@ -168,10 +168,7 @@ class Reason(StrEnum):
     TEMPLATE_UNKNOWN = ("template_unknown", "which template new records get is not known; set PASSPORTAL_TEMPLATES")
     UNCHANGED = ("unchanged", "matched, and nothing is to be written")
     UNMATCHED_BY_PERSON = ("unmatched_by_person", "a person took the two apart")
-    VENDOR = (
-        "vendor",
-        "its account is of a type for vendors; `settings set account_types=...` takes vendors in by the type's name",
-    )
+    VENDOR = ("vendor", "its account is of a type for vendors, left out unless the settings name that type")
     WAITS_FOR_DECISION = (
         "waits_for_decision",
         "fits nothing in Passportal; waits for a person: match, create or exclude",

@@ -207,12 +207,12 @@ class PlanOverview:
     needs_approval: int
     held_back: list[HeldBack]
     no_place: list[NoPlace]
-    vanished: list[Vanished]
-    warnings: list[str]
     totals: dict[EntityName, dict[str, int]]
     clients: list[dict[str, Any]]
     reasons: list[ReasonCount]
     examples: list[Example]
+    vanished: list[Vanished]
+    warnings: list[str]
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ def test_a_client_that_changed_too_much_is_held_back_and_all_others_are_loaded(w
     assert not planning.current_plan(world.warehouse).loaded, "it stays open for the rest"
     plan = world.plan()
     assert (plan.operations, plan.held_back) == (11, 11)
-    with pytest.raises(PlanWaits, match="11 updates are held back because most of a client would change at once"):
+    with pytest.raises(PlanWaits, match="11 operations are held back because most of a client would change at once"):
         world.load()
     assert world.finish()["contacts"]["updated"] == 11
     assert changed_titles(world) == 16
@@ -281,7 +281,7 @@ def test_what_is_held_back_makes_no_plan_stale(world: World) -> None:
 def test_the_word_given_before_the_plan_was_made_is_none_for_what_is_held_back(world: World) -> None:
     world.contacts = people(changed=11, small_changed=5)
     world.plan()
-    with pytest.raises(BreakerOpen, match="holds back 11 updates"):
+    with pytest.raises(BreakerOpen, match="holds back 11 operations"):
         unseen(world)
     assert changed_titles(world) == 0
 

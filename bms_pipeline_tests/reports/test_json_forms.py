@@ -39,6 +39,7 @@ def test_preview_keeps_its_form(world: World) -> None:
     assert keys(overview) == [
         "hash", "made_at", "operations", "stale", "loaded", "state", "left", "discarded_by", "refused", "undoes",
         "needs_approval", "held_back", "no_place", "totals", "clients", "reasons", "examples",
+        "vanished", "warnings",
     ]  # fmt: skip
     assert keys(overview["totals"]["clients"]) == list(plan_preview.COUNTED)
     assert keys(overview["clients"][0]) == ["bms_id", "name", *plan_preview.COUNTED]
@@ -53,7 +54,7 @@ def test_explain_keeps_its_form(world: World) -> None:
     story = asdict(figures.explain(world.warehouse, "clients", 10))
     assert keys(story) == [
         "entity", "bms_id", "standing", "in_bms", "decided", "decisions", "match", "in_passportal", "plan",
-        "suggestions", "candidates", "history", "labels",
+        "suggestions", "candidates", "history", "accounts", "labels",
     ]  # fmt: skip
     assert keys(story["standing"]) == [
         "standing", "means", "reason", "detail", "next_step", "plan_hash", "waits_for", "blocks",
@@ -70,6 +71,7 @@ def test_explain_keeps_its_form(world: World) -> None:
     assert keys(story["history"][0]) == [
         "plan_id", "operation", "reason", "client_id", "passportal_id", "changes", "intent_at", "outcome",
         "outcome_at", "detail", "unmark_id", "left_at", "portion", "marked_at",
+        "refuses_values",
     ]  # fmt: skip
     waiting = asdict(figures.explain(world.warehouse, "clients", 12))
     assert keys(waiting["suggestions"][0]) == ["passportal_id", "name", "score", "evidence"]
