@@ -1,8 +1,8 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes, console, oneclient or deciding. ``--records`` sets the sizes to land, to suggest for and to write,
-``--size`` the tenant.
+documents, writes, console, oneclient, mapping or deciding. ``--records`` sets the sizes to land, to suggest for and to
+write, ``--size`` the tenant.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from benchmarks import (
     details,
     documents,
     load,
+    mapping,
     one_client,
     peers,
     whole_tenant,
@@ -208,6 +209,11 @@ def _one_client(options: argparse.Namespace) -> None:
         show(what, figure, target)
 
 
+def _mapping(options: argparse.Namespace) -> None:
+    for what, figure, target in mapping.measured("typical" if options.part == "all" else options.size):
+        show(what, figure, target)
+
+
 def _deciding(options: argparse.Namespace) -> None:
     for what, figure, target in deciding.measured("typical" if options.part == "all" else options.size):
         show(what, figure, target)
@@ -226,6 +232,7 @@ PARTS = {
     "writes": _writes,
     "console": _console,
     "oneclient": _one_client,
+    "mapping": _mapping,
     "deciding": _deciding,
 }
 
