@@ -1,8 +1,8 @@
 """``make bench``: every figure that the project promises, as ratios within one run. Takes a quarter of an hour.
 
 ``python -m benchmarks PART`` runs one part: counts, landing, tenant, peers, load, backfill, suggestions, details,
-documents, writes, console, oneclient, deciding, lake or tenants. ``--records`` sets the sizes to land, to suggest for
-and to write, ``--size`` the tenant. ``tenants`` takes up to an hour, so it runs only when it is named.
+documents, writes, console, oneclient, mapping, deciding, lake or tenants. ``--records`` sets the sizes to land, to
+suggest for and to write, ``--size`` the tenant. ``tenants`` takes up to an hour, so it runs only when it is named.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from benchmarks import (
     details,
     documents,
     load,
+    mapping,
     one_client,
     peers,
     tenants,
@@ -211,6 +212,11 @@ def _one_client(options: argparse.Namespace) -> None:
         show(what, figure, target)
 
 
+def _mapping(options: argparse.Namespace) -> None:
+    for what, figure, target in mapping.measured("typical" if options.part == "all" else options.size):
+        show(what, figure, target)
+
+
 def _deciding(options: argparse.Namespace) -> None:
     for what, figure, target in deciding.measured("typical" if options.part == "all" else options.size):
         show(what, figure, target)
@@ -254,6 +260,7 @@ PARTS = {
     "writes": _writes,
     "console": _console,
     "oneclient": _one_client,
+    "mapping": _mapping,
     "deciding": _deciding,
     "tenants": _tenants,
     "lake": _lake,

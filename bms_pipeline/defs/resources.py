@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.core.errors import LoginRefused, PipelineError, PlanNotCurrent, SettingsError
+from bms_pipeline.core.mapping import DEFAULT, Mapping
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.core.vocabulary import RunKind
@@ -61,6 +62,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
     _name: RunName = PrivateAttr(default=RunName("A Dagster run", RunKind.DAGSTER))
     _launch: Launch | None = PrivateAttr(default=None)
     _held: contextlib.ExitStack | None = PrivateAttr(default=None)
+    _mapping: Mapping = PrivateAttr(default=DEFAULT)
     _told: RunStatusWriter | None = PrivateAttr(default=None)
     _failed: BaseException | None = PrivateAttr(default=None)
     _living: contextlib.ExitStack = PrivateAttr(default_factory=contextlib.ExitStack)
@@ -104,11 +106,21 @@ class Pipeline(dg.ConfigurableResource[Any]):
                 held = contextlib.ExitStack()
                 self._told = held.enter_context(run_lock.running(home.settings, self._name, LOCK_WAIT_SECONDS))
                 self._held = held
+                self._home = home = self._by_the_stored_mapping(home)
             try:
                 yield home
             except BaseException as error:
                 self._failed = error
                 raise
+
+    def _by_the_stored_mapping(self, home: Home) -> Home:
+        """Open Passportal again where somebody changed the mapping before this run held the home folder."""
+        mapping = services.mapping_of(home.settings)
+        if mapping == self._mapping:
+            return home
+        self._mapping = mapping
+        home.target.close()
+        return replace(home, target=services.open_target(home.settings))
 
     def let_go(self) -> None:
         """Release the home folder before this run waits. Its next step takes it again."""
@@ -126,6 +138,7 @@ class Pipeline(dg.ConfigurableResource[Any]):
         with told_to_the_operator(self._current_plan):
             if self._home is None:
                 settings = read_settings()
+                self._mapping = services.mapping_of(settings)
                 self._home = Home(settings, open_warehouse(settings), services.open_target(settings))
             yield self._home
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from bms_pipeline_tests.building import World, account, asset, in_passportal, op
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A loaded client with two assets."""
     with opened_world(tmp_path_factory.mktemp("mapped") / "home") as found:
         found.accounts = [account(10, "Acme Ltd")]
@@ -26,8 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         found.passportal_holds(clients=[in_passportal("P1", "ACME LTD")])
         found.plan()
         found.finish()
-        found.let_go_of_the_warehouse()
-        yield found
+    return found
 
 
 def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
