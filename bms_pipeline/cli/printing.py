@@ -252,8 +252,9 @@ def _print_next(settings: Settings, shown: Status) -> None:
         ("explain assets ID", "one record's story"),
     ):
         out.print(f"  {command} {arguments}   [dim]{what}[/]", highlight=False, soft_wrap=True)
-    file = os.path.relpath(settings.warehouse_file)
-    out.print(f"  {file}   [dim]everything, for any DuckDB client[/]", highlight=False, soft_wrap=True)
+    if not settings.bms_pipeline_lake:
+        file = os.path.relpath(settings.warehouse_file)
+        out.print(f"  {file}   [dim]everything, for any DuckDB client[/]", highlight=False, soft_wrap=True)
 
 
 def _command(settings: Settings) -> str:

@@ -19,7 +19,7 @@ from bms_pipeline_tests.running import Home, in_another_namespace, quick_and_soa
 from bms_sandbox.process import Sandbox, running_passportal, running_sandbox
 
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(bool(lake.why_no_lake()), reason=lake.why_no_lake()),
 ]
 KILLED = 137

@@ -18,9 +18,12 @@ from pathlib import Path
 import pytest
 import requests
 
+from bms_pipeline import frames
+from bms_pipeline.console.read_replica import ReadCopy
 from bms_pipeline.core.errors import RunLocked, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings, read_settings
+from bms_pipeline.reports import metrics
 from bms_pipeline.sync import run_lock
 from bms_pipeline.warehouse import lease, schema
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
@@ -81,7 +84,7 @@ def test_a_transaction_that_fails_and_a_trial_leave_nothing(homes: tuple[Warehou
 # The fence
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("races", quick_and_soak([20], [200]))
 def test_of_two_overlapping_transactions_of_an_old_and_a_new_run_one_is_refused(
     homes: tuple[Warehouse, Warehouse], races: int
@@ -246,6 +249,39 @@ def test_a_run_in_a_lake_makes_no_copies_next_to_it(tmp_path: Path, shared: dict
         connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 1)")
     assert not (tmp_path / "home" / "decisions.log").exists()
     assert list((tmp_path / "home").rglob("*.duckdb")) == []
+
+
+# Reading
+
+
+def test_the_console_follows_the_lake_and_keeps_nobody_out(homes: tuple[Warehouse, Warehouse], tmp_path: Path) -> None:
+    one, another = homes
+    copy = ReadCopy(tmp_path / "console_1.duckdb")
+    try:
+        for number in (1, 2):
+            with one.transaction() as connection:
+                connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', ?)", [number])
+            assert copy.is_behind(another)
+            copy.renew(another)
+            assert not copy.is_behind(another)
+            with copy.open() as connection:
+                assert connection.execute("SELECT count(*) FROM sync.exclusions").fetchall() == [(number,)]
+        assert copy.generation == 2
+    finally:
+        copy.close()
+
+
+def test_frames_and_metrics_read_the_lake(
+    tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    with open_warehouse(settings_of(tmp_path / "one", shared)).transaction() as connection:
+        connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 7)")
+    assert list(frames.exclusions(tmp_path / "home").bms_id) == [7]
+    with open_warehouse(settings_of(tmp_path / "home", shared)).read_only() as connection:
+        assert metrics.warehouse_samples(connection)
 
 
 # A bucket

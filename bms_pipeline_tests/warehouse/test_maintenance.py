@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from bms_pipeline.sync import run_lock
 from bms_pipeline.warehouse import lease, maintenance
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 from bms_pipeline_tests import lake
-from bms_pipeline_tests.warehouse.test_lake import homes, settings_of, shared
+from bms_pipeline_tests.running import called
+from bms_pipeline_tests.warehouse.test_lake import ROOT, homes, settings_of, shared
 
 pytestmark = pytest.mark.skipif(bool(lake.why_no_lake()), reason=lake.why_no_lake())
 __all__ = ["homes", "shared"]
@@ -97,3 +101,43 @@ def test_the_file_needs_no_maintenance_and_a_run_in_a_lake_may_ask_for_it(
     settings = settings_of(tmp_path / "home", shared)
     with run_lock.running(settings, "the maintenance"):
         assert open_warehouse(settings).maintain(now()) is not None
+
+
+def test_a_command_maintains_the_lake_and_refuses_a_file(tmp_path: Path, shared: dict[str, str]) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "BMS_PIPELINE_HOME": str(tmp_path / "home")}
+    done = called("maintain-lake", environment={**environment, **shared}, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Written again" in done.stdout
+    refused = called("maintain-lake", environment=environment, folder=tmp_path)
+    assert refused.returncode == 1
+    assert "BMS_PIPELINE_LAKE is not set" in refused.stderr
+    for verb in (("backup",), ("backups",), ("restore", "--yes"), ("rebuild", "--yes")):
+        result = called(*verb, environment={**environment, **shared}, folder=tmp_path)
+        assert result.returncode == 1
+        assert "Back up the PostgreSQL database" in result.stderr
+        assert lake.PASSWORD not in result.stdout + result.stderr
+
+
+def test_dagster_maintains_it_every_night_where_there_is_one(tmp_path: Path, shared: dict[str, str]) -> None:
+    code = (
+        "from bms_pipeline.defs.tenant import build_definitions\n"
+        "defs = build_definitions()\n"
+        "print([schedule.name for schedule in defs.schedules])\n"
+        "if 'nightly_lake_maintenance' in [schedule.name for schedule in defs.schedules]:\n"
+        "    assert defs.resolve_job_def('lake_maintenance').execute_in_process().success\n"
+    )
+    usual = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**usual, "BMS_PIPELINE_HOME": str(tmp_path / "home"), **given},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        for given in ({}, shared)
+    ]
+    assert [result.returncode for result in found] == [0, 0], found[-1].stderr
+    assert ["nightly_lake_maintenance" in result.stdout for result in found] == [False, True]
