@@ -30,17 +30,19 @@ from bms_pipeline.passportal.documents import synonyms
 from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, folded
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.passportal.documents.templates import DEFAULT_TEMPLATES, chosen_templates
-from bms_pipeline.sync.label_samples import MAPPED, Pair, Samples
+from bms_pipeline.sync.label_samples import MAPPED, SampledPair, Samples
 
 AGREED_AT_LEAST = 3
 SHARE_AT_LEAST = 0.8
 """So many pairs must have equal values, of at least two kinds, and this share of those filled on both sides."""
+DIGITS_AT_LEAST = 7
+"""A phone number may be written with and without its country; fewer digits are no number."""
 MOST_WORDS = 12
 """A field with more words than this is no choice among a few."""
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d")
 
 
-class Evidence(StrEnum):
+class LabelEvidence(StrEnum):
     """Why a label is suggested."""
 
     VALUES = "equal values"
@@ -51,7 +53,8 @@ class Evidence(StrEnum):
 class SuggestedLabel:
     """A label for a field. ``agreed`` of ``compared`` matched records have the same value there.
 
-    ``filled`` of ``read`` documents have a text there. ``is_plain``: it can be written, too.
+    ``filled`` of ``read`` documents have a text there. ``is_plain``: it can be written; any other label, as a link, is
+    only a hint, and not in the suggested mapping.
     """
 
     entity: EntityName
@@ -59,12 +62,17 @@ class SuggestedLabel:
     template: str
     column: str
     label: str
-    evidence: Evidence
+    evidence: LabelEvidence
     agreed: int
     compared: int
     filled: int
     read: int
     is_plain: bool
+
+    @property
+    def is_by_values(self) -> bool:
+        """Whether equal values name it, and not its name alone."""
+        return self.evidence is LabelEvidence.VALUES
 
 
 @dataclass(frozen=True)
@@ -92,24 +100,29 @@ class SuggestedTemplate:
 
 
 @dataclass(frozen=True)
-class Suggestion:
-    """A suggested mapping: the present one with all of these in it. ``marker_label``: None where it stays."""
+class SuggestedMapping:
+    """A suggested mapping: the present one with all of these in it. ``marker_label``: None where it stays.
+
+    ``hints``: labels that hold a value and can only be read, so they are in no mapping.
+    """
 
     mapping: Mapping
     labels: tuple[SuggestedLabel, ...] = ()
     words: tuple[SuggestedWord, ...] = ()
     templates: tuple[SuggestedTemplate, ...] = ()
     marker_label: str | None = None
+    hints: tuple[SuggestedLabel, ...] = ()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is suggested."""
-        return not (self.labels or self.words or self.templates or self.marker_label)
+    def count(self) -> int:
+        """The number of suggestions."""
+        return len(self.labels) + len(self.words) + len(self.templates) + bool(self.marker_label)
 
 
-def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestion:
+def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> SuggestedMapping:
     """Return what the samples suggest for the fields, words and templates that have none by ``mapping``."""
-    labels = [found for entity in MAPPED for found in _labels(entity, mapping, samples)]
+    found = [label for entity in MAPPED for label in _labels(entity, mapping, samples)]
+    labels, hints = ([label for label in found if label.is_plain is is_plain] for is_plain in (True, False))
     marker = _marker(mapping, samples)
     rules = [rule for entity in MAPPED for rule in _templates(settings, entity, mapping, samples)]
     draft = _Draft(mapping.as_json())
@@ -121,7 +134,7 @@ def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestio
     words = [word for entity in MAPPED for word in _words(entity, draft.mapping, samples)]
     for word in words:
         draft.take(partial(with_word, word=word))
-    return Suggestion(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker)
+    return SuggestedMapping(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker, tuple(hints))
 
 
 class _Draft:
@@ -201,7 +214,7 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
                 for candidate in _candidates(entity, template, column, label, pairs)
             ),
             key=lambda one: (
-                one.evidence is not Evidence.VALUES,
+                one.evidence is not LabelEvidence.VALUES,
                 -one.agreed,
                 synonyms.rank(entity, one.column, one.label) or 0,
                 one.column,
@@ -216,7 +229,7 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
 
 
 def _candidates(
-    entity: Entity, template: TemplateLabels, column: str, label: Label, pairs: Iterable[Pair]
+    entity: Entity, template: TemplateLabels, column: str, label: Label, pairs: Iterable[SampledPair]
 ) -> Iterator[SuggestedLabel]:
     compared = agreed = 0
     kinds: set[str] = set()
@@ -231,14 +244,14 @@ def _candidates(
     is_named = synonyms.rank(entity, column, label.name) is not None
     differs = compared >= AGREED_AT_LEAST and not agreed and column in match_keys(entity)
     if is_strong or (is_named and not differs):
-        evidence = Evidence.VALUES if is_strong else Evidence.NAME
+        evidence = LabelEvidence.VALUES if is_strong else LabelEvidence.NAME
         yield SuggestedLabel(
             entity.name, template.id, template.name, column, label.name, evidence, agreed, compared, label.filled,
-            template.read, label.takes_text or label.form is DetailsForm.RICH,
+            template.read, label.takes_text,
         )  # fmt: skip
 
 
-def _text_of(pair: Pair, label: Label) -> str | None:
+def _text_of(pair: SampledPair, label: Label) -> str | None:
     return next(
         (text for name, text in pair.document.fields.items() if folded(name) == folded(label.name) and text), None
     )
@@ -250,8 +263,8 @@ def is_same_value(entity: Entity, column: str, ours: str, theirs: str) -> bool:
         return not _days(ours).isdisjoint(_days(theirs))
     kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
     if kind is Kind.PHONE:
-        one, two = (re.sub(r"\D", "", text).lstrip("0")[-9:] for text in (ours, theirs))
-        return len(one) > 5 and one == two
+        short, long = sorted((re.sub(r"\D", "", text).lstrip("0") for text in (ours, theirs)), key=len)
+        return len(short) >= DIGITS_AT_LEAST and long.endswith(short)
     return bool(_bare(ours)) and _bare(ours) == _bare(theirs)
 
 
@@ -345,16 +358,16 @@ def _templates(settings: Settings, entity: Entity, mapping: Mapping, samples: Sa
     known = next((template for template in templates if template.id == chosen or folded(template.name) == usual), None)
     default = known or max(templates, key=lambda template: template.documents)
     by_category: dict[str, Counter[str]] = defaultdict(Counter)
-    for (category, name), count in samples.categories.get(entity.name, {}).items():
-        by_category[category][name] += count
+    for (category, id_), count in samples.categories.get(entity.name, {}).items():
+        by_category[category][id_] += count
     lies: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     for category, where in by_category.items():
-        name, agreed = where.most_common(1)[0]
+        id_, agreed = where.most_common(1)[0]
         compared = sum(where.values())
-        if agreed >= AGREED_AT_LEAST and agreed >= SHARE_AT_LEAST * compared and name != default.name:
-            lies[name].append((category, agreed, compared))
+        if agreed >= AGREED_AT_LEAST and agreed >= SHARE_AT_LEAST * compared and id_ != default.id:
+            lies[id_].append((category, agreed, compared))
     for template in templates:
-        if found := lies.get(template.name):
+        if found := lies.get(template.id):
             yield SuggestedTemplate(
                 entity.name, template.id, template.name, tuple(category for category, _, _ in found),
                 sum(agreed for _, agreed, _ in found), sum(compared for _, _, compared in found),
