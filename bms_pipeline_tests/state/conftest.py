@@ -10,12 +10,20 @@ import psycopg
 import pytest
 
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state import session
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.protocol import StateStore
 from bms_pipeline_tests.postgres import Server, running_server, why_no_programs
 
 PASSWORD = "Zebra/7:canary@9%?"  # its parts would be seen in a message, were it not encoded
 """The password of the user ``pipeline``; no log, error or page may show it."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test rests on how fast a busy machine starts PostgreSQL."""
+    monkeypatch.setattr(session, "PATIENCE_SECONDS", 240.0)
+    monkeypatch.setattr(session, "FIRST_SECONDS", 240.0)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_who_waits_for_the_lock_gets_it_as_soon_as_it_is_free(state: StateStore,
     holder.start()
     taken.wait(60)
     threading.Timer(0.3, leave.set).start()
-    with elsewhere.locked(LockName.RUN, "the second", NOW, wait_seconds=60) as lock:
+    with elsewhere.locked(LockName.RUN, "the second", NOW, wait_seconds=240) as lock:
         assert leave.is_set()
         lock.check()
     holder.join()
@@ -119,7 +119,7 @@ def test_the_lock_ends_with_its_process_however_it_ends(
         with pytest.raises(RunLocked, match="a run that dies"), state.locked(LockName.RUN, "the next", NOW):
             raise AssertionError
         holder.kill()
-    with state.locked(LockName.RUN, "the next", NOW, wait_seconds=30):
+    with state.locked(LockName.RUN, "the next", NOW, wait_seconds=240):
         pass
 
 

@@ -105,7 +105,7 @@ def test_who_waits_for_the_lock_waits_through_a_restart(home: Settings, server: 
 
     def wait() -> None:
         waiting.set()
-        with other.locked(LockName.RUN, "the second", NOW, wait_seconds=60) as lock:
+        with other.locked(LockName.RUN, "the second", NOW, wait_seconds=240) as lock:
             lock.check()
             got.set()
 
@@ -116,7 +116,7 @@ def test_who_waits_for_the_lock_waits_through_a_restart(home: Settings, server: 
         crash(server)
         with pytest.raises(LockLost):
             lock.check()
-    waiter.join(60)
+    waiter.join(240)
     assert got.is_set()
 
 
