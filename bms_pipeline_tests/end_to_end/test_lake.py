@@ -139,12 +139,12 @@ def test_postgres_may_stop_in_the_middle_of_a_sync_and_nothing_is_lost(
         assert run.returncode == 0 or "PostgreSQL" in errors, errors
         print(f"the run ended with {run.returncode}: {errors[-300:]}")
         for _ in range(3):
-            again = home.run(*COMMAND)
+            again = home.run(*COMMAND, timeout=700)
             if again.returncode == 0:
                 break
         assert again.returncode == 0, again.stderr
         assert home.settle()
-        assert home.run("sync").returncode == 0
+        assert home.run("sync", timeout=700).returncode == 0
         assert home.warehouse(UNKNOWN) == [(0,)]
         assert home.passportal(TWICE) == []
-        assert home.run("preview").returncode == 0
+        assert home.run("preview", timeout=700).returncode == 0
