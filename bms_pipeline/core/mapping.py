@@ -32,8 +32,6 @@ from bms_pipeline.core.errors import SettingsError
 VERSION = 1
 MARKER_LABEL = "Notes"
 """The label under which a new document carries its marker, unless the mapping names another one."""
-MOST_FIELDS = 40
-"""More fields of an entity than this are refused: the statement of a plan grows with its columns."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
 

@@ -212,7 +212,7 @@ def _foretell(
 ) -> Foretold:
     """Store the mapping and plan by it, in a transaction that is undone, and count."""
     before, at = read_sync_settings(connection), now()
-    is_same = mapping == before.mapping
+    is_same = mapping.hash == before.mapping.hash
     if not is_same:
         _store(connection, mapping, "", "", at)
     for name, file in files.items():

@@ -295,7 +295,7 @@ def test_the_history_says_who_changed_the_mapping_and_why(tenant: MappedWorld) -
     tenant.map("[assets.fields]\nasset_tag = false")
     (row,) = figures.settings_history(tenant.world.warehouse)
     assert (row["name"], row["changed_by"], row["why"]) == ("mapping", "a person", "a reason")
-    assert tenant.map("[assets.fields]\nasset_tag = false").is_same
+    assert tenant.map("[assets.fields]\nasset_tag = false\nmodel = {}").is_same
     assert len(figures.settings_history(tenant.world.warehouse)) == 1
 
 
