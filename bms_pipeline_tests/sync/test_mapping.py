@@ -307,6 +307,12 @@ def test_words_that_ask_are_listed_until_they_have_a_word(tenant: MappedWorld) -
     assert tenant.assets()["PC-1"]["Type"] == "Server", "an absent word blanks nothing"
 
 
+def test_texts_that_are_cut_are_counted(tenant: MappedWorld) -> None:
+    foretold = tenant.foretell("[assets.fields]\ntype = { most = 5 }")
+    assert [(cut.field, cut.records) for cut in foretold.cut] == [("type", 3)]
+    assert tenant.foretell("[assets.fields]\ntype = { most = 6 }").cut == []
+
+
 def test_a_try_stores_nothing_and_foretells_what_the_next_plan_does(tenant: MappedWorld) -> None:
     toml = '[assets.fields]\nprimary_ip = "IP-Adresse"\ntype = { words = { "Laptop" = "Rechner" } }'
     plan_before, rows = tenant.planned_hash(), tenant.world.query("FROM sync.base_assets ORDER BY ALL")
