@@ -94,7 +94,7 @@ def check(as_json: AsJson = False) -> None:
         print_json(found)
     else:
         _print_remarks(found)
-        if not (found.problems or found.words or found.other_template):
+        if not (found.problems or found.words or found.cut or found.other_template):
             say("The mapping fits what was read of both services.")
     if found.problems or found.words:
         raise typer.Exit(2)
@@ -167,5 +167,7 @@ def _print_remarks(foretold: Foretold) -> None:
     for word in foretold.words:
         label = f"{word.entity}.{word.field}"
         say(f"[yellow]{label}: {safe(repr(word.word))} has no word ({word.records:,} records); it is not written.[/]")
+    for text in foretold.cut:
+        say(f"{text.entity}.{text.field}: the text of {text.records:,} records is cut.")
     for entity, count in foretold.other_template.items():
         say(f"{count:,} {BY_NAME[entity].name} are in another template than new ones; no call moves a document.")

@@ -32,8 +32,6 @@ from bms_pipeline.core.errors import SettingsError
 VERSION = 1
 MARKER_LABEL = "Notes"
 """The label under which a new document carries its marker, unless the mapping names another one."""
-MOST_FIELDS = 40
-"""More fields of an entity than this are refused: the statement of a plan grows with its columns."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
 
@@ -180,6 +178,17 @@ class Mapping:
         A field that is left out everywhere is NULL.
         """
         rule = self.rule(entity, column)
+        value = self._whole_sql(entity, column, of)
+        return value if rule.most is None else f"nullif(rtrim(left({value}, {rule.most})), '')"
+
+    def is_cut_sql(self, entity: Entity, column: str) -> str:
+        """Return SQL: whether the text of the field is longer than its ``most`` and is cut."""
+        most = self.rule(entity, column).most
+        return "false" if most is None else f"length({self._whole_sql(entity, column, str)}) > {most}"
+
+    def _whole_sql(self, entity: Entity, column: str, of: Callable[[str], str]) -> str:
+        """Return SQL for ``value_sql`` before anything is cut."""
+        rule = self.rule(entity, column)
         if rule.is_left_out and column != "name":
             return "NULL::VARCHAR"
         value = of(column)
@@ -191,7 +200,7 @@ class Mapping:
             value = _worded(rule.words, rule.other, value)
         if rule.date is not None:
             value = f"coalesce(strftime(try_cast({value} AS DATE), {_quoted(rule.date)}), {value})"
-        return value if rule.most is None else f"nullif(rtrim(left({value}, {rule.most})), '')"
+        return value
 
     def records_sql(self, entity: Entity) -> str:
         """Return SQL for the records of BMS with the texts to write: a table's name, or a SELECT in brackets."""

@@ -26,11 +26,14 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.state.protocol import ImportFiles
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 from bms_pipeline.warehouse.inputs import bump_version
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 DEFAULT_HEADERS: dict[EntityName, tuple[str, ...]] = {
     "clients": ("Passportal ID", "Client Name", "Phone", "Email"),
@@ -66,7 +69,8 @@ def write_import_file(
     ``headers``: a file downloaded by the tenant; its first line counts. Raises ``SettingsError`` where it has no
     column for the name.
     """
-    columns = read_headers(entity, headers)
+    with warehouse.open() as connection:
+        columns = read_headers(entity, headers, read_mapping(connection))
     name = f"{entity.name}-{now:%Y%m%dT%H%M%S}-plan{plan.plan_id}.csv"
     with warehouse.transaction() as connection:
         values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": name, "now": now}
@@ -178,10 +182,11 @@ def reissue_pending_imports(
     bump_version(connection, "hand_overs", now)
 
 
-def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
+def read_headers(entity: Entity, file: Path | None, mapping: FieldMapping = DEFAULT) -> dict[str, str | None]:
     """Return heading → our column (None: left blank), as in the tenant's own file, else as documented.
 
-    Raises ``SettingsError`` where the file cannot be read or has no column for the name.
+    A heading is the field's label by ``mapping``, or Passportal's own; a field left out is blank. Raises
+    ``SettingsError`` where the file cannot be read or has no column for the name.
     """
     headings = DEFAULT_HEADERS.get(entity.name, ())
     setting = f"PASSPORTAL_IMPORT_HEADERS_{entity.name.upper()}"
@@ -194,7 +199,9 @@ def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
                 f"{setting} names {file}, which cannot be read as CSV: {error}.",
                 "Download the file for imports again (Settings > Import / Export), as CSV in UTF-8.",
             ) from None
-    ours = {label.lower(): column for column, label in entity.labels.items()} | _HEADINGS
+    labels = (*entity.labels.items(), *mapping.labels(entity).items())
+    ours = {label.lower(): column for column, label in labels} | _HEADINGS
+    left_blank = {column for column in entity.columns if mapping.is_left_out(entity, column)}
     columns = {heading: ours.get(heading.strip().lower()) for heading in headings}
     needed = [column for column in ("first_name", "last_name") if column in entity.columns]
     if "name" not in columns.values() and not (needed and set(needed) <= set(columns.values())):
@@ -202,7 +209,8 @@ def read_headers(entity: Entity, file: Path | None) -> dict[str, str | None]:
             f"{file or entity.name} has no column for a {entity.singular}'s name: {', '.join(headings) or 'none'}.",
             f"Let {setting} name the file for {entity.name} that Passportal offers under Settings > Import / Export.",
         )
-    return {heading: column if column in entity.columns else None for heading, column in columns.items()}
+    known = set(entity.columns) - left_blank
+    return {heading: column if column in known else None for heading, column in columns.items()}
 
 
 def _read_ids(files: ImportFiles, name: str) -> tuple[datetime, list[dict[str, Any]]]:

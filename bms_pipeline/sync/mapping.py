@@ -64,6 +64,15 @@ class LackedWord:
 
 
 @dataclass(frozen=True)
+class CutText:
+    """A field whose texts are longer than the mapping allows, and the number of records in which they are cut."""
+
+    entity: EntityName
+    field: str
+    records: int
+
+
+@dataclass(frozen=True)
 class Foretold:
     """What storing a mapping does. ``documents``: entity → documents that are read again, one call each.
 
@@ -74,6 +83,7 @@ class Foretold:
     changes: list[FieldForetold] = field(default_factory=list)
     documents: dict[EntityName, int] = field(default_factory=dict)
     words: list[LackedWord] = field(default_factory=list)
+    cut: list[CutText] = field(default_factory=list)
     other_template: dict[EntityName, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     is_same: bool = False
@@ -212,7 +222,7 @@ def _foretell(
 ) -> Foretold:
     """Store the mapping and plan by it, in a transaction that is undone, and count."""
     before, at = read_sync_settings(connection), now()
-    is_same = mapping == before.mapping
+    is_same = mapping.hash == before.mapping.hash
     if not is_same:
         _store(connection, mapping, "", "", at)
     for name, file in files.items():
@@ -225,6 +235,7 @@ def _foretell(
         changes=_changes(connection, before, mapping),
         documents=documents,
         words=_words_lacking(connection, mapping),
+        cut=_cut(connection, mapping),
         other_template=_in_other_template(connection, mapping),
         problems=_problems(connection, before, mapping),
         is_same=is_same,
@@ -266,6 +277,19 @@ def _words_lacking(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> l
             if lacks != "false":
                 query = sql.read("sync/words_lacking").format(entity=entity.name, column=column, lacks_word=lacks)
                 found += [LackedWord(entity.name, column, *row) for row in connection.execute(query).fetchall()]
+    return found
+
+
+def _cut(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> list[CutText]:
+    """Return the fields in which texts are cut."""
+    found: list[CutText] = []
+    for entity in ENTITIES:
+        for column in mapping.of(entity).fields:
+            is_cut = mapping.is_cut_sql(entity, column)
+            if is_cut != "false":
+                query = f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL AND {is_cut}"
+                (records,) = connection.execute(query).fetchone() or (0,)
+                found += [CutText(entity.name, column, records)] if records else []
     return found
 
 

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS, ENTITIES, Entity
+from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS, ENTITIES, USERS, Entity
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
+from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.load import import_files
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.reports import figures
@@ -248,6 +249,18 @@ def test_the_columns_are_those_of_the_tenants_file(world: World, tmp_path: Path)
     assert files(world)["clients"] == [["", "Beta", "", ""]]
     (file,) = world.settings.import_folder.glob("clients-*.csv")
     assert file.read_text(encoding="utf-8").splitlines()[0] == "Email,Client Name,Account Manager,Phone"
+
+
+def test_the_labels_of_the_mapping_are_headings_and_a_field_left_out_is_blank(tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("Vorname,Last Name,Email,Foto\r\n")
+    mapping = parse_mapping({"users": {"fields": {"first_name": "Vorname", "email": False}}})
+    assert import_files.read_headers(USERS, file, mapping) == {
+        "Vorname": "first_name",
+        "Last Name": "last_name",
+        "Email": None,
+        "Foto": None,
+    }
 
 
 @pytest.mark.parametrize("content", ["Phone,Email\r\n", "", None], ids=["no name", "empty", "not there"])

@@ -295,7 +295,7 @@ def test_the_history_says_who_changed_the_mapping_and_why(tenant: MappedWorld) -
     tenant.map("[assets.fields]\nasset_tag = false")
     (row,) = figures.settings_history(tenant.world.warehouse)
     assert (row["name"], row["changed_by"], row["why"]) == ("mapping", "a person", "a reason")
-    assert tenant.map("[assets.fields]\nasset_tag = false").is_same
+    assert tenant.map("[assets.fields]\nasset_tag = false\nmodel = {}").is_same
     assert len(figures.settings_history(tenant.world.warehouse)) == 1
 
 
@@ -305,6 +305,12 @@ def test_words_that_ask_are_listed_until_they_have_a_word(tenant: MappedWorld) -
     assert (word.word, word.records) == ("Server", 1)
     tenant.cycle()
     assert tenant.assets()["PC-1"]["Type"] == "Server", "an absent word blanks nothing"
+
+
+def test_texts_that_are_cut_are_counted(tenant: MappedWorld) -> None:
+    foretold = tenant.foretell("[assets.fields]\ntype = { most = 5 }")
+    assert [(cut.field, cut.records) for cut in foretold.cut] == [("type", 3)]
+    assert tenant.foretell("[assets.fields]\ntype = { most = 6 }").cut == []
 
 
 def test_a_try_stores_nothing_and_foretells_what_the_next_plan_does(tenant: MappedWorld) -> None:
