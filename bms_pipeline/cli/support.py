@@ -35,7 +35,7 @@ def support(
     to: Annotated[Path | None, typer.Option(help="The file to write; default: support/ in the home folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a file for your helper: what happened here, with every name replaced. Nothing is sent anywhere.
+    """Write a file for the person who helps you: what happened, with every name replaced. Nothing is sent anywhere.
 
     Without --about, --client or --all it has no record at all. Read MANIFEST.txt in it before you send it.
     """

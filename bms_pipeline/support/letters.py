@@ -37,11 +37,11 @@ class Sign:
         is_wide = len(self.written) == 1 and self.written != plain and len(plain) == 1
         base, marks = unicodedata.normalize("NFD", plain)[:1], unicodedata.normalize("NFD", plain)[1:]
         cased = letter.upper() if base != base.casefold() else letter
-        if self.kind not in (LATIN, DIGIT):
-            return cased
-        if is_wide:
+        if is_wide and self.kind in (LATIN, DIGIT):
             return chr(ord(cased) + _FULL_WIDTH)
-        return unicodedata.normalize("NFC", cased + marks)
+        whole = unicodedata.normalize("NFC", cased + marks if self.kind in (LATIN, DIGIT) else cased)
+        is_composed = self.written == unicodedata.normalize("NFC", self.written)
+        return whole if is_composed else unicodedata.normalize("NFD", whole)
 
 
 Word = tuple[Sign, ...]
@@ -92,17 +92,26 @@ def _signs(text: str) -> list[str]:
             match = _ENCODED.match(text, place)
         elif text[place] == "%" or not text[place].isascii():
             match = _BETWEEN.match(text, place)
-        end = match.end() if match else place + 1
+        end = match.end() if match else _end_of_character(text, place)
         signs.append(text[place:end])
         place = end
     return signs
 
 
+def _end_of_character(text: str, place: int) -> int:
+    """Return where the character ends that begins at ``place``: after the accents, or the parts of a syllable."""
+    end = place + 1
+    while end < len(text) and not text[end].isascii() and len(unicodedata.normalize("NFC", text[place : end + 1])) == 1:
+        end += 1
+    return end
+
+
 @functools.lru_cache(maxsize=20_000)
 def _sign(written: str) -> Sign | None:
     """Return a character of a word; None where it is between words."""
-    if len(written) == 1:
-        return _character(written, written)
+    composed = unicodedata.normalize("NFC", written)
+    if len(composed) == 1:
+        return _character(written, composed)
     decoded = written
     for _ in range(3):
         decoded = html.unescape(decoded)

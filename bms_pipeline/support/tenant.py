@@ -78,6 +78,16 @@ def tables() -> list[Table]:
             f"outcome IS NULL AND {_of_bms()}",
         ),
         Table(
+            "sync.pending_imports",
+            {
+                "entity": How.KEPT,
+                "bms_id": How.BMS_ID,
+                "name": How.NAME,
+                **dict.fromkeys(("handed_over_at", "written_at", "reissued_at"), How.MOMENT),
+            },
+            f"written_at IS NOT NULL AND {_of_bms()}",
+        ),
+        Table(
             "sync.sweeps",
             {**_kept("list_call", "mode", "complete"), "client": How.BMS_ID, "landed_at": How.MOMENT},
             f"client IS NULL OR {_chosen('clients', 'bms', 'client')}",

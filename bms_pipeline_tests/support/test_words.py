@@ -24,7 +24,7 @@ REAL = st.sampled_from((
     "Smyth", "O'Brien", "OBrien", "J.R.", "JR", "GmbH", "Ltd", "S.A.", "SA", "and", "&", "&amp;", "y", "Straße",
     "Strasse", "José", "Jose\u0301", "Ольга", "Oльга", "山田", "山", "test", "Test", "PC-0042", "PC0042", "1-11",
     "11-1", "株式会社", "Boeing", "Boing", "Queue", "naïve", "Z\u200bap", "%20", "&uuml;", "M&uuml;ller", "Noël",
-    "ﬁn", "fin",
+    "ﬁn", "fin", "한글", "\u1112\u1161\u11ab\u1100\u1173\u11af", "が", "か\u3099", "ｶﾞ", "क\u093c", "Йод", "И\u0306од",
 ))  # fmt: skip
 BETWEEN = st.sampled_from((" ", "  ", "-", ", ", ".", "", "/", "\u00a0", " & ", "_", "'"))
 NAME = st.lists(st.tuples(st.one_of(REAL, WORD), BETWEEN), min_size=1, max_size=4).map(
@@ -52,6 +52,16 @@ def test_two_names_are_identical_or_near_exactly_if_their_stand_ins_are(names: l
         )  # fmt: skip
         for before, after in zip(_near(one, other), _near(found[one], found[other]), strict=True):
             assert before == after, (one, other, found[one], found[other])
+
+
+@given(NAMES)
+@example(["한글 서울", "지후 문", "翼 高橋", "がく", "Йод", "Ευτέρπη", "Åsa", "कल्पना"])
+def test_a_name_in_any_normal_form_of_unicode_stays_one_name(names: list[str]) -> None:
+    for form in ("NFC", "NFD"):
+        written = {name: unicodedata.normalize(form, name) for name in names}
+        found = stand_ins([*names, *written.values()])
+        for name, other in written.items():
+            assert fold_name(found[name]) == fold_name(found[other]), (name, found[name], found[other])
 
 
 @given(NAMES)
