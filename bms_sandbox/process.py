@@ -205,16 +205,20 @@ def running_passportal(
     tenant_folder: Path,
     behaviour: dict[str, Any] | None = None,
     *,
+    language: str = "",
+    templates: Path | None = None,
     port: int = 0,
     start_seconds: float = 180.0,
 ) -> Iterator[SandboxPassportal]:
     """Run a Passportal stored in ``folder``, filled on first use from a saved tenant. Stop it on leaving.
 
+    Its templates are those of ``language`` or of the file ``templates``; default: Passportal's own, in English.
     Raises ``SandboxFailed`` with its output when it is not ready after ``start_seconds``.
     """
     command = [
         "bms_sandbox.documents_api", "--tenant", str(tenant_folder), "--folder", str(folder),
-        "--port", str(port), "--behaviour", json.dumps(behaviour or {}),
+        "--port", str(port), "--behaviour", json.dumps(behaviour or {}), "--language", language,
+        *(["--templates", str(templates)] if templates else []),
     ]  # fmt: skip
     with _serving(command, folder / "sandbox.log", start_seconds) as (pid, ready):
         yield SandboxPassportal(ready["url"], folder, pid, ready["key_id"], ready["secret"])

@@ -36,6 +36,14 @@ SandboxTarget = Annotated[
     str, typer.Option("--target", help="embedded, or documents_api for a stand-in of Passportal's own API.")
 ]
 
+Language = Annotated[
+    str, typer.Option(help="The language of the documents_api's templates: de; default: English, Passportal's own.")
+]
+TemplatesFile = Annotated[
+    Path | None,
+    typer.Option("--templates", help="A TOML file with the documents_api's templates, in place of --language."),
+]
+
 
 class FaultName(StrEnum):
     """A fault of the sandbox BMS to watch; ``bms_sandbox.behaviour.NAMED_FAULTS`` has the same names."""
@@ -82,6 +90,8 @@ def sandbox_run(
     port: Annotated[int, typer.Option(help="0: any free port.")] = 0,
     target: SandboxTarget = "embedded",
     fault: Faults = None,
+    language: Language = "",
+    templates: TemplatesFile = None,
 ) -> None:
     """Run a command with the sandbox behind it: `bms-pipeline sandbox run -- bms-pipeline preview`.
 
@@ -89,10 +99,12 @@ def sandbox_run(
     """
     if target not in {"embedded", "documents_api"}:
         raise SettingsError(f"There is no target {target!r}.", "Choose embedded or documents_api.")
+    if (language or templates) and target != "documents_api":
+        raise SettingsError("Only the Documents API has templates.", "Add --target documents_api.")
     home = (home or Path(".bms_pipeline") / f"sandbox-{size}-{seed}").absolute()
     with ExitStack() as stack:
         environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port, fault or ()))
-        environment |= stack.enter_context(_sandbox_passportal(target, home))
+        environment |= stack.enter_context(_sandbox_passportal(target, home, language, templates))
         environment |= _nothing_of_a_real_tenant(home)
         if context.args:
             # In our own session: it shares the terminal, and Ctrl-C reaches it as it reaches us.
@@ -186,7 +198,7 @@ def _sandbox(
 
 
 @contextmanager
-def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
+def _sandbox_passportal(target: str, home: Path, language: str, templates: Path | None) -> Iterator[dict[str, str]]:
     """Fill a Passportal on first use, and start it if it is a service; yield the environment to reach it."""
     from bms_sandbox.passportal import fill_passportal
     from bms_sandbox.process import running_passportal
@@ -198,5 +210,18 @@ def _sandbox_passportal(target: str, home: Path) -> Iterator[dict[str, str]]:
         fill_passportal(settings.passportal_file, home / "tenant")
         yield {"PASSPORTAL_TARGET": target}
     else:
-        with running_passportal(home / "passportal", home / "tenant") as running:
+        _check_templates(language, templates)
+        folder = home / "passportal"
+        with running_passportal(folder, home / "tenant", language=language, templates=templates) as running:
             yield running.environment()
+
+
+def _check_templates(language: str, templates: Path | None) -> None:
+    from bms_sandbox.documents_api.templates import LANGUAGES, TemplatesRefused, file_of, read_templates
+
+    try:
+        if language or templates:
+            read_templates(templates or file_of(language))
+    except TemplatesRefused as error:
+        languages = ", ".join(LANGUAGES)
+        raise SettingsError(f"{error}", f"Choose --language {languages}, or correct the file of --templates.") from None

@@ -249,7 +249,7 @@ VALUES = st.dictionaries(
 @given(values=VALUES, form=st.sampled_from(["keys", "positions"]), bare=st.booleans())
 def test_elements_sent_back_as_they_were_read_change_nothing(values: dict[str, Value], form: str, bare: bool) -> None:
     behaviour = PassportalBehaviour().changed({"values": "element", "details_form": form, "bare_values": bare})
-    read = details(Record(1, "asset", "x", 0, values, template=GENERIC_ASSET.id), behaviour)
+    read = details(Record(1, "asset", "x", 0, values, template=GENERIC_ASSET.id), GENERIC_ASSET, behaviour)
     assert read_details(read, {}, GENERIC_ASSET, behaviour) == values
 
 

@@ -45,10 +45,10 @@ def _markers(record: Record, details: dict[str, str]) -> set[str]:
         details.pop("Integration Type", None)
         del details["ID"]
         found.add(match[1])
-    notes = details.get("Notes", "")
-    if match := RICH_NOTES.fullmatch(notes) or NOTES.fullmatch(notes):
-        found.add(match[2])
-        rest = (match[1] or "").rstrip()
-        del details["Notes"]
-        details |= {"Notes": rest} if rest else {}
+    for label, text in list(details.items()):
+        if match := RICH_NOTES.fullmatch(text) or NOTES.fullmatch(text):
+            found.add(match[2])
+            rest = (match[1] or "").rstrip()
+            del details[label]
+            details |= {label: rest} if rest else {}
     return found

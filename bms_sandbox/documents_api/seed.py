@@ -9,7 +9,16 @@ import msgspec
 
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_sandbox.documents_api.store import Link, Record, Value
-from bms_sandbox.documents_api.templates import CONTACT, GENERIC_ASSET, LOCATION, NETWORK_DEVICE, SSL, VENDOR, Template
+from bms_sandbox.documents_api.templates import (
+    CONTACT,
+    GENERIC_ASSET,
+    LOCATION,
+    NETWORK_DEVICE,
+    SSL,
+    TEMPLATES,
+    VENDOR,
+    Template,
+)
 
 _FIRST_OTHER_ID = 59_000_000
 _CLIENTS_WITH_OTHERS = 5
@@ -18,13 +27,22 @@ _NETWORK_TYPES = frozenset({"Firewall", "Network Switch"})
 Row = Mapping[str, str | None]
 
 
-def records(tenant_folder: Path, now: int) -> Iterator[Record]:
-    """The records of a saved tenant's ``passportal`` folder, last modified ``now`` (seconds since the epoch)."""
+def records(tenant_folder: Path, now: int, templates: Mapping[int, Template] = TEMPLATES) -> Iterator[Record]:
+    """The records of a saved tenant's ``passportal`` folder, last modified ``now`` (seconds since the epoch).
+
+    Documents are made by ``templates``: those of Passportal itself, or all of them a tenant's own.
+    """
     rows = {each.name: _rows(tenant_folder, each) for each in ENTITIES}
     sites = {(each["client_id"], each["name"]): int(each["passportal_id"] or 0) for each in rows["locations"]}
+    is_own = templates is not TEMPLATES
     for entity in ENTITIES:
         for each in rows[entity.name]:
-            yield _record(entity, each, sites, now)
+            if is_own and entity.has_client:
+                yield _own_document(entity, each, sites, now, templates)
+            else:
+                yield _record(entity, each, sites, now)
+    if is_own:
+        return
     clients = sorted(int(each["passportal_id"] or 0) for each in rows["clients"])
     for number, client_id in enumerate(clients[:_CLIENTS_WITH_OTHERS]):
         first = _FIRST_OTHER_ID + 2 * number
@@ -89,3 +107,32 @@ def _other(
     return Record(
         document_id, template.type, title, now, {"Name": title, **values}, client_id=client_id, template=template.id
     )
+
+
+def _own_document(
+    entity: Entity,
+    row: Row,
+    sites: Mapping[tuple[str | None, str | None], int],
+    now: int,
+    templates: Mapping[int, Template],
+) -> Record:
+    """A document by a template of the tenant's own, with what its labels hold."""
+    record_id = int(row["passportal_id"] or 0)
+    template = _own_template(entity, row, record_id, templates)
+    site = sites.get((row["client_id"], row.get("location")))
+    values: dict[str, Value] = dict(template.always)
+    for label, column in template.holds.items():
+        text = row.get(column)
+        if template.types.get(label) == "link":
+            values |= {label: Link(text or "", site, "location")} if site else {}
+        elif text:
+            values[label] = template.words.get(label, {}).get(text, text)
+    return Record(record_id, entity.singular, row["name"] or "", now, values, int(row["client_id"] or 0), template.id)
+
+
+def _own_template(entity: Entity, row: Row, record_id: int, templates: Mapping[int, Template]) -> Template:
+    """The template of a document: one for its category, else one for any; several take turns."""
+    fitting = [template for template in templates.values() if template.type == entity.singular]
+    named = [template for template in fitting if row.get("type") in template.categories]
+    chosen = named or [template for template in fitting if not template.categories]
+    return chosen[record_id % len(chosen)]

@@ -204,21 +204,24 @@ class DocumentsService:
         """``GET /api/v2/documents/{id}``."""
         found = self._visible(call.path["id"])
         client = self.store.client(found.client_id or 0)
-        shown = {**wire.row(found, client, self.behaviour), "details": wire.details(found, self.behaviour)}
+        template = wire.template_of(found, self.store.templates, self.behaviour)
+        listed = wire.row(found, client, self.store.templates, self.behaviour)
+        shown = {**listed, "details": wire.details(found, template, self.behaviour)}
         return shown if self.behaviour.one_document == "flat" else {"results": shown}
 
     def _list(self, call: Call, path: str) -> Json:
         if self.behaviour.list_path not in (path, "both"):
             raise Refused(404, 404, "not found.")
         self._lists += 1
-        found = self.store.documents(_selection(call.query))
+        found = self.store.documents(_selection(call.query, self.store.templates))
         hidden = {id_ for id_, first in self._listed_from.items() if self._lists < first}
         closed = self.behaviour.hidden_clients
         if hidden or closed:
             found = [each for each in found if each.id not in hidden and each.client_id not in closed]
         page = self._cut(call, found)
+        templates = self.store.templates
         return self._page(
-            call, [wire.row(each, self.store.client(each.client_id or 0), self.behaviour) for each in page]
+            call, [wire.row(each, self.store.client(each.client_id or 0), templates, self.behaviour) for each in page]
         )
 
     def _cut(self, call: Call, rows: list[Record]) -> list[Record]:
@@ -288,7 +291,7 @@ class DocumentsService:
             raise BadRequest("; ".join(f"document {number}: {error}" for number, error in wrong))
 
     def _created(self, sent: Json) -> Record:
-        template = named(sent.get("templateUid"), self.behaviour.template_uids)
+        template = named(sent.get("templateUid"), self.behaviour.template_uids, self.store.templates)
         if template is None or template.name in self.behaviour.deleted_templates:
             raise BadRequest("templateUid is not known")
         new = Record(0, template.type, "", 0, template=template.id)
@@ -296,7 +299,7 @@ class DocumentsService:
 
     def _updated(self, sent: Json) -> Record:
         held = self._visible(sent.get("id"))
-        named_by_call = named(sent.get("templateUid"), self.behaviour.template_uids)
+        named_by_call = named(sent.get("templateUid"), self.behaviour.template_uids, self.store.templates)
         if "templateUid" in sent and (named_by_call is None or named_by_call.id != held.template):
             raise BadRequest("templateUid cannot be changed")
         written = self._written(held, sent)
@@ -312,7 +315,7 @@ class DocumentsService:
         client_id = _id(sent.get("clientId"), "clientId is required")
         if self.store.client(client_id) is None or client_id in self.behaviour.hidden_clients:
             raise Refused(403, 403, "client not found.")
-        template = wire.template_of(held, self.behaviour)
+        template = wire.template_of(held, self.store.templates, self.behaviour)
         return msgspec.structs.replace(
             held,
             title=title,
@@ -340,14 +343,14 @@ def _is_lost(which: float | tuple[int, ...], number: int, seed: str) -> bool:
     return Random(f"{seed}/{number}").random() < which
 
 
-def _selection(query: Mapping[str, str]) -> Selection:
+def _selection(query: Mapping[str, str], templates: wire.Templates) -> Selection:
     kind, by, direction = query.get("type"), query.get("orderBy", "id"), query.get("orderDir", "asc").lower()
     if kind is not None and kind not in DOCUMENT_TYPES:
         raise BadRequest("type is not known")
     if by not in {"label", "id"} or direction not in {"asc", "desc"}:
         raise BadRequest("orderBy must be label or id, orderDir asc or desc")
     uid = query.get("templateUid")
-    template = named(uid, "either") if uid else None
+    template = named(uid, "either", templates) if uid else None
     client_id = _number(query, "clientId", 0) if "clientId" in query else None
     return Selection(
         kind,

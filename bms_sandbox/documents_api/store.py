@@ -5,11 +5,13 @@ Each change is appended to the file before it is answered, so a stand-in that is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+
+from bms_sandbox.documents_api.templates import TEMPLATES, Template
 
 FIRST_NEW_ID = 60_000_000
 """The id of the first record that is not of the tenant: all of its own are lower."""
@@ -57,10 +59,11 @@ class Selection(NamedTuple):
 
 
 class Store:
-    """The records of the tenant whose file is ``file``."""
+    """The records of the tenant whose file is ``file``; its documents are made by ``templates``."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, templates: Mapping[int, Template] = TEMPLATES) -> None:
         self._file = file
+        self.templates = templates
         self._decoder = msgspec.json.Decoder(Record)
         self._selected: dict[Selection, list[Record]] = {}
         self._inside: dict[int | None, dict[int, Record]] = {}

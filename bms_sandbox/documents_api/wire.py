@@ -7,27 +7,28 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 
 from bms_sandbox.documents_api.behaviour import PassportalBehaviour
 from bms_sandbox.documents_api.store import Link, Record, Value
-from bms_sandbox.documents_api.templates import TEMPLATES, Template, key
+from bms_sandbox.documents_api.templates import PLAIN, Template, key
 
 ORGANISATION = 4711
 Json = dict[str, Any]
+Templates = Mapping[int, Template]
 
 
 class BadRequest(Exception):
     """The service cannot read, or does not take, what it was sent: 400."""
 
 
-def template_of(record: Record, behaviour: PassportalBehaviour) -> Template:
-    """The template that the document was made by, as the tenant has it."""
+def template_of(record: Record, templates: Templates, behaviour: PassportalBehaviour) -> Template:
+    """The one of ``templates`` that the document was made by, as the tenant has it."""
     if record.template is None:
         raise LookupError(f"{record.id} is no document")
-    template = TEMPLATES[record.template]
+    template = templates[record.template]
     name = template.name
     return template.changed(
         missing=behaviour.missing_labels.get(name, ()),
@@ -49,9 +50,9 @@ def encoded(text: str) -> str:
     return quote(html.escape(text), safe="")
 
 
-def row(document: Record, client: Record | None, behaviour: PassportalBehaviour) -> Json:
+def row(document: Record, client: Record | None, templates: Templates, behaviour: PassportalBehaviour) -> Json:
     """A document in a list."""
-    template = TEMPLATES[document.template or 0]
+    template = templates[document.template or 0]
     return {
         "id": document.id,
         "organization_id": ORGANISATION,
@@ -68,10 +69,9 @@ def row(document: Record, client: Record | None, behaviour: PassportalBehaviour)
     }
 
 
-def details(document: Record, behaviour: PassportalBehaviour) -> Json:
-    """The values of a document, every label of its template with one."""
+def details(document: Record, template: Template, behaviour: PassportalBehaviour) -> Json:
+    """The values of a document made by ``template``, every label of it with one."""
     shown: Json = {}
-    template = template_of(document, behaviour)
     for number, label in enumerate(template.labels):
         value, name = document.values.get(label), template.shown(label)
         if value is None and behaviour.blanks == "left out":
@@ -140,6 +140,10 @@ def _is_known(name: str, template: Template, behaviour: PassportalBehaviour) -> 
 def _kept(label: str, value: Value, stored: Mapping[str, Value], template: Template) -> Value:
     """``value`` as the label holds it. Raises ``BadRequest`` for one that is none of its options or of its type."""
     kind, options = template.types.get(label), template.options.get(label)
+    if isinstance(value, str) and len(value) > template.most.get(label, len(value)):
+        raise BadRequest(f"{label!r} takes at most {template.most[label]} characters")
+    if kind in PLAIN and isinstance(value, str) and value != stored.get(label) and not _is_of_type(value, kind):
+        raise BadRequest(f"{label!r} takes a {kind}")
     if options is not None and value not in (*options, "Please Select", stored.get(label)):
         raise BadRequest(f"{value!r} is none of the options of {label!r}")
     if kind == "link" and value != stored.get(label) and not isinstance(value, Link):
@@ -147,6 +151,14 @@ def _kept(label: str, value: Value, stored: Mapping[str, Value], template: Templ
     if kind == "boolean" and value not in {"Yes", "No", "true", "false"}:
         raise BadRequest(f"{label!r} takes yes or no")
     return value
+
+
+def _is_of_type(text: str, kind: str) -> bool:
+    try:
+        _ = date.fromisoformat(text) if kind == "date" else float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_html(label: str, value: Value) -> Value:
