@@ -15,6 +15,7 @@ from typing import IO, Any
 import requests
 
 from bms_pipeline.core.errors import PipelineError
+from bms_sandbox.documents_api.templates import LANGUAGES, TemplatesRefused, file_of, read_templates
 
 _STEERING_SECONDS = 120.0
 _STOP_SECONDS = 10.0
@@ -215,6 +216,7 @@ def running_passportal(
     Its templates are those of ``language`` or of the file ``templates``; default: Passportal's own, in English.
     Raises ``SandboxFailed`` with its output when it is not ready after ``start_seconds``.
     """
+    _check_templates(language, templates)
     command = [
         "bms_sandbox.documents_api", "--tenant", str(tenant_folder), "--folder", str(folder),
         "--port", str(port), "--behaviour", json.dumps(behaviour or {}), "--language", language,
@@ -222,6 +224,16 @@ def running_passportal(
     ]  # fmt: skip
     with _serving(command, folder / "sandbox.log", start_seconds) as (pid, ready):
         yield SandboxPassportal(ready["url"], folder, pid, ready["key_id"], ready["secret"])
+
+
+def _check_templates(language: str, file: Path | None) -> None:
+    """Raise ``SandboxFailed`` where there are no such templates."""
+    try:
+        if language or file:
+            read_templates(file or file_of(language))
+    except TemplatesRefused as error:
+        languages = ", ".join(LANGUAGES)
+        raise SandboxFailed(str(error), f"Choose --language {languages}, or correct the file of --templates.") from None
 
 
 @contextmanager

@@ -210,18 +210,6 @@ def _sandbox_passportal(target: str, home: Path, language: str, templates: Path 
         fill_passportal(settings.passportal_file, home / "tenant")
         yield {"PASSPORTAL_TARGET": target}
     else:
-        _check_templates(language, templates)
         folder = home / "passportal"
         with running_passportal(folder, home / "tenant", language=language, templates=templates) as running:
             yield running.environment()
-
-
-def _check_templates(language: str, templates: Path | None) -> None:
-    from bms_sandbox.documents_api.templates import LANGUAGES, TemplatesRefused, file_of, read_templates
-
-    try:
-        if language or templates:
-            read_templates(templates or file_of(language))
-    except TemplatesRefused as error:
-        languages = ", ".join(LANGUAGES)
-        raise SettingsError(f"{error}", f"Choose --language {languages}, or correct the file of --templates.") from None

@@ -17,8 +17,8 @@ class Template:
     """A kind of document. ``type`` is one of the API's types of documents.
 
     ``spelled``: label → how the tenant spells it. ``types``: label → what it holds, where that is no plain text.
-    ``options``: label → the only words that it takes. ``required``: the labels that must not be blank. ``most``: label →
-    the most characters that it takes.
+    ``options``: label → the only words that it takes. ``required``: the labels that must not be blank. ``most``: label
+    → the most characters that it takes.
 
     What the tenant's documents hold at first: ``holds``: label → the column of the seed, ``words``: label → the
     tenant's words for those of the seed, ``always``: label → a text in each document. ``categories``: the asset
