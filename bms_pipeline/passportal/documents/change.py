@@ -11,13 +11,15 @@ see ``flow``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import LoginRefused, PipelineError, RequestRefused, ServiceError, SettingsError
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.documents import encoding, pace
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row
@@ -48,7 +50,9 @@ class DocumentChange:
         reader: DocumentReader,
         dialect: Dialect,
         clock: Callable[[], float],
+        mapping: FieldMapping = DEFAULT,
     ) -> None:
+        self._mapping = mapping
         self._client = client
         self._flow = flow
         self._sender = sender
@@ -149,16 +153,19 @@ class DocumentChange:
             change.conclude("the record is gone from Passportal", is_ours=False)
             return
         before = self._reader.decode(entity, read)
-        if why := _why_not_changed(entity, write, before):
+        labels = self._mapping.labels(entity, before.template_id)
+        if why := _why_not_changed(labels, write, before):
             change.conclude(why, is_ours=not _is_of_another(write, before))
             return
-        fields = self._reader.fields_of(before.template_id)
-        columns = places(before, entity, fields)
-        values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
+        fields = self._reader.fields_of(entity, before.template_id)
+        columns = places(before, labels, fields)
+        texts = {column: text for column, text in write.values.items() if column != "name"}
+        values = {labels[column]: text for column, text in texts.items() if column in labels}
         lacking = [
-            entity.labels[column]
+            labels.get(column, entity.labels[column])
             for column, text in write.values.items()
-            if column not in columns and not encoding.is_same_text(text, before.values.get(entity.labels[column]))
+            if column not in columns
+            and not (column in labels and encoding.is_same_text(text, before.values.get(labels[column])))
         ]
         if lacking:
             self._reader.remember(entity, [(before, False)])  # the next plan knows better
@@ -302,16 +309,19 @@ def _is_of_another(write: Write, found: Document) -> bool:
     return found.marker not in (None, write.bms_id, write.replaces_marker_of)
 
 
-def _why_not_changed(entity: Entity, write: Write, found: Document) -> str:
-    """Return why a document may not be changed: it is another record's, or changed since the plan. Empty if it may."""
+def _why_not_changed(labels: Mapping[str, str], write: Write, found: Document) -> str:
+    """Return why a document may not be changed: it is another record's, or changed since the plan. Empty if it may.
+
+    ``labels``: column → label in documents of its template. A column without one is not compared.
+    """
     if _is_of_another(write, found):
         return f"it bears the marker of BMS id {found.marker}"
     now = found.fields
-    labels = entity.labels
     moved = [
         labels[column]
         for column, text in write.before.items()
-        if encoding.trimmed_text(found.title if column == "name" else now.get(labels[column]))
+        if column in labels
+        and encoding.trimmed_text(found.title if column == "name" else now.get(labels[column]))
         != encoding.trimmed_text(text)
     ]
     return f"stale: changed meanwhile: {', '.join(moved)}" if moved else ""

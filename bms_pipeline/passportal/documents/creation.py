@@ -48,8 +48,11 @@ class DocumentCreation:
         """Create the documents of ``writes``: see ``Target.create``."""
         failed = {write.bms_id: refused(write, why) for write in writes if (why := _why_not_new(write))}
         wanted = [write for write in writes if write.bms_id not in failed]
-        if wanted:
-            failed |= self._create_by(self._templates.for_new(entity), entity, wanted, leaving)
+        by_template: dict[str, list[Write]] = {}
+        for write in wanted:
+            by_template.setdefault(write.template_id, []).append(write)
+        for template_id, of_template in by_template.items():
+            failed |= self._create_by(self._templates.for_new(entity, template_id), entity, of_template, leaving)
         return [failed.get(write.bms_id, Written(write.bms_id, Outcome.DONE)) for write in writes]
 
     def _create_by(

@@ -13,26 +13,26 @@ Writing. A change is the whole document read, with our fields changed: the servi
 of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came.
 
 The marker, by which a document is found when our database is lost, is in one of three places: the row's ``customId``,
-the template's field "ID", both with our prefix, or a line of its own in "Notes". A plain number in "ID" with
-"Integration Type" Kaseya BMS is only a ``claim``: Passportal's own integrations write such, with whatever number.
+the template's field "ID", both with our prefix, or a line of its own in "Notes" or the label that the mapping has for
+it (``Document.notes``). A plain number in "ID" with "Integration Type" Kaseya BMS is only a ``claim``: Passportal's own
+integrations write such, with whatever number.
 """
 
 from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from bms_pipeline.core.mapping import MARKER_LABEL, folded_label
 from bms_pipeline.core.settings import Settings
 
-NAME, NOTES = "Name", "Notes"
+NAME, NOTES = "Name", MARKER_LABEL
 TEMPLATE_PREFIX = "tpl-"
 TEMPLATE_PREFIXES = (TEMPLATE_PREFIX, "", TEMPLATE_PREFIX.upper())
 """The prefixes of a template's id when writing, in the order of trying; all were seen [C]."""
@@ -55,7 +55,6 @@ _YES_NO_TYPES = frozenset({"boolean", "bool", "checkbox", "check", "switch", "to
 _RICH_TYPES = frozenset({"html", "richtext", "rich", "wysiwyg", "editor", "formatted", "markdown"})
 _LINK_TYPES = frozenset({"link", "links", "linked", "relation", "reference", "document", "lookup", "tag", "tags"})
 
-_MARKS = (NOTES, ID_LABEL, KIND_LABEL)
 _MARKED_NOTES = re.compile(rf"(?:^|\r?\n)[ \t]*{NOTES_LINE}([0-9]{{1,18}})[ \t]*(?=\r?\n|\Z)")
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 _TAG = re.compile(
@@ -124,7 +123,8 @@ class Document:
     """A document as we understand it. ``values``: label → text, None where a field is empty.
 
     A label that is one of ours is called as we do, whatever its spelling; ``elements`` knows its own. ``fields``: the
-    values without what marks the document, blank as None. ``title``: decoded.
+    values without what marks the document, blank as None. ``title``: decoded. ``notes``: the label of the
+    marker's line.
     """
 
     id: str
@@ -135,6 +135,7 @@ class Document:
     custom_id: str = ""
     values: Mapping[str, str | None] = field(default_factory=dict)
     elements: Mapping[str, Element] = field(default_factory=dict)
+    notes: str = NOTES
 
     @property
     def lacks_names(self) -> bool:
@@ -144,7 +145,7 @@ class Document:
     @property
     def marker(self) -> int | None:
         """The BMS id in its marker, in any of the places."""
-        return marker_in(self.custom_id, self.values)
+        return marker_in(self.custom_id, self.values, self.notes)
 
     @property
     def claim(self) -> int | None:
@@ -162,8 +163,8 @@ class Document:
     def fields(self) -> dict[str, str | None]:
         """Label → text as it was before the marker came into it."""
         found = dict(self.values)
-        if NOTES in found:
-            found[NOTES] = without_marker(found[NOTES]) or None
+        if self.notes in found:
+            found[self.notes] = without_marker(found[self.notes]) or None
         return found
 
 
@@ -207,14 +208,8 @@ def titles_are_encoded(titles: Iterable[str]) -> bool:
     return not bare and any(decoded_name(title) != title for title in seen)
 
 
-@cache
-def folded(label: str) -> str:
-    """Return ``label`` as it is compared: without case, blanks, HTML entities, a colon or star at its end.
-
-    The service's key for a label folds to the same.
-    """
-    text = unicodedata.normalize("NFKC", html.unescape(label)).casefold()
-    return re.sub(r"[\s_\u200b\ufeff]", "", unicodedata.normalize("NFKC", text)).strip(":*")
+folded = folded_label
+"""A label as it is compared; the service's key for it folds to the same."""
 
 
 def snake_case(label: str) -> str:
@@ -232,15 +227,19 @@ def template_id(uid: object) -> str:
 
 
 def decoded_document(
-    row: Mapping[str, Any], ours: Iterable[str] = (), names_by_key: Mapping[str, str] | None = None
+    row: Mapping[str, Any],
+    ours: Iterable[str] = (),
+    names_by_key: Mapping[str, str] | None = None,
+    notes: str = NOTES,
 ) -> Document:
     """Return the document in a row of a list, or in an answer with ``details``.
 
-    ``ours``: the labels with our own spelling. ``names_by_key``: the names of bare elements.
+    ``ours``: the labels with our own spelling. ``names_by_key``: the names of bare elements. ``notes``: the label of
+    the marker's line.
     """
     values: dict[str, str | None] = {}
     elements: dict[str, Element] = {}
-    for label, at, element in _elements(row.get("details"), (*ours, *_MARKS), names_by_key or {}):
+    for label, at, element in _elements(row.get("details"), (*ours, notes, ID_LABEL, KIND_LABEL), names_by_key or {}):
         elements[label] = at
         values[label] = _text(element, at.form)
     client = _first(row, "client_id", "clientId")
@@ -253,6 +252,7 @@ def decoded_document(
         custom_id=str(row.get("customId") or ""),
         values=values,
         elements=elements,
+        notes=notes,
     )
 
 
@@ -267,8 +267,8 @@ def _elements(details: object, ours: Iterable[str], names_by_key: Mapping[str, s
     Where several elements fold to one of our labels, the element with our spelling counts, or none of them.
     """
     items = list(details.items()) if isinstance(details, Mapping) else []
-    called = {folded(label): label for label in ours}
-    made_from = {snake_case(label): label for label in called.values()}
+    ours = tuple(ours)
+    made_from = {snake_case(label): label for label in ours}
     places = [
         Element(
             str(key),
@@ -277,19 +277,27 @@ def _elements(details: object, ours: Iterable[str], names_by_key: Mapping[str, s
         )
         for key, element in items
     ]
+    labels = our_labels(places, ours)
+    return [(label, place, element) for label, place, (_, element) in zip(labels, places, items, strict=True)]
+
+
+def our_labels(places: Sequence[Element], ours: Collection[str]) -> list[str]:
+    """Return the label of each place: one of ``ours`` where it alone folds to it or alone has its spelling.
+
+    Any other keeps its name, with its key where the name is taken.
+    """
+    called = {folded(label): label for label in ours}
     alike = Counter(folded(place.name) for place in places)
     exactly = Counter(place.name for place in places)
-    found: list[tuple[str, Element, Any]] = []
-    taken: set[str] = set()
-    for place, (_, element) in zip(places, items, strict=True):
+    found: dict[str, None] = {}
+    for place in places:
         label = called.get(folded(place.name))
         is_the_one = alike[folded(place.name)] == 1 or (place.name == label and exactly[place.name] == 1)
-        label = label if label is not None and is_the_one else place.name
-        if label in taken or (label in called.values() and not is_the_one):
-            label = f"{place.name} ({place.key})"
-        taken.add(label)
-        found.append((label, place, element))
-    return found
+        name = label if label is not None and is_the_one else place.name
+        if name in found or (name in called.values() and not is_the_one):
+            name = f"{place.name} ({place.key})"
+        found[name] = None
+    return list(found)
 
 
 def _own_name(element: object) -> str | None:
@@ -408,7 +416,7 @@ def merged(
         is_changed = (text or "") != (before.values[label] or "")
         raw = _plain_text(element.get("value")) if isinstance(element, Mapping) else _plain_text(element)
         if is_changed and place.form is DetailsForm.RICH:
-            text = _marked_rich(raw or "", marker_in("", {NOTES: text}))
+            text = _marked_rich(raw or "", line_in(text))
         if dialect.values == "text":
             details[place.name] = (text or "") if is_changed else _as_it_came(element, raw)
         else:
@@ -477,12 +485,20 @@ def _number(client_id: str | None) -> int | str | None:
 # Markers
 
 
-def marker_in(custom_id: str, values: Mapping[str, str | None]) -> int | None:
-    """Return the BMS id in a document's marker: in its ``customId``, its field "ID", or the last such line in notes."""
+def marker_in(custom_id: str, values: Mapping[str, str | None], notes: str = NOTES) -> int | None:
+    """Return the BMS id in a document's marker: in its ``customId``, its field "ID", or the last such line in notes.
+
+    ``notes``: their label.
+    """
     for text in (custom_id, values.get(ID_LABEL) or ""):
         if text.strip().startswith(PREFIX) and _is_id(number := text.strip().removeprefix(PREFIX)):
             return int(number)
-    lines = _MARKED_NOTES.findall(values.get(NOTES) or "")
+    return line_in(values.get(notes))
+
+
+def line_in(text: str | None) -> int | None:
+    """Return the BMS id in the last marker's line of a text."""
+    lines = _MARKED_NOTES.findall(text or "")
     return int(lines[-1]) if lines else None
 
 
@@ -522,21 +538,25 @@ def marked(document: Document, marker: int | None, can_write: Callable[[str], bo
         custom_id = ""
     if (values.get(ID_LABEL) or "").strip().startswith(PREFIX):
         values |= {ID_LABEL: None, KIND_LABEL: None}
-    if marker_in("", {NOTES: values.get(NOTES)}) is not None:
-        values[NOTES] = without_marker(values[NOTES])
+    notes = document.notes
+    if line_in(values.get(notes)) is not None:
+        values[notes] = without_marker(values[notes])
     if marker is not None:
         if dialect.marker == "custom_id":
             custom_id = f"{PREFIX}{marker}"
         elif dialect.marker == "id_fields" and _has_room(values, can_write):
             values |= {ID_LABEL: f"{PREFIX}{marker}", KIND_LABEL: KIND}
-        elif can_write(NOTES) or _is_rich(document, NOTES):
-            values[NOTES] = with_line(values.get(NOTES), marker)
+        elif can_write(notes) or _is_rich(document, notes):
+            values[notes] = with_line(values.get(notes), marker)
     return replace(document, custom_id=custom_id, values=values)
 
 
-def can_bear_marker(can_write: Callable[[str], bool], dialect: Dialect) -> bool:
-    """Return whether a new document can be marked; ``can_write``: whether plain text can be written under a label."""
-    return marked(Document("", None, "", "", ""), 1, can_write, dialect).marker is not None
+def can_bear_marker(can_write: Callable[[str], bool], dialect: Dialect, notes: str = NOTES) -> bool:
+    """Return whether a new document can be marked; ``can_write``: whether plain text can be written under a label.
+
+    ``notes``: the label of the marker's line.
+    """
+    return marked(Document("", None, "", "", "", notes=notes), 1, can_write, dialect).marker is not None
 
 
 def _is_rich(document: Document, label: str) -> bool:
@@ -556,7 +576,7 @@ def with_line(notes: str | None, marker: int) -> str:
 def with_values(document: Document, title: str, values: Mapping[str, str | None]) -> Document:
     """Return ``document`` with this title and these values by label; new notes keep the marker's line."""
     values = dict(values)
-    line = marker_in("", {NOTES: document.values.get(NOTES)})
-    if NOTES in values and line is not None:
-        values[NOTES] = with_line(values[NOTES], line)
+    line, notes = line_in(document.values.get(document.notes)), document.notes
+    if notes in values and line is not None:
+        values[notes] = with_line(values[notes], line)
     return replace(document, title=title, values={**document.values, **values})

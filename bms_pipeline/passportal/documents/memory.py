@@ -1,7 +1,10 @@
 """The memory of Passportal's documents between runs, in a DuckDB file of its own. Losing it costs calls only.
 
-Rows of the list are kept whole. Of a document's details only the synced fields and the marker are kept: the other
-content of a tenant's documents is none of our business. Deleted text stays in a DuckDB file.
+Rows of the list are kept whole. Of a document's details the synced fields and the marker are kept; of any other label
+only its form, and whether it is filled: the other content of a tenant's documents is none of our business. Deleted text
+stays in a DuckDB file.
+
+A reading knows its labels. Where the mapping has another one since, only the documents filled under it are read again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import contextlib
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +22,18 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import WarehouseDamaged
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.passportal.documents.encoding import (
+    ID_LABEL,
+    KIND_LABEL,
     NOTES,
     DetailsForm,
     Document,
     Element,
+    folded,
     marker_in,
+    our_labels,
     titles_are_encoded,
 )
 from bms_pipeline.warehouse import sql
@@ -37,14 +47,14 @@ CREATE TABLE IF NOT EXISTS listed (
     type VARCHAR, {_LISTED} last_modified VARCHAR, readable BOOLEAN, raw_title VARCHAR
 );
 CREATE TABLE IF NOT EXISTS details (
-    type VARCHAR, id VARCHAR, last_modified VARCHAR, settled BOOLEAN, labels VARCHAR, fields MAP(VARCHAR, VARCHAR),
-    marker BIGINT, claim BIGINT, template_id VARCHAR, layout VARCHAR
+    type VARCHAR, id VARCHAR, last_modified VARCHAR, settled BOOLEAN, looked_for VARCHAR[],
+    fields MAP(VARCHAR, VARCHAR), filled VARCHAR[], marker BIGINT, claim BIGINT, template_id VARCHAR, layout VARCHAR
 );
 CREATE TABLE IF NOT EXISTS template_fields (template_id VARCHAR, label VARCHAR, name VARCHAR, key VARCHAR);
 CREATE TABLE IF NOT EXISTS templates (template_id VARCHAR, document_id VARCHAR, looked_at DOUBLE, is_whole BOOLEAN);
 CREATE TABLE IF NOT EXISTS trials (template_id VARCHAR, dialect VARCHAR, document_id VARCHAR, labels VARCHAR[]);
 """
-_OF_THIS_VERSION = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'details' AND column_name = 'layout'"
+_OF_THIS_VERSION = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'details' AND column_name = 'filled'"
 _TABLES = ("listed", "details", "template_fields", "templates", "trials")
 _LIST = """
 INSERT INTO listed SELECT $type, unnest(r.id), unnest(r.client_id), unnest(r.title), unnest(r.template_id),
@@ -55,18 +65,30 @@ FROM (SELECT $rows::JSON::STRUCT(id VARCHAR[], client_id VARCHAR[], title VARCHA
                                  raw_title VARCHAR[]) AS r)
 """
 _REMEMBER = """
-INSERT INTO details SELECT $type, unnest($ids), unnest($modified), unnest($settled), $labels,
-                           unnest($fields)::JSON::MAP(VARCHAR, VARCHAR), unnest($markers), unnest($claims),
-                           unnest($templates), unnest($layouts)
+INSERT INTO details SELECT $type, unnest($ids), unnest($modified), unnest($settled),
+                           unnest($looked_for::JSON::VARCHAR[][]), unnest($fields)::JSON::MAP(VARCHAR, VARCHAR),
+                           unnest($filled::JSON::VARCHAR[][]), unnest($markers), unnest($claims), unnest($templates),
+                           unnest($layouts)
 """
 _UNREAD = """
+WITH read AS (
+    SELECT d.id, d.last_modified, d.filled,
+           list_transform(
+               list_filter(w.labels, lambda label: NOT list_contains(d.looked_for, label))
+               || list_filter(d.looked_for, lambda label: label[1] = '=' AND NOT list_contains(w.labels, label)),
+               lambda label: ltrim(label, '=')
+           ) AS new
+    FROM details d JOIN {wanted} w USING (template_id)
+    WHERE d.type = $type AND d.settled
+)
 SELECT id FROM listed l
 WHERE type = $type AND readable AND NOT EXISTS (
-    FROM details d WHERE d.type = l.type AND d.id = l.id AND d.settled AND d.labels = $labels
-                     AND d.last_modified = l.last_modified
+    FROM read r WHERE r.id = l.id AND r.last_modified = l.last_modified
+        AND (len(r.new) = 0 OR NOT list_has_any(r.filled, list_append(r.new, $unnamed)))
 )
 ORDER BY id
 """
+_WANTED = "SELECT unnest($templates::VARCHAR[]) AS template_id, unnest($labels::JSON::VARCHAR[][]) AS labels"
 _NOT_LOOKED_AT = """
 SELECT arg_max(l.id, lpad(l.id, 40, '0')) FROM listed l LEFT JOIN templates t USING (template_id)
 WHERE l.type = $type AND l.readable AND l.template_id <> ''
@@ -80,7 +102,7 @@ _SNAPSHOT = """
 COPY (
     SELECT l.id AS passportal_id, l.client_id, l.title AS name, {values}, coalesce(l.marker, d.marker) AS bms_id,
            l.last_modified, d.claim AS claimed_id, coalesce(nullif(l.template, ''), l.template_id) AS template,
-           coalesce(p.places, []) AS places
+           l.template_id, coalesce(p.places, []) AS places
     FROM listed l LEFT JOIN details d USING (type, id)
     LEFT JOIN {places} p ON p.template_id = d.template_id AND p.layout = d.layout
     WHERE l.type = $type
@@ -113,22 +135,24 @@ class Fields:
     """The known fields of a template's new documents.
 
     ``places``: label → its place. ``special``: labels under which plain text does not belong; ``absent``: labels found
-    to be missing. ``is_whole``: only the labels of ``places`` exist; else there may be others.
+    to be missing; both folded. ``is_whole``: only the labels of ``places`` exist; else there may be others. ``notes``:
+    the label of the marker's line.
     """
 
     places: Mapping[str, Element] = field(default_factory=dict)
     special: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     is_whole: bool = False
+    notes: str = NOTES
 
     def takes(self, label: str) -> bool:
         """Return whether plain text can be written under ``label``, as far as is known."""
-        is_there = label in self.places or not (self.is_whole or label in self.absent)
-        return is_there and label not in self.special
+        is_there = label in self.places or not (self.is_whole or folded(label) in self.absent)
+        return is_there and folded(label) not in self.special
 
     def can_mark(self, label: str) -> bool:
         """Return whether a marker can be written under ``label``: notes by ``takes``, any other only if it was seen."""
-        return self.takes(label) and (label == NOTES or label in self.places)
+        return self.takes(label) and (label == self.notes or label in self.places)
 
 
 @dataclass(frozen=True)
@@ -139,16 +163,21 @@ class Trial:
     labels: tuple[str, ...]
 
 
+_UNNAMED = "?"
 _IF_DAMAGED = "Run again: the file was deleted, and the documents it remembered are read from Passportal again."
 
 _log = logging.getLogger(__name__)
 
 
 class RememberedDocuments:
-    """The memory in ``file``; made when first used, and used inside ``opened`` by one thread at a time."""
+    """The memory in ``file``; made when first used, and used inside ``opened`` by one thread at a time.
 
-    def __init__(self, file: Path) -> None:
+    ``mapping``: under which label of which template a field lies.
+    """
+
+    def __init__(self, file: Path, mapping: FieldMapping = DEFAULT) -> None:
         self._file = file
+        self._mapping = mapping
         self._one_at_a_time = threading.Lock()
         self._opened: list[duckdb.DuckDBPyConnection] = []
         self._is_damaged = False
@@ -244,10 +273,24 @@ class RememberedDocuments:
                 connection.execute(f"DELETE FROM {table} WHERE template_id NOT IN (SELECT template_id FROM listed)")
 
     def unread(self, entity: Entity) -> list[str]:
-        """Return the ids of listed documents whose details have to be read."""
+        """Return the ids of listed documents whose details have to be read.
+
+        A document read before the mapping has a label is read again only if it is filled under this label.
+        """
+        kind = entity.singular
         with self._open() as connection:
-            rows = connection.execute(_UNREAD, {"type": entity.singular, "labels": _labels(entity)}).fetchall()
-        return [row[0] for row in rows]
+            rows = connection.execute("SELECT DISTINCT template_id FROM details WHERE type = ?", [kind]).fetchall()
+            templates = [row[0] for row in rows]
+            labels = _json([sorted(self._looked_for(entity, template)) for template in templates])
+            with temporary(connection, "wanted", _WANTED, {"templates": templates, "labels": labels}) as wanted:
+                query = _UNREAD.format(wanted=wanted)
+                found = connection.execute(query, {"type": kind, "unnamed": _UNNAMED}).fetchall()
+        return [row[0] for row in found]
+
+    def _looked_for(self, entity: Entity, template_id: str) -> set[str]:
+        """Return the folded labels that a reading for ``entity`` takes values from; that of the marker behind "="."""
+        marker = folded(self._mapping.marker_label)
+        return {f"={marker}", *map(folded, self._values_of(entity, template_id))} - {marker}
 
     def not_looked_at(self, kind: str, before: float) -> list[str]:
         """Return the newest document of each template without a reading since ``before``."""
@@ -259,9 +302,10 @@ class RememberedDocuments:
         """Store documents read ``at`` this time, each with whether no change within its second can be missing."""
         if not documents:
             return
-        labels = list(entity.labels.values())[1:]
         found = [document for document, _ in documents]
-        layouts = [_layout(document, entity) for document in found]
+        looked_for = {id_: self._looked_for(entity, id_) for id_ in {document.template_id for document in found}}
+        values = {id_: self._values_of(entity, id_) for id_ in looked_for}
+        layouts = [_layout(document, [*values[document.template_id], self._mapping.marker_label]) for document in found]
         with self._open() as connection:
             self._remember_templates(connection, found, layouts, at)
             connection.execute(
@@ -275,11 +319,18 @@ class RememberedDocuments:
                     "ids": [document.id for document in found],
                     "modified": [document.last_modified for document in found],
                     "settled": [settled for _, settled in documents],
-                    "labels": _labels(entity),
+                    "looked_for": _json([sorted(looked_for[document.template_id]) for document in found]),
                     "fields": [
-                        _json({label: document.fields[label] for label in labels if document.fields.get(label)})
+                        _json(
+                            {
+                                folded(label): text
+                                for label, text in document.fields.items()
+                                if text and label in values[document.template_id]
+                            }
+                        )
                         for document in found
                     ],
+                    "filled": _json([_filled(document) for document in found]),
                     "markers": [document.marker for document in found],
                     "claims": [document.claim for document in found],
                     "templates": [document.template_id for document in found],
@@ -306,11 +357,33 @@ class RememberedDocuments:
             ).fetchall()
         return [Template(row[0], row[1], row[2], _age(row[3])) for row in rows]
 
-    def fields(self, template_id: str) -> Fields:
-        """Return the known fields of new documents of this template."""
+    def _values_of(self, entity: Entity, template_id: str) -> set[str]:
+        labels = self._mapping.labels(entity, template_id)
+        return {label for column, label in labels.items() if column != "name"}
+
+    def fields(self, entity: Entity, template_id: str) -> Fields:
+        """Return the known fields of new documents of this template, by the labels of ``entity``."""
         special = self._special().get(template_id, set())
         with self._open() as connection:
-            return _fields(connection, template_id, special)
+            return self._fields(connection, entity, template_id, special)
+
+    def _fields(
+        self, connection: duckdb.DuckDBPyConnection, entity: Entity, template_id: str, special: Collection[str]
+    ) -> Fields:
+        rows = connection.execute(
+            "SELECT label, key, name FROM template_fields WHERE template_id = ? ORDER BY ALL", [template_id]
+        ).fetchall()
+        whole = connection.execute("SELECT is_whole FROM templates WHERE template_id = ?", [template_id]).fetchone()
+        places = [Element(key, name) for _, key, name in rows if key is not None]
+        notes = self._mapping.marker_label
+        ours = {**dict.fromkeys(self._mapping.labels(entity, template_id).values()), notes: None}
+        return Fields(
+            dict(zip(our_labels(places, [*ours, ID_LABEL, KIND_LABEL]), places, strict=True)),
+            special=frozenset(special),
+            absent=frozenset(folded(label) for label, key, _ in rows if key is None),
+            is_whole=bool(whole and whole[0]),
+            notes=notes,
+        )
 
     def forget_fields(self, template_id: str, labels: Collection[str]) -> None:
         """Note fields that new documents of this template turned out to lack."""
@@ -343,10 +416,6 @@ class RememberedDocuments:
 
     def write_snapshot(self, entity: Entity, file: Path, new_records: Mapping[str, object]) -> None:
         """Write an entity's known documents to a Parquet file; see ``Target.snapshot``."""
-        values = ", ".join(
-            f"map_extract_value(d.fields, {sql.quoted(entity.labels[column])}) AS {column}"
-            for column in entity.columns[1:]
-        )
         file.parent.mkdir(parents=True, exist_ok=True)
         special = self._special()
         with self._open() as connection:
@@ -355,10 +424,16 @@ class RememberedDocuments:
             )
             layouts = rows.fetchall()
             fields = {
-                template_id: _fields(connection, template_id, special.get(template_id, set()))
+                template_id: self._fields(connection, entity, template_id, special.get(template_id, set()))
                 for template_id, _ in layouts
             }
-            found = [_places(entity, json.loads(layout), fields[template]) for template, layout in layouts]
+            found = [
+                _places(self._mapping.labels(entity, template), json.loads(layout), fields[template])
+                for template, layout in layouts
+            ]
+            values = ", ".join(
+                f"{self._value(entity, column, list(fields))} AS {column}" for column in entity.columns[1:]
+            )
             by_layout = {
                 "templates": [template for template, _ in layouts],
                 "layouts": [layout for _, layout in layouts],
@@ -372,6 +447,18 @@ class RememberedDocuments:
                     new_records=sql.quoted(_json(dict(new_records))),
                 )
                 connection.execute(query, {"type": entity.singular})
+
+    def _value(self, entity: Entity, column: str, templates: Sequence[str]) -> str:
+        """Return SQL for the value of ``column`` in a document of any of ``templates``."""
+        labels = {template: self._mapping.label(entity, column, template) for template in templates}
+        values = {
+            template: "NULL" if label is None else f"map_extract_value(d.fields, {sql.quoted(folded(label))})"
+            for template, label in labels.items()
+        }
+        if len(set(values.values())) <= 1:
+            return f"{next(iter(values.values()), 'NULL')}::VARCHAR"
+        cases = " ".join(f"WHEN {sql.quoted(template)} THEN {value}" for template, value in values.items())
+        return f"(CASE d.template_id {cases} END)::VARCHAR"
 
     def _special(self) -> dict[str, set[str]]:
         """Return template → the labels that are a choice or a yes/no in any document, or a link in all with a value.
@@ -485,43 +572,65 @@ class RememberedDocuments:
         )
 
 
-def _fields(connection: duckdb.DuckDBPyConnection, template_id: str, special: Collection[str]) -> Fields:
-    rows = connection.execute(
-        "SELECT label, key, name FROM template_fields WHERE template_id = ? ORDER BY ALL", [template_id]
-    ).fetchall()
-    whole = connection.execute("SELECT is_whole FROM templates WHERE template_id = ?", [template_id]).fetchone()
-    return Fields(
-        {label: Element(key, name) for label, key, name in rows if key is not None},
-        special=frozenset(special),
-        absent=frozenset(label for label, key, _ in rows if key is None),
-        is_whole=bool(whole and whole[0]),
-    )
+def places(document: Document, labels: Mapping[str, str], fields: Fields) -> list[str]:
+    """Return the writable columns in a document: plain text, or a blank in a place for plain text.
+
+    ``labels``: column → label in documents of its template, ``name`` first.
+    """
+    return _places(labels, json.loads(_layout(document, labels.values())), fields)
 
 
-def places(document: Document, entity: Entity, fields: Fields) -> list[str]:
-    """Return the writable columns of ``entity`` in a document: plain text, or a blank in a place for plain text."""
-    return _places(entity, json.loads(_layout(document, entity)), fields)
-
-
-def _places(entity: Entity, layout: Mapping[str, object], fields: Fields) -> list[str]:
+def _places(labels: Mapping[str, str], layout: Mapping[str, object], fields: Fields) -> list[str]:
     forms = _forms(layout)
 
     def is_place(label: str) -> bool:
-        form = forms.get(label)
+        form = forms.get(folded(label))
         if form is None:
             return not layout["whole"] and fields.takes(label)
         return DetailsForm(form) is DetailsForm.TEXT or (
-            DetailsForm(form) is DetailsForm.EMPTY and label not in fields.special
+            DetailsForm(form) is DetailsForm.EMPTY and folded(label) not in fields.special
         )
 
-    return ["name", *(column for column in entity.columns[1:] if is_place(entity.labels[column]))]
+    return [column for column, label in labels.items() if column == "name" or is_place(label)]
 
 
-def _layout(document: Document, entity: Entity) -> str:
-    """Return our labels in a document with their forms, as a text: equal layouts give equal texts."""
-    ours = {*entity.labels.values(), NOTES}
-    forms = {label: place.form.value for label, place in document.elements.items() if label in ours}
-    return _layout_text(forms, whole=document.shows_blanks)
+def _layout(document: Document, labels: Iterable[str]) -> str:
+    """Return the labels in a document with their forms, as a text: equal layouts give equal texts.
+
+    ``labels``: ours. Any other counts as blank where it holds plain text, so that there are few layouts.
+    """
+    whole, forms, ours = document.shows_blanks, dict[str, str](), set(labels)
+    alike = _alike(document)
+    for label, place in document.elements.items():
+        key, form = folded(label), place.form
+        if label in ours:
+            forms[key] = form.value
+        elif folded(place.name) in alike:
+            continue
+        elif not form.is_plain:
+            forms[key] = form.value
+        elif whole:
+            forms[key] = DetailsForm.EMPTY.value
+    return _layout_text(forms, whole=whole)
+
+
+def _filled(document: Document) -> list[str]:
+    """Return the folded labels under which a document has a text, and those that stand for several elements.
+
+    ``_UNNAMED`` for an element without a name so far.
+    """
+    filled = {
+        folded(label) if place.has_name or not place.key.isdecimal() else _UNNAMED
+        for label, place in document.elements.items()
+        if (document.values.get(label) or "").strip()
+    }
+    return sorted(filled | _alike(document))
+
+
+def _alike(document: Document) -> set[str]:
+    """Return the folded labels that stand for several elements: which of them is meant depends on the spelling."""
+    alike = Counter(folded(place.name) for place in document.elements.values())
+    return {name for name, elements in alike.items() if elements > 1}
 
 
 def _layout_text(forms: Mapping[str, str], *, whole: bool) -> str:
@@ -550,11 +659,6 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _fill(new: duckdb.DuckDBPyConnection) -> None:
     new.execute(_SCHEMA)
-
-
-def _labels(entity: Entity) -> str:
-    """Return the labels looked for in details: when these change, the details are read again."""
-    return ", ".join((*list(entity.labels.values())[1:], NOTES))
 
 
 def _json(value: object) -> str:

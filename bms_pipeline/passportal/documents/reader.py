@@ -16,6 +16,8 @@ from functools import partial
 from threading import Lock
 
 from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.passportal.documents import encoding, pace
 from bms_pipeline.passportal.documents.client import DocumentsClient, Read, Row
 from bms_pipeline.passportal.documents.encoding import Document
@@ -26,7 +28,7 @@ from bms_pipeline.passportal.documents.memory import Fields, ListedDocument, Rem
 class DocumentReader:
     """Reads documents by ``client`` and keeps them in ``memory``.
 
-    ``flow`` takes the details; ``connections`` calls look for missing documents at once.
+    ``flow`` takes the details; ``connections`` calls look for missing documents at once. ``mapping``: the labels.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class DocumentReader:
         *,
         connections: int,
         clock: Callable[[], float],
+        mapping: FieldMapping = DEFAULT,
     ) -> None:
         self._client = client
         self._memory = memory
+        self._mapping = mapping
         self._flow = flow
         self._connections = connections
         self._clock = clock
@@ -138,12 +142,13 @@ class DocumentReader:
     def decode(self, entity: Entity, read: Read) -> Document:
         """Return the document with its fields by our labels, including unnamed fields."""
         shown = encoding.decoded_document(read.document)
-        known = self.fields_of(shown.template_id)
+        known = self.fields_of(entity, shown.template_id)
         with self._names_lock:
             names = self._names.setdefault(shown.template_id, {})
             names |= {place.key: place.name for place in shown.elements.values() if place.has_name}
             names = {place.key: place.name for place in known.places.values() if place.has_name} | names
-        return encoding.decoded_document(read.document, entity.labels.values(), names)
+        labels = self._mapping.labels(entity, shown.template_id).values()
+        return encoding.decoded_document(read.document, labels, names, self._mapping.marker_label)
 
     def titles_are_encoded(self) -> bool:
         """Return whether the service encodes its titles, judged by all listed titles."""
@@ -151,11 +156,11 @@ class DocumentReader:
             self._titles_are_encoded = self._memory.titles_are_encoded()
         return self._titles_are_encoded
 
-    def fields_of(self, template_id: str) -> Fields:
+    def fields_of(self, entity: Entity, template_id: str) -> Fields:
         """Return the known fields of new documents of this template."""
         fields = self._fields.get(template_id)
         if fields is None:
-            fields = self._fields[template_id] = self._memory.fields(template_id)
+            fields = self._fields[template_id] = self._memory.fields(entity, template_id)
         return fields
 
     def forget_fields(self, template_id: str, labels: Sequence[str]) -> None:

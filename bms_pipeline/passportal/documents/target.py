@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.mapping import DEFAULT, Mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal import snapshots
 from bms_pipeline.passportal.documents import encoding, pace
@@ -32,7 +33,7 @@ from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 
 
 class DocumentsPassportal:
-    """The Passportal named in the settings. ``clock`` and ``sleep`` are for tests.
+    """The Passportal named in the settings, with its documents by ``mapping``. ``clock`` and ``sleep`` are for tests.
 
     Raises ``SettingsError`` for impossible settings, before any call.
     """
@@ -43,6 +44,7 @@ class DocumentsPassportal:
     def __init__(
         self,
         settings: Settings,
+        mapping: Mapping = DEFAULT,
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -54,16 +56,18 @@ class DocumentsPassportal:
         chosen, dialect = chosen_templates(settings.passportal_templates), encoding.dialect_of(settings)
         self._last_write = LastWrite(settings.last_write_file, clock)
         self._client = client = DocumentsClient(settings, clock=clock, sleep=sleep, before_write=self._last_write)
-        self._memory = memory = RememberedDocuments(settings.documents_file)
+        self._memory = memory = RememberedDocuments(settings.documents_file, mapping)
         connections = settings.passportal_connections
         flow = Flow(connections, clock=clock, sleep=sleep)
         sender = WriteSender(client, dialect)
-        self._reader = reader = DocumentReader(client, memory, flow, connections=connections, clock=clock)
+        self._reader = reader = DocumentReader(
+            client, memory, flow, connections=connections, clock=clock, mapping=mapping
+        )
         self._search = search = MarkerSearch(client, memory, reader, sleep)
-        self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect)
+        self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect, mapping)
         trials = TemplateTrials(client, memory, reader, search, dialect, sleep)
         self._creation = DocumentCreation(flow, sender, search, templates, trials)
-        self._change = DocumentChange(client, flow, sender, reader, dialect, clock)
+        self._change = DocumentChange(client, flow, sender, reader, dialect, clock, mapping)
 
     def close(self) -> None:
         """Close every connection."""
@@ -81,6 +85,12 @@ class DocumentsPassportal:
             snapshots.write_snapshot(entity, file, rows)
         else:
             snapshots.write_snapshot(entity, file, snapshots.users_in(self._users_file) if self._users_file else [])
+
+    def snapshot_known(self, entity: Entity, file: Path) -> int:
+        """See ``Target.snapshot_known``."""
+        with self._memory.opened():
+            self._memory.write_snapshot(entity, file, self._templates.new_records(entity, only_known=True))
+            return len(self._memory.unread(entity))
 
     def find(self, entity: Entity, writes: Sequence[Write]) -> dict[int, str]:
         """See ``Target.find``. The search for a missing document is repeated after a while, a few times."""

@@ -1,6 +1,6 @@
 """The template of new documents: chosen in the settings, else the one with Passportal's name, else the only one.
 
-    settings ──▶ templates of listed documents ──▶ named as Passportal's own ──▶ the only one ──▶ unknown: refused
+    mapping, settings ──▶ those of listed documents ──▶ named as Passportal's own ──▶ the only one ──▶ unknown: refused
 
 Its fields are known from the documents read, and go into the snapshot for the plan.
 """
@@ -8,10 +8,12 @@ Its fields are known from the documents read, and go into the snapshot for the p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import NewRecords
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.encoding import Dialect, Document
@@ -33,66 +35,90 @@ class NewDocument:
 
 
 class DocumentTemplates:
-    """The templates that ``memory`` knows; ``chosen``: type → id, from the settings."""
+    """The templates that ``memory`` knows; ``chosen``: type → id, from the settings; ``mapping``: labels and rules."""
 
     def __init__(
-        self, chosen: Mapping[str, str], memory: RememberedDocuments, reader: DocumentReader, dialect: Dialect
+        self,
+        chosen: Mapping[str, str],
+        memory: RememberedDocuments,
+        reader: DocumentReader,
+        dialect: Dialect,
+        mapping: FieldMapping = DEFAULT,
     ) -> None:
+        self._mapping = mapping
         self._chosen = chosen
         self._memory = memory
         self._reader = reader
         self._dialect = dialect
 
-    def for_new(self, entity: Entity) -> Template | None:
-        """Return the template of new documents; None where it is not known."""
+    def for_new(self, entity: Entity, template_id: str = "") -> Template | None:
+        """Return the template with this id, or that of new documents in general; None where it is not known."""
         kind = entity.singular
-        templates = self._memory.templates(kind)
-        if not templates:
+        if not self._memory.templates(kind):
             self._reader.list_documents(entity)
-            templates = self._memory.templates(kind)
-        template = self._among(kind, templates)
-        if template is not None and template.documents and not self._reader.fields_of(template.id).places:
+        template = self._known(entity, template_id)
+        if template is not None and template.documents and not self._reader.fields_of(entity, template.id).places:
             listed = [document.document for document in self._memory.listed(kind).values() if document.readable]
             ids = [document.id for document in listed if document.template_id == template.id][-5:]
             self._reader.read_documents(entity, dict.fromkeys(ids, 0.0))
         return template
 
-    def _among(self, kind: str, templates: Sequence[Template]) -> Template | None:
-        if kind in self._chosen:
-            chosen = self._chosen[kind]
-            return next((template for template in templates if template.id == chosen), Template(chosen, "", 0))
+    def _known(self, entity: Entity, template_id: str) -> Template | None:
+        templates = self._memory.templates(entity.singular)
+        return _named(template_id, templates) if template_id else self._among(entity, templates)
+
+    def _among(self, entity: Entity, templates: Sequence[Template]) -> Template | None:
+        kind = entity.singular
+        if chosen := self._mapping.template_for(entity, None) or self._chosen.get(kind):
+            return _named(chosen, templates)
         called = encoding.folded(DEFAULT_TEMPLATES[kind])
         named = [template for template in templates if encoding.folded(template.name) == called]
         if named:
             return max(named, key=lambda template: template.newest)  # a template made again replaces the old one
         return templates[0] if len(templates) == 1 else None
 
-    def new_records(self, entity: Entity) -> dict[str, object]:
-        """Return the facts about new documents for a plan: see ``Target.snapshot``."""
-        template = self.for_new(entity)
+    def new_records(self, entity: Entity, *, only_known: bool = False) -> dict[str, object]:
+        """Return the facts about new documents for a plan: see ``Target.snapshot``.
+
+        ``only_known``: make no call.
+        """
+        find = self._known if only_known else self.for_new
+        found = [self._of_template(entity, find(entity, named)) for named in self._mapping.templates(entity)]
+        return {**self._of_template(entity, find(entity, "")), "templates": found}
+
+    def _of_template(self, entity: Entity, template: Template | None) -> dict[str, object]:
         if template is None:
-            return {"template": None, "places": [], "problem": NewRecords.TEMPLATE_UNKNOWN.value}
-        fields = self._reader.fields_of(template.id)
-        columns = [column for column in entity.columns[1:] if fields.takes(entity.labels[column])]
-        is_marked = encoding.can_bear_marker(fields.can_mark, self._dialect)
-        problem = None if is_marked else NewRecords.NO_PLACE_FOR_MARKER.value
-        return {"template": template.name or template.id, "places": ["name", *columns], "problem": problem}
+            return {"template": None, "template_id": None, "places": [], "problem": NewRecords.TEMPLATE_UNKNOWN.value}
+        fields = self._reader.fields_of(entity, template.id)
+        labels = self._mapping.labels(entity, template.id)
+        columns = [column for column, label in labels.items() if column != "name" and fields.takes(label)]
+        is_marked = encoding.can_bear_marker(fields.can_mark, self._dialect, fields.notes)
+        return {
+            "template": template.name or template.id,
+            "template_id": template.id,
+            "places": ["name", *columns],
+            "problem": None if is_marked else NewRecords.NO_PLACE_FOR_MARKER.value,
+        }
 
     def fill(
         self, entity: Entity, template: Template, writes: Sequence[Write]
     ) -> tuple[list[NewDocument], dict[int, Written]]:
         """Return the documents to send; refuse those with a value without a place."""
-        fields = self._reader.fields_of(template.id)
+        fields = self._reader.fields_of(entity, template.id)
+        labels = self._mapping.labels(entity, template.id)
         made, failed = [], {}
         for write in writes:
             title = write.values["name"] or ""
-            values = {entity.labels[column]: text for column, text in write.values.items() if column != "name"}
+            texts = {column: text for column, text in write.values.items() if column != "name"}
+            values = {labels[column]: text for column, text in texts.items() if column in labels}
             lacking = {label for label, text in values.items() if text and not fields.takes(label)}
+            lacking |= {entity.labels[column] for column, text in texts.items() if text and column not in labels}
             if encoding.NAME in fields.places and fields.takes(encoding.NAME):
                 values[encoding.NAME] = title
-            document = Document("", write.client_id, title, template.id, "", values=values, elements=fields.places)
+            blank = Document("", write.client_id, title, template.id, "", elements=fields.places, notes=fields.notes)
+            document = replace(blank, values=values)
             document = encoding.marked(document, write.bms_id, fields.can_mark, self._dialect)
-            lacking |= {encoding.NOTES} if document.marker is None else set()
+            lacking |= {fields.notes} if document.marker is None else set()
             if lacking:
                 failed[write.bms_id] = refused(write, no_field(template.name or template.id, sorted(lacking)))
             else:
@@ -109,6 +135,10 @@ class DocumentTemplates:
             f" {f'documents of the templates {seen}' if seen else f'no {kind} document yet'}."
             f" Set PASSPORTAL_TEMPLATES={kind}=ID" + ("" if seen else f", or make one {kind} by hand in Passportal")
         )
+
+
+def _named(template_id: str, templates: Sequence[Template]) -> Template:
+    return next((template for template in templates if template.id == template_id), Template(template_id, "", 0))
 
 
 def chosen_templates(text: str) -> dict[str, str]:
