@@ -248,6 +248,11 @@ class Settings(_NamedTenant):
         return self.bms_pipeline_home / "documents.duckdb"
 
     @property
+    def labels_file(self) -> Path:
+        """The labels of Passportal's templates, for processes which must not open the cache of documents."""
+        return self.bms_pipeline_home / "passportal_labels.json"
+
+    @property
     def unknown_seconds(self) -> float:
         """The seconds a write without an answer may still take effect in the configured target."""
         return self.passportal_unknown_seconds if self.passportal_target == "documents_api" else 0.0

@@ -36,6 +36,7 @@ from bms_pipeline.passportal.documents.encoding import (
     our_labels,
     titles_are_encoded,
 )
+from bms_pipeline.passportal.documents.labels import Label, TemplateLabels, form_of
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.causes import side_files, translate_errors
 from bms_pipeline.warehouse.connection import connect, create_atomically, transaction
@@ -384,6 +385,47 @@ class RememberedDocuments:
             is_whole=bool(whole and whole[0]),
             notes=notes,
         )
+
+    def labels(self, entity: Entity) -> list[TemplateLabels]:
+        """Return the labels of each template of listed documents, with the number of documents filled under each."""
+        kind = entity.singular
+        found = []
+        with self._open() as connection:
+            read = dict(
+                connection.execute(
+                    "SELECT template_id, count(*) FROM details WHERE type = ? GROUP BY ALL", [kind]
+                ).fetchall()
+            )
+            filled = {
+                (template, label): count
+                for template, label, count in connection.execute(
+                    "SELECT template_id, unnest(filled), count(*) FROM details WHERE type = ? GROUP BY ALL", [kind]
+                ).fetchall()
+            }
+            forms: dict[tuple[str, str], set[DetailsForm]] = {}
+            rows = connection.execute("SELECT DISTINCT template_id, layout FROM details WHERE type = ?", [kind])
+            for template, layout in rows.fetchall():
+                for label, form in _forms(json.loads(layout)).items():
+                    forms.setdefault((template, label), set()).add(DetailsForm(form))
+            named = connection.execute(
+                "SELECT template_id, coalesce(name, label) FROM template_fields WHERE key IS NOT NULL ORDER BY ALL"
+            ).fetchall()
+        for template in self.templates(kind):
+            names = [name for id_, name in named if id_ == template.id]
+            alike = Counter(map(folded, names))
+            labels = tuple(
+                Label(
+                    name,
+                    form_of(forms.get((template.id, folded(name)), ())),
+                    filled.get((template.id, folded(name)), 0),
+                    alike[folded(name)] == 1,
+                )
+                for name in names
+            )
+            found.append(
+                TemplateLabels(template.id, template.name, template.documents, read.get(template.id, 0), labels)
+            )
+        return found
 
     def forget_fields(self, template_id: str, labels: Collection[str]) -> None:
         """Note fields that new documents of this template turned out to lack."""

@@ -22,6 +22,7 @@ from bms_pipeline.passportal.documents.change import DocumentChange
 from bms_pipeline.passportal.documents.client import DocumentsClient, base_address
 from bms_pipeline.passportal.documents.creation import DocumentCreation
 from bms_pipeline.passportal.documents.flow import Flow
+from bms_pipeline.passportal.documents.labels import store_labels
 from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.passportal.documents.memory import RememberedDocuments
 from bms_pipeline.passportal.documents.reader import DocumentReader
@@ -52,6 +53,7 @@ class DocumentsPassportal:
         self.name = f"documents_api {base_address(settings)}"
         self.can_list = self.can_write | {"clients"} | ({"users"} if settings.passportal_users_file else set())
         self.unknown_seconds = settings.passportal_unknown_seconds
+        self._labels_file = settings.labels_file
         self._users_file = settings.passportal_users_file
         chosen, dialect = chosen_templates(settings.passportal_templates), encoding.dialect_of(settings)
         self._last_write = LastWrite(settings.last_write_file, clock)
@@ -80,6 +82,7 @@ class DocumentsPassportal:
                 self._reader.list_documents(entity)
                 self._reader.read_details(entity)
                 self._memory.write_snapshot(entity, file, self._templates.new_records(entity))
+                store_labels(self._labels_file, entity, self._memory.labels(entity))
         elif entity.name == "clients":
             rows = [{"passportal_id": id_, "name": name} for id_, name in self._client.clients().items()]
             snapshots.write_snapshot(entity, file, rows)
