@@ -16,9 +16,11 @@ from fastapi import Request, Response
 from starlette.responses import RedirectResponse
 
 from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.guard.door import ENTER, Door, NotSignedIn, VisitRefused, is_local
 from bms_pipeline.guard.gate import sign_in_page
 from bms_pipeline.reconcile.undo import Undo
+from bms_pipeline.sync.mapping import Foretold
 
 NAME = "/name"
 STATIC = "/static/"
@@ -92,7 +94,8 @@ class Session:
 
     ``told`` are the messages its next page shows once, ``attempts`` the forms of Set-up that were not accepted, and
     ``failures`` the last failed requests by number, for the pages that explain them. ``news``: the decisions that the
-    next list shows once. ``done``: those that can be undone, the last one last.
+    next list shows once. ``done``: those that can be undone, the last one last. ``mapping``: the draft of *Fields*, and
+    ``foretold`` what it would do, with its hash.
     """
 
     id: str
@@ -100,6 +103,8 @@ class Session:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     is_authenticated: bool = False
+    mapping: FieldMapping | None = None
+    foretold: tuple[str, Foretold] | None = None
     news: list[Done] = field(default_factory=list)
     done: list[Done] = field(default_factory=list)
 

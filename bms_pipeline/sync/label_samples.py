@@ -85,15 +85,13 @@ def look(settings: Settings, opened: Opened) -> Samples:
         )
     before = known(settings, opened)
     with opened() as connection:
-        records = {entity: _records(connection, entity) for entity in MAPPED}
+        records = {entity.name: _records(connection, entity) for entity in MAPPED}
     with DocumentsClient(settings) as client:
-        wanted = {entity: list(found) for entity, found in records.items()}
+        wanted = [(entity, list(records[entity.name])) for entity in MAPPED]
         read = labels.sample_documents(client, wanted, connections=settings.passportal_connections, most=MOST_SAMPLES)
     pairs = {
-        entity.name: tuple(
-            Pair(*found[document.id], document) for document in read.documents[entity.name] if document.id in found
-        )
-        for entity, found in records.items()
+        name: tuple(Pair(*found[document.id], document) for document in read.documents[name] if document.id in found)
+        for name, found in records.items()
     }
     templates = {entity.name: before.templates.get(entity.name) or read.templates[entity.name] for entity in MAPPED}
     return Samples(templates, pairs, read.documents, before.filled, before.categories, read.calls)

@@ -117,10 +117,10 @@ def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestio
         draft.take(lambda data: data.update(marker_label=marker))
     taken = [label for label in labels if _add_label(draft, labels, label, samples)]
     for rule in rules:
-        draft.take(partial(_with_template, rule=rule))
+        draft.take(partial(with_template, rule=rule))
     words = [word for entity in MAPPED for word in _words(entity, draft.mapping, samples)]
     for word in words:
-        draft.take(partial(_with_word, word=word))
+        draft.take(partial(with_word, word=word))
     return Suggestion(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker)
 
 
@@ -169,12 +169,14 @@ def with_label(data: dict[str, Any], entity: EntityName, column: str, label: str
         _rule(data, entity, column)["label"] = label
 
 
-def _with_template(data: dict[str, Any], rule: SuggestedTemplate) -> None:
+def with_template(data: dict[str, Any], rule: SuggestedTemplate) -> None:
+    """Add a rule for new records to the table of a mapping."""
     categories: dict[str, Any] = {"category": list(rule.categories)} if rule.categories else {}
     _entity(data, rule.entity).setdefault("template", []).append({**categories, "into": int(rule.template_id)})
 
 
-def _with_word(data: dict[str, Any], word: SuggestedWord) -> None:
+def with_word(data: dict[str, Any], word: SuggestedWord) -> None:
+    """Add a word to the table of a mapping."""
     _rule(data, word.entity, word.column).setdefault("words", {})[word.word] = word.ours
 
 

@@ -157,7 +157,11 @@ class Document:
     @property
     def shows_blanks(self) -> bool:
         """Whether it shows elements without a value: then a label not shown does not exist."""
-        return any(element.form is DetailsForm.EMPTY for element in self.elements.values())
+        return any(
+            place.form is DetailsForm.EMPTY
+            or (place.form in {DetailsForm.RICH, DetailsForm.CHOICE} and not (self.values.get(label) or "").strip())
+            for label, place in self.elements.items()
+        )
 
     @property
     def fields(self) -> dict[str, str | None]:

@@ -125,17 +125,17 @@ def form_of(forms: Iterable[DetailsForm]) -> DetailsForm:
 
 
 def sample_documents(
-    client: DocumentsClient, wanted: Mapping[Entity, Sequence[str]], *, connections: int, most: int
+    client: DocumentsClient, wanted: Sequence[tuple[Entity, Sequence[str]]], *, connections: int, most: int
 ) -> SampledDocuments:
     """Read the ``wanted`` documents by id, and at most ``most`` of each template that their first page lists.
 
     The documents of an entity without a wanted one are chosen by that page alone, the newest first.
     """
-    ids: dict[Entity, list[str]] = {}
+    ids: dict[EntityName, list[str]] = {}
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
     calls = 0
-    for entity, chosen in wanted.items():
+    for entity, chosen in wanted:
         rows = next(client.pages(entity.singular, newest_first=True, page_size=PAGE_SIZE), [])
         calls += 1
         by_template: dict[str, list[str]] = defaultdict(list)
@@ -146,18 +146,18 @@ def sample_documents(
             if row.get("accessible") is not False and len(by_template[listed.template_id]) < most:
                 by_template[listed.template_id].append(listed.id)
         others = [id_ for of_template in by_template.values() for id_ in of_template[: 3 if chosen else most]]
-        ids[entity] = list(dict.fromkeys((*chosen, *others)))
+        ids[entity.name] = list(dict.fromkeys((*chosen, *others)))
     documents: dict[EntityName, tuple[Document, ...]] = {}
     templates: dict[EntityName, tuple[TemplateLabels, ...]] = {}
     with ThreadPoolExecutor(connections) as pool:
-        for entity, chosen in ids.items():
+        for entity_name, chosen in ids.items():
             read = [found for found in pool.map(client.document, chosen) if found is not None]
             calls += len(chosen)
-            documents[entity.name] = _with_names([encoding.decoded_document(found.document) for found in read], read)
+            documents[entity_name] = _with_names([encoding.decoded_document(found.document) for found in read], read)
             of: dict[str, list[Document]] = defaultdict(list)
-            for document in documents[entity.name]:
+            for document in documents[entity_name]:
                 of[document.template_id].append(document)
-            templates[entity.name] = tuple(
+            templates[entity_name] = tuple(
                 labels_of(id_, names.get(id_, id_), counts[id_] or len(seen), seen) for id_, seen in of.items()
             )
     return SampledDocuments(templates, documents, calls)

@@ -399,7 +399,9 @@ class RememberedDocuments:
             filled = {
                 (template, label): count
                 for template, label, count in connection.execute(
-                    "SELECT template_id, unnest(filled), count(*) FROM details WHERE type = ? GROUP BY ALL", [kind]
+                    "SELECT template_id, label, count(*) FROM (SELECT template_id, unnest(filled) AS label FROM details"
+                    " WHERE type = ?) GROUP BY ALL",
+                    [kind],
                 ).fetchall()
             }
             forms: dict[tuple[str, str], set[DetailsForm]] = {}
