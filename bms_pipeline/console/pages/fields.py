@@ -6,6 +6,7 @@ a few documents, on request ─┴─▶ draft of this browser ──▶ try: wh
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -70,6 +71,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
         is_changed=draft != stored,
         tried=session.foretold if session.foretold and session.foretold[0] == draft.hash else None,
         attempt=session.attempts.get("mapping"),
+        siblings=Counter(fields.entity.name for fields in templates),
         types=TYPES,
         owners=OWNERS,
         is_by_values=lambda label: label.evidence is Evidence.VALUES,
