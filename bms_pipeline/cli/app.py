@@ -20,7 +20,18 @@ import typer
 import typer.exceptions
 from rich.markup import escape
 
-from bms_pipeline.cli import backups, decide, doctor, init, json_log, mapping, monitoring, sandbox, serve
+from bms_pipeline.cli import (
+    backups,
+    decide,
+    doctor,
+    init,
+    json_log,
+    mapping,
+    mapping_suggest,
+    monitoring,
+    sandbox,
+    serve,
+)
 from bms_pipeline.cli.former_names import translated
 from bms_pipeline.cli.on_demand import (
     client_ids,
@@ -86,6 +97,7 @@ app.add_typer(init.app)
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(serve.app)
 app.add_typer(decide.app)
+mapping.app.command("suggest")(mapping_suggest.suggest)
 app.add_typer(mapping.app, name="mapping", rich_help_panel="Decide")
 app.add_typer(backups.app)
 app.add_typer(monitoring.app)

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         client_ids,
         deciding,
         fetch_details,
+        label_samples,
         loading,
         mapping,
         planning,
         recovery,
         run_lock,
         services,
+        suggested_mapping,
         whole_sync,
     )
     from bms_pipeline.warehouse.connection import Warehouse
@@ -40,15 +42,15 @@ _WHERE = {
     "reconcile": ("decisions", "matching"),
     "reports": ("figures", "plan_preview", "stories"),
     "sync": (
-        "client_ids", "deciding", "fetch_details", "loading", "mapping", "planning", "recovery", "run_lock",
-        "services", "whole_sync",
+        "client_ids", "deciding", "fetch_details", "label_samples", "loading", "mapping", "planning", "recovery",
+        "run_lock", "services", "suggested_mapping", "whole_sync",
     ),
 }  # fmt: skip
 
 __all__ = [
-    "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open", "loading",
-    "mapping", "matching", "notifications", "open_warehouse", "plan_preview", "planning", "read_settings", "recovery",
-    "run_lock", "services", "standings", "stories", "whole_sync",
+    "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open",
+    "label_samples", "loading", "mapping", "matching", "notifications", "open_warehouse", "plan_preview", "planning",
+    "read_settings", "recovery", "run_lock", "services", "standings", "stories", "suggested_mapping", "whole_sync",
 ]  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def template_fields(
         for template in samples.templates.get(entity.name, ()):
             suggested = {
                 label.column: label
-                for label in suggestion.labels
+                for label in (*suggestion.labels, *suggestion.hints)
                 if (label.entity, label.template_id) == (entity.name, template.id)
             }
             found.append(_fields(entity, template, settings, mapping, samples, suggested, written))

@@ -44,7 +44,7 @@ class Samples:
     """What was looked at. ``templates``: entity → its templates; ``pairs``: entity → matched records and documents.
 
     ``filled``: entity → column → the number of BMS records with a value; under "" the number of all. ``categories``:
-    entity → (category, template's name) → matched records. ``documents``: those read, also without a record.
+    entity → (category, template's id) → matched records. ``documents``: those read, also without a record.
     ``calls``: what the look cost.
     """
 

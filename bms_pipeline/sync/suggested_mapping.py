@@ -51,7 +51,8 @@ class Evidence(StrEnum):
 class SuggestedLabel:
     """A label for a field. ``agreed`` of ``compared`` matched records have the same value there.
 
-    ``filled`` of ``read`` documents have a text there. ``is_plain``: it can be written, too.
+    ``filled`` of ``read`` documents have a text there. ``is_plain``: it can be written; any other label, as a link, is
+    only a hint, and not in the suggested mapping.
     """
 
     entity: EntityName
@@ -65,6 +66,11 @@ class SuggestedLabel:
     filled: int
     read: int
     is_plain: bool
+
+    @property
+    def is_by_values(self) -> bool:
+        """Whether equal values name it, and not its name alone."""
+        return self.evidence is Evidence.VALUES
 
 
 @dataclass(frozen=True)
@@ -93,23 +99,28 @@ class SuggestedTemplate:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A suggested mapping: the present one with all of these in it. ``marker_label``: None where it stays."""
+    """A suggested mapping: the present one with all of these in it. ``marker_label``: None where it stays.
+
+    ``hints``: labels that hold a value and can only be read, so they are in no mapping.
+    """
 
     mapping: Mapping
     labels: tuple[SuggestedLabel, ...] = ()
     words: tuple[SuggestedWord, ...] = ()
     templates: tuple[SuggestedTemplate, ...] = ()
     marker_label: str | None = None
+    hints: tuple[SuggestedLabel, ...] = ()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is suggested."""
-        return not (self.labels or self.words or self.templates or self.marker_label)
+    def count(self) -> int:
+        """The number of suggestions."""
+        return len(self.labels) + len(self.words) + len(self.templates) + bool(self.marker_label)
 
 
 def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestion:
     """Return what the samples suggest for the fields, words and templates that have none by ``mapping``."""
-    labels = [found for entity in MAPPED for found in _labels(entity, mapping, samples)]
+    found = [label for entity in MAPPED for label in _labels(entity, mapping, samples)]
+    labels, hints = ([label for label in found if label.is_plain is is_plain] for is_plain in (True, False))
     marker = _marker(mapping, samples)
     rules = [rule for entity in MAPPED for rule in _templates(settings, entity, mapping, samples)]
     draft = _Draft(mapping.as_json())
@@ -121,7 +132,7 @@ def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestio
     words = [word for entity in MAPPED for word in _words(entity, draft.mapping, samples)]
     for word in words:
         draft.take(partial(with_word, word=word))
-    return Suggestion(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker)
+    return Suggestion(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker, tuple(hints))
 
 
 class _Draft:
@@ -234,7 +245,7 @@ def _candidates(
         evidence = Evidence.VALUES if is_strong else Evidence.NAME
         yield SuggestedLabel(
             entity.name, template.id, template.name, column, label.name, evidence, agreed, compared, label.filled,
-            template.read, label.takes_text or label.form is DetailsForm.RICH,
+            template.read, label.takes_text,
         )  # fmt: skip
 
 
@@ -345,16 +356,16 @@ def _templates(settings: Settings, entity: Entity, mapping: Mapping, samples: Sa
     known = next((template for template in templates if template.id == chosen or folded(template.name) == usual), None)
     default = known or max(templates, key=lambda template: template.documents)
     by_category: dict[str, Counter[str]] = defaultdict(Counter)
-    for (category, name), count in samples.categories.get(entity.name, {}).items():
-        by_category[category][name] += count
+    for (category, id_), count in samples.categories.get(entity.name, {}).items():
+        by_category[category][id_] += count
     lies: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     for category, where in by_category.items():
-        name, agreed = where.most_common(1)[0]
+        id_, agreed = where.most_common(1)[0]
         compared = sum(where.values())
-        if agreed >= AGREED_AT_LEAST and agreed >= SHARE_AT_LEAST * compared and name != default.name:
-            lies[name].append((category, agreed, compared))
+        if agreed >= AGREED_AT_LEAST and agreed >= SHARE_AT_LEAST * compared and id_ != default.id:
+            lies[id_].append((category, agreed, compared))
     for template in templates:
-        if found := lies.get(template.name):
+        if found := lies.get(template.id):
             yield SuggestedTemplate(
                 entity.name, template.id, template.name, tuple(category for category, _, _ in found),
                 sum(agreed for _, agreed, _ in found), sum(compared for _, _, compared in found),

@@ -23,7 +23,7 @@ from bms_pipeline.reports.field_places import TemplateFields, template_fields
 from bms_pipeline.sync import label_samples
 from bms_pipeline.sync import mapping as mappings
 from bms_pipeline.sync.label_samples import MAPPED, Samples
-from bms_pipeline.sync.suggested_mapping import Evidence, Suggestion, suggest, with_label, with_template, with_word
+from bms_pipeline.sync.suggested_mapping import suggest, with_label, with_template, with_word
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 router = APIRouter()
@@ -66,7 +66,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
         samples=samples,
         templates=templates,
         suggestion=suggestion,
-        suggestions=_count(suggestion),
+        suggestions=suggestion.count,
         draft=draft,
         is_changed=draft != stored,
         tried=session.foretold if session.foretold and session.foretold[0] == draft.hash else None,
@@ -74,7 +74,6 @@ def show(request: Request, console: ConsoleDep) -> Response:
         siblings=Counter(fields.entity.name for fields in templates),
         types=TYPES,
         owners=OWNERS,
-        is_by_values=lambda label: label.evidence is Evidence.VALUES,
         by_name=BY_NAME,
         choices=_choices,
         most_samples=label_samples.MOST_SAMPLES,
@@ -99,7 +98,7 @@ def accept(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     suggestion = suggest(console.settings, draft, _samples(console))
     what = form.get("what")
     if what == "all":
-        return _changed(request, suggestion.mapping, f"{_count(suggestion):,} suggestions are in the draft.")
+        return _changed(request, suggestion.mapping, f"{suggestion.count:,} suggestions are in the draft.")
     data = draft.as_json()
     if what == "marker" and suggestion.marker_label:
         data["marker_label"] = suggestion.marker_label
@@ -207,11 +206,6 @@ def _has_place_elsewhere(console: Console, draft: Mapping, entity: str, column: 
         for template in _samples(console).templates.get(entity, ())
         if template.id != template_id
     )
-
-
-def _count(suggestion: Suggestion) -> int:
-    parts = suggestion.labels, suggestion.words, suggestion.templates
-    return sum(map(len, parts)) + bool(suggestion.marker_label)
 
 
 def _choices(fields: TemplateFields) -> list[str]:
