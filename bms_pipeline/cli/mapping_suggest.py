@@ -15,7 +15,7 @@ from bms_pipeline.core.files import atomic_write
 
 if TYPE_CHECKING:
     from bms_pipeline.sync.label_samples import Samples
-    from bms_pipeline.sync.suggested_mapping import SuggestedLabel, Suggestion
+    from bms_pipeline.sync.suggested_mapping import SuggestedLabel, SuggestedMapping
 
 
 def suggest(
@@ -45,8 +45,8 @@ def suggest(
         say("Nothing is stored. `mapping suggest FILE` writes it, and `mapping import FILE --dry-run` tries it.")
 
 
-def _print_suggestion(found: Suggestion, samples: Samples) -> None:
-    documents, pairs = (sum(map(len, each.values())) for each in (samples.documents, samples.pairs))
+def _print_suggestion(found: SuggestedMapping, samples: Samples) -> None:
+    documents, pairs = (sum(map(len, found_of.values())) for found_of in (samples.documents, samples.pairs))
     say(f"Read {documents:,} documents with {samples.calls:,} calls; {pairs:,} of them are of records that match.")
     if not pairs:
         say(

@@ -14,14 +14,14 @@ from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAM
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.sync.label_samples import MAPPED, Samples
-from bms_pipeline.sync.suggested_mapping import SuggestedLabel, Suggestion
+from bms_pipeline.sync.suggested_mapping import SuggestedLabel, SuggestedMapping
 
 MOST_SAMPLES = 3
 """Samples that are shown of a label."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class FieldSample:
     """A value of one record: in BMS, as it would be written, and in the document now. None: unknown or empty."""
 
     bms: str | None
@@ -38,7 +38,7 @@ class Placed:
     label: Label
     filled: float | None
     owner: FieldOwner
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[FieldSample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def template_fields(
     settings: SyncSettings,
     mapping: FieldMapping,
     samples: Samples,
-    suggestion: Suggestion,
+    suggestion: SuggestedMapping,
 ) -> list[TemplateFields]:
     """Return every template with documents, the most used of each entity first, as it is by ``mapping``."""
     found = []
@@ -128,7 +128,7 @@ def _fields(
         used.add(folded(label.name))
         if pairs:
             shown = [
-                Sample(
+                FieldSample(
                     pair.values.get(column),
                     written.get(pair.bms_id, {}).get(column),
                     text_under(pair.document, label.name),
@@ -136,7 +136,7 @@ def _fields(
                 for pair in pairs
             ]
         else:
-            shown = [Sample(None, None, text_under(document, label.name)) for document in documents]
+            shown = [FieldSample(None, None, text_under(document, label.name)) for document in documents]
         owner = settings.owner(entity.name, column)
         fields.placed.append(Placed(column, name, label, _share(label, template), owner, _best(shown)))
     marker = folded(mapping.marker_label)
@@ -158,7 +158,7 @@ def _share(label: Label, template: TemplateLabels) -> float | None:
     return label.filled / template.read if template.read else None
 
 
-def _best(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+def _best(samples: Iterable[FieldSample]) -> tuple[FieldSample, ...]:
     """Return the samples that show most: those filled on both sides first, none twice."""
     found = dict.fromkeys(sample for sample in samples if sample.written or sample.now)
     return tuple(sorted(found, key=lambda sample: (not sample.written) + (not sample.now))[:MOST_SAMPLES])

@@ -31,7 +31,7 @@ Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @dataclass(frozen=True)
-class Pair:
+class SampledPair:
     """A record of BMS, column → text, and the document that it is matched with."""
 
     bms_id: int
@@ -49,13 +49,13 @@ class Samples:
     """
 
     templates: Mapping[EntityName, tuple[TemplateLabels, ...]] = field(default_factory=dict)
-    pairs: Mapping[EntityName, tuple[Pair, ...]] = field(default_factory=dict)
+    pairs: Mapping[EntityName, tuple[SampledPair, ...]] = field(default_factory=dict)
     documents: Mapping[EntityName, tuple[Document, ...]] = field(default_factory=dict)
     filled: Mapping[EntityName, Mapping[str, int]] = field(default_factory=dict)
     categories: Mapping[EntityName, Mapping[tuple[str, str], int]] = field(default_factory=dict)
     calls: int = 0
 
-    def of_template(self, entity: Entity, template: TemplateLabels) -> list[Pair]:
+    def of_template(self, entity: Entity, template: TemplateLabels) -> list[SampledPair]:
         """Return the pairs whose document has this template."""
         return [pair for pair in self.pairs.get(entity.name, ()) if pair.document.template_id == template.id]
 
@@ -90,7 +90,9 @@ def look(settings: Settings, opened: Opened) -> Samples:
         wanted = [(entity, list(records[entity.name])) for entity in MAPPED]
         read = labels.sample_documents(client, wanted, connections=settings.passportal_connections, most=MOST_SAMPLES)
     pairs = {
-        name: tuple(Pair(*found[document.id], document) for document in read.documents[name] if document.id in found)
+        name: tuple(
+            SampledPair(*found[document.id], document) for document in read.documents[name] if document.id in found
+        )
         for name, found in records.items()
     }
     templates = {entity.name: before.templates.get(entity.name) or read.templates[entity.name] for entity in MAPPED}

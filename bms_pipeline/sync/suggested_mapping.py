@@ -30,7 +30,7 @@ from bms_pipeline.passportal.documents import synonyms
 from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, folded
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.passportal.documents.templates import DEFAULT_TEMPLATES, chosen_templates
-from bms_pipeline.sync.label_samples import MAPPED, Pair, Samples
+from bms_pipeline.sync.label_samples import MAPPED, SampledPair, Samples
 
 AGREED_AT_LEAST = 3
 SHARE_AT_LEAST = 0.8
@@ -40,7 +40,7 @@ MOST_WORDS = 12
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d")
 
 
-class Evidence(StrEnum):
+class LabelEvidence(StrEnum):
     """Why a label is suggested."""
 
     VALUES = "equal values"
@@ -60,7 +60,7 @@ class SuggestedLabel:
     template: str
     column: str
     label: str
-    evidence: Evidence
+    evidence: LabelEvidence
     agreed: int
     compared: int
     filled: int
@@ -70,7 +70,7 @@ class SuggestedLabel:
     @property
     def is_by_values(self) -> bool:
         """Whether equal values name it, and not its name alone."""
-        return self.evidence is Evidence.VALUES
+        return self.evidence is LabelEvidence.VALUES
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class SuggestedTemplate:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class SuggestedMapping:
     """A suggested mapping: the present one with all of these in it. ``marker_label``: None where it stays.
 
     ``hints``: labels that hold a value and can only be read, so they are in no mapping.
@@ -117,7 +117,7 @@ class Suggestion:
         return len(self.labels) + len(self.words) + len(self.templates) + bool(self.marker_label)
 
 
-def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestion:
+def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> SuggestedMapping:
     """Return what the samples suggest for the fields, words and templates that have none by ``mapping``."""
     found = [label for entity in MAPPED for label in _labels(entity, mapping, samples)]
     labels, hints = ([label for label in found if label.is_plain is is_plain] for is_plain in (True, False))
@@ -132,7 +132,7 @@ def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> Suggestio
     words = [word for entity in MAPPED for word in _words(entity, draft.mapping, samples)]
     for word in words:
         draft.take(partial(with_word, word=word))
-    return Suggestion(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker, tuple(hints))
+    return SuggestedMapping(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker, tuple(hints))
 
 
 class _Draft:
@@ -212,7 +212,7 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
                 for candidate in _candidates(entity, template, column, label, pairs)
             ),
             key=lambda one: (
-                one.evidence is not Evidence.VALUES,
+                one.evidence is not LabelEvidence.VALUES,
                 -one.agreed,
                 synonyms.rank(entity, one.column, one.label) or 0,
                 one.column,
@@ -227,7 +227,7 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
 
 
 def _candidates(
-    entity: Entity, template: TemplateLabels, column: str, label: Label, pairs: Iterable[Pair]
+    entity: Entity, template: TemplateLabels, column: str, label: Label, pairs: Iterable[SampledPair]
 ) -> Iterator[SuggestedLabel]:
     compared = agreed = 0
     kinds: set[str] = set()
@@ -242,14 +242,14 @@ def _candidates(
     is_named = synonyms.rank(entity, column, label.name) is not None
     differs = compared >= AGREED_AT_LEAST and not agreed and column in match_keys(entity)
     if is_strong or (is_named and not differs):
-        evidence = Evidence.VALUES if is_strong else Evidence.NAME
+        evidence = LabelEvidence.VALUES if is_strong else LabelEvidence.NAME
         yield SuggestedLabel(
             entity.name, template.id, template.name, column, label.name, evidence, agreed, compared, label.filled,
             template.read, label.takes_text,
         )  # fmt: skip
 
 
-def _text_of(pair: Pair, label: Label) -> str | None:
+def _text_of(pair: SampledPair, label: Label) -> str | None:
     return next(
         (text for name, text in pair.document.fields.items() if folded(name) == folded(label.name) and text), None
     )
