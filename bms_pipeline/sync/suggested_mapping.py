@@ -35,6 +35,8 @@ from bms_pipeline.sync.label_samples import MAPPED, SampledPair, Samples
 AGREED_AT_LEAST = 3
 SHARE_AT_LEAST = 0.8
 """So many pairs must have equal values, of at least two kinds, and this share of those filled on both sides."""
+DIGITS_AT_LEAST = 7
+"""A phone number may be written with and without its country; fewer digits are no number."""
 MOST_WORDS = 12
 """A field with more words than this is no choice among a few."""
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d")
@@ -261,8 +263,8 @@ def is_same_value(entity: Entity, column: str, ours: str, theirs: str) -> bool:
         return not _days(ours).isdisjoint(_days(theirs))
     kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
     if kind is Kind.PHONE:
-        one, two = (re.sub(r"\D", "", text).lstrip("0")[-9:] for text in (ours, theirs))
-        return len(one) > 5 and one == two
+        short, long = sorted((re.sub(r"\D", "", text).lstrip("0") for text in (ours, theirs)), key=len)
+        return len(short) >= DIGITS_AT_LEAST and long.endswith(short)
     return bool(_bare(ours)) and _bare(ours) == _bare(theirs)
 
 
