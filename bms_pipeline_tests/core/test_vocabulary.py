@@ -99,7 +99,6 @@ def test_python_names_reasons_by_their_type() -> None:
         "bms_wins": "an owner",
         "category": "a key of the mapping",
         "taken_back": "the name of a bound value",
-        "category": "a key of the mapping",
     }
     quoted = {
         (name, node.value)
