@@ -35,6 +35,8 @@ from bms_pipeline.sync.label_samples import MAPPED, SampledPair, Samples
 AGREED_AT_LEAST = 3
 SHARE_AT_LEAST = 0.8
 """So many pairs must have equal values, of at least two kinds, and this share of those filled on both sides."""
+KEY_SHARE_AT_LEAST = 0.5
+"""A field that records are matched by is nearly unique, so fewer equal values are evidence enough."""
 DIGITS_AT_LEAST = 7
 """A phone number may be written with and without its country; fewer digits are no number."""
 MOST_WORDS = 12
@@ -240,7 +242,8 @@ def _candidates(
             if is_same_value(entity, column, ours, theirs):
                 agreed += 1
                 kinds.add(_bare(ours))
-    is_strong = agreed >= AGREED_AT_LEAST and len(kinds) > 1 and agreed >= SHARE_AT_LEAST * compared
+    share = KEY_SHARE_AT_LEAST if column in match_keys(entity) else SHARE_AT_LEAST
+    is_strong = agreed >= AGREED_AT_LEAST and len(kinds) > 1 and agreed >= share * compared
     is_named = synonyms.rank(entity, column, label.name) is not None
     differs = compared >= AGREED_AT_LEAST and not agreed and column in match_keys(entity)
     if is_strong or (is_named and not differs):

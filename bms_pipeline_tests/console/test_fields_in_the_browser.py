@@ -52,7 +52,7 @@ def picture(page: Page, name: str) -> None:
         page.screenshot(path=f"{PICTURES}/{name}.png", full_page=True)
 
 
-@pytest.mark.parametrize("way", ["desk", "dark phone", "forced colours"])
+@pytest.mark.parametrize("way", ["desk", "dark phone", pytest.param("forced colours", marks=pytest.mark.soak)])
 def test_the_page_is_accessible_and_fits_in_every_state(browser: Browser, console: Console, way: str) -> None:
     options: dict[str, Any] = {"bypass_csp": True, "viewport": {"width": 1400, "height": 800}, **WAYS[way]}
     with browser.new_context(**options) as context:
