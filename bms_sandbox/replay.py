@@ -202,7 +202,7 @@ def _asset(row: tables.Row) -> wire.Asset:
         account_id=row["account_id"],
         asset_name=row["name"],
         category_name=row["type"],
-        category_id=0,
+        category_id=row["category_id"] or 0,
         location_name=row["location"],
         serial_number=row["serial_number"],
         ip_address=row["primary_ip"],

@@ -134,13 +134,16 @@ class PostgresSession:
                 connection.close()
 
     def _patiently(self, work: Callable[[Connection], Done], seconds: float) -> Done:
-        give_up, pause = time.monotonic() + seconds, 0.1
+        give_up, pause, was_refused = time.monotonic() + seconds, 0.1, False
         while True:
             try:
                 return work(self.connected())
             except psycopg.Error as error:
                 self.drop()
-                if not _may_pass(error) or time.monotonic() + pause > give_up:
+                is_refused = is_refused_login(error)
+                is_final = (is_refused and was_refused) or not (is_refused or _may_pass(error))
+                was_refused = is_refused
+                if is_final or time.monotonic() + pause > give_up:
                     self._rests_until = time.monotonic() + REST_SECONDS
                     raise self._explained(error) from None
             wait(pause)
@@ -180,9 +183,17 @@ def _connect(address: Address) -> Connection:
     return connection
 
 
+def is_refused_login(error: psycopg.Error) -> bool:
+    """Return whether a log-in failed after the server had asked for a password.
+
+    It refused the password, or it crashed at that moment: libpq tells both in the same way. So one more try decides.
+    """
+    return error.pgconn is not None and bool(error.pgconn.needs_password or error.pgconn.used_password)
+
+
 def _may_pass(error: psycopg.Error) -> bool:
     """Return whether the same may succeed in a moment: no connection, or a server that is starting or busy."""
-    if error.pgconn is not None:  # no connection: where the server asked for a password, it refused the log-in
-        return not (error.pgconn.needs_password or error.pgconn.used_password)
+    if error.pgconn is not None:
+        return not is_refused_login(error)
     is_lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and error.sqlstate is None
     return is_lost or isinstance(error, _PASSING) or (error.sqlstate or "").startswith("08")

@@ -36,9 +36,19 @@ _INSERTED_AT_ONCE = 10_000
 _NUMBER = re.compile(r"\d+")
 _KEPT_SETTINGS = frozenset((
     "sync", "auto_create", "active_only", "identical_names", "ownership", "update_share", "gone_share",
-    "client_update_share", "details_max_age_days", "can_write", "can_list",
+    "client_update_share", "vanished_share", "client_vanished_share", "details_max_age_days", "can_write", "can_list",
 ))  # fmt: skip
 _WORDS_IN_SETTINGS = ("account_types", "asset_categories")
+_SCOPE_IDS = "scope_ids"
+_KNOWN_SETTINGS = {
+    *_KEPT_SETTINGS,
+    *_WORDS_IN_SETTINGS,
+    _SCOPE_IDS,
+    "clients",
+    "initial_sync_finished_at",
+    "rebuilt_at",
+}
+"""A setting is in a bundle only because it is named here. The mapping is not: matching reads BMS's own words."""
 _MOMENTS_IN_SETTINGS = ("initial_sync_finished_at", "rebuilt_at")
 
 
@@ -63,10 +73,19 @@ def tables() -> list[Table]:
             {"id": How.KEPT, "name": How.TEXT, **_kept("is_client", "is_vendor", "is_active")},
             "true",
         ),
-        Table("passportal.new_records", {**_kept("entity", "places", "problem"), "template": How.LABEL}, "true"),
+        Table(
+            "passportal.new_records",
+            {**_kept("entity", "places", "problem", "template_id", "wanted_id"), "template": How.LABEL},
+            "true",
+        ),
         Table("sync.matches", {**_link(), "reason": How.KEPT, "matched_at": How.MOMENT}, _of_bms()),
         Table("sync.exclusions", {"entity": How.KEPT, "bms_id": How.BMS_ID, "decided_at": How.MOMENT}, _of_bms()),
         Table("sync.non_matches", {**_link(), "decided_at": How.MOMENT}, f"{_of_bms()} AND {_of_passportal()}"),
+        Table(
+            "sync.vanished",
+            {**_link(), "client_id": How.PASSPORTAL_ID, "vanished_at": How.MOMENT},
+            _of_bms(),
+        ),
         Table(
             "sync.approved_creates",
             {**_kept("entity", "allow_duplicate"), "bms_id": How.BMS_ID, "decided_at": How.MOMENT},
@@ -104,8 +123,9 @@ def _tables_of(entity: Entity) -> Iterator[Table]:
     yield Table(
         f"bms.{entity.name}",
         {
-            "bms_id": How.BMS_ID, "account_id": How.BMS_ID, **_kept("account_type_id"), **values, **_kept("is_active"),
-            "modified_on": How.DATE, **dict.fromkeys(_MOMENTS, How.MOMENT), **details,
+            "bms_id": How.BMS_ID, "account_id": How.BMS_ID, **values,
+            **_kept("account_type_id", "category_id", "is_active"), "modified_on": How.DATE,
+            **dict.fromkeys(_MOMENTS, How.MOMENT), **details,
         },
         of_bms, entity, stub_bms,
     )  # fmt: skip
@@ -113,7 +133,8 @@ def _tables_of(entity: Entity) -> Iterator[Table]:
         f"passportal.{entity.name}",
         {
             "passportal_id": How.PASSPORTAL_ID, "client_id": How.PASSPORTAL_ID, **values, "bms_id": How.BMS_ID,
-            "last_modified": How.DATE, "claimed_id": How.BMS_ID, "template": How.LABEL, **_kept("places"),
+            "last_modified": How.DATE, "claimed_id": How.BMS_ID, "template": How.LABEL,
+            **_kept("template_id", "places"),
         },
         of_passportal, entity, stub_passportal,
     )  # fmt: skip
@@ -217,7 +238,8 @@ def read_settings_of_sync(connection: duckdb.DuckDBPyConnection) -> dict[str, An
 
 def words_in_settings(settings: Mapping[str, Any]) -> set[str]:
     """Return the texts in the sync settings whose words are replaced."""
-    return {text for name in _WORDS_IN_SETTINGS for text in settings.get(name) or ()}
+    chosen = {text for name in _WORDS_IN_SETTINGS for text in settings.get(name) or ()}
+    return chosen | {text for ids in (settings.get(_SCOPE_IDS) or {}).values() for text in ids}
 
 
 @dataclass(frozen=True)
@@ -248,13 +270,19 @@ class Replacement:
 
     def settings(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sync settings with every name and id replaced; clients that are not in the bundle are left out."""
-        return {name: self._setting(name, value) for name, value in stored.items()}
+        return {name: self._setting(name, value) for name, value in stored.items() if name in _KNOWN_SETTINGS}
 
     def _setting(self, name: str, value: Any) -> Any:  # noqa: ANN401  # JSON
         if value is None or name in _KEPT_SETTINGS:
             return value
         if name == "clients":
             return sorted(found for client in value if (found := self.bms_ids.known(client)) is not None)
+        if name == _SCOPE_IDS:
+            words = self.values.stand_in
+            return {
+                setting: {str(words(How.TEXT, text)).lower(): ids for text, ids in found.items()}
+                for setting, found in value.items()
+            }
         if name in _MOMENTS_IN_SETTINGS:
             return str(self.values.moment(datetime.fromisoformat(value)))
         return [self.values.stand_in(How.TEXT, text) for text in value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -70,8 +70,7 @@ def open_target(settings: Settings, mapping: Mapping | None = None) -> Target:
     """
     found = mapping_of(settings) if mapping is None else mapping
     if settings.passportal_target == "documents_api":
-        documents: Callable[..., Target] = DocumentsPassportal
-        return documents(settings, found) if found.hash else documents(settings)
+        return DocumentsPassportal(settings, found)
     return EmbeddedPassportal(settings.passportal_file, found)
 
 

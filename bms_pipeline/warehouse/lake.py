@@ -30,11 +30,13 @@ from typing import Any
 
 import duckdb
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.address import read_address
+from bms_pipeline.state.session import is_refused_login
 from bms_pipeline.warehouse import causes, lease, maintenance, names, outcomes, portions, schema, sql
 from bms_pipeline.warehouse.connection import CONFIG, WAIT_SECONDS, Warehouse, now
 from bms_pipeline.warehouse.maintenance import Maintained
@@ -67,14 +69,7 @@ class Lake:
     @cached_property
     def postgres(self) -> dict[str, Any]:
         """The parts of the connection to PostgreSQL. Raises ``SettingsError`` where they cannot be read."""
-        try:
-            return {**_PATIENT, **conninfo_to_dict(self.state.get_secret_value())}
-        except psycopg.ProgrammingError:  # its text may hold the password
-            raise SettingsError(
-                "BMS_PIPELINE_STATE is no address of a PostgreSQL database.",
-                "Write it as postgresql://USER:PASSWORD@HOST/DATABASE; %40 stands for an @ in the password.",
-                {"BMS_PIPELINE_STATE": "is no address of a PostgreSQL database"},
-            ) from None
+        return {**_PATIENT, **read_address(self.state.get_secret_value()).parameters}
 
     @property
     def name(self) -> str:
@@ -122,14 +117,13 @@ class Lake:
 
 
 class _Unreachable(WarehouseUnreachable):
-    """PostgreSQL did not answer. ``is_refusal``: it did, and refused the log-in, so waiting does not help."""
+    """PostgreSQL did not answer. ``is_refusal``: it may have refused the log-in; then waiting does not help."""
 
     is_refusal = False
 
     def of(self, error: psycopg.OperationalError) -> _Unreachable:
         """Take over what the failed connection knows."""
-        pgconn = error.pgconn
-        self.is_refusal = pgconn is not None and bool(pgconn.used_password or pgconn.needs_password)
+        self.is_refusal = is_refused_login(error)
         return self
 
 
@@ -286,15 +280,17 @@ class LakeWarehouse(Warehouse):
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        give_up = time.monotonic() + self._wait_seconds
+        give_up, was_refused = time.monotonic() + self._wait_seconds, False
         with contextlib.ExitStack() as held:
             while True:
                 try:
                     connection = held.enter_context(_using(self._attached()))
                     break
                 except (duckdb.IOException, _Unreachable) as error:
-                    if time.monotonic() > give_up or getattr(error, "is_refusal", False):
+                    is_refused = isinstance(error, _Unreachable) and error.is_refusal
+                    if time.monotonic() > give_up or (is_refused and was_refused):
                         raise
+                    was_refused = is_refused
                     time.sleep(0.3)
             yield connection
 
