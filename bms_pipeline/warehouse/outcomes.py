@@ -120,10 +120,14 @@ def _note_refused_values(
 
 
 def document_state(passportal_id: str) -> str:
-    """Return SQL over ``p`` and ``n``: the state of a document, or of the template of new ones where it has no id."""
+    """Return SQL over ``p`` and ``n``: the state of a document, or of the template of new ones where it has no id.
+
+    The mapping is part of it: the same value under another label may be taken.
+    """
+    mapping = "(SELECT md5(value) FROM sync.settings WHERE name = 'mapping')"
     return (
-        f"CASE WHEN {passportal_id} IS NULL THEN concat_ws(' ', n.template, n.places)"
-        " ELSE concat_ws(' ', p.last_modified, p.template, p.places) END"
+        f"CASE WHEN {passportal_id} IS NULL THEN concat_ws(' ', n.template, n.places, {mapping})"
+        f" ELSE concat_ws(' ', p.last_modified, p.template, p.places, {mapping}) END"
     )
 
 

@@ -23,7 +23,8 @@ from bms_pipeline.doctor.examine import examine
 from bms_pipeline.doctor.one_write import Candidate, Clock, Tried
 from bms_pipeline.passportal.documents.habits import habits_in
 from bms_pipeline.passportal.target import Write
-from bms_pipeline.warehouse import lease
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import LockName
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.facts import read_facts
 from bms_pipeline_tests.doctor.examining import new_home
@@ -401,8 +402,8 @@ def test_a_document_that_a_sync_writes_is_refused(passportal: Service) -> None:
 
 
 def test_while_a_run_is_at_work_nothing_is_tried(passportal: Service) -> None:
-    home = passportal.settings().bms_pipeline_home
-    with lease.locked(home, "run", "a sync", now()), pytest.raises(RunLocked):
+    state = open_state(passportal.settings())
+    with state.locked(LockName.RUN, "a sync", now()), pytest.raises(RunLocked):
         tried(passportal)
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline.core.entities import CLIENTS, CONTACTS, Entity
+from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
+from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.reports import figures, stories
 from bms_pipeline.reports.plan_preview import overview
 from bms_pipeline.sync import deciding, services
+from bms_pipeline.warehouse.connection import now
 from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import Passing
 
@@ -146,4 +149,15 @@ def test_another_form_of_writes_is_tried_on_what_the_former_one_could_not_write(
     services.note_form_of_writes(world.warehouse, of_a_service)
     assert world.plan(target=choosy).operations == 0
     services.note_form_of_writes(world.warehouse, of_a_service.model_copy(update={"passportal_values": "element"}))
+    assert world.plan(target=choosy).operations == 1
+
+
+def test_a_value_that_was_refused_is_tried_under_another_label(world: World) -> None:
+    choosy = Choosy(world, "boss")
+    world.contacts = people("boss", "a")
+    world.cycle(target=choosy)
+    assert world.plan(target=choosy).operations == 0
+    mapping = parse_mapping({"version": 1, "contacts": {"fields": {"job_title": "Role"}}})
+    with world.warehouse.transaction() as connection:
+        store_sync_setting(connection, "mapping", mapping.as_json(), now())
     assert world.plan(target=choosy).operations == 1
