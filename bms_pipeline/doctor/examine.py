@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bms_pipeline.bms.client import Identity, identity_in
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseError
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.settings import Settings, check_given, needed_settings
 from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor import before_image, bms, bms_findings, first_sync, passportal, passportal_findings
@@ -82,9 +84,15 @@ def _examine_bms(settings: Settings, bounds: Bounds) -> _Part:
 
 def _examine_passportal(settings: Settings, bounds: Bounds) -> _Part:
     seen = passportal.look_at_passportal(settings, bounds)
-    return _part(
-        "PP", passportal_findings.passportal_checks(settings), seen, seen.errors, {"clients", *passportal.KINDS}
-    )
+    checks = passportal_findings.passportal_checks(settings, _mapping(settings))
+    return _part("PP", checks, seen, seen.errors, {"clients", *passportal.KINDS})
+
+
+def _mapping(settings: Settings) -> FieldMapping:
+    """Return the stored mapping; the usual one where the warehouse cannot be read now."""
+    with contextlib.suppress(PipelineError):
+        return services.mapping_of(settings, WAREHOUSE_SECONDS)
+    return DEFAULT
 
 
 def _part(

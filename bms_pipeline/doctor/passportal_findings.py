@@ -14,6 +14,8 @@ from functools import partial
 from itertools import pairwise
 from urllib.parse import unquote
 
+from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
 from bms_pipeline.core.vocabulary import Verdict
@@ -238,13 +240,13 @@ def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
     return Finding(code, Verdict.DECIDE, f"New {kind}s could get several templates: {listed}.", step, is_short=True)
 
 
-def fields_of(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | None:
+def fields_of(settings: Settings, mapping: FieldMapping, kind: str, seen: PassportalSeen) -> Finding | None:
     """Return which values of BMS have no place in the template of a type, judged by one document of it."""
     if kind not in seen.documents:
         return None
-    labels = [label for column, label in KINDS[kind].labels.items() if column != "name"]
     row, _ = seen.documents[kind]
-    document = encoding.decoded_document(row, labels)
+    labels = [label for column, label in mapping.labels(KINDS[kind], template_of(row)).items() if column != "name"]
+    document = encoding.decoded_document(row, (*labels, mapping.marker_label))
     code, name = f"PP-FIELDS-{kind.upper()}", str(row.get("templateName") or template_of(row))
     unseen = [label for label in labels if label not in document.elements]
     shows_all = document.shows_blanks and not document.lacks_names
@@ -259,17 +261,18 @@ def fields_of(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
     def can_write(label: str) -> bool:
         return forms.get(label) in _TAKE_TEXT
 
-    if not encoding.can_bear_marker(can_write, encoding.dialect_of(settings)):
+    if not encoding.can_bear_marker(can_write, encoding.dialect_of(settings), mapping.marker_label):
         text = f"The template {name} has no field for the BMS id, so new {kind}s wait."
-        return Finding(code, Verdict.DECIDE, text, "Add a text field Notes to it in Passportal.", value, how)
+        step = f"Add a text field {mapping.marker_label} to it in Passportal, or name another label: {_SUGGEST}."
+        return Finding(code, Verdict.DECIDE, text, step, value, how)
     if lacking:
         text = f"The template {name} has no plain field for: {printable(value, 120)}."
-        return Finding(
-            code, Verdict.DECIDE, text, "Add them in Passportal; else these values are left out.", value, how
-        )
+        step = f"Does it call them otherwise? {_SUGGEST} shows. Or add them in Passportal; else they are left out."
+        return Finding(code, Verdict.DECIDE, text, step, value, how)
     return Finding(code, Verdict.READY, f"{name} has a field for {value} of {kind}s", "", value, how)
 
 
+_SUGGEST = "`bms-pipeline mapping suggest`"
 _TAKE_TEXT = (encoding.DetailsForm.EMPTY, encoding.DetailsForm.TEXT, encoding.DetailsForm.RICH)
 """Where a new document takes plain text; formatted text begins as plain one."""
 
@@ -435,7 +438,7 @@ def _described(seen: PassportalSeen) -> Described | None:
     return None if seen.api_page is None else described(seen.api_page)
 
 
-def passportal_checks(settings: Settings) -> list[Check[PassportalSeen]]:
+def passportal_checks(settings: Settings, mapping: FieldMapping = DEFAULT) -> list[Check[PassportalSeen]]:
     """Return every check of Passportal, the most important first."""
     asset = ("asset",)
     of_types = [
@@ -443,7 +446,7 @@ def passportal_checks(settings: Settings) -> list[Check[PassportalSeen]]:
         for kind in KINDS
         for check in (
             Check(f"PP-NEW-{kind.upper()}", partial(templates, settings, kind), (kind,)),
-            Check(f"PP-FIELDS-{kind.upper()}", partial(fields_of, settings, kind), (kind, f"a {kind}")),
+            Check(f"PP-FIELDS-{kind.upper()}", partial(fields_of, settings, mapping, kind), (kind, f"a {kind}")),
         )
     ]
     return [

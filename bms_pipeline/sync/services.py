@@ -74,9 +74,9 @@ def open_target(settings: Settings, mapping: Mapping | None = None) -> Target:
     return EmbeddedPassportal(settings.passportal_file, found)
 
 
-def mapping_of(settings: Settings) -> Mapping:
+def mapping_of(settings: Settings, wait_seconds: float | None = None) -> Mapping:
     """Return the mapping stored in this home folder; the one without any setting in a new one."""
-    warehouse = open_warehouse(settings)
+    warehouse = open_warehouse(settings, wait_seconds)
     if not warehouse.exists():
         return Mapping()
     with warehouse.open() as connection:

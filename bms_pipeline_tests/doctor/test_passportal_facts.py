@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.examine import examine
-from bms_pipeline.doctor.findings import Examination
+from bms_pipeline.doctor.findings import Examination, Finding
+from bms_pipeline.reconcile.sync_settings import store_sync_setting
+from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline_tests.doctor.examining import Examined, changed, examined, facts, new_home
 from bms_pipeline_tests.running import Home, running_home
 from bms_pipeline_tests.stranger.bms import BmsHabits
@@ -152,6 +155,22 @@ def test_a_label_in_another_spelling_is_the_same_label(tmp_path: Path, honest: E
     seen = examined(new_home(tmp_path), BmsHabits(), habits)
 
     assert changed(honest.report, seen.report) == {"PP-FIELDS-LOCATION": "ZIP / Postal Code"}
+
+
+def test_fields_are_looked_for_under_the_labels_of_the_mapping(tmp_path: Path) -> None:
+    habits = dataclasses.replace(BY_LABEL, spelt={"Serial Number": "Seriennummer"})
+    home = new_home(tmp_path)
+    before = fields_of_assets(examined(home, BmsHabits(), habits))
+    assert (before.value, "mapping suggest" in before.next_step) == ("Serial Number", True)
+    with Warehouse(home / "warehouse.duckdb").transaction() as connection:
+        mapping = parse_mapping({"version": 1, "assets": {"fields": {"serial_number": "Seriennummer"}}})
+        store_sync_setting(connection, "mapping", mapping.as_json(), now())
+
+    assert fields_of_assets(examined(home, BmsHabits(), habits)).value == "every value"
+
+
+def fields_of_assets(seen: Examined) -> Finding:
+    return next(finding for finding in seen.report.findings if finding.code == "PP-FIELDS-ASSET")
 
 
 def test_all_odd_habits_at_once_end_with_right_facts(tmp_path: Path, honest: Examined) -> None:

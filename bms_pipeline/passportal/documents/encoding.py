@@ -156,12 +156,24 @@ class Document:
 
     @property
     def shows_blanks(self) -> bool:
-        """Whether it shows elements without a value: then a label not shown does not exist."""
-        return any(
-            place.form is DetailsForm.EMPTY
-            or (place.form in {DetailsForm.RICH, DetailsForm.CHOICE} and not (self.values.get(label) or "").strip())
-            for label, place in self.elements.items()
-        )
+        """Whether it shows elements without a value: then a label not shown does not exist.
+
+        A list's prompt ("Please Select") is no proof: a service that leaves out blanks may show it all the same.
+        """
+
+        def is_blank(label: str, form: DetailsForm) -> bool:
+            text = self.values.get(label)
+            match form:
+                case DetailsForm.EMPTY:
+                    return True
+                case DetailsForm.RICH:
+                    return not (text or "").strip()
+                case DetailsForm.CHOICE:
+                    return text is not None and not text.strip()
+                case _:
+                    return False
+
+        return any(is_blank(label, place.form) for label, place in self.elements.items())
 
     @property
     def fields(self) -> dict[str, str | None]:
