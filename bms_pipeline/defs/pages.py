@@ -41,7 +41,7 @@ STATEMENT_MILLISECONDS, RECYCLE_SECONDS, MOST_OVERFLOW = 15_000, 3_600, 20
 CALLS = ("/graphql",)
 READING_ORDER = (
     "entity", "entities", "bms_id", "passportal_id", "bms_ids", "name", "client", "disposition", "reason",
-    "create", "match_to", "allow_duplicate", "changes", "plan_hash", "dry_run", "confirm", "why", "by",
+    "create", "match_to", "branch", "allow_duplicate", "changes", "plan_hash", "dry_run", "confirm", "why", "by",
 )  # fmt: skip
 """The keys of jobs' configuration: first which records, then what happens to them, then who says so."""
 

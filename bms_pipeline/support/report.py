@@ -59,7 +59,7 @@ class FreeText:
 
 
 @dataclass(frozen=True)
-class Label:
+class TemplateLabel:
     """The name of a template or of one of its fields: shown as it is, but for words of a record or of the settings."""
 
     text: str
@@ -143,7 +143,7 @@ class Cleaner:
         """Return a report without free texts: each as this program alone could have written it, with stand-ins."""
         if isinstance(value, FreeText):
             return self._text(value.text)
-        if isinstance(value, Label):
+        if isinstance(value, TemplateLabel):
             return self._values.stand_in(How.LABEL, value.text)
         if isinstance(value, dict):
             return {key: self.cleaned(inner) for key, inner in value.items()}
@@ -224,9 +224,9 @@ def _templates(file: Path) -> list[dict[str, Any]]:
         return [
             {
                 "type": row["type"],
-                "template": Label(row["template"] or ""),
+                "template": TemplateLabel(row["template"] or ""),
                 "documents": row["documents"],
-                "labels": [Label(label) for label in row["labels"] if label],
+                "labels": [TemplateLabel(label) for label in row["labels"] if label],
             }
             for row in named_rows(memory, sql.read("support/templates"))
         ]

@@ -26,6 +26,7 @@ _DESCRIPTIONS = {
     "last_modified": "When Passportal says that it last changed.",
     "claimed_id": "A BMS id that somebody wrote into the record; no marker before more agrees.",
     "template": "The Passportal template that decides which fields it has.",
+    "template_id": "The id of that template in Passportal.",
     "places": "The fields that can be written; empty: all.",
     "with_details": "Whether its details had been read by then.",
     "is_new_match": "Whether a rule matched it now, and no load has saved the match yet.",

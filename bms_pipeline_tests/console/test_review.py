@@ -104,7 +104,7 @@ def test_the_picker_searches_in_passportal_and_shows_what_is_taken(alex: Person,
     alex.get("/review/clients/13/match?q=somebody")
     assert "Somebody Else P5" in alex.text
     alex.get("/review/clients/13/match?q=acme")
-    assert "BMS 10 unmatch that first" in alex.text
+    assert "BMS 10 Link this one too, as a branch" in alex.text
 
 
 def test_a_record_beside_a_namesake_is_created_only_when_that_is_said(alex: Person, world: World) -> None:

@@ -72,9 +72,12 @@ def test_a_folder_holds_each_secret_under_its_name(
 ) -> None:
     assert callable(spell)
     written(folder / spell(name), content)
-    env_file = written(tmp_path / ".env", "BMS_PIPELINE_SECRETS=secrets\n")
+    # One of the state's two settings without the other is refused.
+    lake = "BMS_PIPELINE_LAKE=lake\n" if name == "BMS_PIPELINE_STATE" else ""
+    env_file = written(tmp_path / ".env", f"BMS_PIPELINE_SECRETS=secrets\n{lake}")
     assert secret(read_settings(env_file), name) == "pa${HOME} #x"
     monkeypatch.setenv("BMS_PIPELINE_SECRETS", str(folder))
+    monkeypatch.setenv("BMS_PIPELINE_LAKE", "lake" if lake else "")
     assert secret(read_settings(None), name) == "pa${HOME} #x"
 
 
@@ -210,6 +213,7 @@ def test_a_secret_from_a_file_shows_in_no_repr_and_no_log(
     for name in SECRETS - {"BMS_PASSWORD"}:
         written(folder / name, f"{CANARY}-{name}")
     (open_folder / "password").write_text(CANARY)
+    monkeypatch.setenv("BMS_PIPELINE_LAKE", "lake")
     monkeypatch.setenv("BMS_PASSWORD_FILE", str(open_folder / "password"))
     read = read_settings(None)
     for name in SECRETS:

@@ -50,6 +50,9 @@ OTHER_MEANINGS = {
     ("sync/extraction.py", "*"): "columns of sync.sweeps",
     ("warehouse/outcomes.py", "*"): "names of bound values",
     ("load/journal.py", "refused"): "the name of a bound value",
+    ("doctor/write_trial.py", "refused"): "a fact's value",
+    ("passportal/documents/habits.py", "update"): "a guess about writes",
+    ("support/report.py", "done"): "a key of the report",
 }
 """Where a text that is also a word of the vocabulary means something else: file and text, or every text of a file."""
 

@@ -179,6 +179,7 @@ def test_no_failure_names_a_command_but_those_that_have_words_of_their_own() -> 
 WITHOUT_A_JOB = {
     "NoticeError", "SettingsError", "DecisionError", "DecisionRefused", "DecisionsMissing", "PlanError",
     "PipelineError", "ApprovalRefused", "WarehouseDamaged", "WarehouseError", "WarehouseNewer",
+    "RecordNotFound",
 }  # fmt: skip
 """Raised with a command that no job stands for, or one that a job's own description names."""
 

@@ -39,7 +39,7 @@ DECIDING: dict[str, dict[str, Any]] = {
     "change_settings": {"changes": {"auto_create.users": "on"}, "confirm": "0" * 12},
     "undo": {"plan_id": 1},
 }
-ALSO = ("asset_details", "initial_sync", "incremental_sync", "plan", "finish", "finish_clients")
+ALSO = ("asset_details", "doctor", "initial_sync", "incremental_sync", "plan", "finish", "finish_clients")
 LAUNCHES = """... on LaunchRunSuccess { run { runId tags { key value } } }
     ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } }"""
 
