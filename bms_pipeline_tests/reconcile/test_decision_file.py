@@ -355,7 +355,7 @@ def test_lines_without_a_decision_are_left_out_unread(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_in_any_case(tmp_path: Path, verb: str) -> None:
-    target = "p1" if verb == "match" else ""
+    target = "p1" if verb in ("match", "branch") else ""
     assert read_decisions(csv_file(tmp_path, f"clients,1,{verb.title()},{target},,")) == [
         Decision(verb, "clients", 1, target or None, line=2)
     ]
@@ -384,7 +384,7 @@ ID = "is not a whole number from 1 to 9223372036854775807"
         ("clients,1,match,,,", "match needs the Passportal id in the column match_to"),
         ("clients,1,match", "match needs the Passportal id in the column match_to"),
         ("clients,1,match,1.23457E+19,,", "match_to '1.23457E+19' was shortened by a spreadsheet; "),
-        ("clients,1,create,p1,,", "match_to goes only with match, and the decision is create"),
+        ("clients,1,create,p1,,", "match_to goes only with match and branch, and the decision is create"),
         ("clients,1,create,,maybe,", "allow_duplicate 'maybe' is neither yes nor no"),
         ("clients,1,exclude,,yes,", "allow_duplicate goes only with create, and the decision is exclude"),
         ("clients,1,create,,,,", "7 cells, but the header has 6"),
