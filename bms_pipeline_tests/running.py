@@ -156,7 +156,12 @@ class Home:
         """A person imports in Passportal what was handed over since, and exports the users anew; the files."""
         if self.service is None:
             return []
-        imported = import_new_files(self.service.url, self.folder / "import_files")
+        files = self.folder / "import_files"
+        if self.settings.bms_pipeline_lake:  # there they are in PostgreSQL
+            files = self.folder / "saved_files"
+            saved = self.call("pending-imports", "--save", str(files))
+            assert saved.returncode == 0, saved.stderr
+        imported = import_new_files(self.service.url, files)
         self.service.export_users()
         return imported
 
