@@ -104,7 +104,9 @@ with open_state(read_settings()).locked(LockName.RUN, "a run that dies", datetim
 def environment_of(state: StateStore, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of another process with the same state."""
     address = request.getfixturevalue("address") if state.is_shared else ""
-    return {**os.environ, "BMS_PIPELINE_HOME": str(tmp_path / "home"), "BMS_PIPELINE_STATE": address}
+    lake = str(tmp_path / "lake") if state.is_shared else ""
+    home = str(tmp_path / "home")
+    return {**os.environ, "BMS_PIPELINE_HOME": home, "BMS_PIPELINE_STATE": address, "BMS_PIPELINE_LAKE": lake}
 
 
 def test_the_lock_ends_with_its_process_however_it_ends(
