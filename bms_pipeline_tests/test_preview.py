@@ -131,7 +131,7 @@ def test_the_totals_add_up_with_the_plan(world: World) -> None:
     assert sum(operations) == shown.operations > 0
     assert shown.totals["contacts"] == {
         "to create": 1, "to match": 0, "to update": 2, "excluded": 0, "handed over": 0, "needs a decision": 0,
-        "blocked": 1, "out of scope": 0, "unchanged": 3, "conflicts": 1,
+        "blocked": 1, "out of scope": 0, "unchanged": 3, "conflicts": 1, "refused": 0,
     }  # fmt: skip
     assert shown.totals["clients"]["needs a decision"] == 4
     assert shown.totals["clients"]["excluded"] == 1

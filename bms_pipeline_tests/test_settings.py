@@ -401,6 +401,8 @@ def test_each_secret_may_lie_in_a_file(
     env_file: Path, tmp_path: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "secret").write_bytes(content)
+    # One of the state's two settings without the other is refused.
+    monkeypatch.setenv("BMS_PIPELINE_LAKE", "lake" if name == "BMS_PIPELINE_STATE" else "")
     written(env_file, f"{name}_FILE=secret\n")
     assert getattr(read_settings(env_file), name.lower()).get_secret_value() == "pa${HOME} x"
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))

@@ -52,9 +52,9 @@ def maintain(warehouse: LakeWarehouse, now: datetime, kept: timedelta = KEPT, un
 
 
 def _tables_of_many_files(warehouse: LakeWarehouse) -> list[str]:
-    query = sql.read("warehouse/many_files").format(schema=warehouse.lake.schema)
+    query = sql.read("warehouse/many_files").format(schema=warehouse.lake.schema, most=MOST_FILES)
     with warehouse.lake.session() as session:
-        return [row[0] for row in session.execute(query, [MOST_FILES]).fetchall()]
+        return [row[0] for row in session.execute(query).fetchall()]
 
 
 def _call(warehouse: LakeWarehouse, function: str, older_than: datetime) -> int:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.bms.budget import Budget
@@ -26,6 +26,7 @@ from bms_pipeline.state.postgres import PostgresState
 from bms_pipeline.state.postgres_calls import PostgresCalls
 from bms_pipeline.state.protocol import SPAN_SECONDS, CallCounter, LockName, StateDocument, StateStore
 from bms_pipeline.state.recording import read_status, recording
+from bms_pipeline_tests.exploring import examples
 
 NOW = datetime(2026, 11, 26, 12, 0)
 LIST = "GET /v2/crm/accounts/summary"
@@ -235,7 +236,7 @@ def test_the_wait_ends_when_the_next_call_is_possible(state: StateStore) -> None
 
 @pytest.mark.explores
 @pytest.mark.parametrize("state", ["postgres"], indirect=True)
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(10, 60)
 @given(steps=st.lists(st.tuples(st.integers(-4000, 4000), st.booleans()), max_size=15))
 def test_both_places_count_the_same_calls_under_any_clock(state: StateStore, steps: list[tuple[int, bool]]) -> None:
     """The model is the folder's count."""

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bms_pipeline.bms.budget import Budget
@@ -261,7 +261,6 @@ def test_without_a_run_no_connection_is_left_open(home: Settings, server: Server
 # The address and its password
 
 
-@settings(deadline=None)
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_encoded_password_is_read_back_and_never_shown(password: str) -> None:
     address = read_address(f"postgresql://user:{quote(password, safe='')}@db.example/name")

@@ -128,14 +128,11 @@ def test_postgresql_crashes_in_mid_sync_and_the_next_run_goes_on(
     assert whole_sync.prepare(home.settings).operations == 0
 
 
-def test_with_postgresql_away_every_command_ends_with_one_clear_error(
-    home: Home, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bms_pipeline.state.session.FIRST_SECONDS", 0.2)
+def test_with_postgresql_away_every_command_ends_with_one_clear_error(home: Home, server: Server) -> None:
     server.stop("immediate")
     try:
         for command in (SYNC, ("preview",), ("status",)):
-            ended = home.call(*command)
+            ended = home.run(*command, BMS_PIPELINE_WAIT_SECONDS="1")
             assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
             assert "does not answer" in ended.stderr
     finally:

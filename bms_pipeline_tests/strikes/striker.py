@@ -100,7 +100,7 @@ def main() -> None:
 
 def calm() -> None:
     """Make runs alike and quick: one thread each, small batches, no sleep between two tries."""
-    connection._CONFIG["threads"] = 1
+    connection.CONFIG["threads"] = 1
     EmbeddedPassportal.batch_size = DocumentsPassportal.batch_size = BATCH_SIZE
     pace.LOOK_AGAIN_AFTER = (0.01, 0.02)
     services.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]

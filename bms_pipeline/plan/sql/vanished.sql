@@ -36,7 +36,8 @@ WITH approved AS (
          LEFT JOIN listed l ON l.client_id = h.client_id
          WHERE h.client_id IS NOT NULL
      )
-SELECT '{entity}' AS entity, c.client_id, owner.bms_id AS client_bms_id, b.name AS client, c.vanished::BIGINT AS vanished,
+SELECT '{entity}' AS entity, c.client_id, owner.bms_id AS client_bms_id, b.name AS client,
+       c.vanished::BIGINT AS vanished,
        c.matched::BIGINT AS matched, c.vanished_at
 FROM counted c
 LEFT JOIN sync.matches owner

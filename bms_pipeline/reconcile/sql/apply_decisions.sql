@@ -37,7 +37,8 @@ SELECT '{entity}', bms_id, wanted,
            ELSE 'matched_by_person'
        END, $now
 FROM stood_{entity} s
-WHERE verb IN ('match', 'branch') AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.bms_id = s.bms_id);
+WHERE verb IN ('match', 'branch')
+  AND NOT EXISTS (FROM sync.matches m WHERE m.entity = '{entity}' AND m.bms_id = s.bms_id);
 
 DELETE FROM sync.approved_creates WHERE entity = '{entity}' AND bms_id IN (
     SELECT bms_id FROM stood_{entity} WHERE verb IN ('create', 'match', 'branch')

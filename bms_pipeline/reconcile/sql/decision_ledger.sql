@@ -13,7 +13,8 @@ WITH described AS (
     FROM stood_{entity} s LEFT JOIN sync.reconciled_{entity} r ON r.bms_id = s.bms_id
 )
 SELECT $batch AS batch, $now AS decided_at, $by AS decided_by, verb, '{entity}' AS entity, bms_id,
-       CASE WHEN verb IN ('match', 'branch') THEN wanted WHEN verb = 'unmatch' THEN apart_from END AS passportal_id, was, became, why
+       CASE WHEN verb IN ('match', 'branch') THEN wanted WHEN verb = 'unmatch' THEN apart_from END AS passportal_id,
+       was, became, why
 FROM described
 WHERE CASE verb
           WHEN 'exclude' THEN NOT is_excluded

@@ -2,5 +2,6 @@
 SELECT count(*)
 FROM sync.planned_{entity}
 WHERE operation <> 'skip' AND regexp_matches(
-          after_notes, '(?i)\b(password|passwd|passwort|passphrase|kennwort|pwd|pw|pin)\b\s*(is|ist|[:=])|://[^\s/:@]+:[^\s/@]+@'
+          after_notes, '(?i)\b(password|passwd|passwort|passphrase|kennwort|pwd|pw|pin)\b\s*(is|ist|[:=])'
+           || '|://[^\s/:@]+:[^\s/@]+@'
       )

@@ -14,7 +14,7 @@ CREATE OR REPLACE TEMP MACRO local_day(stamp) AS (
                             CASE
                                 WHEN regexp_matches(stamp, '(Z|[+-]\d{{2}}:?\d{{2}})$') THEN stamp
                                 ELSE concat(stamp, 'Z')
-                            END AS TIMESTAMPTZ
+                            END AS timestamptz
                         )
                     ),
                     '%Y-%m-%d'

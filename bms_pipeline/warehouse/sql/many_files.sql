@@ -7,5 +7,5 @@ JOIN "{schema}".ducklake_data_file f USING (table_id)
 LEFT JOIN "{schema}".ducklake_delete_file d ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL
 WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND f.end_snapshot IS NULL
 GROUP BY 1
-HAVING count(DISTINCT f.data_file_id) + count(d.delete_file_id) > %s
+HAVING count(DISTINCT f.data_file_id) + count(d.delete_file_id) > {most}
 ORDER BY 1
