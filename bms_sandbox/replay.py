@@ -84,9 +84,9 @@ def read_bundle(file: Path) -> Replay:
                 )
             about = json.loads(bundle.read(ABOUT))
             rows = {
-                table.name: tables.decoded(bundle.read(tables.file_of(table.name)))
-                for table in tables.tables()
-                if tables.file_of(table.name) in names
+                table.name: tables.rows_in(bundle.read(tables.file_of_table(table.name)))
+                for table in tables.bundle_tables()
+                if tables.file_of_table(table.name) in names
             }
     except (OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise BundleUnreadable(

@@ -15,7 +15,7 @@ def maintain_lake(as_json: AsJson = False) -> None:
     """Write tables of many small files again, and remove earlier states after a week. Dagster does it every night."""
     from bms_pipeline.sync import lake_maintenance
 
-    done = lake_maintenance.maintain(read_settings(), "bms-pipeline maintain-lake")
+    done = lake_maintenance.maintain_lake(read_settings(), "bms-pipeline maintain-lake")
     if as_json:
         print_json(done)
         return

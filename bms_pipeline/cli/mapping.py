@@ -29,7 +29,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The mapping as TOML.
 @app.command()
 def show(as_json: AsJson = False) -> None:
     """Show the mapping: each field with its label, and what is set for it."""
-    stored = mapping.read_mapping(open_warehouse(read_settings()))
+    stored = mapping.current_mapping(open_warehouse(read_settings()))
     if as_json:
         print_json({"hash": stored.hash, "mapping": stored.as_json()})
         return
@@ -47,7 +47,7 @@ def show(as_json: AsJson = False) -> None:
 @app.command("export")
 def export_file(file: File) -> None:
     """Write the mapping into FILE, to edit it and to keep it in git; `mapping import` takes it back."""
-    stored = mapping.read_mapping(open_warehouse(read_settings()))
+    stored = mapping.current_mapping(open_warehouse(read_settings()))
     with atomic_write(file) as unfinished:
         unfinished.write_text(stored.as_toml(), encoding="utf-8")
     say(f"{safe(file)} holds the mapping. Try a change of it: `bms-pipeline mapping import {safe(file)} --dry-run`.")

@@ -30,8 +30,8 @@ def suggest(
     """
     settings = read_settings()
     warehouse = open_warehouse(settings)
-    samples = label_samples.look(settings, warehouse.open)
-    found = suggested_mapping.suggest(settings, mapping.read_mapping(warehouse), samples)
+    samples = label_samples.read_samples(settings, warehouse.open)
+    found = suggested_mapping.suggest_mapping(settings, mapping.current_mapping(warehouse), samples)
     if as_json:
         print_json({"calls": samples.calls, **asdict(found), "mapping": found.mapping.as_json()})
         return

@@ -23,7 +23,7 @@ def write(document_id: str, *, yes: bool, as_json: bool) -> int:
     """Try the document, or without ``yes`` say what a trial would do; return the exit code."""
     settings = read_settings()
     if not yes:
-        _show_plan(one_write.look(settings, document_id), as_json=as_json)
+        _show_plan(one_write.candidate_for(settings, document_id), as_json=as_json)
         return EXIT_CODES[Verdict.DECIDE]
 
     def saved(file: Path, candidate: Candidate) -> None:

@@ -234,7 +234,7 @@ class Console:
             lstrip_blocks=True,
         )
         plan_preview.add_words(pages)
-        pages.filters |= {"moment": time_element, "day": day_element, "step_name": name_of, "counted": counted}
+        pages.filters |= {"moment": time_element, "day": day_element, "step_name": name_of, "counted": with_noun}
         pages.tests["local"] = is_local
         return pages
 
@@ -309,7 +309,7 @@ def number_in(text: str, least: int = 0, most: int = 2**62) -> int:
     return max(least, min(int(digits), most)) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else least
 
 
-def counted(number: int, noun: str) -> str:
+def with_noun(number: int, noun: str) -> str:
     """Return ``number`` with ``noun``, which takes an s in the plural."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 

@@ -76,7 +76,7 @@ def save(image: BeforeImage, file: Path) -> None:
     make_durable(file.parent)
 
 
-def load(file: Path) -> BeforeImage:
+def read_image(file: Path) -> BeforeImage:
     """Return the before-image in ``file``. Raises ``PipelineError`` where it cannot be read or is damaged."""
     try:
         checksum, _, content = file.read_bytes().partition(b"\n")
@@ -105,6 +105,6 @@ def put_away(image: BeforeImage, file: Path) -> Path:
     return kept
 
 
-def moment(seconds: float) -> datetime:
+def as_moment(seconds: float) -> datetime:
     """Return seconds since the epoch as a moment in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -55,7 +55,7 @@ class DocumentWriter:
         )
         self._client.sign_in()
         earlier = self.image.unanswered_at
-        self._note(is_written=True, unanswered_at=before_image.moment(self._clock()))
+        self._note(is_written=True, unanswered_at=before_image.as_moment(self._clock()))
         self.writes += 1
         try:
             if form.update == "one":

@@ -68,7 +68,7 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-def look(settings: Settings, document_id: str) -> Candidate:
+def candidate_for(settings: Settings, document_id: str) -> Candidate:
     """Return what a trial of this document would do; write nothing.
 
     Raises ``SettingsError`` where there is no Passportal to ask, ``PipelineError`` where the document is not to be
@@ -105,7 +105,7 @@ def try_document(
         image = BeforeImage(
             passportal=base_address(settings),
             document=document_id,
-            saved_at=before_image.moment(clock.now()),
+            saved_at=before_image.as_moment(clock.now()),
             title=encoding.decoded_name(encoding.raw_title(row)),
             row=row,
             decoded_titles=_are_titles_encoded(client, row),
@@ -162,7 +162,7 @@ def _proven_by(restored: RestoredDocument, image: BeforeImage) -> list[Finding]:
 
 
 def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Clock) -> RestoredDocument:
-    image = before_image.load(file)
+    image = before_image.read_image(file)
     here = base_address(settings)
     if image.passportal != here:
         raise SettingsError(

@@ -105,4 +105,4 @@ def _again_at(image: BeforeImage, unknown_seconds: float, clock: Callable[[], fl
     if image.unanswered_at is None:
         return None
     safe_from = image.unanswered_at + timedelta(seconds=unknown_seconds)
-    return safe_from if before_image.moment(clock()) < safe_from else None
+    return safe_from if before_image.as_moment(clock()) < safe_from else None

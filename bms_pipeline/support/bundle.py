@@ -85,7 +85,7 @@ def make_bundle(
     read = _read(settings, warehouse, request, progress)
     progress("replace", 0, None)
     replacement = _replacement(key, read, settings)
-    rows = tenant.replaced(read.rows, replacement) if request.has_records else {}
+    rows = tenant.replaced_rows(read.rows, replacement) if request.has_records else {}
     name, sync_settings = secrets.token_hex(4), replacement.settings(read.settings)
     about = {"bundle": name, "target": settings.passportal_target, "sync_settings": sync_settings}
     progress("replace", sum(map(len, rows.values())), None)
@@ -96,14 +96,14 @@ def make_bundle(
         MANIFEST: manifest(bundle.name, request, bundle.records, bundle.related, differing).encode(),
         REPORT: _json({"made_by": VERSION, **shown}),
         **({ABOUT: _json(about)} if rows else {}),
-        **{tenant.file_of(name): tenant.encoded(found) for name, found in rows.items()},
+        **{tenant.file_of_table(name): tenant.lines_of(found) for name, found in rows.items()},
     }
     with atomic_write(file) as unfinished:
         _write(unfinished, files)
         progress("search for originals", 0, None)
         _originals(settings, read, replacement).check(unfinished)
         progress("search for originals", len(files), len(files))
-        whois.remember(settings.bms_pipeline_home, bundle.name, key, _stand_ins(replacement))
+        whois.store_key(settings.bms_pipeline_home, bundle.name, key, _stand_ins(replacement))
     return bundle
 
 
@@ -119,7 +119,7 @@ def _read(settings: Settings, warehouse: Warehouse, request: Request, progress: 
                 read.standings = proof.standings(connection, chosen=True)
                 read.settings = tenant.read_settings_of_sync(connection)
                 read.all_words = tenant.all_words(connection)
-            read.report = report.read_report(settings, connection)
+            read.report = report.report_of(settings, connection)
             texts = list(report.free_texts(read.report))
             read.mentioned = report.mentioned_names(connection, texts)
             read.people = {row[0] for row in connection.execute(sql.read("support/people")).fetchall()}
@@ -156,7 +156,7 @@ def _differences(
         return []
     progress("reconcile the copy", 0, None)
     copies = proof.reconciled_copy(rows, settings)
-    found = proof.differences(read.standings, copies, replacement)
+    found = proof.differing_records(read.standings, copies, replacement)
     progress("reconcile the copy", len(copies), len(copies))
     return found
 

@@ -83,7 +83,7 @@ def reconciled_copy(rows: tenant.Rows, settings: Mapping[str, Any]) -> dict[tupl
             return standings(connection, chosen=False)
 
 
-def differences(
+def differing_records(
     originals: Mapping[tuple[EntityName, int], Standing],
     copies: Mapping[tuple[EntityName, int], Standing],
     replacement: tenant.Replacement,
@@ -167,7 +167,7 @@ def _texts(name: str, content: bytes) -> Iterator[tuple[str, bool]]:
 
 
 _READ = (How.NAME, How.TEXT, How.EMAIL, How.SERIAL, How.NOTES)
-_TABLES = {tenant.file_of(table.name): table for table in tenant.tables()}
+_TABLES = {tenant.file_of_table(table.name): table for table in tenant.bundle_tables()}
 
 
 def searched(

@@ -65,7 +65,7 @@ class TemplateLabel:
     text: str
 
 
-def read_report(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+def report_of(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return the report, with ``FreeText`` where a text may have names in it."""
     return {
         "versions": _versions(),

@@ -64,7 +64,7 @@ class Table:
     """SQL for whether a row has only what matching looks at."""
 
 
-def tables() -> list[Table]:
+def bundle_tables() -> list[Table]:
     """Return the tables of a bundle with records."""
     return [
         *(table for entity in ENTITIES for table in _tables_of(entity)),
@@ -175,7 +175,7 @@ def _of_any(side: str, column: str) -> str:
 
 def read_rows(connection: duckdb.DuckDBPyConnection) -> Rows:
     """Return the rows of the chosen records; see ``selection.choose``."""
-    return {table.name: _read(connection, table) for table in tables()}
+    return {table.name: _read(connection, table) for table in bundle_tables()}
 
 
 def _read(connection: duckdb.DuckDBPyConnection, table: Table) -> list[Row]:
@@ -203,7 +203,7 @@ def found_values(rows: Rows) -> tuple[dict[How, set[str]], set[int], set[int]]:
     values: dict[How, set[str]] = defaultdict(set)
     bms_ids: set[int] = set()
     passportal_ids: set[int] = set()
-    for table in tables():
+    for table in bundle_tables():
         for row in rows[table.name]:
             for column, how in table.columns.items():
                 value = row[column]
@@ -288,18 +288,18 @@ class Replacement:
         return [self.values.stand_in(How.TEXT, text) for text in value]
 
 
-def replaced(rows: Rows, replacement: Replacement) -> Rows:
+def replaced_rows(rows: Rows, replacement: Replacement) -> Rows:
     """Return the rows with every value replaced, and those of an entity in the order of their new values."""
-    return {table.name: [replacement.row(table, row) for row in rows[table.name]] for table in tables()}
+    return {table.name: [replacement.row(table, row) for row in rows[table.name]] for table in bundle_tables()}
 
 
-def encoded(rows: list[Row]) -> bytes:
+def lines_of(rows: list[Row]) -> bytes:
     """Return ``rows`` as NDJSON."""
     lines = (json.dumps(row, ensure_ascii=False, default=_as_text) for row in rows)
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
 
 
-def decoded(content: bytes) -> list[Row]:
+def rows_in(content: bytes) -> list[Row]:
     """Return the rows of NDJSON."""
     return [json.loads(line) for line in content.split(b"\n") if line]
 
@@ -312,7 +312,7 @@ def _as_text(value: object) -> str:
 
 def fill(connection: duckdb.DuckDBPyConnection, rows: Rows, settings: Mapping[str, Any], now: datetime) -> None:
     """Fill a new warehouse with ``rows`` and ``settings``. Call it inside a transaction."""
-    for table in tables():
+    for table in bundle_tables():
         _insert(connection, table, rows.get(table.name, []))
     for name in ("exclusions", "non_matches", "approved_creates"):
         connection.execute(f"UPDATE sync.{name} SET decided_by = ?", [_SOMEBODY])
@@ -342,6 +342,6 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: Table, rows: list[Row]
         )
 
 
-def file_of(table: str) -> str:
+def file_of_table(table: str) -> str:
     """Return the file of ``table`` in a bundle."""
     return f"{FOLDER}/{table.replace('.', '/')}.ndjson"

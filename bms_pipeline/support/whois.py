@@ -33,7 +33,7 @@ def whois_file(home: Path) -> Path:
     return home / "support" / "whois"
 
 
-def remember(home: Path, bundle: str, key: bytes, originals: Mapping[str, Mapping[str, str]]) -> None:
+def store_key(home: Path, bundle: str, key: bytes, originals: Mapping[str, Mapping[str, str]]) -> None:
     """Add a bundle to the file: its key, and by kind stand-in → original. Only its owner can read the file."""
     file = whois_file(home)
     try:

@@ -73,7 +73,7 @@ def known(settings: Settings, opened: Opened) -> Samples:
     return Samples(labels.read_labels(settings.labels_file), filled=filled, categories=categories)
 
 
-def look(settings: Settings, opened: Opened) -> Samples:
+def read_samples(settings: Settings, opened: Opened) -> Samples:
     """Read a few documents of each template, and their records. Changes nothing and stores nothing.
 
     Raises ``SettingsError`` where Passportal is a file of this machine, whose labels are our own.

@@ -10,7 +10,7 @@ from bms_pipeline.warehouse.connection import now, open_warehouse
 from bms_pipeline.warehouse.maintenance import Maintained
 
 
-def maintain(settings: Settings, name: RunName | str, wait_seconds: float = 0) -> Maintained:
+def maintain_lake(settings: Settings, name: RunName | str, wait_seconds: float = 0) -> Maintained:
     """Hold the run lock and maintain the lake. Raises ``SettingsError`` where the warehouse is a file."""
     if settings.bms_pipeline_lake:
         with run_lock.running(settings, name, wait_seconds):

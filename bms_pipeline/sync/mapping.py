@@ -89,7 +89,7 @@ class Foretold:
     is_same: bool = False
 
 
-def read_mapping(warehouse: Warehouse) -> Mapping:
+def current_mapping(warehouse: Warehouse) -> Mapping:
     """Return the stored mapping."""
     with warehouse.open() as connection:
         return stored_mapping.read_mapping(connection)
@@ -103,7 +103,7 @@ def try_mapping(settings: Settings, warehouse: Warehouse, mapping: Mapping) -> F
 
 def check_mapping(settings: Settings, warehouse: Warehouse) -> Foretold:
     """Return how the stored mapping fits what is stored of both services."""
-    return try_mapping(settings, warehouse, read_mapping(warehouse))
+    return try_mapping(settings, warehouse, current_mapping(warehouse))
 
 
 def store_mapping(

@@ -121,7 +121,7 @@ class SuggestedMapping:
         return len(self.labels) + len(self.words) + len(self.templates) + bool(self.marker_label)
 
 
-def suggest(settings: Settings, mapping: Mapping, samples: Samples) -> SuggestedMapping:
+def suggest_mapping(settings: Settings, mapping: Mapping, samples: Samples) -> SuggestedMapping:
     """Return what the samples suggest for the fields, words and templates that have none by ``mapping``."""
     found = [label for entity in MAPPED for label in _labels(entity, mapping, samples)]
     labels, hints = ([label for label in found if label.is_plain is is_plain] for is_plain in (True, False))

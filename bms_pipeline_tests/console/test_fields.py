@@ -110,7 +110,7 @@ def test_a_try_says_what_would_change_and_stores_nothing(robin: Person, home: Ho
     assert "What storing it would do" in robin.text
     assert "documents of assets are read again, one call each" in robin.text
     assert " 0 overwritten" in robin.text
-    assert mapping.read_mapping(open_warehouse(home.settings)).hash == ""
+    assert mapping.current_mapping(open_warehouse(home.settings)).hash == ""
 
 
 def test_a_label_that_no_template_has_is_refused_unless_it_is_meant(robin: Person, home: Home) -> None:
@@ -122,7 +122,7 @@ def test_a_label_that_no_template_has_is_refused_unless_it_is_meant(robin: Perso
     robin.send("/fields/try")
     assert "None Such" in robin.text
     assert "store it in spite of these problems" in robin.text
-    assert mapping.read_mapping(open_warehouse(home.settings)).hash == ""
+    assert mapping.current_mapping(open_warehouse(home.settings)).hash == ""
 
 
 def test_a_stored_mapping_has_an_author_and_a_reason(robin: Person, home: Home) -> None:

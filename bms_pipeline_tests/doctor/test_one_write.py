@@ -338,7 +338,7 @@ def test_nothing_is_sent_where_nothing_was_written(passportal: Service) -> None:
     with killed_at(4, after=True), pytest.raises(Killed):
         tried(passportal)
     (file,) = before_image.open_images(passportal.settings())
-    assert not before_image.load(file).is_written
+    assert not before_image.read_image(file).is_written
     passportal.calls()
 
     (restored,) = one_write.restore_all(passportal.settings(), clock_of(passportal))
@@ -381,7 +381,7 @@ def test_the_image_is_readable_by_its_owner_only_and_saved_before_the_first_chan
     (kept,) = (file.parent / "restored").iterdir()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert before_image.load(kept).row["label"] == "Doctor's own"
+    assert before_image.read_image(kept).row["label"] == "Doctor's own"
 
 
 @pytest.mark.parametrize("document", ["../../x", "1/2", "", "1?a=b", "x" * 50, "9999999"])

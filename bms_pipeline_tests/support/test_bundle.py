@@ -155,7 +155,7 @@ def test_an_original_in_any_file_means_no_file_and_an_error_without_the_value(
         "SELECT min(last_name) FROM bms.contacts WHERE regexp_full_match(last_name, '[A-Z][a-z]{6,}')"
     )
     ((serial,),) = home.warehouse("SELECT min(serial_number) FROM bms.assets WHERE length(serial_number) > 9")
-    encoded = tenant.encoded
+    encoded = tenant.lines_of
     for kind, leak in (
         ("(name|word)", name.upper()),
         ("(name|word)", f"before%20{name}"),
@@ -164,7 +164,7 @@ def test_an_original_in_any_file_means_no_file_and_an_error_without_the_value(
         ("secret", home.environment["BMS_PASSWORD"]),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(tenant, "encoded", lambda rows, leak=leak: encoded([*rows, {"name": leak}]))
+            patched.setattr(tenant, "lines_of", lambda rows, leak=leak: encoded([*rows, {"name": leak}]))
             ran = home.call("support", "--all", "--to", "leak.zip")
         assert ran.returncode == 1, leak
         assert re.search(f"an original .?{kind}", ran.stderr), leak

@@ -13,7 +13,7 @@ from bms_pipeline.passportal.documents import synonyms
 from bms_pipeline.passportal.documents.encoding import DetailsForm, Document, Element, snake_case
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels, labels_of, read_labels, store_labels
 from bms_pipeline.sync.label_samples import SampledPair, Samples
-from bms_pipeline.sync.suggested_mapping import SuggestedMapping, is_same_value, suggest
+from bms_pipeline.sync.suggested_mapping import SuggestedMapping, is_same_value, suggest_mapping
 
 SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]  # pydantic adds it
 
@@ -46,7 +46,7 @@ def test_equal_serial_numbers_name_their_label_in_any_language() -> None:
         ({"serial_number": f"AB-{n}", "model": f"M{n}"}, document(n, "1", Sarjanumero=f"ab {n}", Muu="x"))
         for n in range(4)
     ]
-    assert labels(suggest(SETTINGS, DEFAULT, samples(pairs))) == {"serial_number": ("Sarjanumero", True)}
+    assert labels(suggest_mapping(SETTINGS, DEFAULT, samples(pairs))) == {"serial_number": ("Sarjanumero", True)}
 
 
 def test_values_outrank_names_and_a_name_alone_is_weak() -> None:
@@ -57,7 +57,7 @@ def test_values_outrank_names_and_a_name_alone_is_weak() -> None:
         )
         for n in range(5)
     ]
-    found = labels(suggest(SETTINGS, DEFAULT, samples(pairs)))
+    found = labels(suggest_mapping(SETTINGS, DEFAULT, samples(pairs)))
     assert found == {"serial_number": ("Geraetenummer", True), "manufacturer": ("Hersteller", False)}, (
         "one word in all of them is no evidence by itself"
     )
@@ -65,7 +65,7 @@ def test_values_outrank_names_and_a_name_alone_is_weak() -> None:
 
 def test_a_label_named_like_a_serial_number_with_other_values_is_not_suggested() -> None:
     pairs = [({"serial_number": f"AB-{n}"}, document(n, "1", Seriennummer=f"RMM-{n}")) for n in range(5)]
-    assert labels(suggest(SETTINGS, DEFAULT, samples(pairs))) == {}
+    assert labels(suggest_mapping(SETTINGS, DEFAULT, samples(pairs))) == {}
 
 
 def test_two_values_never_get_one_label_and_a_present_label_is_left_alone() -> None:
@@ -76,7 +76,7 @@ def test_two_values_never_get_one_label_and_a_present_label_is_left_alone() -> N
         )
         for n in range(6)
     ]
-    found = suggest(SETTINGS, DEFAULT, samples(pairs))
+    found = suggest_mapping(SETTINGS, DEFAULT, samples(pairs))
     given = [label.label for label in found.labels]
     assert len(given) == len(set(given)) == 1
     assert "primary_ip" not in labels(found)
@@ -85,7 +85,7 @@ def test_two_values_never_get_one_label_and_a_present_label_is_left_alone() -> N
 def test_templates_that_differ_get_labels_of_their_own() -> None:
     pairs = [({"serial_number": f"A{n}"}, document(n, "1", Seriennummer=f"A{n}")) for n in range(5)]
     pairs += [({"serial_number": f"B{n}"}, document(90 + n, "2", Kennung=f"B{n}")) for n in range(5)]
-    mapping = suggest(SETTINGS, DEFAULT, samples(pairs)).mapping
+    mapping = suggest_mapping(SETTINGS, DEFAULT, samples(pairs)).mapping
     assert {id_: mapping.label(ASSETS, "serial_number", id_) for id_ in "12"} == {"1": "Seriennummer", "2": "Kennung"}
 
 
@@ -97,7 +97,7 @@ def test_words_that_stand_for_one_another_are_suggested_and_free_text_is_not() -
         )
         for n in range(12)
     ]
-    found = suggest(SETTINGS, DEFAULT, samples(pairs))
+    found = suggest_mapping(SETTINGS, DEFAULT, samples(pairs))
     assert {(word.column, word.word, word.ours) for word in found.words} == {
         ("status", "In Use", "In Betrieb"),
         ("status", "Spare", "Reserve"),
@@ -108,26 +108,26 @@ def test_words_that_stand_for_one_another_are_suggested_and_free_text_is_not() -
 def test_new_records_go_where_most_of_their_category_lie() -> None:
     pairs = [({"serial_number": "1"}, document(n, template, A="1")) for n, template in enumerate("1112")]
     lie = {("Server", "1"): 9, ("Firewall", "2"): 8, ("Firewall", "1"): 1, ("Printer", "2"): 2}
-    found = suggest(SETTINGS, DEFAULT, samples(pairs, lie))
+    found = suggest_mapping(SETTINGS, DEFAULT, samples(pairs, lie))
     assert [found.mapping.template_for(ASSETS, word) for word in ("Server", "Firewall", "Printer")] == ["1", "2", "1"]
     chosen = Settings(_env_file=None, passportal_templates="asset=2")  # type: ignore[call-arg]  # pydantic adds it
-    assert suggest(chosen, DEFAULT, samples(pairs, lie)).mapping.template_for(ASSETS, "Printer") is None
+    assert suggest_mapping(chosen, DEFAULT, samples(pairs, lie)).mapping.template_for(ASSETS, "Printer") is None
 
 
 def test_what_the_mapping_has_stays_and_a_second_suggestion_is_empty() -> None:
     pairs = [({"serial_number": f"A{n}", "model": "M1"}, document(n, "1", SN=f"A{n}", Modell="M1")) for n in range(5)]
     before = parse_mapping({"assets": {"fields": {"status": {"constant": "Managed"}, "asset_tag": False}}})
-    first = suggest(SETTINGS, before, samples(pairs))
+    first = suggest_mapping(SETTINGS, before, samples(pairs))
     assert first.count == 2
     assert first.mapping.rule(ASSETS, "status").constant == "Managed"
     assert first.mapping.is_left_out(ASSETS, "asset_tag")
-    assert suggest(SETTINGS, first.mapping, samples(pairs)).count == 0
+    assert suggest_mapping(SETTINGS, first.mapping, samples(pairs)).count == 0
 
 
 def test_links_and_choices_are_hints_and_in_no_mapping() -> None:
     label = Label("Standort", DetailsForm.LINK, 3)
     template = TemplateLabels("1", "T", 3, 3, (label, Label("Betriebssystem", DetailsForm.TEXT, 3)))
-    found = suggest(SETTINGS, DEFAULT, Samples({"assets": (template,)}))
+    found = suggest_mapping(SETTINGS, DEFAULT, Samples({"assets": (template,)}))
     assert ([hint.column for hint in found.hints], [label.column for label in found.labels]) == (
         ["location"],
         ["operating_system"],

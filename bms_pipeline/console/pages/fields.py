@@ -23,7 +23,7 @@ from bms_pipeline.reports.field_places import TemplateFields, template_fields
 from bms_pipeline.sync import label_samples
 from bms_pipeline.sync import mapping as mappings
 from bms_pipeline.sync.label_samples import MAPPED, Samples
-from bms_pipeline.sync.suggested_mapping import suggest, with_label, with_template, with_word
+from bms_pipeline.sync.suggested_mapping import suggest_mapping, with_label, with_template, with_word
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 router = APIRouter()
@@ -54,7 +54,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
     session, samples = request.state.session, _samples(console)
     stored = _stored(console)
     draft = session.mapping or stored
-    suggestion = suggest(console.settings, draft, samples)
+    suggestion = suggest_mapping(console.settings, draft, samples)
     with console.reading.copy.open() as connection:
         templates = template_fields(connection, read_sync_settings(connection), draft, samples, suggestion)
     return console.page(
@@ -83,7 +83,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
 @router.post(f"{HERE}/look")
 def look(request: Request, console: ConsoleDep) -> Response:
     """Read a few documents of each template, to compare them with their records. Stores nothing."""
-    found = label_samples.look(console.settings, console.reading.copy.open)
+    found = label_samples.read_samples(console.settings, console.reading.copy.open)
     console.kept[_KEPT] = found
     documents = sum(map(len, found.documents.values()))
     pairs = sum(map(len, found.pairs.values()))
@@ -95,7 +95,7 @@ def look(request: Request, console: ConsoleDep) -> Response:
 def accept(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Put one suggestion into this browser's draft, or all of them."""
     draft = _draft(request.state.session, console)
-    suggestion = suggest(console.settings, draft, _samples(console))
+    suggestion = suggest_mapping(console.settings, draft, _samples(console))
     what = form.get("what")
     if what == "all":
         return _changed(request, suggestion.mapping, f"{suggestion.count:,} suggestions are in the draft.")
