@@ -33,7 +33,7 @@ def find_postgres() -> None:
 
 
 def main() -> None:
-    """Look for each, install what is missing, and say what is missing still."""
+    """Look for each, install what is missing, and print what is still missing."""
     download = [sys.executable, "-m", "playwright", "install", "chromium"]
     install_until(find_chromium, NoBrowser, [*by_apt("chromium"), download])
     install_until(find_postgres, NoPostgres, by_apt("postgresql"))

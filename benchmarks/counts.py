@@ -90,7 +90,7 @@ def counting() -> Iterator[Counted]:
 
 def measured(size: str) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(each for each in SIZES if each == size)
+    chosen = next(known for known in SIZES if known == size)
     with running(chosen) as settings, _typed_in(settings):
         first = _counted("sync", "--create-unmatched")
         yield from _figures(size, "first sync", first)

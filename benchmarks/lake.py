@@ -29,7 +29,7 @@ _MATCHES = "SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL"
 
 def measured(size: str) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(each for each in SIZES if each == size)
+    chosen = next(known for known in SIZES if known == size)
     with tempfile.TemporaryDirectory() as name, running_server("pg_stat_statements") as server:
         folder, state = Path(name), f"postgresql://dagster@127.0.0.1:{server.port}/dagster"
         with (

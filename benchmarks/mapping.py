@@ -47,9 +47,17 @@ def measured(size: str) -> Iterator[Figure]:
         plan = whole_sync.prepare(settings)
         with open_warehouse(settings).open() as connection:
             filled, followed = connection.execute(PLANNED).fetchone() or (0, 0)
-        yield f"{size} tenant: values filled, foretold", sum(each.filled for each in foretold.changes), f"{filled}"
-        yield f"{size} tenant: values renewed, foretold", sum(each.followed for each in foretold.changes), f"{followed}"
-        yield f"{size} tenant: values overwritten, foretold", sum(each.overwritten for each in foretold.changes), "0"
+        yield f"{size} tenant: values filled, foretold", sum(change.filled for change in foretold.changes), f"{filled}"
+        yield (
+            f"{size} tenant: values renewed, foretold",
+            sum(change.followed for change in foretold.changes),
+            f"{followed}",
+        )
+        yield (
+            f"{size} tenant: values overwritten, foretold",
+            sum(change.overwritten for change in foretold.changes),
+            "0",
+        )
         yield f"{size} tenant: a try of a mapping, seconds", tried, "none"
         yield f"{size} tenant: a whole plan without a mapping, seconds", plan_seconds, "none"
         yield f"{size} tenant: a whole plan with a mapping, seconds", _seconds_of_plan(settings), "none"

@@ -34,7 +34,7 @@ class _Asset(msgspec.Struct):
 
 def measured(size: str) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(each for each in SIZES if each == size)
+    chosen = next(known for known in SIZES if known == size)
     assets = msgspec.json.decode(b"[%b]" % b",".join(generate(chosen, 1).rows["assets"]), type=list[_Asset])
     held = Counter(asset.accountId for asset in assets)
     client = min(held, key=lambda account: (abs(held[account] - ASSETS), account))

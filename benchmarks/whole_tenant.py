@@ -27,7 +27,7 @@ Figure = tuple[str, float, str]
 
 def measured(size: str) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(each for each in SIZES if each == size)
+    chosen = next(known for known in SIZES if known == size)
     with running(chosen) as settings:
         yield from _stages(settings, size)
     with running("typical") as settings:

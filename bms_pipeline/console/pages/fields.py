@@ -87,8 +87,8 @@ def look(request: Request, console: ConsoleDep) -> Response:
     console.kept[_KEPT] = found
     documents = sum(map(len, found.documents.values()))
     pairs = sum(map(len, found.pairs.values()))
-    said = f"Read {documents:,} documents with {found.calls:,} calls"
-    return redirect_with_flash(request, HERE, f"{said}: {pairs:,} of them are of records that match.")
+    message = f"Read {documents:,} documents with {found.calls:,} calls"
+    return redirect_with_flash(request, HERE, f"{message}: {pairs:,} of them are of records that match.")
 
 
 @router.post(f"{HERE}/accept")
@@ -186,16 +186,16 @@ def _field_in(form: SubmittedForm) -> tuple[str, str, str]:
     return form.get("entity"), form.get("template_id"), form.get("column")
 
 
-def _change(request: Request, data: dict[str, Any], said: str, form: SubmittedForm) -> Response:
+def _change(request: Request, data: dict[str, Any], message: str, form: SubmittedForm) -> Response:
     """Take the table of a mapping as the draft."""
     entity, template_id, _ = _field_in(form)
     place = f"{entity}-{template_id}" if entity else ""
-    return _changed(request, parse_mapping(data), said, place)
+    return _changed(request, parse_mapping(data), message, place)
 
 
-def _changed(request: Request, draft: Mapping, said: str, place: str = "") -> Response:
+def _changed(request: Request, draft: Mapping, message: str, place: str = "") -> Response:
     request.state.session.mapping = draft
-    return redirect_with_flash(request, f"{HERE}#{place}" if place else HERE, said)
+    return redirect_with_flash(request, f"{HERE}#{place}" if place else HERE, message)
 
 
 def _has_place_elsewhere(console: Console, draft: Mapping, entity: str, column: str, template_id: str) -> bool:
