@@ -140,13 +140,20 @@ def show_examination(request: Request, console: ConsoleDep) -> Response:
     return console.page(request, "examination.html.j2", examinations=shown, findings_shown=shown.report)
 
 
-@router.post("/setup/examine")
-def examine(request: Request, console: ConsoleDep) -> Response:
-    """Look at both services in the background, and show how far it is."""
+def _can_call(request: Request, console: Console) -> bool:
+    """Return whether no setting is missing that a call to either service needs; the page names those that are."""
     try:
         check_given(console.settings, needed_settings(console.settings))
     except SettingsError as error:
         request.state.session.attempts["authenticate"] = Attempt(error, is_incomplete=True)
+        return False
+    return True
+
+
+@router.post("/setup/examine")
+def examine(request: Request, console: ConsoleDep) -> Response:
+    """Look at both services in the background, and show how far it is."""
+    if not _can_call(request, console):
         return redirect_with_flash(request, "/setup#authenticate")
     console.examinations.start()
     return redirect_with_flash(request, "/setup#examination")
@@ -254,10 +261,7 @@ def authenticate(request: Request, console: ConsoleDep) -> Response:
 @router.post("/setup/read")
 def read(request: Request, console: ConsoleDep) -> Response:
     """Read both sides in a run of its own, so that the lists of users and clients have records to show."""
-    try:
-        check_given(console.settings, needed_settings(console.settings))
-    except SettingsError as error:
-        request.state.session.attempts["authenticate"] = Attempt(error, is_incomplete=True)
+    if not _can_call(request, console):
         return redirect_with_flash(request, "/setup#authenticate")
     console.runs.start("preview")
     following = after_reading(console.walk_state())
