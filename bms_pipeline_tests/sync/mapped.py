@@ -31,7 +31,7 @@ class MappedWorld:
     @property
     def target(self) -> TemplatedPassportal:
         """Passportal, as the stored mapping reads it."""
-        return self.passportal.under(mapping.read_mapping(self.world.warehouse))
+        return self.passportal.under(mapping.current_mapping(self.world.warehouse))
 
     def map(self, toml: str, *, anyway: bool = False) -> Foretold:
         """A person stores this mapping."""
