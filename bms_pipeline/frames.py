@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FRAMES = ("plan", "operations", "matches", "exclusions", "outcomes", "waiting", *BY_NAME)
 """The tables of ``relations``: one for each function here, and one for the records of each entity."""
 _DTYPES = {"BIGINT": "Int64", "BOOLEAN": "boolean", "VARCHAR": "string"}
-"""The pandas types of columns that may be empty: the same for every content, and an id stays a whole number."""
+"""The pandas types of columns that may be empty: the same for every content; an id stays a whole number."""
 
 Home = Path | str | None
 
@@ -46,14 +46,14 @@ def plan(home: Home = None) -> pd.DataFrame:
     """Return the current plan in one row. Raises ``PlanMissing`` where no plan was ever made.
 
     - ``plan_id``: its number.
-    - ``hash``: the hash that a person finishes it by.
+    - ``hash``: the hash for a person's finish.
     - ``made_at``: when it was made.
     - ``operations``: the number of its creates, adopts and updates.
-    - ``creates``: the records that it creates.
-    - ``adopts``: the records of Passportal that it links.
-    - ``updates``: the records that it updates.
-    - ``pending``: the operations that no load has carried out yet.
-    - ``waits_for_person``: those of them that only a person's finish may load.
+    - ``creates``: the records to create.
+    - ``adopts``: the records of Passportal to link.
+    - ``updates``: the records to update.
+    - ``pending``: the operations no load has carried out yet.
+    - ``waits_for_person``: the operations only a person's finish may load.
     - ``approved_at``: when a person approved it.
     - ``approved_by``: the person.
     - ``loaded_at``: when its last operation got a final outcome.
@@ -77,8 +77,8 @@ def operations(home: Home = None) -> pd.DataFrame:
     - ``waits_for_person``: whether only a person's finish may load it.
     - ``counts_as``: the outcome under which the record counts in ``status``.
     - ``detail``: why Passportal refused it.
-    - ``changes``: the fields that a load writes, each with ``field``, ``before`` and ``after``.
-    - ``kept``: the values that stay in Passportal, each with ``field``, ``bms`` and ``passportal``.
+    - ``changes``: the fields a load writes, each with ``field``, ``before`` and ``after``.
+    - ``kept``: the values to keep in Passportal, each with ``field``, ``bms`` and ``passportal``.
     - ``no_place``: the values for which its template has no field, each with ``field`` and ``bms``.
     """
     return _frame("operations", home, read_plan)
@@ -94,7 +94,7 @@ def matches(home: Home = None) -> pd.DataFrame:
     - ``client``: the client's name.
     - ``passportal_id``: the id in Passportal.
     - ``passportal_name``: the name in Passportal.
-    - ``reason``: the rule or decision that matched them, as a code.
+    - ``reason``: the rule or decision behind the match, as a code.
     - ``matched_at``: since when.
     - ``missing_since``: since when a complete sweep no longer shows the record in BMS.
     """
@@ -117,7 +117,7 @@ def exclusions(home: Home = None) -> pd.DataFrame:
 
 
 def outcomes(home: Home = None) -> pd.DataFrame:
-    """Return what became of each operation that any load began, in the order of the loads.
+    """Return what became of each operation of any load, in the order of the loads.
 
     It is as of the last commit. After a kill, up to 1,000 operations are ``unknown`` until the next run settles them.
 
@@ -130,7 +130,7 @@ def outcomes(home: Home = None) -> pd.DataFrame:
     - ``reason``: why, as a code.
     - ``outcome``: done, refused, unknown, not_sent or handed_over.
     - ``detail``: why Passportal refused it, or why it was not sent.
-    - ``passportal_id``: the id that the operation named in Passportal; empty for a create.
+    - ``passportal_id``: the id in Passportal given by the operation; empty for a create.
     - ``changes``: the fields written, each with ``field``, ``before`` and ``after``.
     - ``intent_at``: when the intent was stored.
     - ``outcome_at``: when its outcome was stored.
@@ -154,7 +154,7 @@ def waiting(home: Home = None) -> pd.DataFrame:
 
 
 def records(entity: EntityName, home: Home = None) -> pd.DataFrame:
-    """Return the records of ``entity`` that BMS ever listed, with all fields of the entity.
+    """Return the records of ``entity`` ever listed by BMS, with all fields of the entity.
 
     Raises ``StageMissing`` where BMS was never asked for them, and ``SettingsError`` for an unknown entity.
 
@@ -162,12 +162,12 @@ def records(entity: EntityName, home: Home = None) -> pd.DataFrame:
     - ``client_bms_id``: the id of its client in BMS; of a client, its own.
     - ``client``: the client's name.
     - ``is_active``: whether BMS calls it active.
-    - ``modified_on``: when BMS says that it last changed, as BMS sent it.
+    - ``modified_on``: the time of its last change, as BMS sent it.
     - ``first_seen``: since when BMS lists it in this client.
     - ``changed_at``: when a landing last found a change.
     - ``missing_since``: since when a complete sweep no longer shows it.
     - ``returned_at``: when BMS last listed it again.
-    - ``passportal_id``: the record of Passportal that it is matched to.
+    - ``passportal_id``: the matched record of Passportal.
     - ``standing``: its state now, as ``bms-pipeline status`` counts it.
     - ``reason``: why, as a code.
     """

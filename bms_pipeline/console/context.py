@@ -76,9 +76,9 @@ _HEADINGS_OF: dict[type[PipelineError], str] = {
 
 @dataclass
 class Console:
-    """One running console. ``kept``: results that outlive one state of the copy, by name.
+    """One running console. ``kept``: results kept beyond one state of the copy, by name.
 
-    Set-up writes to ``env_file``. ``started_with`` holds the settings that do not change.
+    Set-up writes to ``env_file``. ``started_with`` holds the constant settings.
     """
 
     started_with: Settings
@@ -185,7 +185,7 @@ class Console:
             return named_rows(connection, query, parameters)
 
     def refused(self, request: Request, status: int, message: str, next_step: str) -> Response:
-        """Return the page that explains why the requested one is not shown."""
+        """Return the page explaining why the requested one is not shown."""
         return self.page(
             request,
             "error.html.j2",
@@ -199,7 +199,7 @@ class Console:
         )
 
     def failed(self, request: Request, error: PipelineError) -> Response:
-        """Return an error page. A failed form leads to the page's own address: to reload that sends nothing again."""
+        """Return an error page. A failed form leads to the page's own address: a reload sends nothing again."""
         form: SubmittedForm | None = getattr(request.state, "form", None)
         again = [field for field in form.fields if field[0] != "csrf"] if form and _may_be_sent_again(error) else None
         failure = Failure(request.url.path, error, again, form.get("back") if form else None)
@@ -253,9 +253,9 @@ def submitted_form(request: Request) -> SubmittedForm:
 
 
 ConsoleDep = Annotated[Console, Depends(console_of)]
-"""A page's parameter: the console that its request came to."""
+"""A page's parameter: the console of its request."""
 FormDep = Annotated[SubmittedForm, Depends(submitted_form)]
-"""A page's parameter: the form of a request that changes something, after its check."""
+"""A page's parameter: the form of a request for a change, after its check."""
 
 
 def entity_of(name: str) -> Entity:
@@ -266,7 +266,7 @@ def entity_of(name: str) -> Entity:
 
 
 def redirect_with_flash(request: Request, address: str, *told: str) -> Response:
-    """Redirect to ``address``, one of our own, and show the messages on that page."""
+    """Redirect to ``address``, one of our own, and show the messages there."""
     request.state.session.told += told
     return RedirectResponse(address if is_own(address) else "/", status_code=303)
 

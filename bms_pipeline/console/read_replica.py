@@ -44,7 +44,7 @@ LOOK_EVERY_SECONDS = 0.5
 BUSY_SHARE = 0.05
 """The largest share of time for copying. While a run keeps writing, a large copy is made less often."""
 QUICK_SECONDS = 0.25
-"""A copy that takes at most this long is made while a page is rendered, so the page is up to date."""
+"""A copy taking at most this long is made while a page is rendered, so the page is up to date."""
 
 _VERSION = (
     "SELECT (SELECT count(*) FROM {table}) || ' ' || coalesce((SELECT max(version) FROM sync.input_versions"
@@ -77,7 +77,7 @@ COPIED: dict[str, tuple[str, str]] = {
     },
     "bms.account_types": ("*", _ALL_ROWS),
 }  # fmt: skip
-"""Table → the columns to copy, and SQL for a text that changes whenever the table has to be copied again."""
+"""Table → the columns to copy, and SQL for a text, different whenever the table has to be copied again."""
 
 
 class ReadCopy(Warehouse):
@@ -121,7 +121,7 @@ class ReadCopy(Warehouse):
 
     @property
     def rests(self) -> bool:
-        """Whether the copy is so new that another one would take too large a share of the time."""
+        """Whether the copy is too new: another one would take too large a share of the time."""
         return time.monotonic() < self._renewed_at + self._cost / BUSY_SHARE
 
     def renew(self, warehouse: Warehouse) -> None:
@@ -181,8 +181,8 @@ class ReadReplica:
     def refresh(self, *, at_once: bool = False) -> None:
         """Renew the copy if it is due and possible now. An active run is never waited for.
 
-        A page opened just after a run should show its result. Wait for any other process that has the warehouse open,
-        such as a copy in progress or the command that prints the result. Do not wait again after a recent timeout.
+        A page opened just after a run should show its result. Wait for any other process with the warehouse open,
+        such as a copy in progress or the command printing the result. Do not wait again after a recent timeout.
         """
         waits = at_once or (time.monotonic() >= self._waits_again_at and not self.is_run_active)
         is_due = waits or (self.copy.is_quick and not self.copy.rests)
@@ -224,7 +224,7 @@ class ReadReplica:
 
     @property
     def is_run_active(self) -> bool:
-        """Whether a run is at work, so that decisions have to wait."""
+        """Whether a run is at work; decisions have to wait then."""
         run = read_status(open_state(self._settings))
         return run is not None and run.is_running
 
@@ -265,7 +265,7 @@ def _own_file(folder: Path) -> Path:
 
 
 def _keys(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Return table → a text that identifies its state in the attached warehouse."""
+    """Return table → a text identifying its state in the attached warehouse."""
     return {
         table: str((connection.execute(key.format(table=table)).fetchone() or ("",))[0])
         for table, (_, key) in COPIED.items()

@@ -1,6 +1,6 @@
 """Access control of the console: every request passes here first.
 
-The guard shares its door with Dagster's pages (``guard.door``). A request that changes anything must be one of our
+The guard shares its door with Dagster's pages (``guard.door``). A request for a change must be one of our
 forms.
 """
 
@@ -30,7 +30,7 @@ needs no form of ours."""
 MOST_BYTES = 512 * 1024
 MOST_UPLOADED = 8 * 1024 * 1024
 UPLOADS = ("/setup/users-file",)
-"""Forms that hold a file."""
+"""Forms with a file."""
 MOST_FIELDS = 5_000
 MOST_SESSIONS = 1_000
 MOST_FAILURES = 5
@@ -54,9 +54,9 @@ Refuse = Callable[[Request, int, str, str], Response]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A form that was not accepted: why, the texts entered, and the secrets entered, which no page shows.
+    """A refused form: why, the texts entered, and the secrets entered, which no page shows.
 
-    ``is_incomplete``: its fields show all that is wrong with it.
+    ``is_incomplete``: its fields show everything wrong with it.
     """
 
     error: PipelineError
@@ -67,7 +67,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed: its path and error, and its form's fields if they may be sent again."""
+    """A failed request: its path and error, and its form's fields if they may be sent again."""
 
     path: str
     error: PipelineError
@@ -92,10 +92,10 @@ class Done:
 class Session:
     """One signed-in browser.
 
-    ``told`` are the messages its next page shows once, ``attempts`` the forms of Set-up that were not accepted, and
-    ``failures`` the last failed requests by number, for the pages that explain them. ``news``: the decisions that the
-    next list shows once. ``done``: those that can be undone, the last one last. ``mapping``: the draft of *Fields*, and
-    ``foretold`` what it would do, with its hash.
+    ``told`` are the messages its next page shows once, ``attempts`` the refused forms of Set-up, and
+    ``failures`` the last failed requests by number, for the pages with their explanation. ``news``: the decisions the
+    next list shows once. ``done``: the decisions a person can undo, the last one last. ``mapping``: the draft of
+    *Fields*, and ``foretold`` what it would do, with its hash.
     """
 
     id: str
@@ -145,7 +145,7 @@ class Guard:
         self._sessions: dict[str, Session] = {}
 
     async def __call__(self, request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Answer ``request`` with the page it asks for, or with one that explains the refusal."""
+        """Answer ``request`` with the page it asks for, or with an explanation of the refusal."""
         try:
             self.door.check_address(request)
             path = request.url.path
@@ -165,7 +165,7 @@ class Guard:
         return response
 
     def csrf(self, session: Session, action: str) -> str:
-        """Return the CSRF token for a form of ``session`` that is sent to ``action``."""
+        """Return the CSRF token for a form of ``session`` sent to ``action``."""
         return self.door.store.sign("form", f"{session.id}\n{action}")
 
     def _find_session(self, request: Request) -> None:
@@ -223,7 +223,7 @@ def _form_with_files(kind: str, body: bytes) -> SubmittedForm:
 
 
 def _ask_name(request: Request) -> str:
-    """Return the address of the page that asks for a name, and leads on to the page asked for now."""
+    """Return the address of the page for entering a name, which leads on to the page asked for now."""
     wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
     is_kept = request.method == "GET" and wanted != "/" and is_local(wanted)
     return f"{NAME}?then={quote(wanted, safe='/')}" if is_kept else NAME

@@ -74,7 +74,7 @@ class PipelineError(Exception):
 
 
 class SettingsError(PipelineError):
-    """A setting is missing, malformed or unsafe. ``problems``: setting → what is wrong with it, where that is known."""
+    """A setting is missing, malformed or unsafe. ``problems``: setting → what is wrong with it, where known."""
 
     def __init__(self, message: str, next_step: str = "", problems: Mapping[str, str] | None = None) -> None:
         super().__init__(message, next_step)
@@ -122,7 +122,7 @@ class FilterIgnored(ServiceError):
 
 
 class ClientNotFound(ServiceError):
-    """BMS shows no client of this id or name, or several of this name. Nothing was concluded from that."""
+    """BMS shows no client of this id or name, or several of this name. The run concluded nothing."""
 
 
 class BudgetExhausted(ServiceError):
@@ -130,7 +130,7 @@ class BudgetExhausted(ServiceError):
 
 
 class SweepIncomplete(PipelineError):
-    """A plan rests on a list that was not read to a provable end. Nothing of it was loaded."""
+    """A plan rests on a list not read to a provable end. Nothing of it was loaded."""
 
 
 class LandingError(PipelineError):
@@ -183,7 +183,7 @@ class Stage(StrEnum):
 
 
 class StageMissing(PipelineError):
-    """A stage needs another that never ran in this home folder. ``missing``: those stages with their entities."""
+    """A stage needs another which never ran in this home folder. ``missing``: those stages with their entities."""
 
     def __init__(self, message: str, next_step: str, missing: Sequence[tuple[Stage, str]]) -> None:
         super().__init__(message, next_step)
@@ -267,7 +267,7 @@ class RecordsUnexplained(PipelineError):
 
 
 class StateUnreachable(PipelineError):
-    """PostgreSQL, which holds the state of runs, does not answer, or refuses. Nothing was concluded from that."""
+    """PostgreSQL, which holds the state of runs, does not answer, or refuses. The run concluded nothing."""
 
 
 class RunLocked(PipelineError):
@@ -275,7 +275,7 @@ class RunLocked(PipelineError):
 
 
 class LockLost(RunLocked):
-    """The run lost its lock with the connection that held it. It writes nothing more."""
+    """The run lost its lock with the connection. It writes nothing more."""
 
 
 def describe(error: BaseException) -> tuple[str, str]:

@@ -1,12 +1,12 @@
-"""The only module that talks HTTP: TLS, addresses, redirects, deadlines, sizes, retries, redaction.
+"""All HTTP calls: TLS, addresses, redirects, deadlines, sizes, retries, redaction.
 
 ``Service`` is one remote service at one base address. It guarantees for every call:
 
-* TLS 1.2 or newer, with a certificate that certifi (or the configured CA file) trusts. Plain ``http`` goes only to this
+* TLS 1.2 or newer, with a certificate trusted by certifi (or the configured CA file). Plain ``http`` goes only to this
   machine. Neither ``REQUESTS_CA_BUNDLE`` nor ``.netrc`` nor a proxy variable changes this.
 * The connection goes to the named host at a public address. Private and link-local addresses are refused unless a
   setting names the host. The check is on the socket itself, so DNS cannot change between check and use.
-* A redirect is an error that names the other host: a login body or a token is never sent there.
+* A redirect is an error and names the other host: a login body or a token is never sent there.
 * The call ends in time: the deadline covers the whole try, connect to last byte, however slowly the bytes trickle.
 * The call ends in bounded memory: body and decompressed body have a cap.
 * A body cut short is an error and never a shorter answer.
@@ -124,7 +124,7 @@ _counting = Lock()
 
 
 def calls_made() -> dict[str, int]:
-    """Return the calls that this process has sent, by the name of the service; each try counts."""
+    """Return the calls sent by this process, by the name of the service; each try counts."""
     with _counting:
         return dict(_calls_made)
 
@@ -186,7 +186,7 @@ class Service:
         """GET ``path`` below the base address. Retry temporary failures.
 
         ``whole`` returns whether a 200 body is complete, for formats that show it. Nothing else can detect a server
-        that closes the connection early without a length.
+        closing the connection early without a length.
         """
         target = f"{path}?{urlencode(params)}" if params else path
         call = _Call("GET", target, {**_HEADERS, **(headers or {})}, None, whole)
@@ -489,7 +489,7 @@ class _Refusal(Exception):
 
 
 class _Transport(HTTPAdapter):
-    """requests' adapter with our TLS context and connections that check their peer's address."""
+    """requests' adapter with our TLS context; its connections check their peer's address."""
 
     def __init__(self, context: ssl.SSLContext | None, connections: int) -> None:
         self._context = context

@@ -1,7 +1,7 @@
 """Connections, paths and limits, from the environment or a ``.env`` file.
 
-Settings that a deployment decides once belong here. Settings that people revisit (toggles, scope) are in the
-warehouse. Secrets are held as ``SecretStr``: their repr is stars, and only code that sends them reads them.
+Settings decided once for a deployment belong here. Settings people revisit (toggles, scope) are in the
+warehouse. Secrets are held as ``SecretStr``: their repr is stars, and only the code of the calls reads them.
 
 A value comes from the environment, else ``.env``, else the default. Empty means not set. Each secret ``NAME`` may be in
 a file of its own, named by ``NAME_FILE``. ``BMS_PIPELINE_SECRETS`` names a folder with one file for each setting.
@@ -57,7 +57,7 @@ _OF_A_PLATFORM = re.compile(
 )
 """Variables of Kubernetes and Docker about a service, which may be named ``bms`` or ``passportal``."""
 LONGEST_NAME = 40
-"""Characters of a tenant's name: Dagster takes 63 for the part of a tag's key that holds it."""
+"""Characters of a tenant's name: Dagster takes 63 for its part of a tag's key."""
 _NEAR = 0.8
 """Two names at least this similar, of 1, are likely one misspelt name."""
 
@@ -286,13 +286,13 @@ class Settings(_Tenant):
 
 
 BMS_NEEDS = ("BMS_URL", "BMS_TENANT", "BMS_USERNAME", "BMS_PASSWORD")
-"""The settings that a call to BMS needs. ``BMS_API_URL`` can take the place of the first."""
+"""The settings for a call to BMS. ``BMS_API_URL`` can take the place of the first."""
 PASSPORTAL_NEEDS = ("PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET")
-"""The settings that a call to Passportal needs."""
+"""The settings for a call to Passportal."""
 
 
 def needed_settings(settings: Settings) -> tuple[str, ...]:
-    """Return the settings that a sync needs: those for BMS, and those for Passportal where it is a service."""
+    """Return the settings for a sync: of BMS, and of Passportal where it is a service."""
     return BMS_NEEDS if settings.passportal_target == "embedded" else BMS_NEEDS + PASSPORTAL_NEEDS
 
 
@@ -302,7 +302,7 @@ def missing_settings(settings: Settings, needed: Sequence[str]) -> list[str]:
 
 
 def check_given(settings: Settings, needed: Sequence[str]) -> None:
-    """Raise one ``SettingsError`` that names all of ``needed`` without a value, and where to set them."""
+    """Raise one ``SettingsError`` about all of ``needed`` without a value, and where to set them."""
     missing = missing_settings(settings, needed)
     if missing:
         *first, last = missing
@@ -377,8 +377,8 @@ def check_alone_in(env_file: Path) -> None:
 def read_settings(env_file: Path | None = _USUAL) -> Settings:
     """Read the settings of this process: environment first, then ``env_file`` if it exists.
 
-    Warns once in the log about names that look misspelt. Raises ``SettingsError`` when a setting is malformed, when the
-    home is no folder, or when others can read ``env_file``. The error names the setting, and in ``env_file`` its line.
+    Warns once in the log about names likely to be misspelt. Raises ``SettingsError`` when a setting is malformed, when
+    the home is no folder, or when others can read ``env_file``. The error names the setting, and its line in the file.
     """
     settings = _read(Settings, env_file)
     _check_home(settings.bms_pipeline_home)
@@ -443,7 +443,7 @@ def _from_environment(lines: Sequence[env_files.EnvLine]) -> dict[str, _Given]:
 
 
 def _with_secrets_from_files(given: Mapping[str, _Given]) -> dict[str, _Given]:
-    """Return ``given`` with the content of each file that a ``NAME_FILE`` names, or that lies in the folder."""
+    """Return ``given`` with the content of each file named by a ``NAME_FILE`` or found in the folder."""
     read = dict(given)
     for name in SECRETS:
         if named := given.get(f"{name}{_FILE}"):

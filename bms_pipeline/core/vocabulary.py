@@ -35,7 +35,7 @@ WAITS_FOR_DECISION = (Disposition.UNMATCHED, Disposition.AMBIGUOUS)
 
 
 class Operation(StrEnum):
-    """What a load does about a record. ``ADOPT`` links a record that Passportal has already."""
+    """What a load does about a record. ``ADOPT`` links a record already in Passportal."""
 
     CREATE = "create"
     ADOPT = "adopt"
@@ -58,7 +58,7 @@ class Outcome(StrEnum):
 
 
 class Count(StrEnum):
-    """Under what a record that was read is counted: each under exactly one. ``PENDING`` waits for its plan's load."""
+    """The count of each record read: exactly one. ``PENDING`` waits for its plan's load."""
 
     CREATED = "created"
     ADOPTED = "adopted"
@@ -76,7 +76,7 @@ class Count(StrEnum):
 class Verb(StrEnum):
     """A person's decision about one record.
 
-    ``BRANCH`` links one more BMS account to a Passportal client that another account owns.
+    ``BRANCH`` links one more BMS account to a Passportal client owned by another account.
     """
 
     MATCH = "match"
@@ -88,14 +88,14 @@ class Verb(StrEnum):
 
 
 LINKS = (Verb.MATCH, Verb.BRANCH)
-"""The decisions that name a record of Passportal."""
+"""The decisions with a record of Passportal."""
 
 UNDO = "undo"
-"""What the ledger calls a line that takes a decision back."""
+"""The ledger's word for taking a decision back."""
 
 
 class BulkVerb(StrEnum):
-    """A person's decision about all records of an entity that only lack one."""
+    """A person's decision about all records of an entity still without one."""
 
     AUTO_MATCH = "auto_match"
     CREATE_UNMATCHED = "create_unmatched"
@@ -124,7 +124,7 @@ class RunKind(StrEnum):
 
 
 class Life(StrEnum):
-    """Whether a run is alive. Unknown: it cannot be seen from here, it is silent, and nothing proves that it ended."""
+    """Whether a run is alive. Unknown: it cannot be seen from here, it is silent, and nothing proves its end."""
 
     ALIVE = "alive"
     DEAD = "dead"

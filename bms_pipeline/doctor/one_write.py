@@ -1,4 +1,4 @@
-"""``doctor --write``: try one document that a person names, and put it back; ``doctor --restore`` after a kill.
+"""``doctor --write``: try one document named by a person, and put it back; ``doctor --restore`` after a kill.
 
 look: which document, which steps ──▶ save the before-image ──▶ trial ──▶ put back ──▶ keep the facts
                                            │  killed, refused, no answer
@@ -40,7 +40,7 @@ _ID = re.compile(r"[A-Za-z0-9-]{1,40}")
 
 @dataclass(frozen=True)
 class Candidate:
-    """The document that a person named, and what a trial would do with it."""
+    """The document named by a person, and the steps of a trial."""
 
     document: str
     title: str
@@ -88,8 +88,8 @@ def try_document(
 ) -> Tried:
     """Try the document, put it back, and keep the facts. ``on_saved``: called before the first change.
 
-    An image of an earlier trial of it is put back first, and ``on_restored`` is called; where that does not succeed,
-    nothing else is done. Raises ``PipelineError``; then the before-image is still there.
+    An image of an earlier trial is put back first, and ``on_restored`` is called. Where that fails, nothing else is
+    done. Raises ``PipelineError``; then the before-image is still there.
     """
     file = before_image.image_file(settings, _checked(document_id))
     with _alone(settings), _client(settings, clock) as client:
@@ -117,7 +117,7 @@ def try_document(
 
 
 def restore_all(settings: Settings, clock: Clock = Clock()) -> list[RestoredDocument]:
-    """Put back every before-image that is still open; raises the error of the first that cannot be."""
+    """Put back every open before-image; raises the error of the first failure."""
     files = before_image.open_images(settings)
     if not files:
         return []
@@ -152,7 +152,7 @@ def _tried(
 
 
 def _proven_by(restored: RestoredDocument, image: BeforeImage) -> list[Finding]:
-    """Return the form of values that brought a document back where the form of the trial did not."""
+    """Return the form of values for a document which the trial's own form did not bring back."""
     form = restored.form
     if form is None or image.form is None or restored.differing or form.values == image.form.values:
         return []
@@ -175,7 +175,7 @@ def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Cl
 
 
 def _readable(client: DocumentsClient, settings: Settings, document_id: str) -> Row:
-    """Return the document. Raises ``PipelineError`` where it is none, or one that a sync writes."""
+    """Return the document. Raises ``PipelineError`` where it is none, or is written by a sync."""
     read = client.document(_checked(document_id))
     if read is None:
         raise PipelineError(
@@ -244,7 +244,7 @@ def _is_matched(settings: Settings, document_id: str) -> bool:
 
 
 def _known(settings: Settings) -> WritingHabits:
-    """Return the forms that an earlier trial proved; a warehouse that cannot be read is no reason not to restore."""
+    """Return the forms proved by an earlier trial; an unreadable warehouse is no reason not to restore."""
     warehouse = open_warehouse(settings, WAREHOUSE_SECONDS)
     with contextlib.suppress(PipelineError):
         if warehouse.exists():

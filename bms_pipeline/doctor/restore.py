@@ -1,7 +1,7 @@
-"""Put a before-image back, and prove that the document is what it was.
+"""Put a before-image back, and prove the document to be as before.
 
-Every form of a change is tried until the document is identical: a form that was refused did nothing, and one that lost
-a link may be followed by one that keeps it. An edit that a person made meanwhile stays.
+Every form of a change is tried until the document is identical: a refused form did nothing, and after one lost a link
+another may keep it. An edit made by a person in between stays.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ Labels: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True)
 class RestoredDocument:
-    """The outcome of a restore. ``differing``: labels that are not what they were; ``edited``: kept edits of a person.
+    """The outcome of a restore.
 
-    ``form``: the form that brought the document back, None where nothing had to be sent. ``again_at``: until then (UTC)
+    ``differing``: labels with another value than before. ``edited``: labels with a person's edit, which stays.
+    ``form``: the form of the successful change, None where nothing had to be sent. ``again_at``: until then (UTC)
     a change without answer may still come, so restore once more afterwards. ``refusal``: why no form was taken.
     ``file``: the before-image, in its place of now.
     """
@@ -53,7 +54,7 @@ def put_back(
     unknown_seconds: float,
     clock: Callable[[], float],
 ) -> RestoredDocument:
-    """Put the before-image back in the form proven for it, or in any other; move its file away where that is proven."""
+    """Put the before-image back in the form proven for it, or any other. Move its file away once that is proven."""
     image = writer.image
     wanted, edited = with_edits_kept(image.row, writer.read())
     differing: Labels = ()
@@ -67,9 +68,9 @@ def put_back(
 
 
 def _sent_in_any_form(writer: DocumentWriter, wanted: Row, first: Dialect) -> tuple[Labels, WriteForm | None, str]:
-    """Return the labels that still differ, the form that brought that about, and the refusal where no form was taken.
+    """Return the labels still different, the form of the last change, and the refusal where no form was taken.
 
-    Where no form brings everything back, the one that leaves the fewest differences is sent once more. Raises the error
+    Where no form brings everything back, the form with the fewest differences is sent once more. Raises the error
     of a call without answer, unless the document shows all of it.
     """
     refusal = ""
@@ -96,7 +97,7 @@ def _sent_in_any_form(writer: DocumentWriter, wanted: Row, first: Dialect) -> tu
 
 
 def _left_after(writer: DocumentWriter, wanted: Row) -> Labels:
-    """Return the labels that differ as soon as none does, or after a few readings."""
+    """Return the labels with a difference: at once if there is none, else after a few readings."""
     row = writer.read_until(lambda row: not differences(wanted, row).labels)
     return differences(wanted, row).labels
 

@@ -26,7 +26,7 @@ from bms_pipeline.passportal.documents.encoding import NOTES, DetailsForm, Diale
 from bms_pipeline.warehouse import facts
 
 SHORT, LONG = 300, 5_000
-"""Lengths of the texts that are tried."""
+"""Lengths of the texts to try."""
 SIGNS = "& < ä ö ü ß é €"
 NOTES_LINES = f"{MARK}: {SIGNS}\na second line"
 _TEXT_FIELDS = (
@@ -34,14 +34,14 @@ _TEXT_FIELDS = (
 )  # fmt: skip
 """Labels of free text, in the order of choice."""
 _OF_OTHER_KINDS = ("date", "ip", "mac", "mail", "phone", "fax", "number", "url", "web", "id", "type", "name", "code")
-"""Words in labels and types of fields that may take only some texts."""
+"""Words in labels and types of fields with a list of options."""
 _NO_ELEMENTS = frozenset({"name", "tags"})
-"""Keys of ``details`` that some tenants send next to the elements: the title and the tags [L]."""
+"""Keys of ``details`` sent by some tenants next to the elements: the title and the tags [L]."""
 
 
 @dataclass
 class Places:
-    """The labels of a document that the trial uses; empty where it has none of a kind."""
+    """The labels of a document for the trial; empty where it has none of a kind."""
 
     notes: str = ""
     text: str = ""
@@ -64,7 +64,7 @@ class Places:
 
 
 def places_in(document: Document, row: Row) -> Places:
-    """Return the places in a document that a trial may write to."""
+    """Return the places in a document open to a trial."""
 
     def first(fits: Callable[[str, Element], bool]) -> str:
         return next((label for label, place in elements.items() if fits(label, place)), "")
@@ -265,7 +265,7 @@ class DocumentTrial:
         return bool(lost)
 
     def _add_forms(self) -> None:
-        """Note the form that a change was taken in, now that it is seen to have an effect."""
+        """Note the form of a change, after its effect was seen."""
         form, given = self._proven, self.settings.model_fields_set
         stated: dict[str, tuple[str, str, str]] = {
             facts.UPDATE: ("PASSPORTAL_UPDATE", form.update, self.settings.passportal_update),
@@ -298,7 +298,7 @@ def replace_values(form: WriteForm, values: str) -> WriteForm:
 
 
 def stopped_by(error: PipelineError) -> Finding:
-    """Return the finding for a trial that an error ended."""
+    """Return the finding for a trial ended by an error."""
     return Finding("PP-TRIAL", Verdict.BLOCKED, f"The trial stopped: {error.message}", error.next_step, is_short=True)
 
 

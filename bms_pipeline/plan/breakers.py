@@ -30,12 +30,12 @@ WHOLE_CLIENT = 3
 """All matched records of a client vanished at once open its breaker from this many on."""
 
 EXPECTED = (Reason.DETAILS_COMPLETED, Reason.MAPPING_CHANGED)
-"""Update reasons that no breaker counts: our own progress in reading, or a mapping whose plan a person approves."""
+"""Update reasons outside the count of every breaker: our progress in reading, or a mapping approved by a person."""
 
 
 @dataclass(frozen=True)
 class Vanished:
-    """Matched records that one snapshot of Passportal no longer shows: of an entity, or of that in one client.
+    """Matched records missing in a snapshot of Passportal: of an entity, or of one client's part of it.
 
     ``matched``: how many were matched there before. ``client_id``: the client in Passportal, None for all;
     ``client_bms_id`` and ``client``: its account.
@@ -51,7 +51,7 @@ class Vanished:
 
     @property
     def sentence(self) -> str:
-        """What was seen and what looks like that, for a person."""
+        """What was seen and its likely causes, for a person."""
         where = f" of client {self.client_bms_id} {self.client or ''}".rstrip() if self.client_id is not None else ""
         return (
             f"{self.vanished:,} of {self.matched:,} documents of {self.entity}{where} are not listed in Passportal any"
@@ -83,7 +83,7 @@ def check_breakers(connection: duckdb.DuckDBPyConnection, plan: Plan, settings: 
 
 
 def check_held_back(plan: Plan) -> None:
-    """Raise ``BreakerOpen`` where a part of the plan is held back, for a load that would not leave it out."""
+    """Raise ``BreakerOpen`` where a part of the plan is held back and the load may not leave it out."""
     if plan.held_back:
         raise BreakerOpen(
             f"Plan {plan.hash[:12]} holds back {plan.held_back:,} operations, because most of a client would change at"
@@ -97,7 +97,7 @@ def check_held_back(plan: Plan) -> None:
 def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], settings: SyncSettings) -> None:
     """Mark the operations waiting for a person: updates of a client with too large a share of changes at once.
 
-    Updates that would turn a client or a user into another one wait, too; see ``hold_back_names.sql``. So does what is
+    Updates turning a client or a user into another one wait, too; see ``hold_back_names.sql``. So does what is
     new inside a client whose documents vanished. This applies only after the initial sync; before it the whole plan
     waits.
     """

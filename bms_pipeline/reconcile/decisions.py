@@ -52,7 +52,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A decision that cannot be taken, and the reason."""
+    """A refused decision, and the reason."""
 
     decision: Decision
     reason: str
@@ -153,7 +153,7 @@ def check_viewed(
 def overtaken(
     connection: duckdb.DuckDBPyConnection, entity: Entity, bms_ids: Sequence[int], batch: int
 ) -> DecisionOvertaken:
-    """Return the error that lists the decisions after ``batch`` about these records; about all if there are none."""
+    """Return the error about the decisions after ``batch`` about these records; about all if there are none."""
     rows = connection.execute(
         sql.read("reconcile/decided_since").format(entity=entity.name),
         {"entity": entity.name, "batch": batch, "ids": list(bms_ids) or None, "most": REFUSALS_TOLD},
@@ -219,7 +219,7 @@ def apply_decisions(
     """Take ``decisions``, all or none. Call it inside a transaction, which a refusal must end.
 
     ``agree`` checks the records first, and raises where they differ from what the person based the decisions on. Raises
-    ``DecisionRefused`` with one line for each decision that cannot be taken.
+    ``DecisionRefused`` with one line for each refused decision.
     """
     reconcile_all(connection, _concerned(decisions))
     agree(connection)
@@ -254,7 +254,7 @@ def waits_for_creation(connection: duckdb.DuckDBPyConnection, entity: Entity) ->
 def create_unmatched_of(
     connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: datetime, scope: Scope
 ) -> DecisionResult:
-    """Approve creating every record that is only waiting for a decision.
+    """Approve creating every record only waiting for a decision.
 
     Three kinds still wait: ambiguous records, near-identical ones, and those a person unmatched. Records outside
     ``scope`` wait, too. The entity and its clients have been reconciled.
@@ -264,7 +264,7 @@ def create_unmatched_of(
 
 
 def unmatched_ids(connection: duckdb.DuckDBPyConnection, entity: Entity, scope: Scope) -> list[int]:
-    """Return the records that ``create_unmatched_of`` decides about, as reconciled last."""
+    """Return the records for ``create_unmatched_of``, as reconciled last."""
     rows = connection.execute(
         f"SELECT bms_id FROM sync.reconciled_{entity.name} WHERE {_waits_for_creation(connection, entity)}"
         f" AND NOT {scope.left_out(entity)} ORDER BY bms_id"
@@ -273,14 +273,14 @@ def unmatched_ids(connection: duckdb.DuckDBPyConnection, entity: Entity, scope: 
 
 
 def unsaved_matches(connection: duckdb.DuckDBPyConnection, entity: Entity) -> list[tuple[int, str]]:
-    """Return the matches the rules found that no person and no load saved: BMS id and Passportal id."""
+    """Return the matches found by the rules and saved by no person and no load: BMS id and Passportal id."""
     return connection.execute(sql.read("reconcile/unsaved_matches").format(entity=entity.name)).fetchall()
 
 
 def _take(
     connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision], by: str, now: datetime
 ) -> DecisionResult:
-    """Take ``decisions`` about records that have just been reconciled."""
+    """Take ``decisions`` about records reconciled just now."""
     if not decisions:
         return DecisionResult(0, 0)
     decisions = list(dict.fromkeys(replace(decision, why=decision.why.strip()) for decision in decisions))
@@ -304,7 +304,7 @@ def _take(
 
 
 def owners_of_branches(connection: duckdb.DuckDBPyConnection, decisions: Sequence[Decision]) -> list[Decision]:
-    """Return the matches to save with the branches in ``decisions``: of owners that so far only a rule found.
+    """Return the matches to save with the branches in ``decisions``: of owners found by a rule only so far.
 
     By the last dispositions.
     """
@@ -329,7 +329,7 @@ def _concerned(decisions: Iterable[Decision]) -> list[Entity]:
 
 
 def _refusals(connection: duckdb.DuckDBPyConnection, entity: Entity, decisions: Sequence[Decision]) -> list[Refusal]:
-    """Return the decisions about ``entity`` that did not come true, with the reasons."""
+    """Return the decisions about ``entity`` without effect, with the reasons."""
     rows = connection.execute(
         sql.read("reconcile/decision_refusals").format(
             entity=entity.name, singular=entity.singular, has_client=str(entity.has_client).lower()
@@ -375,7 +375,7 @@ def _apply(connection: duckdb.DuckDBPyConnection, entity: Entity, by: str, now: 
 
 
 def _write_ledger(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], by: str, now: datetime) -> int:
-    """Write one line for each decision that changed anything, and return their number."""
+    """Write one line for each effective decision, and return their number."""
     (batch,) = connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM sync.decisions").fetchone() or (1,)
     taken = 0
     for entity in entities:

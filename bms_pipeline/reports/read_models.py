@@ -1,4 +1,4 @@
-"""The types of what reports return. ``dataclasses.asdict`` of one is the form that ``--json`` prints."""
+"""The types of what reports return. ``--json`` prints them by ``dataclasses.asdict``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = Mapping[str, Any]
 
 
 class FieldChange(TypedDict):
-    """A value that a write replaces and the one that it writes."""
+    """A value before and after a write."""
 
     field: str
     before: str | None
@@ -26,7 +26,7 @@ class FieldChange(TypedDict):
 
 
 class FieldKept(TypedDict):
-    """A value that differs and stays as it is in Passportal."""
+    """A differing value, left as it is in Passportal."""
 
     field: str
     bms: str | None
@@ -42,7 +42,7 @@ class FieldUnplaced(TypedDict):
 
 @dataclass(frozen=True)
 class PendingPlan:
-    """The plan that waits for a load. ``operations`` counts those left, ``held_back`` and ``unproved`` some of them.
+    """The plan waiting for a load. ``operations`` counts those left, ``held_back`` and ``unproved`` some of them.
 
     ``undoes``: the plan whose load it takes back.
     """
@@ -143,7 +143,7 @@ class RunWrites:
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run that held the home folder, and what it wrote; see ``figures.runs``."""
+    """A run holding the home folder, and its writes; see ``figures.runs``."""
 
     label: str
     run_id: str | None
@@ -156,7 +156,7 @@ class PastRun:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """Updates of one entity in one client that wait for a finish, because most of the client would change at once."""
+    """Updates of one entity in one client, waiting for a finish because most of the client would change at once."""
 
     entity: EntityName
     client_bms_id: int | None
@@ -282,7 +282,7 @@ class PlannedOperation:
 
 @dataclass(frozen=True)
 class SuggestedMatch:
-    """A record of Passportal that may be the same, with what speaks for it."""
+    """A record of Passportal, possibly the same, with the reasons for it."""
 
     passportal_id: str
     name: str | None
@@ -324,7 +324,7 @@ class WriteDone:
 
 @dataclass(frozen=True)
 class RecordStory:
-    """All that is known of one record; see ``figures.explain``. ``labels``: field → its label in Passportal.
+    """Everything known of one record; see ``figures.explain``. ``labels``: field → its label in Passportal.
 
     ``accounts``: the accounts of the Passportal client that it is, or lies in, where several are linked to that.
     """

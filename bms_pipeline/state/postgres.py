@@ -1,4 +1,4 @@
-"""The state in PostgreSQL: rows in a schema of the tenant's own, and a lock that ends with its session.
+"""The state in PostgreSQL: rows in a schema of the tenant's own, and a lock bound to its session.
 
 Each lock has a session of its own. PostgreSQL ends an advisory lock together with its session: when the process dies,
 and half a minute after the machine or the network is gone. A run whose session is gone writes nothing more.
@@ -31,7 +31,7 @@ _TABLES = {
     "recent_calls": "endpoint TEXT, span BIGINT, n INTEGER NOT NULL, PRIMARY KEY (endpoint, span)",
 }
 _LOOK_EVERY_SECONDS = 0.25
-"""How often a lock that somebody else holds is tried."""
+"""How often a lock held by somebody else is tried."""
 
 _PUT = """
 INSERT INTO {schema}.{table} (name, content, written_at) VALUES (%s, %s, now())
@@ -46,7 +46,7 @@ WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND objsubid 
 
 
 def schema_of(tenant: str) -> str:
-    """Return the schema of a tenant, so that two tenants in one database never meet."""
+    """Return the schema of a tenant, so two tenants in one database never meet."""
     return f"bms_pipeline_{tenant}" if tenant else "bms_pipeline"
 
 
@@ -65,7 +65,7 @@ class PostgresLock:
         self._is_lost = False
 
     def check(self) -> None:
-        """See ``HeldLock.check``. A lock that was lost once stays lost: somebody else may have had it in between."""
+        """See ``HeldLock.check``. A lock lost once stays lost: somebody else may have had it in between."""
         if not self._is_lost:
             try:
                 self._is_lost = self._connection.execute(_HOLDS, [self._key]).fetchone() is None
@@ -79,7 +79,7 @@ class PostgresLock:
             )
 
     def release(self) -> None:
-        """Give the lock back. A session that was lost has no lock any more."""
+        """Give the lock back. A lost session has no lock any more."""
         with contextlib.suppress(psycopg.Error):
             self._connection.execute("SELECT pg_advisory_unlock(%s)", [self._key])
 
@@ -151,7 +151,7 @@ class PostgresState:
                 lock.release()
 
     def _acquired(self, session: PostgresSession, key: int, name: LockName, wait_seconds: float) -> Connection:
-        """Return the connection that holds the lock. A connection lost before that lost nothing."""
+        """Return the connection with the lock. A connection lost before that lost nothing."""
 
         def attempt(connection: Connection) -> Connection | None:
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
@@ -203,7 +203,7 @@ class PostgresState:
         return PostgresSession(self._address, self.place, self._prepare, self._reached)
 
     def _prepare(self, connection: Connection) -> None:
-        """Create the schema and its tables where one is missing; two that start at once do not race."""
+        """Create the schema and its tables where one is missing; two starts at once do not race."""
         found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [self._schema]).fetchall()
         if {row[0] for row in found} >= _TABLES.keys():
             return

@@ -36,7 +36,7 @@ from bms_pipeline.warehouse.facts import read_facts
 
 _LAST_RUNS = 20
 _SHORT_NUMBER = 3
-"""Digits of a number that stays in a text: a status, a count, a share."""
+"""Digits of a number kept in a text: a status, a count, a share."""
 SHOWN_SETTINGS = frozenset((
     "bms_calls_per_hour", "bms_details_calls_per_hour", "bms_connections", "passportal_target",
     "passportal_connections", "passportal_marker", "passportal_body", "passportal_values", "passportal_update",
@@ -53,7 +53,7 @@ _PROGRAM_WORD = re.compile(r"[^\W\d_]+")
 
 @dataclass(frozen=True)
 class FreeText:
-    """A text that a person or a service may have written: shown only as ``Cleaner`` has it."""
+    """A text possibly written by a person or a service: shown only as ``Cleaner`` has it."""
 
     text: str
 
@@ -92,7 +92,7 @@ def report_of(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict
 
 
 def read_without_warehouse(settings: Settings, error: PipelineError) -> dict[str, Any]:
-    """Return the part of the report that needs no database, and why that could not be used."""
+    """Return the part of the report without the database, and why it could not be used."""
     return {
         "versions": _versions(),
         "platform": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
@@ -121,7 +121,7 @@ def free_texts(value: object) -> Iterable[str]:
 
 
 def mentioned_names(connection: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> set[str]:
-    """Return the names of stored records that occur in ``texts``."""
+    """Return the names of stored records in ``texts``."""
     found: set[str] = set()
     listed = sorted(set(texts))
     for entity in ENTITIES if listed else ():
@@ -195,7 +195,7 @@ def _sqlite() -> str:
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
-    """Return each setting by name: its value where that says nothing about the tenant, else whether it is set."""
+    """Return each setting by name: its value where it says nothing about the tenant, else whether it is set."""
     shown: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)

@@ -73,7 +73,7 @@ _PHONE_TRIES = 8
 
 
 def how_to_replace(entity: Entity) -> dict[str, How]:
-    """Return column → how its values are replaced, for the columns that BMS and Passportal share."""
+    """Return column → how its values are replaced, for the columns common to BMS and Passportal."""
     return {"name": How.NAME, **{field.name: _how(field) for field in entity.fields}}
 
 
@@ -82,9 +82,9 @@ def _how(field: Field) -> How:
 
 
 class Values:
-    """The stand-ins of the values that ``found`` has of each kind, by ``key``.
+    """The stand-ins of the values of each kind in ``found``, by ``key``.
 
-    ``hidden``: words that no label may show, such as those of the tenant's name. ``taken``: words that are no stand-in.
+    ``hidden``: words no label may show, such as parts of the tenant's name. ``taken``: words never used as a stand-in.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Values:
         return None if value is None else value + self.shift
 
     def given(self) -> Iterable[tuple[How, str, str]]:
-        """Return every value that was replaced so far, with its stand-in."""
+        """Return every value replaced so far, with its stand-in."""
         return ((how, value, standin) for (how, value), standin in self._given.items())
 
     def _digest(self, text: str) -> bytes:
@@ -187,7 +187,7 @@ class Values:
         return {email: next(way for way in tried if way in still_junk) for email, tried in ways.items()}
 
     def _host(self, domain: str) -> str:
-        """Return the host's name with stand-ins, but for the parts that the whole world uses."""
+        """Return the host's name with stand-ins, but for the parts in use all over the world."""
         labels = domain.split(".")
         public = 1 if len(labels) > 1 and self._is_public(labels[-1]) else 0
         if public and len(labels) > 2 and labels[-2].casefold() in _PUBLIC_LABELS:
@@ -235,7 +235,7 @@ class Values:
         return self._digit_orders[self._digest(context)[0]][int(digit) - 1]
 
     def _choose_phone_round(self, connection: duckdb.DuckDBPyConnection, phones: Collection[str]) -> int:
-        """Return the first way to replace digits that makes no placeholder of a real number."""
+        """Return the first way to replace digits without turning a real number into a placeholder."""
         real = set(phones) - self._junk_phones
         fewest, best = len(real) + 1, 0
         for number in range(_PHONE_TRIES):
@@ -384,7 +384,7 @@ _DIGITS, _CONSONANTS, _VOWELS = "0123456789", "BCDFGHJKLMNPQRSTVWXYZ", "AEIOU"
 
 
 def _shuffled(items: Iterable[str], digest: bytes) -> list[str]:
-    """Return ``items`` in an order that ``digest`` decides."""
+    """Return ``items`` in the order of their ``digest``."""
     stream = hashlib.shake_256(digest)
     found = list(items)
     numbers = stream.digest(4 * len(found))
@@ -420,19 +420,19 @@ class Ids:
             self._stand_ins[found] = number
 
     def stand_in(self, found: int | None) -> int | None:
-        """Return the number that stands for the id ``found``; None for None. Raises ``KeyError`` for an unknown id."""
+        """Return the stand-in of the id ``found``; None for None. Raises ``KeyError`` for an unknown id."""
         return None if found is None else self._stand_ins[found]
 
     def known(self, found: int) -> int | None:
-        """Return the number that stands for the id ``found``; None where the bundle does not have it."""
+        """Return the stand-in of the id ``found``; None where the bundle does not have it."""
         return self._stand_ins.get(found)
 
     def in_text(self, text: str | None) -> str | None:
-        """Return an id that is a text, with its numbers replaced: ``client-12``."""
+        """Return an id in the form of a text, with its numbers replaced: ``client-12``."""
         if text is None:
             return None
         return re.sub(r"\d+", lambda found: str(self._stand_ins[int(found[0])]), text)
 
     def given(self) -> Iterable[tuple[int, int]]:
-        """Return every id with the number that stands for it."""
+        """Return every id with its stand-in."""
         return self._stand_ins.items()

@@ -1,7 +1,7 @@
 """Stand-ins for words: each word of the tenant becomes another one, the same everywhere in a bundle.
 
-A stand-in keeps what matching looks at: length, case, script, accents, digits as digits. Two words that matching takes
-for one (``Müller``, ``Mueller``) stay one, and two different words stay different. Three things need the whole
+A stand-in keeps the traits matching looks at: length, case, script, accents, digits as digits. Two words taken for
+one by matching (``Müller``, ``Mueller``) stay one, and two different words stay different. Three things need the whole
 vocabulary, so it is read first:
 
 * ``Data Soft`` and ``DataSoft`` are near-identical, so ``DataSoft`` is cut in two words here, too.
@@ -37,7 +37,7 @@ MOST_COMPARED = 20_000
 
 
 class Words:
-    """The stand-ins of the words in ``texts``, by ``key``. ``whole_names``: the texts that matching compares whole.
+    """The stand-ins of the words in ``texts``, by ``key``. ``whole_names``: the texts compared whole by matching.
 
     No stand-in is one of these words, nor one of ``taken``.
     """
@@ -60,10 +60,10 @@ class Words:
         self.compared = len(kinds) <= MOST_COMPARED
         self._choose(kinds)
         self.known = {core: self._joined(core) for core in words}
-        """The core of each word → that of its stand-in."""
+        """The core of each word → the core of its stand-in."""
 
     def stand_in(self, text: str) -> str:
-        """Return ``text`` with a stand-in for each of its words; a word that was not in the vocabulary becomes x."""
+        """Return ``text`` with a stand-in for each of its words; an unknown word becomes x."""
         return "".join(piece if isinstance(piece, str) else self._rewritten(piece) for piece in pieces(text))
 
     def has(self, text: str) -> bool:
@@ -91,7 +91,7 @@ class Words:
         return "".join(self._stand_ins[part] for part in self._parts(core))
 
     def _parts(self, core: str) -> list[str]:
-        """Return the words that ``core`` was cut into."""
+        """Return the parts of ``core``."""
         ends = [*sorted(self._cuts.get(core, ())), len(core)]
         return [core[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -115,7 +115,7 @@ class Words:
         return {part: _agreed(part, places) for part, places in found.items()}
 
     def _choose(self, kinds: dict[str, list[str]]) -> None:
-        """Choose the stand-in of each part: in an order that only the key knows, so that chance favours none."""
+        """Choose the stand-in of each part: in an order known to the key only, so chance favours none."""
         taken: set[str] = set()
         spelled: dict[int, list[str]] = defaultdict(list)
         for part in sorted(kinds, key=lambda part: (_is_open(kinds[part]), self._digest(part, 0))):
@@ -130,7 +130,7 @@ class Words:
                 spelled[len(part)].append(part)
 
     def _like(self, part: str, spelled: dict[int, list[str]]) -> str | None:
-        """Return an earlier word that ``part`` may be a spelling of."""
+        """Return an earlier word with ``part`` as a possible spelling."""
         if len(part) < _LEAST_NEAR or not part.isalpha():
             return None
         choices = [word for length in range(len(part) - 2, len(part) + 3) for word in spelled.get(length, ())]
@@ -180,7 +180,7 @@ class Words:
 
 
 def _words(text: str) -> list[Word]:
-    """Return the words of ``text`` that identify somebody."""
+    """Return the identifying words of ``text``."""
     return [piece for piece in pieces(text) if not isinstance(piece, str) and not _says_nothing(core_of(piece))]
 
 
@@ -240,9 +240,9 @@ def _rewritten(sign: Sign, letter: str) -> str:
 
 
 def _cuts(texts: Iterable[str]) -> dict[str, set[int]]:
-    """Return core → the places to cut it, so that names of the same letters have the same words.
+    """Return core → the places to cut it, so names of the same letters have the same words.
 
-    A cut in one name cuts the word in every other name that has it: repeated until nothing changes.
+    A cut in one name cuts the word in every other name with it: repeated until nothing changes.
     """
     same_letters: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for text in texts:
@@ -270,7 +270,7 @@ def _places(words: tuple[str, ...], cuts: dict[str, set[int]]) -> Iterator[int]:
 
 
 def _cut(words: tuple[str, ...], places: set[int], cuts: dict[str, set[int]]) -> bool:
-    """Cut ``words`` at ``places`` of their joined letters; return whether that was new."""
+    """Cut ``words`` at ``places`` of their joined letters; return whether a cut was new."""
     is_changed = False
     start = 0
     for word in words:

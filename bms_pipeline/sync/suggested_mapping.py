@@ -2,7 +2,7 @@
 
     label with the values of a field in matched records  ─┬─▶ the label of the field, in any language
     label with another name of the field, as "S/N"       ─┘
-    words that stand for one another in matched records  ───▶ words
+    words used for one another in matched records  ───▶ words
     templates in which matched records of a category lie ───▶ rules for new records
 
 Equal values are strong evidence; a name alone is weak, and says so.
@@ -36,7 +36,7 @@ AGREED_AT_LEAST = 3
 SHARE_AT_LEAST = 0.8
 """So many pairs must have equal values, of at least two kinds, and this share of those filled on both sides."""
 KEY_SHARE_AT_LEAST = 0.5
-"""A field that records are matched by is nearly unique, so fewer equal values are evidence enough."""
+"""A field used for matching is nearly unique, so fewer equal values are evidence enough."""
 DIGITS_AT_LEAST = 7
 """A phone number may be written with and without its country; fewer digits are no number."""
 MOST_WORDS = 12
@@ -105,7 +105,7 @@ class SuggestedTemplate:
 class SuggestedMapping:
     """A suggested mapping: the present one with all of these in it. ``marker_label``: None where it stays.
 
-    ``hints``: labels that hold a value and can only be read, so they are in no mapping.
+    ``hints``: labels with a value for reading only, so they are in no mapping.
     """
 
     mapping: Mapping
@@ -122,7 +122,7 @@ class SuggestedMapping:
 
 
 def suggest_mapping(settings: Settings, mapping: Mapping, samples: Samples) -> SuggestedMapping:
-    """Return what the samples suggest for the fields, words and templates that have none by ``mapping``."""
+    """Return what the samples suggest for the fields, words and templates without one in ``mapping``."""
     found = [label for entity in MAPPED for label in _labels(entity, mapping, samples)]
     labels, hints = ([label for label in found if label.is_plain is is_plain] for is_plain in (True, False))
     marker = _marker(mapping, samples)
@@ -140,13 +140,13 @@ def suggest_mapping(settings: Settings, mapping: Mapping, samples: Samples) -> S
 
 
 class _Draft:
-    """A mapping that changes as long as it stays possible."""
+    """A mapping, changed step by step while it stays possible."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.mapping = parse_mapping(data)
 
     def take(self, change: Callable[[dict[str, Any]], object]) -> bool:
-        """Apply ``change`` to the mapping's table; return whether that is a mapping."""
+        """Apply ``change`` to the mapping's table; return whether the result is a mapping."""
         data = self.mapping.as_json()
         change(data)
         try:
@@ -276,7 +276,7 @@ def _bare(text: str) -> str:
 
 
 def _days(text: str) -> set[date]:
-    """Return the days that a text can mean: which number is the month, the text alone does not say."""
+    """Return the possible days of a text: which number is the month, the text alone does not say."""
     found = set()
     for form in _DATES:
         with contextlib.suppress(ValueError):
@@ -305,7 +305,7 @@ def _add_label(draft: _Draft, labels: list[SuggestedLabel], wanted: SuggestedLab
 
 
 def _marker(mapping: Mapping, samples: Samples) -> str | None:
-    """Return the label that most templates have for notes, where fewer have the present label of the marker."""
+    """Return the most frequent label for notes, where fewer have the present label of the marker."""
     weights: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     for templates in samples.templates.values():
@@ -324,7 +324,7 @@ def _marker(mapping: Mapping, samples: Samples) -> str | None:
 
 
 def _words(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[SuggestedWord]:
-    """Yield the words of Passportal that stand for others of BMS in matched records."""
+    """Yield the words of Passportal used for others of BMS in matched records."""
     for column in entity.columns[1:]:
         if column in match_keys(entity) or mapping.rule(entity, column).makes_values:
             continue

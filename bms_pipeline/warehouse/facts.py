@@ -1,6 +1,6 @@
 """The habits of both services, as far as they were seen: ``sync.facts``.
 
-Only a proven value is stored: something that an answer showed, never something that it lacked. The rows are a history:
+Only a proven value is stored: something an answer showed, never its absence. The rows are a history:
 a new row is added when a value changes, so a name's newest row says the value and since when it holds.
 """
 
@@ -15,18 +15,18 @@ import duckdb
 from bms_pipeline.warehouse import sql
 
 SORT = "BMS-SORT"
-"""The fact about the order that a list is asked for."""
+"""The fact about the order of a list."""
 HONOURED, ONLY_RISING = "honoured", "only rising"
 """Values of that fact: in both directions, or by rising ids only."""
 NOT_ACCEPTED = "not accepted"
-"""The value of a fact about a parameter that the service refuses."""
+"""The value of a fact about a refused parameter."""
 
 UPDATE, BODY, VALUES, TEMPLATE_PREFIX = "PP-UPDATE", "PP-BODY", "PP-SENT-VALUES", "PP-TEMPLATE-PREFIX"
-"""The facts about the form of a change that Passportal takes."""
+"""The facts about the form of a change in Passportal."""
 KEEPS = "PP-KEEPS"
 """The fact about what a change keeps of the rest of a document."""
 SENT_CUSTOM_ID = "PP-SENT-CUSTOM-ID"
-"""The fact about a ``customId`` that is sent."""
+"""The fact about a ``customId`` in a change."""
 KEPT = "kept"
 """Its value where it is kept."""
 NO_PREFIX = "no prefix"
@@ -48,7 +48,7 @@ def read_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Fact]:
 
 
 def add_facts(connection: duckdb.DuckDBPyConnection, seen: Iterable[Fact]) -> dict[str, Fact]:
-    """Store those of ``seen`` that differ from the stored facts; return all stored ones as they were before."""
+    """Store the facts of ``seen`` with another value than stored; return all stored ones as they were before."""
     before = read_facts(connection)
     for fact in seen:
         if fact.name not in before or before[fact.name].value != fact.value:
@@ -70,7 +70,7 @@ def is_sort_honoured(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def prefix_value(prefix: str) -> str:
-    """Return the value of the fact about a template's id that has this prefix."""
+    """Return the value of the fact about a template's id with this prefix."""
     return prefix or NO_PREFIX
 
 

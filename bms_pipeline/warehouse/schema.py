@@ -18,7 +18,7 @@ from bms_pipeline.warehouse import keys, sql
 ONE_LANGUAGE = 15
 """The migration with which tables, columns and dispositions got the field's words, in one spelling."""
 _FORMER_COLUMNS = {"by_person": "needs_approval", "releases": "unmark_id", "replaces": "replaces_marker_of"}
-"""Columns of the planned operations before that → as they are called now."""
+"""Earlier columns of the planned operations → their present names."""
 
 
 def bms_columns(entity: Entity) -> dict[str, str]:
@@ -68,7 +68,7 @@ def passportal_columns(entity: Entity) -> dict[str, str]:
     """Return column → type of ``passportal.<entity>``: the last snapshot. ``bms_id`` is the marker, if there is one.
 
     ``claimed_id``: a BMS id in the record, written by anybody; it is no marker before agreement is shown. ``places``:
-    the writable columns, NULL for all; ``template`` and ``template_id``: the template that decides this.
+    the writable columns, NULL for all; ``template`` and ``template_id``: the template behind this.
     """
     return {
         "passportal_id": "VARCHAR",
@@ -100,7 +100,7 @@ def base_columns(entity: Entity) -> dict[str, str]:
 def former_base_columns(entity: Entity) -> dict[str, str]:
     """Return column → type of ``sync.former_base_<entity>``: the values of ``sync.base_<entity>`` for a document left.
 
-    A record that comes back to its client is compared with these.
+    A record back in its client is compared with these.
     """
     return {"passportal_id": "VARCHAR", **base_columns(entity)}
 
@@ -129,10 +129,10 @@ WAITS_FOR_PERSON = "(needs_approval OR coalesce(held_back, false) OR coalesce(un
 def planned_columns(entity: Entity) -> dict[str, str]:
     """Return column → type of ``sync.planned_<entity>``: the current plan, a row for every record read.
 
-    ``before_<column>`` and ``after_<column>`` are the values that a write replaces and writes, both NULL without a
-    write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values that stay
-    in Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template`` (its id:
-    ``template_id``). ``unmark_id`` is the record of Passportal that loses this record's marker, because a person
+    ``before_<column>`` and ``after_<column>`` are the values before and after a write, both NULL without a
+    write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values to stay
+    in Passportal. ``no_place`` lists the values Passportal lacks and has no field for, in ``template`` (its id:
+    ``template_id``). ``unmark_id`` is the record of Passportal to lose this record's marker, because a person
     separated the two. ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
 
     Three kinds of operations need a person's finish, whatever the settings allow. ``needs_approval``: it rests on a
@@ -213,7 +213,7 @@ def check_version(connection: duckdb.DuckDBPyConnection, database: str) -> None:
 
 
 def pending(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """Return the migrations that ``migrate`` would apply to a database with content; reads only."""
+    """Return the migrations ``migrate`` would apply to a database with content; reads only."""
     applied = _applied(connection)
     return sorted(migrations().keys() - applied) if applied else []
 
@@ -287,7 +287,7 @@ def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def stamp() -> str:
-    """Return a text that changes with everything that ``migrate`` applies.
+    """Return a text different after every change to the steps of ``migrate``.
 
     These are this version, its migrations, the columns declared in ``entities``, the views over them, and the keys.
     """

@@ -1,4 +1,4 @@
-"""Pages for decisions: User Sync, Client Sync and the other three lists, and the forms that they send."""
+"""Pages for decisions: User Sync, Client Sync and the other three lists, and their forms."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SHOWN_FROM = 0.4
 NAMED = 10
 """A question about many records names the first of them."""
 FREED = (Reason.CLIENT_UNMATCHED, Reason.CLIENT_AMBIGUOUS, Reason.CLIENT_EXCLUDED, Reason.CLIENT_BLOCKED)
-"""Reasons of a blocked record that hold no longer once its client is decided about; the next plan looks at it."""
+"""Reasons of a blocked record with no effect once its client is decided about; the next plan looks at it."""
 DONE_AT_MOST = 200
 """A session can undo its last decisions, up to this many."""
 SEVERAL_SHOWN = 5
@@ -155,7 +155,7 @@ def show(request: Request, console: ConsoleDep, name: str) -> Response:
 
 @router.post("/{name}/decide")
 def decide(request: Request, console: ConsoleDep, name: str, form: FormDep) -> Response:
-    """Take decisions: one, several about a record each, or one about the ticked records or all that are found."""
+    """Take decisions: one, several about a record each, or one about the ticked records or all records found."""
     entity = entity_of(name)
     texts = form.all("act") or [""]
     if texts[0].startswith("page:"):
@@ -171,9 +171,9 @@ def decide(request: Request, console: ConsoleDep, name: str, form: FormDep) -> R
 def _decided(
     warehouse: Warehouse, entity: Entity, acts: list[Act], form: SubmittedForm, by: str
 ) -> list[tuple[Act, deciding.Taken | DecisionError]]:
-    """Take the decisions together where nothing stands against that, else each by itself.
+    """Take the decisions together where nothing stands against it, else each by itself.
 
-    Raises ``DecisionError`` for a page that cannot show a refusal among its messages (without ``stay``).
+    Raises ``DecisionError`` for a page unable to show a refusal among its messages (without ``stay``).
     """
     if len(acts) > 1:
         with contextlib.suppress(DecisionError):
@@ -239,7 +239,7 @@ def create_unmatched(request: Request, console: ConsoleDep, name: str) -> Respon
 def decide_all(
     request: Request, console: ConsoleDep, name: str, verb: Literal["auto-match", "create-unmatched"], form: FormDep
 ) -> Response:
-    """Run Auto-Match All, or Create Unmatched about the records that a person was asked about."""
+    """Run Auto-Match All, or Create Unmatched about the records a person was asked about."""
     entity, by = entity_of(name), request.state.name
     call: Literal["auto_match", "create_unmatched"] = "auto_match" if verb == "auto-match" else "create_unmatched"
     seen = None if call == "auto_match" else _viewed(form)
@@ -268,7 +268,7 @@ def news_of(session: Session) -> dict[str, Any]:
 
 
 def unmatched(console: Console, entity: Entity) -> list[int]:
-    """Return the records that Create Unmatched decides about."""
+    """Return the records for Create Unmatched to decide about."""
 
     def ask() -> list[int]:
         with console.reading.copy.open() as connection:
@@ -278,13 +278,13 @@ def unmatched(console: Console, entity: Entity) -> list[int]:
 
 
 def blocking_clients(console: Console, entity: Entity) -> list[dict[str, Any]]:
-    """Return the clients that records of ``entity`` wait for, and how many do."""
+    """Return the clients for which records of ``entity`` wait, and how many do."""
     query = sql.read("console/blocking_clients").format(entity=entity.name)
     return console.reading.copy.cached(f"blocking {entity.name}", lambda: console.rows(query))
 
 
 def _waits_for(console: Console) -> dict[int, list[str]]:
-    """Return BMS account → the records that wait for it, in words."""
+    """Return BMS account → the records waiting for it, in words."""
     found: dict[int, list[str]] = {}
     for entity in ENTITIES:
         if entity.has_client:
@@ -314,7 +314,7 @@ def _viewed(form: SubmittedForm) -> ViewedVersion:
 
 
 def _selected(form: SubmittedForm) -> Selection:
-    """Return the filter of a form about all that is found, without the records that were unticked on any page."""
+    """Return the filter of a form about everything found, without the records unticked on any page."""
     selection = selection_in({name: form.get(name) for name in ("disposition", "reason", "client", "q", "but")})
     shown, ticked = set(map(number_in, form.all("shown"))), set(map(number_in, form.all("ticked")))
     but = (set(selection.but) - shown) | (shown - ticked)
@@ -385,7 +385,7 @@ def _meant(form: SubmittedForm, one: int) -> tuple[Selection, ViewedVersion]:
 
 
 def version_in(form: SubmittedForm, bms_ids: Iterable[int]) -> ViewedVersion:
-    """Return the version of these records, from the stamps that the form holds for each."""
+    """Return the version of these records, from the form's stamps of each."""
     stamps = [number_in(form.get(f"stamp.{bms_id}"), most=2**64) for bms_id in bms_ids]
     return ViewedVersion(len(stamps), reduce(xor, stamps, 0), number_in(form.get("batch")))
 
@@ -426,7 +426,7 @@ def _partner(console: Console, entity: Entity, passportal_id: str) -> str:
 
 
 def _changes(entity: Entity, decided: Iterable[int], taken: DecisionResult) -> list[str]:
-    """Return what changed with a decision about one record, or all that a decision about several changed."""
+    """Return the changes of a decision about one record or several."""
     ids = set(decided)
     return [_change(change) for change in taken.changes if len(ids) > 1 or not _is_its_own(entity, ids, change)]
 
