@@ -140,7 +140,7 @@ def test_the_totals_add_up_with_the_plan(world: World) -> None:
 def test_clients_come_with_most_work_first_and_only_where_there_is_any(world: World) -> None:
     shown = overview(world.warehouse).clients
     assert [each["name"] for each in shown][:2] == ["Acme", "Twin"]
-    assert {each["name"] for each in shown} == {"Acme", "Twin", "twin", "Near Ltd", None, "(no client)"}
+    assert {each["name"] for each in shown} == {"Acme", "Twin", "twin", "Near Ltd", None, "(users)"}
     acme, twin = shown[0], shown[1]
     assert (acme["bms_id"], acme["to create"], acme["to update"], acme["conflicts"]) == (1, 1, 2, 1)
     assert (twin["needs a decision"], twin["blocked"]) == (1, 1), "the client itself waits, and a location for it"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -214,15 +215,19 @@ def running_passportal(
     """Run a Passportal stored in ``folder``, filled on first use from a saved tenant. Stop it on leaving.
 
     Its templates are those of ``language`` or of the file ``templates``; default: Passportal's own, in English.
-    Raises ``SandboxFailed`` with its output when it is not ready after ``start_seconds``.
+    ``port``: 0 for the port of its last run, at first any free one, because a home folder knows Passportal by its
+    address. Raises ``SandboxFailed`` with its output when it is not ready after ``start_seconds``.
     """
     _check_templates(language, templates)
+    last_port = folder / "port"
+    port = port or (int(last_port.read_text()) if last_port.exists() else 0)
     command = [
         "bms_sandbox.documents_api", "--tenant", str(tenant_folder), "--folder", str(folder),
         "--port", str(port), "--behaviour", json.dumps(behaviour or {}), "--language", language,
         *(["--templates", str(templates)] if templates else []),
     ]  # fmt: skip
     with _serving(command, folder / "sandbox.log", start_seconds) as (pid, ready):
+        last_port.write_text(str(urlsplit(ready["url"]).port))
         yield SandboxPassportal(ready["url"], folder, pid, ready["key_id"], ready["secret"])
 
 

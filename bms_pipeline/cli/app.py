@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -284,7 +284,9 @@ def sync_command(
                 )
             kept.enter_context(kept_open())  # no service is called from here on
         ended = how_it_ended(settings)
-    print_status(settings, ended.status, as_json, time.monotonic() - started)
+    # A plan that waits is the last thing said, and said once.
+    shown = ended.status if as_json or not synced.waits else replace(ended.status, plan=None)
+    print_status(settings, shown, as_json, time.monotonic() - started)
     _say_calls(client, before)
     _say_how_to_link(open_warehouse(settings), client)
     plan = synced.plan
@@ -377,6 +379,10 @@ def finish(
     print_status(settings, ended.status, as_json, time.monotonic() - started)
     if loaded_at is None:
         exit_with_2_unless_done(settings, ended)
+        err.print(
+            f"Plan {ended.plan.hash[:12]} is loaded: {ended.plan.operations:,} operations, each with an outcome.",
+            highlight=False,
+        )
 
 
 @app.command()

@@ -74,15 +74,19 @@ AllowDuplicate = Annotated[
 
 
 @app.command("auto-match", rich_help_panel="Decide")
-def auto_match(entity: EntitiesArgument = None, by: By = None, as_json: AsJson = False) -> None:
+def auto_match(
+    entity: EntitiesArgument = None, by: By = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """Make every match lasting that the rules found: identical names, serial numbers, markers."""
-    _all("auto_match", entity, by, as_json)
+    _all("auto_match", entity, by, dry_run, as_json)
 
 
 @app.command("create-unmatched", rich_help_panel="Decide")
-def create_unmatched(entity: EntitiesArgument = None, by: By = None, as_json: AsJson = False) -> None:
+def create_unmatched(
+    entity: EntitiesArgument = None, by: By = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """Decide that all that waits for nothing but a decision be created. What is ambiguous still waits."""
-    _all("create_unmatched", entity, by, as_json)
+    _all("create_unmatched", entity, by, dry_run, as_json)
 
 
 @app.command(rich_help_panel="Decide")
@@ -399,11 +403,30 @@ def settings_history(as_json: AsJson = False) -> None:
     shown = [
         (
             row["changed_at"], row["changed_by"], row["name"],
-            f"{_worded(_stored(row['before']))} → {_worded(_stored(row['after']))}", row["why"],
+            _in_short(_stored(row["before"]), _stored(row["after"])), row["why"],
         )
         for row in rows
     ]  # fmt: skip
     print_table("Changes of settings, newest first", columns, shown)
+
+
+def _in_short(before: object, after: object) -> str:
+    """Return the change of a setting in words; of one with parts, such as the mapping, only the parts that differ."""
+    if not isinstance(after, dict):
+        return f"{_worded(before)} → {_worded(after)}"
+    was, now = (_parts(value) for value in (before or {}, after))
+    changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    return "; ".join(f"{name}: {was.get(name, 'not set')} → {now.get(name, 'not set')}" for name in changed)
+
+
+def _parts(value: object, name: str = "") -> dict[str, object]:
+    """Return the dotted name of each part of a setting → its value."""
+    if not isinstance(value, dict):
+        return {name: value}
+    parts: dict[str, object] = {}
+    for key, part in value.items():
+        parts |= _parts(part, f"{name}.{key}".lstrip("."))
+    return parts
 
 
 @app.command("pending-imports", rich_help_panel="Decide")
@@ -559,11 +582,15 @@ def _selected(entity: str, selection: Selection) -> list[int]:
 
 
 def _all(
-    verb: Literal["auto_match", "create_unmatched"], names: list[str] | None, by: str | None, as_json: bool
+    verb: Literal["auto_match", "create_unmatched"],
+    names: list[str] | None,
+    by: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     settings = read_settings()
     with run_lock.running(settings, this_command()):
-        taken = deciding.decide_all(open_warehouse(settings), verb, chosen(names), by or me())
+        taken = deciding.decide_all(open_warehouse(settings), verb, chosen(names), by or me(), dry_run=dry_run)
     if as_json:
         print_json({name: asdict(result) for name, result in taken.items()})
         return
@@ -571,7 +598,7 @@ def _all(
         say_nothing_there(settings, "Nothing to decide.")
         return
     for name, result in taken.items():
-        say(f"{name}: {result.taken:,} decided.")
+        say(f"{name}: {result.taken:,} {'would be decided' if dry_run else 'decided'}.")
     _print_changes([change for result in taken.values() for change in result.changes])
 
 

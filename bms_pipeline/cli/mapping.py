@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bms_pipeline.cli.on_demand import mapping, open_warehouse, read_settings, run_lock
+from bms_pipeline.cli.on_demand import figures, mapping, open_warehouse, read_settings, run_lock
 from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, say, this_command
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
 from bms_pipeline.core.errors import SettingsError
@@ -16,7 +16,7 @@ from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping
 
 if TYPE_CHECKING:
-    from bms_pipeline.sync.mapping import Foretold
+    from bms_pipeline.sync.mapping import FieldForetold, Foretold
 
 app = typer.Typer(
     help="Under which label, in which words and in which template a value of BMS lies in Passportal.",
@@ -94,7 +94,14 @@ def check(as_json: AsJson = False) -> None:
         print_json(found)
     else:
         _print_remarks(found)
-        if not (found.problems or found.words or found.cut or found.other_template):
+        with open_warehouse(settings).open() as connection:
+            unplaced = sum(row.records for row in figures.values_without_place(connection))
+        if unplaced:
+            say(
+                f"{unplaced:,} values have no place in their templates and are not written."
+                " `bms-pipeline preview --saved` lists them, `bms-pipeline mapping suggest` finds their labels."
+            )
+        elif not (found.problems or found.words or found.cut or found.other_template):
             say("The mapping fits what was read of both services.")
     if found.problems or found.words:
         raise typer.Exit(2)
@@ -144,21 +151,31 @@ def _print_foretold(foretold: Foretold, *, dry_run: bool) -> None:
         return
     for entity, documents in foretold.documents.items():
         say(f"{documents:,} documents of {entity} are read again by the next sync, one call each.")
-    rows = [
-        (
-            f"{change.entity}.{change.field}", change.label or "(left out)", change.filled, change.followed,
-            change.overwritten, change.kept, change.no_place,
-        )
-        for change in foretold.changes
-    ]  # fmt: skip
-    columns = ("field", "label", "filled", "our text renewed", "overwritten", "differ and stay", "no place")
-    if rows:
-        print_table("What the next plan does, in records", columns, rows, numbers=columns[2:])
+    if foretold.changes:
+        _print_changes(foretold.changes)
+    if foretold.documents:
+        say("What stands in those documents under the new labels is not read yet: it counts as empty here. So filled is"
+            " the most it can be, and records may match that do not now.")  # fmt: skip
     _print_remarks(foretold)
     if dry_run:
         say("Nothing is stored: this was a try.")
     else:
         say("Stored. The next plan waits for you: `bms-pipeline preview`, then `bms-pipeline finish HASH`.")
+
+
+def _print_changes(changes: list[FieldForetold]) -> None:
+    """Print what happens to each field, without the columns that are 0 for all of them."""
+    counted = {
+        "filled": [change.filled for change in changes],
+        "our text renewed": [change.followed for change in changes],
+        "overwritten": [change.overwritten for change in changes],
+        "differ and stay": [change.kept for change in changes],
+        "no place": [change.no_place for change in changes],
+    }
+    shown = {title: numbers for title, numbers in counted.items() if any(numbers) or title == "filled"}
+    names = [(f"{change.entity}.{change.field}", change.label or "(left out)") for change in changes]
+    rows = [(*name, *numbers) for name, *numbers in zip(names, *shown.values(), strict=True)]
+    print_table("What the next plan does, in records", ("field", "label", *shown), rows, numbers=list(shown))
 
 
 def _print_remarks(foretold: Foretold) -> None:

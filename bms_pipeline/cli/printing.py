@@ -194,13 +194,17 @@ def _print_no_place(rows: list[NoPlace]) -> None:
     """Print the values without a place in Passportal, a line for each template."""
     by_template: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        fields = by_template.setdefault((row.entity, row.template or "?"), [])
-        fields.append(f"{escape(terminal_text(row.label))} ({row.records:,} values)")
+        fields = by_template.setdefault((row.entity, row.template), [])
+        values = "1 value" if row.records == 1 else f"{row.records:,} values"
+        fields.append(f"{escape(terminal_text(row.label))} ({values})")
     for (entity, template), fields in by_template.items():
         text = (
             f"[yellow]No place in template {escape(terminal_text(template))} of {entity} for:[/] {', '.join(fields)}."
         )
         out.print(f"{text} They are not written.", highlight=False, soft_wrap=True)
+    if by_template:
+        text = "`bms-pipeline mapping suggest` finds the labels of your templates that these values belong under."
+        out.print(text, highlight=False, soft_wrap=True)
 
 
 def _unknown_line(unknown: list[UnknownWrites]) -> str:
@@ -245,7 +249,7 @@ def _print_next(settings: Settings, shown: Status) -> None:
     for endpoint, calls in shown.budget.items():
         if calls["used"]:
             out.print(f"[dim]calls this hour: {calls['used']:>5} of {calls['limit']} {endpoint}[/]", highlight=False)
-    command = _command(settings)
+    command = command_here(settings)
     out.print("Where to look next:", highlight=False)
     for arguments, what in (
         ("preview --saved", "why records are unmatched, ambiguous or kept"),
@@ -257,7 +261,7 @@ def _print_next(settings: Settings, shown: Status) -> None:
         out.print(f"  {file}   [dim]everything, for any DuckDB client[/]", highlight=False, soft_wrap=True)
 
 
-def _command(settings: Settings) -> str:
+def command_here(settings: Settings) -> str:
     """Return the command to type in this folder for the same home: the demo's is not the default one."""
     home = settings.bms_pipeline_home
     chosen = (
@@ -270,7 +274,8 @@ def _command(settings: Settings) -> str:
 
 def print_overview(shown: PlanOverview) -> None:
     """Print the current plan: how many records by reason, some of them field by field, and what waits."""
-    table = Table(title=f"Plan {shown.hash[:12]} ({shown.state}), records by reason", title_justify="left")
+    named = f"Plan {shown.hash[:12]} ({shown.state})" if shown.operations else "Nothing to load"
+    table = Table(title=f"{named}; records by reason", title_justify="left")
     for column in ("entity", "disposition", "operation", "reason"):
         table.add_column(column)
     table.add_column("records", justify="right")

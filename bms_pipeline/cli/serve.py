@@ -83,7 +83,7 @@ def dev(
             stdout=subprocess.DEVNULL,
         )
         served = {url: name for name, url in urls.items()}
-        _offer_codes(lambda: _say_addresses(store, served))
+        _offer_codes(lambda: _say_addresses(settings, store, served))
         out.print("Stop with Ctrl-C.", highlight=False)
         _say_when_ready(store, served)
         while all(child.process.poll() is None for child in children.values()):
@@ -123,7 +123,7 @@ def dagster_ui(
         child = _pages(pages, [str(file) for file in workspace or [_workspace(settings)]], environment)
         try:
             urls = {f"http://{host}:{pages.getsockname()[1]}": "dagster"}
-            _offer_codes(lambda: _say_addresses(Store(settings.guard_folder), urls))
+            _offer_codes(lambda: _say_addresses(settings, Store(settings.guard_folder), urls))
             code = child.process.wait()
         finally:
             child.end()
@@ -147,15 +147,17 @@ def console(
     from bms_pipeline.console.context import Console
     from bms_pipeline.guard.serving import listen
 
+    settings = read_settings()
+
     def started(console: Console) -> None:
         store = console.guard.door.store
         if socket_fd is None:
-            _offer_codes(lambda: _say_addresses(store, {console.origin: "console"}))
+            _offer_codes(lambda: _say_addresses(settings, store, {console.origin: "console"}))
         if show:  # by a file: every user can read an address on a command line
             webbrowser.open(store.redirecting_file(console.new_address()).absolute().as_uri())
 
     listener = listen(port) if socket_fd is None else socket.socket(fileno=socket_fd)
-    serve_console(read_settings(), listener, started)
+    serve_console(settings, listener, started)
 
 
 @app.command("sign-in")
@@ -168,14 +170,19 @@ def sign_in(
     """
     from bms_pipeline.guard.store import Store
 
-    store = Store(read_settings().guard_folder)
+    settings = read_settings()
+    store = Store(settings.guard_folder)
     if end_all:
         store.end_all_sessions()
         err.print("Every browser is signed out.")
     served = {pages.address: pages.name for pages in store.served()}
     if not served:
-        raise PipelineError("Nothing serves pages on this home folder.", "Start `bms-pipeline dev` or `console` first.")
-    _say_addresses(store, served, anywhere=True)
+        raise PipelineError(
+            f"Nothing serves pages on the home folder {settings.bms_pipeline_home}.",
+            "Start `bms-pipeline dev` or `console` first. If they serve another home folder, name it:"
+            " BMS_PIPELINE_HOME=FOLDER bms-pipeline sign-in.",
+        )
+    _say_addresses(settings, store, served, anywhere=True)
 
 
 WORKSPACE = Path(__file__).parent.parent / "shipped" / "workspace.yaml"
@@ -257,11 +264,12 @@ def _make_instance(environment: dict[str, str]) -> None:
         )
 
 
-def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = False) -> None:
+def _say_addresses(settings: Settings, store: Store, served: dict[str, str], *, anywhere: bool = False) -> None:
     """Print the addresses of the pages (address → name).
 
     They have a code only on a terminal, or with ``anywhere``: other output becomes a log.
     """
+    from bms_pipeline.cli.printing import command_here
     from bms_pipeline.guard.store import CODE_SECONDS
 
     for line in _addresses(store, served, with_codes=anywhere or sys.stdout.isatty()):
@@ -269,7 +277,8 @@ def _say_addresses(store: Store, served: dict[str, str], *, anywhere: bool = Fal
     if anywhere or sys.stdout.isatty():
         err.print(f"Each code works once, within {CODE_SECONDS / 60:.0f} minutes.", highlight=False)
     else:
-        err.print("`bms-pipeline sign-in` prints an address with a one-time code.", highlight=False)
+        text = f"`{command_here(settings)} sign-in` prints an address with a one-time code."
+        err.print(text, highlight=False, soft_wrap=True)
 
 
 def _addresses(store: Store, served: dict[str, str], *, with_codes: bool) -> list[str]:

@@ -219,12 +219,19 @@ def twins(seen: PassportalSeen) -> Finding | None:
     return Finding("PP-TWINS", Verdict.DECIDE, text, "They wait as ambiguous: tidy up in Passportal, or match by hand.")
 
 
-def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | None:
+def templates(settings: Settings, mapping: FieldMapping, kind: str, seen: PassportalSeen) -> Finding | None:
     """Return the templates of a type, and which one new documents get."""
     if kind not in seen.pages:
         return None
     code = f"PP-NEW-{kind.upper()}"
     found = _templates(seen, kind)
+    if ruled := mapping.templates(KINDS[kind]):
+        unseen = [template for template in ruled if template not in {shown.id for shown in found}]
+        if unseen:
+            text = f"The mapping puts new {kind}s into template {unseen[0]}, which no {kind} seen here has."
+            return Finding(code, Verdict.DECIDE, text, "`bms-pipeline mapping check`, then correct it.", is_short=True)
+        text = f"new {kind}s go into the templates {', '.join(ruled)} by the rules of the mapping"
+        return Finding(code, Verdict.READY, text, value=", ".join(sorted(ruled)), how="the mapping")
     chosen = _chosen_template(settings, kind, found)
     if chosen is not None:
         listed = ", ".join(f"{template.name or template.id} ({template.documents:,})" for template in found[:4])
@@ -236,7 +243,10 @@ def templates(settings: Settings, kind: str, seen: PassportalSeen) -> Finding | 
         step = f"Make one {kind} by hand in Passportal, or set PASSPORTAL_TEMPLATES={kind}=ID."
         return Finding(code, Verdict.DECIDE, text, step, is_short=True)
     listed = ", ".join(f"{template.id} {template.name} ({template.documents:,})" for template in found[:4])
-    step = f"Set PASSPORTAL_TEMPLATES={kind}={found[0].id}, or another of them."
+    step = (
+        f"One for all: PASSPORTAL_TEMPLATES={kind}={found[0].id}, or another of them. Which one for which category:"
+        " `bms-pipeline mapping suggest` proposes rules."
+    )
     return Finding(code, Verdict.DECIDE, f"New {kind}s could get several templates: {listed}.", step, is_short=True)
 
 
@@ -445,7 +455,7 @@ def passportal_checks(settings: Settings, mapping: FieldMapping = DEFAULT) -> li
         check
         for kind in KINDS
         for check in (
-            Check(f"PP-NEW-{kind.upper()}", partial(templates, settings, kind), (kind,)),
+            Check(f"PP-NEW-{kind.upper()}", partial(templates, settings, mapping, kind), (kind,)),
             Check(f"PP-FIELDS-{kind.upper()}", partial(fields_of, settings, mapping, kind), (kind, f"a {kind}")),
         )
     ]

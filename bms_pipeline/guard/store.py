@@ -95,7 +95,7 @@ class Store:
 
     def served(self) -> list[Served]:
         """Return the served pages, including those of a killed process. Pages with a damaged file are left out."""
-        files = sorted(self._subfolder("served").glob("* *"))
+        files = sorted((self.folder / "served").glob("* *"))
         found = [Served(file.name.partition(" ")[0], _address_in(file)) for file in files]
         return [pages for pages in found if pages.address]
 

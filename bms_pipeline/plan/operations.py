@@ -462,10 +462,15 @@ _OWNS = f"reason <> '{Reason.BRANCH_BY_PERSON}'"
 """SQL over a reconciled record: whether it owns the fields of its record in Passportal, which a branch does not."""
 
 
+def takes(column: str) -> str:
+    """Return SQL: whether the record ``p`` of Passportal has a place for the field."""
+    return f"coalesce(list_contains(p.places, '{column}'), true)"
+
+
 def _has_place(column: str) -> str:
     """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
-    new, held = f"list_contains(n.places, '{column}')", f"list_contains(p.places, '{column}')"
-    return f"CASE WHEN r.disposition = 'to_create' THEN coalesce({new}, true) ELSE coalesce({held}, true) END"
+    new = f"coalesce(list_contains(n.places, '{column}'), true)"
+    return f"CASE WHEN r.disposition = 'to_create' THEN {new} ELSE {takes(column)} END"
 
 
 def _lacking(column: str) -> str:

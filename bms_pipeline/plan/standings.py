@@ -17,7 +17,7 @@ import duckdb
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import PlanError
 from bms_pipeline.core.reasons import Reason
-from bms_pipeline.plan.operations import read_plan, writes
+from bms_pipeline.plan.operations import read_plan, takes, writes
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
@@ -339,7 +339,8 @@ def _entity_sql(entity: Entity, settings: SyncSettings, compared: set[EntityName
 
 
 def _differs(entity: Entity, settings: SyncSettings) -> str:
-    return " OR ".join(writes(entity, settings, column) for column in entity.columns)
+    """Whether a load would write a field: one that its document has a place for, as in the plan."""
+    return " OR ".join(f"({writes(entity, settings, name)}) AND {takes(name)}" for name in entity.columns)
 
 
 def _states(connection: duckdb.DuckDBPyConnection) -> dict[EntityName, tuple[str, str | None]]:

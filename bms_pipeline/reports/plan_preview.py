@@ -307,7 +307,7 @@ def _clients(connection: duckdb.DuckDBPyConnection) -> list[Row]:
         connection,
         f"WITH counted AS (SELECT account_id, {_counts()} FROM sync.operations GROUP BY account_id)"
         " SELECT counted.account_id AS bms_id,"
-        " CASE WHEN counted.account_id IS NULL THEN '(no client)' ELSE c.name END AS name,"
+        " CASE WHEN counted.account_id IS NULL THEN '(users)' ELSE c.name END AS name,"
         " counted.* EXCLUDE (account_id) FROM counted LEFT JOIN bms.clients c ON c.bms_id = counted.account_id"
         f" WHERE {work} > 0 ORDER BY {work} DESC, blocked DESC, counted.account_id",
     )

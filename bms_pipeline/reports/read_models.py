@@ -89,7 +89,7 @@ class NoPlace:
     """How many values of one field are not written, because the template in Passportal has no field for them."""
 
     entity: EntityName
-    template: str | None
+    template: str
     field: str
     records: int
     label: str

@@ -65,7 +65,7 @@ def _check_listed(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id:
     if connection.execute(f"FROM bms.{entity.name} WHERE bms_id = ?", [bms_id]).fetchone() is None:
         raise RecordNotFound(
             f"BMS has listed no {entity.singular} {bms_id} so far.",
-            f"`bms-pipeline list {entity.name}` shows the ids. A bundle needs no call to a service: it has what the"
+            f"`bms-pipeline suggest {entity.name}` lists ids. A bundle needs no call to a service: it has what the"
             " last sync read.",
         )
 

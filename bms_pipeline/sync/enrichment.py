@@ -99,7 +99,7 @@ def details_left(settings: Settings, warehouse: Warehouse, budget: Budget) -> De
         is_before = not read_sync_settings(connection).initial_sync_finished
     finished = estimate(queue, budget.left(call.endpoint), budget.limit_of(call.endpoint))
     if is_before and found["read"] < found["wanted"]:
-        finished = "they are read after the first finish"
+        finished = "they are read after the first finish of all clients"
     return DetailsLeft(**found, unlanded=len(known), waiting=queue, finished=finished)
 
 

@@ -22,7 +22,6 @@ from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.mapping import Mapping, left_out_sql, match_keys, moved_sql, with_last_places
 from bms_pipeline.core.settings import Settings
-from bms_pipeline.core.vocabulary import NewRecords
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import KnowsRecords
 from bms_pipeline.plan import operations as plans
@@ -145,7 +144,7 @@ def _check_no_load(connection: duckdb.DuckDBPyConnection) -> None:
     if row:
         raise SettingsError(
             f"The mapping was not stored: plan {row[0][:12]} is approved and loaded in part, by the present mapping.",
-            "Run `bms-pipeline sync`, which ends it, or `bms-pipeline discard`; then change the mapping.",
+            "Run `bms-pipeline sync`, which ends it, or `bms-pipeline discard-plan`; then change the mapping.",
         )
 
 
@@ -360,15 +359,14 @@ def _labels_nowhere(
 
 
 def _templates_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, mapping: Mapping) -> list[str]:
-    rows = connection.execute(
-        "SELECT wanted_id FROM passportal.new_records WHERE entity = ? AND wanted_id <> '' AND problem = ?",
-        [entity.name, NewRecords.TEMPLATE_UNKNOWN.value],
-    ).fetchall()
-    unknown = {row[0] for row in rows}
+    """Return the templates for new records that no document read so far has, where documents have templates at all."""
+    query = f"SELECT DISTINCT template_id, template FROM passportal.{entity.name} WHERE template_id <> ''"
+    known = dict(connection.execute(query).fetchall())
+    seen = ", ".join(f"{template} ({name})" for template, name in sorted(known.items()))
     return [
-        f"{entity.name}.template: {template} is no template of {entity.name} that was read so far."
+        f"{entity.name}.template: {template} is no template of {entity.name} that was read so far; those are {seen}."
         for template in mapping.templates(entity)
-        if template in unknown
+        if known and template not in known
     ]
 
 

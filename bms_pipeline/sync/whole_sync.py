@@ -52,6 +52,7 @@ def just_read(
     unfinished: list[extraction.Unfinished] = []
     with contextlib.ExitStack() as kept:
         with contextlib.closing(services.open_target(settings)) as target, services.open_bms(settings) as bms:
+            services.check_target(warehouse, target)  # before BMS is read: another Passportal would waste those calls
             progress("sign in to BMS", 0, None)
             if clients is None:
                 how = _Reading(settings, warehouse, bms, kept, progress)

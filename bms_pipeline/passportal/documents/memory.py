@@ -378,11 +378,13 @@ class RememberedDocuments:
         places = [Element(key, name) for _, key, name in rows if key is not None]
         notes = self._mapping.marker_label
         ours = {**dict.fromkeys(self._mapping.labels(entity, template_id).values()), notes: None}
+        shown = {folded(label) for label, key, _ in rows if key is not None}
+        is_whole = bool(whole and whole[0]) or _has_them_all(connection, template_id, shown, set(map(folded, ours)))
         return Fields(
             dict(zip(our_labels(places, [*ours, ID_LABEL, KIND_LABEL]), places, strict=True)),
             special=frozenset(special),
             absent=frozenset(folded(label) for label, key, _ in rows if key is None),
-            is_whole=bool(whole and whole[0]),
+            is_whole=is_whole,
             notes=notes,
         )
 
@@ -614,6 +616,17 @@ class RememberedDocuments:
                 "keys": [element.key for element in elements.values()],
             },
         )
+
+
+def _has_them_all(connection: duckdb.DuckDBPyConnection, template_id: str, shown: set[str], ours: set[str]) -> bool:
+    """Return whether a template has no more of ``ours`` than ``shown``, the folded labels of its newest document.
+
+    A document filled in every field shows no blank, so by itself it could hide some. Another of its template that shows
+    a blank, with the same labels, tells that it hides none.
+    """
+    rows = connection.execute("SELECT DISTINCT layout FROM details WHERE template_id = ?", [template_id]).fetchall()
+    layouts = [json.loads(layout) for (layout,) in rows]
+    return any(layout["whole"] and ours & _forms(layout).keys() == ours & shown for layout in layouts)
 
 
 def places(document: Document, labels: Mapping[str, str], fields: Fields) -> list[str]:
