@@ -58,6 +58,8 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # Writing is most of what this file is for: trying out compressions took more than half of the time of each
     # stage at a million records, for a file a third of the size (docs/decisions.md).
     "force_compression": "uncompressed",
+    # A newer DuckDB writes files in a format of its own: the home folder could not be opened by 1.5 any more.
+    "storage_compatibility_version": "v1.0.0",
 }
 
 _TAKING_IN = threading.Lock()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -22,7 +23,7 @@ import pytest
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Field
 from bms_pipeline.core.errors import LandingError, StorageFull, WarehouseBusy, WarehouseDamaged
-from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse import backups, schema
 from bms_pipeline.warehouse.connection import Warehouse, connect
 from bms_pipeline_tests.building import new_warehouse
 
@@ -36,7 +37,7 @@ with duckdb.connect(sys.argv[1]) as held:
 KILLED_WHILE_CREATING = """
 import os, signal, sys
 from pathlib import Path
-from bms_pipeline.warehouse import schema
+from bms_pipeline.warehouse import backups, schema
 from bms_pipeline.warehouse.connection import Warehouse
 
 def migrate(connection):
@@ -324,3 +325,15 @@ def test_the_log_of_a_database_that_is_there_stays_where_it_is(file: Path) -> No
     with Warehouse(file).open() as connection:
         assert connection.execute("SELECT count(*) FROM late").fetchone() == (1000,)
     assert not list(file.parent.glob("*.aside"))
+
+
+def test_a_home_is_written_in_the_format_that_each_supported_duckdb_reads(tmp_path: Path) -> None:
+    """DuckDB 2 writes files that 1.5 cannot open: a home made by the one could not go back to the other."""
+    made = Warehouse(tmp_path / "warehouse.duckdb")
+    with made.transaction():
+        pass
+    with made.open() as connection:
+        backups.make_backup(connection, tmp_path / "copy.duckdb", datetime(2026, 11, 26), whole=False)
+    for name in ("warehouse.duckdb", "copy.duckdb"):
+        head = (tmp_path / name).read_bytes()[:20]
+        assert (head[8:12], int.from_bytes(head[12:20], "little")) == (b"DUCK", 64), "64: DuckDB 1.0"
