@@ -81,8 +81,8 @@ def changes(found: Sequence[FieldChange] | None) -> str:
 
 
 def facts(**rows: str) -> str:
-    """Return a small table for a description."""
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
+    """Return a list for a description; Dagster's catalog shows its beginning as it is written, so it is no table."""
+    return "\n".join(f"- {name}: {text}" for name, text in rows.items())
 
 
 def count(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()) -> int:
