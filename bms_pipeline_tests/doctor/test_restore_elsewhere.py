@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,13 +32,14 @@ class Pods:
 
     service: Service
     address: str
+    lake: Path
 
     def settings(self, pod: str, **more: Any) -> dict[str, Any]:
         """What differs in the settings of a container."""
         folder = self.service.folder
         return {
             "bms_pipeline_state": SecretStr(self.address),
-            "bms_pipeline_lake": str(folder / "lake"),
+            "bms_pipeline_lake": str(self.lake),
             "bms_pipeline_home": folder / pod,
             **more,
         }
@@ -56,10 +58,16 @@ def address() -> Iterator[str]:
         yield f"postgresql://dagster@127.0.0.1:{running.port}/dagster"
 
 
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the lake: its catalog in PostgreSQL knows the place."""
+    return tmp_path_factory.mktemp("lake")
+
+
 @pytest.fixture
-def pods(passportal: Service, address: str) -> Pods:
+def pods(passportal: Service, address: str, lake: Path) -> Pods:
     """The containers; nothing of an earlier test is in their state."""
-    found = Pods(passportal, address)
+    found = Pods(passportal, address, lake)
     for place in before_image.open_images(found.of("a")):
         place.files.move(place.name, f"old/{place.name}")
     return found
