@@ -22,6 +22,7 @@ from bms_pipeline_tests.german import german_home
 from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.support.bundles import content, made, original_words, replayed, standings, whois
 
+pytestmark = pytest.mark.timeout(900)  # three runs against Passportal's API, and a replay
 MAPPING = """
 version = 1
 marker_label = "Notizen"

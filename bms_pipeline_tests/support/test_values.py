@@ -104,7 +104,7 @@ def test_no_part_of_a_stand_in_is_the_serial_number_of_a_record_outside(serials:
     first = values_of(How.SERIAL, serials)
     taken = {part.lower() for standin in first.values() for part in parts_of(standin)} - junk.WORDS
     values = Values(KEY, {How.SERIAL: serials}, taken=taken)
-    for serial in serials:
+    for serial in (serial for serial in serials if junk.serial_keys(serial)[0] is not None):
         changed = parts_of(values.stand_in(How.SERIAL, serial) or "") - parts_of(serial)
         assert {part for part in changed if part.lower() in taken and len(part) > 6} == set(), first
 
