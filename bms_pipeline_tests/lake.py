@@ -12,8 +12,11 @@ import os
 import shutil
 import tempfile
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline_tests import postgres
@@ -27,7 +30,12 @@ _held = contextlib.ExitStack()
 def why_no_lake() -> str:
     """Why there can be no lake here; empty where there can."""
     missing = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
-    return f"{missing[0]} is not installed" if missing else postgres.why_no_programs()
+    if missing:
+        return f"{missing[0]} is not installed"
+    of_another = [package for package in _PACKAGES[1:] if metadata.version(package) != duckdb.__version__]
+    if of_another:
+        return f"{of_another[0]} {metadata.version(of_another[0])} is not for DuckDB {duckdb.__version__}"
+    return postgres.why_no_programs()
 
 
 def new_lake(folder: Path, port: int = 0) -> dict[str, str]:

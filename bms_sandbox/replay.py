@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Table
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 
 from bms_pipeline.core.entities import ENTITIES, LIST_CALLS, Entity
 from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.mapping import Mapping, folded_label, parse_mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
@@ -54,10 +56,11 @@ class Replay:
         if not (home / "tenant" / "truth.json").exists():
             tenant_of(self.rows).save(home / "tenant")
         settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]  # pydantic adds it
+        mapping = parse_mapping(self.sync_settings.get("mapping") or {})
         if self.target == "embedded":
-            _fill_embedded(settings.passportal_file, self.rows)
+            _fill_embedded(settings.passportal_file, self.rows, mapping)
         else:
-            _fill_service(home / "passportal" / "passportal.ndjson", self.rows)
+            _fill_service(home / "passportal", self.rows, mapping)
         if not settings.warehouse_file.exists():
             unfinished = home / ".warehouse.filling.duckdb"
             unfinished.unlink(missing_ok=True)
@@ -243,7 +246,7 @@ def _imported(entity: Entity, row: tables.Row) -> bytes:
     return msgspec.json.encode({column: row[column] for column in ("passportal_id", "client_id", *entity.columns)})
 
 
-def _fill_embedded(file: Path, rows: tables.Rows) -> None:
+def _fill_embedded(file: Path, rows: tables.Rows, mapping: Mapping) -> None:
     """Make the embedded Passportal ``file``, whole or not at all, with the markers of its records."""
     if file.exists():
         return
@@ -253,7 +256,7 @@ def _fill_embedded(file: Path, rows: tables.Rows) -> None:
         for entity in ENTITIES:
             lines = Path(folder) / f"{entity.name}.ndjson"
             lines.write_bytes(b"".join(_imported(entity, row) + b"\n" for row in _passportal(rows, entity)))
-            EmbeddedPassportal(unfinished).import_file(entity, lines)
+            EmbeddedPassportal(unfinished, mapping).import_file(entity, lines)
     with closing(connect(unfinished)) as connection:
         for entity in ENTITIES:
             marked = [row for row in _passportal(rows, entity) if row["bms_id"] is not None]
@@ -269,40 +272,92 @@ def _fill_embedded(file: Path, rows: tables.Rows) -> None:
     unfinished.replace(file)
 
 
-def _fill_service(file: Path, rows: tables.Rows) -> None:
-    """Make the file of the stand-in for Passportal's API, with the markers and foreign ids of its documents."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Store.make(file, _documents(rows))
+def _fill_service(folder: Path, rows: tables.Rows, mapping: Mapping) -> None:
+    """Make the files of the stand-in for Passportal's API: its templates, and documents with their markers."""
+    file = folder / "passportal.ndjson"
+    if file.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    own = _own_templates(rows, mapping)
+    if own:
+        (folder / "templates.toml").write_text(_as_toml(own), encoding="utf-8")
+    Store.make(file, _documents(rows, mapping, own or templates.TEMPLATES))
 
 
-def _documents(rows: tables.Rows) -> Iterator[Record]:
+def _own_templates(rows: tables.Rows, mapping: Mapping) -> dict[int, templates.Template]:
+    """Return the tenant's templates by id, with the labels for which its documents had places.
+
+    Empty where the bundle does not know the template of some document.
+    """
+    found: dict[int, templates.Template] = {}
+    for entity in ENTITIES:
+        kept = [row for row in _passportal(rows, entity) if entity.has_client]
+        known = [row for row in kept if (row["template_id"] or "").isdecimal()]
+        if len(known) < len(kept):
+            return {}
+        new = [row for row in rows.get("passportal.new_records", []) if row["entity"] == entity.name and row["template_id"]]
+        for number in {int(row["template_id"]) for row in (*known, *new)}:
+            its_rows = [row for row in (*known, *new) if int(row["template_id"]) == number]
+            columns = {column for row in its_rows for column in row["places"] or ()}
+            name = next((row["template"] for row in its_rows if row["template"]), "") or str(number)
+            labels = _labels(entity, mapping, str(number), columns, its_rows)
+            found[number] = templates.Template(number, name, entity.singular, labels)
+    return found
+
+
+def _labels(
+    entity: Entity, mapping: Mapping, template_id: str, columns: set[str], rows: list[tables.Row]
+) -> tuple[str, ...]:
+    """Return the labels of a template in the order of our fields, with those of the marker and of a foreign id."""
+    labels = [label for column, label in mapping.labels(entity, template_id).items() if column in columns]
+    if any(row.get("bms_id") is not None for row in rows):
+        labels.append(mapping.marker_label)
+    if any(row.get("claimed_id") is not None for row in rows):
+        labels += ["ID", "Integration Type"]
+    return tuple({folded_label(label): label for label in reversed(labels)}.values())[::-1]
+
+
+def _as_toml(found: dict[int, templates.Template]) -> str:
+    """Return the templates as a file of a tenant's own; a string of JSON is one of TOML, too."""
+    blocks = [
+        f"[[template]]\nid = {template.id}\nname = {json.dumps(template.name)}\ntype = {json.dumps(template.type)}\n"
+        "[template.fields]\n" + "".join(f'{json.dumps(label)} = ""\n' for label in template.labels)
+        for template in found.values()
+    ]
+    return "\n".join(blocks)
+
+
+def _documents(rows: tables.Rows, mapping: Mapping, known: Table[int, templates.Template]) -> Iterator[Record]:
     for entity in ENTITIES:
         for row in _passportal(rows, entity):
-            yield _document(entity, row)
+            yield _document(entity, row, mapping, known)
 
 
-def _document(entity: Entity, row: tables.Row) -> Record:
+def _document(entity: Entity, row: tables.Row, mapping: Mapping, known: Table[int, templates.Template]) -> Record:
+    labels = mapping.labels(entity, row["template_id"] or "")
     values: dict[str, Value] = {
-        label: row[column] for column, label in entity.labels.items() if column != "name" and row[column]
+        label: row[column] for column, label in labels.items() if column != "name" and row[column]
     }
     record = Record(int(row["passportal_id"]), entity.singular, row["name"] or "", int(time.time()), values)
     if not entity.has_client:
         return record
-    template = _template(entity, row["template"])
+    template = _template(entity, row, known)
     record.client_id, record.template = int(row["client_id"] or 0), template.id
-    if entity.name != "contacts":
-        values["Name"] = record.title
+    if entity.labels["name"] in template.labels:
+        values[entity.labels["name"]] = record.title
     if row["bms_id"] is not None:
-        notes = values.get("Notes")
-        values["Notes"] = f"{notes}\n" * bool(notes) + f"Kaseya BMS ID: {row['bms_id']}"
+        notes = values.get(mapping.marker_label)
+        values[mapping.marker_label] = f"{notes}\n" * bool(notes) + f"Kaseya BMS ID: {row['bms_id']}"
     elif row["claimed_id"] is not None:
         values |= {"ID": str(row["claimed_id"]), "Integration Type": _FOREIGN_KIND}
     return record
 
 
-def _template(entity: Entity, name: str | None) -> templates.Template:
-    """Return the stand-in's template of this name, else its usual one for the entity."""
+def _template(entity: Entity, row: tables.Row, known: Table[int, templates.Template]) -> templates.Template:
+    """Return the template of a document: by its id, else by its name, else the usual one for the entity."""
+    number = row["template_id"] or ""
+    if number.isdecimal() and int(number) in known:
+        return known[int(number)]
     usual = {"assets": templates.GENERIC_ASSET, "contacts": templates.CONTACT, "locations": templates.LOCATION}
-    of_type = [template for template in templates.TEMPLATES.values() if template.type == entity.singular]
-    return next((template for template in of_type if template.name == name), usual[entity.name])
+    of_type = [template for template in known.values() if template.type == entity.singular]
+    return next((template for template in of_type if template.name == row["template"]), usual[entity.name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bms_pipeline.cli.doctor import TITLES, block, finding_as_json, wrapped
@@ -13,6 +12,7 @@ from bms_pipeline.doctor import one_write
 from bms_pipeline.doctor.findings import EXIT_CODES
 
 if TYPE_CHECKING:
+    from bms_pipeline.doctor.before_image import ImagePlace
     from bms_pipeline.doctor.one_write import Candidate, Tried
     from bms_pipeline.doctor.restore import RestoredDocument
 
@@ -26,11 +26,11 @@ def write(document_id: str, *, yes: bool, as_json: bool) -> int:
         _show_plan(one_write.candidate_for(settings, document_id), as_json=as_json)
         return EXIT_CODES[Verdict.DECIDE]
 
-    def saved(file: Path, candidate: Candidate) -> None:
-        _say(f"Document {candidate.document} “{candidate.title}” of {candidate.client} is saved in {file}.")
+    def saved(place: ImagePlace, candidate: Candidate) -> None:
+        _say(f"Document {candidate.document} “{candidate.title}” of {candidate.client} is saved in {place}.")
         _say(f"If anything stops this command, put it back: {RESTORE}, or in Passportal by its Version Control.")
 
-    def silent(_: Path, __: Candidate) -> None: ...
+    def silent(_: ImagePlace, __: Candidate) -> None: ...
 
     tried = one_write.try_document(
         settings,
@@ -113,14 +113,16 @@ def _show_restored(restored: RestoredDocument) -> None:
         _say(f"{name}: restored, but these differ: {', '.join(restored.differing)}.")
         if restored.refusal:
             _say(f"Passportal refuses to take it back: {restored.refusal}")
-        _say(f"Restore it in Passportal by its Version Control, or run {RESTORE}. Its before-image is {restored.file}.")
+        _say(
+            f"Restore it in Passportal by its Version Control, or run {RESTORE}. Its before-image is {restored.place}."
+        )
     elif restored.again_at is not None:
         _say(
             f"{name}: restored, identical now. A change without answer may still come: run {RESTORE} after"
             f" {restored.again_at:%H:%M:%S} UTC."
         )
     else:
-        _say(f"{name}: restored, identical. Its before-image is {restored.file}.")
+        _say(f"{name}: restored, identical. Its before-image is {restored.place}.")
     if restored.edited:
         _say(f"Edited by a person since, and left as it is: {', '.join(restored.edited)}.")
 
@@ -147,7 +149,7 @@ def _as_json(restored: RestoredDocument) -> dict[str, Any]:
         "differing": list(restored.differing),
         "edited": list(restored.edited),
         "again_at": restored.again_at,
-        "before_image": str(restored.file),
+        "before_image": str(restored.place),
     }
 
 

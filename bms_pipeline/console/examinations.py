@@ -1,4 +1,4 @@
-"""``doctor`` in a child process of the console: it asks the services, and leaves its report in the home folder.
+"""``doctor`` in a child process of the console: it asks the services, and leaves its report in the state.
 
 It is no run: it holds nothing, so it may look while a run is at work.
 """

@@ -13,7 +13,7 @@ def build_definitions() -> dg.Definitions:
     """Build the Dagster assets from left to right, their checks, the jobs, and what launches them by itself."""
     return dg.Definitions(
         assets=[*extract.ASSETS, *reconcile.ASSETS, *load.ASSETS, *by_client.ASSETS],
-        asset_checks=checks.CHECKS,
+        asset_checks=[*checks.CHECKS, *doctor.CHECKS],
         jobs=[*jobs.JOBS, doctor.DOCTOR, *decisions.JOBS, *lake.JOBS],
         schedules=[*schedules.SCHEDULES, *lake.SCHEDULES],
         sensors=sensors.SENSORS,

@@ -1,25 +1,26 @@
-"""The before-image of the one document that a trial writes to: a file that outlives a kill.
+"""The before-image of the one document that a trial writes to: a file of the state, so it outlives the process.
 
     saved ──▶ marked before each call, unmarked after its answer ──▶ put back, identical: moved to ``restored/``
 
-An image in the folder itself says: this document may still show the trial, so put the image back.
+An image that was not moved says: this document may still show the trial, so put the image back.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.files import atomic_write, make_durable
 from bms_pipeline.core.settings import Settings
+from bms_pipeline.state.folder import FolderState
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import StateFiles
 
-FOLDER = "before_images"
+_ENDING = ".json"
 RESTORED = "restored"
 
 
@@ -51,42 +52,59 @@ class BeforeImage(msgspec.Struct, kw_only=True):
     unanswered_at: datetime | None = None
 
 
-def images_folder(settings: Settings) -> Path:
-    """Return the folder of the before-images in the home folder."""
-    return settings.bms_pipeline_home / FOLDER
+@dataclass(frozen=True)
+class ImagePlace:
+    """The place of a before-image: the file ``name`` among the ``files`` of a state."""
+
+    files: StateFiles
+    name: str
+
+    def __str__(self) -> str:
+        return self.files.named(self.name)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether an image is there."""
+        return self.files.read(self.name) is not None
+
+    @property
+    def document(self) -> str:
+        """The id of the document, as long as the image is open."""
+        return self.name.removesuffix(_ENDING)
 
 
-def image_file(settings: Settings, document_id: str) -> Path:
-    """Return the file of a document's before-image."""
-    return images_folder(settings) / f"{document_id}.json"
+def image_place(settings: Settings, document_id: str) -> ImagePlace:
+    """Return the place of a document's before-image: that of an open one, else where a new one goes."""
+    found = (place for place in open_images(settings) if place.document == document_id)
+    return next(found, ImagePlace(open_state(settings).before_images, f"{document_id}{_ENDING}"))
 
 
-def open_images(settings: Settings) -> list[Path]:
-    """Return the files of the before-images that were not put back yet, the oldest document id first."""
-    return sorted(images_folder(settings).glob("*.json"))
+def open_images(settings: Settings) -> list[ImagePlace]:
+    """Return the before-images that were not put back yet, by document id.
+
+    Where the state is shared, those that an earlier trial left in the home folder come last.
+    """
+    state = open_state(settings)
+    kept = [state.before_images, *([FolderState(settings).before_images] if state.is_shared else [])]
+    return [ImagePlace(files, name) for files in kept for name in files.names() if name.endswith(_ENDING)]
 
 
-def save(image: BeforeImage, file: Path) -> None:
-    """Save a before-image, readable by its owner only, and make it durable. Raises a ``PipelineError``."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with atomic_write(file) as unfinished:
-        content = msgspec.json.format(msgspec.json.encode(image), indent=2)
-        unfinished.write_bytes(_checksum(content) + b"\n" + content)
-        make_durable(unfinished)
-    make_durable(file.parent)
+def save(image: BeforeImage, place: ImagePlace) -> None:
+    """Save a before-image, durable when this returns. Raises a ``PipelineError``."""
+    content = msgspec.json.format(msgspec.json.encode(image), indent=2)
+    place.files.write(place.name, _checksum(content) + b"\n" + content)
 
 
-def read_image(file: Path) -> BeforeImage:
-    """Return the before-image in ``file``. Raises ``PipelineError`` where it cannot be read or is damaged."""
+def read_image(place: ImagePlace) -> BeforeImage:
+    """Return the before-image at ``place``. Raises ``PipelineError`` where it cannot be read or is damaged."""
+    checksum, _, content = (place.files.read(place.name) or b"").partition(b"\n")
     try:
-        checksum, _, content = file.read_bytes().partition(b"\n")
         if checksum != _checksum(content):
             raise ValueError
         return msgspec.json.decode(content, type=BeforeImage)
-    except (OSError, ValueError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is damaged"
+    except ValueError:
         raise PipelineError(
-            f"The before-image {file} cannot be read: {why}.",
+            f"The before-image {place} cannot be read: it is damaged.",
             "Restore the document from its versions in Passportal (Version Control), then delete the file.",
         ) from None
 
@@ -96,12 +114,10 @@ def _checksum(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def put_away(image: BeforeImage, file: Path) -> Path:
-    """Move the file of an image that was put back to the restored ones, and return its new place."""
-    folder = file.parent / RESTORED
-    folder.mkdir(mode=0o700, exist_ok=True)
-    kept = folder / f"{image.document}-{image.saved_at:%Y%m%dT%H%M%S}.json"
-    file.replace(kept)
+def put_away(image: BeforeImage, place: ImagePlace) -> ImagePlace:
+    """Move an image that was put back to the restored ones, and return its new place."""
+    kept = replace(place, name=f"{RESTORED}/{image.document}-{image.saved_at:%Y%m%dT%H%M%S}{_ENDING}")
+    place.files.move(place.name, kept.name)
     return kept
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from bms_pipeline.core.errors import LoginRefused, PipelineError, RequestRefused
 from bms_pipeline.doctor import before_image
-from bms_pipeline.doctor.before_image import BeforeImage, WriteForm
+from bms_pipeline.doctor.before_image import BeforeImage, ImagePlace, WriteForm
 from bms_pipeline.doctor.document_content import decoded
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row
@@ -23,7 +22,7 @@ LOOK_AGAIN_AFTER = (0.0, 0.5, 1.0, 2.0)
 
 
 class DocumentWriter:
-    """Writes the document of ``image``, which is kept in ``file``, by ``client``. ``sleep`` and ``clock``: for tests.
+    """Writes the document of ``image``, which is kept at ``place``, by ``client``. ``sleep`` and ``clock``: for tests.
 
     ``writes``: changes sent so far.
     """
@@ -32,14 +31,14 @@ class DocumentWriter:
         self,
         client: DocumentsClient,
         image: BeforeImage,
-        file: Path,
+        place: ImagePlace,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.image = image
         self.writes = 0
         self._client = client
-        self._file = file
+        self._place = place
         self._sleep = sleep
         self._clock = clock
 
@@ -74,7 +73,7 @@ class DocumentWriter:
     def remember_form(self, form: WriteForm) -> None:
         """Note the form that was taken, by which a restore begins."""
         self.image.form = form
-        before_image.save(self.image, self._file)
+        before_image.save(self.image, self._place)
 
     def read(self) -> Row:
         """Return the document as it is. Raises ``PipelineError`` where it is gone."""
@@ -82,7 +81,7 @@ class DocumentWriter:
         if read is None:
             raise PipelineError(
                 f"Document {self.image.document} is gone from Passportal, or this key may not read it any more.",
-                f"Its before-image is in {self._file}.",
+                f"Its before-image is in {self._place}.",
             )
         return read.document
 
@@ -99,7 +98,7 @@ class DocumentWriter:
     def _note(self, *, is_written: bool, unanswered_at: object) -> None:
         self.image.is_written = is_written
         self.image.unanswered_at = unanswered_at  # type: ignore[assignment]
-        before_image.save(self.image, self._file)
+        before_image.save(self.image, self._place)
 
 
 def forms(first: Dialect, prefix: str | None, proven: WriteForm | None = None) -> Iterator[WriteForm]:

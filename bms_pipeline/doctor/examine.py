@@ -7,7 +7,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from bms_pipeline.bms.client import Identity, identity_in
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseError
@@ -18,7 +17,7 @@ from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor import before_image, bms, bms_findings, first_sync, passportal, passportal_findings
 from bms_pipeline.doctor.bounds import BoundReached, Bounds
 from bms_pipeline.doctor.checks import Check, Seen, judged
-from bms_pipeline.doctor.findings import Examination, Finding, blocked
+from bms_pipeline.doctor.findings import PASSPORTAL, Examination, Finding, blocked
 from bms_pipeline.doctor.kept_report import keep_report
 from bms_pipeline.sync import services
 from bms_pipeline.warehouse import facts
@@ -54,7 +53,7 @@ def examine(settings: Settings) -> Examination:
     if services.is_passportal_here(settings):
         findings.append(_EMBEDDED)
     findings, not_stored = _stored(settings, findings, parts[0].identity)
-    findings = [*map(_left_changed, before_image.open_images(settings)), *findings]
+    findings = [*_left_changed(settings), *findings]
     report = Examination(
         findings,
         calls={name: bounds.calls for name, (_, bounds) in looks.items()},
@@ -68,7 +67,7 @@ def examine(settings: Settings) -> Examination:
 
 
 _EMBEDDED = Finding(
-    "PASSPORTAL",
+    PASSPORTAL,
     Verdict.READY,
     "the embedded store stands in for Passportal (PASSPORTAL_TARGET): only BMS was looked at",
     is_short=True,
@@ -160,7 +159,24 @@ def _with_trial(findings: list[Finding], known: Mapping[str, Fact], is_passporta
     return [*kept, *recalled]
 
 
-def _left_changed(file: Path) -> Finding:
-    """Return the finding for a document that a stopped trial may have left changed."""
-    text = f"A trial of document {file.stem} was stopped: it may still show the trial's texts."
-    return Finding("PP-TRIAL", Verdict.DECIDE, text, "Put it back: bms-pipeline doctor --restore", is_short=True)
+def _left_changed(settings: Settings) -> list[Finding]:
+    """Return a finding for each document that a stopped trial may have left changed."""
+    try:
+        places = before_image.open_images(settings)
+    except PipelineError as error:
+        text = f"whether a trial left a document changed: {error.message}"
+        return [Finding("PP-TRIAL", Verdict.UNKNOWN, text, error.next_step)]
+    step = "Put it back: bms-pipeline doctor --restore"
+    return [
+        Finding(
+            "PP-TRIAL",
+            Verdict.DECIDE,
+            f"A trial of document {place.document} was stopped: {_MAY_SHOW}",
+            step,
+            is_short=True,
+        )
+        for place in places
+    ]
+
+
+_MAY_SHOW = "it may still show the trial's texts."

@@ -14,6 +14,10 @@ EXIT_CODES = {Verdict.BLOCKED: 1, Verdict.DECIDE: 2, Verdict.READY: 0, Verdict.U
 """The exit code of a report with such a finding; the first group that has one counts."""
 
 
+PASSPORTAL = "PASSPORTAL"
+"""The code of the finding about Passportal as a whole."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """The result of one check, known by its ``code``.
@@ -32,6 +36,11 @@ class Finding:
     is_short: bool = False
     since: datetime | None = None
     was: str | None = None
+
+    @property
+    def is_about_passportal(self) -> bool:
+        """Whether it is about Passportal; all others are about BMS."""
+        return self.code.startswith("PP-") or self.code == PASSPORTAL
 
     def compared(self, before: Fact | None, now: datetime) -> Finding:
         """Return the finding with the time since when its value holds, and with the value that it contradicts."""

@@ -1,18 +1,19 @@
-"""The last report of ``doctor`` as a file in the home folder, for readers that do not ask the services: the console."""
+"""The last report of ``doctor`` as a document of the state, for readers that do not ask the services: the console."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
-from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.findings import Examination, Finding
+from bms_pipeline.state.opening import open_state
+from bms_pipeline.state.protocol import StateDocument
 
 
 class KeptReport(msgspec.Struct):
@@ -32,13 +33,8 @@ class KeptReport(msgspec.Struct):
         return {verdict: findings for verdict, findings in found.items() if findings}
 
 
-def report_file(settings: Settings) -> Path:
-    """Return the file of the last report."""
-    return settings.bms_pipeline_home / "doctor.json"
-
-
 def keep_report(settings: Settings, report: Examination) -> None:
-    """Keep the report in place of the former one, readable by its owner only. Raises a ``PipelineError``."""
+    """Keep the report in place of the former one. Raises a ``PipelineError``."""
     kept = KeptReport(
         datetime.now(UTC),
         list(report.findings),
@@ -47,21 +43,18 @@ def keep_report(settings: Settings, report: Examination) -> None:
         list(report.hidden),
         report.not_stored,
     )
-    file = report_file(settings)
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with atomic_write(file) as unfinished:
-        unfinished.write_bytes(msgspec.json.encode(kept))
+    open_state(settings).write(StateDocument.DOCTOR_REPORT, msgspec.json.encode(kept), patiently=False)
 
 
 def read_report(settings: Settings) -> KeptReport | None:
     """Return the last report; None where there is none, or none that this version reads."""
-    try:
-        return msgspec.json.decode(report_file(settings).read_bytes(), type=KeptReport)
-    except (OSError, ValueError):
-        return None
+    with contextlib.suppress(PipelineError, ValueError):
+        if content := open_state(settings).read(StateDocument.DOCTOR_REPORT):
+            return msgspec.json.decode(content, type=KeptReport)
+    return None
 
 
 def forget_report(settings: Settings) -> None:
     """Delete the last report: it is about another connection."""
-    with contextlib.suppress(OSError):
-        report_file(settings).unlink(missing_ok=True)
+    with contextlib.suppress(PipelineError):
+        open_state(settings).forget(StateDocument.DOCTOR_REPORT)

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bms_pipeline.core.errors import PipelineError, SettingsError
 from bms_pipeline.core.settings import PASSPORTAL_NEEDS, Settings, check_given
 from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor import before_image
-from bms_pipeline.doctor.before_image import BeforeImage
+from bms_pipeline.doctor.before_image import BeforeImage, ImagePlace
 from bms_pipeline.doctor.document_content import decoded
 from bms_pipeline.doctor.document_writer import DocumentWriter
 from bms_pipeline.doctor.findings import Finding
@@ -82,7 +81,7 @@ def candidate_for(settings: Settings, document_id: str) -> Candidate:
 def try_document(
     settings: Settings,
     document_id: str,
-    on_saved: Callable[[Path, Candidate], None],
+    on_saved: Callable[[ImagePlace, Candidate], None],
     on_restored: Callable[[RestoredDocument], None] = lambda _: None,
     clock: Clock = Clock(),
 ) -> Tried:
@@ -91,10 +90,11 @@ def try_document(
     An image of an earlier trial is put back first, and ``on_restored`` is called. Where that fails, nothing else is
     done. Raises ``PipelineError``; then the before-image is still there.
     """
-    file = before_image.image_file(settings, _checked(document_id))
+    _checked(document_id)
     with _alone(settings), _client(settings, clock) as client:
-        if file.exists():
-            earlier = _put_back(settings, client, file, clock)
+        place = before_image.image_place(settings, document_id)
+        if place.is_taken:
+            earlier = _put_back(settings, client, place, clock)
             on_restored(earlier)
             if not earlier.is_identical:
                 raise PipelineError(
@@ -110,26 +110,25 @@ def try_document(
             row=row,
             decoded_titles=_are_titles_encoded(client, row),
         )
-        before_image.save(image, file)
+        before_image.save(image, place)
         candidate = _candidate(document_id, row)
-        on_saved(file, candidate)
-        return _tried(settings, client, image, file, candidate.places, clock)
+        on_saved(place, candidate)
+        return _tried(settings, client, image, place, candidate.places, clock)
 
 
 def restore_all(settings: Settings, clock: Clock = Clock()) -> list[RestoredDocument]:
     """Put back every open before-image; raises the error of the first failure."""
-    files = before_image.open_images(settings)
-    if not files:
+    if not before_image.open_images(settings):
         return []
     with _alone(settings), _client(settings, clock) as client:
-        return [_put_back(settings, client, file, clock) for file in files]
+        return [_put_back(settings, client, place, clock) for place in before_image.open_images(settings)]
 
 
 def _tried(
-    settings: Settings, client: DocumentsClient, image: BeforeImage, file: Path, places: Places, clock: Clock
+    settings: Settings, client: DocumentsClient, image: BeforeImage, place: ImagePlace, places: Places, clock: Clock
 ) -> Tried:
     """Do the trial, then put the document back, whatever the trial ended with."""
-    writer = DocumentWriter(client, image, file, clock.sleep, clock.now)
+    writer = DocumentWriter(client, image, place, clock.sleep, clock.now)
     habits = _known(settings)
     dialect = dialect_for(settings, habits)
     trial = DocumentTrial(writer, settings, dialect, habits.prefix, places)
@@ -141,11 +140,11 @@ def _tried(
         trial.findings.append(stopped_by(stopped))
         trial.stopped = "an error ended it"
     try:
-        restored = put_back(writer, file, dialect, settings.passportal_unknown_seconds, clock.now)
+        restored = put_back(writer, place, dialect, settings.passportal_unknown_seconds, clock.now)
     except PipelineError as failed:
         raise PipelineError(
             f"Document {image.document} may still show the trial: {(error or failed).message}",
-            f"Run `bms-pipeline doctor --restore` as soon as Passportal answers. The before-image is {file}.",
+            f"Run `bms-pipeline doctor --restore` as soon as Passportal answers. The before-image is {place}.",
         ) from failed
     findings, not_stored = _stored(settings, [*trial.findings, *_proven_by(restored, image)])
     return Tried(findings, trial.stopped, restored, writer.writes, not_stored)
@@ -161,17 +160,17 @@ def _proven_by(restored: RestoredDocument, image: BeforeImage) -> list[Finding]:
     return [Finding(facts.VALUES, Verdict.DECIDE, text, step, form.values, "the restore of a document", is_short=True)]
 
 
-def _put_back(settings: Settings, client: DocumentsClient, file: Path, clock: Clock) -> RestoredDocument:
-    image = before_image.read_image(file)
+def _put_back(settings: Settings, client: DocumentsClient, place: ImagePlace, clock: Clock) -> RestoredDocument:
+    image = before_image.read_image(place)
     here = base_address(settings)
     if image.passportal != here:
         raise SettingsError(
-            f"The before-image {file} is of {image.passportal}, and the settings name {here}.",
+            f"The before-image {place} is of {image.passportal}, and the settings name {here}.",
             "Correct PASSPORTAL_URL, or restore the document from its versions in Passportal and delete the file.",
         )
-    writer = DocumentWriter(client, image, file, clock.sleep, clock.now)
+    writer = DocumentWriter(client, image, place, clock.sleep, clock.now)
     dialect = dialect_for(settings, _known(settings))
-    return put_back(writer, file, dialect, settings.passportal_unknown_seconds, clock.now)
+    return put_back(writer, place, dialect, settings.passportal_unknown_seconds, clock.now)
 
 
 def _readable(client: DocumentsClient, settings: Settings, document_id: str) -> Row:

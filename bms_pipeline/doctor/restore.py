@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TypeAlias
 
 from bms_pipeline.doctor import before_image
-from bms_pipeline.doctor.before_image import BeforeImage, WriteForm
+from bms_pipeline.doctor.before_image import BeforeImage, ImagePlace, WriteForm
 from bms_pipeline.doctor.document_content import differences, with_edits_kept
 from bms_pipeline.doctor.document_writer import DocumentWriter, forms
 from bms_pipeline.passportal.documents.client import Row
@@ -30,7 +29,7 @@ class RestoredDocument:
     ``differing``: labels with another value than before. ``edited``: labels with a person's edit, which stays.
     ``form``: the form of the successful change, None where nothing had to be sent. ``again_at``: until then (UTC)
     a change without answer may still come, so restore once more afterwards. ``refusal``: why no form was taken.
-    ``file``: the before-image, in its place of now.
+    ``place``: that of the before-image now.
     """
 
     document: str
@@ -39,7 +38,7 @@ class RestoredDocument:
     form: WriteForm | None
     again_at: datetime | None
     refusal: str
-    file: Path
+    place: ImagePlace
 
     @property
     def is_identical(self) -> bool:
@@ -49,12 +48,12 @@ class RestoredDocument:
 
 def put_back(
     writer: DocumentWriter,
-    file: Path,
+    place: ImagePlace,
     first: Dialect,
     unknown_seconds: float,
     clock: Callable[[], float],
 ) -> RestoredDocument:
-    """Put the before-image back in the form proven for it, or any other. Move its file away once that is proven."""
+    """Put the before-image back in the form proven for it, or any other. Move it away once that is proven."""
     image = writer.image
     wanted, edited = with_edits_kept(image.row, writer.read())
     differing: Labels = ()
@@ -63,8 +62,8 @@ def put_back(
         differing, form, refusal = _sent_in_any_form(writer, wanted, first)
     again_at = _again_at(image, unknown_seconds, clock)
     if not differing and again_at is None:
-        file = before_image.put_away(image, file)
-    return RestoredDocument(image.document, differing, tuple(edited), form, again_at, refusal, file)
+        place = before_image.put_away(image, place)
+    return RestoredDocument(image.document, differing, tuple(edited), form, again_at, refusal, place)
 
 
 def _sent_in_any_form(writer: DocumentWriter, wanted: Row, first: Dialect) -> tuple[Labels, WriteForm | None, str]:

@@ -29,7 +29,7 @@ from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsErr
 from bms_pipeline.core.mapping import DEFAULT
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.plan.operations import Plan
-from bms_pipeline.state.protocol import ImportFiles
+from bms_pipeline.state.protocol import StateFiles
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 from bms_pipeline.warehouse.inputs import bump_version
@@ -62,7 +62,7 @@ class ImportFile:
 
 
 def write_import_file(
-    warehouse: Warehouse, entity: Entity, plan: Plan, files: ImportFiles, headers: Path | None, now: datetime
+    warehouse: Warehouse, entity: Entity, plan: Plan, files: StateFiles, headers: Path | None, now: datetime
 ) -> ImportFile:
     """Put the plan's creates of ``entity`` without need of approval into a new file of ``files``.
 
@@ -90,7 +90,7 @@ def write_import_file(
 
 
 def write_missing_files(
-    warehouse: Warehouse, entity: Entity, files: ImportFiles, columns: Mapping[str, str | None], now: datetime
+    warehouse: Warehouse, entity: Entity, files: StateFiles, columns: Mapping[str, str | None], now: datetime
 ) -> None:
     """Write the missing files of ``entity``, whole or not at all; ``columns``: heading → our column."""
     with warehouse.open() as connection:
@@ -109,7 +109,7 @@ def write_missing_files(
             connection.execute("UPDATE sync.pending_imports SET written_at = ? WHERE file = ?", [now, name])
 
 
-def recover_pending_imports(connection: duckdb.DuckDBPyConnection, entity: Entity, files: ImportFiles) -> int:
+def recover_pending_imports(connection: duckdb.DuckDBPyConnection, entity: Entity, files: StateFiles) -> int:
     """Take in the records handed over in ``files`` but missing in this database; return their number."""
     known = {row[0] for row in connection.execute("SELECT DISTINCT file FROM sync.pending_imports").fetchall()}
     found = 0
@@ -213,7 +213,7 @@ def read_headers(entity: Entity, file: Path | None, mapping: FieldMapping = DEFA
     return {heading: column if column in known else None for heading, column in columns.items()}
 
 
-def _read_ids(files: ImportFiles, name: str) -> tuple[datetime, list[dict[str, Any]]]:
+def _read_ids(files: StateFiles, name: str) -> tuple[datetime, list[dict[str, Any]]]:
     """Return when the records of a file were handed over, and which; raises ``PipelineError`` if unreadable."""
     try:
         story = json.loads(files.read(f"{name}{_IDS}") or b"")

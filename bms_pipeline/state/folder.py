@@ -13,7 +13,7 @@ import msgspec
 
 from bms_pipeline.core import processes
 from bms_pipeline.core.errors import RunLocked, StorageRefused
-from bms_pipeline.core.files import atomic_write, explained
+from bms_pipeline.core.files import atomic_write, explained, make_durable
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.state.call_file import CallFile
 from bms_pipeline.state.protocol import LockName, Owner, StateDocument, owner_in
@@ -26,27 +26,27 @@ class FolderLock:
         """See ``HeldLock.check``: there is nothing to lose. A deleted lock file is noticed by the epoch."""
 
 
-class FolderImportFiles:
-    """The files in ``folder``."""
+class FolderFiles:
+    """The files in ``folder``, readable by their owner only."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @property
     def place(self) -> str:
-        """See ``ImportFiles.place``."""
+        """See ``StateFiles.place``."""
         return str(self._folder)
 
     def named(self, name: str) -> str:
-        """See ``ImportFiles.named``."""
+        """See ``StateFiles.named``."""
         return str(self._folder / name)
 
     def names(self) -> Sequence[str]:
-        """See ``ImportFiles.names``."""
-        return sorted(file.name for file in self._folder.glob("[!.]*"))
+        """See ``StateFiles.names``."""
+        return sorted(file.name for file in self._folder.glob("[!.]*") if file.is_file())
 
     def read(self, name: str) -> bytes | None:
-        """See ``ImportFiles.read``."""
+        """See ``StateFiles.read``."""
         with explained(self._folder / name):
             try:
                 return (self._folder / name).read_bytes()
@@ -54,11 +54,26 @@ class FolderImportFiles:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        """See ``ImportFiles.write``."""
-        with explained(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with atomic_write(self._folder / name) as unfinished:
+        """See ``StateFiles.write``."""
+        file = self._made(name)
+        with atomic_write(file) as unfinished:
             unfinished.write_bytes(content)
+            make_durable(unfinished)
+        make_durable(file.parent)
+
+    def move(self, name: str, to: str) -> None:
+        """See ``StateFiles.move``."""
+        file = self._made(to)
+        with explained(file):
+            (self._folder / name).replace(file)
+
+    def _made(self, name: str) -> Path:
+        """Return the place of a file, whose folder exists now."""
+        file = self._folder / name
+        for folder in dict.fromkeys((self._folder, file.parent)):
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return file
 
 
 class FolderState:
@@ -73,8 +88,10 @@ class FolderState:
             StateDocument.PIPELINE_STATE: settings.published_file,
             StateDocument.RUN_STATUS: settings.progress_file,
             StateDocument.LAST_WRITE: settings.last_write_file,
+            StateDocument.DOCTOR_REPORT: settings.bms_pipeline_home / "doctor.json",
         }
-        self.import_files = FolderImportFiles(settings.import_folder)
+        self.import_files = FolderFiles(settings.import_folder)
+        self.before_images = FolderFiles(settings.bms_pipeline_home / "before_images")
 
     @property
     def place(self) -> str:
@@ -128,8 +145,16 @@ class FolderState:
             with explained(file):
                 _overwrite(file, content)
         else:
+            with explained(self._home):
+                self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
             with atomic_write(file) as unfinished:
                 unfinished.write_bytes(content)
+
+    def forget(self, document: StateDocument) -> None:
+        """See ``StateStore.forget``."""
+        file = self._documents[document]
+        with explained(file):
+            file.unlink(missing_ok=True)
 
     def calls(self, clock: Callable[[], float]) -> CallFile:
         """See ``StateStore.calls``."""

@@ -27,6 +27,7 @@ from bms_pipeline.state.session import Connection, PostgresSession
 _TABLES = {
     "documents": "name TEXT PRIMARY KEY, content BYTEA NOT NULL, written_at TIMESTAMPTZ NOT NULL",
     "import_files": "name TEXT PRIMARY KEY, content BYTEA NOT NULL, written_at TIMESTAMPTZ NOT NULL",
+    "before_images": "name TEXT PRIMARY KEY, content BYTEA NOT NULL, written_at TIMESTAMPTZ NOT NULL",
     "endpoints": "endpoint TEXT PRIMARY KEY",
     "recent_calls": "endpoint TEXT, span BIGINT, n INTEGER NOT NULL, PRIMARY KEY (endpoint, span)",
 }
@@ -35,6 +36,11 @@ _LOOK_EVERY_SECONDS = 0.25
 
 _PUT = """
 INSERT INTO {schema}.{table} (name, content, written_at) VALUES (%s, %s, now())
+ON CONFLICT (name) DO UPDATE SET content = excluded.content, written_at = excluded.written_at
+"""
+_MOVE = """
+WITH moved AS (DELETE FROM {schema}.{table} WHERE name = %s RETURNING content, written_at)
+INSERT INTO {schema}.{table} (name, content, written_at) SELECT %s, content, written_at FROM moved
 ON CONFLICT (name) DO UPDATE SET content = excluded.content, written_at = excluded.written_at
 """
 _HOLDS = """
@@ -84,32 +90,39 @@ class PostgresLock:
             self._connection.execute("SELECT pg_advisory_unlock(%s)", [self._key])
 
 
-class PostgresImportFiles:
-    """The files in the table ``import_files``."""
+class PostgresFiles:
+    """The files in ``table``. ``hint``: how a person gets them, for ``place``."""
 
-    def __init__(self, state: PostgresState) -> None:
+    def __init__(self, state: PostgresState, table: str, hint: str = "") -> None:
         self._state = state
+        self._table = table
+        self._hint = hint
 
     @property
     def place(self) -> str:
-        """See ``ImportFiles.place``."""
-        return f"{self._state.place} (`bms-pipeline pending-imports --save FOLDER` writes them into a folder)"
+        """See ``StateFiles.place``."""
+        return f"{self._state.place}{self._hint}"
 
     def named(self, name: str) -> str:
-        """See ``ImportFiles.named``."""
+        """See ``StateFiles.named``."""
         return f"{name} in {self._state.place}"
 
     def names(self) -> Sequence[str]:
-        """See ``ImportFiles.names``."""
-        return sorted(str(name) for (name,) in self._state.rows("SELECT name FROM {schema}.import_files"))
+        """See ``StateFiles.names``."""
+        query = f"SELECT name FROM {{schema}}.{self._table} WHERE strpos(name, '/') = 0"
+        return sorted(str(name) for (name,) in self._state.rows(query))
 
     def read(self, name: str) -> bytes | None:
-        """See ``ImportFiles.read``."""
-        return self._state.content("import_files", name)
+        """See ``StateFiles.read``."""
+        return self._state.content(self._table, name)
 
     def write(self, name: str, content: bytes) -> None:
-        """See ``ImportFiles.write``."""
-        self._state.put("import_files", name, content)
+        """See ``StateFiles.write``."""
+        self._state.put(self._table, name, content)
+
+    def move(self, name: str, to: str) -> None:
+        """See ``StateFiles.move``."""
+        self._state.rows(_MOVE.format(schema="{schema}", table=self._table), name, to)
 
 
 class PostgresState:
@@ -122,7 +135,9 @@ class PostgresState:
         self._schema = schema_of(tenant)
         self._reached = threading.Event()
         self._session = self._new_session()
-        self.import_files = PostgresImportFiles(self)
+        hint = " (`bms-pipeline pending-imports --save FOLDER` writes them into a folder)"
+        self.import_files = PostgresFiles(self, "import_files", hint)
+        self.before_images = PostgresFiles(self, "before_images")
 
     def __repr__(self) -> str:
         return f"PostgresState({self.place})"
@@ -175,6 +190,10 @@ class PostgresState:
     def write(self, document: StateDocument, content: bytes, *, patiently: bool = True) -> None:
         """See ``StateStore.write``."""
         self.put("documents", document, content, patiently=patiently)
+
+    def forget(self, document: StateDocument) -> None:
+        """See ``StateStore.forget``."""
+        self.rows("DELETE FROM {schema}.documents WHERE name = %s", document)
 
     def calls(self, clock: Callable[[], float]) -> PostgresCalls:
         """See ``StateStore.calls``: hosts may differ in their clocks, so PostgreSQL's counts."""

@@ -1,4 +1,4 @@
-"""What lies next to the database: a lock, a few documents, the hour's calls, files for imports.
+"""What lies next to the database: a lock, a few documents, the hour's calls, files for imports, before-images.
 
 ``StateStore`` has two implementations: ``folder`` and ``postgres``. ``opening.open_state`` chooses by the settings, and
 nothing else of the code knows which one it is::
@@ -40,6 +40,8 @@ class StateDocument(StrEnum):
     """The progress of the active run, or the result of the last one."""
     LAST_WRITE = "last_write"
     """The time of the last write sent to Passportal."""
+    DOCTOR_REPORT = "doctor"
+    """The last report of ``doctor``, for readers that do not ask the services."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -94,8 +96,8 @@ class CallCounter(Protocol):
         """Close the connection."""
 
 
-class ImportFiles(Protocol):
-    """The files for a manual import into Passportal. A written file stays as it is."""
+class StateFiles(Protocol):
+    """The files of one kind. A name may have one folder in front."""
 
     @property
     def place(self) -> str:
@@ -105,13 +107,16 @@ class ImportFiles(Protocol):
         """Return where a file lies, for a person."""
 
     def names(self) -> Sequence[str]:
-        """Return the names of all files, in order."""
+        """Return the names of all files without a folder in front, in order."""
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None where there is none."""
 
     def write(self, name: str, content: bytes) -> None:
         """Store a file, whole or not at all; durable when this returns."""
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file the name ``to``, in place of a file with that name."""
 
 
 class StateStore(Protocol):
@@ -129,8 +134,12 @@ class StateStore(Protocol):
         """Whether it outlives the home folder, because it lies in PostgreSQL."""
 
     @property
-    def import_files(self) -> ImportFiles:
-        """The files for a manual import."""
+    def import_files(self) -> StateFiles:
+        """The files for a manual import into Passportal. A written file stays as it is."""
+
+    @property
+    def before_images(self) -> StateFiles:
+        """The documents as they were before a trial; see ``doctor.before_image``."""
 
     def named(self, document: StateDocument) -> str:
         """Return the place of a document, for messages."""
@@ -148,6 +157,9 @@ class StateStore(Protocol):
 
     def write(self, document: StateDocument, content: bytes, *, patiently: bool = True) -> None:
         """Replace the document, whole or not at all. ``patiently``: wait a while for a lost connection."""
+
+    def forget(self, document: StateDocument) -> None:
+        """Delete the document, if there is one."""
 
     def calls(self, clock: Callable[[], float]) -> CallCounter:
         """Open the calls of the last hour. ``clock``: seconds since the epoch; PostgreSQL has a clock of its own."""

@@ -11,7 +11,8 @@ import json
 import re
 import secrets
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping as Table
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +25,12 @@ from bms_pipeline.core import junk
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.mapping import Mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
 from bms_pipeline.core.version import VERSION
 from bms_pipeline.reconcile import matching
-from bms_pipeline.support import proof, report, selection, tenant, whois
+from bms_pipeline.support import mapped, proof, report, selection, tenant, whois
 from bms_pipeline.support.manifest import MANIFEST, manifest
 from bms_pipeline.support.program_words import program_words
 from bms_pipeline.support.selection import Request
@@ -63,6 +65,8 @@ class _Read:
     rows: tenant.Rows = field(default_factory=dict)
     standings: dict[tuple[str, int], proof.Standing] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    mappings: list[Mapping] = field(default_factory=list)
+    made: list[mapped.Made] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
     people: set[str] = field(default_factory=set)
     all_words: set[str] = field(default_factory=set)
@@ -85,7 +89,7 @@ def make_bundle(
     read = _read(settings, warehouse, request, progress)
     progress("replace", 0, None)
     replacement = _replacement(key, read, settings)
-    rows = tenant.replaced_rows(read.rows, replacement) if request.has_records else {}
+    rows = _replaced_rows(read, replacement) if request.has_records else {}
     name, sync_settings = secrets.token_hex(4), replacement.settings(read.settings)
     about = {"bundle": name, "target": settings.passportal_target, "sync_settings": sync_settings}
     progress("replace", sum(map(len, rows.values())), None)
@@ -119,6 +123,8 @@ def _read(settings: Settings, warehouse: Warehouse, request: Request, progress: 
                 read.standings = proof.standings(connection, chosen=True)
                 read.settings = tenant.read_settings_of_sync(connection)
                 read.all_words = tenant.all_words(connection)
+                read.made = [mapped.made_texts(connection, it) for it in tenant.mappings_in(read.settings)]
+            read.mappings = tenant.mappings_in(tenant.read_settings_of_sync(connection))
             read.report = report.report_of(settings, connection)
             texts = list(report.free_texts(read.report))
             read.mentioned = report.mentioned_names(connection, texts)
@@ -138,6 +144,8 @@ def _replacement(key: bytes, read: _Read, settings: Settings) -> tenant.Replacem
         values, bms_ids, passportal_ids = {}, set(), set()
     words = values.get(How.TEXT, set()) | tenant.words_in_settings(read.settings)
     found = {**values, How.TEXT: words, How.NAME: values.get(How.NAME, set()) | read.mentioned}
+    for how, texts in mapped.mapping_texts(read.mappings).items():
+        found[how] = found.get(how, set()) | texts
     named, _ = _of_settings(settings)
     hidden = {word.casefold() for text in named | read.people for word in re.findall(r"[^\W_]+", text)}
     return tenant.Replacement(
@@ -145,10 +153,20 @@ def _replacement(key: bytes, read: _Read, settings: Settings) -> tenant.Replacem
     )
 
 
+def _replaced_rows(read: _Read, replacement: tenant.Replacement) -> tenant.Rows:
+    """Return the rows with every value replaced, and with what the replaced mapping makes of the replaced records."""
+    rows = tenant.replaced_rows(read.rows, replacement)
+    if any(read.made):
+        copies = proof.made_in_copy(rows, tenant.mappings_in(replacement.settings(read.settings)))
+        made = mapped.MadeTexts(list(zip(read.made, copies, strict=True)), replacement.bms_ids)
+        tenant.with_made_texts(read.rows, rows, made)
+    return rows
+
+
 def _differences(
     read: _Read,
     rows: tenant.Rows,
-    settings: Mapping[str, Any],
+    settings: Table[str, Any],
     replacement: tenant.Replacement,
     progress: Progress,
 ) -> list[proof.Difference]:
@@ -170,7 +188,7 @@ def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1, default=str).encode()
 
 
-def _write(file: Path, files: Mapping[str, bytes]) -> None:
+def _write(file: Path, files: Table[str, bytes]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, content in files.items():
             entry = zipfile.ZipInfo(name, _LONG_AGO)

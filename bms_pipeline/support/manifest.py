@@ -16,8 +16,8 @@ Read this before you send the file to anybody. Nothing was sent anywhere.
 
 ALWAYS INSIDE (report.json)
   versions and platform; the settings by name (of most only: set, or not set); habits of both services as far as they
-  were seen; names and labels of Passportal's templates; how many records have which disposition and reason; the last
-  runs and their errors; calls of this hour; sizes of files.
+  were seen; your mapping, its words and constants replaced as below; names and labels of Passportal's templates; how
+  many records have which disposition and reason; the last runs and their errors; calls of this hour; sizes of files.
   Errors keep only the words of this program. Other words are x, and names are replaced as below.
 {records}
 NEVER INSIDE

@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +22,10 @@ import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, EntityName
 from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.reconcile import matching
 from bms_pipeline.support import tenant
+from bms_pipeline.support.mapped import Made, made_texts
 from bms_pipeline.support.values import How
 from bms_pipeline.warehouse.connection import Warehouse, now
 
@@ -81,6 +83,16 @@ def reconciled_copy(rows: tenant.Rows, settings: Mapping[str, Any]) -> dict[tupl
             tenant.fill(connection, rows, settings, now())
             matching.reconcile_all(connection, ENTITIES)
             return standings(connection, chosen=False)
+
+
+def made_in_copy(rows: tenant.Rows, mappings: Sequence[FieldMapping]) -> list[Made]:
+    """Return the texts that each mapping makes of the records of BMS in ``rows``."""
+    of_bms = {name: found for name, found in rows.items() if name.startswith("bms.")}
+    with TemporaryDirectory(prefix="bms_pipeline-") as folder:
+        warehouse = Warehouse(Path(folder) / "copy.duckdb")
+        with warehouse.transaction() as connection:
+            tenant.fill(connection, of_bms, {}, now())
+            return [made_texts(connection, mapping) for mapping in mappings]
 
 
 def differing_records(
@@ -166,7 +178,7 @@ def _texts(name: str, content: bytes) -> Iterator[tuple[str, bool]]:
                 yield re.sub(r"\d", " ", value), True
 
 
-_READ = (How.NAME, How.TEXT, How.EMAIL, How.SERIAL, How.NOTES)
+_READ = (How.NAME, How.TEXT, How.FLAG, How.EMAIL, How.SERIAL, How.NOTES)
 _TABLES = {tenant.file_of_table(table.name): table for table in tenant.bundle_tables()}
 
 

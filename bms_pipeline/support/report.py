@@ -23,11 +23,14 @@ import duckdb
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.core.entities import ENTITIES
 from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.mapping import Mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.version import VERSION
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.recording import read_status
 from bms_pipeline.support.letters import core_of, pieces
+from bms_pipeline.support.mapped import replaced_mapping
 from bms_pipeline.support.program_words import program_words
 from bms_pipeline.support.values import How, Ids, Values
 from bms_pipeline.warehouse import sql
@@ -65,6 +68,13 @@ class TemplateLabel:
     text: str
 
 
+@dataclass(frozen=True)
+class StoredMapping:
+    """A mapping: its labels are shown as ``TemplateLabel`` are, and its words as the values of records are."""
+
+    mapping: Mapping
+
+
 def report_of(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return the report, with ``FreeText`` where a text may have names in it."""
     return {
@@ -75,6 +85,7 @@ def report_of(settings: Settings, connection: duckdb.DuckDBPyConnection) -> dict
             {"name": fact.name, "value": FreeText(fact.value), "how": FreeText(fact.how)}
             for fact in read_facts(connection).values()
         ],
+        "mapping": StoredMapping(read_sync_settings(connection).mapping),
         "templates": _templates(settings.documents_file),
         "records": {entity.name: _counts(connection, entity.name) for entity in ENTITIES},
         "dispositions": {
@@ -145,6 +156,8 @@ class Cleaner:
             return self._text(value.text)
         if isinstance(value, TemplateLabel):
             return self._values.stand_in(How.LABEL, value.text)
+        if isinstance(value, StoredMapping):
+            return replaced_mapping(value.mapping, self._values).as_json()
         if isinstance(value, dict):
             return {key: self.cleaned(inner) for key, inner in value.items()}
         if isinstance(value, list):

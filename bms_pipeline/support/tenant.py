@@ -16,7 +16,10 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
+from bms_pipeline.core.mapping import Mapping as FieldMapping
+from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
+from bms_pipeline.support.mapped import MadeTexts, replaced_mapping
 from bms_pipeline.support.selection import columns_of_related
 from bms_pipeline.support.values import How, Ids, Values, how_to_replace
 from bms_pipeline.warehouse import keys, sql
@@ -38,17 +41,19 @@ _KEPT_SETTINGS = frozenset((
     "sync", "auto_create", "active_only", "identical_names", "ownership", "update_share", "gone_share",
     "client_update_share", "vanished_share", "client_vanished_share", "details_max_age_days", "can_write", "can_list",
 ))  # fmt: skip
+_MAPPINGS = ("mapping", "loaded_mapping")
 _WORDS_IN_SETTINGS = ("account_types", "asset_categories")
 _SCOPE_IDS = "scope_ids"
 _KNOWN_SETTINGS = {
     *_KEPT_SETTINGS,
+    *_MAPPINGS,
     *_WORDS_IN_SETTINGS,
     _SCOPE_IDS,
     "clients",
     "initial_sync_finished_at",
     "rebuilt_at",
 }
-"""A setting is in a bundle only because it is named here. The mapping is not: matching reads BMS's own words."""
+"""A setting is in a bundle only because it is named here."""
 _MOMENTS_IN_SETTINGS = ("initial_sync_finished_at", "rebuilt_at")
 
 
@@ -231,7 +236,7 @@ def all_words(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 def read_settings_of_sync(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return the sync settings that a bundle has, as they are stored."""
-    known = (*_KEPT_SETTINGS, *_WORDS_IN_SETTINGS, *_MOMENTS_IN_SETTINGS, "clients")
+    known = (*_KEPT_SETTINGS, *_MAPPINGS, *_WORDS_IN_SETTINGS, *_MOMENTS_IN_SETTINGS, "clients")
     rows = connection.execute("SELECT name, value FROM sync.settings ORDER BY name").fetchall()
     return {name: json.loads(value) for name, value in rows if name in known}
 
@@ -283,14 +288,37 @@ class Replacement:
                 setting: {str(words(How.TEXT, text)).lower(): ids for text, ids in found.items()}
                 for setting, found in value.items()
             }
+        if name in _MAPPINGS:
+            return replaced_mapping(parse_mapping(value), self.values).as_json()
         if name in _MOMENTS_IN_SETTINGS:
             return str(self.values.moment(datetime.fromisoformat(value)))
         return [self.values.stand_in(How.TEXT, text) for text in value]
 
 
 def replaced_rows(rows: Rows, replacement: Replacement) -> Rows:
-    """Return the rows with every value replaced, and those of an entity in the order of their new values."""
+    """Return the rows with every value replaced."""
     return {table.name: [replacement.row(table, row) for row in rows[table.name]] for table in bundle_tables()}
+
+
+def mappings_in(settings: Mapping[str, Any]) -> list[FieldMapping]:
+    """Return the mappings in the sync settings: the stored one, and the one that was loaded last."""
+    return [parse_mapping(settings[name]) for name in _MAPPINGS if settings.get(name)]
+
+
+def with_made_texts(rows: Rows, replaced: Rows, made: MadeTexts) -> None:
+    """Put the stand-ins of the texts that a mapping made into ``replaced``, which are the ``rows`` in their order."""
+    links = {(link["entity"], link["passportal_id"]): link["bms_id"] for link in rows["sync.matches"]}
+    for table in bundle_tables():
+        if table.entity is None or table.name.startswith("bms."):
+            continue
+        for row, shown in zip(rows[table.name], replaced[table.name], strict=True):
+            linked = links.get((table.entity.name, row.get("passportal_id")))
+            bms_id = linked if linked is not None else row["bms_id"]
+            for column, value in row.items():
+                place = table.entity.name, column if column in table.entity.columns else _plain(column)
+                standin = made.stand_in(place, bms_id, value) if isinstance(value, str) else None
+                if standin is not None:
+                    shown[column] = standin
 
 
 def lines_of(rows: list[Row]) -> bytes:

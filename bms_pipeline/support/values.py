@@ -18,6 +18,7 @@ import duckdb
 from bms_pipeline.core import junk
 from bms_pipeline.core.entities import Entity, Field
 from bms_pipeline.core.junk import Kind
+from bms_pipeline.core.mapping import folded_label
 from bms_pipeline.support.letters import Word, pieces
 from bms_pipeline.support.program_words import program_words
 from bms_pipeline.support.words import Words
@@ -41,6 +42,7 @@ class How(StrEnum):
     PASSPORTAL_ID = "Passportal id"
     MOMENT = "moment"
     LABEL = "label"
+    FLAG = "yes or no"
 
 
 _BY_KIND = {Kind.EMAIL: How.EMAIL, Kind.PHONE: How.PHONE, Kind.SERIAL: How.SERIAL, Kind.TEXT: How.TEXT}
@@ -55,7 +57,7 @@ _BY_NAME = {
     "expiration_date": How.DATE,
     "first_name": How.NAME,
     "last_name": How.NAME,
-    "primary_contact": How.KEPT,  # Yes or No
+    "primary_contact": How.FLAG,
 }
 
 MARKER = re.compile(r"Kaseya BMS ID: \d+")
@@ -64,8 +66,13 @@ _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 _PHONE_WORDS = re.compile(r"x|ext|extension|tel|fax|mobile|phone", re.IGNORECASE)
 _EXTENSION = re.compile(r"x|ext|#")
 _SERIAL_PARTS = re.compile(r"[^\W_]")
+_SERIAL_WORD = re.compile(r"[^\W_]+")
+_LEAST = 4
+"""Characters from which a word identifies somebody."""
 _PUBLIC_LABELS = frozenset(("co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"))
 _PRIVATE = re.compile(r"10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|127\.|169\.254\.")
+_FLAGS = ("Yes", "No")
+"""The words that the pipeline itself writes of a flag of BMS."""
 _SHORT_NUMBER = 4
 """A phone number of at most this many digits is an extension, which identifies nobody outside."""
 _TRIES = 50
@@ -96,10 +103,12 @@ class Values:
     ) -> None:
         self._key = key
         self._hidden = frozenset(hidden)
+        self._taken = frozenset(map(str.casefold, taken))
         self._octet_orders: dict[str, list[str]] = {}
         self._digit_orders = [_shuffled("123456789", self._digest(f"digits {number}")) for number in range(256)]
         self._given: dict[tuple[How, str], str] = {}
-        wordy = {text for how in (How.TEXT, How.ADDRESS, How.DATE) for text in found.get(how, ())}
+        self._labels: dict[str, str] = {}
+        wordy = {text for how in (How.TEXT, How.FLAG, How.ADDRESS, How.DATE) for text in found.get(how, ())}
         wordy |= {_without_end(email) for email in found.get(How.EMAIL, ())}
         self.words = Words(key, wordy, found.get(How.NAME, ()), taken)
         with duckdb.connect() as connection:
@@ -123,6 +132,7 @@ class Values:
             How.NOTES: _notes,
             How.KEPT: str,
             How.LABEL: self._label,
+            How.FLAG: self._flag,
         }
 
     def stand_in(self, how: How, value: str | None) -> str | None:
@@ -154,8 +164,18 @@ class Values:
         )
         return selective if junk.is_junk_text(selective) else value
 
+    def _flag(self, value: str) -> str:
+        """Return BMS's own word as it is; a mapping may have made it a word of the tenant."""
+        return value if value in _FLAGS else self._text(value)
+
     def _label(self, value: str) -> str:
-        return "".join(piece if isinstance(piece, str) else self._label_word(piece) for piece in pieces(value))
+        """Return the label with stand-ins for a few of its words: another one for each label."""
+        shown = "".join(piece if isinstance(piece, str) else self._label_word(piece) for piece in pieces(value))
+        number, unique = 1, shown
+        while self._labels.setdefault(folded_label(unique), folded_label(value)) != folded_label(value):
+            number += 1
+            unique = f"{shown} {number}"
+        return unique
 
     def _label_word(self, word: Word) -> str:
         written = "".join(sign.written for sign in word)
@@ -275,14 +295,23 @@ class Values:
         fixed = [place in kept for place, sign in enumerate(value) if _SERIAL_PARTS.fullmatch(sign)]
         # Upper-casing may lengthen a letter (ß): then nothing says which letters are which.
         fixed = fixed if len(fixed) == len(key) else [False] * len(key)
-        ways = (_scrambled, _shifted)
-        for way in ways:
+        own = {value[first:last].casefold() for first, last in keeps}
+        found: list[str] = []
+        for way in (_scrambled, _shifted):
             for attempt in range(_TRIES):
                 standin = way(key, fixed, self._digest(f"{way.__name__} {attempt} {key}"))
+                shown = _laid_out(value, standin)
                 is_new = (is_serial, standin) not in self._codes_taken and standin not in self._originals
-                if is_new and (not is_serial or _empties(_laid_out(value, standin)) == _empties(value)):
-                    return standin
-        return key
+                if is_new and (not is_serial or _empties(shown) == _empties(value)):
+                    if not self._has_word_of_another(shown, own):
+                        return standin
+                    found.append(standin)
+        return found[0] if found else key  # few letters make few words: of another record by chance, never its own
+
+    def _has_word_of_another(self, shown: str, own: Collection[str]) -> bool:
+        """Return whether a stand-in has a word that a record has, by chance; numbers alone are everywhere."""
+        words = {word for word in _SERIAL_WORD.findall(shown.casefold()) if len(word) >= _LEAST and not word.isdigit()}
+        return not self._taken.isdisjoint(words - set(own))
 
     def _address(self, value: str) -> str:
         """Return ``value`` with other IPv4 addresses: equal beginnings stay equal, private ones stay private."""

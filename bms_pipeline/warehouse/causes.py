@@ -39,8 +39,18 @@ _SYSTEM_SENTENCE = re.compile(r'file ".*": (?P<sentence>[^"]+)"?\Z', re.DOTALL)
 _LOCK = re.compile(r'(?:IO Error: )?Could not set lock on file ".*": (?P<who>[^"]+)\Z', re.DOTALL)
 _HOLDER = re.compile(r"PID (\d+)")
 _NO_MEMORY = ("bad allocation", "std::bad_alloc", "bad_alloc")
+IN_USE: tuple[type[duckdb.Error], ...] = (
+    duckdb.IOException,
+    duckdb.ConnectionException,
+    duckdb.TransactionException,
+    getattr(duckdb, "ResourceInUseException", duckdb.BinderException),
+)
+"""DuckDB's exceptions for a file that is in use, in this order.
+
+Another process may hold it (``found_in`` says so), this process has it open in another way, another thread changes the
+same, or another database of this process has it attached: before DuckDB 2.0 that was a ``BinderException``.
+"""
 _CONTENT = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
-"""DuckDB's exceptions for a file whose content makes no sense; they have other causes, too."""
 _PLENTY = 64 << 20
 """With more free bytes than this, the disk was not why a spill file found no room."""
 _MAGIC, _VERSION = slice(8, 12), slice(12, 20)
@@ -111,7 +121,15 @@ def explain_error(error: BaseException, file: Path, if_damaged: str = "") -> War
         return _no_memory(file, one_line(error))
     if found.number is not None:
         return files.refused_by_system(found.number, _named_in(error) or file)
-    return _content(file, one_line(error), if_damaged) if isinstance(error, _CONTENT) else None
+    return _content(file, one_line(error), if_damaged) if _may_be_about_content(error) else None
+
+
+def _may_be_about_content(error: BaseException) -> bool:
+    """Return whether DuckDB raises this class for a file whose content makes no sense; it has other causes, too.
+
+    DuckDB 2.0 has an error of its own for damage, and no class of Python for it: it raises the base class.
+    """
+    return isinstance(error, _CONTENT) or type(error) is duckdb.Error
 
 
 def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
@@ -125,7 +143,11 @@ def _content(file: Path, text: str, if_damaged: str) -> WarehouseError:
             text,
         )
     # Only now, because closing a file by other means than DuckDB's would end its lock: nobody has this one open.
-    if _storage_version(file) > _newest_storage_version():
+    try:
+        version = _storage_version(file)
+    except OSError as error:  # DuckDB 2.0 says of a head that the disk does not give: no DuckDB database
+        return files.refused_by_system(error.errno or 0, file)
+    if version > _newest_storage_version():
         return WarehouseNewer(
             f"{file} was written by a newer DuckDB than {duckdb.__version__}. Nothing was written. ({damage})",
             "Install the newest DuckDB, or the version of bms-pipeline that wrote the file.",
@@ -161,7 +183,7 @@ def damage_in(file: Path) -> str | None:
                 connection.execute(f'SELECT sum(hash(t)) FROM checked."{schema}"."{table}" t').fetchall()
     except duckdb.Error as error:
         found = found_in(error)
-        if isinstance(error, _CONTENT) and not (found.locked or found.memory or found.number is not None):
+        if _may_be_about_content(error) and not (found.locked or found.memory or found.number is not None):
             return one_line(error)
     return None
 
@@ -202,12 +224,9 @@ def _named_in(error: BaseException) -> str | None:
 
 
 def _storage_version(file: Path) -> int:
-    """Return the storage version in the head of a DuckDB file, 0 for any other file."""
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(20)
-    except OSError:
-        return 0
+    """Return the storage version in the head of a DuckDB file, 0 for any other file. Raises ``OSError``."""
+    with file.open("rb") as stream:
+        head = stream.read(20)
     return int.from_bytes(head[_VERSION], "little") if head[_MAGIC] == b"DUCK" else 0
 
 

@@ -423,9 +423,7 @@ def _patiently(
     while True:
         try:
             return attempt()
-        except (
-            duckdb.BinderException, duckdb.ConnectionException, duckdb.TransactionException, duckdb.IOException,
-        ) as error:  # fmt: skip
+        except causes.IN_USE as error:
             # By class: another database of this process has the file, or this process has it open for writing and is
             # to read it only, or another thread registers fold_name.
             found = causes.found_in(error)

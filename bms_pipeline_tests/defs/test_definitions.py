@@ -53,7 +53,7 @@ sync_result           load       loaded_assets loaded_clients loaded_contacts lo
 
 CHECKS = """
 bms_assets            completeness details full_sweep
-bms_clients           completeness full_sweep
+bms_clients           completeness doctor full_sweep
 bms_contacts          completeness full_sweep
 bms_locations         completeness full_sweep
 bms_users             completeness full_sweep
@@ -62,6 +62,7 @@ loaded_clients        one_to_one
 loaded_contacts       client_boundary one_to_one
 loaded_locations      client_boundary one_to_one
 loaded_users          one_to_one
+passportal_clients    doctor
 reconciled_assets     client_boundary one_to_one
 reconciled_clients    one_to_one
 reconciled_contacts   client_boundary one_to_one
@@ -90,6 +91,7 @@ def test_every_check_blocks_what_is_below_or_is_about_health(definitions: dg.Def
     specs = [spec for each in definitions.asset_checks or () for spec in each.check_specs]
     assert {each.name for each in specs if not each.blocking} == {
         "completeness", "full_sweep", "details", "failing", "open_intents", "one_marker", "hand_overs", "match_rate",
+        "doctor",
     }  # fmt: skip
     names: dict[str, list[str]] = {}
     for each in specs:
@@ -119,7 +121,7 @@ def test_every_definition_says_what_it_is(definitions: dg.Definitions) -> None:
         *(("sensor", sensor.name, sensor.description) for sensor in repository.sensor_defs),
     ]
     assert {kind: sum(1 for found, *_ in defined if found == kind) for kind in dict(row[:2] for row in defined)} == {
-        "asset": 25, "check": 34, "job": 17, "schedule": 2, "sensor": 5,
+        "asset": 25, "check": 36, "job": 17, "schedule": 2, "sensor": 5,
     }  # fmt: skip
     assert [row[:2] for row in defined if not row[2]] == []
     assert [row[:2] for row in defined if row[2] and row[2] != row[2].strip()] == []

@@ -6,6 +6,7 @@ import json
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +20,7 @@ from bms_pipeline.core.entities import ASSETS
 from bms_pipeline.core.errors import PipelineError, RunLocked, SettingsError
 from bms_pipeline.core.vocabulary import Outcome, Verdict
 from bms_pipeline.doctor import before_image, document_writer, one_write
+from bms_pipeline.doctor.before_image import ImagePlace
 from bms_pipeline.doctor.examine import examine
 from bms_pipeline.doctor.one_write import Candidate, Clock, Tried
 from bms_pipeline.passportal.documents.habits import habits_in
@@ -65,7 +67,7 @@ def clock_of(service: Service) -> Clock:
 
 
 def tried(service: Service, document: int = ASSET, **settings: Any) -> Tried:
-    def saved(file: Path, candidate: Candidate) -> None: ...
+    def saved(place: ImagePlace, candidate: Candidate) -> None: ...
 
     return one_write.try_document(service.settings(**settings), str(document), saved, clock=clock_of(service))
 
@@ -337,8 +339,8 @@ def test_an_edit_that_a_person_made_meanwhile_is_kept_and_named(passportal: Serv
 def test_nothing_is_sent_where_nothing_was_written(passportal: Service) -> None:
     with killed_at(4, after=True), pytest.raises(Killed):
         tried(passportal)
-    (file,) = before_image.open_images(passportal.settings())
-    assert not before_image.read_image(file).is_written
+    (place,) = before_image.open_images(passportal.settings())
+    assert not before_image.read_image(place).is_written
     passportal.calls()
 
     (restored,) = one_write.restore_all(passportal.settings(), clock_of(passportal))
@@ -353,7 +355,8 @@ def test_a_damaged_image_is_never_written_over_a_document(
 ) -> None:
     with killed_at(30, after=True), pytest.raises(Killed):
         tried(passportal)
-    (file,) = before_image.open_images(passportal.settings())
+    (place,) = before_image.open_images(passportal.settings())
+    file = Path(str(place))
     file.write_bytes(damage(file.read_bytes()))
     before = held(passportal)
 
@@ -368,20 +371,22 @@ def test_a_damaged_image_is_never_written_over_a_document(
 
 
 def test_the_image_is_readable_by_its_owner_only_and_saved_before_the_first_change(passportal: Service) -> None:
-    seen: list[tuple[Path, Record]] = []
+    seen: list[tuple[ImagePlace, Record]] = []
     before = held(passportal)
 
     one_write.try_document(
-        passportal.settings(), str(ASSET), lambda file, _: seen.append((file, held(passportal))),
+        passportal.settings(), str(ASSET), lambda place, _: seen.append((place, held(passportal))),
         clock=clock_of(passportal),
     )  # fmt: skip
 
-    ((file, then),) = seen
+    ((place, then),) = seen
     assert then == before
-    (kept,) = (file.parent / "restored").iterdir()
+    folder = Path(str(place)).parent
+    (kept,) = (folder / "restored").iterdir()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert before_image.read_image(kept).row["label"] == "Doctor's own"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    restored = before_image.read_image(replace(place, name=f"restored/{kept.name}"))
+    assert restored.row["label"] == "Doctor's own"
 
 
 @pytest.mark.parametrize("document", ["../../x", "1/2", "", "1?a=b", "x" * 50, "9999999"])

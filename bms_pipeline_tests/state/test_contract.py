@@ -50,6 +50,35 @@ def test_a_document_is_found_where_the_state_says(state: StateStore) -> None:
     )
 
 
+@pytest.mark.parametrize("document", list(StateDocument))
+def test_a_document_that_was_forgotten_is_none_everywhere(
+    state: StateStore, elsewhere: StateStore, document: StateDocument
+) -> None:
+    state.forget(document)
+    state.write(document, b"2026-01-01T00:00:00.000001") if document is not StateDocument.LAST_WRITE else None
+    state.forget(document)
+    assert (state.read(document), elsewhere.read(document)) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["import_files", "before_images"])
+def test_a_file_is_read_elsewhere_and_moved_whole(state: StateStore, elsewhere: StateStore, kind: str) -> None:
+    here, there = getattr(state, kind), getattr(elsewhere, kind)
+    assert (list(here.names()), here.read("1.json")) == ([], None)
+    here.write("1.json", b"first")
+    here.write("2.json", b"second")
+    here.write("1.json", b"again")
+    assert (list(there.names()), there.read("1.json")) == (["1.json", "2.json"], b"again")
+    for name in ("1.json", "2.json"):  # the second takes the place of the first
+        there.move(name, "old/1.json")
+    assert (list(here.names()), here.read("1.json"), here.read("old/1.json")) == ([], None, b"second")
+    assert "2.json" in here.named("2.json")
+
+
+def test_the_files_of_one_kind_are_not_those_of_another(state: StateStore) -> None:
+    state.import_files.write("1.json", b"a file")
+    assert (list(state.before_images.names()), state.before_images.read("1.json")) == ([], None)
+
+
 def test_a_second_run_is_refused_and_learns_who_is_at_work(state: StateStore, elsewhere: StateStore) -> None:
     with (
         state.locked(LockName.RUN, "Dagster run 1234abcd", NOW) as lock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from itertools import combinations
 
@@ -96,6 +97,21 @@ def test_a_placeholder_of_many_machines_stays_as_it_is_and_a_word_of_its_owner_d
     assert Values(KEY, {How.TEXT: ["to be filled by Peter"]}).stand_in(How.TEXT, "to be filled by Peter") not in (
         "to be filled by Peter", None,
     )  # fmt: skip
+
+
+@given(st.lists(SERIAL, min_size=1, max_size=8, unique=True))
+def test_no_part_of_a_stand_in_is_the_serial_number_of_a_record_outside(serials: list[str]) -> None:
+    first = values_of(How.SERIAL, serials)
+    taken = {part.lower() for standin in first.values() for part in parts_of(standin)} - junk.WORDS
+    values = Values(KEY, {How.SERIAL: serials}, taken=taken)
+    for serial in (serial for serial in serials if junk.serial_keys(serial)[0] is not None):
+        changed = parts_of(values.stand_in(How.SERIAL, serial) or "") - parts_of(serial)
+        assert {part for part in changed if part.lower() in taken and len(part) > 6} == set(), first
+
+
+def parts_of(serial: str) -> set[str]:
+    """The parts of a serial number by which a record could be recognised."""
+    return {part for part in re.findall(r"[^\W_]{4,}", serial) if not part.isdigit()}
 
 
 def test_ip_addresses_keep_their_networks() -> None:

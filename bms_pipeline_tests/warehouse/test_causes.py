@@ -131,14 +131,22 @@ def test_a_file_that_was_cut_is_damage(file: Path, share: float) -> None:
 
 
 def test_a_damaged_log_is_damage_and_both_files_are_named(file: Path) -> None:
+    """A bit of an entry's length is the exception: DuckDB takes the rest of the log for a write that was cut off."""
     log = leave_a_log(file)
-    content = bytearray(log.read_bytes())
-    content[len(content) // 2] ^= 4
-    log.write_bytes(content)
-    error = refusal(file)
-    assert isinstance(error, WarehouseDamaged)
-    assert str(file) in error.message
-    assert str(log) in error.message
+    whole, written = file.read_bytes(), log.read_bytes()
+    damaged = 0
+    for offset in range(len(written) // 2, len(written), len(written) // 20):
+        content = bytearray(written)
+        content[offset] ^= 4
+        log.write_bytes(content)
+        file.write_bytes(whole)
+        with contextlib.suppress(pytest.fail.Exception):
+            error = refusal(file)
+            assert isinstance(error, WarehouseDamaged)
+            assert str(file) in error.message
+            assert str(log) in error.message
+            damaged += 1
+    assert damaged > 4
 
 
 def leave_a_log(file: Path) -> Path:
@@ -164,7 +172,7 @@ def test_damage_that_shows_only_while_reading_is_damage(file: Path) -> None:
 
 def test_a_file_of_a_newer_duckdb_is_not_called_damaged(file: Path) -> None:
     head = bytearray(file.read_bytes()[:20])
-    head[12:20] = (99).to_bytes(8, "little")
+    head[12:20] = (1_000_000).to_bytes(8, "little")
     with file.open("r+b") as stream:
         stream.write(head)
     error = refusal(file)
@@ -311,7 +319,7 @@ def test_a_disk_that_answers_with_an_error_is_told_as_one() -> None:
     """``/proc/self/mem`` answers the first read with EIO, as a failing disk does."""
     with (
         pytest.raises(StorageBroken, match="The disk answered with an error") as error,
-        causes.translate_errors(Path("x")),
+        causes.translate_errors(Path("/proc/self/mem")),
     ):
         duckdb.connect("/proc/self/mem")
     assert "Nothing was moved" in error.value.next_step
