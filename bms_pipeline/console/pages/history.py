@@ -28,9 +28,11 @@ from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.core.errors import RecordNotFound
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
-from bms_pipeline.reports import figures, stories
+from bms_pipeline.reports import figures, inactive, stories
+from bms_pipeline.reports.read_models import Inactive
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import deciding
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 router = APIRouter()
 
@@ -86,6 +88,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
         budget=figures.calls_this_hour(settings),
         loads=copy.cached("last load", lambda: figures.loads(copy, 1)),
         failing=copy.cached("failing", lambda: _refused(console)),
+        inactive=copy.cached("inactive", lambda: _inactive(console)),
         charts=copy.cached("charts", lambda: _charts(console)),
     )
 
@@ -148,6 +151,31 @@ def orphans(request: Request, console: ConsoleDep) -> Response:
     return console.page(
         request, "orphans.html.j2", records=shown, clients=clients, number_of_records=len(found), **paging
     )
+
+
+@router.get("/inactive")
+def show_inactive(request: Request, console: ConsoleDep) -> Response:
+    """Show the documented records that are inactive in BMS, by client."""
+    copy = console.reading.copy
+    shown, paging = one_page(request, found := inactive.inactive(copy))
+    with copy.open() as connection:
+        mapping = read_mapping(connection)
+    follows = [
+        f"{mapping.shown_labels(entity)[column]} of {entity.name}"
+        for entity in ENTITIES
+        for column in mapping.says_inactive(entity)
+    ]
+    return console.page(
+        request, "inactive.html.j2", records=shown, follows=follows, number_of_records=len(found), **paging
+    )
+
+
+@router.get("/inactive.csv")
+def inactive_file(console: ConsoleDep) -> Response:
+    """Send the documented records that are inactive in BMS as a spreadsheet."""
+    content = inactive.inactive_csv(console.reading.copy)
+    attached = {"Content-Disposition": 'attachment; filename="inactive.csv"'}
+    return Response(content, media_type="text/csv; charset=utf-8", headers=attached)
 
 
 @router.get("/hand-overs")
@@ -245,6 +273,11 @@ def _by_client(console: Console) -> list[dict[str, Any]]:
 def _refused(console: Console) -> list[dict[str, Any]]:
     with console.reading.copy.open() as connection:
         return standings.refused_records(connection, FAILING)
+
+
+def _inactive(console: Console) -> list[Inactive]:
+    with console.reading.copy.open() as connection:
+        return inactive.count_inactive(connection)
 
 
 def _added_up(counted: Mapping[Any, int]) -> dict[str, int]:

@@ -1,8 +1,12 @@
 -- Which values of BMS does the current plan not write, because a template in Passportal has no field for them?
-SELECT entity, template, field, records
+SELECT entity, template, template_id, field, records
 FROM (
-    SELECT entity, template, value.field AS field, count(*) AS records
-    FROM (SELECT entity, template, unnest(no_place) AS value FROM sync.operations WHERE no_place IS NOT NULL)
+    SELECT entity, template, template_id, value.field AS field, count(*) AS records
+    FROM (
+        SELECT entity, template, template_id, unnest(no_place) AS value
+        FROM sync.operations
+        WHERE no_place IS NOT NULL
+    )
     GROUP BY ALL
 )
 ORDER BY list_position(['clients', 'users', 'locations', 'contacts', 'assets'], entity), template, records DESC, field
