@@ -26,6 +26,7 @@ from bms_pipeline.core.reasons import Reason, reason_in_words
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
 from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import Plan, read_plan
+from bms_pipeline.plan.standings import NOT_CREATED
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.reports.figures import values_without_place
@@ -44,11 +45,10 @@ COUNTED: dict[str, str] = {
     "excluded": "disposition = 'excluded'",
     "handed over": "operation = 'skip' AND disposition = 'to_create' AND reason = 'handed_over'",
     "needs a decision": (
-        "(disposition IN ('unmatched', 'ambiguous') OR reason IN"
-        " ('template_unknown', 'no_place_for_marker', 'template_needs', 'required_value_missing'))"
+        f"(disposition IN ('unmatched', 'ambiguous') OR list_contains({list(map(str, NOT_CREATED))}, reason))"
     ),
     "blocked": "disposition = 'blocked'",
-    "out of scope": "disposition = 'out_of_scope'",
+    "out of scope": "disposition = 'out_of_scope' AND operation = 'skip' AND reason <> 'refused_before'",
     "refused": "reason = 'refused_before'",
     "unchanged": "disposition = 'matched' AND operation = 'skip' AND reason <> 'refused_before'",
     "conflicts": "kept IS NOT NULL",

@@ -14,9 +14,13 @@ import pytest
 
 from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, LOCATIONS
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Outcome
+from bms_pipeline.passportal.documents.encoding import Document, Element
+from bms_pipeline.passportal.documents.required import needed_by
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write
+from bms_pipeline.plan.standings import NextStep
 from bms_pipeline.reports import figures, plan_preview
 from bms_pipeline.sync import deciding, loading
 from bms_pipeline.warehouse.connection import connect
@@ -462,6 +466,9 @@ def test_what_one_refusal_named_blocks_the_others_by_name_before_anything_is_sen
     assert plan_preview.overview(world.warehouse).totals["contacts"]["needs a decision"] == 2
     assert results["contacts"]["created"] == 1
     in_sync(world, target)
+    stands = figures.explain(world.warehouse, "contacts", 3).standing
+    assert stands is not None
+    assert (stands.reason, stands.next_step) == (Reason.TEMPLATE_NEEDS, NextStep.CORRECT)
     world.contacts[2] = contact(3, 1, "Dan", "Moe", "dan@a.example")
     assert world.cycle(target=target)["contacts"]["created"] == 1
     in_sync(world, target)
@@ -493,15 +500,25 @@ def test_a_person_who_asks_for_one_record_sends_that_one_alone(service: Service,
     assert {n: row[0] for n, row in world.operations("contacts").items()} == {1: "create", 2: "skip", 3: "skip"}
 
 
-def test_a_refusal_of_a_value_teaches_nothing_about_what_is_required(service: Service, world: World) -> None:
-    service.behave(label_options={"Contact": {"Job Title": ["CEO"]}})
-    world.contacts = [contact(1, 1, "Bob", "Ray", jobTitle="Boss"), contact(2, 1, "Cat", "Fox", jobTitle="CEO")]
-    target = service.target()
-    world.cycle(target=target)
-    assert needs(world) == []
-    assert world.operations("contacts")[1][:2] == ("create", "not_in_passportal")
-    in_sync(world, target)
-    assert world.operations("contacts")[1][:2] == ("skip", "refused_before")
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("Contact requires Email Address", {"Email Address"}),
+        ("EMAIL ADDRESS is required", {"Email Address"}),
+        ("Zip/Postal Code: must not be blank; Fax: must not be blank", {"ZIP / Postal Code", "Fax"}),
+        ("Job Title: choose one of the list", set()),
+        ("Email is no address", set()),
+        ("Job Title is not known in Fax", set()),
+        ("Faxes are not possible", set()),
+        ("Quota exceeded", set()),
+        ("", set()),
+    ],
+)
+def test_only_blank_labels_that_a_refusal_names_as_they_are_spelled_are_needed(words: str, needed: set[str]) -> None:
+    names = {"Email Address": "Email Address", "Email": "Email", "ZIP / Postal Code": "Zip/Postal Code:", "Fax": "Fax"}
+    elements = {label: Element(str(n), name) for n, (label, name) in enumerate([*names.items(), ("Job Title",) * 2])}
+    document = Document("", "11", "Bob", "5000", "", values={"Job Title": "Boss", "Email": "b"}, elements=elements)
+    assert needed_by(document, words) == needed
 
 
 MANIFEST = (

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,21 +93,21 @@ def needed_by(document: Document, words: str) -> set[str]:
 
     Where it named a filled label, too, the value there may be the cause, and nothing is known.
     """
-    named = _named(document.elements, words)
+    named = _named(document, words)
     return named if named <= blank_labels(document) else set()
 
 
-def _named(labels: Collection[str], words: str) -> set[str]:
-    """Return the labels in ``words``. A label inside another one is not named by it."""
+def _named(document: Document, words: str) -> set[str]:
+    """Return the labels in ``words``, as the tenant spells them. A label inside another one is not named by it."""
+    spelled = {
+        label: (place.name if place.has_name else label).strip(" :*").casefold()
+        for label, place in document.elements.items()
+    }
     found: set[str] = set()
     left = words.casefold()
-    for label in _longest_first(labels):
-        pattern = rf"(?<!\w){re.escape(label.casefold())}(?!\w)"
-        if re.search(pattern, left):
+    for label, text in sorted(spelled.items(), key=lambda item: len(item[1]), reverse=True):
+        pattern = rf"(?<!\w){re.escape(text)}(?!\w)"
+        if text and re.search(pattern, left):
             found.add(label)
             left = re.sub(pattern, " ", left)
     return found
-
-
-def _longest_first(labels: Iterable[str]) -> list[str]:
-    return sorted((label for label in labels if label.strip()), key=len, reverse=True)
