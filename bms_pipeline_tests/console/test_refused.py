@@ -73,7 +73,7 @@ def planned(world: World) -> int:
 
 
 def test_the_overview_and_the_preview_lead_to_what_is_refused_and_its_words_stand_there(alex: Person) -> None:
-    for address in ("/", "/preview/records?entity=contacts&what=refused"):
+    for address in ("/", "/preview", "/preview/records?entity=contacts&what=refused"):
         assert 'href="/refused"' in alex.get(address)
     alex.get("/refused")
     assert alex.text.count(WORDS) == 2
