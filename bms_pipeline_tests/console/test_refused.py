@@ -86,6 +86,7 @@ def test_all_refused_of_an_entity_are_sent_again_by_one_button(alex: Person, wor
     alex.get("/refused")
     alex.send("/refused/again")
     assert "The next sync sends 2 contacts again." in alex.text
+    assert "Passportal refused nothing that is still to be sent." in alex.text
     assert planned(world) == 2
 
 

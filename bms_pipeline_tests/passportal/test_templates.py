@@ -490,6 +490,23 @@ def test_a_person_asks_for_it_again_once_the_element_is_optional(service: Servic
     assert world.cycle(target=target)["contacts"]["created"] == 1, "what was taken without it is not needed"
 
 
+def test_an_element_that_no_field_fills_blocks_every_create_by_its_name(service: Service, world: World) -> None:
+    labels = {"Contact": ["Contract No", "Email Address"]}
+    service.behave(added_labels={"Contact": ["Contract No"]}, required_labels=labels)
+    world.contacts = [contact(1, 1, "Bob", "Ray", "bob@a.example"), contact(2, 1, "Cat", "Fox")]
+    target = service.target()
+    world.cycle(target=target)
+    in_sync(world, target)
+    assert needs(world) == [
+        ("contacts", "Contact", "Contract No", 2),
+        ("contacts", "Contact", "Email Address", 1),
+    ]
+    assert world.query("SELECT bms_id, needs FROM sync.planned_contacts ORDER BY bms_id") == [
+        (1, ["Contract No"]),
+        (2, ["Contract No", "Email Address"]),
+    ]
+
+
 def test_a_person_who_asks_for_one_record_sends_that_one_alone(service: Service, world: World) -> None:
     service.behave(required_labels={"Contact": ["Email Address"]})
     world.contacts = [contact(n, 1, "Bob", f"Ray {n}") for n in range(1, 4)]
