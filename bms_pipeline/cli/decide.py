@@ -477,9 +477,8 @@ def retry(
         _print_refused(settings, rows, as_json)
         return
     name = _entity(entity).name
-    chosen_ids = bms_id or [row["bms_id"] for row in rows if row["entity"] == name]
     with run_lock.running(settings, this_command()):
-        records = deciding.retry(open_warehouse(settings), {name: chosen_ids})
+        records = deciding.retry(open_warehouse(settings), {name: bms_id or None})
     if as_json:
         print_json({"records": records})
         return
@@ -495,9 +494,12 @@ def _print_refused(settings: Settings, rows: list[dict[str, Any]], as_json: bool
         return
     columns = ("record", "name", "fields", "refused since (UTC)", "in Passportal's words")
     shown = [
-        (f"{row['entity']} {row['bms_id']}", row["name"], ", ".join(row["fields"]), row["refused_at"], row["detail"])
+        (
+            f"{row['entity']} {row['bms_id']}", row["name"], ", ".join(row["fields"] or ()), row["refused_at"],
+            row["detail"] or f"not sent: its template requires {', '.join(row['needs'] or ())}",
+        )
         for row in rows
-    ]
+    ]  # fmt: skip
     print_table("Refused by Passportal, and not sent again until something changes", columns, shown)
     say("`bms-pipeline retry ENTITY [ID]` sends them with the next sync all the same.")
 

@@ -91,17 +91,23 @@ class MappedFields:
         """Whether a new record has no value of this field, or no place for it."""
         return f"({self.new_value(column, f'bms_{column}')} IS NULL OR NOT has_place_{column})"
 
-    template_needs = ", n.needs AS template_needs, a.bms_id IS NOT NULL AS is_asked_for"
-    """What the template of a new record requires, and whether a person asked to send the record again."""
+    @property
+    def template_needs(self) -> str:
+        """What the template of a new record requires, and whether that is tried all the same.
+
+        What only a refusal showed counts while such a refusal is held, and not for a record that a person asked for.
+        """
+        held = f"NOT EXISTS ({self._creates} AND outcome = 'refused' AND refuses_values)"
+        return f", n.needs AS template_needs, (a.bms_id IS NOT NULL OR {held}) AS is_asked_for"
 
     @property
     def asked_for(self) -> str:
-        """The join for ``template_needs``. What only a refusal showed counts while such a refusal is held."""
-        refused = f"FROM sync.journal WHERE entity = '{self.entity.name}' AND operation = 'create'"
-        return (
-            f"LEFT JOIN (SELECT DISTINCT bms_id {refused} AND (refuses_values = false OR NOT EXISTS"
-            f" ({refused} AND outcome = 'refused' AND refuses_values))) a ON a.bms_id = r.bms_id"
-        )
+        """The join for ``template_needs``: the new records that a person asked to send again."""
+        return f"LEFT JOIN (SELECT DISTINCT bms_id {self._creates} AND refuses_values = false) a ON a.bms_id = r.bms_id"
+
+    @property
+    def _creates(self) -> str:
+        return f"FROM sync.journal WHERE entity = '{self.entity.name}' AND operation = 'create'"
 
     def needs(self, *, of_template: bool) -> str:
         """The labels without a value, for want of which a new record is not created; NULL for none."""

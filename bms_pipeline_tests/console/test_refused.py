@@ -93,7 +93,7 @@ def test_all_refused_of_an_entity_are_sent_again_by_one_button(alex: Person, wor
 def test_a_second_press_and_an_unknown_record_say_that_nothing_is_held(alex: Person, world: World) -> None:
     alex.get("/refused")
     alex.send("/refused/again", bms_id="3")
-    assert "Nothing of it is held any more." in alex.text
+    assert "No refusal of it is held any more." in alex.text
     alex.send("/refused/again", entity="nothing")
     assert alex.status == 404
     assert planned(world) == 0

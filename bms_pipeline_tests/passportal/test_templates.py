@@ -481,9 +481,8 @@ def test_a_person_asks_for_it_again_once_the_element_is_optional(service: Servic
     world.cycle(target=target)
     service.behave(required_labels={})
     assert world.plan(target=target).operations == 0, "nobody can see that from here"
-    refused = [row["bms_id"] for row in figures.refused_values(world.warehouse)]
-    assert refused
-    deciding.retry(world.warehouse, {"contacts": refused})
+    assert [row["bms_id"] for row in figures.refused_values(world.warehouse)] == [1, 2]
+    deciding.retry(world.warehouse, {"contacts": None})
     assert world.cycle(target=target)["contacts"]["created"] == 2
     assert needs(world) == []
     world.contacts.append(contact(3, 1, "Dan", "Moe"))
@@ -505,6 +504,22 @@ def test_an_element_that_no_field_fills_blocks_every_create_by_its_name(service:
         (1, ["Contract No"]),
         (2, ["Contract No", "Email Address"]),
     ]
+
+
+def test_what_was_never_sent_is_tried_too_once_a_person_asks_for_all(service: Service, world: World) -> None:
+    """The one that was refused has its value by now, so nothing that was refused is left to ask for."""
+    service.behave(required_labels={"Contact": ["Email Address"]})
+    world.contacts = [contact(1, 1, "Bob", "Ray")]
+    target = service.target()
+    world.cycle(target=target)
+    world.contacts = [contact(1, 1, "Bob", "Ray", "bob@a.example"), contact(2, 1, "Cat", "Fox")]
+    assert world.cycle(target=target)["contacts"]["created"] == 1
+    in_sync(world, target)
+    (row,) = figures.refused_values(world.warehouse)
+    assert (row["bms_id"], row["refused_at"], row["needs"]) == (2, None, ["Email Address"])
+    service.behave(required_labels={})
+    deciding.retry(world.warehouse, {"contacts": None})
+    assert world.cycle(target=target)["contacts"]["created"] == 1
 
 
 def test_a_person_who_asks_for_one_record_sends_that_one_alone(service: Service, world: World) -> None:

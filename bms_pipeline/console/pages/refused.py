@@ -39,12 +39,11 @@ def show(request: Request, console: ConsoleDep) -> Response:
 def send_again(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Let the next plan send it again: one record, or all refused ones of an entity."""
     entity = entity_of(form.get("entity"))
-    listed = [record["bms_id"] for record in _refused(console) if record["entity"] == entity.name]
-    chosen = [number_in(form.get("bms_id"))] if "bms_id" in form else listed
+    chosen = [number_in(form.get("bms_id"))] if "bms_id" in form else None
     with console.reading.writing(request.state.name) as warehouse:
         records = deciding.retry(warehouse, {entity.name: chosen})
     if not records:
-        return redirect_with_flash(request, HERE, "Nothing of it is held any more.")
+        return redirect_with_flash(request, HERE, "No refusal of it is held any more.")
     noun = entity.name if records != 1 else entity.singular
     return redirect_with_flash(request, HERE, f"The next sync sends {records:,} {noun} again.")
 
