@@ -39,6 +39,7 @@ from bms_pipeline.cli.on_demand import (
     client_ids,
     fetch_details,
     figures,
+    inactive,
     kept_open,
     loading,
     matching,
@@ -482,6 +483,31 @@ def orphans(
         say_nothing_there(settings, "No matched record is gone from BMS.")
     if csv is not None:
         err.print(f"{figures.write_orphans(warehouse, csv, entities):,} records in {csv}", highlight=False)
+
+
+@app.command("inactive")
+def list_inactive(
+    entity: Entities = None,
+    as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write them into this file.")] = None,
+) -> None:
+    """List what is documented in Passportal and inactive in BMS, by client. A mapping can let the documents say so."""
+    settings, entities = read_settings(), chosen(entity)
+    warehouse = open_warehouse(settings)
+    found = inactive.inactive(warehouse, entities)
+    if as_json:
+        print_json(found)
+    elif found:
+        columns = ("client", "record", "name", "passportal id", "says")
+        rows = [
+            (row["client"], f"{row['entity']} {row['bms_id']}", row["name"], row["passportal_id"], row["says"])
+            for row in found
+        ]
+        print_table("Documented in Passportal and inactive in BMS", columns, rows)
+    else:
+        say_nothing_there(settings, "No documented record is inactive in BMS.")
+    if csv is not None:
+        err.print(f"{inactive.write_inactive(warehouse, csv, entities):,} records in {csv}", highlight=False)
 
 
 @app.command("test-notification")

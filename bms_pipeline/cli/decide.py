@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bms_pipeline.cli.on_demand import deciding, decisions, figures, loading, open_warehouse, read_settings, run_lock
+from bms_pipeline.cli.on_demand import (
+    deciding,
+    decisions,
+    figures,
+    loading,
+    open_warehouse,
+    read_settings,
+    run_lock,
+    same_names,
+)
 from bms_pipeline.cli.output import (
     AsJson,
     disposition_names,
@@ -491,9 +500,8 @@ def retry(
         _print_refused(settings, rows, as_json)
         return
     name = _entity(entity).name
-    chosen_ids = bms_id or [row["bms_id"] for row in rows if row["entity"] == name]
     with run_lock.running(settings, this_command()):
-        records = deciding.retry(open_warehouse(settings), {name: chosen_ids})
+        records = deciding.retry(open_warehouse(settings), {name: bms_id or None})
     if as_json:
         print_json({"records": records})
         return
@@ -509,17 +517,29 @@ def _print_refused(settings: Settings, rows: list[dict[str, Any]], as_json: bool
         return
     columns = ("record", "name", "fields", "refused since (UTC)", "in Passportal's words")
     shown = [
-        (f"{row['entity']} {row['bms_id']}", row["name"], ", ".join(row["fields"]), row["refused_at"], row["detail"])
+        (
+            f"{row['entity']} {row['bms_id']}", row["name"], ", ".join(row["fields"] or ()), row["refused_at"],
+            row["detail"] or f"not sent: its template requires {', '.join(row['needs'] or ())}",
+        )
         for row in rows
-    ]
+    ]  # fmt: skip
     print_table("Refused by Passportal, and not sent again until something changes", columns, shown)
     say("`bms-pipeline retry ENTITY [ID]` sends them with the next sync all the same.")
 
 
 @app.command("duplicates", rich_help_panel="Decide")
-def duplicates(as_json: AsJson = False) -> None:
+def duplicates(
+    as_json: AsJson = False,
+    by_name: Annotated[
+        bool, typer.Option("--names", help="Those with the same name in their client instead, and which one to keep.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="With --names: also write them into this file.")] = None,
+) -> None:
     """List records of Passportal that carry the same BMS id, as the last sync found them."""
     settings = read_settings()
+    if by_name:
+        _list_same_names(settings, csv, as_json)
+        return
     rows = figures.duplicate_records(open_warehouse(settings))
     if as_json:
         print_json(rows)
@@ -537,6 +557,28 @@ def duplicates(as_json: AsJson = False) -> None:
     ]  # fmt: skip
     print_table("Records of Passportal that share a BMS id", columns, shown)
     say("`bms-pipeline keep ENTITY BMS_ID PASSPORTAL_ID` says which one keeps it.")
+
+
+def _list_same_names(settings: Settings, csv: Path | None, as_json: bool) -> None:
+    warehouse = open_warehouse(settings)
+    rows = same_names.same_names(warehouse)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        columns = ("client", "name", "passportal id", "fields filled", "last modified", "linked to", "suggestion")
+        shown = [
+            (
+                row["client"], f"{row['entity']}: {row['name']}", row["passportal_id"], f"{row['filled']:,}",
+                row["last_modified"], row["linked_to"], "keep" if row["is_suggested"] else "",
+            )
+            for row in rows
+        ]  # fmt: skip
+        print_table("Records of Passportal that share a name in their client", columns, shown)
+        say("Merge or delete them in Passportal; nothing is merged from here.")
+    else:
+        say_nothing_there(settings, "No two records of Passportal share a name in their client.")
+    if csv is not None:
+        say(f"{same_names.write_same_names(warehouse, csv):,} records in {safe(str(csv))}")
 
 
 @app.command(rich_help_panel="Decide")

@@ -141,6 +141,8 @@ def _in_words(rule: FieldRule) -> str:
         "most": rule.most and f"at most {rule.most:,} characters",
         "date": rule.date and f"as {rule.date}",
         "required": "required" if rule.required else "",
+        "inactive": rule.inactive and f"{rule.inactive!r} once inactive in BMS",
+        "active": rule.active and f"{rule.active!r} if active and without a value",
     }
     return "; ".join(part for part in parts.values() if part)
 

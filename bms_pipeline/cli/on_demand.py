@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bms_pipeline.load import journal
     from bms_pipeline.plan import standings
     from bms_pipeline.reconcile import decisions, matching
-    from bms_pipeline.reports import figures, plan_preview, stories
+    from bms_pipeline.reports import figures, inactive, plan_preview, same_names, stories
     from bms_pipeline.sync import (
         client_ids,
         deciding,
@@ -40,7 +40,7 @@ _WHERE = {
     "load": ("journal",),
     "plan": ("standings",),
     "reconcile": ("decisions", "matching"),
-    "reports": ("figures", "plan_preview", "stories"),
+    "reports": ("figures", "inactive", "plan_preview", "same_names", "stories"),
     "sync": (
         "client_ids", "deciding", "fetch_details", "label_samples", "loading", "mapping", "planning", "recovery",
         "run_lock", "services", "suggested_mapping", "whole_sync",
@@ -48,9 +48,10 @@ _WHERE = {
 }  # fmt: skip
 
 __all__ = [
-    "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "journal", "kept_open",
-    "label_samples", "loading", "mapping", "matching", "notifications", "open_warehouse", "plan_preview", "planning",
-    "read_settings", "recovery", "run_lock", "services", "standings", "stories", "suggested_mapping", "whole_sync",
+    "client_ids", "deciding", "decisions", "fetch_details", "figures", "import_all", "inactive", "journal",
+    "kept_open", "label_samples", "loading", "mapping", "matching", "notifications", "open_warehouse", "plan_preview",
+    "planning", "read_settings", "recovery", "run_lock", "same_names", "services", "standings", "stories",
+    "suggested_mapping", "whole_sync",
 ]  # fmt: skip
 
 

@@ -296,6 +296,13 @@ def print_overview(shown: PlanOverview) -> None:
     out.print(table)
     _print_breakers(shown)
     _print_no_place(shown.no_place)
+    for needed in shown.needs:
+        out.print(
+            f"[yellow]Template {escape(terminal_text(needed.template or '?'))} of {needed.entity} requires[/]"
+            f" {escape(terminal_text(needed.label))}: {needed.records:,} without a value are not created.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if shown.examples:
         out.print("Some of them, field by field:", highlight=False)
     for example in shown.examples:
@@ -329,6 +336,9 @@ def _print_breakers(shown: PlanOverview) -> None:
         out.print(f"[yellow]{escape(terminal_text(hidden.sentence))}.[/]", highlight=False)
     for warning in shown.warnings:
         out.print(f"[yellow]{escape(terminal_text(warning))}[/]", highlight=False)
+    if shown.inactive:
+        listed = ", ".join(count.in_words for count in shown.inactive)
+        out.print(f"Inactive in BMS: {listed}. `bms-pipeline inactive` lists them.", highlight=False, soft_wrap=True)
 
 
 def _print_what_waits(shown: PlanOverview) -> None:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from bms_pipeline.console.context import FAILED, Console, NotFound, console_of
-from bms_pipeline.console.pages import compare, fields, health, history, loads, preview, review, setup
+from bms_pipeline.console.pages import compare, fields, health, history, loads, preview, refused, review, setup
 from bms_pipeline.console.security import STATIC
 from bms_pipeline.core.errors import PipelineError
 from bms_pipeline.core.settings import Settings
@@ -54,7 +54,7 @@ def create_app(settings: Settings, port: int, env_file: Path = Path(".env")) -> 
     app.state.console = console
     app.add_middleware(BaseHTTPMiddleware, dispatch=_whole)
     app.add_middleware(BaseHTTPMiddleware, dispatch=console.guard)
-    for pages in (setup, fields, compare, review, preview, history, loads, health):
+    for pages in (setup, fields, compare, review, preview, history, loads, refused, health):
         app.include_router(pages.router)
     app.add_api_route(ENTER, _enter, methods=["GET"])
     app.add_api_route(FAILED + "{number:int}", _failure, methods=["GET"])

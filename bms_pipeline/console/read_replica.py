@@ -57,7 +57,10 @@ _LOADED = (
     "SELECT concat_ws(' ', (SELECT count(*) FROM {table}), (SELECT concat_ws(' ', max(plan_id), max(loaded_at)) FROM"
     " sync.plans), count(outcome), max(outcome_at)) FROM sync.journal"
 )
-_JOURNAL = "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(left_at), max(outcome_at)) FROM {table}"
+_JOURNAL = (
+    "SELECT concat_ws(' ', count(*), count(outcome), max(intent_at), max(left_at), max(outcome_at),"
+    " count(*) FILTER (refuses_values)) FROM {table}"
+)
 
 COPIED: dict[str, tuple[str, str]] = {
     **{f"bms.{entity.name}": ("* EXCLUDE (json)", _VERSION) for entity in ENTITIES},

@@ -106,7 +106,9 @@ class AnswerUnreadable(ServiceError):
 
 
 class RequestRefused(ServiceError):
-    """The service understood the request and refused it."""
+    """The service understood the request and refused it. ``reason``: why, in the service's own words."""
+
+    reason: str = ""
 
 
 class LoginRefused(RequestRefused):

@@ -8,6 +8,8 @@ It is a setting, in five closed forms and without expressions::
     platform = { constant = "Managed" }                                    a constant
     model = { text = "{manufacturer} {model}" }                            composed of BMS's own values
 
+With the option ``inactive`` a field also says whether its record is active in BMS.
+
 ``Mapping()`` is the mapping without any setting. Nothing here opens a file or a connection: values become SQL.
 """
 
@@ -28,10 +30,16 @@ from typing import Any
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.junk import Kind, is_junk_text
 
 VERSION = 1
 MARKER_LABEL = "Notes"
 """The label under which a new document carries its marker, unless the mapping names another one."""
+
+FIELD_OPTIONS = (
+    "label", "words", "other", "constant", "text", "default", "most", "date", "required", "inactive", "active",
+)  # fmt: skip
+"""What a field's table in the mapping may hold."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
 
@@ -51,7 +59,8 @@ class FieldRule:
     ``label``: its label in Passportal. ``words``: BMS's word → ours, with ``other`` for the rest. ``constant``: this
     text in every record. ``text``: composed of BMS's own values. ``default``: for a new record without a value.
     ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
-    without it.
+    without it. ``inactive``: the text of a record that is not active in BMS; ``active``: that of an active one without
+    any other text.
     """
 
     label: str | None = None
@@ -64,11 +73,14 @@ class FieldRule:
     most: int | None = None
     date: str | None = None
     required: bool = False
+    inactive: str | None = None
+    active: str | None = None
 
     @property
     def makes_values(self) -> bool:
         """Whether the text in Passportal may be another than BMS's."""
-        return any(part is not None for part in (self.words, self.constant, self.text, self.most, self.date))
+        parts = (self.words, self.constant, self.text, self.most, self.date, self.inactive)
+        return any(part is not None for part in parts)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -200,7 +212,21 @@ class Mapping:
             value = _worded(rule.words, rule.other, value)
         if rule.date is not None:
             value = f"coalesce(strftime(try_cast({value} AS DATE), {_quoted(rule.date)}), {value})"
-        return value
+        return value if rule.inactive is None else self._by_activity_sql(entity, column, value, of)
+
+    def _by_activity_sql(self, entity: Entity, column: str, value: str, of: Callable[[str], str]) -> str:
+        """Return SQL for the text that says whether the record is active; ``value``: its text while it is."""
+        rule = self.rule(entity, column)
+        if rule.active is not None:
+            active = _quoted(rule.active)
+            if self.needs_details(entity, column):  # else it would stand there until the details are read
+                active = f"CASE WHEN {of('details_read_at')} IS NOT NULL THEN {active} END"
+            value = f"coalesce({value}, {active})"
+        return f"CASE WHEN NOT {of('is_active')} THEN {_quoted(rule.inactive or '')} ELSE {value} END"
+
+    def says_inactive(self, entity: Entity) -> tuple[str, ...]:
+        """Return the fields that say in Passportal whether a record is active in BMS."""
+        return tuple(column for column, rule in self.of(entity).fields.items() if rule.inactive is not None)
 
     def records_sql(self, entity: Entity) -> str:
         """Return SQL for the records of BMS with the texts to write: a table's name, or a SELECT in brackets."""
@@ -425,7 +451,7 @@ def _parse_field(where: str, entity: Entity, column: str, said: object) -> Field
     data = _table(where, said, "a label, false, or a table")
     if "link" in data:
         raise _wrong(f"{where}.link", "is not possible yet: links between documents are only read", "Give a label.")
-    _check_keys(where, data, ("label", "words", "other", "constant", "text", "default", "most", "date", "required"))
+    _check_keys(where, data, FIELD_OPTIONS)
     forms = [form for form in ("words", "constant", "text") if form in data]
     if len(forms) > 1:
         raise _wrong(where, f"has {' and '.join(forms)}, which exclude each other", "Keep one of them.")
@@ -441,10 +467,40 @@ def _parse_field(where: str, entity: Entity, column: str, said: object) -> Field
         most=_most(f"{where}.most", data["most"]) if "most" in data else None,
         date=_date_format(f"{where}.date", data["date"]) if "date" in data else None,
         required=_yes_or_no(f"{where}.required", data.get("required", False)),
+        inactive=_text(f"{where}.inactive", data["inactive"]) if "inactive" in data else None,
+        active=_text(f"{where}.active", data["active"]) if "active" in data else None,
     )
     if (rule.makes_values or rule.default is not None) and column in match_keys(entity):
         raise _wrong(where, f"decides which {entity.name} match, so only its label can be another", "Keep the label.")
+    _check_activity(where, entity, column, rule)
     return rule
+
+
+def _check_activity(where: str, entity: Entity, column: str, rule: FieldRule) -> None:
+    """Refuse words for active and inactive that could not follow BMS both ways."""
+    if rule.inactive is None:
+        if rule.active is not None:
+            raise _wrong(f"{where}.active", "belongs to inactive, which is not there", "Add inactive, or take it out.")
+        return
+    if not entity.has_client:
+        raise _wrong(
+            f"{where}.inactive", f"is not possible: {entity.name} are no documents", "Use it inside the clients."
+        )
+    if next(field.kind for field in entity.fields if field.name == column) is not Kind.TEXT:
+        raise _wrong(f"{where}.inactive", "is not possible: the field holds no plain words", "Use a field of text.")
+    if rule.constant is not None and rule.active is not None:
+        raise _wrong(f"{where}.active", "and constant are both the text of an active record", "Keep one of them.")
+    if rule.constant is None and rule.active is None:
+        raise _wrong(
+            f"{where}.inactive",
+            "needs a word for a record that is active again",
+            'Add active = "...": it is written where BMS has no value of its own.',
+        )
+    for option, word in (("inactive", rule.inactive), ("active", rule.active), ("constant", rule.constant)):
+        if word is not None and is_junk_text(word):
+            raise _wrong(f"{where}.{option}", f"is {word!r}, a placeholder that replaces no value", "Give a word.")
+    if rule.inactive[: rule.most] == (rule.constant or rule.active or "")[: rule.most]:
+        raise _wrong(f"{where}.inactive", "is the word for an active record, too", "Give each its own.")
 
 
 def _other_label(entity: Entity, column: str, label: str) -> str | None:
@@ -641,6 +697,8 @@ def _field_as_json(rule: FieldRule) -> object:
         "most": rule.most,
         "date": rule.date,
         "required": rule.required or None,
+        "inactive": rule.inactive,
+        "active": rule.active,
     }
     said = {key: value for key, value in parts.items() if value is not None}
     return said["label"] if list(said) == ["label"] else said or None

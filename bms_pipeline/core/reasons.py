@@ -24,6 +24,10 @@ class Reason(StrEnum):
         " sync without --client",
     )
     ACCOUNT_TYPE = ("account_type", "its account is not of a type that is synced")
+    BECAME_INACTIVE = (
+        "became_inactive",
+        "not active in BMS any more; only the field is written that says so",
+    )
     BMS_CHANGED = ("bms_changed", "BMS changed since the last load")
     BMS_MARKER = ("bms_marker", "Passportal's record carries its BMS id")
     BMS_WINS = ("bms_wins", "this field is set to “BMS wins”")
@@ -165,6 +169,11 @@ class Reason(StrEnum):
     )
     SYNC_IS_OFF = ("sync_is_off", "its sync is switched off")
     TAKEN_BACK = ("taken_back", "what that load wrote is taken back")
+    TEMPLATE_NEEDS = (
+        "template_needs",
+        "the template of new records requires a field for which there is no value: give it one in BMS, a source in the"
+        " mapping, or make it optional in Passportal",
+    )
     TEMPLATE_UNKNOWN = ("template_unknown", "which template new records get is not known; set PASSPORTAL_TEMPLATES")
     UNCHANGED = ("unchanged", "matched, and nothing is to be written")
     UNMATCHED_BY_PERSON = ("unmatched_by_person", "a person took the two apart")

@@ -150,6 +150,9 @@ class Settings(_Tenant):
         "", description="Clients that the key must see, by name or id, separated by semicolons; for `authenticate`"
     )
     passportal_users_file: Path | None = Field(None, description="The users as exported from Passportal (CSV)")
+    passportal_templates_file: Path | None = Field(
+        None, description="Passportal's import templates (the ZIP, or its manifest.csv): which elements they require"
+    )
     passportal_templates: str = Field(
         "", description="Which template new documents get, where it cannot be told: asset=79,contact=5000"
     )

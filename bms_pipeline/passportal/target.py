@@ -103,8 +103,9 @@ class Target(Protocol):
         target knows them, also ``claimed_id`` (a BMS id other than our marker), ``places`` (the writable columns of the
         record, NULL for all), ``template`` and ``template_id`` (the template that decides this, by name and by id). The
         file's metadata ``new_records`` is JSON with the same for new records: ``template``, ``template_id``,
-        ``places``, and ``problem``, a ``NewRecords`` word or null; its list ``templates`` has the same for each
-        template that the mapping names. Without it they can hold everything.
+        ``places``, ``needs`` (the labels that the template requires, each with the ``field`` that fills it, or null,
+        and ``is_learned`` where only a refusal showed it) and ``problem``, a ``NewRecords`` word or null; its list
+        ``templates`` has the same for each template that the mapping names. Without it they can hold everything.
         """
         ...
 

@@ -80,6 +80,53 @@ class MappedFields:
     @property
     def lacks_required(self) -> str:
         """Whether a new record lacks a required value, or a place for it."""
-        required = [column for column in self.entity.columns if self.mapping.rule(self.entity, column).required]
-        lacking = [f"{self.new_value(name, f'bms_{name}')} IS NULL OR NOT has_place_{name}" for name in required]
-        return " OR ".join(lacking) or "false"
+        return " OR ".join(map(self._lacks, self._required)) or "false"
+
+    @property
+    def _required(self) -> list[str]:
+        """The fields that the mapping requires."""
+        return [column for column in self.entity.columns if self.mapping.rule(self.entity, column).required]
+
+    def _lacks(self, column: str) -> str:
+        """Whether a new record has no value of this field, or no place for it."""
+        return f"({self.new_value(column, f'bms_{column}')} IS NULL OR NOT has_place_{column})"
+
+    @property
+    def template_needs(self) -> str:
+        """What the template of a new record requires, and whether that is tried all the same.
+
+        What only a refusal showed counts while such a refusal is held, and not for a record that a person asked for.
+        """
+        held = f"NOT EXISTS ({self._creates} AND outcome = 'refused' AND refuses_values)"
+        return f", n.needs AS template_needs, (a.bms_id IS NOT NULL OR {held}) AS is_asked_for"
+
+    @property
+    def asked_for(self) -> str:
+        """The join for ``template_needs``: the new records that a person asked to send again."""
+        return f"LEFT JOIN (SELECT DISTINCT bms_id {self._creates} AND refuses_values = false) a ON a.bms_id = r.bms_id"
+
+    @property
+    def _creates(self) -> str:
+        return f"FROM sync.journal WHERE entity = '{self.entity.name}' AND operation = 'create'"
+
+    def needs(self, *, of_template: bool) -> str:
+        """The labels without a value, for want of which a new record is not created; NULL for none."""
+        required = [
+            f"CASE WHEN {self._lacks(name)} THEN {sql.quoted(self._label(name))} END" for name in self._required
+        ]
+        if not of_template and not required:
+            return "NULL::VARCHAR[]"
+        blank = ", ".join(f"CASE WHEN {self._lacks(name)} THEN '{name}' END" for name in self.entity.columns[1:])
+        by_template = (
+            f"list_transform(list_filter(coalesce(template_needs, []), lambda e: NOT (e.is_learned AND is_asked_for)"
+            f" AND (e.field IS NULL OR list_contains([{blank}], e.field))), lambda e: e.label)"
+        )
+        lists = [*([by_template] if of_template else []), *([f"[{', '.join(required)}]"] if required else [])]
+        found = f"list_concat({', '.join(lists)})" if len(lists) > 1 else lists[0]
+        return (
+            "CASE WHEN disposition = 'to_create' THEN"
+            f" nullif(list_sort(list_distinct(list_filter({found}, lambda e: e IS NOT NULL))), []) END"
+        )
+
+    def _label(self, column: str) -> str:
+        return self.mapping.label(self.entity, column) or self.entity.labels[column]

@@ -115,7 +115,8 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     remade = [entity for entity in entities if entity in changed]
     for entity in remade:
         if _is_reconciled(connection, entity):
-            connection.execute(_operations_sql(entity, settings, scope))
+            needs = _template_needs(connection, entity)
+            connection.execute(_operations_sql(entity, settings, scope, needs))
             connection.execute(_hold_refused_sql(entity))
     hold_back(connection, remade, settings)
     if changed:
@@ -449,8 +450,9 @@ def _changed_in_bms(entity: Entity, settings: SyncSettings, column: str) -> str:
     """
     never_met = "l.bms_id IS NULL"
     if settings.mapping.needs_details(entity, column):
-        has_default = settings.mapping.rule(entity, column).default is not None
-        never_met = "l.with_details IS NOT true" + (f" AND l.bms_{column} IS NULL" if has_default else "")
+        rule = settings.mapping.rule(entity, column)
+        is_written_before = rule.default is not None or rule.inactive is not None
+        never_met = "l.with_details IS NOT true" + (f" AND l.bms_{column} IS NULL" if is_written_before else "")
     return (
         f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
         f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
@@ -473,18 +475,35 @@ def _has_place(column: str) -> str:
     return f"CASE WHEN r.disposition = 'to_create' THEN {new} ELSE {takes(column)} END"
 
 
-def _lacking(column: str) -> str:
-    """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place."""
-    there = f"disposition IN ('matched', 'to_create') AND {_OWNS} AND NOT is_unreadable"
+def _lacking(column: str, there: str = "disposition IN ('matched', 'to_create')") -> str:
+    """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place.
+
+    ``there``: whether the plan looks at the field at all.
+    """
+    there = f"{there} AND {_OWNS} AND NOT is_unreadable"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 
-def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
+def _template_needs(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
+    """Return whether any template of new records is known to require an element."""
+    query = "SELECT coalesce(bool_or(len(needs) > 0), false) FROM passportal.new_records WHERE entity = ?"
+    (found,) = connection.execute(query, [entity.name]).fetchone() or (False,)
+    return bool(found)
+
+
+def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs: bool) -> str:
     mapped = MappedFields(entity, settings)
     details = [name for name in entity.columns if settings.mapping.needs_details(entity, name)]
     is_writable = entity.name in settings.can_write
     # In one template alone; a field that is left out everywhere has no value here.
     left_out = {name: text for name in entity.columns if (text := mapped.is_left_out(name)) not in ("false", "true")}
+    # Also of a document whose record is inactive; of any other field nothing is written then.
+    says_inactive = settings.mapping.says_inactive(entity)
+
+    def is_open(column: str, *dispositions: str) -> str:
+        listed = ", ".join(f"'{disposition}'" for disposition in dispositions)
+        found = f"disposition IN ({listed})"
+        return f"({found} OR is_retired)" if column in says_inactive else found
 
     def there(column: str, question: str) -> str:
         return f"({question}) AND NOT {left_out[column]}" if column in left_out else question
@@ -497,11 +516,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         return there(column, f"{has_value(entity, 'b', column)} AND {differs}")
 
     def lacking(column: str) -> str:
-        return f"({_lacking(column)} AND NOT is_left_out_{column})" if column in left_out else _lacking(column)
+        lacks = _lacking(column, is_open(column, "matched", "to_create"))
+        return f"({lacks} AND NOT is_left_out_{column})" if column in left_out else lacks
 
     def kept(column: str) -> str:
         return (
-            f"(disposition = 'matched' AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
+            f"({is_open(column, 'matched')} AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
             f" AND NOT {lacking(column)})"
         )
 
@@ -521,7 +541,10 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         mapping_joins=mapped.joins,
         wanted=mapped.wanted_template,
         template_id=mapped.template_id,
-        lacks_required=mapped.lacks_required,
+        needs=mapped.needs(of_template=needs),
+        is_required=mapped.lacks_required,
+        of_template=mapped.template_needs if needs else "",
+        asked_for=mapped.asked_for if needs else "",
         mapped="".join(f", {text} AS is_left_out_{name}" for name, text in left_out.items())
         + "".join(f", {mapped.by_mapping(name)} AS by_mapping_{name}" for name in mapped.changed),
         more_than_mapped=" OR ".join(
@@ -533,7 +556,7 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
         has_place=", ".join(f"{there(name, _has_place(name))} AS has_place_{name}" for name in columns),
         written=", ".join(
-            f"r.disposition = 'matched' AND r.{_OWNS} AND has_place_{name} AND {writes(entity, settings, name)}"
+            f"{is_open(name, 'matched')} AND r.{_OWNS} AND has_place_{name} AND {writes(entity, settings, name)}"
             f" AS writes_{name}"
             for name in columns
         ),

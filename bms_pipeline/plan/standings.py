@@ -63,6 +63,14 @@ MEANS: dict[Standing, str] = {
 WAITS_FOR_PERSON = (Standing.UNMATCHED, Standing.AMBIGUOUS)
 TO_LOAD = (Standing.DIFFERS, Standing.TO_MATCH, Standing.TO_CREATE)
 
+NOT_CREATED = (
+    Reason.NO_PLACE_FOR_MARKER,
+    Reason.REQUIRED_VALUE_MISSING,
+    Reason.TEMPLATE_NEEDS,
+    Reason.TEMPLATE_UNKNOWN,
+)
+"""Reasons for which a plan does not create what the rules would create, before a person changes something."""
+
 RARE = (Standing.TO_PLAN, Standing.HANDED_OVER, Standing.REFUSED, Standing.UNKNOWN)
 """Standings to leave out of a table while no record has them."""
 
@@ -155,6 +163,8 @@ def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) ->
     if record is None:
         return None
     standing = Standing(record["standing"])
+    if standing is Standing.TO_CREATE and (why := _why_not_created(connection, entity, bms_id)):
+        return Story(standing, why.text, why, None, NextStep.CORRECT)
     client, step, plan_hash = None, NextStep.SYNC, None
     if standing is Standing.BLOCKED and record["reason"] != Reason.NOT_LISTED_IN_PASSPORTAL:
         client, step, plan_hash = _client_waited_for(connection, record["account_id"])
@@ -168,6 +178,16 @@ def story(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) ->
         step = _AT_ONCE[standing]
     blocks = _blocked_inside(connection, bms_id) if entity.name == "clients" else {}
     return Story(standing, MEANS[standing], record["reason"], record["detail"], step, plan_hash, client, blocks)
+
+
+def _why_not_created(connection: duckdb.DuckDBPyConnection, entity: Entity, bms_id: int) -> Reason | None:
+    """Return why the current plan does not create a record that the rules would create; None where it may."""
+    row = connection.execute(
+        f"SELECT reason FROM sync.planned_{entity.name} WHERE bms_id = ? AND operation = 'skip'"
+        " AND list_contains(?, reason)",
+        [bms_id, list(NOT_CREATED)],
+    ).fetchone()
+    return next((reason for reason in NOT_CREATED if row and reason == row[0]), None)
 
 
 def _client_waited_for(

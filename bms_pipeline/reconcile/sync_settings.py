@@ -96,7 +96,8 @@ class SyncSettings:
 
     def owner(self, entity: EntityName, column: str) -> FieldOwner:
         """Return the owner of the field. A constant only fills what is empty, unless a person decided otherwise."""
-        is_constant = self.mapping.rule(BY_NAME[entity], column).constant is not None
+        rule = self.mapping.rule(BY_NAME[entity], column)
+        is_constant = rule.constant is not None and rule.inactive is None
         usual = FieldOwner.FILL_IF_EMPTY if is_constant else FieldOwner.LAST_EDIT
         return FieldOwner(self.ownership.get(f"{entity}.{column}", usual))
 

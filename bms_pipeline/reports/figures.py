@@ -18,7 +18,6 @@ import duckdb
 from bms_pipeline.bms.budget import Budget, Usage
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, ENTITIES, Entity, EntityName, chosen
 from bms_pipeline.core.errors import DecisionsMissing, PipelineError, PlanError, RecordNotFound
-from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.load import import_files, journal
@@ -28,6 +27,7 @@ from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
+from bms_pipeline.reports.csv_file import write_csv
 from bms_pipeline.reports.read_models import (
     BackupState,
     DecisionTaken,
@@ -407,16 +407,9 @@ def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] =
 
     Raises ``PipelineError`` where ``file`` cannot be written.
     """
-    texts = ", ".join(f"{sql.escape_formula_sql(column)} AS {column}" for column in ("name", "client", "passportal_id"))
     found = _ORPHANS.format(orphans=_orphans_sql(entities))
-    # The byte order mark, by which spreadsheets recognise UTF-8: DuckDB writes none by itself.
-    query = f'SELECT * REPLACE ({texts}) RENAME (entity AS "\N{BYTE ORDER MARK}entity") FROM ({found})'
-    with atomic_write(file) as unfinished, warehouse.open() as connection:
-        row = connection.execute(
-            f"COPY ({query}) TO {sql.quoted(str(unfinished))} (FORMAT csv, HEADER true, USE_TMP_FILE false)",
-            {"now": now()},
-        ).fetchone()
-    return int(row[0]) if row else 0
+    with warehouse.open() as connection:
+        return write_csv(connection, file, found, ("name", "client", "passportal_id"), {"now": now()})
 
 
 def undo_preview(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:

@@ -26,10 +26,12 @@ from bms_pipeline.core.reasons import Reason, reason_in_words
 from bms_pipeline.core.vocabulary import WAITS_FOR_DECISION, Disposition, words
 from bms_pipeline.plan.breakers import vanished
 from bms_pipeline.plan.operations import Plan, read_plan
+from bms_pipeline.plan.standings import NOT_CREATED
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.reports.figures import values_without_place
-from bms_pipeline.reports.read_models import Example, HeldBack, PlanOverview, ReasonCount
+from bms_pipeline.reports.inactive import count_inactive
+from bms_pipeline.reports.read_models import Example, HeldBack, Needed, PlanOverview, ReasonCount
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 from bms_pipeline.warehouse.stored_mapping import read_mapping
@@ -43,10 +45,10 @@ COUNTED: dict[str, str] = {
     "excluded": "disposition = 'excluded'",
     "handed over": "operation = 'skip' AND disposition = 'to_create' AND reason = 'handed_over'",
     "needs a decision": (
-        "(disposition IN ('unmatched', 'ambiguous') OR reason IN ('template_unknown', 'no_place_for_marker'))"
+        f"(disposition IN ('unmatched', 'ambiguous') OR list_contains({list(map(str, NOT_CREATED))}, reason))"
     ),
     "blocked": "disposition = 'blocked'",
-    "out of scope": "disposition = 'out_of_scope'",
+    "out of scope": "disposition = 'out_of_scope' AND operation = 'skip' AND reason <> 'refused_before'",
     "refused": "reason = 'refused_before'",
     "unchanged": "disposition = 'matched' AND operation = 'skip' AND reason <> 'refused_before'",
     "conflicts": "kept IS NOT NULL",
@@ -100,7 +102,7 @@ LONGEST_SHOWN = 300
 
 _PLAIN = (
     "operation = 'skip' AND reason <> 'refused_before'"
-    " AND (disposition = 'out_of_scope' OR disposition = 'matched' AND kept IS NULL AND no_place IS NULL)"
+    " AND disposition IN ('out_of_scope', 'matched') AND kept IS NULL AND no_place IS NULL"
 )
 
 _EXAMPLES = """
@@ -126,9 +128,10 @@ def overview(warehouse: Warehouse, examples: int = 20) -> PlanOverview:
     counts the operations based on people's decisions, ``left`` those not loaded, ``refused`` those Passportal refused.
     ``held_back`` has a row (entity, client_bms_id, client, updates) for each client with too many changes at once.
     ``no_place`` has a row (entity, template, field, records) for each field with values in BMS and no place in a
-    template, ``vanished`` one for each breaker that Passportal's side opens. ``warnings`` are sentences about the scope
-    and the records. ``state`` is a ``PlanState``, ``undoes`` the plan whose load this one takes back. Raises
-    ``PlanError`` where there is no plan.
+    template, ``needs`` one for each label that a template requires and new records lack, ``vanished`` one for each
+    breaker that Passportal's side opens, ``inactive`` one for each entity with documented records that are inactive in
+    BMS. ``warnings`` are sentences about the scope and the records. ``state`` is a ``PlanState``, ``undoes`` the plan
+    whose load this one takes back. Raises ``PlanError`` where there is no plan.
     """
     with warehouse.open() as connection:
         return _overview(connection, read_plan(connection), examples)
@@ -267,7 +270,9 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         needs_approval=plan.needs_approval,
         held_back=[HeldBack(**row) for row in named_rows(connection, sql.read("reports/held_back_clients"))],
         no_place=values_without_place(connection),
+        needs=[Needed(**row) for row in named_rows(connection, sql.read("reports/needs"))],
         vanished=vanished(connection, chosen(plan.entities), settings),
+        inactive=count_inactive(connection),
         warnings=[*scope_warnings(connection, settings), *_notes_with_passwords(connection)],
         totals=_totals(connection),
         clients=_clients(connection),
@@ -336,6 +341,8 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
         "waiting": sum(counts["needs a decision"] + counts["blocked"] for counts in shown.totals.values()),
         "held_back": shown.held_back,
         "no_place": shown.no_place,
+        "needs": shown.needs,
+        "inactive": shown.inactive,
         "vanished": shown.vanished,
         "warnings": shown.warnings,
         "totals": {name: counts for name, counts in shown.totals.items() if name in plan.entities},

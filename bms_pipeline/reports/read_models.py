@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from bms_pipeline.bms.budget import Usage
-from bms_pipeline.core.entities import EntityName
+from bms_pipeline.core.entities import BY_NAME, EntityName
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.breakers import Vanished
 from bms_pipeline.sync.enrichment import DetailsLeft
@@ -93,6 +93,34 @@ class NoPlace:
     field: str
     records: int
     label: str
+    template_id: str | None
+
+
+@dataclass(frozen=True)
+class Needed:
+    """How many new records are not created, because their template requires a label for which they have no value."""
+
+    entity: EntityName
+    template: str | None
+    template_id: str | None
+    label: str
+    records: int
+
+
+@dataclass(frozen=True)
+class Inactive:
+    """How many documented records of an entity are inactive in BMS, and in how many clients."""
+
+    entity: EntityName
+    records: int
+    clients: int
+
+    @property
+    def in_words(self) -> str:
+        """The counts in words."""
+        noun = self.entity if self.records != 1 else BY_NAME[self.entity].singular
+        inside = f" in {self.clients:,} client{'s' if self.clients != 1 else ''}" if self.clients else ""
+        return f"{self.records:,} documented {noun}{inside}"
 
 
 @dataclass(frozen=True)
@@ -213,6 +241,8 @@ class PlanOverview:
     examples: list[Example]
     vanished: list[Vanished]
     warnings: list[str]
+    needs: list[Needed]
+    inactive: list[Inactive]
 
 
 @dataclass(frozen=True)
@@ -278,6 +308,8 @@ class PlannedOperation:
     needs_approval: bool
     held_back: bool | None
     unproved: bool | None
+    needs: list[str] | None
+    template_id: str | None
 
 
 @dataclass(frozen=True)

@@ -240,8 +240,11 @@ def reissue_import(warehouse: Warehouse, entity: Entity, bms_ids: Sequence[int],
         import_files.reissue_pending_imports(connection, entity, bms_ids, by, now())
 
 
-def retry(warehouse: Warehouse, refused: Mapping[EntityName, Collection[int]]) -> int:
-    """Let the next plan send again what Passportal refused of these records; return the number of records."""
+def retry(warehouse: Warehouse, refused: Mapping[EntityName, Collection[int] | None]) -> int:
+    """Let the next plan send again what Passportal refused of these records; return the number of records.
+
+    None for all of an entity: then also what was never sent, because a refusal showed what its template needs.
+    """
     with warehouse.transaction() as connection:
         return sum(
             journal.send_again(connection, BY_NAME[entity], bms_ids, now()) for entity, bms_ids in refused.items()

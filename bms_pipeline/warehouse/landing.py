@@ -592,21 +592,25 @@ def _land_new_records(connection: duckdb.DuckDBPyConnection, entity: Entity, fil
         "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'new_records'", [str(file)]
     ).fetchone()
     said = json.loads(row[0]) if row else {}
-    names = ("template", "places", "problem", "template_id")
+    names = ("template", "places", "problem", "template_id", "needs")
     wanted = {"": said} | {str(found.get("template_id")): found for found in said.get("templates", [])}
-    now = [(*(found.get(name) for name in names), wanted_id) for wanted_id, found in sorted(wanted.items())]
+    # No needs are NULL, as in a warehouse of an older version.
+    now = [
+        (*(found.get(name) if name != "needs" else found.get(name) or None for name in names), wanted_id)
+        for wanted_id, found in sorted(wanted.items())
+    ]
     was = connection.execute(
-        "SELECT template, places, problem, template_id, coalesce(wanted_id, '') FROM passportal.new_records"
-        " WHERE entity = ? ORDER BY 5",
+        "SELECT template, places, problem, template_id, needs, coalesce(wanted_id, '') FROM passportal.new_records"
+        " WHERE entity = ? ORDER BY 6",
         [entity.name],
     ).fetchall()
-    if now == (was or [(None, None, None, None, "")]):
+    if now == (was or [(None, None, None, None, None, "")]):
         return False
     connection.execute("DELETE FROM passportal.new_records WHERE entity = ?", [entity.name])
     for found in now:
         connection.execute(
-            "INSERT INTO passportal.new_records (entity, template, places, problem, template_id, wanted_id)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO passportal.new_records (entity, template, places, problem, template_id, needs, wanted_id)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             [entity.name, *found],
         )
     return True

@@ -132,7 +132,8 @@ def planned_columns(entity: Entity) -> dict[str, str]:
     ``before_<column>`` and ``after_<column>`` are the values before and after a write, both NULL without a
     write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values to stay
     in Passportal. ``no_place`` lists the values Passportal lacks and has no field for, in ``template`` (its id:
-    ``template_id``). ``unmark_id`` is the record of Passportal to lose this record's marker, because a person
+    ``template_id``). ``needs`` lists the labels without a value that keep a record from being created there.
+    ``unmark_id`` is the record of Passportal to lose this record's marker, because a person
     separated the two. ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
 
     Three kinds of operations need a person's finish, whatever the settings allow. ``needs_approval``: it rests on a
@@ -150,6 +151,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "reason": "VARCHAR",
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
         "no_place": "STRUCT(field VARCHAR, bms VARCHAR)[]",
+        "needs": "VARCHAR[]",
         "template": "VARCHAR",
         "template_id": "VARCHAR",
         "unmark_id": "VARCHAR",
@@ -176,8 +178,8 @@ def _operations_view() -> str:
     """Return SQL for ``sync.operations``: the current plan of all entities, with each record's changes as a list."""
     selects = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
-        f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.template,"
-        " o.unmark_id, o.needs_approval, o.held_back, o.unproved"
+        f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.needs,"
+        " o.template, o.template_id, o.unmark_id, o.needs_approval, o.held_back, o.unproved"
         f" FROM sync.planned_{entity.name} o"
         for entity in ENTITIES
     )

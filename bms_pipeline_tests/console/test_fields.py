@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def test_the_first_preview_says_which_values_have_no_place(home: Home) -> None:
     assert home.call("preview").returncode == 2
     rows = {(row["template"], row["field"]) for row in home.status()["no_place"]}
     assert {("Gerät", "serial_number"), ("Netzwerkgerät", "serial_number"), ("Kontakt", "email")} <= rows
+
+
+def test_each_line_of_no_place_leads_to_its_template(robin: Person) -> None:
+    preview, fields = robin.get("/preview"), robin.get("/fields")
+    places = set(re.findall(r'href="/fields#([\w-]+)"', preview))
+    assert {"assets-310", "assets-311"} <= places
+    assert places <= set(re.findall(r'id="([\w-]+)"', fields))
 
 
 def test_suggest_prints_a_mapping_that_import_takes_and_stores_nothing(home: Home, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ PAGES = (
     "/review/users/confirm?verb=exclude&disposition=unmatched", "/review/contacts/101/match", "/review/locations",
     "/review/contacts", "/review/assets", "/review/clients?q=nobody", "/review/clients/13/match",
     "/review/clients/12/match?q=twins", "/records/clients/10", "/records/contacts/100", "/preview", "/preview/records",
-    "/runs", "/runs?then=/preview", "/orphans", "/hand-overs", "/duplicates", "/name", "/nothing",
+    "/runs", "/runs?then=/preview", "/orphans", "/inactive", "/refused", "/hand-overs", "/duplicates",
+    "/duplicates/names", "/name", "/nothing",
 )  # fmt: skip
 PHONE, DESK = 400, 1400
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -160,6 +160,47 @@ def test_a_value_becomes_the_text_that_the_form_says(
         ("[assets.fields]\nstatus = { most = 0 }", "assets.fields.status.most", "no number of characters"),
         ('[assets.fields]\nstatus = { date = "%H:%M" }', "assets.fields.status.date", "no format of a day"),
         ("[assets.fields]\nstatus = { required = 1 }", "assets.fields.status.required", "neither true nor false"),
+        (
+            '[assets.fields]\nstatus = { inactive = "Retired" }',
+            "assets.fields.status.inactive",
+            "a word for a record that is active again",
+        ),
+        ('[assets.fields]\nstatus = { active = "Live" }', "assets.fields.status.active", "belongs to inactive"),
+        (
+            '[assets.fields]\nstatus = { constant = "Live", active = "On", inactive = "Off" }',
+            "assets.fields.status.active",
+            "both the text of an active record",
+        ),
+        (
+            '[assets.fields]\nstatus = { active = "Off", inactive = "Off" }',
+            "assets.fields.status.inactive",
+            "the word for an active record, too",
+        ),
+        (
+            '[assets.fields]\nstatus = { active = "N/A", inactive = "Off" }',
+            "assets.fields.status.active",
+            "a placeholder that replaces no value",
+        ),
+        (
+            '[assets.fields]\nstatus = { active = "In Use", inactive = "In Stock", most = 3 }',
+            "assets.fields.status.inactive",
+            "the word for an active record, too",
+        ),
+        (
+            '[contacts.fields]\nphone = { active = "On", inactive = "Off" }',
+            "contacts.fields.phone.inactive",
+            "holds no plain words",
+        ),
+        (
+            '[clients.fields]\nphone = { active = "On", inactive = "Off" }',
+            "clients.fields.phone.inactive",
+            "clients are no documents",
+        ),
+        (
+            '[assets.fields]\nserial_number = { active = "On", inactive = "Off" }',
+            "assets.fields.serial_number",
+            "decides which assets match",
+        ),
         ("version = 2", "version", "this version reads 1"),
         ('marker_label = "Status"', "assets.fields.status", "carries the marker"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple
@@ -12,11 +13,16 @@ from typing import Any
 import pytest
 
 from bms_pipeline.core.entities import ASSETS, CLIENTS, CONTACTS, LOCATIONS
+from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Outcome
+from bms_pipeline.passportal.documents.encoding import Document, Element
+from bms_pipeline.passportal.documents.required import needed_by
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write
+from bms_pipeline.plan.standings import NextStep
 from bms_pipeline.reports import figures, plan_preview
-from bms_pipeline.sync import loading
+from bms_pipeline.sync import deciding, loading
 from bms_pipeline.warehouse.connection import connect
 from bms_pipeline_tests.building import World, account, asset, contact, location, opened_world
 from bms_pipeline_tests.passportal.conftest import ACME, Service
@@ -438,6 +444,166 @@ def test_a_template_that_requires_what_nobody_has_refuses_by_record_and_the_rest
     results = world.cycle(target=target)
     assert (results["contacts"]["created"], results["contacts"]["failed"]) == (1, 1)
     assert service.titles("contact") == ["Ann Lee", "Cat Fox"]
+
+
+def needs(world: World) -> list[tuple[Any, ...]]:
+    return [(row.entity, row.template, row.label, row.records) for row in plan_preview.overview(world.warehouse).needs]
+
+
+def test_what_one_refusal_named_blocks_the_others_by_name_before_anything_is_sent(
+    service: Service, world: World
+) -> None:
+    service.behave(required_labels={"Contact": ["Email Address"]})
+    world.contacts = [contact(1, 1, "Bob", "Ray"), contact(2, 1, "Cat", "Fox", "cat@a.example")]
+    target = service.target()
+    world.cycle(target=target)
+    world.contacts += [contact(3, 1, "Dan", "Moe"), contact(4, 1, "Eve", "Low", "eve@a.example")]
+    service.calls()
+    results = world.cycle(target=target)
+    assert service.calls()[POST] == 1, "only the one that has what the template requires"
+    assert {n: world.operations("contacts")[n][:2] for n in (1, 3)} == dict.fromkeys((1, 3), ("skip", "template_needs"))
+    assert needs(world) == [("contacts", "Contact", "Email Address", 2)]
+    assert plan_preview.overview(world.warehouse).totals["contacts"]["needs a decision"] == 2
+    assert results["contacts"]["created"] == 1
+    in_sync(world, target)
+    stands = figures.explain(world.warehouse, "contacts", 3).standing
+    assert stands is not None
+    assert (stands.reason, stands.next_step) == (Reason.TEMPLATE_NEEDS, NextStep.CORRECT)
+    world.contacts[2] = contact(3, 1, "Dan", "Moe", "dan@a.example")
+    assert world.cycle(target=target)["contacts"]["created"] == 1
+    in_sync(world, target)
+
+
+def test_a_person_asks_for_it_again_once_the_element_is_optional(service: Service, world: World) -> None:
+    service.behave(required_labels={"Contact": ["Email Address"]})
+    world.contacts = [contact(1, 1, "Bob", "Ray"), contact(2, 1, "Cat", "Fox")]
+    target = service.target()
+    world.cycle(target=target)
+    service.behave(required_labels={})
+    assert world.plan(target=target).operations == 0, "nobody can see that from here"
+    assert [row["bms_id"] for row in figures.refused_values(world.warehouse)] == [1, 2]
+    deciding.retry(world.warehouse, {"contacts": None})
+    assert world.cycle(target=target)["contacts"]["created"] == 2
+    assert needs(world) == []
+    world.contacts.append(contact(3, 1, "Dan", "Moe"))
+    assert world.cycle(target=target)["contacts"]["created"] == 1, "what was taken without it is not needed"
+
+
+def test_an_element_that_no_field_fills_blocks_every_create_by_its_name(service: Service, world: World) -> None:
+    labels = {"Contact": ["Contract No", "Email Address"]}
+    service.behave(added_labels={"Contact": ["Contract No"]}, required_labels=labels)
+    world.contacts = [contact(1, 1, "Bob", "Ray", "bob@a.example"), contact(2, 1, "Cat", "Fox")]
+    target = service.target()
+    world.cycle(target=target)
+    in_sync(world, target)
+    assert needs(world) == [
+        ("contacts", "Contact", "Contract No", 2),
+        ("contacts", "Contact", "Email Address", 1),
+    ]
+    assert world.query("SELECT bms_id, needs FROM sync.planned_contacts ORDER BY bms_id") == [
+        (1, ["Contract No"]),
+        (2, ["Contract No", "Email Address"]),
+    ]
+
+
+def test_what_was_never_sent_is_tried_too_once_a_person_asks_for_all(service: Service, world: World) -> None:
+    """The one that was refused has its value by now, so nothing that was refused is left to ask for."""
+    service.behave(required_labels={"Contact": ["Email Address"]})
+    world.contacts = [contact(1, 1, "Bob", "Ray")]
+    target = service.target()
+    world.cycle(target=target)
+    world.contacts = [contact(1, 1, "Bob", "Ray", "bob@a.example"), contact(2, 1, "Cat", "Fox")]
+    assert world.cycle(target=target)["contacts"]["created"] == 1
+    in_sync(world, target)
+    (row,) = figures.refused_values(world.warehouse)
+    assert (row["bms_id"], row["refused_at"], row["needs"]) == (2, None, ["Email Address"])
+    service.behave(required_labels={})
+    deciding.retry(world.warehouse, {"contacts": None})
+    assert world.cycle(target=target)["contacts"]["created"] == 1
+
+
+def test_a_person_who_asks_for_one_record_sends_that_one_alone(service: Service, world: World) -> None:
+    service.behave(required_labels={"Contact": ["Email Address"]})
+    world.contacts = [contact(n, 1, "Bob", f"Ray {n}") for n in range(1, 4)]
+    target = service.target()
+    world.cycle(target=target)
+    deciding.retry(world.warehouse, {"contacts": [1]})
+    world.plan(target=target)
+    assert {n: row[0] for n, row in world.operations("contacts").items()} == {1: "create", 2: "skip", 3: "skip"}
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("Contact requires Email Address", {"Email Address"}),
+        ("EMAIL ADDRESS is required", {"Email Address"}),
+        ("Zip/Postal Code: must not be blank; Fax: must not be blank", {"ZIP / Postal Code", "Fax"}),
+        ("Job Title: choose one of the list", set()),
+        ("Email is no address", set()),
+        ("Job Title is not known in Fax", set()),
+        ("Faxes are not possible", set()),
+        ("Quota exceeded", set()),
+        ("", set()),
+    ],
+)
+def test_only_blank_labels_that_a_refusal_names_as_they_are_spelled_are_needed(words: str, needed: set[str]) -> None:
+    names = {"Email Address": "Email Address", "Email": "Email", "ZIP / Postal Code": "Zip/Postal Code:", "Fax": "Fax"}
+    elements = {label: Element(str(n), name) for n, (label, name) in enumerate([*names.items(), ("Job Title",) * 2])}
+    document = Document("", "11", "Bob", "5000", "", values={"Job Title": "Boss", "Email": "b"}, elements=elements)
+    assert needed_by(document, words) == needed
+
+
+MANIFEST = (
+    "Passportal Import Type,Template Name,CSV Name,Internal Identifier Column,CSV Column,Required,Input Type\n"
+    "Contacts,Contact,contact.csv,client_name,client_name,Yes,text\n"
+    "Contacts,Contact,contact.csv,Name,name,Yes,text\n"
+    "Contacts,Contact,contact.csv,Email  Address:,email,yes,text\n"
+    "Contacts,Contact,contact.csv,Notes,notes,Yes,textarea\n"
+    "Contacts,Contact,contact.csv,Job Title,job,No,text\n"
+    "Assets,Contact,asset.csv,Phone,phone,Yes,text\n"
+)
+
+
+@pytest.mark.parametrize("is_zip", [False, True], ids=["manifest.csv", "ZIP"])
+def test_what_the_manifest_requires_is_blocked_before_the_first_refusal(
+    service: Service, world: World, tmp_path: Path, is_zip: bool
+) -> None:
+    file = tmp_path / ("import.zip" if is_zip else "manifest.csv")
+    if is_zip:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("templates/manifest.csv", "\N{BYTE ORDER MARK}" + MANIFEST)
+    else:
+        file.write_text(MANIFEST, encoding="utf-8")
+    service.behave(required_labels={"Contact": ["Email Address"]})
+    world.contacts = [contact(1, 1, "Bob", "Ray"), contact(2, 1, "Cat", "Fox", "cat@a.example")]
+    target = service.target(passportal_templates_file=file)
+    results = world.cycle(target=target)
+    assert needs(world) == [("contacts", "Contact", "Email  Address:", 1)]
+    assert (results["contacts"]["created"], results["contacts"]["failed"]) == (1, 0)
+    assert world.operations("contacts")[1][:2] == ("skip", "template_needs")
+    in_sync(world, target)
+    deciding.retry(world.warehouse, {"contacts": [1]})
+    assert world.plan(target=target).operations == 0, "the manifest says so, and no refusal"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read"),
+        ("a,b\n1,2\n", "has no column 'Passportal Import Type'"),
+        ("", "has no column"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        ('Template Name\n"open', "is no CSV file"),
+    ],
+)
+def test_a_templates_file_that_is_none_is_refused_by_its_fault(
+    service: Service, tmp_path: Path, content: str | bytes | None, says: str
+) -> None:
+    file = tmp_path / "manifest.csv"
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(SettingsError, match=f"PASSPORTAL_TEMPLATES_FILE .*{says}"):
+        service.target(passportal_templates_file=file)
 
 
 # Answers that are lost on the way

@@ -39,7 +39,7 @@ def test_preview_keeps_its_form(world: World) -> None:
     assert keys(overview) == [
         "hash", "made_at", "operations", "stale", "loaded", "state", "left", "discarded_by", "refused", "undoes",
         "needs_approval", "held_back", "no_place", "totals", "clients", "reasons", "examples",
-        "vanished", "warnings",
+        "vanished", "warnings", "needs", "inactive",
     ]  # fmt: skip
     assert keys(overview["totals"]["clients"]) == list(plan_preview.COUNTED)
     assert keys(overview["clients"][0]) == ["bms_id", "name", *plan_preview.COUNTED]
@@ -65,7 +65,7 @@ def test_explain_keeps_its_form(world: World) -> None:
     assert keys(story["match"]) == ["passportal_id", "reason", "matched_at"]
     assert keys(story["plan"]) == [
         "account_id", "client_id", "passportal_id", "name", "disposition", "operation", "reason", "changes", "kept",
-        "no_place", "template", "unmark_id", "needs_approval", "held_back", "unproved",
+        "no_place", "template", "unmark_id", "needs_approval", "held_back", "unproved", "needs", "template_id",
     ]  # fmt: skip
     assert keys(story["candidates"][0]) == ["passportal_id", "client_id", "name", "in_its_client", "matched_to"]
     assert keys(story["history"][0]) == [

@@ -32,7 +32,16 @@ forms = st.one_of(
         {"words": st.dictionaries(st.sampled_from(WORDS), st.sampled_from(["A", "B"]), min_size=1)},
         optional={"other": st.sampled_from(["keep", "skip", "ask"]), "label": labels},
     ),
-    st.fixed_dictionaries({"constant": st.just("Managed")}, optional={"label": labels}),
+    st.fixed_dictionaries({"constant": st.just("Managed")}, optional={"label": labels, "inactive": st.just("Off")}),
+    st.fixed_dictionaries(
+        {"active": st.just("On"), "inactive": st.just("Off")},
+        optional={
+            "label": labels,
+            "words": st.just({"In Use": "A"}),
+            "other": st.sampled_from(["keep", "skip"]),
+            "most": st.integers(3, 6),
+        },
+    ),
     st.fixed_dictionaries({"text": st.just("{location} {model}")}, optional={"label": labels}),
     st.fixed_dictionaries({"most": st.integers(1, 6)}, optional={"default": st.just("none"), "label": labels}),
 )
@@ -58,6 +67,7 @@ events = st.one_of(
     st.tuples(st.just("details"), ids, st.sampled_from([None, *WORDS]), st.sampled_from([None, "R740"])),
     st.tuples(st.just("person"), ids, st.sampled_from(LABELS)),
     st.tuples(st.just("new"), st.sampled_from(WORDS)),
+    st.tuples(st.just("active"), ids, st.booleans()),
     st.tuples(st.just("undo")),
 )
 templates = st.lists(st.sampled_from(LABELS), min_size=3, unique=True)
@@ -141,6 +151,10 @@ class Tenant:
         for number, document in self.tenant.passportal.documents.items():
             for label, text in document.values.items():
                 assert text in self.held[number, label], f"{label} never held {text}"
+
+    def active(self, bms_id: int, is_active: bool) -> None:
+        """A record becomes active or inactive in BMS."""
+        self.tenant.world.assets[bms_id - 1]["isActive"] = is_active
 
     def load(self) -> None:
         """Finish the current plan, and see that each write is one that the plan shows, under its label."""

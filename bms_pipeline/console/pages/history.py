@@ -28,9 +28,11 @@ from bms_pipeline.core.entities import BY_NAME, ENTITIES
 from bms_pipeline.core.errors import RecordNotFound
 from bms_pipeline.plan import standings
 from bms_pipeline.plan.standings import Standing
-from bms_pipeline.reports import figures, stories
+from bms_pipeline.reports import figures, inactive, same_names, stories
+from bms_pipeline.reports.read_models import Inactive
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import deciding
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 router = APIRouter()
 
@@ -86,6 +88,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
         budget=figures.calls_this_hour(settings),
         loads=copy.cached("last load", lambda: figures.loads(copy, 1)),
         failing=copy.cached("failing", lambda: _refused(console)),
+        inactive=copy.cached("inactive", lambda: _inactive(console)),
         charts=copy.cached("charts", lambda: _charts(console)),
     )
 
@@ -150,6 +153,29 @@ def orphans(request: Request, console: ConsoleDep) -> Response:
     )
 
 
+@router.get("/inactive")
+def show_inactive(request: Request, console: ConsoleDep) -> Response:
+    """Show the documented records that are inactive in BMS, by client."""
+    copy = console.reading.copy
+    shown, paging = one_page(request, found := inactive.inactive(copy))
+    with copy.open() as connection:
+        mapping = read_mapping(connection)
+    follows = [
+        f"{mapping.shown_labels(entity)[column]} of {entity.name}"
+        for entity in ENTITIES
+        for column in mapping.says_inactive(entity)
+    ]
+    return console.page(
+        request, "inactive.html.j2", records=shown, follows=follows, number_of_records=len(found), **paging
+    )
+
+
+@router.get("/inactive.csv")
+def inactive_file(console: ConsoleDep) -> Response:
+    """Send the documented records that are inactive in BMS as a spreadsheet."""
+    return _spreadsheet(inactive.inactive_csv(console.reading.copy), "inactive.csv")
+
+
 @router.get("/hand-overs")
 def hand_overs(request: Request, console: ConsoleDep) -> Response:
     """Show the records exported for a manual import into Passportal, oldest first, with their states."""
@@ -168,8 +194,7 @@ def import_file(console: ConsoleDep, name: str) -> Response:
     content = open_state(console.settings).import_files.read(name) if name in known else None
     if content is None:
         raise NotFound(f"There is no file {name} for an import.", "The page Handed over lists the files.")
-    attached = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type="text/csv; charset=utf-8", headers=attached)
+    return _spreadsheet(content, name)
 
 
 @router.post("/hand-overs/again")
@@ -189,6 +214,20 @@ def duplicates(request: Request, console: ConsoleDep) -> Response:
     found = figures.duplicate_records(console.reading.copy)
     shown, paging = one_page(request, found)
     return console.page(request, "duplicates.html.j2", records=shown, number_of_records=len(found), **paging)
+
+
+@router.get("/duplicates/names")
+def show_same_names(request: Request, console: ConsoleDep) -> Response:
+    """Show the records of Passportal with the same name in their client, and which one would be kept."""
+    found = same_names.same_names(console.reading.copy)
+    shown, paging = one_page(request, found)
+    return console.page(request, "same_names.html.j2", records=shown, number_of_records=len(found), **paging)
+
+
+@router.get("/duplicates/names.csv")
+def same_names_file(console: ConsoleDep) -> Response:
+    """Send the records of Passportal with the same name in their client as a spreadsheet."""
+    return _spreadsheet(same_names.same_names_csv(console.reading.copy), "same_names.csv")
 
 
 @router.post("/duplicates/keep")
@@ -245,6 +284,16 @@ def _by_client(console: Console) -> list[dict[str, Any]]:
 def _refused(console: Console) -> list[dict[str, Any]]:
     with console.reading.copy.open() as connection:
         return standings.refused_records(connection, FAILING)
+
+
+def _spreadsheet(content: bytes, name: str) -> Response:
+    attached = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="text/csv; charset=utf-8", headers=attached)
+
+
+def _inactive(console: Console) -> list[Inactive]:
+    with console.reading.copy.open() as connection:
+        return inactive.count_inactive(connection)
 
 
 def _added_up(counted: Mapping[Any, int]) -> dict[str, int]:

@@ -50,7 +50,9 @@ PLAN_COLUMNS = {
     "changes": "STRUCT(field, before, after)[]",
     "kept": "STRUCT(field, bms, passportal)[]",
     "no_place": "STRUCT(field, bms)[]",
+    "needs": "VARCHAR[]",
     "template": "VARCHAR",
+    "template_id": "VARCHAR",
     "unmark_id": "VARCHAR",
     "needs_approval": "BOOLEAN",
     "held_back": "BOOLEAN",
@@ -213,7 +215,10 @@ def _planned(home: Home, plan: Plan, waits: bool) -> Metadata:
         ),
         "examples": _examples(shown.examples),
         "kept in Passportal": _kept(shown.examples),
-        "without a place": table(("entity", "template", "field", "records"), [astuple(row) for row in shown.no_place]),
+        "without a place": table(
+            ("entity", "template", "field", "records"),
+            [(row.entity, row.template, row.field, row.records) for row in shown.no_place],
+        ),
         "orphaned": sum(counts["orphaned"] for counts in status.entities.values()),
         "moved": sum(row.records for row in shown.reasons if row.reason == Reason.MOVED_TO_THIS_CLIENT),
     }

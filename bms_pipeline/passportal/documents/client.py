@@ -461,7 +461,9 @@ class _Refused(Exception):
             return AccessRefused(said, "It refuses a token that it just gave. Check that the key is still active.")
         if self.status == 403:
             return AccessRefused(said, "In Passportal, give the user that the key belongs to access to it.")
-        return RequestRefused(said, "If the reason does not say what to do, compare with the tenant's swagger page.")
+        refused = RequestRefused(said, "If the reason does not say what to do, compare with the tenant's swagger page.")
+        refused.reason = self.message
+        return refused
 
 
 def base_address(settings: Settings) -> str:

@@ -106,10 +106,18 @@ class DocumentCreation:
             why = next((batch.lost.message for batch in left if batch.lost), "")
             failed |= {write.bms_id: Written(write.bms_id, Outcome.UNKNOWN, why) for write in missing}
             failed |= self._post_alone(entity, [batch for batch in left if batch.refusal], leaving)
+            self._learn(left)
             left = [batch for batch in left if not batch.is_sent]
             if lost and len(missing) == len(lost):
                 return failed | all_not_sent(_writes(left))
         return failed
+
+    def _learn(self, batches: Sequence[_Batch]) -> None:
+        """Learn from the answers what the template needs, and what it can do without."""
+        for batch in batches:
+            if batch.of_values and len(batch.new) == 1:
+                self._templates.learn(batch.new[0], batch.words)
+        self._templates.forget([new for batch in batches if batch.is_taken for new in batch.new])
 
     def _post_one(self, leaving: Leaving, batch: _Batch) -> Sequence[Later]:
         """Send one batch and note its answer."""
@@ -120,7 +128,7 @@ class DocumentCreation:
         except LoginRefused:
             raise
         except RequestRefused as refusal:
-            batch.refusal = refusal.message
+            batch.refusal, batch.words = refusal.message, refusal.reason
             batch.of_values = not isinstance(refusal, AccessRefused)
         except LOST as error:
             batch.lost = error
@@ -146,13 +154,22 @@ class DocumentCreation:
 
 @dataclass
 class _Batch:
-    """New documents for one call, and its answer: success, a refusal (``of_values``: for what was sent), or lost."""
+    """New documents for one call, and its answer: success, a refusal (``of_values``: for what was sent), or lost.
+
+    ``words``: why it was refused, in the service's own words.
+    """
 
     new: Sequence[NewDocument]
     is_sent: bool = False
     refusal: str = ""
+    words: str = ""
     of_values: bool = False
     lost: ServiceError | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the service took the documents."""
+        return self.is_sent and not self.refusal and self.lost is None
 
 
 def _writes(batches: Iterable[_Batch]) -> list[Write]:

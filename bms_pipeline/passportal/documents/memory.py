@@ -54,9 +54,10 @@ CREATE TABLE IF NOT EXISTS details (
 CREATE TABLE IF NOT EXISTS template_fields (template_id VARCHAR, label VARCHAR, name VARCHAR, key VARCHAR);
 CREATE TABLE IF NOT EXISTS templates (template_id VARCHAR, document_id VARCHAR, looked_at DOUBLE, is_whole BOOLEAN);
 CREATE TABLE IF NOT EXISTS trials (template_id VARCHAR, dialect VARCHAR, document_id VARCHAR, labels VARCHAR[]);
+CREATE TABLE IF NOT EXISTS needed (template_id VARCHAR, label VARCHAR);
 """
-_OF_THIS_VERSION = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'details' AND column_name = 'filled'"
-_TABLES = ("listed", "details", "template_fields", "templates", "trials")
+_OF_THIS_VERSION = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'needed' AND column_name = 'label'"
+_TABLES = ("listed", "details", "template_fields", "templates", "trials", "needed")
 _LIST = """
 INSERT INTO listed SELECT $type, unnest(r.id), unnest(r.client_id), unnest(r.title), unnest(r.template_id),
                           unnest(r.template), unnest(r.marker), unnest(r.last_modified), unnest(r.readable),
@@ -270,7 +271,7 @@ class RememberedDocuments:
                 " (FROM listed l WHERE l.type = d.type AND l.id = d.id)",
                 [kind],
             )
-            for table in ("templates", "template_fields"):
+            for table in ("templates", "template_fields", "needed"):
                 connection.execute(f"DELETE FROM {table} WHERE template_id NOT IN (SELECT template_id FROM listed)")
 
     def unread(self, entity: Entity) -> list[str]:
@@ -441,6 +442,20 @@ class RememberedDocuments:
             connection.execute(
                 "INSERT INTO template_fields SELECT ?, unnest(?), NULL, NULL", [template_id, list(labels)]
             )
+
+    def needed(self, template_id: str) -> list[str]:
+        """Return the labels that new documents of this template turned out to need."""
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT label FROM needed WHERE template_id = ? ORDER BY label", [template_id]
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def note_needed(self, template_id: str, labels: Collection[str]) -> None:
+        """Replace the labels that new documents of this template turned out to need."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM needed WHERE template_id = ?", [template_id])
+            connection.execute("INSERT INTO needed SELECT ?, unnest(?::VARCHAR[])", [template_id, sorted(labels)])
 
     def trial(self, template_id: str, dialect: str) -> Trial | None:
         """Return the new document of this template, sent in this form, that did not keep its values."""

@@ -27,6 +27,7 @@ from bms_pipeline.passportal.documents.labels import store_labels
 from bms_pipeline.passportal.documents.last_write import LastWrite
 from bms_pipeline.passportal.documents.memory import RememberedDocuments
 from bms_pipeline.passportal.documents.reader import DocumentReader
+from bms_pipeline.passportal.documents.required import read_required
 from bms_pipeline.passportal.documents.search import MarkerSearch
 from bms_pipeline.passportal.documents.sending import WriteSender
 from bms_pipeline.passportal.documents.templates import DocumentTemplates, chosen_templates
@@ -68,6 +69,7 @@ class DocumentsPassportal:
         )
         self._search = MarkerSearch(client, memory, reader, sleep)
         self._habits, self._mapping = NOTHING_KNOWN, mapping
+        self._required = read_required(settings.passportal_templates_file)
         self._assemble()
 
     def learn(self, habits: WritingHabits) -> None:
@@ -81,7 +83,7 @@ class DocumentsPassportal:
         settings, client, memory, reader = self._settings, self._client, self._memory, self._reader
         dialect, chosen = dialect_for(settings, self._habits), chosen_templates(settings.passportal_templates)
         sender = WriteSender(client, dialect, self._habits.prefix)
-        self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect, self._mapping)
+        self._templates = templates = DocumentTemplates(chosen, memory, reader, dialect, self._mapping, self._required)
         trials = TemplateTrials(client, memory, reader, self._search, dialect, self._sleep)
         self._creation = DocumentCreation(self._flow, sender, self._search, templates, trials)
         self._change = DocumentChange(client, self._flow, sender, reader, dialect, self._clock, self._mapping)

@@ -17,13 +17,15 @@ from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import NewRecords
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.encoding import Dialect, Document
-from bms_pipeline.passportal.documents.memory import RememberedDocuments, Template
+from bms_pipeline.passportal.documents.memory import Fields, RememberedDocuments, Template
 from bms_pipeline.passportal.documents.reader import DocumentReader
+from bms_pipeline.passportal.documents.required import RequiredElements, blank_labels, needed_by
 from bms_pipeline.passportal.documents.verdicts import no_field, refused
 from bms_pipeline.passportal.target import Write, Written
 
 DEFAULT_TEMPLATES = {"asset": "Generic Asset", "contact": "Contact", "location": "Location"}
 """Passportal's names of its own templates [L]; their ids differ by tenant."""
+NONE_REQUIRED = RequiredElements()
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class NewDocument:
 
 
 class DocumentTemplates:
-    """The templates that ``memory`` knows; ``chosen``: type → id, from the settings; ``mapping``: labels and rules."""
+    """The templates that ``memory`` knows; ``chosen``: type → id, from the settings; ``mapping``: labels and rules.
+
+    ``required``: the elements that the manifest calls required.
+    """
 
     def __init__(
         self,
@@ -44,8 +49,10 @@ class DocumentTemplates:
         reader: DocumentReader,
         dialect: Dialect,
         mapping: FieldMapping = DEFAULT,
+        required: RequiredElements = NONE_REQUIRED,
     ) -> None:
         self._mapping = mapping
+        self._required = required
         self._chosen = chosen
         self._memory = memory
         self._reader = reader
@@ -88,7 +95,8 @@ class DocumentTemplates:
 
     def _of_template(self, entity: Entity, template: Template | None) -> dict[str, object]:
         if template is None:
-            return {"template": None, "template_id": None, "places": [], "problem": NewRecords.TEMPLATE_UNKNOWN.value}
+            problem = NewRecords.TEMPLATE_UNKNOWN.value
+            return {"template": None, "template_id": None, "places": [], "problem": problem, "needs": []}
         fields = self._reader.fields_of(entity, template.id)
         labels = self._mapping.labels(entity, template.id)
         columns = [column for column, label in labels.items() if column != "name" and fields.takes(label)]
@@ -98,7 +106,41 @@ class DocumentTemplates:
             "template_id": template.id,
             "places": ["name", *columns],
             "problem": None if is_marked else NewRecords.NO_PLACE_FOR_MARKER.value,
+            "needs": self._needs(entity, template, labels, fields),
         }
+
+    def _needs(
+        self, entity: Entity, template: Template, labels: Mapping[str, str], fields: Fields
+    ) -> list[dict[str, object]]:
+        """Return the labels that the template requires, each with the field that fills it, or None.
+
+        A line of the manifest that is no element, such as that of the client's name, is none of them.
+        """
+        stated = self._required.of(entity, template.name)
+        learned = [label for label in self._memory.needed(template.id) if label not in stated]
+        by_label = {encoding.folded(label): column for column, label in labels.items() if column != "name"}
+        elements = {encoding.folded(label) for label in fields.places}
+        filled_anyway = {encoding.folded(encoding.NAME), encoding.folded(labels["name"])}
+        if self._dialect.marker == "notes":
+            filled_anyway.add(encoding.folded(fields.notes))
+        return [
+            {"label": label, "field": by_label.get(key), "is_learned": label in learned}
+            for label in (*stated, *learned)
+            if (key := encoding.folded(label)) not in filled_anyway and (key in elements or key in by_label)
+        ]
+
+    def learn(self, new: NewDocument, words: str) -> None:
+        """Remember the labels that the service named, in its ``words``, when it refused a new document without them."""
+        if found := needed_by(new.document, words):
+            template_id = new.document.template_id
+            self._memory.note_needed(template_id, found | set(self._memory.needed(template_id)))
+
+    def forget(self, taken: Sequence[NewDocument]) -> None:
+        """Forget a label that a new document did without."""
+        for template_id in {new.document.template_id for new in taken}:
+            if needed := set(self._memory.needed(template_id)):
+                blank = [blank_labels(new.document) for new in taken if new.document.template_id == template_id]
+                self._memory.note_needed(template_id, needed.difference(*blank))
 
     def fill(
         self, entity: Entity, template: Template, writes: Sequence[Write]

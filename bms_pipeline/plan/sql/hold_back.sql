@@ -7,7 +7,7 @@ WHERE operation = 'update' AND NOT needs_approval AND NOT list_contains($expecte
         SELECT account_id, count(*) AS matched,
                count(*) FILTER (operation = 'update' AND NOT list_contains($expected, reason)) AS updates
         FROM sync.planned_{entity}
-        WHERE disposition = 'matched'
+        WHERE disposition = 'matched' OR reason = 'became_inactive'
         GROUP BY account_id
     )
     WHERE updates >= $minimum AND updates > $share * matched

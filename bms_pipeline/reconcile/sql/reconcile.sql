@@ -71,9 +71,12 @@ SELECT bms_id, account_id, client_id,
        disposition = 'matched' AND (NOT is_linked OR link_is_new) AS is_new_match,
        CASE
            WHEN disposition = 'matched' THEN CASE WHEN is_linked THEN linked_to ELSE paired_with END
+           -- Its document may say so, if the mapping has a word for that.
+           WHEN parent_id IS NOT NULL AND is_only_inactive AND NOT excluded AND blocked IS NULL
+               AND is_linked AND NOT link_is_new THEN linked_to
        END AS passportal_id,
        -- What only a person's finish may load: their own decisions, and all that rests on one about its client.
-       disposition IN ('matched', 'to_create')
+       (disposition IN ('matched', 'to_create') OR passportal_id IS NOT NULL)
            AND (client_by_person OR reason IN ('created_by_person', 'matched_by_person')
                 OR is_linked AND is_branch AND link_is_new) AS needs_approval
 FROM considered

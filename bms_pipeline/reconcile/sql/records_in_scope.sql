@@ -54,6 +54,8 @@ SELECT b.bms_id, b.account_id, CASE WHEN {has_client} THEN b.account_id END AS p
            WHEN {has_client} AND c.disposition = 'out_of_scope' THEN 'client_out_of_scope'
            WHEN b.left_client_since IS NOT NULL THEN 'left_its_client'
        END AS out_of_scope,
+       -- Nothing but its being inactive puts it out of scope.
+       {inactive} AND NOT {sync_off} AND NOT {wrong_category} AND b.left_client_since IS NULL AS is_only_inactive,
        coalesce(e.is_excluded, false) AS excluded,
        CASE
            WHEN u.bms_id IS NOT NULL THEN 'write_unknown'

@@ -11,7 +11,7 @@ SELECT o.entity, o.bms_id, o.account_id,
            WHEN j.outcome = 'refused' THEN 'failed'
            WHEN (j.outcome IS DISTINCT FROM 'done') THEN 'pending'
            -- It lost its marker, because a person took it apart from the record.
-           WHEN o.disposition NOT IN ('matched', 'to_create') THEN o.disposition
+           WHEN o.disposition NOT IN ('matched', 'to_create', 'out_of_scope') THEN o.disposition
            ELSE CASE o.operation WHEN 'create' THEN 'created' WHEN 'adopt' THEN 'adopted' ELSE 'updated' END
        END AS outcome,
        o.operation <> 'skip' AS is_operation,
