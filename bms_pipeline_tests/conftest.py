@@ -11,9 +11,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
-_EASY = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
-settings.register_profile("quick", max_examples=30, derandomize=True, **_EASY)
-settings.register_profile("soak", max_examples=500, derandomize=False, print_blob=True, **_EASY)
+_EASY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.register_profile("quick", _EASY, max_examples=30, derandomize=True)
+settings.register_profile("soak", _EASY, max_examples=500, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

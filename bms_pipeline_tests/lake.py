@@ -61,7 +61,7 @@ def execute(port: int, statement: str, database: str = "dagster") -> list[tuple[
     import psycopg
 
     with psycopg.connect(host="127.0.0.1", port=port, user="dagster", dbname=database, autocommit=True) as session:
-        result = session.execute(statement)  # type: ignore[arg-type]
+        result = session.execute(statement)
         return result.fetchall() if result.description else []
 
 

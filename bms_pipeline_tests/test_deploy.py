@@ -196,9 +196,9 @@ def test_the_locks_of_the_image_fit_the_dagster_of_the_package() -> None:
 
 def test_compose_takes_its_file() -> None:
     """By the published schema of Compose, which comes with check-jsonschema."""
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
-    file = DEPLOY / "compose" / "compose.yaml"
-    done = subprocess.run([*command, file], capture_output=True, text=True, timeout=120, check=False)
+    check = Path(sys.executable).with_name("check-jsonschema")
+    command = [str(check), "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose" / "compose.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
 
 

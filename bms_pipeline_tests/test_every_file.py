@@ -261,8 +261,8 @@ def as_advised(home: Home, error: str, kept: Home) -> str:
     for verb, ending in (("Delete", ""), ("Move", ".aside")):
         if advice.strip().startswith(f"{verb} it and its"):
             (named,) = re.findall(r"(?:file|database file) (\S+) is damaged", error)
-            for file in sorted(Path(named).parent.glob(f"{Path(named).name}*")):
-                file.rename(file.with_name(f"{file.name}{ending}")) if ending else file.unlink()
+            for part in sorted(Path(named).parent.glob(f"{Path(named).name}*")):
+                part.rename(part.with_name(f"{part.name}{ending}")) if ending else part.unlink()
             return verb.lower()
     raise AssertionError(f"nobody knows what to do: {error}")
 

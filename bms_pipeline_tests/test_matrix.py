@@ -50,7 +50,7 @@ def matrix(project: Path) -> subprocess.CompletedProcess[str]:
     for name in ("3.11", "3.12", "3.13", "3.14"):
         if not (project / "bin" / f"python{name}").exists():  # hides one that this machine has
             program(project / "bin" / f"python{name}", NOT_ACTIVE)
-    command = [sys.executable, project / ".ci" / "matrix.py"]
+    command = [sys.executable, str(project / ".ci" / "matrix.py")]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -90,8 +90,9 @@ def test_dagster_reads_the_file_of_the_folder(tmp_path: Path, monkeypatch: pytes
     file.write_text(file.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 7"))
     monkeypatch.setenv("DAGSTER_HOME", str(made.dagster_home))
     with DagsterInstance.get() as instance:
-        assert instance.run_coordinator.inst_data is not None
-        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 7
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert queue.max_concurrent_runs == 7
         assert not instance.telemetry_enabled
 
 

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from email.message import Message
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ from werkzeug import Response
 from bms_pipeline.core.errors import NoticeError
 from bms_pipeline.core.notifications import Notice, send
 from bms_pipeline.core.settings import Settings
-from bms_pipeline_tests.http.raw_server import RawServer, nobody_listening, raw_server
+from bms_pipeline_tests.http.raw_server import RawServer, nobody_listening, raw_server, until_released
 from bms_pipeline_tests.running import quick_and_soak
 
 PATH = "/services/canary-path-51d0"
@@ -50,7 +50,7 @@ class MailServer:
     answers: dict[str, str]
     context: ssl.SSLContext | None
     heard: list[str] = field(default_factory=list)
-    mails: list[Message] = field(default_factory=list)
+    mails: list[EmailMessage] = field(default_factory=list)
 
     def converse(self, connection: socket.socket) -> None:
         """One conversation, line by line; a mail ends with a dot."""
@@ -67,7 +67,7 @@ class MailServer:
                 lines = connection.makefile("rb")
             if verb == "DATA" and verb not in self.answers:
                 mail = b"".join(iter(lines.readline, b".\r\n"))
-                self.mails.append(email.message_from_bytes(mail, policy=email.policy.default))
+                self.mails.append(email.message_from_bytes(mail, EmailMessage, policy=email.policy.default))
                 self._say(connection, "250 taken")
         if connection is not clear:
             connection.close()
@@ -81,11 +81,13 @@ class MailServer:
 
 
 @contextmanager
-def mail_server(context: ssl.SSLContext | None = None, **answers: str) -> Iterator[MailServer]:
+def mail_server(
+    context: ssl.SSLContext | None = None, answers: Mapping[str, str] | None = None
+) -> Iterator[MailServer]:
     """A mail server on this machine that answers ``answers`` (verb → line; ``greeting``) instead of its usual lines."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        answers = {"" if verb == "greeting" else verb: line for verb, line in answers.items()}
-        server = MailServer(listener.getsockname()[1], answers, context)
+        said = {"" if verb == "greeting" else verb: line for verb, line in (answers or {}).items()}
+        server = MailServer(listener.getsockname()[1], said, context)
 
         def serve() -> None:
             with suppress(OSError):
@@ -181,7 +183,7 @@ def test_a_redirect_is_not_followed(httpserver: HTTPServer) -> None:
 
 def test_a_webhook_that_answers_too_late_is_not_waited_for() -> None:
     """On a server of its own: the others share one, and what it answers late it would note in another test's log."""
-    with raw_server(lambda _, server: bool(server.released.wait()) and None) as server:
+    with raw_server(until_released) as server:
         refused(posting(server), "no whole answer within 0.3 seconds", deadline_seconds=0.3)
 
 
@@ -282,13 +284,13 @@ def test_nothing_is_sent_in_clear_to_another_machine() -> None:
     ],
 )
 def test_a_mail_server_that_refuses_is_told_by_its_code(answers: dict[str, str], words: str) -> None:
-    with mail_server(**answers) as server:
+    with mail_server(answers=answers) as server:
         refused(mailing(server, notice_smtp_username="sync", notice_smtp_password=PASSWORD), words, "NOTICE_SMTP_")
 
 
 @pytest.mark.parametrize("where", ["greeting", "EHLO"])
 def test_a_mail_server_that_never_comes_to_an_end_is_not_waited_for(where: str) -> None:
-    with mail_server(**{where: "trickle"}) as server:
+    with mail_server(answers={where: "trickle"}) as server:
         refused(mailing(server), "no whole answer within 0.3 seconds", deadline_seconds=0.3)
 
 

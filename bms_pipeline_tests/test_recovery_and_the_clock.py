@@ -121,6 +121,7 @@ def test_copies_of_a_wrong_clock_keep_no_later_one_from_being_kept_and_found(wor
             assert copy.made_at <= now()
         shown = figures.status(world.settings, world.warehouse).backups
         assert shown.newest == found.copy.file.name
+        assert shown.made_at is not None
         assert shown.made_at <= str(now())
         kept = copies(world)
         run(world)

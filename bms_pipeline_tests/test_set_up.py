@@ -73,7 +73,7 @@ class Machine:
         return f'{keep}\n[ "$1" = check ] || [ "$1" = --version ] || [ "$2" = check ] || exit 1'
 
     def install(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [self.python, ROOT / ".ci" / "install.py", *arguments]
+        command = [str(self.python), str(ROOT / ".ci" / "install.py"), *arguments]
         plain = {"PATH": f"{self.bin}:/bin", **environment}
         return subprocess.run(command, env=plain, capture_output=True, text=True, timeout=120, check=False)
 

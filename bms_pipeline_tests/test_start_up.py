@@ -69,6 +69,7 @@ def lines(group: TyperGroup, name: str) -> Iterator[str]:
         if isinstance(command, TyperGroup):
             yield from lines(command, f"{name} {verb}")
         else:
+            assert isinstance(command, TyperCommand)
             yield named(command, f"{name} {verb}")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ReadOnlyHome(dg.ConfigurableResource[Any]):
     """The home folder of one tenant, to read. Errors are those of ``bms_pipeline.frames``, so your retries apply."""
 
-    home: str = Field("", description="The home folder; empty: that of the environment or of `.env`.")
+    home: str = Field(default="", description="The home folder; empty: that of the environment or of `.env`.")
 
     def frame(self, name: str) -> pd.DataFrame:
         """Return the table ``name`` as a DataFrame; see ``bms_pipeline.frames`` for names and columns."""

@@ -34,6 +34,11 @@ def refusal(message: str, status: int = 200, code: int | None = None) -> Respons
     return Response(json.dumps(body), status, content_type="application/json")
 
 
+def always(response: Response) -> Answering:
+    """Give this answer whatever is asked."""
+    return lambda _: response
+
+
 def text(body: str | bytes, status: int = 200, **headers: str) -> Response:
     return Response(body, status, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
@@ -105,12 +110,13 @@ def bms(httpserver: HTTPServer) -> FakeBms:
 @pytest.fixture
 def settings(bms: FakeBms, tmp_path: Path) -> Settings:
     return Settings(
+        _env_file=None,  # a file of the folder in which the tests run is none of theirs
         bms_url=bms.url,
         bms_tenant="My Company",
         bms_username="api.user",
         bms_password=SecretStr(PASSWORD),
         bms_pipeline_home=tmp_path / "home",
-    )
+    )  # type: ignore[call-arg]
 
 
 @pytest.fixture

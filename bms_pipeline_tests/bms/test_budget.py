@@ -14,6 +14,7 @@ from threading import Barrier, Timer
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bms_pipeline.bms.budget import Budget
 from bms_pipeline.bms.client import BmsClient
@@ -353,7 +354,7 @@ def test_a_client_whose_connections_do_not_close_closes_the_budget_all_the_same(
 ) -> None:
     settings = Settings(
         _env_file=None, bms_pipeline_home=tmp_path, bms_url="http://127.0.0.1:9", bms_tenant="T", bms_username="U",
-        bms_password="P",
+        bms_password=SecretStr("P"),
     )  # type: ignore[call-arg]  # fmt: skip
     client = BmsClient(settings)
     service = Service("http://127.0.0.1:9", name="BMS")

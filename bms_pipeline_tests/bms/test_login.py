@@ -23,7 +23,7 @@ from bms_pipeline.core.errors import (
     ServiceUnreachable,
     SettingsError,
 )
-from bms_pipeline_tests.bms.conftest import PASSWORD, SEED, FakeBms, answer, refusal, text
+from bms_pipeline_tests.bms.conftest import PASSWORD, SEED, FakeBms, always, answer, refusal, text
 
 Connect = Callable[..., BmsClient]
 AUTHENTICATE = "/v2/security/authenticate"
@@ -229,7 +229,7 @@ def test_no_refusal_shows_a_secret(bms: FakeBms, connect: Connect) -> None:
         text(f"<title>{bms.url}</title>", 200),
         answer({"accessToken": "canary-token\n"}),
     ):
-        bms.before[AUTHENTICATE] = lambda _, response=response: response
+        bms.before[AUTHENTICATE] = always(response)
         client = connect(bms_mfa_secret=seed)
         with pytest.raises(PipelineError) as caught:
             client.authenticate()

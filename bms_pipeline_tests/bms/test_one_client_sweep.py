@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from bms_pipeline.bms.client import BmsClient, Page
 from bms_pipeline.bms.sweep.client_pages import ClientPages
@@ -55,8 +56,8 @@ def opened(tmp_path: Path) -> Iterator[Open]:
             url = running.enter_context(serving(bms.answer))
             settings = Settings(
                 _env_file=None, bms_url=url, bms_api_url=url, bms_tenant=vendor.TENANT, bms_username=vendor.USERNAME,
-                bms_password=vendor.PASSWORD, bms_pipeline_home=tmp_path / "home",
-            )  # type: ignore[call-arg, arg-type]  # fmt: skip
+                bms_password=SecretStr(vendor.PASSWORD), bms_pipeline_home=tmp_path / "home",
+            )  # type: ignore[call-arg]  # fmt: skip
             return bms, running.enter_context(BmsClient(settings, sleep=lambda _: None))
 
         yield start

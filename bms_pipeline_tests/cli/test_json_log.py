@@ -18,7 +18,6 @@ from bms_pipeline_tests.cli.terminal import on_terminal
 from bms_pipeline_tests.running import Home, running_home
 
 PASSWORD, MFA_SEED = "canary-password-91c4e7", "CANARYMFASEEDAAAA"
-WRONG = {"BMS_PASSWORD": PASSWORD, "BMS_MFA_SECRET": MFA_SEED}
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +111,8 @@ def test_no_secret_is_in_any_line(home: Home) -> None:
     outputs = [
         home.call("--log-json", "authenticate"),
         home.call("--log-json", "sync", "--create-unmatched"),
-        home.call("--log-json", "authenticate", **WRONG),
-        home.run("--log-json", "sync", **WRONG),
+        home.call("--log-json", "authenticate", BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED),
+        home.run("--log-json", "sync", BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED),
     ]
     home.sandbox.behave(faults=[{"route": "authenticate", "kind": "status", "status": 500}])
     outputs.append(home.call("--log-json", "authenticate", BMS_PASSWORD=PASSWORD))

@@ -51,6 +51,12 @@ class Person:
         """Where the console is."""
         return f"http://127.0.0.1:{self.console.port}"
 
+    @property
+    def source(self) -> str:
+        """What the page is made of."""
+        assert self.page is not None
+        return self.page.text
+
     def get(self, address: str) -> str:
         """Open ``address``; what it shows."""
         self.page = self.session.get(urljoin(self.origin, address), timeout=60)

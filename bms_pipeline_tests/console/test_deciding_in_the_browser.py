@@ -214,6 +214,8 @@ def test_a_question_is_answered_only_by_the_button_that_asked_it(browser: Browse
             assert asking.count() > 2
             for at in range(asking.count()):
                 asking.nth(at).click()
-                assert asking.nth(at).get_attribute("data-ask") in page.inner_text(".ask")
+                question = asking.nth(at).get_attribute("data-ask")
+                assert question
+                assert question in page.inner_text(".ask")
             assert "Press again" not in page.inner_text(".ask")
         assert (world.lasting()["matches"], world.lasting()["exclusions"]) == ([], [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
 from bms_pipeline.console import read_replica
 from bms_pipeline.console.context import Console
@@ -267,7 +267,12 @@ def test_hostile_names_do_not_break_the_layout_of_a_phone(browser: Browser, tmp_
         ):
             page = entered(context, console)
             dialogs: list[str] = []
-            page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))  # type: ignore[func-returns-value]
+
+            def dismiss(dialog: Dialog) -> None:
+                dialogs.append(dialog.message)
+                dialog.dismiss()
+
+            page.on("dialog", dismiss)
             for address in ("/", "/review/clients", "/review/contacts", "/review/clients/20/match?q=x",
                             "/records/clients/30", "/preview", "/preview/records"):  # fmt: skip
                 page.goto(f"http://127.0.0.1:{console.port}{address}")

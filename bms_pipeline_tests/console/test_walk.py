@@ -22,7 +22,7 @@ BEGUN = WalkState(
 
 
 def changed(**parts: object) -> WalkState:
-    return WalkState(**{**BEGUN.__dict__, **parts})  # type: ignore[arg-type]
+    return WalkState(**{**BEGUN.__dict__, **parts})
 
 
 def test_the_steps_are_those_of_the_vendor_in_the_vendors_order() -> None:

@@ -55,7 +55,8 @@ def test_answers_are_what_the_document_says(route: Any, bms: Caller, tenant: Ten
 @pytest.mark.parametrize("route", LISTS, ids=lambda each: each.path)
 def test_every_record_of_every_page_is_what_the_document_says(route: Any, bms: Caller) -> None:
     kind = operation(route.method, route.path)["answer"]
-    number, rows = 1, [{}]
+    number = 1
+    rows: list[dict[str, Any]] = [{}]
     while rows:
         answer = bms.get(route.path, {"PageSize": 100, "PageNumber": number}).json()
         assert list(violations(answer, kind)) == []

@@ -64,15 +64,15 @@ def test_the_first_rule_that_fits_chooses_the_template_by_the_word_of_bms() -> N
     assert [row[0] for row in rows] == ["212", "79", "79"]
 
 
-def made(field: str, column: str = "status", **record: str | None) -> str | None:
+def made(field: str, record: dict[str, str | None]) -> str | None:
     """The text that BMS's values of one asset become."""
-    mapping = read(f"[assets.fields]\n{column} = {field}")
+    mapping = read(f"[assets.fields]\nstatus = {field}")
     stored = {**dict.fromkeys((*ASSETS.columns, "details_read_at")), "details_read_at": "2026-01-01", **record}
     with duckdb.connect() as connection:
         register_functions(connection)
         values = ", ".join(f"${name}::VARCHAR AS {name}" for name in stored)
         row = connection.execute(
-            f"SELECT {mapping.value_sql(ASSETS, column)} FROM (SELECT {values})", stored
+            f"SELECT {mapping.value_sql(ASSETS, 'status')} FROM (SELECT {values})", stored
         ).fetchone()
     assert row is not None
     return row[0]  # type: ignore[no-any-return]
@@ -101,7 +101,7 @@ def made(field: str, column: str = "status", **record: str | None) -> str | None
 def test_a_value_becomes_the_text_that_the_form_says(
     field: str, record: dict[str, str | None], expected: str | None
 ) -> None:
-    assert made(field, **record) == expected
+    assert made(field, record) == expected
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlfluff.core import FluffConfig, Linter
 import bms_pipeline
 import bms_sandbox
 
-PACKAGES = [Path(package.__file__).parent for package in (bms_pipeline, bms_sandbox)]
+PACKAGES = [Path(package.__path__[0]) for package in (bms_pipeline, bms_sandbox)]
 LONGEST = {".j2": 160, ".sql": 140}
 TEXTS = sorted(text for package in PACKAGES for text in package.rglob("*") if text.suffix in LONGEST)
 QUERIES = [text for text in TEXTS if text.suffix == ".sql" and text.parent.name != "migrations"]

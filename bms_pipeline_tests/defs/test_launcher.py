@@ -22,7 +22,7 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
-from dagster._grpc.server import GrpcServerProcess  # type: ignore[attr-defined]  # not listed, and there
+from dagster._grpc.server import GrpcServerProcess
 
 from bms_pipeline.core import processes
 from bms_pipeline.core.errors import RunLocked

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 import time_machine
@@ -94,8 +95,9 @@ def test_what_a_person_named_is_loaded_once_and_scheduled_runs_end_early_where_n
     assert len(loaded) == len(made_fresh.passportal()) + result["created"]
 
     for of_the_plan in (made_waiting[1], run):
-        tags = finished.instance.get_run_by_id(of_the_plan.result.run_id).tags
-        assert tags["bms_pipeline/plan"] == plan_hash[:12], "the page Runs filters by it"
+        found = finished.instance.get_run_by_id(of_the_plan.result.run_id)
+        assert found is not None
+        assert found.tags["bms_pipeline/plan"] == plan_hash[:12], "the page Runs filters by it"
     for key, metadata in {**made_waiting[1].metadata, **run.metadata}.items():
         empty = {name: value for name, value in metadata.items() if value in (0, 0.0, None, []) and value is not False}
         assert set(empty) <= {"dagster/row_count", "operations", "read"}, key
@@ -185,12 +187,13 @@ def test_the_initial_bulk_import_goes_client_by_client_and_waits_for_a_lost_answ
     approved = waiting.run("finish_clients", plan_hash=plan_hash)
     assert approved.result.success
     (listed,) = (each for each in approved.result.all_events if each.event_type_value == "ASSET_OBSERVATION")
-    named = listed.asset_observation_data.asset_observation.metadata["partitions"].records
+    named = listed.asset_observation_data.asset_observation.metadata["partitions"]
+    assert isinstance(named, dg.TableMetadataValue)
     linked = waiting.query(
         "SELECT name, bms_id::VARCHAR FROM bms.clients SEMI JOIN sync.matches m ON m.entity = 'clients' AND m.bms_id ="
         " clients.bms_id ORDER BY ALL"
     )
-    assert sorted(tuple(record.data.values()) for record in named) == linked
+    assert sorted(tuple(record.data.values()) for record in named.records) == linked
     ((lost, account), *_) = waiting.query(
         "SELECT bms_id, account_id FROM sync.operations WHERE entity = 'contacts' AND operation = 'create' ORDER BY 1"
     )

@@ -22,6 +22,7 @@ from bms_pipeline.core.settings import Settings
 from bms_pipeline.defs import links, schedules, sensors
 from bms_pipeline.defs.failures import told_to_the_operator
 from bms_pipeline.state.call_file import CallFile
+from bms_pipeline.sync.enrichment import DETAILED
 from bms_pipeline.sync.state_file import PublishedPlan
 from bms_pipeline_tests.defs.test_ticks import FINISHED, NOT_FINISHED, published
 
@@ -84,7 +85,7 @@ def test_details_are_asked_for_while_calls_are_left(
     publish(home, published(details_waiting=5000))
     result, _ = evaluated(sensors.asset_details, instance)
     assert result.tags["bms_pipeline/why"] == "5,000 details wait, 60 calls are left"
-    ((_, call),) = sensors.DETAILED
+    ((_, call),) = DETAILED
     budget = Budget(CallFile(home / "budget.sqlite"), 60)
     for _ in range(55):
         budget.take(call.endpoint)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import track
@@ -259,7 +260,8 @@ class Month:
 
     def _death(self) -> Death:
         """A random moment of a sync like the last one. One that comes too late is made up for in the next tick."""
-        kind = self._rng.choice(("file", "commit", "seconds"))
+        kinds: tuple[Literal["file", "commit", "seconds"], ...] = ("file", "commit", "seconds")
+        kind = self._rng.choice(kinds)
         if kind == "seconds" or not self._steps.get(kind):
             return Death("seconds", self._rng.uniform(0, self._typical_seconds))
         return Death(kind, self._rng.randint(1, self._steps[kind]))

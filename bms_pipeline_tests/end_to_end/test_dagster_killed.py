@@ -145,7 +145,7 @@ def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
         dagster.stop()
 
 
-VICTIMS = {
+VICTIMS: dict[str, Callable[[str], bool]] = {
     "run worker": lambda each: "multiprocessing.spawn" in each or "execute_run" in each,
     "daemon": lambda each: "bms_pipeline.defs.instance.daemon" in each,
     "web server": lambda each: "bms_pipeline.defs.pages" in each,

@@ -7,6 +7,7 @@ import itertools
 import random
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,8 @@ def undisturbed(
     with running_passportal(folder / "passportal", bms.folder) as service:
         home = Home(folder / "home", bms, service=service)
         steps_file = folder / "steps"
-        dying = {"DIE_AT": "0", "DIE_OF": request.param, "STEPS_FILE": str(steps_file)}
-        result = home.run(*COMMAND, wrapper=WRAPPER, **dying, **import_path())
+        dying = partial(home.run, DIE_AT="0", DIE_OF=request.param, STEPS_FILE=str(steps_file))
+        result = dying(*COMMAND, wrapper=WRAPPER, **import_path())
         assert result.returncode == 0, result.stderr
         finish_by_hand(home)
         return home.state(), request.param, int(steps_file.read_text())

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -56,6 +56,12 @@ def test_a_killed_run_and_its_plain_rerun_end_as_if_nothing_happened(
     assert whole_sync.prepare(home.settings).operations == 0
 
 
-def import_path() -> dict[str, str]:
+class ImportPath(TypedDict):
+    """The variable with which Python finds modules."""
+
+    PYTHONPATH: str
+
+
+def import_path() -> ImportPath:
     """The environment in which another process finds these tests."""
     return {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -25,8 +25,8 @@ def test_no_secret_reaches_any_output_or_file(tmp_path: Path) -> None:
         real = sandbox.login["password"]
         outputs = [home.call(*command) for command in COMMANDS]
         assert outputs[1].returncode == 0, outputs[1].stderr
-        wrong = {"BMS_PASSWORD": PASSWORD, "BMS_MFA_SECRET": MFA_SEED}
-        outputs += [home.call(*COMMANDS[0], **wrong), home.run(*COMMANDS[1], **wrong)]
+        refused = home.call(*COMMANDS[0], BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED)
+        outputs += [refused, home.run(*COMMANDS[1], BMS_PASSWORD=PASSWORD, BMS_MFA_SECRET=MFA_SEED)]
         sandbox.behave(faults=[{"route": "employees", "kind": "html"}])
         outputs.append(home.run("sync", "--full"))
         sandbox.behave(faults=[{"route": "authenticate", "kind": "status", "status": 500}])

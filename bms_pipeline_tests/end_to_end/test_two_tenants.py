@@ -62,7 +62,8 @@ class Deployment:
         remote = repository.get_full_job(job)
         run = _create_run(self.instance, self.location(tenant), repository, remote, {}, {}, None, None)
         self.instance.submit_run(run.run_id, self.process.create_request_context())
-        return run.run_id
+        run_id: str = run.run_id
+        return run_id
 
     def status(self, run: str) -> str:
         found = self.instance.get_run_by_id(run)
@@ -236,18 +237,15 @@ def materialized(instance: dg.DagsterInstance, key: dg.AssetKey, when: float) ->
         event_specific_data=StepMaterializationData(dg.AssetMaterialization(key)),
     )
     run = dg.DagsterRun("incremental_sync").run_id
-    instance.store_event(EventLogEntry(None, "info", "it was read", run, when, dagster_event=event))
+    instance.store_event(EventLogEntry(None, "info", "it was read", run, when, dagster_event=event))  # type: ignore[no-untyped-call]
 
 
 def test_the_clients_of_a_tenant_are_loaded_without_those_of_the_other(deployment: Deployment) -> None:
     """A backfill belongs to one asset, and its partitions to one tenant."""
     context = deployment.process.create_request_context()
-    definitions = {
-        tenant: context.asset_graph.get(dg.AssetKey([tenant, "loaded_by_client"])).partitions_def for tenant in TENANTS
-    }
-    assert {tenant: found.name for tenant, found in definitions.items()} == {
-        tenant: f"{tenant}_clients" for tenant in TENANTS
-    }
-    for tenant, definition in definitions.items():
+    for tenant in TENANTS:
+        definition = context.asset_graph.get(dg.AssetKey([tenant, "loaded_by_client"])).partitions_def
+        assert isinstance(definition, dg.DynamicPartitionsDefinition)
+        assert definition.name == f"{tenant}_clients"
         found = definition.get_partition_keys(dynamic_partitions_store=deployment.instance)
         assert found == deployment.instance.get_dynamic_partitions(f"{tenant}_clients") != []

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import msgspec
 import time_machine
@@ -125,8 +126,8 @@ def carry_out(order: Order) -> Ended:
     """Run a sync in this process, on its virtual clock; may not return."""
     settings = Settings(_env_file=None, **order.settings)  # type: ignore[call-arg, arg-type]
     # Waiting between two tries would take hours of a month, and nothing here depends on it.
-    services.BmsClient = partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc, assignment]
-    with time_machine.travel(order.now, tick=True), contextlib.ExitStack() as held:
+    impatient = mock.patch.object(services, "BmsClient", partial(BmsClient, sleep=lambda _: None))
+    with impatient, time_machine.travel(order.now, tick=True), contextlib.ExitStack() as held:
         death = order.death if order.death and order.death.kind != "seconds" else None
         steps = Steps(int(death.at), death.kind) if death else Steps()  # type: ignore[arg-type]
         for file in (settings.warehouse_file, settings.passportal_file) if order.kept_open else ():
@@ -139,7 +140,7 @@ def carry_out(order: Order) -> Ended:
             ended = Ended(defect=traceback.format_exc())
         with contextlib.closing(Budget(CallFile(settings.budget_file), settings.bms_calls_per_hour)) as budget:
             ended.used = {endpoint: usage["used"] for endpoint, usage in budget.usage().items()}
-        ended.steps = dict(steps.taken)
+        ended.steps = dict[str, int](steps.taken.items())
     return ended
 
 

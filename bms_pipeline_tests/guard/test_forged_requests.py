@@ -13,6 +13,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from starlette.requests import HTTPConnection
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.defs.pages import behind_gate
@@ -25,14 +26,14 @@ LAUNCHING = {"query": LAUNCH, "variables": {"p": execution("initial_sync")}}
 READING = {"query": READ}
 EVERYWHERE = ("/", "/runs", "/graphql", "/server_info", "/logs/x/compute_logs/y.out", "/download_debug/x", "/notebook")
 
-SOMEBODY_ELSES = {
+SOMEBODY_ELSES: dict[str, dict[str, str | None]] = {
     "no session": {"Cookie": None},
     "made-up session": {"Cookie": "bms_pipeline=1; {name}=x.1.y"},
     "session of another home on another port": {"Cookie": "{other}"},
     "that session under our name": {"Cookie": "{name}={other_value}"},
     "session that was signed out": {"Cookie": "{ended}"},
 }
-FOREIGN = {
+FOREIGN: dict[str, dict[str, str | None]] = {
     "rebound name": {"Host": "evil.example:{port}"},
     "rebound name without port": {"Host": "evil.example"},
     "another port": {"Host": "127.0.0.1:1"},
@@ -215,7 +216,7 @@ def test_host_names_count_only_with_such_a_proxy(tmp_path: Path) -> None:
 
 def _open(pages: Pages, address: str, headers: dict[str, str]) -> Any:
     raw = socket.create_connection(("127.0.0.1", pages.port), timeout=30)
-    origin = headers.pop("Origin", None)
-    return connect(  # type: ignore[call-overload]
-        address, sock=raw, additional_headers=headers, origin=origin, subprotocols=["graphql-ws"], proxy=None
-    )
+    others = {name: text for name, text in headers.items() if name != "Origin"}
+    origin = Origin(headers["Origin"]) if "Origin" in headers else None
+    protocols = [Subprotocol("graphql-ws")]
+    return connect(address, sock=raw, additional_headers=others, origin=origin, subprotocols=protocols, proxy=None)

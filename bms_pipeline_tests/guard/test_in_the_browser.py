@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -139,7 +140,8 @@ def test_a_plan_is_launched_with_two_clicks_after_it_was_made(
     assert clicks == 2
     (run,) = dagster.instance.get_runs(limit=1)
     assert run.job_name == job
-    assert run.run_config["resources"]["approval"]["config"]["plan_hash"] == made.hash[:12]
+    config: Mapping[str, Any] = run.run_config
+    assert config["resources"]["approval"]["config"]["plan_hash"] == made.hash[:12]
     with vouching.vouched(console.settings, vouching.Launch(run.job_name, run.run_config, run.tags), "") as by:
         assert by == "", "the launch is vouched for; nobody gave a name"
 

@@ -18,7 +18,7 @@ from bms_pipeline.core.errors import ApprovalRefused
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.definitions import defs as load_definitions
 from bms_pipeline.guard import vouching
-from bms_pipeline.guard.store import Store
+from bms_pipeline.guard.store import VOUCHER_SECONDS, Store
 from bms_pipeline.guard.vouching import Launch
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.sync import loading, planning
@@ -100,7 +100,8 @@ def voucher(world: World, job: str, config: Mapping[str, Any], by: str = "Alex")
 
 def test_a_launch_that_nobody_vouches_for_approves_nothing(world: World, dagster: Dagster) -> None:
     plan, content = planning.current_plan(world.warehouse), world.content()
-    none, forged, bad = {}, {vouching.TAG: "forged"}, {vouching.TAG: "e30.00"}
+    none: dict[str, str] = {}
+    forged, bad = {vouching.TAG: "forged"}, {vouching.TAG: "e30.00"}
     for job, tags in (("finish", none), ("finish", forged), ("finish", bad), ("finish_clients", none)):
         said = dagster.run(job, finishing(plan), tags)
         assert "is no approval" in said, (job, tags)
@@ -206,7 +207,7 @@ def test_a_voucher_is_for_one_job_one_configuration_one_home_and_one_day(world: 
     ):
         with pytest.raises(ApprovalRefused), vouching.vouched(where, refused, ""):
             pytest.fail("nobody vouches for that")
-    tomorrow = time_machine.travel(time.time() + vouching.VOUCHER_SECONDS + 5)
+    tomorrow = time_machine.travel(time.time() + VOUCHER_SECONDS + 5)
     with tomorrow, pytest.raises(ApprovalRefused), vouching.vouched(settings, launch("finish", config, fresh), ""):
         pytest.fail("that is too old")
 

@@ -25,6 +25,11 @@ class RawServer:
         return f"http://127.0.0.1:{self.port}"
 
 
+def until_released(_: socket.socket, server: RawServer) -> None:
+    """Answer nothing, until the test is over."""
+    server.released.wait()
+
+
 @contextmanager
 def raw_server(handler: Handler) -> Iterator[RawServer]:
     """Serve one request a connection with ``handler``; ``released`` is set at the end, for handlers that wait."""

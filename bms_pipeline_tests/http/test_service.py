@@ -18,7 +18,15 @@ import zstandard
 from bms_pipeline.core import http
 from bms_pipeline.core.errors import AnswerUnreadable, PipelineError, RedirectRefused, ServiceUnreachable, SettingsError
 from bms_pipeline.core.http import Answer, Retries, Service, seconds_asked
-from bms_pipeline_tests.http.raw_server import RawServer, http_answer, in_turn, nobody_listening, raw_server, says
+from bms_pipeline_tests.http.raw_server import (
+    RawServer,
+    http_answer,
+    in_turn,
+    nobody_listening,
+    raw_server,
+    says,
+    until_released,
+)
 
 CANARY = "canary-5eC2et-value"
 
@@ -255,7 +263,7 @@ def test_a_connection_that_closes_or_is_not_http_is_unreachable(answer: bytes, p
 
 def test_a_silent_server_is_left_at_the_deadline(pauses: Pauses) -> None:
     with (
-        raw_server(lambda connection, server: bool(server.released.wait()) and None) as server,
+        raw_server(until_released) as server,
         pytest.raises(ServiceUnreachable, match=r"no whole answer within 0\.3 seconds"),
     ):
         get(server, pauses, deadline=0.3, retry=False)
@@ -291,10 +299,11 @@ def test_a_redirect_is_refused_and_nothing_is_sent_there(status: int, pauses: Pa
         location = f"http://localhost:{other.port}/login?session={CANARY}"
         with raw_server(says(http_answer(status=status, Location=location))) as server:
             one = service(server, pauses)
-            for send in (
+            sends: tuple[Callable[[], object], ...] = (
                 lambda: one.get("/a", headers={"Authorization": CANARY}),
                 lambda: one.post_form("/a", {"Password": CANARY}),
-            ):
+            )
+            for send in sends:
                 with pytest.raises(RedirectRefused, match="http://localhost") as caught:
                     send()
                 assert CANARY not in str(caught.value)
@@ -398,11 +407,12 @@ def test_no_error_holds_a_secret(answer: bytes, pauses: Pauses, monkeypatch: pyt
     monkeypatch.setattr(http, "BODY_BYTES", 1000)
     with raw_server(says(answer)) as server:
         one = service(server, pauses)
-        for send in (
+        sends: tuple[Callable[[], object], ...] = (
             lambda: one.get("/v2/x", params={"secret": CANARY}, headers={"Authorization": f"Bearer {CANARY}"}),
             lambda: one.post_form("/v2/x", {"Password": CANARY}),
             lambda: one.post_json("/v2/x", {"password": CANARY}),
-        ):
+        )
+        for send in sends:
             with pytest.raises(PipelineError) as caught:
                 send()
             error = caught.value

@@ -54,7 +54,7 @@ class Service:
             "passportal_secret": SecretStr(SECRET),
             "bms_pipeline_home": self.folder / "home",
         }
-        return Settings(_env_file=None, **{**values, **overrides})  # type: ignore[call-arg, arg-type]
+        return Settings(_env_file=None, **{**values, **overrides})  # type: ignore[call-arg]
 
     def target(self, **overrides: Any) -> DocumentsPassportal:
         return DocumentsPassportal(self.settings(**overrides), clock=lambda: self.now, sleep=self.sleep)

@@ -86,7 +86,7 @@ def snapshot(target: DocumentsPassportal, folder: Path, entity: Entity) -> dict[
     return {row[0]: dict(zip(found.columns, row, strict=True)) for row in found.fetchall()}
 
 
-def refusals(outcomes: Sequence[Outcome]) -> dict[int, str]:
+def refusals(outcomes: Sequence[Written]) -> dict[int, str]:
     """BMS id → why it was refused."""
     return {each.bms_id: each.detail for each in outcomes if each.outcome is Outcome.REFUSED}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,9 +216,13 @@ def test_a_200_that_says_that_the_service_failed_is_asked_for_again(web: Web, fa
         everything(web.client(), "asset")
 
 
+def _same(answer: Response, _: Request) -> Response:
+    return answer
+
+
 def test_a_host_that_is_no_passportal_is_told_as_that(web: Web) -> None:
     for answer in (Response("<html>Hello</html>"), Response("Not here", 404), Response("[]")):
-        web.answers[TOKEN] = lambda request, answer=answer: answer
+        web.answers[TOKEN] = partial(_same, answer)
         with pytest.raises(AnswerUnreadable, match="is not Passportal's API") as error:
             web.client().check()
         assert "PASSPORTAL_URL" in error.value.next_step

@@ -174,7 +174,7 @@ def test_a_number_that_others_wrote_for_kaseya_bms_is_a_claim_and_no_marker() ->
     theirs = Document("7", "11", "PC", "79", "", values={"ID": "17", "Integration Type": "kaseya bms ", "Notes": None})
     assert (theirs.marker, theirs.claim) == (None, 17)
     for marker in ("notes", "id_fields"):
-        ours = encoding.marked(theirs, 5, LABELS.__contains__, Dialect(marker=marker))  # type: ignore[arg-type]
+        ours = encoding.marked(theirs, 5, LABELS.__contains__, Dialect(marker=marker))
         assert (ours.values["ID"], ours.marker, ours.claim) == ("17", 5, 17), "what they wrote stays"
     own = encoding.marked(
         replace(theirs, values={"ID": "", "Integration Type": ""}), 5, LABELS.__contains__, Dialect(marker="id_fields")

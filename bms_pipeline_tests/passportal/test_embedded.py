@@ -65,7 +65,7 @@ def snapshot(passportal: EmbeddedPassportal, folder: Path, entity: Entity) -> li
     return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
-def refusals(outcomes: Sequence[Outcome]) -> dict[int, str]:
+def refusals(outcomes: Sequence[Written]) -> dict[int, str]:
     """BMS id → why it was refused."""
     return {each.bms_id: each.detail for each in outcomes if each.outcome is Outcome.REFUSED}
 
@@ -107,7 +107,7 @@ def test_creating_twice_makes_two_records_as_the_real_service_does(
 
 
 @pytest.mark.parametrize("values", [{}, {"name": ""}, {"email": "ann@a.example"}])
-def test_a_record_needs_a_title(passportal: EmbeddedPassportal, client: str, values: dict[str, str]) -> None:
+def test_a_record_needs_a_title(passportal: EmbeddedPassportal, client: str, values: dict[str, str | None]) -> None:
     outcomes = passportal.create(CONTACTS, [Write(7, client, values=values), person(8, client)])
     assert refusals(outcomes) == {7: "a record needs a title"}
     assert passportal.find(CONTACTS, [person(7, client), person(8, client)]).keys() == {8}

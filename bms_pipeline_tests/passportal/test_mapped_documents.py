@@ -171,7 +171,9 @@ def test_places_are_told_of_every_template_that_new_records_get(tenant: Service)
         target._reader.read_details(ASSETS)
         found = target._templates.new_records(ASSETS)
     assert (found["template_id"], found["template"], found["problem"]) == ("31", "Gerät", None)
-    by_id = {told["template_id"]: told for told in found["templates"]}
+    templates = found["templates"]
+    assert isinstance(templates, list)
+    by_id = {told["template_id"]: told for told in templates}
     assert by_id["31"]["places"] == ["name", "serial_number", "primary_ip", "notes"]
     assert by_id["32"]["problem"] == NewRecords.NO_PLACE_FOR_MARKER.value
     assert set(by_id) == {"31", "32", "99"}

@@ -673,9 +673,9 @@ def test_whatever_the_template_is_a_second_sync_plans_nothing_and_no_element_of_
         world.finish(target)
     in_sync(world, service.target())
     assert sorted(service.titles("asset")) == sorted({"PC-1", *(f"PC {n}0" for n in range(8))}), "nothing twice"
-    for id_, values in typed.items():
+    for id_, written in typed.items():
         held = service.store.records[id_].values
-        assert {label: held.get(label) for label in values} == values, "what is no plain text stays"
+        assert {label: held.get(label) for label in written} == written, "what is no plain text stays"
     left = loading.unknown_writes(world.warehouse)
     assert left == []
 

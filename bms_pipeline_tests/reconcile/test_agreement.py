@@ -12,8 +12,9 @@ import pytest
 
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS
 from bms_pipeline.core.errors import DecisionFileInvalid, DecisionRefused
+from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sync import deciding
-from bms_pipeline_tests.building import Scope, World, account, contact, in_passportal, opened_world
+from bms_pipeline_tests.building import World, account, contact, in_passportal, opened_world
 
 NAMES = ("Alpha Foods", "Beta Homes", "Gamma Law", "Delta “Dental” – Ltd’s", "Zoë\u00a0Łódź 007")
 

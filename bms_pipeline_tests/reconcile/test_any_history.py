@@ -193,8 +193,8 @@ class History(RuleBasedStateMachine):
             )
 
 
-class TestHistories(History.TestCase):
-    """A few of at most twelve steps in every run of the suite, many by `make soak`."""
+TestHistories = History.TestCase
+"""A few of at most twelve steps in every run of the suite, many by `make soak`."""
 
-    # Making a history shorter takes longer than reading a long one: each step is half a second.
-    settings = examples(2, 150, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+# Making a history shorter takes longer than reading a long one: each step is half a second.
+TestHistories.settings = examples(2, 150, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))

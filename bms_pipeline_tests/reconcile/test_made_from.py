@@ -96,10 +96,11 @@ class Remembering(History):
         self.unsynced = True
 
 
-class TestRememberingHistories(Remembering.TestCase):
-    """One long history in every run of the suite, many by `make soak`."""
-
-    settings = examples(1, 100, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+TestRememberingHistories = Remembering.TestCase
+"""One long history in every run of the suite, many by `make soak`."""
+TestRememberingHistories.settings = examples(
+    1, 100, stateful_step_count=12, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ def world(reconciled: World, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def change(world: World, dry_run: bool = False, **wanted: str) -> deciding.ChangedSettings:
+def change(world: World, **wanted: str) -> deciding.ChangedSettings:
     named = {name.replace("__", "."): value for name, value in wanted.items()}
-    return deciding.change_settings(world.warehouse, named, "a person", dry_run=dry_run)
+    return deciding.change_settings(world.warehouse, named, "a person")
 
 
 def scope(world: World, entity: str) -> dict[int, str]:
@@ -48,7 +48,7 @@ def scope(world: World, entity: str) -> dict[int, str]:
 
 
 def test_a_filter_can_be_tried_before_it_is_stored(world: World) -> None:
-    dry_run = change(world, dry_run=True, asset_categories="server")
+    dry_run = deciding.change_settings(world.warehouse, {"asset_categories": "server"}, "a person", dry_run=True)
     (assets,) = [each for each in dry_run.scope if each.entity == "assets"]
     assert (assets.records_in, assets.records_out, assets.kept_out_because) == (1, 1, {"category": 1})
     assert [each.examples for each in dry_run.records] == [("2 PC-2",)]

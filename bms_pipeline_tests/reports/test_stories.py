@@ -173,7 +173,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_sentence_is_true_of_a_real_record(world: World) -> None:
     def text(entity: str, bms_id: int) -> str:
-        return stories.plain(stories.tell(world.warehouse, entity, bms_id).sentence)  # type: ignore[arg-type]
+        return stories.plain(stories.tell(world.warehouse, entity, bms_id).sentence)
 
     assert re.fullmatch(r"Matched on \d.* because both sides have the same name; loaded on .*\.", text("clients", 10))
     assert re.fullmatch(r"Created in Passportal on \d.* because it had no such record\.", text("contacts", 100))

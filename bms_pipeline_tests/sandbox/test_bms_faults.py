@@ -31,7 +31,7 @@ class Faulty:
         self._sandbox.behave(faults=[{"route": "hardwareasset/searchselect", "kind": kind, **details}])
 
     def get(self, page: int = 1, **how: Any) -> requests.Response:
-        query = {"PageSize": 10, "PageNumber": page, "Sort": "Id"}
+        query: dict[str, int | str] = {"PageSize": 10, "PageNumber": page, "Sort": "Id"}
         return self._session.get(
             self._sandbox.url + ASSETS, params=query, timeout=how.pop("timeout", 60), allow_redirects=False, **how
         )

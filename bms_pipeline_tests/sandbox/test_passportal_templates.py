@@ -69,7 +69,7 @@ def own(tmp_path: Path) -> Path:
 def opened(folder: Path, tenant: Path, file: Path) -> Stranger:
     store, switches = open_store(folder, tenant, file)
     clock = Clock()
-    made = Stranger(create_app(store, PassportalBehaviour().changed(switches), clock), clock)
+    made = Stranger(create_app(store, PassportalBehaviour().changed(dict(switches)), clock), clock)
     made.sign_in()
     return made
 

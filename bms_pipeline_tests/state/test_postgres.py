@@ -45,8 +45,8 @@ def home(tmp_path: Path, address: str) -> Settings:
 def asked(server: Server, query: str) -> list[tuple[object, ...]]:
     """What the owner of the server answers to ``query``."""
     with psycopg.connect(host="127.0.0.1", port=server.port, user="dagster", autocommit=True) as owner:
-        found = owner.execute(query)  # type: ignore[call-overload]
-        return found.fetchall() if found.description else []  # type: ignore[no-any-return]
+        found = owner.execute(query)
+        return found.fetchall() if found.description else []
 
 
 def kill_sessions(server: Server) -> None:

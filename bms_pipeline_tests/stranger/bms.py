@@ -356,7 +356,8 @@ class Bms:
         visible = {key: value for key, value in copy.deepcopy(record).items() if not key.startswith("_")}
         if self.habits.extra:
             visible |= {"CustomFields": [{"Id": 1, "Value": {"Text": "x"}}], "RowVersion": "AAAB"}
-        return self._value(visible, name)
+        spelt: Record = self._value(visible, name)
+        return spelt
 
     def _value(self, value: Any, where: str) -> Any:
         habits = self.habits

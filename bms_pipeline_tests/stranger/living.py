@@ -146,7 +146,7 @@ class Person(Home):
             row = {"passportal_id": f"D{place}", "client_id": f"P{number}", "name": title, **names}
             rows[entity].append(row)
         for entity, found in rows.items():
-            store.import_file(BY_NAME[entity], write_ndjson(self.folder / "prefill.ndjson", found))  # type: ignore[index]
+            store.import_file(BY_NAME[entity], write_ndjson(self.folder / "prefill.ndjson", found))
         return [row["passportal_id"] for row in rows["clients"]]
 
     def edit(self, record: Held, label: str, text: str) -> None:

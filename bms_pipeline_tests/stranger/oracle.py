@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +132,7 @@ def _prefill(person: Person, story: Story) -> None:
     inside = [(0, "contacts", "Nobody Inbms"), (2, "assets", "Their own Server")]
     expected: list[tuple[str, str]] = []
     for number, account in enumerate(plain):
-        names = {
+        names: dict[str, Callable[[Record], str]] = {
             "contacts": lambda row: f"{row['FirstName']} {row['LastName']}",
             "assets": lambda row: row["AssetName"],
         }

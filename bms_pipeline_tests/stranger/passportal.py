@@ -8,7 +8,7 @@ import html
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -246,11 +246,10 @@ class Passportal:
         found: Any = rows[(int(number) - 1) * size : int(number) * size]
         if found:
             return self._success({"results": found})
-        return self._success(
-            {"empty": {"results": []}, "null": {"results": None}, "null text": {"results": "null"}, "absent": {}}[
-                self.habits.end
-            ]
-        )
+        ends: dict[str, dict[str, Any]] = {
+            "empty": {"results": []}, "null": {"results": None}, "null text": {"results": "null"}, "absent": {}
+        }  # fmt: skip
+        return self._success(ends[self.habits.end])
 
     def _single(self, document: Document) -> Answer:
         details = {"name": self._encoded(document.title), "tags": document.tags}
@@ -323,12 +322,13 @@ class Passportal:
 
     def _kind_of(self, uid: Any) -> str | None:
         text = str(uid)
-        accepted = {
+        spellings: dict[str, Callable[[int], tuple[str, ...]]] = {
             "tpl-": lambda number: (f"tpl-{number}",),
             "bare": lambda number: (str(number),),
             "upper": lambda number: (f"TPL-{number}",),
             "any": lambda number: (f"tpl-{number}", str(number), f"TPL-{number}"),
-        }[self.habits.template_uid]
+        }
+        accepted = spellings[self.habits.template_uid]
         return next((kind for kind, number in TEMPLATES.items() if text in accepted(number)), None)
 
     def _create(self, items: list[dict[str, Any]]) -> Answer:

@@ -66,7 +66,7 @@ def packed(answer: Answer, coding: str) -> Answer:
         return answer
     middle = len(answer.body) // 2
     raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    body, name = {
+    codings: dict[str, Callable[[], tuple[bytes, str]]] = {
         "gzip": lambda: (gzip.compress(answer.body), "gzip"),
         "x-gzip": lambda: (gzip.compress(answer.body), "x-gzip"),
         "GZIP": lambda: (gzip.compress(answer.body), "GZIP"),
@@ -78,7 +78,8 @@ def packed(answer: Answer, coding: str) -> Answer:
         "gzip twice": lambda: (gzip.compress(gzip.compress(answer.body)), "gzip, gzip"),
         "byte order mark": lambda: (b"\xef\xbb\xbf" + answer.body, ""),
         "chunked": lambda: (answer.body, ""),
-    }[coding]()
+    }
+    body, name = codings[coding]()
     coded = {"Content-Encoding": name} if name else {}
     chunks = {"Transfer-Encoding": "chunked"} if coding == "chunked" else {}
     return Answer(answer.status, body, {**answer.headers, **coded, **chunks})

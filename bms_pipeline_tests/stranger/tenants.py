@@ -39,7 +39,7 @@ _DAY, _NOW = datetime(2001, 1, 1), datetime(2026, 1, 1)
 
 
 def _text() -> st.SearchStrategy[str | None]:
-    written = st.text(st.characters(exclude_categories=("Cs",)), max_size=24)
+    written = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
     return st.none() | st.sampled_from(HOSTILE) | written
 
 
@@ -246,8 +246,8 @@ class _Builder:
             "SerialNumber": record["SerialNumber"],
         }
         if self.is_plain():
-            serial = "".join(self.chance.choice("BCDFGHJKLMNPQRSTVWXZ23456789") for _ in range(11))
-            serial = self.chance.choice((serial, serial, None))
+            real = "".join(self.chance.choice("BCDFGHJKLMNPQRSTVWXZ23456789") for _ in range(11))
+            serial = self.chance.choice((real, real, None))
             record |= {"AssetName": f"{self.word()}-{self.word()}", "IsActive": True, "SerialNumber": serial}
             record["_detail"] |= {"SerialNumber": serial, "IsActive": True, "Brand": self.word()}
             if inside_plain:

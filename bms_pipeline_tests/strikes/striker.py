@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 from urllib.parse import urlsplit
 
 import duckdb  # noqa: F401  # before the fork
@@ -102,8 +103,8 @@ def calm() -> None:
     """Make runs alike and quick: one thread each, small batches, no sleep between two tries."""
     connection.CONFIG["threads"] = 1
     EmbeddedPassportal.batch_size = DocumentsPassportal.batch_size = BATCH_SIZE
-    pace.LOOK_AGAIN_AFTER = (0.01, 0.02)
-    services.BmsClient = functools.partial(BmsClient, sleep=lambda _: None)  # type: ignore[misc,assignment]
+    mock.patch.object(pace, "LOOK_AGAIN_AFTER", (0.01, 0.02)).start()
+    mock.patch.object(services, "BmsClient", functools.partial(BmsClient, sleep=lambda _: None)).start()
 
 
 def obey(order: Order) -> int:

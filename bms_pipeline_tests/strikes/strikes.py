@@ -45,7 +45,7 @@ class Strike:
         what, _, nth = rest.rpartition("#")
         if scenario not in SCENARIOS or kind not in KINDS:
             raise ValueError(f"No strike: {text}")
-        return cls(scenario, kind, what, int(nth))  # type: ignore[arg-type]
+        return cls(scenario, kind, what, int(nth))
 
 
 THEN = " then "

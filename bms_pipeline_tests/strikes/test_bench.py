@@ -16,6 +16,7 @@ from bms_pipeline_tests.strikes.shim import NoCompiler, built_shim
 from bms_pipeline_tests.strikes.strikes import (
     CALLS,
     KINDS,
+    Kind,
     NotStruck,
     Strike,
     as_text,
@@ -57,9 +58,9 @@ def test_every_durable_step_and_call_is_seen_also_those_of_the_database(finished
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_places_of_a_kind_lead_to_different_strikes_that_read_back(finished: Undisturbed, kind: str) -> None:
+def test_the_places_of_a_kind_lead_to_different_strikes_that_read_back(finished: Undisturbed, kind: Kind) -> None:
     assert kind in kinds_of(FINISH)
-    strikes = [choose(FINISH, kind, finished, place / 10, place) for place in range(10)]  # type: ignore[arg-type]
+    strikes = [choose(FINISH, kind, finished, place / 10, place) for place in range(10)]
     assert len(set(strikes)) == 10
     assert parse_story(as_text(strikes)) == strikes
     for strike in strikes if kind != "random" else ():

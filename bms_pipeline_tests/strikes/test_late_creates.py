@@ -28,7 +28,7 @@ from bms_pipeline_tests.strikes.services import Late
 
 SCENARIO = SCENARIOS["finish-documents_api"]
 TWICE = "SELECT type, marker FROM records WHERE marker IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
-GRACE = {"PASSPORTAL_UNKNOWN_SECONDS": "300"}
+GRACE = "300"
 
 
 CREATES = {"locations": 1, "contacts": 2, "assets": 3}
@@ -57,7 +57,8 @@ class Story:
 
     def run(self, at: float) -> int:
         """The same command again ``at`` that moment, without waiting; its exit code."""
-        return self.case.run(*self.command, "--no-wait", ahead=max(0, self.began + at - time.time()), **GRACE)
+        ahead = max(0, self.began + at - time.time())
+        return self.case.run(*self.command, "--no-wait", ahead=ahead, PASSPORTAL_UNKNOWN_SECONDS=GRACE)
 
     def unknown(self) -> list[str]:
         """The entities of the writes that `status` shows as unknown."""
@@ -133,7 +134,7 @@ def test_a_create_that_arrives_after_twenty_minutes_is_found_reported_everywhere
     assert story.run(310) == 0, "it was looked for, not found, and sent again"
     case.import_files()
     story.gateway.deliver()
-    assert case.run("sync", ahead=1300, **GRACE) == 0
+    assert case.run("sync", ahead=1300, PASSPORTAL_UNKNOWN_SECONDS=GRACE) == 0
     (twice,) = case.passportal(TWICE)
     assert twice
 

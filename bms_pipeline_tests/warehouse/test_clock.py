@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_a_stamp_of_another_time_zone_is_believed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def lasting_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def lasting_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with opened_world(tmp_path_factory.mktemp("clock") / "home") as world:
         yield world
 

@@ -135,7 +135,7 @@ def test_threads_that_open_the_file_at_the_same_moment_all_get_in(file: Path) ->
     at_once = threading.Barrier(threads)
 
     def folded() -> list[object]:
-        found = []
+        found: list[object] = []
         for _ in range(rounds):
             at_once.wait()
             with Warehouse(file).open() as connection:

@@ -595,7 +595,7 @@ def test_a_snapshot_replaces_the_one_before_and_counts_only_when_something_diffe
 def test_account_types_say_whether_they_changed(lander: Lander) -> None:
     rows = [(1, "Client", True, False, True), (9, "Prospect", False, False, True)]
     assert landing.land_account_types(lander.connection, rows)
-    assert not landing.land_account_types(lander.connection, reversed(rows))
+    assert not landing.land_account_types(lander.connection, rows[::-1])
     assert landing.land_account_types(lander.connection, rows[:1])
 
 
