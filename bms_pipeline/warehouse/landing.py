@@ -20,7 +20,7 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.core.entities import Entity, WireType
+from bms_pipeline.core.entities import SCALAR, Entity, WireType
 from bms_pipeline.core.errors import LandingError, Stage, StageMissing
 from bms_pipeline.warehouse import keys, names, schema, sql, stored_mapping
 from bms_pipeline.warehouse.inputs import (
@@ -39,6 +39,7 @@ _JSON_TYPES = {
     "VARCHAR": {"VARCHAR"},
     "BOOLEAN": {"BOOLEAN"},
     "OBJECT": {"OBJECT"},
+    SCALAR: {"VARCHAR", "BIGINT", "UBIGINT", "DOUBLE", "BOOLEAN"},
 }
 
 ENOUGH = 50
@@ -283,7 +284,7 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
     return sql.read("warehouse/stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.readable(folder / "*.json.zst")),
-        structure=json.dumps(dict(entity.wire)),
+        structure=json.dumps({key: "VARCHAR" if kind == SCALAR else kind for key, kind in entity.wire.items()}),
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
         account_type=entity.account_type_sql,
@@ -298,7 +299,7 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
 
 def documented_keys(entity: Entity) -> set[str]:
     """Return the keys of a record of ``entity`` in the vendor's document, read or not."""
-    return set(entity.wire) | set(entity.other_keys)
+    return set(entity.wire) | set(entity.documented)
 
 
 @dataclass(frozen=True)
