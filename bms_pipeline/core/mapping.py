@@ -392,6 +392,9 @@ def _composed(entity: Entity, text: str, of: Callable[[str], str]) -> str:
     details = {detail.name for detail in entity.detail_fields}
     if not details.isdisjoint(parts):
         has_any = f"({has_any}) AND {of('details_read_at')} IS NOT NULL"
+        keys = [detail.json_key for detail in entity.detail_fields if detail.json_key and detail.name in parts]
+        if keys:
+            has_any += f" AND coalesce(list_has_all({of('details_keys')}, [{_listed(keys)}]), false)"
     joined = rf"trim(regexp_replace(concat({', '.join(pieces)}), ' +', ' ', 'g'))"
     return f"CASE WHEN {has_any} THEN nullif({joined}, '') END"
 
@@ -594,20 +597,22 @@ def _check_labels(mapping: Mapping, entity: Entity) -> None:
     """Refuse two fields on one label in one template, and a field on the label of the marker."""
     for template in ("", *mapping.exceptions(entity)):
         seen: dict[str, str] = {}
-        where = f"{entity.name}.only.{template}.fields" if template else f"{entity.name}.fields"
         for column, label in mapping.labels(entity, template).items():
-            folded = folded_label(label)
+            where = f"{entity.name}.only.{template}.fields" if template else f"{entity.name}.fields"
+            folded, word = folded_label(label), word_of(entity, column)
+            if column.startswith(CONSTANT):
+                where, word = f"{entity.name}.constants", mapping.rule(entity, column).label or ""
             if folded in seen:
                 raise _wrong(
-                    f"{where}.{word_of(entity, column)}",
+                    f"{where}.{word}",
                     f"has the label {label!r}, which {seen[folded]} has, too",
                     "Give each its own.",
                 )
-            seen[folded] = word_of(entity, column)
+            seen[folded] = word
             # The marker shares the label of notes by itself: it is a line of its own there.
             is_notes = folded_label(entity.labels.get(column, "")) == folded_label(MARKER_LABEL)
             if entity.has_client and not is_notes and folded == folded_label(mapping.marker_label):
-                raise _wrong(f"{where}.{word_of(entity, column)}", f"has the label {label!r}, which carries the marker", "Give another.")
+                raise _wrong(f"{where}.{word}", f"has the label {label!r}, which carries the marker", "Give another.")
 
 
 def _check_keys(where: str, data: Table[str, Any], allowed: Collection[str]) -> None:

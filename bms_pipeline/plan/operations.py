@@ -115,8 +115,9 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     remade = [entity for entity in entities if entity in changed]
     for entity in remade:
         if _is_reconciled(connection, entity):
-            connection.execute(_operations_sql(entity, settings, scope))
-            connection.execute(_hold_refused_sql(entity))
+            fields = settings.mapping.entity(entity)
+            connection.execute(_operations_sql(fields, settings, scope))
+            connection.execute(_hold_refused_sql(fields))
     hold_back(connection, remade, settings)
     if changed:
         hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
@@ -344,7 +345,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
 
     Everything is decided again on the stored records and then put back as it was, also the plan itself.
     """
-    entities = planned_entities(plan)
+    entities, mapping = planned_entities(plan), read_mapping(connection)
     for entity in entities:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE saved_{entity.name} AS FROM sync.planned_{entity.name}")
     reconcile_all(connection, entities)
@@ -354,7 +355,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
         fill_undo(connection, entities, plan.undoes)
     moved: list[str] = []
     for entity in entities:
-        rows = connection.execute(_moved_sql(entity)).fetchall()
+        rows = connection.execute(_moved_sql(mapping.entity(entity))).fetchall()
         moved += [_moved_sentence(entity, *row) for row in rows]
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
         connection.execute(f"INSERT INTO sync.planned_{entity.name} BY NAME FROM saved_{entity.name}")
@@ -581,7 +582,7 @@ def _fingerprint(
     The mapping is part of it: it says under which labels the values go. So is the template of each document.
     """
     operations, parts = 0, []
-    for entity in entities:
+    for entity in map(mapping.entity, entities):
         values = ", ".join(f"coalesce({side}_{c}, chr(0))" for c in entity.columns for side in ("before", "after"))
         row = connection.execute(sql.read("plan/plan_fingerprint").format(entity=entity.name, texts=values)).fetchone()
         if row and row[0]:

@@ -339,7 +339,7 @@ def _entity_sql(entity: Entity, settings: SyncSettings, compared: set[EntityName
 
 
 def _differs(entity: Entity, settings: SyncSettings) -> str:
-    return " OR ".join(writes(entity, settings, column) for column in entity.columns)
+    return " OR ".join(writes(entity, settings, column) for column in settings.mapping.entity(entity).columns)
 
 
 def _states(connection: duckdb.DuckDBPyConnection) -> dict[EntityName, tuple[str, str | None]]:

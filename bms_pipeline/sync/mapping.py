@@ -29,7 +29,7 @@ from bms_pipeline.plan import operations as plans
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
 from bms_pipeline.sync import services
-from bms_pipeline.warehouse import landing, sql, stored_mapping
+from bms_pipeline.warehouse import landing, schema, sql, stored_mapping
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.inputs import bump_version, has_version
 
@@ -152,6 +152,7 @@ def _check_no_load(connection: duckdb.DuckDBPyConnection) -> None:
 def _store(connection: duckdb.DuckDBPyConnection, mapping: Mapping, by: str, why: str, at: datetime) -> None:
     """Store the mapping with its history, and forget the bases of fields with another label."""
     before = stored_mapping.read_mapping(connection)
+    schema.add_mapped_columns(connection, mapping)
     places = with_last_places(before, stored_mapping.earlier_mappings(connection))
     store_sync_setting(connection, stored_mapping.NAME, mapping.as_json(), at)
     bump_version(connection, stored_mapping.NAME, at)
@@ -160,14 +161,25 @@ def _store(connection: duckdb.DuckDBPyConnection, mapping: Mapping, by: str, why
         [at, by, stored_mapping.NAME, json.dumps(before.as_json()), json.dumps(mapping.as_json()), why],
     )
     for entity in ENTITIES:
+        _forget_values(connection, before.entity(entity), mapping.entity(entity))
         _forget_bases(connection, entity, places, mapping)
+
+
+def _forget_values(connection: duckdb.DuckDBPyConnection, before: Entity, entity: Entity) -> None:
+    """Let nothing be known of a key that the mapping names now and did not before: an earlier value may be old."""
+    new = [field for field in entity.added_fields if field.name not in before.columns]
+    if new:
+        blank = {field.name for field in new} | {"details_keys" for field in new if field.from_details}
+        values = ", ".join(f"{column} = NULL" for column in sorted(blank))
+        filled = " OR ".join(f"{column} IS NOT NULL" for column in sorted(blank))
+        connection.execute(f"UPDATE bms.{entity.name} SET {values} WHERE {filled}")
 
 
 def _forget_bases(connection: duckdb.DuckDBPyConnection, entity: Entity, places: Mapping, mapping: Mapping) -> None:
     """Let both sides never have met in a field with another label. A field left out keeps its base."""
     moved = {
         column: f"({moved} AND NOT {left_out_sql(mapping, entity, column, 'p.template_id')})"
-        for column in entity.columns[1:]
+        for column in mapping.entity(entity).columns[1:]
         if (moved := moved_sql(places, mapping, entity, column, "p.template_id")) != "false"
     }
     if not moved:
@@ -244,9 +256,10 @@ def _foretell(
 
 def _changed(before: Mapping, mapping: Mapping, entity: Entity) -> list[str]:
     """Return the fields with another label, another text or another default than before."""
+    columns = dict.fromkeys((*before.entity(entity).columns[1:], *mapping.entity(entity).columns[1:]))
     return [
         column
-        for column in entity.columns[1:]
+        for column in columns
         if before.rule(entity, column) != mapping.rule(entity, column)
         or moved_sql(before, mapping, entity, column, "p.template_id") != "false"
     ]
