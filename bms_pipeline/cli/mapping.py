@@ -10,10 +10,10 @@ import typer
 
 from bms_pipeline.cli.on_demand import mapping, open_warehouse, read_settings, run_lock
 from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, say, this_command
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping
+from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping, word_of
 
 if TYPE_CHECKING:
     from bms_pipeline.sync.mapping import Foretold
@@ -113,7 +113,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _rows(stored: Mapping, entity: Entity) -> list[tuple[str, str, str]]:
     rows = []
-    for column in entity.columns[1:]:
+    names = stored.names(entity)
+    for column in stored.entity(entity).columns[1:]:
         rule = stored.rule(entity, column)
         elsewhere = [
             f"{stored.label(entity, column, template) or 'left out'} in template {template}"
@@ -121,7 +122,8 @@ def _rows(stored: Mapping, entity: Entity) -> list[tuple[str, str, str]]:
             if stored.label(entity, column, template) != stored.label(entity, column)
         ]
         is_set = "; ".join(filter(None, [_in_words(rule), *elsewhere]))
-        rows.append((column, stored.label(entity, column) or "(left out)", is_set))
+        shown = column if column in entity.columns else names[column]
+        rows.append((shown, stored.label(entity, column) or "(left out)", is_set))
     return rows
 
 
@@ -144,16 +146,27 @@ def _print_foretold(foretold: Foretold, *, dry_run: bool) -> None:
         return
     for entity, documents in foretold.documents.items():
         say(f"{documents:,} documents of {entity} are read again by the next sync, one call each.")
+    for entity, reading in foretold.details.items():
+        say(
+            f"{reading.calls:,} details of {entity} are read again for the new keys, one call each:"
+            f" about {reading.hours:,} h, next to the syncs."
+        )
+    for name, reading in foretold.lists.items():
+        say(f"The next sync reads the whole list {name} once, for the new keys: about {reading.calls:,} calls.")
     rows = [
         (
-            f"{change.entity}.{change.field}", change.label or "(left out)", change.filled, change.followed,
-            change.overwritten, change.kept, change.no_place,
+            f"{change.entity}.{_word(change.entity, change.field)}", change.label or "(left out)", change.filled,
+            change.followed, change.overwritten, change.kept, change.no_place,
         )
         for change in foretold.changes
     ]  # fmt: skip
     columns = ("field", "label", "filled", "our text renewed", "overwritten", "differ and stay", "no place")
     if rows:
         print_table("What the next plan does, in records", columns, rows, numbers=columns[2:])
+    if unread := [
+        f"{change.entity}.{_word(change.entity, change.field)}" for change in foretold.changes if change.is_unread
+    ]:
+        say(f"Not read so far: {', '.join(unread)}. Only a plan after the next sync knows what is filled.")
     _print_remarks(foretold)
     if dry_run:
         say("Nothing is stored: this was a try.")
@@ -161,13 +174,17 @@ def _print_foretold(foretold: Foretold, *, dry_run: bool) -> None:
         say("Stored. The next plan waits for you: `bms-pipeline preview`, then `bms-pipeline finish HASH`.")
 
 
+def _word(entity: EntityName, column: str) -> str:
+    return word_of(BY_NAME[entity], column)
+
+
 def _print_remarks(foretold: Foretold) -> None:
     for problem in foretold.problems:
         say(f"[yellow]{safe(problem)}[/]")
     for word in foretold.words:
-        label = f"{word.entity}.{word.field}"
+        label = f"{word.entity}.{_word(word.entity, word.field)}"
         say(f"[yellow]{label}: {safe(repr(word.word))} has no word ({word.records:,} records); it is not written.[/]")
     for text in foretold.cut:
-        say(f"{text.entity}.{text.field}: the text of {text.records:,} records is cut.")
+        say(f"{text.entity}.{_word(text.entity, text.field)}: the text of {text.records:,} records is cut.")
     for entity, count in foretold.other_template.items():
         say(f"{count:,} {BY_NAME[entity].name} are in another template than new ones; no call moves a document.")

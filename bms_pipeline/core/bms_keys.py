@@ -90,8 +90,7 @@ ASSET_DETAIL: Keys = _keys(
     ),
     yes_no="isActive dhcpEnabled winsEnabled",
     day=(
-        "warrantyExpirationDate expirationDate acquisitionDate firstCheckIn lastCheckIn lastReboot createdOn "
-        "modifiedOn"
+        "warrantyExpirationDate expirationDate acquisitionDate firstCheckIn lastCheckIn lastReboot createdOn modifiedOn"
     ),
 )
 """The keys of an asset in the answer of its detail call, without its id."""

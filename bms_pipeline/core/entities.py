@@ -165,9 +165,9 @@ class Rule:
 class Entity:
     """One of the five kinds of records.
 
-    ``wire`` is JSON key → type, for the keys that are read; ``documented`` has all keys with a single value. ``array_in``
-    names the array with the records in the rows of the list call (locations are inside accounts). ``name_sql`` is the
-    record's name for matching.
+    ``wire`` is JSON key → type, for the keys that are read; ``documented`` has all keys with a single value.
+    ``array_in`` names the array with the records in the rows of the list call (locations are inside accounts).
+    ``name_sql`` is the record's name for matching.
 
     ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:

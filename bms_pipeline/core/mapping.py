@@ -168,6 +168,11 @@ class Mapping:
         """Return column → the label by which people know it: its place, or Passportal's own label if left out."""
         return {**self.entity(entity).labels, **self.labels(entity, template_id)}
 
+    def names(self, entity: Entity) -> dict[str, str]:
+        """Return column → how people call the field: by Passportal's own label, its key in BMS, or its constant."""
+        names = {field.name: field.key or f"constant {field.label}" for field in self.entity(entity).added_fields}
+        return {**BY_NAME[entity.name].labels, **names}
+
     def is_left_out(self, entity: Entity, column: str, template_id: str = "") -> bool:
         """Return whether the field is neither read, compared nor written in documents of this template."""
         return self.label(entity, column, template_id) is None
@@ -430,6 +435,11 @@ def word_of(entity: Entity, column: str) -> str:
     return _KEY_OF[entity.name].get(column, column)
 
 
+def is_field(entity: Entity, word: str) -> bool:
+    """Return whether a mapping may name a field by this word: a field of the entity, or a documented key of BMS."""
+    return word in entity.columns or word in _BY_KEY[entity.name]
+
+
 # Reading
 
 
@@ -539,9 +549,7 @@ def _other_label(entity: Entity, column: str, label: str) -> str | None:
     return None if label == entity.labels.get(column) else label
 
 
-def _parse_only(
-    entity: Entity, fields: Table[str, FieldRule], template: str, said: object
-) -> dict[str, str | None]:
+def _parse_only(entity: Entity, fields: Table[str, FieldRule], template: str, said: object) -> dict[str, str | None]:
     where = f"{entity.name}.only.{template}"
     data = _table(where, said)
     _check_keys(where, data, ("fields",))
@@ -550,7 +558,9 @@ def _parse_only(
         at = f"{where}.fields.{word}"
         column = _column(f"{where}.fields", entity, word)
         if column not in entity.columns and column not in fields:
-            raise _wrong(at, "is a key of BMS without a label for all other templates", f"Add it to {entity.name}.fields.")
+            raise _wrong(
+                at, "is a key of BMS without a label for all other templates", f"Add it to {entity.name}.fields."
+            )
         if column == "name":
             raise _wrong(at, "cannot be mapped: by its name a record is matched", "Take it out of the mapping.")
         if label is not False and not isinstance(label, str):
@@ -645,8 +655,9 @@ def _column(where: str, entity: Entity, word: str) -> str:
     meant = f"Did you mean {near[0]!r}? " if near else ""
     raise _wrong(
         f"{where}.{word}",
-        f"is no field of {entity.name}, and no documented key of BMS" if entity.has_client else
-        f"is no field of {entity.name}",
+        f"is no field of {entity.name}, and no documented key of BMS"
+        if entity.has_client
+        else f"is no field of {entity.name}",
         f"{meant}Fields: {', '.join(entity.columns[1:])}.",
     )
 
@@ -699,7 +710,7 @@ def _composition(where: str, entity: Entity, said: object) -> str:
     if re.search(r"[{}]", _PART.sub("", text)):
         raise _wrong(where, "has a brace that is not closed, or one too many")
     for part in parts:
-        if part not in entity.columns and part not in _BY_KEY[entity.name]:
+        if not is_field(entity, part):
             near = difflib.get_close_matches(part, [*entity.columns, *_BY_KEY[entity.name]], 1)
             meant = f"Did you mean {{{near[0]}}}? " if near else ""
             fields = ", ".join(entity.columns)

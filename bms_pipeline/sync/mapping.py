@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from bms_pipeline.plan import operations as plans
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
 from bms_pipeline.sync import services
-from bms_pipeline.warehouse import landing, schema, sql, stored_mapping
+from bms_pipeline.warehouse import landed_details, landing, schema, sql, stored_mapping
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.inputs import bump_version, has_version
 
@@ -40,7 +41,8 @@ class FieldForetold:
 
     ``filled``: empty in Passportal so far. ``followed``: the value there is ours, and gets its new text.
     ``overwritten``: the value there is not ours; always 0. ``kept``: the value there differs and stays. ``no_place``:
-    the template has no field for it.
+    the template has no field for it. ``is_unread``: it is a key of BMS that was not read so far, so only the plans
+    after its reading know the counts.
     """
 
     entity: EntityName
@@ -51,6 +53,15 @@ class FieldForetold:
     overwritten: int
     kept: int
     no_place: int
+    is_unread: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Calls to BMS that a newly named key costs, and the hours that the hourly limit makes of them."""
+
+    calls: int
+    hours: int
 
 
 @dataclass(frozen=True)
@@ -76,12 +87,15 @@ class CutText:
 class Foretold:
     """What storing a mapping does. ``documents``: entity → documents that are read again, one call each.
 
-    ``problems``: why it would be refused without ``anyway``. ``other_template``: entity → documents in another template
-    than new ones of their category; they stay there.
+    ``details``: entity → details that are read again, for a newly named key; ``lists``: list → the sweep that reads it
+    whole once before its time. ``problems``: why it would be refused without ``anyway``. ``other_template``: entity →
+    documents in another template than new ones of their category; they stay there.
     """
 
     changes: list[FieldForetold] = field(default_factory=list)
     documents: dict[EntityName, int] = field(default_factory=dict)
+    details: dict[EntityName, Reading] = field(default_factory=dict)
+    lists: dict[str, Reading] = field(default_factory=dict)
     words: list[LackedWord] = field(default_factory=list)
     cut: list[CutText] = field(default_factory=list)
     other_template: dict[EntityName, int] = field(default_factory=dict)
@@ -98,7 +112,7 @@ def current_mapping(warehouse: Warehouse) -> Mapping:
 def try_mapping(settings: Settings, warehouse: Warehouse, mapping: Mapping) -> Foretold:
     """Return what storing ``mapping`` would do; nothing is stored, and neither service is called."""
     with _snapshots(settings, mapping) as (files, documents), warehouse.trial() as connection:
-        return _foretell(connection, mapping, files, documents)
+        return _foretell(connection, settings, mapping, files, documents)
 
 
 def check_mapping(settings: Settings, warehouse: Warehouse) -> Foretold:
@@ -228,6 +242,7 @@ def _snapshots(settings: Settings, mapping: Mapping) -> Iterator[tuple[dict[Enti
 
 def _foretell(
     connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
     mapping: Mapping,
     files: dict[EntityName, Path],
     documents: dict[EntityName, int],
@@ -246,6 +261,8 @@ def _foretell(
     return Foretold(
         changes=_changes(connection, before, mapping),
         documents=documents,
+        details=_details_again(connection, settings),
+        lists=_lists_whole(connection, settings, before.mapping, mapping),
         words=_words_lacking(connection, mapping),
         cut=_cut(connection, mapping),
         other_template=_in_other_template(connection, mapping),
@@ -275,9 +292,46 @@ def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mappin
         query = sql.read("sync/mapped_changes").format(entity=entity.name, last=f"CASE change.field {last} END")
         counted = {row[0]: row[1:] for row in connection.execute(query, {"fields": fields}).fetchall()}
         found += [
-            FieldForetold(entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0)))
+            FieldForetold(
+                entity.name,
+                column,
+                mapping.label(entity, column),
+                *counted.get(column, (0, 0, 0, 0, 0)),
+                column in _new_keys(before.mapping, mapping, entity),
+            )
             for column in fields
         ]
+    return found
+
+
+def _new_keys(before: Mapping, mapping: Mapping, entity: Entity) -> set[str]:
+    """Return the columns of the keys that ``mapping`` names and ``before`` did not."""
+    return {field.name for field in mapping.entity(entity).added_fields if field.key} - {
+        field.name for field in before.entity(entity).added_fields
+    }
+
+
+def _details_again(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[EntityName, Reading]:
+    """Return the details to read again: those read before without a key that the mapping names."""
+    per_hour = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
+    counts = {entity.name: landed_details.count_lacking_keys(connection, entity) for entity in ENTITIES}
+    return {name: Reading(calls, math.ceil(calls / per_hour)) for name, calls in counts.items() if calls}
+
+
+def _lists_whole(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, before: Mapping, mapping: Mapping
+) -> dict[str, Reading]:
+    """Return the lists that the next sync reads whole for a new key, which it would only ask for changes otherwise."""
+    found: dict[str, Reading] = {}
+    for entity in ENTITIES:
+        listed = {field.name for field in mapping.entity(entity).listed_fields}
+        if entity.list_call.modified_since and listed & _new_keys(before, mapping, entity):
+            (calls,) = connection.execute(
+                "SELECT coalesce(arg_max(calls_made, landed_at), 0) FROM sync.sweeps WHERE list_call = ?"
+                " AND mode = 'full' AND client IS NULL",
+                [entity.list_call.name],
+            ).fetchone() or (0,)
+            found[entity.list_call.name] = Reading(calls, math.ceil(calls / settings.bms_calls_per_hour))
     return found
 
 

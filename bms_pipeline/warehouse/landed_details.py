@@ -46,6 +46,16 @@ def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timed
     return [row[0] for row in connection.execute(query, since).fetchall()]
 
 
+def count_lacking_keys(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int:
+    """Return the number of linked records whose details were read without a key that the mapping names."""
+    has_keys = _has_keys(mapped(connection, entity))
+    if has_keys == "true":
+        return 0
+    query = sql.read("warehouse/details_lacking_keys").format(entity=entity.name, has_keys=has_keys)
+    (records,) = connection.execute(query).fetchone() or (0,)
+    return int(records)
+
+
 def _has_keys(entity: Entity) -> str:
     """Return SQL: whether the details of ``b`` were read with every key that the mapping names."""
     keys = ", ".join(sql.quoted(str(field.json_key)) for field in entity.detail_fields if field.json_key)
@@ -68,9 +78,7 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
         return LandedDetails()
     columns = [field.name for field in entity.detail_fields]
     days.define_local_day(connection)
-    wire = ", ".join(
-        f'"{key}" {"VARCHAR" if kind == SCALAR else kind}' for key, kind in entity.details.wire.items()
-    )
+    wire = ", ".join(f'"{key}" {"VARCHAR" if kind == SCALAR else kind}' for key, kind in entity.details.wire.items())
     connection.execute(
         sql.read("warehouse/details_answered").format(
             entity=entity.name,

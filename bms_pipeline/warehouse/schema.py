@@ -12,8 +12,8 @@ import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import WarehouseNewer
-from bms_pipeline.core.version import VERSION
 from bms_pipeline.core.mapping import DEFAULT, Mapping
+from bms_pipeline.core.version import VERSION
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
@@ -178,12 +178,13 @@ def changes_sql(entity: Entity) -> str:
 
 def _operations_view(mapping: Mapping = DEFAULT) -> str:
     """Return SQL for ``sync.operations``: the current plan of all entities, with each record's changes as a list."""
+    entities = map(mapping.entity, ENTITIES)
     selects = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
-        f" o.disposition, o.operation, o.reason, {changes_sql(mapping.entity(entity))} AS changes, o.kept, o.no_place, o.template,"
+        f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.template,"
         " o.unmark_id, o.needs_approval, o.held_back, o.unproved"
         f" FROM sync.planned_{entity.name} o"
-        for entity in ENTITIES
+        for entity in entities
     )
     return f"CREATE OR REPLACE VIEW sync.operations AS {selects}"
 

@@ -1,4 +1,4 @@
-"""A person maps keys of BMS that are no field, and texts for labels without any field: read, planned, written, undone."""
+"""A person maps keys of BMS that are no field, and texts for labels that no field has: read, written, undone."""
 
 from __future__ import annotations
 
@@ -137,5 +137,3 @@ def test_details_are_read_again_for_a_new_key_after_all_that_wait_for_their_firs
     tenant.world.answer_details({number: {"locationInfo": None} for number in (1, 2, 3)})
     tenant.cycle()
     assert waiting() == []
-
-
