@@ -10,7 +10,7 @@ import typer
 
 from bms_pipeline.cli.on_demand import mapping, open_warehouse, read_settings, run_lock
 from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, say, this_command
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, chosen, keys_of
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.files import atomic_write
 from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping, word_of
@@ -42,6 +42,22 @@ def show(as_json: AsJson = False) -> None:
         say(
             "Nothing is set: labels are compared as they are. `bms-pipeline mapping export FILE` writes a file to edit."
         )
+
+
+@app.command("keys")
+def show_keys(
+    entity: Annotated[
+        str | None, typer.Argument(metavar="[ENTITY]", help="Only these: locations, contacts, assets.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the documented keys of BMS that are no field, and that a mapping may give a label."""
+    keys = {found.name: keys_of(found) for found in chosen([entity] if entity else None) if found.has_client}
+    if as_json:
+        print_json(keys)
+        return
+    for name, kinds in keys.items():
+        print_table(name.capitalize(), ("key", "kind"), sorted((key, kind) for key, kind in kinds.items()))
 
 
 @app.command("export")

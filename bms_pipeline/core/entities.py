@@ -259,7 +259,7 @@ def fields_by_key(entity: Entity) -> dict[str, Field]:
         return {}
     own = _keys_of_own_fields(entity.listed_fields) | set(re.findall(r"\w+", entity.name_sql))
     own_in_detail = _keys_of_own_fields(entity.detail_fields)
-    in_detail = entity.details.documented if entity.details else {}
+    in_detail = _documented_details(entity)
     listed = {key: _field_of_key(key, kind) for key, kind in entity.documented.items() if key not in own}
     detailed = {
         f"{IN_DETAIL}{key}": _field_of_key(f"{IN_DETAIL}{key}", kind)
@@ -267,6 +267,16 @@ def fields_by_key(entity: Entity) -> dict[str, Field]:
         if key not in own_in_detail
     }
     return {**listed, **detailed}
+
+
+def keys_of(entity: Entity) -> dict[str, KeyKind]:
+    """Return key → its documented kind, for the keys of ``fields_by_key``."""
+    kinds = {**entity.documented, **{f"{IN_DETAIL}{key}": kind for key, kind in _documented_details(entity).items()}}
+    return {key: kinds[key] for key in fields_by_key(entity)}
+
+
+def _documented_details(entity: Entity) -> bms_keys.Keys:
+    return entity.details.documented if entity.details else {}
 
 
 def _keys_of_own_fields(fields: Iterable[Field]) -> set[str]:

@@ -651,7 +651,10 @@ def _column(where: str, entity: Entity, word: str) -> str:
         raise _wrong(f"{where}.{word}", f"is the field {own}", f"Write {own} = ...")
     names = [*entity.columns, *_BY_KEY[entity.name]]
     folded = {name.casefold(): name for name in names}
-    near = [folded[found] for found in difflib.get_close_matches(word.casefold(), list(folded), 1)]
+    elsewhere = [json_key.casefold(), f"{IN_DETAIL}{json_key}".casefold()]
+    near = [folded[found] for found in elsewhere if found in folded] or [
+        folded[found] for found in difflib.get_close_matches(word.casefold(), list(folded), 1)
+    ]
     meant = f"Did you mean {near[0]!r}? " if near else ""
     raise _wrong(
         f"{where}.{word}",

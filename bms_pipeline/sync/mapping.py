@@ -13,7 +13,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -288,16 +288,16 @@ def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mappin
         fields = _changed(before.mapping, mapping, entity)
         if not fields:
             continue
+        unread = _new_keys(before.mapping, mapping, entity)
         last = " ".join(f"WHEN '{column}' THEN l.passportal_{column}" for column in fields)
         query = sql.read("sync/mapped_changes").format(entity=entity.name, last=f"CASE change.field {last} END")
         counted = {row[0]: row[1:] for row in connection.execute(query, {"fields": fields}).fetchall()}
         found += [
-            FieldForetold(
-                entity.name,
-                column,
-                mapping.label(entity, column),
-                *counted.get(column, (0, 0, 0, 0, 0)),
-                column in _new_keys(before.mapping, mapping, entity),
+            replace(
+                FieldForetold(
+                    entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0))
+                ),
+                is_unread=column in unread,
             )
             for column in fields
         ]

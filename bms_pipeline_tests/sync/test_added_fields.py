@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bms_pipeline.core.entities import ASSETS
-from bms_pipeline.sync import enrichment
-from bms_pipeline_tests.building import asset
+from bms_pipeline.core.entities import ASSETS, CONTACTS_LIST
+from bms_pipeline.core.errors import LandingError
+from bms_pipeline.sync import deciding, enrichment, extraction, recovery
+from bms_pipeline.sync.mapping import Reading
+from bms_pipeline_tests.building import asset, contact
 from bms_pipeline_tests.sync.mapped import PLAIN, MappedWorld, mapped_world
 
 LISTED = '[assets.fields]\nmachineGroupId = "Group"'
@@ -121,6 +123,74 @@ def test_a_key_that_was_taken_out_is_not_written_and_comes_back(tenant: MappedWo
     tenant.map(LISTED)
     tenant.cycle()
     assert tenant.plan().operations == 0
+
+
+def test_a_list_that_is_asked_for_changes_is_read_whole_once_for_a_new_key(tenant: MappedWorld) -> None:
+    def since() -> str | None:
+        return extraction._watermark(tenant.world.warehouse, CONTACTS_LIST)
+
+    tenant.world.contacts = [contact(5, 1, "Ann", "Lee", modifiedOn="2026-01-01T00:00:00")]
+    tenant.cycle()
+    assert since() is not None
+    toml = '[contacts.fields]\nlocationId = "Site number"'
+    assert list(tenant.foretell(toml).lists) == ["contacts"]
+    tenant.map(toml)
+    assert since() is None
+    tenant.cycle()
+    assert since() is not None, "also where BMS does not send the key"
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [("R2", "R2"), (7, "7"), (2.5, "2.5"), (True, "true"), (" ", None), (None, None)],
+)
+def test_a_single_value_of_any_kind_is_taken_as_text(tenant: MappedWorld, sent: object, written: str | None) -> None:
+    tenant.world.assets[0]["machineGroupId"] = sent
+    tenant.map(LISTED)
+    tenant.plan()
+    changes = tenant.operations()[1].changes
+    assert changes.get("list_machine_group_id", (None, None))[1] == written
+
+
+def test_yes_and_no_and_days_are_written_as_the_own_fields_are(tenant: MappedWorld) -> None:
+    keys = {"isActive": "Group", "detail.lastReboot": "Rack"}
+    tenant.map("[assets.fields]\n" + "\n".join(f'"{key}" = "{label}"' for key, label in keys.items()))
+    tenant.world.answer_details({1: {"lastReboot": "2026-03-04T10:00:00"}})
+    tenant.cycle()
+    assert (tenant.assets()["PC-1"]["Group"], tenant.assets()["PC-1"]["Rack"]) == ("Yes", "2026-03-04")
+
+
+def test_a_list_or_an_object_under_a_key_stops_the_landing_by_name(tenant: MappedWorld) -> None:
+    tenant.world.assets[0]["machineGroupId"] = ["north"]
+    tenant.cycle()  # nobody reads it
+    tenant.map(LISTED)
+    with pytest.raises(LandingError, match="machineGroupId is ARRAY"):
+        tenant.plan()
+
+
+def test_a_try_says_what_a_key_costs_and_stores_nothing(tenant: MappedWorld) -> None:
+    foretold = tenant.foretell(DETAILED)
+    assert foretold.details == {"assets": Reading(2, 1)}
+    assert foretold.lists == {}
+    (change,) = foretold.changes
+    assert (change.field, change.is_unread) == ("detail_location_info", True)
+    assert tenant.plan().operations == 0
+
+
+def test_a_person_decides_who_owns_an_added_field(tenant: MappedWorld) -> None:
+    tenant.document("PC-1").values["Group"] = "my group"
+    tenant.map(LISTED)
+    deciding.change_settings(tenant.world.warehouse, {"owner.assets.machineGroupId": "bms_wins"}, "a person")
+    tenant.cycle()
+    assert tenant.assets()["PC-1"]["Group"] == "north"
+
+
+def test_a_restored_home_goes_on_with_its_added_fields(tenant: MappedWorld) -> None:
+    tenant.map(LISTED + "\n" + CONSTANT)
+    tenant.cycle()
+    recovery.back_up(tenant.world.settings, tenant.world.warehouse)
+    recovery.restore(tenant.world.settings, recovery.find_restorable(tenant.world.settings))
+    assert tenant.plan().operations == 0, tenant.operations()
 
 
 def test_details_are_read_again_for_a_new_key_after_all_that_wait_for_their_first(tenant: MappedWorld) -> None:
