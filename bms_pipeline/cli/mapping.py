@@ -101,6 +101,31 @@ def import_file(
         raise typer.Exit(2)
 
 
+@app.command("clear-old")
+def clear_old(
+    yes: Annotated[bool, typer.Option("--yes", help="Store it; without it nothing is stored.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do; store nothing.")] = False,
+    why: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who decides it, for the history; default: you.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Blank old labels of the mapping, where they still hold exactly what a load wrote.
+
+    The labels become part of the mapping. The next plan shows each text, and a person finishes it by its hash. Exit
+    code 2: nothing is stored, because --yes is missing.
+    """
+    settings = read_settings()
+    warehouse = open_warehouse(settings)
+    with run_lock.running(settings, this_command()):
+        foretold = mapping.clear_old(settings, warehouse, by or me(), why, dry_run=dry_run or not yes)
+    if as_json:
+        print_json(foretold)
+    else:
+        _print_foretold(foretold, dry_run=dry_run or not yes)
+    if not (dry_run or yes):
+        raise typer.Exit(2)
+
+
 @app.command()
 def check(as_json: AsJson = False) -> None:
     """Compare the stored mapping with what was read of both services. Exit code 2: something does not fit."""
@@ -152,6 +177,7 @@ def _in_words(rule: FieldRule) -> str:
         "most": rule.most and f"at most {rule.most:,} characters",
         "date": rule.date and f"as {rule.date}",
         "required": "required" if rule.required else "",
+        "clears": rule.clears and "blanked where it still holds what a load wrote",
     }
     return "; ".join(part for part in parts.values() if part)
 

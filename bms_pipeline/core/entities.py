@@ -232,7 +232,7 @@ class Entity:
     @property
     def added_fields(self) -> tuple[Field, ...]:
         """The fields that a mapping added: those read by their key, and constants."""
-        return tuple(field for field in self.fields if field.name.startswith((LISTED, DETAILED, CONSTANT)))
+        return tuple(field for field in self.fields if field.name.startswith((LISTED, DETAILED, CONSTANT, CLEARED)))
 
     def with_fields(self, fields: Iterable[Field]) -> Entity:
         """Return the entity with further fields, and with their keys among those that are read."""
@@ -245,8 +245,8 @@ class Entity:
         return replace(self, fields=(*self.fields, *added), wire={**keys, **self.wire}, details=details)
 
 
-LISTED, DETAILED, CONSTANT = "list_", "detail_", "constant_"
-"""The beginnings of the columns of fields that a mapping adds: from the list, from the detail, and constants."""
+LISTED, DETAILED, CONSTANT, CLEARED = "list_", "detail_", "constant_", "cleared_"
+"""The beginnings of the columns of fields that a mapping adds: of the list, of the detail, constants, old labels."""
 
 
 def fields_by_key(entity: Entity) -> dict[str, Field]:
@@ -283,13 +283,13 @@ def _keys_of_own_fields(fields: Iterable[Field]) -> set[str]:
     return {word for own in fields if "lambda" not in own.sql for word in re.findall(r"\w+", own.sql)}
 
 
-def constant_column(label: str) -> str:
-    """Return the column of a constant under this label; labels that are compared as equal have the same one."""
+def column_of_label(beginning: str, label: str) -> str:
+    """Return the column of a constant, or of an old label; labels that differ only in case have the same one."""
     folded = label.casefold()
     plain = "_".join(re.findall(r"[a-z0-9]+", folded))
     if plain.replace("_", " ") != folded:
         plain += f"_{hashlib.md5(folded.encode(), usedforsecurity=False).hexdigest()[:6]}"
-    return f"{CONSTANT}{plain.strip('_')}"
+    return f"{beginning}{plain.strip('_')}"
 
 
 def _field_of_key(key: str, kind: KeyKind) -> Field:

@@ -31,13 +31,14 @@ from typing import Any
 
 from bms_pipeline.core.entities import (
     BY_NAME,
+    CLEARED,
     CONSTANT,
     ENTITIES,
     IN_DETAIL,
     Entity,
     EntityName,
     Field,
-    constant_column,
+    column_of_label,
     fields_by_key,
 )
 from bms_pipeline.core.errors import SettingsError
@@ -71,7 +72,7 @@ class FieldRule:
     ``label``: its label in Passportal. ``words``: BMS's word → ours, with ``other`` for the rest. ``constant``: this
     text in every record. ``text``: composed of BMS's own values. ``default``: for a new record without a value.
     ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
-    without it.
+    without it. ``clears``: the column of the field that once lay under the label; what loads wrote there is blanked.
     """
 
     label: str | None = None
@@ -84,6 +85,7 @@ class FieldRule:
     most: int | None = None
     date: str | None = None
     required: bool = False
+    clears: str | None = None
 
     @property
     def makes_values(self) -> bool:
@@ -170,8 +172,11 @@ class Mapping:
 
     def names(self, entity: Entity) -> dict[str, str]:
         """Return column → how people call the field: by Passportal's own label, its key in BMS, or its constant."""
-        names = {field.name: field.key or f"constant {field.label}" for field in self.entity(entity).added_fields}
-        return {**BY_NAME[entity.name].labels, **names}
+        names = dict(BY_NAME[entity.name].labels)
+        for added in self.entity(entity).added_fields:
+            what = "constant" if added.name.startswith(CONSTANT) else "old label"
+            names[added.name] = added.key or f"{what} {added.label}"
+        return names
 
     def is_left_out(self, entity: Entity, column: str, template_id: str = "") -> bool:
         """Return whether the field is neither read, compared nor written in documents of this template."""
@@ -314,6 +319,14 @@ def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str]
     return f"CASE {template_sql} {cases} ELSE {usual} END" if cases else usual
 
 
+def with_cleared(mapping: Mapping, old: Iterable[tuple[Entity, str, str]]) -> Mapping:
+    """Return the mapping that also blanks what loads wrote into fields under old labels: entity, column, label."""
+    data = mapping.as_json()
+    for entity, column, label in old:
+        data.setdefault(entity.name, {}).setdefault("cleared", {})[label] = word_of(entity, column)
+    return parse_mapping(data)
+
+
 def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
     """Return the mapping of labels alone, in which a left-out field has its last one by ``earlier``, newest first.
 
@@ -419,7 +432,7 @@ def _added_fields(entity: Entity, rules: Table[str, FieldRule]) -> list[Field]:
         label = rule.label or ""
         if column in by_column:
             found.append(replace(by_column[column], label=label))
-        elif column.startswith(CONSTANT):
+        elif column.startswith((CONSTANT, CLEARED)):
             found.append(Field(column, "NULL::VARCHAR", label))
     return found
 
@@ -462,7 +475,7 @@ def parse_mapping(data: Table[str, Any]) -> Mapping:
 
 
 def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
-    _check_keys(entity.name, data, ("types", "template", "fields", "constants", "only"))
+    _check_keys(entity.name, data, ("types", "template", "fields", "constants", "cleared", "only"))
     types = data.get("types", [entity.singular])
     if types != [entity.singular]:
         raise _wrong(
@@ -474,6 +487,7 @@ def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
         for word, said in _table(fields_at, data.get("fields", {})).items()
     }
     fields |= _parse_constants(entity, _table(f"{entity.name}.constants", data.get("constants", {})))
+    fields |= _parse_cleared(entity, _table(f"{entity.name}.cleared", data.get("cleared", {})))
     _check_parts(entity, fields)
     if len(BY_NAME[entity.name].with_fields(_added_fields(entity, fields)).fields) > MOST_FIELDS:
         raise _wrong(fields_at, f"make more than {MOST_FIELDS} fields", "Take out those that you need least.")
@@ -500,10 +514,24 @@ def _parse_constants(entity: Entity, data: Table[str, Any]) -> dict[str, FieldRu
     for label, text in data.items():
         if not entity.has_client:
             raise _wrong(f"{where}.{label}", _NO_DOCUMENTS.format(entity.name), "Take it out.")
-        column = constant_column(_text(f"{where}.{label}", label))
+        column = column_of_label(CONSTANT, _text(f"{where}.{label}", label))
         if column in found:
             raise _wrong(f"{where}.{label}", f"is there twice, also as {found[column].label!r}", "Keep one.")
         found[column] = FieldRule(label=label.strip(), constant=_text(f"{where}.{label}", text))
+    return found
+
+
+def _parse_cleared(entity: Entity, data: Table[str, Any]) -> dict[str, FieldRule]:
+    """Return the rules of the labels where texts of a field are blanked that lies under another label now."""
+    found: dict[str, FieldRule] = {}
+    for label, word in data.items():
+        where = f"{entity.name}.cleared.{label}"
+        if not entity.has_client:
+            raise _wrong(where, _NO_DOCUMENTS.format(entity.name), "Take it out.")
+        if folded_label(label) == folded_label(MARKER_LABEL):
+            raise _wrong(where, "can carry markers, so it is never blanked", "Take it out.")
+        column = _column(where, entity, _text(where, word))
+        found[column_of_label(CLEARED, _text(where, label))] = FieldRule(label=label.strip(), clears=column)
     return found
 
 
@@ -610,8 +638,9 @@ def _check_labels(mapping: Mapping, entity: Entity) -> None:
         for column, label in mapping.labels(entity, template).items():
             where = f"{entity.name}.only.{template}.fields" if template else f"{entity.name}.fields"
             folded, word = folded_label(label), word_of(entity, column)
-            if column.startswith(CONSTANT):
-                where, word = f"{entity.name}.constants", mapping.rule(entity, column).label or ""
+            if column.startswith((CONSTANT, CLEARED)):
+                kind = "constants" if column.startswith(CONSTANT) else "cleared"
+                where, word = f"{entity.name}.{kind}", mapping.rule(entity, column).label or ""
             if folded in seen:
                 raise _wrong(
                     f"{where}.{word}",
@@ -750,10 +779,11 @@ def _wrong(where: str, what: str, next_step: str = "") -> SettingsError:
 
 def _entity_as_json(entity: Entity, mapping: EntityMapping) -> dict[str, Any]:
     constants = {rule.label: rule.constant for column, rule in mapping.fields.items() if column.startswith(CONSTANT)}
+    cleared = {rule.label: word_of(entity, rule.clears) for rule in mapping.fields.values() if rule.clears}
     fields = {
         word_of(entity, column): said
         for column, rule in mapping.fields.items()
-        if not column.startswith(CONSTANT) and (said := _field_as_json(rule)) is not None
+        if not column.startswith((CONSTANT, CLEARED)) and (said := _field_as_json(rule)) is not None
     }
     rules = [
         {**({"category": list(rule.categories)} if rule.categories else {}), "into": int(rule.template)}
@@ -764,7 +794,7 @@ def _entity_as_json(entity: Entity, mapping: EntityMapping) -> dict[str, Any]:
         for template, labels in mapping.only.items()
         if labels
     }
-    said = {"template": rules, "fields": fields, "constants": constants, "only": only}
+    said = {"template": rules, "fields": fields, "constants": constants, "cleared": cleared, "only": only}
     return {key: value for key, value in said.items() if value}
 
 
@@ -796,6 +826,8 @@ def _toml(said: Table[str, Any]) -> str:
             blocks.append(f"[{name}.fields]\n{_lines(entity['fields'])}")
         if "constants" in entity:
             blocks.append(f"[{name}.constants]\n{_lines(entity['constants'])}")
+        if "cleared" in entity:
+            blocks.append(f"[{name}.cleared]\n{_lines(entity['cleared'])}")
         for template, exceptions in entity.get("only", {}).items():
             blocks.append(f"[{name}.only.{_key(template)}.fields]\n{_lines(exceptions['fields'])}")
     return "\n\n".join(blocks) + "\n"

@@ -28,7 +28,7 @@ from bms_pipeline.core.mapping import Mapping, parse_mapping
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
-from bms_pipeline.plan.mapped_fields import MappedFields
+from bms_pipeline.plan.mapped_fields import MappedFields, written_under_sql
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
@@ -421,6 +421,8 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
     """
     if entity.name not in settings.can_write:
         return "false"
+    if settings.mapping.rule(entity, column).clears:
+        return f"coalesce(row(b.bms_id, p.{column}) IN ({written_under_sql(settings.mapping, entity, column)}), false)"
     bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
     match settings.owner(entity.name, column):
         case FieldOwner.BMS_WINS:

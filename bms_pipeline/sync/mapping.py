@@ -19,14 +19,24 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.core.entities import BY_NAME, CLEARED, ENTITIES, Entity, EntityName, column_of_label
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import Mapping, left_out_sql, match_keys, moved_sql, with_last_places
+from bms_pipeline.core.mapping import (
+    DEFAULT,
+    Mapping,
+    folded_label,
+    left_out_sql,
+    match_keys,
+    moved_sql,
+    with_cleared,
+    with_last_places,
+)
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.vocabulary import NewRecords
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import KnowsRecords
 from bms_pipeline.plan import operations as plans
+from bms_pipeline.plan.mapped_fields import written_under_sql
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
 from bms_pipeline.sync import services
@@ -140,6 +150,61 @@ def store_mapping(
             _check_no_load(connection)
             _store(connection, mapping, by, why, now())
     return foretold
+
+
+@dataclass(frozen=True)
+class OldLabel:
+    """A label under which a field lay before, and the number of records in which a load wrote it there."""
+
+    entity: EntityName
+    field: str
+    label: str
+    records: int
+
+
+def old_labels(warehouse: Warehouse) -> list[OldLabel]:
+    """Return the labels of earlier mappings that no field has now, where loads wrote something that nobody blanked."""
+    with warehouse.open() as connection:
+        mapping = stored_mapping.read_mapping(connection)
+        earlier = [*stored_mapping.earlier_mappings(connection), DEFAULT]
+        markers = {folded_label(found.marker_label) for found in (mapping, *earlier)}
+        found: list[OldLabel] = []
+        for entity in (entity for entity in ENTITIES if entity.has_client):
+            templates = ("", *mapping.exceptions(entity))
+            taken = {folded_label(label) for name in templates for label in mapping.labels(entity, name).values()}
+            taken |= markers
+            for column, label in _labels_of(earlier, entity):
+                if folded_label(label) in taken or mapping.rule(entity, column).is_left_out:
+                    continue  # a field that is left out goes on where it was, once it is back
+                taken.add(folded_label(label))
+                cleared = with_cleared(mapping, [(entity, column, label)])
+                query = written_under_sql(cleared, entity, column_of_label(CLEARED, label))
+                (records,) = connection.execute(f"SELECT count(*) FROM ({query})").fetchone() or (0,)
+                found += [OldLabel(entity.name, column, label, records)] if records else []
+        return found
+
+
+def _labels_of(mappings: Sequence[Mapping], entity: Entity) -> Iterator[tuple[str, str]]:
+    """Yield each field of these mappings with each label that it has there, without what they add for themselves."""
+    for mapping in mappings:
+        for column, label in mapping.labels(entity).items():
+            if column != "name" and not mapping.rule(entity, column).clears:
+                yield column, label
+
+
+def clear_old(settings: Settings, warehouse: Warehouse, by: str, why: str = "", *, dry_run: bool = False) -> Foretold:
+    """Let the next plan blank the old labels where they still hold exactly what a load wrote; return what it does.
+
+    Raises ``SettingsError`` where there is none, and as ``store_mapping``.
+    """
+    old = old_labels(warehouse)
+    if not old:
+        raise SettingsError("No label holds a text of an earlier mapping.", "There is nothing to blank.")
+    places = [(BY_NAME[label.entity], label.field, label.label) for label in old]
+    wanted = with_cleared(current_mapping(warehouse), places)
+    if dry_run:
+        return try_mapping(settings, warehouse, wanted)
+    return store_mapping(settings, warehouse, wanted, by, why, anyway=True)
 
 
 def _check_no_load(connection: duckdb.DuckDBPyConnection) -> None:
@@ -289,7 +354,12 @@ def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mappin
         if not fields:
             continue
         unread = _new_keys(before.mapping, mapping, entity)
-        last = " ".join(f"WHEN '{column}' THEN l.passportal_{column}" for column in fields)
+        # A text that is blanked under an old label was found to be ours.
+        cleared = {column for column in fields if mapping.rule(entity, column).clears}
+        last = " ".join(
+            f"WHEN '{column}' THEN {'change.before' if column in cleared else f'l.passportal_{column}'}"
+            for column in fields
+        )
         query = sql.read("sync/mapped_changes").format(entity=entity.name, last=f"CASE change.field {last} END")
         counted = {row[0]: row[1:] for row in connection.execute(query, {"fields": fields}).fetchall()}
         found += [

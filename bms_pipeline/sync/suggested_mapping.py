@@ -21,7 +21,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from bms_pipeline.core.entities import BY_NAME, Entity, EntityName, constant_column
+from bms_pipeline.core.entities import BY_NAME, CLEARED, CONSTANT, Entity, EntityName, column_of_label
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind
 from bms_pipeline.core.mapping import Mapping, folded_label, folded_word, match_keys, parse_mapping, word_of
@@ -177,12 +177,14 @@ def with_label(data: dict[str, Any], entity: EntityName, column: str, label: str
     The other parts of its rule stay. A field that the mapping adds, left out everywhere, is taken out of it.
     """
     word = word_of(BY_NAME[entity], column)
-    constants = _entity(data, entity).get("constants", {})
-    old = next((found for found in constants if constant_column(found) == column), None)
-    if old is not None:
-        text = constants.pop(old)
-        constants |= {label: text} if label is not None else {}
-    elif template_id:
+    for kind, beginning in (("constants", CONSTANT), ("cleared", CLEARED)):
+        texts = _entity(data, entity).get(kind, {})
+        old = next((found for found in texts if column_of_label(beginning, found) == column), None)
+        if old is not None:
+            text = texts.pop(old)
+            texts |= {label: text} if label is not None else {}
+            return
+    if template_id:
         only = _entity(data, entity).setdefault("only", {}).setdefault(template_id, {}).setdefault("fields", {})
         only[word] = label or False
     elif label is None and word != column:

@@ -175,8 +175,7 @@ def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Ent
     entity = mapped(connection, entity)
     table = f"passportal.{entity.name}"
     values = ", ".join(
-        f"CASE WHEN {_taken_back(field)} THEN {_after(field)} ELSE coalesce({_after(field)}, p.{field}) END AS {field}"
-        for field in entity.columns
+        f"CASE WHEN {_is_written(field)} THEN {_after(field)} ELSE p.{field} END AS {field}" for field in entity.columns
     )
     connection.execute(
         f"UPDATE {table} p SET bms_id = NULL FROM {done} l WHERE p.passportal_id = l.unmark_id AND p.bms_id = l.bms_id"
@@ -341,6 +340,11 @@ def _after(column: str) -> str:
     return f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
 
 
+def _is_written(column: str) -> str:
+    """Return SQL: whether the field was written, which may have blanked it."""
+    return f"(len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"
+
+
 def _taken_back(column: str) -> str:
     """Return SQL: whether the field was put back to its value before a load, which may be empty."""
-    return f"(l.reason = '{Reason.TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"
+    return f"(l.reason = '{Reason.TAKEN_BACK}' AND {_is_written(column)})"

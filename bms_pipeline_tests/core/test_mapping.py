@@ -177,6 +177,9 @@ def test_a_value_becomes_the_text_that_the_form_says(
         ('[assets.fields]\ncontactId = "Model"', "assets.fields.contactId", "which model has, too"),
         ('[assets.constants]\n"model:" = "x"', "assets.constants.model:", "which model has, too"),
         ('[assets.constants]\nTeam = "a"\nteam = "b"', "assets.constants.team", "is there twice"),
+        ('[assets.cleared]\nNotes = "notes"', "assets.cleared.Notes", "can carry markers"),
+        ('[assets.cleared]\nModel = "model"', "assets.cleared.Model", "which model has, too"),
+        ('[assets.cleared]\nModell = "modell"', "assets.cleared.Modell.modell", "Did you mean 'model'?"),
         ("[assets.constants]\nTeam = 3", "assets.constants.Team", "is no text"),
         (
             '[assets.only.212.fields]\ncontactId = "x"',
