@@ -30,6 +30,7 @@ from bms_pipeline.plan import standings
 from bms_pipeline.plan.operations import read_plan
 from bms_pipeline.warehouse import landing, schema, sql
 from bms_pipeline.warehouse.connection import open_warehouse
+from bms_pipeline.warehouse.stored_mapping import mapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,10 +239,13 @@ def _query(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     entity = BY_NAME.get(name)
     if entity is None:
         return sql.read(f"reports/frame_{name}").format(**parts)
-    return sql.read("reports/frame_records").format(entity=entity.name, fields=_fields(entity), **parts)
+    return sql.read("reports/frame_records").format(
+        entity=entity.name, fields=_fields(mapped(connection, entity)), **parts
+    )
 
 
 def _fields(entity: Entity) -> str:
     """Return the columns with the values of ``entity``, and those about its details where it has any."""
     values = dict.fromkeys([*entity.columns, *schema.detail_columns(entity)])
+    values.pop("details_keys", None)
     return ", ".join(f"b.{column}" for column in values)

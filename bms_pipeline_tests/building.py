@@ -52,6 +52,7 @@ from bms_pipeline.sync.enrichment import land_details as land_details
 from bms_pipeline.warehouse import landing
 from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, connect, now
+from bms_pipeline.warehouse.stored_mapping import mapped
 
 Row = dict[str, Any]
 """One record as BMS or Passportal sends it."""
@@ -343,11 +344,13 @@ class World:
         """BMS was asked for details of assets: id → what it gave, or the problem as text; the next list lands them."""
         folder = asset_detail.details_folder(self.settings.landing_folder, ASSETS)
         folder.mkdir(parents=True, exist_ok=True)
+        with self.warehouse.open() as connection:
+            keys = tuple(str(field.json_key) for field in mapped(connection, ASSETS).added_fields if field.from_details)
         for bms_id, found in answers.items():
             problem = found if isinstance(found, str) else None
             detail = None if isinstance(found, str) else found
             page_files.append_page(
-                folder, "read.part", asset_detail.DetailAnswer(bms_id, now().isoformat(), detail, problem)
+                folder, "read.part", asset_detail.DetailAnswer(bms_id, now().isoformat(), detail, problem, keys)
             )
         asset_detail.finish_parts(folder)
 

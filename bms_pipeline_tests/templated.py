@@ -100,11 +100,13 @@ class TemplatedPassportal:
 
     def places(self, entity: Entity, template_id: str) -> dict[str, str]:
         """Column → label, of all fields with a place in this template."""
-        found = {column: self.place(entity, template_id, column) for column in entity.columns[1:]}
+        columns = self.mapping.entity(entity).columns[1:]
+        found = {column: self.place(entity, template_id, column) for column in columns}
         return {column: label for column, label in found.items() if label is not None}
 
     def snapshot(self, entity: Entity, file: Path) -> None:
         """See ``Target.snapshot``."""
+        columns = self.mapping.entity(entity).columns
         rows = [
             {
                 "passportal_id": number,
@@ -123,7 +125,7 @@ class TemplatedPassportal:
             if document.type == entity.singular
         ]
         wire = {
-            **dict.fromkeys(("passportal_id", "client_id", *entity.columns, "template", "template_id"), "VARCHAR"),
+            **dict.fromkeys(("passportal_id", "client_id", *columns, "template", "template_id"), "VARCHAR"),
             "bms_id": "BIGINT",
             "places": "VARCHAR[]",
         }

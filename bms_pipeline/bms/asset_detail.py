@@ -32,7 +32,7 @@ from bms_pipeline.bms.spelling import Spelling
 from bms_pipeline.bms.sweep import page_files
 from bms_pipeline.bms.sweep.manifest import new_sweep_id
 from bms_pipeline.bms.sweep.quarantine import repeated_key
-from bms_pipeline.core.entities import DetailCall, Entity
+from bms_pipeline.core.entities import SCALAR, DetailCall, Entity
 from bms_pipeline.core.errors import (
     AccessRefused,
     AnswerUnreadable,
@@ -51,19 +51,25 @@ DETAIL_BYTES = 2**20
 """Largest detail; a usual one has 3 KB."""
 
 _FINISHED = re.compile(r"^.+\.(\d+)\.ndjson\.zst$")
-_TYPES = {"VARCHAR": str, "BIGINT": int, "BOOLEAN": bool}
+_TYPES: dict[str, Any] = {"VARCHAR": str, "BIGINT": int, "BOOLEAN": bool, SCALAR: str | int | float | bool}
+
+Value = str | int | float | bool | None
 
 OnProgress = Callable[[int], None]
 """Called with the number of records answered so far."""
 
 
 class DetailAnswer(msgspec.Struct, omit_defaults=True):
-    """The result of one call. ``read_at``: when it was sent, UTC. ``detail``: JSON key → value, None with a problem."""
+    """The result of one call. ``read_at``: when it was sent, UTC. ``detail``: JSON key → value, None with a problem.
+
+    ``keys``: the keys that were read only because the mapping of that time names them.
+    """
 
     bms_id: int
     read_at: str
-    detail: dict[str, str | int | bool | None] | None = None
+    detail: dict[str, Value] | None = None
     problem: str | None = None
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,7 @@ class _Asking:
         self._answers = answers
         self._clock = clock
         self._decoder = _decoder(call)
+        self._keys = tuple(key for key, kind in call.wire.items() if kind == SCALAR)
         self._spelt: Spelling | None = None
         self._in_a_row = 0
         self._last_problem = ""
@@ -225,7 +232,7 @@ class _Asking:
                 return _Outcome(call, bms_id, DetailAnswer(bms_id, sent, problem=error.message), is_sure=is_sure)
             return _Outcome(call, bms_id, error=error)
         detail, problem = self._checked(bms_id, raw)
-        return _Outcome(call, bms_id, DetailAnswer(bms_id, sent, detail, problem), is_sure=problem is None)
+        return _Outcome(call, bms_id, DetailAnswer(bms_id, sent, detail, problem, self._keys), is_sure=problem is None)
 
     def take(self, done: set[Future[_Outcome]]) -> list[int]:
         """Keep the results of these calls. Return the records without a call, which have to wait.
@@ -287,7 +294,7 @@ class _Asking:
         else:
             self.problems += 1
 
-    def _checked(self, bms_id: int, raw: bytes) -> tuple[dict[str, str | int | bool | None] | None, str | None]:
+    def _checked(self, bms_id: int, raw: bytes) -> tuple[dict[str, Value] | None, str | None]:
         """Return the declared values of a detail, or the problem with it."""
         if len(raw) > DETAIL_BYTES:
             return None, f"larger than {DETAIL_BYTES // 2**20} MB"

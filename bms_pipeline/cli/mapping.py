@@ -10,10 +10,10 @@ import typer
 
 from bms_pipeline.cli.on_demand import figures, mapping, open_warehouse, read_settings, run_lock
 from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, say, this_command
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, chosen, keys_of
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping
+from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping, word_of
 
 if TYPE_CHECKING:
     from bms_pipeline.sync.mapping import FieldForetold, Foretold
@@ -42,6 +42,22 @@ def show(as_json: AsJson = False) -> None:
         say(
             "Nothing is set: labels are compared as they are. `bms-pipeline mapping export FILE` writes a file to edit."
         )
+
+
+@app.command("keys")
+def show_keys(
+    entity: Annotated[
+        str | None, typer.Argument(metavar="[ENTITY]", help="Only these: locations, contacts, assets.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the documented keys of BMS that are no field, and that a mapping may give a label."""
+    keys = {found.name: keys_of(found) for found in chosen([entity] if entity else None) if found.has_client}
+    if as_json:
+        print_json(keys)
+        return
+    for name, kinds in keys.items():
+        print_table(name.capitalize(), ("key", "kind"), sorted((key, kind) for key, kind in kinds.items()))
 
 
 @app.command("export")
@@ -85,6 +101,31 @@ def import_file(
         raise typer.Exit(2)
 
 
+@app.command("clear-old")
+def clear_old(
+    yes: Annotated[bool, typer.Option("--yes", help="Store it; without it nothing is stored.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do; store nothing.")] = False,
+    why: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who decides it, for the history; default: you.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Blank old labels of the mapping, where they still hold exactly what a load wrote.
+
+    The labels become part of the mapping. The next plan shows each text, and a person finishes it by its hash. Exit
+    code 2: nothing is stored, because --yes is missing.
+    """
+    settings = read_settings()
+    warehouse = open_warehouse(settings)
+    with run_lock.running(settings, this_command()):
+        foretold = mapping.clear_old(settings, warehouse, by or me(), why, dry_run=dry_run or not yes)
+    if as_json:
+        print_json(foretold)
+    else:
+        _print_foretold(foretold, dry_run=dry_run or not yes)
+    if not (dry_run or yes):
+        raise typer.Exit(2)
+
+
 @app.command()
 def check(as_json: AsJson = False) -> None:
     """Compare the stored mapping with what was read of both services. Exit code 2: something does not fit."""
@@ -120,7 +161,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _rows(stored: Mapping, entity: Entity) -> list[tuple[str, str, str]]:
     rows = []
-    for column in entity.columns[1:]:
+    names = stored.names(entity)
+    for column in stored.entity(entity).columns[1:]:
         rule = stored.rule(entity, column)
         elsewhere = [
             f"{stored.label(entity, column, template) or 'left out'} in template {template}"
@@ -128,7 +170,8 @@ def _rows(stored: Mapping, entity: Entity) -> list[tuple[str, str, str]]:
             if stored.label(entity, column, template) != stored.label(entity, column)
         ]
         is_set = "; ".join(filter(None, [_in_words(rule), *elsewhere]))
-        rows.append((column, stored.label(entity, column) or "(left out)", is_set))
+        shown = column if column in entity.columns else names[column]
+        rows.append((shown, stored.label(entity, column) or "(left out)", is_set))
     return rows
 
 
@@ -143,6 +186,7 @@ def _in_words(rule: FieldRule) -> str:
         "required": "required" if rule.required else "",
         "inactive": rule.inactive and f"{rule.inactive!r} once inactive in BMS",
         "active": rule.active and f"{rule.active!r} if active and without a value",
+        "clears": rule.clears and "blanked where it still holds what a load wrote",
     }
     return "; ".join(part for part in parts.values() if part)
 
@@ -153,8 +197,19 @@ def _print_foretold(foretold: Foretold, *, dry_run: bool) -> None:
         return
     for entity, documents in foretold.documents.items():
         say(f"{documents:,} documents of {entity} are read again by the next sync, one call each.")
+    for entity, reading in foretold.details.items():
+        say(
+            f"{reading.calls:,} details of {entity} are read again for the new keys, one call each:"
+            f" about {reading.hours:,} h, next to the syncs."
+        )
+    for name, reading in foretold.lists.items():
+        say(f"The next sync reads the whole list {name} once, for the new keys: about {reading.calls:,} calls.")
     if foretold.changes:
         _print_changes(foretold.changes)
+    if unread := [
+        f"{change.entity}.{_word(change.entity, change.field)}" for change in foretold.changes if change.is_unread
+    ]:
+        say(f"Not read so far: {', '.join(unread)}. Only a plan after the next sync knows what is filled.")
     if foretold.documents:
         say("What stands in those documents under the new labels is not read yet: it counts as empty here. So filled is"
             " the most it can be, and records may match that do not now.")  # fmt: skip
@@ -175,18 +230,22 @@ def _print_changes(changes: list[FieldForetold]) -> None:
         "no place": [change.no_place for change in changes],
     }
     shown = {title: numbers for title, numbers in counted.items() if any(numbers) or title == "filled"}
-    names = [(f"{change.entity}.{change.field}", change.label or "(left out)") for change in changes]
+    names = [(f"{change.entity}.{_word(change.entity, change.field)}", change.label or "(left out)") for change in changes]
     rows = [(*name, *numbers) for name, *numbers in zip(names, *shown.values(), strict=True)]
     print_table("What the next plan does, in records", ("field", "label", *shown), rows, numbers=list(shown))
+
+
+def _word(entity: EntityName, column: str) -> str:
+    return word_of(BY_NAME[entity], column)
 
 
 def _print_remarks(foretold: Foretold) -> None:
     for problem in foretold.problems:
         say(f"[yellow]{safe(problem)}[/]")
     for word in foretold.words:
-        label = f"{word.entity}.{word.field}"
+        label = f"{word.entity}.{_word(word.entity, word.field)}"
         say(f"[yellow]{label}: {safe(repr(word.word))} has no word ({word.records:,} records); it is not written.[/]")
     for text in foretold.cut:
-        say(f"{text.entity}.{text.field}: the text of {text.records:,} records is cut.")
+        say(f"{text.entity}.{_word(text.entity, text.field)}: the text of {text.records:,} records is cut.")
     for entity, count in foretold.other_template.items():
         say(f"{count:,} {BY_NAME[entity].name} are in another template than new ones; no call moves a document.")

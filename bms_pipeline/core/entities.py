@@ -9,11 +9,15 @@ Passportal's labels were seen in real responses.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from bms_pipeline.core import bms_keys
+from bms_pipeline.core.bms_keys import KeyKind
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.core.reasons import Reason
@@ -23,6 +27,12 @@ EntityName = str
 
 WireType = str | list[Any] | dict[str, Any]
 """A DuckDB type; for nested JSON a list or an object of DuckDB types."""
+
+SCALAR = "SCALAR"
+"""The type of a key that only a mapping reads: a value of any kind but a list or an object, taken as text."""
+
+IN_DETAIL = "detail."
+"""Before a key of the detail call, where a mapping names it."""
 
 
 class OfClient(StrEnum):
@@ -72,11 +82,13 @@ LIST_CALLS = (ACCOUNTS, EMPLOYEES, CONTACTS_LIST, ASSETS_LIST)
 class DetailCall:
     """The call for more fields of one record than its list gives, one call a record [S].
 
-    ``path`` has ``{id}`` in place of the record's id. ``wire`` is JSON key → type, for the keys that are read.
+    ``path`` has ``{id}`` in place of the record's id. ``wire`` is JSON key → type, for the keys that are read;
+    ``documented`` has all keys with a single value.
     """
 
     path: str
     wire: Mapping[str, str]
+    documented: bms_keys.Keys = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
@@ -110,7 +122,8 @@ class Field:
 
     ``sql`` computes it from the record's wire columns. ``label`` is its name in Passportal. ``clue`` is its evidence
     about identity, None for no evidence. ``from_details``: ``sql`` is over the fields of the detail call, so the value
-    arrives later than the record. ``kind`` selects the patterns of junk in it.
+    arrives later than the record. ``kind`` selects the patterns of junk in it. ``key``: the key of BMS by which a
+    mapping names a field that is none of the entity's own; None for its own fields.
     """
 
     name: str
@@ -119,11 +132,17 @@ class Field:
     clue: Comparison | None = None
     from_details: bool = False
     kind: Kind = Kind.TEXT
+    key: str | None = None
+
+    @property
+    def json_key(self) -> str | None:
+        """The key in the answer of BMS, for a field named by its key."""
+        return self.key and self.key.removeprefix(IN_DETAIL)
 
     @property
     def description(self) -> str:
         """The field's label in Passportal, and where BMS has the value."""
-        source = f"`{self.sql}` of BMS" if self.sql.isidentifier() else "BMS"
+        source = f"`{self.json_key or self.sql}` of BMS" if self.json_key or self.sql.isidentifier() else "BMS"
         later = ", read with the details" if self.from_details else ""
         return f"{self.label} in Passportal; from {source}{later}."
 
@@ -146,9 +165,9 @@ class Rule:
 class Entity:
     """One of the five kinds of records.
 
-    ``wire`` is JSON key → type, for the keys that are read; ``other_keys`` are documented and not read. ``array_in``
-    names the array with the records in the rows of the list call (locations are inside accounts). ``name_sql`` is the
-    record's name for matching.
+    ``wire`` is JSON key → type, for the keys that are read; ``documented`` has all keys with a single value.
+    ``array_in`` names the array with the records in the rows of the list call (locations are inside accounts).
+    ``name_sql`` is the record's name for matching.
 
     ``deciding``: JSON keys that some record of every list must have, because their absence would decide something.
     ``keys`` are SQL expressions over the fields, the same on both sides, with NULL for blank. ``decided_by_person``:
@@ -166,7 +185,7 @@ class Entity:
     rules: tuple[Rule, ...]
     deciding: tuple[str, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
-    other_keys: tuple[str, ...] = ()
+    documented: bms_keys.Keys = field(default_factory=dict)
     has_client: bool = True
     decided_by_person: bool = False
     array_in: str | None = None
@@ -204,6 +223,86 @@ class Entity:
     def labels(self) -> dict[str, str]:
         """Column → Passportal label."""
         return {"name": "Name", **{field.name: field.label for field in self.fields}}
+
+    @property
+    def other_keys(self) -> tuple[str, ...]:
+        """The documented keys with a single value that are not read."""
+        return tuple(key for key in self.documented if key not in self.wire)
+
+    @property
+    def added_fields(self) -> tuple[Field, ...]:
+        """The fields that a mapping added: those read by their key, and constants."""
+        return tuple(field for field in self.fields if field.name.startswith((LISTED, DETAILED, CONSTANT, CLEARED)))
+
+    def with_fields(self, fields: Iterable[Field]) -> Entity:
+        """Return the entity with further fields, and with their keys among those that are read."""
+        added = tuple(fields)
+        if not added:
+            return self
+        keys = {field.json_key: SCALAR for field in added if field.json_key and not field.from_details}
+        in_detail = {field.json_key: SCALAR for field in added if field.json_key and field.from_details}
+        details = self.details and replace(self.details, wire={**in_detail, **self.details.wire})
+        return replace(self, fields=(*self.fields, *added), wire={**keys, **self.wire}, details=details)
+
+
+LISTED, DETAILED, CONSTANT, CLEARED = "list_", "detail_", "constant_", "cleared_"
+"""The beginnings of the columns of fields that a mapping adds: of the list, of the detail, constants, old labels."""
+
+
+def fields_by_key(entity: Entity) -> dict[str, Field]:
+    """Return key → field, for the documented keys that a mapping may name; their label is empty.
+
+    Keys of the detail call are named ``detail.KEY``. A key that is the value of one of the entity's own fields is left
+    out. Only documents have labels for them, so there is none for clients and users.
+    """
+    if not entity.has_client:
+        return {}
+    own = _keys_of_own_fields(entity.listed_fields) | set(re.findall(r"\w+", entity.name_sql))
+    own_in_detail = _keys_of_own_fields(entity.detail_fields)
+    in_detail = _documented_details(entity)
+    listed = {key: _field_of_key(key, kind) for key, kind in entity.documented.items() if key not in own}
+    detailed = {
+        f"{IN_DETAIL}{key}": _field_of_key(f"{IN_DETAIL}{key}", kind)
+        for key, kind in in_detail.items()
+        if key not in own_in_detail
+    }
+    return {**listed, **detailed}
+
+
+def keys_of(entity: Entity) -> dict[str, KeyKind]:
+    """Return key → its documented kind, for the keys of ``fields_by_key``."""
+    kinds = {**entity.documented, **{f"{IN_DETAIL}{key}": kind for key, kind in _documented_details(entity).items()}}
+    return {key: kinds[key] for key in fields_by_key(entity)}
+
+
+def _documented_details(entity: Entity) -> bms_keys.Keys:
+    return entity.details.documented if entity.details else {}
+
+
+def _keys_of_own_fields(fields: Iterable[Field]) -> set[str]:
+    return {word for own in fields if "lambda" not in own.sql for word in re.findall(r"\w+", own.sql)}
+
+
+def column_of_label(beginning: str, label: str) -> str:
+    """Return the column of a constant, or of an old label; labels that differ only in case have the same one."""
+    folded = label.casefold()
+    plain = "_".join(re.findall(r"[a-z0-9]+", folded))
+    if plain.replace("_", " ") != folded:
+        plain += f"_{hashlib.md5(folded.encode(), usedforsecurity=False).hexdigest()[:6]}"
+    return f"{beginning}{plain.strip('_')}"
+
+
+def _field_of_key(key: str, kind: KeyKind) -> Field:
+    is_detail = key.startswith(IN_DETAIL)
+    json_key = key.removeprefix(IN_DETAIL)
+    column = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", json_key).lower()
+    text = f'"{json_key}"::VARCHAR'
+    match kind:
+        case KeyKind.YES_NO:
+            text = f"CASE lower({text}) WHEN 'true' THEN 'Yes' WHEN 'false' THEN 'No' ELSE {text} END"
+        case KeyKind.DAY:
+            text = _date(text)
+    return Field(f"{DETAILED if is_detail else LISTED}{column}", text, "", from_details=is_detail, key=key)
 
 
 def _first(array: str, value: str, wanted: str) -> str:
@@ -288,33 +387,7 @@ CLIENTS = Entity(
         "modifiedOn": "VARCHAR",
         "locations": [{"isMain": "BOOLEAN", "addresses": [_ADDRESS]}],
     },
-    other_keys=(
-        "createdBy",
-        "createdOn",
-        "modifiedBy",
-        "parentId",
-        "accountCode",
-        "accountType",
-        "businessTypeId",
-        "businessType",
-        "serviceTypeId",
-        "serviceType",
-        "accountManagerId",
-        "accountManagerUserName",
-        "currencyId",
-        "currencyName",
-        "creditLimit",
-        "netDays",
-        "salesTaxItemId",
-        "salesTaxItemName",
-        "website",
-        "description",
-        "classId",
-        "className",
-        "isBilling",
-        "acquiredDate",
-        "tenantName",
-    ),
+    documented=bms_keys.ACCOUNT,
     name_sql="accountName",
     fields=(
         Field("phone", f"{_MAIN_SITE}.addresses[1].phone", "Phone", _phone("phone", 7), kind=Kind.PHONE),
@@ -341,10 +414,7 @@ USERS = Entity(
         "emailAddress": "VARCHAR",
         "isActive": "BOOLEAN",
     },
-    other_keys=(
-        "username",
-        "jobTitle",
-    ),
+    documented=bms_keys.EMPLOYEE,
     name_sql="concat_ws(' ', firstName, lastName)",
     fields=(
         Field("first_name", "firstName", "First Name"),
@@ -370,15 +440,7 @@ LOCATIONS = Entity(
         "modifiedOn": "VARCHAR",
         "addresses": [_ADDRESS],
     },
-    other_keys=(
-        "createdBy",
-        "createdOn",
-        "modifiedBy",
-        "isMain",
-        "timeZoneId",
-        "dateFormatId",
-        "timeFormatId",
-    ),
+    documented=bms_keys.LOCATION,
     name_sql="locationName",
     fields=(
         Field("address_1", f"{_MAIN_ADDRESS}.address1", "Address 1", _text("address_1", 5, 1)),
@@ -412,16 +474,7 @@ CONTACTS = Entity(
         "emails": [{"id": "BIGINT", "emailAddress": "VARCHAR", "isDefault": "BOOLEAN"}],
         "phones": [{"id": "BIGINT", "phone": "VARCHAR", "phoneType": "VARCHAR", "isDefault": "BOOLEAN"}],
     },
-    other_keys=(
-        "createdBy",
-        "createdOn",
-        "modifiedBy",
-        "accountName",
-        "locationId",
-        "effectiveDate",
-        "isBillable",
-        "canRecieveInvoices",
-    ),
+    documented=bms_keys.CONTACT,
     name_sql="concat_ws(' ', firstName, lastName)",
     fields=(
         Field("first_name", "firstName", "First Name"),
@@ -467,11 +520,7 @@ ASSETS = Entity(
         "contactName": "VARCHAR",
         "isActive": "BOOLEAN",
     },
-    other_keys=(
-        "machineGroupId",
-        "contactId",
-        "accountName",
-    ),
+    documented=bms_keys.ASSET,
     name_sql="assetName",
     fields=(
         Field("type", "categoryName", "Type", _text("type", 1, 1)),
@@ -515,6 +564,7 @@ ASSETS = Entity(
             ),
             "VARCHAR",
         ),
+        documented=bms_keys.ASSET_DETAIL,
     ),
     keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},
     category="type",
@@ -534,7 +584,7 @@ ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACTS, ASSETS)
 def declared_keys(list_call: ListCall) -> set[str]:
     """Return every key that the answers of ``list_call`` may hold, at any depth."""
     entities = [entity for entity in ENTITIES if entity.list_call == list_call]
-    return {key for entity in entities for key in (*entity.other_keys, *_keys_of(dict(entity.wire)))}
+    return {key for entity in entities for key in (*entity.documented, *_keys_of(dict(entity.wire)))}
 
 
 def _keys_of(wire: WireType) -> set[str]:

@@ -3,12 +3,14 @@
 It is a setting, in five closed forms and without expressions::
 
     primary_ip = "IP Address"                                              another label
+    "detail.locationInfo" = "Rack"                                         a documented key of BMS that is no field
     asset_tag = false                                                      left out
     status = { words = { "In Use" = "Active" }, other = "keep" }           words
     platform = { constant = "Managed" }                                    a constant
     model = { text = "{manufacturer} {model}" }                            composed of BMS's own values
 
 With the option ``inactive`` a field also says whether its record is active in BMS.
+Keys of BMS and texts for labels without any field (``constants``) become fields of the entity: ``Mapping.entity``.
 
 ``Mapping()`` is the mapping without any setting. Nothing here opens a file or a connection: values become SQL.
 """
@@ -24,11 +26,22 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.core.entities import (
+    BY_NAME,
+    CLEARED,
+    CONSTANT,
+    ENTITIES,
+    IN_DETAIL,
+    Entity,
+    EntityName,
+    Field,
+    column_of_label,
+    fields_by_key,
+)
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind, is_junk_text
 
@@ -36,12 +49,19 @@ VERSION = 1
 MARKER_LABEL = "Notes"
 """The label under which a new document carries its marker, unless the mapping names another one."""
 
+MOST_FIELDS = 40
+"""The most fields of an entity: a plan's statement grows with each of them (docs/decisions.md)."""
+
 FIELD_OPTIONS = (
     "label", "words", "other", "constant", "text", "default", "most", "date", "required", "inactive", "active",
 )  # fmt: skip
 """What a field's table in the mapping may hold."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
+_BY_KEY: dict[EntityName, dict[str, Field]] = {entity.name: fields_by_key(entity) for entity in ENTITIES}
+_KEY_OF: dict[EntityName, dict[str, str]] = {
+    name: {added.name: key for key, added in fields.items()} for name, fields in _BY_KEY.items()
+}
 
 
 class Other(StrEnum):
@@ -60,7 +80,8 @@ class FieldRule:
     text in every record. ``text``: composed of BMS's own values. ``default``: for a new record without a value.
     ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
     without it. ``inactive``: the text of a record that is not active in BMS; ``active``: that of an active one without
-    any other text.
+    any other text. ``clears``: the column of the field that once lay under the label; what loads wrote there is
+    blanked.
     """
 
     label: str | None = None
@@ -75,6 +96,7 @@ class FieldRule:
     required: bool = False
     inactive: str | None = None
     active: str | None = None
+    clears: str | None = None
 
     @property
     def makes_values(self) -> bool:
@@ -84,7 +106,7 @@ class FieldRule:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The fields of a composed text, in order."""
+        """The fields of a composed text, as they are written, in order."""
         return tuple(_PART.findall(self.text or ""))
 
 
@@ -98,7 +120,7 @@ class TemplateRule:
 
 @dataclass(frozen=True)
 class EntityMapping:
-    """The mapping of one entity.
+    """The mapping of one entity. ``fields``: column → its rule, also for the fields that the mapping adds.
 
     ``only``: template id → column → its label in that template, None where it is left out there.
     """
@@ -122,6 +144,17 @@ class Mapping:
         text = json.dumps(said, sort_keys=True, ensure_ascii=False)
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:16] if said else ""
 
+    def entity(self, entity: Entity) -> Entity:
+        """Return the entity with the fields that the mapping adds; the entity itself where it adds none."""
+        return self._entities.get(entity.name, BY_NAME[entity.name])
+
+    @functools.cached_property
+    def _entities(self) -> dict[EntityName, Entity]:
+        return {
+            name: BY_NAME[name].with_fields(_added_fields(BY_NAME[name], found.fields))
+            for name, found in self.entities.items()
+        }
+
     def of(self, entity: Entity) -> EntityMapping:
         """Return the mapping of ``entity``."""
         return self.entities.get(entity.name, EntityMapping())
@@ -131,23 +164,31 @@ class Mapping:
         return self.of(entity).fields.get(column, FieldRule())
 
     def label(self, entity: Entity, column: str, template_id: str = "") -> str | None:
-        """Return the label of the field in documents of this template; None where it is left out."""
+        """Return the label of the field in documents of this template; None where it is left out, or not added."""
         if column == "name":
             return entity.labels["name"]
         only = self.of(entity).only.get(template_id, {})
         if column in only:
             return only[column]
         rule = self.rule(entity, column)
-        return None if rule.is_left_out else rule.label or entity.labels[column]
+        return None if rule.is_left_out else rule.label or BY_NAME[entity.name].labels.get(column)
 
     def labels(self, entity: Entity, template_id: str = "") -> dict[str, str]:
         """Return column → label in documents of this template, ``name`` first, without the columns left out."""
-        found = {column: self.label(entity, column, template_id) for column in entity.columns}
+        found = {column: self.label(entity, column, template_id) for column in self.entity(entity).columns}
         return {column: label for column, label in found.items() if label is not None}
 
     def shown_labels(self, entity: Entity, template_id: str = "") -> dict[str, str]:
         """Return column → the label by which people know it: its place, or Passportal's own label if left out."""
-        return {**entity.labels, **self.labels(entity, template_id)}
+        return {**self.entity(entity).labels, **self.labels(entity, template_id)}
+
+    def names(self, entity: Entity) -> dict[str, str]:
+        """Return column → how people call the field: by Passportal's own label, its key in BMS, or its constant."""
+        names = dict(BY_NAME[entity.name].labels)
+        for added in self.entity(entity).added_fields:
+            what = "constant" if added.name.startswith(CONSTANT) else "old label"
+            names[added.name] = added.key or f"{what} {added.label}"
+        return names
 
     def is_left_out(self, entity: Entity, column: str, template_id: str = "") -> bool:
         """Return whether the field is neither read, compared nor written in documents of this template."""
@@ -207,7 +248,7 @@ class Mapping:
         if rule.constant is not None:
             value = _quoted(rule.constant)
         elif rule.text is not None:
-            value = _composed(entity, rule.text, of)
+            value = _composed(self.entity(entity), rule.text, of)
         elif rule.words is not None:
             value = _worded(rule.words, rule.other, value)
         if rule.date is not None:
@@ -251,9 +292,10 @@ class Mapping:
 
     def needs_details(self, entity: Entity, column: str) -> bool:
         """Return whether the text to write may come later than the record: with its details."""
-        details = {detail.name for detail in entity.detail_fields}
+        details = {detail.name for detail in self.entity(entity).detail_fields}
         rule = self.rule(entity, column)
-        return rule.constant is None and not details.isdisjoint(rule.parts or (column,))
+        parts = [_column_of(entity, part) for part in rule.parts]
+        return rule.constant is None and not details.isdisjoint(parts or (column,))
 
     def as_json(self) -> dict[str, Any]:
         """Return the smallest table that ``parse_mapping`` makes this mapping of; empty without any setting."""
@@ -303,25 +345,36 @@ def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str]
     return f"CASE {template_sql} {cases} ELSE {usual} END" if cases else usual
 
 
+def with_cleared(mapping: Mapping, old: Iterable[tuple[Entity, str, str]]) -> Mapping:
+    """Return the mapping that also blanks what loads wrote into fields under old labels: entity, column, label."""
+    data = mapping.as_json()
+    for entity, column, label in old:
+        data.setdefault(entity.name, {}).setdefault("cleared", {})[label] = word_of(entity, column)
+    return parse_mapping(data)
+
+
 def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
-    """Return the mapping of labels alone, in which a left-out field has its last one by ``earlier``, newest first."""
+    """Return the mapping of labels alone, in which a left-out field has its last one by ``earlier``, newest first.
+
+    So has a field that only an earlier mapping added.
+    """
     history = [mapping, *earlier, DEFAULT]
 
     def last(entity: Entity, column: str, template: str) -> str | None:
         labels = (found.label(entity, column, template) for found in history)
         return next((label for label in labels if label is not None), None)
 
-    entities = {
-        entity.name: EntityMapping(
-            fields={column: FieldRule(label=last(entity, column, "")) for column in entity.columns[1:]},
+    def of_entity(entity: Entity) -> EntityMapping:
+        columns = dict.fromkeys(column for found in history for column in found.entity(entity).columns[1:])
+        return EntityMapping(
+            fields={column: FieldRule(label=last(entity, column, "")) for column in columns},
             only={
-                template: {column: last(entity, column, template) for column in entity.columns[1:]}
+                template: {column: last(entity, column, template) for column in columns}
                 for template in dict.fromkeys(name for found in history for name in found.exceptions(entity))
             },
         )
-        for entity in ENTITIES
-    }
-    return Mapping(entities, mapping.marker_label)
+
+    return Mapping({entity.name: of_entity(entity) for entity in ENTITIES}, mapping.marker_label)
 
 
 def folded_word(text: str) -> str:
@@ -374,21 +427,56 @@ def _worded(words: Table[str, str], other: Other, value: str) -> str:
 def _composed(entity: Entity, text: str, of: Callable[[str], str]) -> str:
     """Return SQL for a composed text: NULL where all its parts are, or where its details were not read yet."""
     pieces = [
-        f"coalesce({of(piece)}, '')" if is_part else _quoted(piece)
+        f"coalesce({of(_column_of(entity, piece))}, '')" if is_part else _quoted(piece)
         for piece, is_part in _pieces(text)
         if piece or is_part
     ]
-    parts = [of(part) for part in _PART.findall(text)]
-    has_any = " OR ".join(f"{part} IS NOT NULL" for part in parts)
+    parts = [_column_of(entity, part) for part in _PART.findall(text)]
+    has_any = " OR ".join(f"{of(part)} IS NOT NULL" for part in parts)
     details = {detail.name for detail in entity.detail_fields}
-    if not details.isdisjoint(_PART.findall(text)):
+    if not details.isdisjoint(parts):
         has_any = f"({has_any}) AND {of('details_read_at')} IS NOT NULL"
+        keys = [detail.json_key for detail in entity.detail_fields if detail.json_key and detail.name in parts]
+        if keys:
+            has_any += f" AND coalesce(list_has_all({of('details_keys')}, [{_listed(keys)}]), false)"
     joined = rf"trim(regexp_replace(concat({', '.join(pieces)}), ' +', ' ', 'g'))"
     return f"CASE WHEN {has_any} THEN nullif({joined}, '') END"
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
     return [(piece, bool(number % 2)) for number, piece in enumerate(_PART.split(text))]
+
+
+# Added fields
+
+
+def _added_fields(entity: Entity, rules: Table[str, FieldRule]) -> list[Field]:
+    """Return the fields that these rules add to the entity: documented keys of BMS, and constants."""
+    by_column = {added.name: added for added in _BY_KEY[entity.name].values()}
+    found = []
+    for column, rule in rules.items():
+        label = rule.label or ""
+        if column in by_column:
+            found.append(replace(by_column[column], label=label))
+        elif column.startswith((CONSTANT, CLEARED)):
+            found.append(Field(column, "NULL::VARCHAR", label))
+    return found
+
+
+def _column_of(entity: Entity, word: str) -> str:
+    """Return the column of a field that people name by this word: its own name, or a key of BMS."""
+    added = _BY_KEY[entity.name].get(word)
+    return added.name if added and word not in BY_NAME[entity.name].columns else word
+
+
+def word_of(entity: Entity, column: str) -> str:
+    """Return the word by which people name the field in a mapping."""
+    return _KEY_OF[entity.name].get(column, column)
+
+
+def is_field(entity: Entity, word: str) -> bool:
+    """Return whether a mapping may name a field by this word: a field of the entity, or a documented key of BMS."""
+    return word in entity.columns or word in _BY_KEY[entity.name]
 
 
 # Reading
@@ -413,7 +501,7 @@ def parse_mapping(data: Table[str, Any]) -> Mapping:
 
 
 def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
-    _check_keys(entity.name, data, ("types", "template", "fields", "only"))
+    _check_keys(entity.name, data, ("types", "template", "fields", "constants", "cleared", "only"))
     types = data.get("types", [entity.singular])
     if types != [entity.singular]:
         raise _wrong(
@@ -421,12 +509,16 @@ def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
         )
     fields_at = f"{entity.name}.fields"
     fields = {
-        _column(fields_at, entity, column): _parse_field(f"{fields_at}.{column}", entity, column, said)
-        for column, said in _table(fields_at, data.get("fields", {})).items()
+        (column := _column(fields_at, entity, word)): _parse_field(f"{fields_at}.{word}", entity, column, said)
+        for word, said in _table(fields_at, data.get("fields", {})).items()
     }
+    fields |= _parse_constants(entity, _table(f"{entity.name}.constants", data.get("constants", {})))
+    fields |= _parse_cleared(entity, _table(f"{entity.name}.cleared", data.get("cleared", {})))
     _check_parts(entity, fields)
+    if len(BY_NAME[entity.name].with_fields(_added_fields(entity, fields)).fields) > MOST_FIELDS:
+        raise _wrong(fields_at, f"make more than {MOST_FIELDS} fields", "Take out those that you need least.")
     only = {
-        _template(f"{entity.name}.only.{template}", template): _parse_only(entity, template, said)
+        _template(f"{entity.name}.only.{template}", template): _parse_only(entity, fields, template, said)
         for template, said in _table(f"{entity.name}.only", data.get("only", {})).items()
     }
     rules = data.get("template", [])
@@ -441,10 +533,41 @@ def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
     return EntityMapping(fields, only, templates)
 
 
+def _parse_constants(entity: Entity, data: Table[str, Any]) -> dict[str, FieldRule]:
+    """Return the rules of the texts for labels that no field has."""
+    where = f"{entity.name}.constants"
+    found: dict[str, FieldRule] = {}
+    for label, text in data.items():
+        if not entity.has_client:
+            raise _wrong(f"{where}.{label}", _NO_DOCUMENTS.format(entity.name), "Take it out.")
+        column = column_of_label(CONSTANT, _text(f"{where}.{label}", label))
+        if column in found:
+            raise _wrong(f"{where}.{label}", f"is there twice, also as {found[column].label!r}", "Keep one.")
+        found[column] = FieldRule(label=label.strip(), constant=_text(f"{where}.{label}", text))
+    return found
+
+
+def _parse_cleared(entity: Entity, data: Table[str, Any]) -> dict[str, FieldRule]:
+    """Return the rules of the labels where texts of a field are blanked that lies under another label now."""
+    found: dict[str, FieldRule] = {}
+    for label, word in data.items():
+        where = f"{entity.name}.cleared.{label}"
+        if not entity.has_client:
+            raise _wrong(where, _NO_DOCUMENTS.format(entity.name), "Take it out.")
+        if folded_label(label) == folded_label(MARKER_LABEL):
+            raise _wrong(where, "can carry markers, so it is never blanked", "Take it out.")
+        column = _column(where, entity, _text(where, word))
+        found[column_of_label(CLEARED, _text(where, label))] = FieldRule(label=label.strip(), clears=column)
+    return found
+
+
 def _parse_field(where: str, entity: Entity, column: str, said: object) -> FieldRule:
     if column == "name":
         raise _wrong(where, "cannot be mapped: by its name a record is matched", "Take it out of the mapping.")
+    is_added = column not in entity.columns
     if said is False:
+        if is_added:
+            raise _wrong(where, "is a key of BMS and left out anyway", "Take it out of the mapping.")
         return FieldRule(is_left_out=True)
     if isinstance(said, str):
         return FieldRule(label=_other_label(entity, column, _text(where, said)))
@@ -457,6 +580,8 @@ def _parse_field(where: str, entity: Entity, column: str, said: object) -> Field
         raise _wrong(where, f"has {' and '.join(forms)}, which exclude each other", "Keep one of them.")
     if "other" in data and "words" not in data:
         raise _wrong(f"{where}.other", "belongs to words, and there are none", "Add words = { ... }, or take it out.")
+    if is_added and "label" not in data:
+        raise _wrong(where, "is a key of BMS, which has no label of its own", 'Add label = "...", its place.')
     rule = FieldRule(
         label=_other_label(entity, column, _text(f"{where}.label", data["label"])) if "label" in data else None,
         words=_words(f"{where}.words", data["words"]) if "words" in data else None,
@@ -505,17 +630,22 @@ def _check_activity(where: str, entity: Entity, column: str, rule: FieldRule) ->
 
 def _other_label(entity: Entity, column: str, label: str) -> str | None:
     """Return the label; None for the label that the field has anyway."""
-    return None if label == entity.labels[column] else label
+    return None if label == entity.labels.get(column) else label
 
 
-def _parse_only(entity: Entity, template: str, said: object) -> dict[str, str | None]:
+def _parse_only(entity: Entity, fields: Table[str, FieldRule], template: str, said: object) -> dict[str, str | None]:
     where = f"{entity.name}.only.{template}"
     data = _table(where, said)
     _check_keys(where, data, ("fields",))
     found: dict[str, str | None] = {}
-    for column, label in _table(f"{where}.fields", data.get("fields", {})).items():
-        at = f"{where}.fields.{column}"
-        if _column(f"{where}.fields", entity, column) == "name":
+    for word, label in _table(f"{where}.fields", data.get("fields", {})).items():
+        at = f"{where}.fields.{word}"
+        column = _column(f"{where}.fields", entity, word)
+        if column not in entity.columns and column not in fields:
+            raise _wrong(
+                at, "is a key of BMS without a label for all other templates", f"Add it to {entity.name}.fields."
+            )
+        if column == "name":
             raise _wrong(at, "cannot be mapped: by its name a record is matched", "Take it out of the mapping.")
         if label is not False and not isinstance(label, str):
             raise _wrong(at, "is neither a label nor false", "Values are the same in every template.")
@@ -541,9 +671,17 @@ def _check_parts(entity: Entity, fields: Table[str, FieldRule]) -> None:
     """Refuse a composed text of another composed text: BMS's own values are its parts, so no circle can be meant."""
     for column, rule in fields.items():
         for part in rule.parts:
-            if part != column and part in fields and (fields[part].text or fields[part].constant) is not None:
+            named = _column_of(entity, part)
+            where = f"{entity.name}.fields.{word_of(entity, column)}.text"
+            if named not in entity.columns and named not in fields:
                 raise _wrong(
-                    f"{entity.name}.fields.{column}.text",
+                    where,
+                    f"has the part {{{part}}}, a key of BMS without a label",
+                    f"Give {part} a label in {entity.name}.fields: only then it is read.",
+                )
+            if named != column and named in fields and (fields[named].text or fields[named].constant) is not None:
+                raise _wrong(
+                    where,
                     f"has the part {{{part}}}, which the mapping makes itself; that could go round in a circle",
                     f"Use the parts of {part}, which are BMS's own values.",
                 )
@@ -553,18 +691,23 @@ def _check_labels(mapping: Mapping, entity: Entity) -> None:
     """Refuse two fields on one label in one template, and a field on the label of the marker."""
     for template in ("", *mapping.exceptions(entity)):
         seen: dict[str, str] = {}
-        where = f"{entity.name}.only.{template}.fields" if template else f"{entity.name}.fields"
         for column, label in mapping.labels(entity, template).items():
-            folded = folded_label(label)
+            where = f"{entity.name}.only.{template}.fields" if template else f"{entity.name}.fields"
+            folded, word = folded_label(label), word_of(entity, column)
+            if column.startswith((CONSTANT, CLEARED)):
+                kind = "constants" if column.startswith(CONSTANT) else "cleared"
+                where, word = f"{entity.name}.{kind}", mapping.rule(entity, column).label or ""
             if folded in seen:
                 raise _wrong(
-                    f"{where}.{column}", f"has the label {label!r}, which {seen[folded]} has, too", "Give each its own."
+                    f"{where}.{word}",
+                    f"has the label {label!r}, which {seen[folded]} has, too",
+                    "Give each its own.",
                 )
-            seen[folded] = column
+            seen[folded] = word
             # The marker shares the label of notes by itself: it is a line of its own there.
-            is_notes = folded_label(entity.labels[column]) == folded_label(MARKER_LABEL)
+            is_notes = folded_label(entity.labels.get(column, "")) == folded_label(MARKER_LABEL)
             if entity.has_client and not is_notes and folded == folded_label(mapping.marker_label):
-                raise _wrong(f"{where}.{column}", f"has the label {label!r}, which carries the marker", "Give another.")
+                raise _wrong(f"{where}.{word}", f"has the label {label!r}, which carries the marker", "Give another.")
 
 
 def _check_keys(where: str, data: Table[str, Any], allowed: Collection[str]) -> None:
@@ -575,14 +718,36 @@ def _check_keys(where: str, data: Table[str, Any], allowed: Collection[str]) -> 
             raise _wrong(f"{where}.{key}".strip("."), "is unknown", f"{meant}Possible are {', '.join(allowed)}.")
 
 
-def _column(where: str, entity: Entity, column: str) -> str:
-    if column not in entity.columns:
-        near = difflib.get_close_matches(column, entity.columns, 1)
-        meant = f"Did you mean {near[0]!r}? " if near else ""
-        raise _wrong(
-            f"{where}.{column}", f"is no field of {entity.name}", f"{meant}Fields: {', '.join(entity.columns[1:])}."
-        )
-    return column
+_NO_DOCUMENTS = "is not possible: {} are no documents in Passportal, so no template has a label for it"
+
+
+def _column(where: str, entity: Entity, word: str) -> str:
+    """Return the column of the field that ``word`` names: a field of the entity, or a documented key of BMS."""
+    if word in entity.columns:
+        return word
+    if added := _BY_KEY[entity.name].get(word):
+        return added.name
+    json_key = word.removeprefix(IN_DETAIL)
+    if not entity.has_client and json_key in entity.documented:
+        raise _wrong(f"{where}.{word}", _NO_DOCUMENTS.format(entity.name), f"Fields: {', '.join(entity.columns[1:])}.")
+    wanted = entity.detail_fields if word.startswith(IN_DETAIL) else entity.listed_fields
+    own = next((own.name for own in wanted if json_key in re.findall(r"\w+", own.sql)), None)
+    if own:
+        raise _wrong(f"{where}.{word}", f"is the field {own}", f"Write {own} = ...")
+    names = [*entity.columns, *_BY_KEY[entity.name]]
+    folded = {name.casefold(): name for name in names}
+    elsewhere = [json_key.casefold(), f"{IN_DETAIL}{json_key}".casefold()]
+    near = [folded[found] for found in elsewhere if found in folded] or [
+        folded[found] for found in difflib.get_close_matches(word.casefold(), list(folded), 1)
+    ]
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    raise _wrong(
+        f"{where}.{word}",
+        f"is no field of {entity.name}, and no documented key of BMS"
+        if entity.has_client
+        else f"is no field of {entity.name}",
+        f"{meant}Fields: {', '.join(entity.columns[1:])}.",
+    )
 
 
 def _table(where: str, said: object, wanted: str = "a table") -> Table[str, Any]:
@@ -633,8 +798,8 @@ def _composition(where: str, entity: Entity, said: object) -> str:
     if re.search(r"[{}]", _PART.sub("", text)):
         raise _wrong(where, "has a brace that is not closed, or one too many")
     for part in parts:
-        if part not in entity.columns:
-            near = difflib.get_close_matches(part, entity.columns, 1)
+        if not is_field(entity, part):
+            near = difflib.get_close_matches(part, [*entity.columns, *_BY_KEY[entity.name]], 1)
             meant = f"Did you mean {{{near[0]}}}? " if near else ""
             fields = ", ".join(entity.columns)
             raise _wrong(where, f"names {{{part}}}, which is no field of {entity.name}", f"{meant}Fields: {fields}.")
@@ -669,17 +834,23 @@ def _wrong(where: str, what: str, next_step: str = "") -> SettingsError:
 
 
 def _entity_as_json(entity: Entity, mapping: EntityMapping) -> dict[str, Any]:
-    fields = {column: said for column, rule in mapping.fields.items() if (said := _field_as_json(rule)) is not None}
+    constants = {rule.label: rule.constant for column, rule in mapping.fields.items() if column.startswith(CONSTANT)}
+    cleared = {rule.label: word_of(entity, rule.clears) for rule in mapping.fields.values() if rule.clears}
+    fields = {
+        word_of(entity, column): said
+        for column, rule in mapping.fields.items()
+        if not column.startswith((CONSTANT, CLEARED)) and (said := _field_as_json(rule)) is not None
+    }
     rules = [
         {**({"category": list(rule.categories)} if rule.categories else {}), "into": int(rule.template)}
         for rule in mapping.templates
     ]
     only = {
-        template: {"fields": {column: label or False for column, label in labels.items()}}
+        template: {"fields": {word_of(entity, column): label or False for column, label in labels.items()}}
         for template, labels in mapping.only.items()
         if labels
     }
-    said = {"template": rules, "fields": fields, "only": only}
+    said = {"template": rules, "fields": fields, "constants": constants, "cleared": cleared, "only": only}
     return {key: value for key, value in said.items() if value}
 
 
@@ -711,6 +882,10 @@ def _toml(said: Table[str, Any]) -> str:
         blocks += [f"[[{name}.template]]\n{_lines(rule)}" for rule in entity.get("template", [])]
         if "fields" in entity:
             blocks.append(f"[{name}.fields]\n{_lines(entity['fields'])}")
+        if "constants" in entity:
+            blocks.append(f"[{name}.constants]\n{_lines(entity['constants'])}")
+        if "cleared" in entity:
+            blocks.append(f"[{name}.cleared]\n{_lines(entity['cleared'])}")
         for template, exceptions in entity.get("only", {}).items():
             blocks.append(f"[{name}.only.{_key(template)}.fields]\n{_lines(exceptions['fields'])}")
     return "\n\n".join(blocks) + "\n"

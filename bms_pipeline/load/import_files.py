@@ -70,7 +70,9 @@ def write_import_file(
     column for the name.
     """
     with warehouse.open() as connection:
-        columns = read_headers(entity, headers, read_mapping(connection))
+        mapping = read_mapping(connection)
+    entity = mapping.entity(entity)
+    columns = read_headers(entity, headers, mapping)
     name = f"{entity.name}-{now:%Y%m%dT%H%M%S}-plan{plan.plan_id}.csv"
     with warehouse.transaction() as connection:
         values = {"plan_id": plan.plan_id, "approved": plan.approved, "file": name, "now": now}

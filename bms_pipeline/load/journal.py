@@ -47,7 +47,7 @@ from bms_pipeline.passportal.target import Write
 from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.relations import Relation, has_rows, temporary
-from bms_pipeline.warehouse.stored_mapping import read_mapping
+from bms_pipeline.warehouse.stored_mapping import mapped, read_mapping
 
 SETTLED = "settled by reading Passportal"
 
@@ -126,7 +126,7 @@ def begin_portion(
     have_accounts = len(accounts) == len(operations) > 0
     query = sql.read("load/next_portion").format(
         entity=entity.name,
-        changes=schema.changes_sql(entity),
+        changes=schema.changes_sql(mapped(connection, entity)),
         is_branch=outcomes.is_branch(entity, "o", "coalesce(o.passportal_id, due.client_id)"),
         due=_due(entity, "o.bms_id IN (SELECT unnest($bms_ids))"),
         among=f"o.account_id BETWEEN {min(accounts)} AND {max(accounts)}" if have_accounts else "true",
@@ -224,7 +224,8 @@ def settle_found(
         " WHERE entity = $entity AND outcome IS NULL",
         {"entity": entity.name, "last_write_at": last_write_at, "now": now},
     )
-    present = " ".join(f"WHEN '{column}' THEN p.{column}" for column in entity.columns)
+    columns = mapped(connection, entity).columns
+    present = " ".join(f"WHEN '{column}' THEN p.{column}" for column in columns)
     holds = f'len(list_filter(u.changes, lambda e: e."after" IS DISTINCT FROM CASE e.field {present} END)) = 0'
     query = sql.read("load/settle_unknown").format(entity=entity.name, holds_the_values=f"coalesce({holds}, true)")
     with temporary(connection, "settled", query, {"entity": entity.name}) as settled:
@@ -323,6 +324,7 @@ def remember_agreement(
     """
     table = f"sync.base_{entity.name}"
     mapping = read_mapping(connection)
+    entity = mapping.entity(entity)
     joined = (
         f"{mapping.records_sql(entity)} b JOIN sync.matches m ON m.entity = '{entity.name}' AND m.bms_id = b.bms_id"
         f" JOIN passportal.{entity.name} p ON p.passportal_id = m.passportal_id"
@@ -348,7 +350,8 @@ def remember_agreement(
         connection.execute(f"UPDATE {table} SET {columns} FROM {agreed_values} a WHERE {table}.bms_id = a.bms_id")
     if entity.details:
         met = ", ".join(
-            f"bms_{field.name} = {outcomes.first_base(field.name)}, passportal_{field.name} = p.{field.name}"
+            f"bms_{field.name} = {outcomes.first_base(field.name)},"
+            f" passportal_{field.name} = {outcomes.first_in_passportal(entity, field.name)}"
             for field in entity.detail_fields
             if not mapping.is_left_out(entity, field.name)
         )

@@ -90,7 +90,7 @@ class EmbeddedPassportal:
 
     def snapshot(self, entity: Entity, file: Path) -> None:
         """See ``Target.snapshot``."""
-        labels = self._mapping.labels(entity)
+        entity, labels = self._mapping.entity(entity), self._mapping.labels(entity)
         values = ", ".join(
             f"map_extract_value(details, {sql.quoted(labels[column])}) AS {column}"
             if column in labels

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bms_pipeline.core.entities import Entity
-from bms_pipeline.core.mapping import Mapping, left_out_sql, moved_sql
+from bms_pipeline.core.entities import BY_NAME, Entity
+from bms_pipeline.core.mapping import Mapping, left_out_sql, moved_sql, word_of
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.warehouse import sql
 
@@ -130,3 +130,18 @@ class MappedFields:
 
     def _label(self, column: str) -> str:
         return self.mapping.label(self.entity, column) or self.entity.labels[column]
+
+
+def written_under_sql(mapping: Mapping, entity: Entity, column: str) -> str:
+    """Return SQL for rows (BMS id, text) of what is ours under the old label of ``column``, a field that blanks it."""
+    rule = mapping.rule(entity, column)
+    field = rule.clears or ""
+    own = BY_NAME[entity.name].labels.get(field)
+    return sql.read("plan/written_under").format(
+        entity=entity.name,
+        field=field,
+        cleared=column,
+        word=word_of(entity, field),
+        label=sql.quoted(rule.label or ""),
+        own="NULL" if own is None else sql.quoted(own),
+    )

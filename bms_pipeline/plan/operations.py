@@ -28,7 +28,7 @@ from bms_pipeline.core.mapping import Mapping, parse_mapping
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
-from bms_pipeline.plan.mapped_fields import MappedFields
+from bms_pipeline.plan.mapped_fields import MappedFields, written_under_sql
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
@@ -115,9 +115,9 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     remade = [entity for entity in entities if entity in changed]
     for entity in remade:
         if _is_reconciled(connection, entity):
-            needs = _template_needs(connection, entity)
-            connection.execute(_operations_sql(entity, settings, scope, needs))
-            connection.execute(_hold_refused_sql(entity))
+            fields, needs = settings.mapping.entity(entity), _template_needs(connection, entity)
+            connection.execute(_operations_sql(fields, settings, scope, needs))
+            connection.execute(_hold_refused_sql(fields))
     hold_back(connection, remade, settings)
     if changed:
         hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
@@ -345,7 +345,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
 
     Everything is decided again on the stored records and then put back as it was, also the plan itself.
     """
-    entities = planned_entities(plan)
+    entities, mapping = planned_entities(plan), read_mapping(connection)
     for entity in entities:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE saved_{entity.name} AS FROM sync.planned_{entity.name}")
     reconcile_all(connection, entities)
@@ -355,7 +355,7 @@ def what_moved(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
         fill_undo(connection, entities, plan.undoes)
     moved: list[str] = []
     for entity in entities:
-        rows = connection.execute(_moved_sql(entity)).fetchall()
+        rows = connection.execute(_moved_sql(mapping.entity(entity))).fetchall()
         moved += [_moved_sentence(entity, *row) for row in rows]
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
         connection.execute(f"INSERT INTO sync.planned_{entity.name} BY NAME FROM saved_{entity.name}")
@@ -421,6 +421,8 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
     """
     if entity.name not in settings.can_write:
         return "false"
+    if settings.mapping.rule(entity, column).clears:
+        return f"coalesce(row(b.bms_id, p.{column}) IN ({written_under_sql(settings.mapping, entity, column)}), false)"
     bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
     match settings.owner(entity.name, column):
         case FieldOwner.BMS_WINS:
@@ -609,7 +611,7 @@ def _fingerprint(
     The mapping is part of it: it says under which labels the values go. So is the template of each document.
     """
     operations, parts = 0, []
-    for entity in entities:
+    for entity in map(mapping.entity, entities):
         values = ", ".join(f"coalesce({side}_{c}, chr(0))" for c in entity.columns for side in ("before", "after"))
         row = connection.execute(sql.read("plan/plan_fingerprint").format(entity=entity.name, texts=values)).fetchone()
         if row and row[0]:

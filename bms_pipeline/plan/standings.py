@@ -360,7 +360,8 @@ def _entity_sql(entity: Entity, settings: SyncSettings, compared: set[EntityName
 
 def _differs(entity: Entity, settings: SyncSettings) -> str:
     """Whether a load would write a field: one that its document has a place for, as in the plan."""
-    return " OR ".join(f"({writes(entity, settings, name)}) AND {takes(name)}" for name in entity.columns)
+    columns = settings.mapping.entity(entity).columns
+    return " OR ".join(f"({writes(entity, settings, name)}) AND {takes(name)}" for name in columns)
 
 
 def _states(connection: duckdb.DuckDBPyConnection) -> dict[EntityName, tuple[str, str | None]]:

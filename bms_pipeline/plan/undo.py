@@ -47,7 +47,8 @@ def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     mapping = read_mapping(connection)
     for entity in entities:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
-        connection.execute(_undo_sql(entity, loaded_by, mapping), {"plan_id": plan_id, "taken_back": Reason.TAKEN_BACK})
+        statement = _undo_sql(mapping.entity(entity), loaded_by, mapping)
+        connection.execute(statement, {"plan_id": plan_id, "taken_back": Reason.TAKEN_BACK})
 
 
 def _undo_sql(entity: Entity, loaded_by: Mapping, mapping: Mapping) -> str:

@@ -16,7 +16,7 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import DEFAULT, parse_mapping
+from bms_pipeline.core.mapping import DEFAULT, is_field, parse_mapping, word_of
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import FieldOwner
 from bms_pipeline.warehouse.inputs import bump_version
@@ -99,7 +99,7 @@ class SyncSettings:
         rule = self.mapping.rule(BY_NAME[entity], column)
         is_constant = rule.constant is not None and rule.inactive is None
         usual = FieldOwner.FILL_IF_EMPTY if is_constant else FieldOwner.LAST_EDIT
-        return FieldOwner(self.ownership.get(f"{entity}.{column}", usual))
+        return FieldOwner(self.ownership.get(f"{entity}.{word_of(BY_NAME[entity], column)}", usual))
 
 
 def read_sync_settings(connection: duckdb.DuckDBPyConnection) -> SyncSettings:
@@ -250,7 +250,7 @@ def _field_of(name: str) -> str:
     entity, _, column = rest.partition(".")
     if name in _PLAIN or (kind in _TOGGLES and rest in BY_NAME):
         return kind
-    if kind == "owner" and entity in BY_NAME and column in BY_NAME[entity].columns:
+    if kind == "owner" and entity in BY_NAME and is_field(BY_NAME[entity], column):
         return "ownership"
     raise SettingsError(
         f"There is no setting {name!r}.",

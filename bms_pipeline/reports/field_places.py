@@ -117,10 +117,11 @@ def _fields(
     used = {folded(name) for name in (NAME, ID_LABEL, KIND_LABEL)}
     pairs = samples.of_template(entity, template)
     documents = [document for document in samples.documents.get(entity.name, ()) if document.template_id == template.id]
-    for column in entity.columns[1:]:
+    names = mapping.names(entity)
+    for column in mapping.entity(entity).columns[1:]:
         wanted = mapping.label(entity, column, template.id)
         label = template.label(wanted)
-        name = entity.labels[column]
+        name = names[column]
         if label is None:
             share = samples.of_bms(entity, column)
             fields.unplaced.append(Unplaced(column, name, wanted, share, suggested.get(column)))
@@ -175,6 +176,10 @@ def _written(
     """Return the texts that would be written of these records."""
     if not bms_ids:
         return {}
+    known = {row[0] for row in connection.execute(f"DESCRIBE bms.{entity.name}").fetchall()}
+    if not known.issuperset(mapping.entity(entity).columns):
+        return {}  # the draft names keys that no stored mapping ever did: nothing is known of them
+    entity = mapping.entity(entity)
     rows = connection.execute(
         f"SELECT bms_id, {', '.join(entity.columns)} FROM {mapping.records_sql(entity)} WHERE bms_id IN"
         " (SELECT unnest(?::BIGINT[]))",

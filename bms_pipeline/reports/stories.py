@@ -500,7 +500,7 @@ def _write_event(row: WriteDone) -> Event:
 
 def field_rows(record: RecordStory, counterpart: Values | None, settings: SyncSettings) -> list[FieldRow]:
     """Return every field with a value on one side, as BMS and as Passportal have it."""
-    entity, plan = BY_NAME[record.entity], record.plan
+    entity, plan = settings.mapping.entity(BY_NAME[record.entity]), record.plan
     writes = {change["field"] for change in (plan.changes if plan else None) or ()}
     kept = {value["field"] for value in (plan.kept if plan else None) or ()}
     lacking = {value["field"] for value in (plan.no_place if plan else None) or ()}

@@ -36,6 +36,7 @@ from bms_pipeline.warehouse import clock, facts, landing, sql
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.inputs import bump_version
 from bms_pipeline.warehouse.landed_details import LandedDetails
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 _log = logging.getLogger(__name__)
 
@@ -355,7 +356,8 @@ def _land(
         connection.execute(
             "INSERT INTO sync.sweeps SELECT $list_call, $sweep, $mode, $complete, $reason, $records, $made, $necessary,"
             f" $seconds, (SELECT max(modified_on) FROM bms.{entities[0].name}"
-            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now, $not_sent, $client",
+            " WHERE try_cast(modified_on AS TIMESTAMP) <= $latest), $unknown, $set_aside, $now, $not_sent, $client,"
+            " $added",
             {
                 "list_call": list_call.name,
                 "sweep": manifest.sweep,
@@ -372,9 +374,22 @@ def _land(
                 "not_sent": [f"{name}.{path}" for name, changes in landed.items() for path in changes.not_sent],
                 "now": landed_at,
                 "client": manifest.client,
+                "added": _added_keys(connection, list_call),
             },
         )
     return landed
+
+
+def _added_keys(connection: duckdb.DuckDBPyConnection, list_call: ListCall) -> list[str]:
+    """Return the keys of the list that are read only because the mapping names them, as ``ENTITY.KEY``."""
+    mapping = read_mapping(connection)
+    return [
+        f"{entity.name}.{field.key}"
+        for entity in ENTITIES
+        if entity.list_call == list_call
+        for field in mapping.entity(entity).added_fields
+        if field.key and not field.from_details
+    ]
 
 
 def list_calls(entities: Sequence[Entity]) -> list[ListCall]:
@@ -390,9 +405,16 @@ def _watermark(warehouse: Warehouse, list_call: ListCall) -> str | None:
         row = connection.execute(
             "SELECT strftime(least(try_cast(arg_max(newest_modified_on, landed_at) AS TIMESTAMP), max(landed_at))"
             " - $overlap, '%Y-%m-%dT%H:%M:%S'),"
-            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete) > $due, false)"
+            " coalesce(max(landed_at) FILTER (mode = 'full' AND complete"
+            " AND list_has_all(coalesce(added_keys, []), $added::VARCHAR[])) > $due, false)"
             # The true time of a sweep stamped in the future is unknown.
             " FROM sync.sweeps WHERE list_call = $name AND client IS NULL AND landed_at <= $now",
-            {"overlap": WATERMARK_OVERLAP, "due": now() - FULL_SWEEP_EVERY, "name": list_call.name, "now": now()},
+            {
+                "overlap": WATERMARK_OVERLAP,
+                "due": now() - FULL_SWEEP_EVERY,
+                "name": list_call.name,
+                "now": now(),
+                "added": _added_keys(connection, list_call),
+            },
         ).fetchone()
     return str(row[0]) if row and row[0] and row[1] else None

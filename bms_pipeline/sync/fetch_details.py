@@ -14,6 +14,7 @@ from bms_pipeline.state.protocol import LockName
 from bms_pipeline.sync import enrichment, run_lock, services
 from bms_pipeline.sync.progress import Progress, silent
 from bms_pipeline.warehouse.connection import now, open_warehouse
+from bms_pipeline.warehouse.stored_mapping import mapped
 
 LANDING_WAITS_SECONDS = 900.0
 """How long the details wait for the run at work, where they have to land at once: longer than a whole sync."""
@@ -40,6 +41,7 @@ def read_details(
         known = enrichment.unlanded_ids(settings, entity)
         with open_warehouse(settings).open() as connection:
             tenant = services.known_tenant(connection)
+            call = mapped(connection, entity).details or call
             queue = enrichment.waiting_details(connection, entity, known)
         read = answers.DetailProgress(0, 0)
         wanted = queue[:limit]

@@ -21,6 +21,7 @@ from bms_pipeline.passportal.documents.client import DocumentsClient
 from bms_pipeline.passportal.documents.encoding import Document
 from bms_pipeline.passportal.documents.labels import TemplateLabels
 from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse.stored_mapping import mapped
 
 MAPPED = tuple(entity for entity in ENTITIES if entity.has_client)
 """The entities whose records are documents, with labels that a mapping can name."""
@@ -62,7 +63,7 @@ class Samples:
     def of_bms(self, entity: Entity, column: str) -> float | None:
         """Return the share of BMS records with a value; None where no record was read."""
         filled = self.filled.get(entity.name, {})
-        return filled.get(column, 0) / filled[""] if filled.get("") else None
+        return filled[column] / filled[""] if filled.get("") and column in filled else None
 
 
 def known(settings: Settings, opened: Opened) -> Samples:
@@ -100,6 +101,7 @@ def read_samples(settings: Settings, opened: Opened) -> Samples:
 
 
 def _filled(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:
+    entity = mapped(connection, entity)
     counts = ", ".join(f"count(nullif(trim({column}), '')) AS {column}" for column in entity.columns)
     found = connection.execute(f"SELECT {counts}, count(*) FROM bms.{entity.name}").fetchone() or ()
     return dict(zip((*entity.columns, ""), found, strict=False))
@@ -114,7 +116,7 @@ def _categories(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[t
 
 def _records(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, tuple[int, dict[str, str | None]]]:
     """Return document id → BMS id and values, of the best filled matched records of each template."""
-    columns: Sequence[str] = entity.columns
+    columns: Sequence[str] = mapped(connection, entity).columns
     query = sql.read("sync/matched_samples").format(
         entity=entity.name,
         columns=", ".join(f"b.{column}" for column in columns),

@@ -10,25 +10,36 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
+from bms_pipeline.core.entities import BY_NAME, CLEARED, ENTITIES, Entity, EntityName, column_of_label
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import Mapping, left_out_sql, match_keys, moved_sql, with_last_places
+from bms_pipeline.core.mapping import (
+    DEFAULT,
+    Mapping,
+    folded_label,
+    left_out_sql,
+    match_keys,
+    moved_sql,
+    with_cleared,
+    with_last_places,
+)
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import KnowsRecords
 from bms_pipeline.plan import operations as plans
+from bms_pipeline.plan.mapped_fields import written_under_sql
 from bms_pipeline.reconcile.matching import Scope, reconcile_all
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings, store_sync_setting
 from bms_pipeline.sync import services
-from bms_pipeline.warehouse import landing, sql, stored_mapping
+from bms_pipeline.warehouse import landed_details, landing, schema, sql, stored_mapping
 from bms_pipeline.warehouse.connection import Warehouse, now
 from bms_pipeline.warehouse.inputs import bump_version, has_version
 
@@ -39,7 +50,8 @@ class FieldForetold:
 
     ``filled``: empty in Passportal so far. ``followed``: the value there is ours, and gets its new text.
     ``overwritten``: the value there is not ours; always 0. ``kept``: the value there differs and stays. ``no_place``:
-    the template has no field for it.
+    the template has no field for it. ``is_unread``: it is a key of BMS that was not read so far, so only the plans
+    after its reading know the counts.
     """
 
     entity: EntityName
@@ -50,6 +62,15 @@ class FieldForetold:
     overwritten: int
     kept: int
     no_place: int
+    is_unread: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Calls to BMS that a newly named key costs, and the hours that the hourly limit makes of them."""
+
+    calls: int
+    hours: int
 
 
 @dataclass(frozen=True)
@@ -75,12 +96,15 @@ class CutText:
 class Foretold:
     """What storing a mapping does. ``documents``: entity → documents that are read again, one call each.
 
-    ``problems``: why it would be refused without ``anyway``. ``other_template``: entity → documents in another template
-    than new ones of their category; they stay there.
+    ``details``: entity → details that are read again, for a newly named key; ``lists``: list → the sweep that reads it
+    whole once before its time. ``problems``: why it would be refused without ``anyway``. ``other_template``: entity →
+    documents in another template than new ones of their category; they stay there.
     """
 
     changes: list[FieldForetold] = field(default_factory=list)
     documents: dict[EntityName, int] = field(default_factory=dict)
+    details: dict[EntityName, Reading] = field(default_factory=dict)
+    lists: dict[str, Reading] = field(default_factory=dict)
     words: list[LackedWord] = field(default_factory=list)
     cut: list[CutText] = field(default_factory=list)
     other_template: dict[EntityName, int] = field(default_factory=dict)
@@ -97,7 +121,7 @@ def current_mapping(warehouse: Warehouse) -> Mapping:
 def try_mapping(settings: Settings, warehouse: Warehouse, mapping: Mapping) -> Foretold:
     """Return what storing ``mapping`` would do; nothing is stored, and neither service is called."""
     with _snapshots(settings, mapping) as (files, documents), warehouse.trial() as connection:
-        return _foretell(connection, mapping, files, documents)
+        return _foretell(connection, settings, mapping, files, documents)
 
 
 def check_mapping(settings: Settings, warehouse: Warehouse) -> Foretold:
@@ -127,6 +151,61 @@ def store_mapping(
     return foretold
 
 
+@dataclass(frozen=True)
+class OldLabel:
+    """A label under which a field lay before, and the number of records in which a load wrote it there."""
+
+    entity: EntityName
+    field: str
+    label: str
+    records: int
+
+
+def old_labels(warehouse: Warehouse) -> list[OldLabel]:
+    """Return the labels of earlier mappings that no field has now, where loads wrote something that nobody blanked."""
+    with warehouse.open() as connection:
+        mapping = stored_mapping.read_mapping(connection)
+        earlier = [*stored_mapping.earlier_mappings(connection), DEFAULT]
+        markers = {folded_label(found.marker_label) for found in (mapping, *earlier)}
+        found: list[OldLabel] = []
+        for entity in (entity for entity in ENTITIES if entity.has_client):
+            templates = ("", *mapping.exceptions(entity))
+            taken = {folded_label(label) for name in templates for label in mapping.labels(entity, name).values()}
+            taken |= markers
+            for column, label in _labels_of(earlier, entity):
+                if folded_label(label) in taken or mapping.rule(entity, column).is_left_out:
+                    continue  # a field that is left out goes on where it was, once it is back
+                taken.add(folded_label(label))
+                cleared = with_cleared(mapping, [(entity, column, label)])
+                query = written_under_sql(cleared, entity, column_of_label(CLEARED, label))
+                (records,) = connection.execute(f"SELECT count(*) FROM ({query})").fetchone() or (0,)
+                found += [OldLabel(entity.name, column, label, records)] if records else []
+        return found
+
+
+def _labels_of(mappings: Sequence[Mapping], entity: Entity) -> Iterator[tuple[str, str]]:
+    """Yield each field of these mappings with each label that it has there, without what they add for themselves."""
+    for mapping in mappings:
+        for column, label in mapping.labels(entity).items():
+            if column != "name" and not mapping.rule(entity, column).clears:
+                yield column, label
+
+
+def clear_old(settings: Settings, warehouse: Warehouse, by: str, why: str = "", *, dry_run: bool = False) -> Foretold:
+    """Let the next plan blank the old labels where they still hold exactly what a load wrote; return what it does.
+
+    Raises ``SettingsError`` where there is none, and as ``store_mapping``.
+    """
+    old = old_labels(warehouse)
+    if not old:
+        raise SettingsError("No label holds a text of an earlier mapping.", "There is nothing to blank.")
+    places = [(BY_NAME[label.entity], label.field, label.label) for label in old]
+    wanted = with_cleared(current_mapping(warehouse), places)
+    if dry_run:
+        return try_mapping(settings, warehouse, wanted)
+    return store_mapping(settings, warehouse, wanted, by, why, anyway=True)
+
+
 def _check_no_load(connection: duckdb.DuckDBPyConnection) -> None:
     """Raise ``SettingsError`` while writes by the present mapping are under way, or their answer is unknown."""
     unknown = sum(intent.writes for intent in journal.open_intents(connection))
@@ -151,6 +230,7 @@ def _check_no_load(connection: duckdb.DuckDBPyConnection) -> None:
 def _store(connection: duckdb.DuckDBPyConnection, mapping: Mapping, by: str, why: str, at: datetime) -> None:
     """Store the mapping with its history, and forget the bases of fields with another label."""
     before = stored_mapping.read_mapping(connection)
+    schema.add_mapped_columns(connection, mapping)
     places = with_last_places(before, stored_mapping.earlier_mappings(connection))
     store_sync_setting(connection, stored_mapping.NAME, mapping.as_json(), at)
     bump_version(connection, stored_mapping.NAME, at)
@@ -159,14 +239,25 @@ def _store(connection: duckdb.DuckDBPyConnection, mapping: Mapping, by: str, why
         [at, by, stored_mapping.NAME, json.dumps(before.as_json()), json.dumps(mapping.as_json()), why],
     )
     for entity in ENTITIES:
+        _forget_values(connection, before.entity(entity), mapping.entity(entity))
         _forget_bases(connection, entity, places, mapping)
+
+
+def _forget_values(connection: duckdb.DuckDBPyConnection, before: Entity, entity: Entity) -> None:
+    """Let nothing be known of a key that the mapping names now and did not before: an earlier value may be old."""
+    new = [field for field in entity.added_fields if field.name not in before.columns]
+    if new:
+        blank = {field.name for field in new} | {"details_keys" for field in new if field.from_details}
+        values = ", ".join(f"{column} = NULL" for column in sorted(blank))
+        filled = " OR ".join(f"{column} IS NOT NULL" for column in sorted(blank))
+        connection.execute(f"UPDATE bms.{entity.name} SET {values} WHERE {filled}")
 
 
 def _forget_bases(connection: duckdb.DuckDBPyConnection, entity: Entity, places: Mapping, mapping: Mapping) -> None:
     """Let both sides never have met in a field with another label. A field left out keeps its base."""
     moved = {
         column: f"({moved} AND NOT {left_out_sql(mapping, entity, column, 'p.template_id')})"
-        for column in entity.columns[1:]
+        for column in mapping.entity(entity).columns[1:]
         if (moved := moved_sql(places, mapping, entity, column, "p.template_id")) != "false"
     }
     if not moved:
@@ -215,6 +306,7 @@ def _snapshots(settings: Settings, mapping: Mapping) -> Iterator[tuple[dict[Enti
 
 def _foretell(
     connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
     mapping: Mapping,
     files: dict[EntityName, Path],
     documents: dict[EntityName, int],
@@ -233,6 +325,8 @@ def _foretell(
     return Foretold(
         changes=_changes(connection, before, mapping),
         documents=documents,
+        details=_details_again(connection, settings),
+        lists=_lists_whole(connection, settings, before.mapping, mapping),
         words=_words_lacking(connection, mapping),
         cut=_cut(connection, mapping),
         other_template=_in_other_template(connection, mapping),
@@ -243,9 +337,10 @@ def _foretell(
 
 def _changed(before: Mapping, mapping: Mapping, entity: Entity) -> list[str]:
     """Return the fields with another label, another text or another default than before."""
+    columns = dict.fromkeys((*before.entity(entity).columns[1:], *mapping.entity(entity).columns[1:]))
     return [
         column
-        for column in entity.columns[1:]
+        for column in columns
         if before.rule(entity, column) != mapping.rule(entity, column)
         or moved_sql(before, mapping, entity, column, "p.template_id") != "false"
     ]
@@ -257,13 +352,55 @@ def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mappin
         fields = _changed(before.mapping, mapping, entity)
         if not fields:
             continue
-        last = " ".join(f"WHEN '{column}' THEN l.passportal_{column}" for column in fields)
+        unread = _new_keys(before.mapping, mapping, entity)
+        # A text that is blanked under an old label was found to be ours.
+        cleared = {column for column in fields if mapping.rule(entity, column).clears}
+        last = " ".join(
+            f"WHEN '{column}' THEN {'change.before' if column in cleared else f'l.passportal_{column}'}"
+            for column in fields
+        )
         query = sql.read("sync/mapped_changes").format(entity=entity.name, last=f"CASE change.field {last} END")
         counted = {row[0]: row[1:] for row in connection.execute(query, {"fields": fields}).fetchall()}
         found += [
-            FieldForetold(entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0)))
+            replace(
+                FieldForetold(
+                    entity.name, column, mapping.label(entity, column), *counted.get(column, (0, 0, 0, 0, 0))
+                ),
+                is_unread=column in unread,
+            )
             for column in fields
         ]
+    return found
+
+
+def _new_keys(before: Mapping, mapping: Mapping, entity: Entity) -> set[str]:
+    """Return the columns of the keys that ``mapping`` names and ``before`` did not."""
+    return {field.name for field in mapping.entity(entity).added_fields if field.key} - {
+        field.name for field in before.entity(entity).added_fields
+    }
+
+
+def _details_again(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[EntityName, Reading]:
+    """Return the details to read again: those read before without a key that the mapping names."""
+    per_hour = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
+    counts = {entity.name: landed_details.count_lacking_keys(connection, entity) for entity in ENTITIES}
+    return {name: Reading(calls, math.ceil(calls / per_hour)) for name, calls in counts.items() if calls}
+
+
+def _lists_whole(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, before: Mapping, mapping: Mapping
+) -> dict[str, Reading]:
+    """Return the lists that the next sync reads whole for a new key, which it would only ask for changes otherwise."""
+    found: dict[str, Reading] = {}
+    for entity in ENTITIES:
+        listed = {field.name for field in mapping.entity(entity).listed_fields}
+        if entity.list_call.modified_since and listed & _new_keys(before, mapping, entity):
+            (calls,) = connection.execute(
+                "SELECT coalesce(arg_max(calls_made, landed_at), 0) FROM sync.sweeps WHERE list_call = ?"
+                " AND mode = 'full' AND client IS NULL",
+                [entity.list_call.name],
+            ).fetchone() or (0,)
+            found[entity.list_call.name] = Reading(calls, math.ceil(calls / settings.bms_calls_per_hour))
     return found
 
 

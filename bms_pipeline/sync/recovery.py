@@ -23,6 +23,7 @@ from bms_pipeline.warehouse import backups, causes, decision_log, schema, sql
 from bms_pipeline.warehouse.backups import Copy
 from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, connect, move_aside, now, transaction
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 RESTORED = "restored_at"
 """The setting with the time a copy was put back, so the database does not count as new."""
@@ -152,6 +153,7 @@ def _built(database: Path, restorable: Restorable) -> Path:
             schema.migrate(connection)
         with transaction(connection):
             decision_log.replay(connection, restorable.entries)
+            schema.add_mapped_columns(connection, read_mapping(connection))  # it may be newer than the copy
             _withdraw_plan(connection)
             store_sync_setting(connection, RESTORED, now().isoformat(sep=" "), now())
         connection.execute("CHECKPOINT")

@@ -21,10 +21,10 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from bms_pipeline.core.entities import Entity, EntityName
+from bms_pipeline.core.entities import BY_NAME, CLEARED, CONSTANT, Entity, EntityName, column_of_label
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind
-from bms_pipeline.core.mapping import Mapping, folded_label, folded_word, match_keys, parse_mapping
+from bms_pipeline.core.mapping import Mapping, folded_label, folded_word, match_keys, parse_mapping, word_of
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents import synonyms
 from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, folded
@@ -123,7 +123,7 @@ class SuggestedMapping:
 
 def suggest_mapping(settings: Settings, mapping: Mapping, samples: Samples) -> SuggestedMapping:
     """Return what the samples suggest for the fields, words and templates without one in ``mapping``."""
-    found = [label for entity in MAPPED for label in _labels(entity, mapping, samples)]
+    found = [label for entity in MAPPED for label in _labels(mapping.entity(entity), mapping, samples)]
     labels, hints = ([label for label in found if label.is_plain is is_plain] for is_plain in (True, False))
     marker = _marker(mapping, samples)
     rules = [rule for entity in MAPPED for rule in _templates(settings, entity, mapping, samples)]
@@ -133,7 +133,7 @@ def suggest_mapping(settings: Settings, mapping: Mapping, samples: Samples) -> S
     taken = [label for label in labels if _add_label(draft, labels, label, samples)]
     for rule in rules:
         draft.take(partial(with_template, rule=rule))
-    words = [word for entity in MAPPED for word in _words(entity, draft.mapping, samples)]
+    words = [word for entity in MAPPED for word in _words(draft.mapping.entity(entity), draft.mapping, samples)]
     for word in words:
         draft.take(partial(with_word, word=word))
     return SuggestedMapping(draft.mapping, tuple(taken), tuple(words), tuple(rules), marker, tuple(hints))
@@ -164,20 +164,33 @@ def _entity(data: dict[str, Any], name: EntityName) -> dict[str, Any]:
 def _rule(data: dict[str, Any], entity: EntityName, column: str) -> dict[str, Any]:
     """Return the rule of a field as a table, in place of its short form."""
     fields = _entity(data, entity).setdefault("fields", {})
-    said = fields.get(column)
-    fields[column] = said if isinstance(said, dict) else {"label": said} if isinstance(said, str) else {}
-    found: dict[str, Any] = fields[column]
+    word = word_of(BY_NAME[entity], column)
+    said = fields.get(word)
+    fields[word] = said if isinstance(said, dict) else {"label": said} if isinstance(said, str) else {}
+    found: dict[str, Any] = fields[word]
     return found
 
 
 def with_label(data: dict[str, Any], entity: EntityName, column: str, label: str | None, template_id: str = "") -> None:
     """Give a field another label in the table of a mapping, in one template alone if it is named; None leaves it out.
 
-    The other parts of its rule stay.
+    The other parts of its rule stay. A field that the mapping adds, left out everywhere, is taken out of it.
     """
+    word = word_of(BY_NAME[entity], column)
+    for kind, beginning in (("constants", CONSTANT), ("cleared", CLEARED)):
+        texts = _entity(data, entity).get(kind, {})
+        old = next((found for found in texts if column_of_label(beginning, found) == column), None)
+        if old is not None:
+            text = texts.pop(old)
+            texts |= {label: text} if label is not None else {}
+            return
     if template_id:
         only = _entity(data, entity).setdefault("only", {}).setdefault(template_id, {}).setdefault("fields", {})
-        only[column] = label or False
+        only[word] = label or False
+    elif label is None and word != column:
+        del _entity(data, entity)["fields"][word]
+        for exceptions in _entity(data, entity).get("only", {}).values():
+            exceptions["fields"].pop(word, None)
     elif label is None:
         _entity(data, entity).setdefault("fields", {})[column] = False
     else:

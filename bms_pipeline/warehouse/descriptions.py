@@ -20,6 +20,7 @@ _DESCRIPTIONS = {
     "left_client_since": "Since when a reading of its client alone no longer shows it there (UTC).",
     "details_asked_at": "When its details were last asked for (UTC).",
     "details_read_at": "When its details were last read well (UTC).",
+    "details_keys": "The keys of the mapping that the last good answer about its details was asked for.",
     "details_problem": "Why the last call for its details gave none.",
     "passportal_id": "The id of its record in Passportal.",
     "client_id": "The id of its client in Passportal.",

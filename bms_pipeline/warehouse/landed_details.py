@@ -11,9 +11,10 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.entities import SCALAR, Entity
 from bms_pipeline.warehouse import days, names, sql
 from bms_pipeline.warehouse.connection import named_rows, now
+from bms_pipeline.warehouse.stored_mapping import mapped
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,27 @@ def wanted(connection: duckdb.DuckDBPyConnection, entity: Entity, max_age: timed
 
     Never asked for, then with a listed row that changed since, then asked for ``max_age`` ago or more, oldest first.
     """
-    query = sql.read("warehouse/details_wanted").format(entity=entity.name)
+    query = sql.read("warehouse/details_wanted").format(
+        entity=entity.name, has_keys=_has_keys(mapped(connection, entity))
+    )
     since = {"older_than": now - max_age, "problem_before": now - PROBLEM_AGE}
     return [row[0] for row in connection.execute(query, since).fetchall()]
+
+
+def count_lacking_keys(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int:
+    """Return the number of linked records whose details were read without a key that the mapping names."""
+    has_keys = _has_keys(mapped(connection, entity))
+    if has_keys == "true":
+        return 0
+    query = sql.read("warehouse/details_lacking_keys").format(entity=entity.name, has_keys=has_keys)
+    (records,) = connection.execute(query).fetchone() or (0,)
+    return int(records)
+
+
+def _has_keys(entity: Entity) -> str:
+    """Return SQL: whether the details of ``b`` were read with every key that the mapping names."""
+    keys = ", ".join(sql.quoted(str(field.json_key)) for field in entity.detail_fields if field.json_key)
+    return f"coalesce(list_has_all(b.details_keys, [{keys}]), false)" if keys else "true"
 
 
 def answers_state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:
@@ -54,17 +73,19 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
 
     Of several answers about a record the newest counts. Call it inside a transaction.
     """
+    entity = mapped(connection, entity)
     if entity.details is None or not files:
         return LandedDetails()
     columns = [field.name for field in entity.detail_fields]
     days.define_local_day(connection)
-    wire = ", ".join(f'"{key}" {kind}' for key, kind in entity.details.wire.items())
+    wire = ", ".join(f'"{key}" {"VARCHAR" if kind == SCALAR else kind}' for key, kind in entity.details.wire.items())
     connection.execute(
         sql.read("warehouse/details_answered").format(
             entity=entity.name,
             now=now(),
             files=", ".join(sql.readable(file) for file in files),
-            fields=f"{{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: 'STRUCT({wire})'}}",
+            fields=f"{{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: 'STRUCT({wire})',"
+            " keys: 'VARCHAR[]'}",
             values=", ".join(f"{names.value(field.sql)} AS {field.name}" for field in entity.detail_fields),
             differs=" OR ".join(f"a.{field} IS DISTINCT FROM b.{field}" for field in columns),
         )
@@ -74,7 +95,8 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
     taken = "".join(f", {field} = CASE WHEN a.good_at IS NULL THEN b.{field} ELSE a.{field} END" for field in columns)
     connection.execute(
         f"UPDATE bms.{entity.name} b SET details_asked_at = a.asked_at, details_problem = a.problem,"
-        f" details_read_at = coalesce(a.good_at, b.details_read_at){taken}"
+        f" details_read_at = coalesce(a.good_at, b.details_read_at),"
+        f" details_keys = CASE WHEN a.good_at IS NULL THEN b.details_keys ELSE a.keys END{taken}"
         " FROM answered a WHERE b.bms_id = a.bms_id AND a.is_news"
     )
     row = connection.execute(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import duckdb
 
-from bms_pipeline.core.entities import Entity, WireType
+from bms_pipeline.core.entities import SCALAR, Entity, WireType
 from bms_pipeline.core.errors import LandingError, Stage, StageMissing
 from bms_pipeline.warehouse import keys, names, schema, sql, stored_mapping
 from bms_pipeline.warehouse.inputs import (
@@ -39,6 +39,7 @@ _JSON_TYPES = {
     "VARCHAR": {"VARCHAR"},
     "BOOLEAN": {"BOOLEAN"},
     "OBJECT": {"OBJECT"},
+    SCALAR: {"VARCHAR", "BIGINT", "UBIGINT", "DOUBLE", "BOOLEAN"},
 }
 
 ENOUGH = 50
@@ -89,7 +90,7 @@ def land_sweep(connection: duckdb.DuckDBPyConnection, entity: Entity, swept: Swe
     Call it inside a transaction. Raises ``LandingError`` when a record has no id, a declared field has another type, or
     every record lacks a field that decides something or used to be there.
     """
-    folder = swept.folder
+    entity, folder = stored_mapping.mapped(connection, entity), swept.folder
     drifts = _drifted_last_time(connection, entity)
     _stage(connection, entity, folder, "CASE WHEN NOT {are_documented} THEN raw END" if drifts else "NULL::JSON")
     found = _check_shapes(connection, entity, folder)
@@ -116,14 +117,15 @@ def land_once(
     """
     if swept.client is not None:
         return _land_each(connection, entities, swept, now)
-    inputs = read_versions(connection)
+    inputs, mapping = read_versions(connection), stored_mapping.read_mapping(connection)
     name = f"landed.{entities[0].list_call.name}"
     pages = digest(swept.folder.glob("*.json.zst"))
 
     def made_from(found: Inputs) -> str:
         # The records as this landing leaves them: details, or another version, may change them later.
         stored = found.versions(["clock", *(f"bms.{entity.name}" for entity in entities)])
-        return json.dumps([pages, swept.proves_absence, swept.is_full, swept.set_aside, stored, rules()])
+        added = [field.key for entity in entities for field in mapping.entity(entity).added_fields]
+        return json.dumps([pages, swept.proves_absence, swept.is_full, swept.set_aside, stored, added, rules()])
 
     if inputs.is_made_from(name, made_from(inputs)):
         return {
@@ -283,7 +285,7 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
     return sql.read("warehouse/stage_records").format(
         entity=entity.name,
         source=_source(entity, sql.readable(folder / "*.json.zst")),
-        structure=json.dumps(dict(entity.wire)),
+        structure=json.dumps({key: "VARCHAR" if kind == SCALAR else kind for key, kind in entity.wire.items()}),
         shape=_shape(entity),
         account="listed_account_id" if entity.array_in else entity.account_sql,
         account_type=entity.account_type_sql,
@@ -298,7 +300,7 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
 
 def documented_keys(entity: Entity) -> set[str]:
     """Return the keys of a record of ``entity`` in the vendor's document, read or not."""
-    return set(entity.wire) | set(entity.other_keys)
+    return set(entity.wire) | set(entity.documented)
 
 
 @dataclass(frozen=True)
@@ -428,8 +430,10 @@ def _replace(
     differing = {column: f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept}
     differs = " OR ".join(differing.values())
     came_back = "b.missing_since IS NOT NULL OR b.left_client_since IS NOT NULL"
-    # The id of its category alone is no news of the record: its details need not be read again.
-    is_news = " OR ".join([came_back, *(text for column, text in differing.items() if column != "category_id")])
+    # The id of its category alone is no news of the record, nor is a key that a mapping names: no reason to read its
+    # details again.
+    no_news = {"category_id", *(field.name for field in entity.added_fields)}
+    is_news = " OR ".join([came_back, *(text for column, text in differing.items() if column not in no_news)])
     values = {column: f"s.{column}" for column in staged}
     values |= {column: f"CASE WHEN b.bms_id IS NULL THEN s.{column} ELSE b.{column} END" for column in kept}
     connection.execute(
@@ -542,7 +546,7 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
 
     See ``Target.snapshot`` for the columns of the file.
     """
-    table = f"passportal.{entity.name}"
+    entity, table = stored_mapping.mapped(connection, entity), f"passportal.{entity.name}"
     found = f"read_parquet({sql.readable(file)})"
     has = {row[0] for row in connection.execute(f"DESCRIBE FROM {found}").fetchall()}
     only_some_say = {"claimed_id": "BIGINT", "template": "VARCHAR", "template_id": "VARCHAR", "places": "VARCHAR[]"}

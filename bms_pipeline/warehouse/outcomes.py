@@ -20,7 +20,7 @@ from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.warehouse import keys, sql
 from bms_pipeline.warehouse.portions import Calls
 from bms_pipeline.warehouse.relations import Relation, has_rows, temporary
-from bms_pipeline.warehouse.stored_mapping import read_mapping
+from bms_pipeline.warehouse.stored_mapping import mapped, read_mapping
 
 _log = logging.getLogger(__name__)
 
@@ -172,10 +172,10 @@ def count_from(connection: duckdb.DuckDBPyConnection, noted: Collection[int], no
 
 def bring_snapshot_up_to_date(connection: duckdb.DuckDBPyConnection, entity: Entity, done: Relation) -> None:
     """Put the values that ``done`` operations wrote into the snapshot, to save reading it again."""
+    entity = mapped(connection, entity)
     table = f"passportal.{entity.name}"
     values = ", ".join(
-        f"CASE WHEN {_taken_back(field)} THEN {_after(field)} ELSE coalesce({_after(field)}, p.{field}) END AS {field}"
-        for field in entity.columns
+        f"CASE WHEN {_is_written(field)} THEN {_after(field)} ELSE p.{field} END AS {field}" for field in entity.columns
     )
     connection.execute(
         f"UPDATE {table} p SET bms_id = NULL FROM {done} l WHERE p.passportal_id = l.unmark_id AND p.bms_id = l.bms_id"
@@ -265,6 +265,7 @@ def _remember_base(connection: duckdb.DuckDBPyConnection, entity: Entity, loaded
     """
     table = f"sync.base_{entity.name}"
     mapping = read_mapping(connection)
+    entity = mapping.entity(entity)
     query = sql.read("warehouse/base_values").format(
         entity=entity.name,
         records=mapping.records_sql(entity),
@@ -313,8 +314,17 @@ def _base_of(entity: Entity, mapping: Mapping, column: str) -> str:
         f" CASE WHEN {is_left_out} THEN o.passportal_{column}"
         f" WHEN {taken_back} OR {after} IS NOT NULL THEN {after} WHEN b.{column} = p.{column} THEN p.{column}"
         f" WHEN {has_old} THEN o.passportal_{column}"
-        f" ELSE p.{column} END AS passportal_{column}"
+        f" ELSE {first_in_passportal(entity, column)} END AS passportal_{column}"
     )
+
+
+def first_in_passportal(entity: Entity, column: str) -> str:
+    """Return SQL: the value that counts as Passportal's base when both sides first meet in a field.
+
+    A key that a mapping names may be read long after the record. Until BMS has shown a value, both sides did not meet.
+    """
+    is_added = any(field.name == column for field in entity.added_fields)
+    return f"CASE WHEN b.{column} IS NOT NULL THEN p.{column} END" if is_added else f"p.{column}"
 
 
 def first_base(column: str) -> str:
@@ -330,6 +340,11 @@ def _after(column: str) -> str:
     return f"list_filter(l.changes, lambda e: e.field = '{column}')[1].\"after\""
 
 
+def _is_written(column: str) -> str:
+    """Return SQL: whether the field was written, which may have blanked it."""
+    return f"(len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"
+
+
 def _taken_back(column: str) -> str:
     """Return SQL: whether the field was put back to its value before a load, which may be empty."""
-    return f"(l.reason = '{Reason.TAKEN_BACK}' AND len(list_filter(l.changes, lambda e: e.field = '{column}')) > 0)"
+    return f"(l.reason = '{Reason.TAKEN_BACK}' AND {_is_written(column)})"

@@ -12,8 +12,10 @@ import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.errors import WarehouseNewer
+from bms_pipeline.core.mapping import DEFAULT, Mapping
 from bms_pipeline.core.version import VERSION
 from bms_pipeline.warehouse import keys, sql
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 ONE_LANGUAGE = 15
 """The migration with which tables, columns and dispositions got the field's words, in one spelling."""
@@ -52,7 +54,8 @@ def detail_columns(entity: Entity) -> dict[str, str]:
     """Return column → type of the columns of ``bms.<entity>`` filled only by the detail call; empty without one.
 
     ``details_asked_at``: when they were last asked for; ``details_read_at``: when they were last read well;
-    ``details_problem``: why the last call gave none, NULL if it did.
+    ``details_problem``: why the last call gave none, NULL if it did. ``details_keys``: the keys that the last good
+    answer was asked for because the mapping of that time names them.
     """
     if entity.details is None:
         return {}
@@ -61,6 +64,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
         "details_asked_at": "TIMESTAMP",
         "details_read_at": "TIMESTAMP",
         "details_problem": "VARCHAR",
+        "details_keys": "VARCHAR[]",
     }
 
 
@@ -174,14 +178,15 @@ def changes_sql(entity: Entity) -> str:
     return f"CASE WHEN o.operation <> 'skip' THEN list_filter([{each_field}], lambda e: e IS NOT NULL) END"
 
 
-def _operations_view() -> str:
+def _operations_view(mapping: Mapping = DEFAULT) -> str:
     """Return SQL for ``sync.operations``: the current plan of all entities, with each record's changes as a list."""
+    entities = map(mapping.entity, ENTITIES)
     selects = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
         f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.needs,"
         " o.template, o.template_id, o.unmark_id, o.needs_approval, o.held_back, o.unproved"
         f" FROM sync.planned_{entity.name} o"
-        for entity in ENTITIES
+        for entity in entities
     )
     return f"CREATE OR REPLACE VIEW sync.operations AS {selects}"
 
@@ -317,7 +322,21 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in rows}
 
 
+def add_mapped_columns(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
+    """Let the tables have a place for every field that ``mapping`` adds. A column once made stays, and empty."""
+    _add_columns(connection, mapping)
+    connection.execute(_operations_view(mapping))
+
+
 def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    mapping = read_mapping(connection)
+    if not _add_columns(connection, mapping):
+        connection.execute(_operations_view(mapping))
+        connection.execute(sql.read("warehouse/outcomes"))
+
+
+def _add_columns(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> bool:
+    """Make the tables and columns that are missing; return whether none was."""
     rows = connection.execute(
         "SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns()"
         " WHERE database_name = current_database()"
@@ -326,13 +345,11 @@ def _add_declared_columns(connection: duckdb.DuckDBPyConnection) -> None:
     for table, column in rows:
         existing.setdefault(table, set()).add(column)
     is_current = "sync.outcomes" in existing
-    for entity in ENTITIES:
+    for entity in map(mapping.entity, ENTITIES):
         for table, columns in tables(entity).items():
             is_current = is_current and existing.get(table, set()) >= columns.keys()
             if table not in existing:
                 connection.execute(f"CREATE TABLE {table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
             for column in columns.keys() - existing.get(table, columns.keys()):
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {columns[column]}")
-    if not is_current:
-        connection.execute(_operations_view())
-        connection.execute(sql.read("warehouse/outcomes"))
+    return is_current

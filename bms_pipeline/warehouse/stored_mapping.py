@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.mapping import Mapping, parse_mapping
 
 NAME = "mapping"
@@ -17,6 +18,11 @@ def read_mapping(connection: duckdb.DuckDBPyConnection) -> Mapping:
     """Return the stored mapping; the one without any setting where none was ever stored."""
     row = connection.execute("SELECT value FROM sync.settings WHERE name = ?", [NAME]).fetchone()
     return parse_mapping(json.loads(row[0])) if row else Mapping()
+
+
+def mapped(connection: duckdb.DuckDBPyConnection, entity: Entity) -> Entity:
+    """Return the entity with the fields that the stored mapping adds."""
+    return read_mapping(connection).entity(entity)
 
 
 def earlier_mappings(connection: duckdb.DuckDBPyConnection) -> list[Mapping]:

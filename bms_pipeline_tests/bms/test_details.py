@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bms_pipeline.bms import asset_detail
 from bms_pipeline.bms.asset_detail import DetailAnswer, Patience
 from bms_pipeline.bms.client import BmsClient
 from bms_pipeline.bms.sweep import page_files
-from bms_pipeline.core.entities import DetailCall
+from bms_pipeline.core.entities import SCALAR, DetailCall
 from bms_pipeline.core.errors import AccessRefused, AnswerUnreadable, PipelineError, ServiceUnreachable
 from bms_pipeline_tests.bms.conftest import FakeBms, answer, refusal, text
 
@@ -77,6 +78,17 @@ def test_keys_in_any_case_and_absent_ones_are_no_null(
     bms.before[CALL.path.format(id=2)] = lambda _: answer({spelled("id"): 2, spelled("state"): None})
     read(connect(), range(1, 3), folder, bms, connections=1)
     assert (answers(folder)[1].detail, answers(folder)[2].detail) == ({"brand": "HP"}, {"state": None})
+
+
+def test_a_key_that_a_mapping_names_may_have_any_single_value_and_the_answer_says_that_it_was_asked_for(
+    bms: FakeBms, connect: Connect, folder: Path
+) -> None:
+    call = replace(CALL, wire={"locationInfo": SCALAR, **CALL.wire})
+    gives(bms, range(1, 4), {1: answer({"id": 1, "LocationInfo": 4.5}), 2: answer({"id": 2, "locationInfo": True})})
+    asset_detail.read_all(connect(), call, range(1, 4), folder, connections=1, patience=Patience(0))
+    found = answers(folder)
+    assert (found[1].detail, found[2].detail) == ({"locationInfo": 4.5}, {"locationInfo": True})
+    assert [tuple(found[number].keys) for number in (1, 2, 3)] == [("locationInfo",)] * 3
 
 
 def test_another_record_in_another_spelling_is_no_detail(bms: FakeBms, connect: Connect, folder: Path) -> None:

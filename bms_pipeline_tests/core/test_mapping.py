@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bms_pipeline.core.entities import ASSETS, BY_NAME, CONTACTS, ENTITIES, LOCATIONS
+from bms_pipeline.core.entities import ASSETS, BY_NAME, CONTACTS, ENTITIES, LOCATIONS, fields_by_key
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.mapping import DEFAULT, Mapping, parse_mapping
+from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.names import register_functions
 
 GERMAN = """
@@ -201,6 +202,41 @@ def test_a_value_becomes_the_text_that_the_form_says(
             "assets.fields.serial_number",
             "decides which assets match",
         ),
+        ('[assets.fields]\nlocationInfo = "x"', "assets.fields.locationInfo", "Did you mean 'detail.locationInfo'?"),
+        (
+            '[assets.fields]\n"detail.locationinfo" = "x"',
+            "assets.fields.detail.locationinfo",
+            "Did you mean 'detail.locationInfo'?",
+        ),
+        ('[assets.fields]\n"detail.brand" = "x"', "assets.fields.detail.brand", "is the field manufacturer"),
+        ('[assets.fields]\nserialNumber = "x"', "assets.fields.serialNumber", "is the field serial_number"),
+        ('[assets.fields]\n"detail.diskVolumes" = "x"', "assets.fields.detail.diskVolumes", "no documented key of BMS"),
+        ('[clients.fields]\naccountCode = "x"', "clients.fields.accountCode", "clients are no documents"),
+        ('[users.constants]\nTeam = "x"', "users.constants.Team", "users are no documents"),
+        ("[assets.fields]\ncontactId = { most = 3 }", "assets.fields.contactId", "has no label of its own"),
+        ("[assets.fields]\ncontactId = false", "assets.fields.contactId", "Take it out"),
+        ('[assets.fields]\ncontactId = "Model"', "assets.fields.contactId", "which model has, too"),
+        ('[assets.constants]\n"model:" = "x"', "assets.constants.model:", "which model has, too"),
+        ('[assets.constants]\nTeam = "a"\nteam = "b"', "assets.constants.team", "is there twice"),
+        ('[assets.cleared]\nNotes = "notes"', "assets.cleared.Notes", "can carry markers"),
+        ('[assets.cleared]\nModel = "model"', "assets.cleared.Model", "which model has, too"),
+        ('[assets.cleared]\nModell = "modell"', "assets.cleared.Modell.modell", "Did you mean 'model'?"),
+        ("[assets.constants]\nTeam = 3", "assets.constants.Team", "is no text"),
+        (
+            '[assets.only.212.fields]\ncontactId = "x"',
+            "assets.only.212.fields.contactId",
+            "without a label for all other templates",
+        ),
+        (
+            '[assets.fields]\nmodel = { text = "{model} {detail.vendor}" }',
+            "assets.fields.model.text",
+            "Give detail.vendor a label",
+        ),
+        (
+            "[assets.constants]\n" + "\n".join(f"C{number} = 'x'" for number in range(40)),
+            "assets.fields",
+            "more than 40 fields",
+        ),
         ("version = 2", "version", "this version reads 1"),
         ('marker_label = "Status"', "assets.fields.status", "carries the marker"),
     ],
@@ -240,15 +276,20 @@ def mappings(draw: st.DrawFn) -> dict[str, Any]:
         ),
         st.builds(lambda column: {"text": f"{{{column}}} x"}, st.sampled_from(columns)),
     )
-    fields = draw(st.dictionaries(st.sampled_from(columns), forms, max_size=4))
+    keys = list(fields_by_key(entity))
+    fields = draw(st.dictionaries(st.sampled_from([*columns, *keys]), forms, max_size=4))
     only = draw(
         st.dictionaries(
             st.sampled_from(["7", "212"]),
-            st.dictionaries(st.sampled_from(columns), st.one_of(_TEXTS, st.just(False)), min_size=1, max_size=2),
+            st.dictionaries(
+                st.sampled_from([*columns, *fields]), st.one_of(_TEXTS, st.just(False)), min_size=1, max_size=2
+            ),
             max_size=2,
         )
     )
-    return {entity.name: {"fields": fields, "only": {template: {"fields": found} for template, found in only.items()}}}
+    constants = draw(st.dictionaries(_TEXTS, _TEXTS, max_size=2))
+    exceptions = {template: {"fields": found} for template, found in only.items()}
+    return {entity.name: {"fields": fields, "constants": constants, "only": exceptions}}
 
 
 @pytest.mark.explores
@@ -264,6 +305,25 @@ def test_a_mapping_written_as_toml_or_json_and_read_again_is_the_same(data: dict
         assert [again.labels(entity, template) for entity in ENTITIES for template in ("", "7", "212")] == [
             mapping.labels(entity, template) for entity in ENTITIES for template in ("", "7", "212")
         ]
-    for entity in BY_NAME.values():
+    for entity in map(mapping.entity, BY_NAME.values()):
+        assert len({column.casefold() for column in entity.columns}) == len(entity.columns)
         for column in entity.columns:
             mapping.value_sql(entity, column)
+
+
+def test_every_key_that_a_mapping_may_name_has_a_column_of_its_own_and_is_read_by_its_json_key() -> None:
+    for entity in ENTITIES:
+        keys = fields_by_key(entity)
+        added = entity.with_fields(keys.values())
+        assert len({field.name for field in keys.values()}) == len(keys), entity.name
+        assert not {field.name for field in keys.values()} & {*schema.bms_columns(entity)}, entity.name
+        listed = {str(field.json_key) for field in keys.values() if not field.from_details}
+        in_detail = {str(field.json_key) for field in keys.values() if field.from_details}
+        assert listed <= {*added.wire}
+        assert not in_detail or (added.details is not None and in_detail <= {*added.details.wire})
+
+
+def test_a_text_of_a_key_of_the_detail_waits_until_that_key_was_read() -> None:
+    mapping = read('[assets.fields]\nmodel = { text = "{model} {detail.vendor}" }\n"detail.vendor" = "Vendor"')
+    assert mapping.needs_details(ASSETS, "model")
+    assert "list_has_all(details_keys, ['vendor'])" in mapping.value_sql(ASSETS, "model")

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from bms_pipeline.console.context import Console, ConsoleDep, FormDep, redirect_with_flash
 from bms_pipeline.console.security import Session, SubmittedForm
-from bms_pipeline.core.entities import BY_NAME
+from bms_pipeline.core.entities import BY_NAME, Entity
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.mapping import Mapping, parse_mapping
 from bms_pipeline.core.vocabulary import FieldOwner
@@ -74,7 +74,7 @@ def show(request: Request, console: ConsoleDep) -> Response:
         siblings=Counter(fields.entity.name for fields in templates),
         types=TYPES,
         owners=OWNERS,
-        by_name=BY_NAME,
+        names={entity.name: _names(draft, stored, entity) for entity in MAPPED},
         choices=_choices,
         most_samples=label_samples.MOST_SAMPLES,
     )
@@ -117,14 +117,15 @@ def accept(request: Request, console: ConsoleDep, form: FormDep) -> Response:
 def choose(request: Request, console: ConsoleDep, form: FormDep) -> Response:
     """Give a value another label in this browser's draft, or leave it out."""
     entity, template_id, column = _field_in(form)
-    if entity not in BY_NAME or column not in BY_NAME[entity].columns[1:]:
+    draft = _draft(request.state.session, console)
+    if entity not in BY_NAME or column not in draft.entity(BY_NAME[entity]).columns[1:]:
         raise SettingsError("This value is not one of the console's.", "Open the page again.")
     label = None if "leave_out" in form else form.get("label")
     if label == "":
         raise SettingsError("No label was chosen.", "Choose one of the template's labels, or leave the value out.")
-    data = _draft(request.state.session, console).as_json()
+    data = draft.as_json()
     with_label(data, entity, column, label, template_id if "only" in form else "")
-    name = BY_NAME[entity].labels[column]
+    name = draft.names(BY_NAME[entity])[column]
     return _change(request, data, f"{name} is left out." if label is None else f"{name} lies under {label}.", form)
 
 
@@ -160,6 +161,11 @@ def discard(request: Request) -> Response:
     """Forget this browser's draft."""
     request.state.session.mapping = request.state.session.foretold = None
     return redirect_with_flash(request, HERE, "The draft is discarded.")
+
+
+def _names(draft: Mapping, stored: Mapping, entity: Entity) -> dict[str, str]:
+    """Return the names of all fields, also of those that the draft no longer adds."""
+    return {**stored.names(entity), **draft.names(entity)}
 
 
 def _stored(console: Console) -> Mapping:

@@ -168,8 +168,9 @@ class DocumentChange:
         columns = places(before, labels, fields)
         texts = {column: text for column, text in write.values.items() if column != "name"}
         values = {labels[column]: text for column, text in texts.items() if column in labels}
+        shown = self._mapping.shown_labels(entity, before.template_id)
         lacking = [
-            labels.get(column, entity.labels[column])
+            shown[column]
             for column, text in write.values.items()
             if column not in columns
             and not (column in labels and encoding.is_same_text(text, before.values.get(labels[column])))

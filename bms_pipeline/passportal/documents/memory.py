@@ -478,7 +478,7 @@ class RememberedDocuments:
     def write_snapshot(self, entity: Entity, file: Path, new_records: Mapping[str, object]) -> None:
         """Write an entity's known documents to a Parquet file; see ``Target.snapshot``."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        special = self._special()
+        entity, special = self._mapping.entity(entity), self._special()
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT template_id, layout FROM details WHERE type = ?", [entity.singular]

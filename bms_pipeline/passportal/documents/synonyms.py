@@ -75,7 +75,7 @@ NOTES = ("Notes", *_NOTES)
 def rank(entity: Entity, column: str, label: str) -> int | None:
     """Return how far behind in the row of the field's other names a label is; None where it is none of them."""
     wanted = folded_label(label)
-    names = (entity.labels[column], *SYNONYMS.get(entity.name, {}).get(column, ()))
+    names = (entity.labels.get(column, ""), *SYNONYMS.get(entity.name, {}).get(column, ()))
     return next((number for number, name in enumerate(names) if folded_label(name) == wanted), None)
 
 

@@ -148,13 +148,14 @@ class DocumentTemplates:
         """Return the documents to send; refuse those with a value without a place."""
         fields = self._reader.fields_of(entity, template.id)
         labels = self._mapping.labels(entity, template.id)
+        shown = self._mapping.shown_labels(entity, template.id)
         made, failed = [], {}
         for write in writes:
             title = write.values["name"] or ""
             texts = {column: text for column, text in write.values.items() if column != "name"}
             values = {labels[column]: text for column, text in texts.items() if column in labels}
             lacking = {label for label, text in values.items() if text and not fields.takes(label)}
-            lacking |= {entity.labels[column] for column, text in texts.items() if text and column not in labels}
+            lacking |= {shown[column] for column, text in texts.items() if text and column not in labels}
             if encoding.NAME in fields.places and fields.takes(encoding.NAME):
                 values[encoding.NAME] = title
             blank = Document("", write.client_id, title, template.id, "", elements=fields.places, notes=fields.notes)

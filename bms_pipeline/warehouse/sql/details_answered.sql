@@ -9,13 +9,14 @@ WITH answer AS (
      newest AS (
          SELECT bms_id, max(read_at) AS asked_at, max(read_at) FILTER (problem IS NULL) AS good_at,
                 arg_max(detail, read_at) FILTER (problem IS NULL) AS detail,
+                arg_max(coalesce(keys, []), read_at) FILTER (problem IS NULL) AS keys,
                 arg_max(problem, read_at) FILTER (problem IS NOT NULL) AS problem
          FROM answer
          GROUP BY bms_id
      ),
      valued AS (
          SELECT bms_id, asked_at, good_at, CASE WHEN (good_at IS DISTINCT FROM asked_at) THEN problem END AS problem,
-                {values}
+                keys, {values}
          FROM (SELECT * EXCLUDE (detail), unnest(detail) FROM newest)
      )
 SELECT a.*, b.bms_id IS NOT NULL AND (b.details_asked_at IS NULL OR a.asked_at > b.details_asked_at) AS is_news,
