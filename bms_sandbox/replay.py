@@ -295,7 +295,9 @@ def _own_templates(rows: tables.Rows, mapping: Mapping) -> dict[int, templates.T
         known = [row for row in kept if (row["template_id"] or "").isdecimal()]
         if len(known) < len(kept):
             return {}
-        new = [row for row in rows.get("passportal.new_records", []) if row["entity"] == entity.name and row["template_id"]]
+        new = [
+            row for row in rows.get("passportal.new_records", []) if row["entity"] == entity.name and row["template_id"]
+        ]
         for number in {int(row["template_id"]) for row in (*known, *new)}:
             its_rows = [row for row in (*known, *new) if int(row["template_id"]) == number]
             columns = {column for row in its_rows for column in row["places"] or ()}

@@ -230,7 +230,9 @@ def _print_changes(changes: list[FieldForetold]) -> None:
         "no place": [change.no_place for change in changes],
     }
     shown = {title: numbers for title, numbers in counted.items() if any(numbers) or title == "filled"}
-    names = [(f"{change.entity}.{_word(change.entity, change.field)}", change.label or "(left out)") for change in changes]
+    names = [
+        (f"{change.entity}.{_word(change.entity, change.field)}", change.label or "(left out)") for change in changes
+    ]
     rows = [(*name, *numbers) for name, *numbers in zip(names, *shown.values(), strict=True)]
     print_table("What the next plan does, in records", ("field", "label", *shown), rows, numbers=list(shown))
 
