@@ -1,12 +1,13 @@
 """The mapping: under which label a value of BMS lies in Passportal, in which words, and in which template.
 
-It is a setting, in five closed forms and without expressions::
+It is a setting, in closed forms and without expressions::
 
     primary_ip = "IP Address"                                              another label
     asset_tag = false                                                      left out
     status = { words = { "In Use" = "Active" }, other = "keep" }           words
     platform = { constant = "Managed" }                                    a constant
     model = { text = "{manufacturer} {model}" }                            composed of BMS's own values
+    location = { link = "locations" }                                      a link to another document
 
 ``Mapping()`` is the mapping without any setting. Nothing here opens a file or a connection: values become SQL.
 """
@@ -26,12 +27,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity
+from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, Link
 from bms_pipeline.core.errors import SettingsError
+from bms_pipeline.core.reasons import Reason
 
 VERSION = 1
 MARKER_LABEL = "Notes"
 """The label under which a new document carries its marker, unless the mapping names another one."""
+
+LINK_SIGN = "#"
+"""The value of a field that is a link: this sign and the id of the document in Passportal."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
 
@@ -51,7 +56,7 @@ class FieldRule:
     ``label``: its label in Passportal. ``words``: BMS's word → ours, with ``other`` for the rest. ``constant``: this
     text in every record. ``text``: composed of BMS's own values. ``default``: for a new record without a value.
     ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
-    without it.
+    without it. ``link``: the entity of the document that it links to.
     """
 
     label: str | None = None
@@ -64,11 +69,12 @@ class FieldRule:
     most: int | None = None
     date: str | None = None
     required: bool = False
+    link: str | None = None
 
     @property
     def makes_values(self) -> bool:
         """Whether the text in Passportal may be another than BMS's."""
-        return any(part is not None for part in (self.words, self.constant, self.text, self.most, self.date))
+        return any(part is not None for part in (self.words, self.constant, self.text, self.most, self.date, self.link))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -141,6 +147,11 @@ class Mapping:
         """Return whether the field is neither read, compared nor written in documents of this template."""
         return self.label(entity, column, template_id) is None
 
+    def links(self, entity: Entity) -> dict[str, Link]:
+        """Return column → the record that it links to, of the fields that are links."""
+        fields = (entity.field(column) for column, rule in self.of(entity).fields.items() if rule.link is not None)
+        return {field.name: field.link for field in fields if field is not None and field.link is not None}
+
     def exceptions(self, entity: Entity) -> tuple[str, ...]:
         """Return the ids of the templates with labels of their own."""
         return tuple(self.of(entity).only)
@@ -196,6 +207,10 @@ class Mapping:
             value = _quoted(rule.constant)
         elif rule.text is not None:
             value = _composed(entity, rule.text, of)
+        elif rule.link is not None:
+            value = (
+                f"(SELECT concat('{LINK_SIGN}', target_id) FROM ({_target_sql(entity, column, of)}) WHERE is_inside)"
+            )
         elif rule.words is not None:
             value = _worded(rule.words, rule.other, value)
         if rule.date is not None:
@@ -221,6 +236,18 @@ class Mapping:
             return "false"
         return (
             f"({value_sql} IS NOT NULL AND {_folded_sql(value_sql)} NOT IN ({_listed(map(folded_word, rule.words))}))"
+        )
+
+    def unlinked_sql(self, entity: Entity, column: str, of: Callable[[str], str]) -> str:
+        """Return SQL: why a field that is a link has no value; NULL where it has one, or BMS names no record."""
+        target = _target_sql(entity, column, of)
+        why = (
+            f"SELECT CASE WHEN is_inside THEN NULL WHEN is_listed THEN '{Reason.LINK_TO_OTHER_CLIENT}'"
+            f" ELSE '{Reason.LINK_TO_GONE_RECORD}' END FROM ({target})"
+        )
+        return (
+            f"CASE WHEN {of(f'{column}_id')} IS NULL THEN NULL"
+            f" WHEN EXISTS ({target}) THEN ({why}) ELSE '{Reason.LINK_TO_UNMATCHED}' END"
         )
 
     def needs_details(self, entity: Entity, column: str) -> bool:
@@ -255,15 +282,19 @@ def left_out_sql(mapping: Mapping, entity: Entity, column: str, template_sql: st
 def moved_sql(before: Mapping, after: Mapping, entity: Entity, column: str, template_sql: str) -> str:
     """Return SQL: whether the field has another place by ``after`` than by ``before``, in a document of the template.
 
-    A field that is left out has no place.
+    A field that is left out has no place. A link and a text under one label are two places: they never compare.
     """
 
     def is_moved(template: str) -> bool:
-        labels = (mapping.label(entity, column, template) for mapping in (before, after))
-        was, now = (label and folded_label(label) for label in labels)
+        was, now = (_place(mapping, entity, column, template) for mapping in (before, after))
         return was != now
 
     return _by_template(template_sql, (*before.exceptions(entity), *after.exceptions(entity)), is_moved)
+
+
+def _place(mapping: Mapping, entity: Entity, column: str, template: str) -> tuple[str, bool] | None:
+    label = mapping.label(entity, column, template)
+    return None if label is None else (folded_label(label), column in mapping.links(entity))
 
 
 def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str], bool]) -> str:
@@ -285,9 +316,16 @@ def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
         labels = (found.label(entity, column, template) for found in history)
         return next((label for label in labels if label is not None), None)
 
+    def last_link(entity: Entity, column: str) -> str | None:
+        rules = (found.rule(entity, column) for found in history)
+        return next((rule.link for rule in rules if not rule.is_left_out), None)
+
     entities = {
         entity.name: EntityMapping(
-            fields={column: FieldRule(label=last(entity, column, "")) for column in entity.columns[1:]},
+            fields={
+                column: FieldRule(label=last(entity, column, ""), link=last_link(entity, column))
+                for column in entity.columns[1:]
+            },
             only={
                 template: {column: last(entity, column, template) for column in entity.columns[1:]}
                 for template in dict.fromkeys(name for found in history for name in found.exceptions(entity))
@@ -342,6 +380,23 @@ def _worded(words: Table[str, str], other: Other, value: str) -> str:
     rest = value if other is Other.KEEP else "NULL"
     return (
         f"CASE WHEN {value} IS NOT NULL THEN CASE {_folded_sql(value)} {cases} ELSE {rest} END END" if cases else rest
+    )
+
+
+def _target_sql(entity: Entity, column: str, of: Callable[[str], str]) -> str:
+    """Return SQL for the document that a record's field links to, by the stored match of the record that it names.
+
+    ``is_listed``: the last snapshot has it. ``is_inside``: it lies in the client of the record itself.
+    """
+    field = entity.field(column)
+    if field is None or field.link is None:
+        raise AssertionError(f"{entity.name}.{column} is no link")
+    client = f"SELECT client.passportal_id FROM sync.matches client WHERE client.bms_id = {of('account_id')}"
+    return (
+        "SELECT link.passportal_id AS target_id, target.passportal_id IS NOT NULL AS is_listed,"
+        f" coalesce(target.client_id = ({client} AND client.entity = 'clients'), false) AS is_inside"
+        f" FROM sync.matches link LEFT JOIN passportal.{field.link.entity} target USING (passportal_id)"
+        f" WHERE link.entity = '{field.link.entity}' AND link.bms_id = {of(field.link_column)}"
     )
 
 
@@ -424,7 +479,7 @@ def _parse_field(where: str, entity: Entity, column: str, said: object) -> Field
         return FieldRule(label=_other_label(entity, column, _text(where, said)))
     data = _table(where, said, "a label, false, or a table")
     if "link" in data:
-        raise _wrong(f"{where}.link", "is not possible yet: links between documents are only read", "Give a label.")
+        return _parse_link(where, entity, column, data)
     _check_keys(where, data, ("label", "words", "other", "constant", "text", "default", "most", "date", "required"))
     forms = [form for form in ("words", "constant", "text") if form in data]
     if len(forms) > 1:
@@ -445,6 +500,23 @@ def _parse_field(where: str, entity: Entity, column: str, said: object) -> Field
     if (rule.makes_values or rule.default is not None) and column in match_keys(entity):
         raise _wrong(where, f"decides which {entity.name} match, so only its label can be another", "Keep the label.")
     return rule
+
+
+def _parse_link(where: str, entity: Entity, column: str, data: Table[str, Any]) -> FieldRule:
+    """Return the rule of a field that is a link: it has a label at most, because its value is a document."""
+    _check_keys(where, data, ("label", "link"))
+    field = entity.field(column)
+    if field is None or field.link is None:
+        able = ", ".join(own.name for own in entity.fields if own.link is not None) or "none"
+        raise _wrong(
+            f"{where}.link",
+            "is not possible: BMS names no other record there",
+            f"Fields of {entity.name} that can be links: {able}.",
+        )
+    if data["link"] != field.link.entity:
+        raise _wrong(f"{where}.link", f"is {data['link']!r}", f"This field can link to {field.link.entity!r} only.")
+    label = _other_label(entity, column, _text(f"{where}.label", data["label"])) if "label" in data else None
+    return FieldRule(label=label, link=field.link.entity)
 
 
 def _other_label(entity: Entity, column: str, label: str) -> str | None:
@@ -641,6 +713,7 @@ def _field_as_json(rule: FieldRule) -> object:
         "most": rule.most,
         "date": rule.date,
         "required": rule.required or None,
+        "link": rule.link,
     }
     said = {key: value for key, value in parts.items() if value is not None}
     return said["label"] if list(said) == ["label"] else said or None

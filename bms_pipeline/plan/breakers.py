@@ -29,8 +29,8 @@ MINIMUM = 10
 WHOLE_CLIENT = 3
 """All matched records of a client vanished at once open its breaker from this many on."""
 
-EXPECTED = (Reason.DETAILS_COMPLETED, Reason.MAPPING_CHANGED)
-"""Update reasons that no breaker counts: our own progress in reading, or a mapping whose plan a person approves."""
+EXPECTED = (Reason.DETAILS_COMPLETED, Reason.LINKS_COMPLETED, Reason.MAPPING_CHANGED)
+"""Update reasons that no breaker counts: our own progress, or a mapping whose plan a person approves."""
 
 
 @dataclass(frozen=True)

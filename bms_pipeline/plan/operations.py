@@ -103,7 +103,7 @@ def build_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
     """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
     inputs, settings = read_versions(connection), read_sync_settings(connection)
-    made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
+    made_from = {entity.name: _made_from(inputs, entity, scope, settings.mapping) for entity in entities}
     changed = [
         entity
         for entity in ENTITIES
@@ -129,9 +129,13 @@ def _planned(entity: Entity) -> str:
     return f"planned.{entity.name}"
 
 
-def _made_from(inputs: Inputs, entity: Entity, scope: Scope) -> str:
-    """Return the inputs of the operations on ``entity``: those of now, and those it was reconciled from."""
-    return json.dumps([inputs.of(entity), inputs.made_from.get(reconciled(entity)), scope.clients])
+def _made_from(inputs: Inputs, entity: Entity, scope: Scope, mapping: Mapping) -> str:
+    """Return the inputs of the operations on ``entity``: those of now, and those it was reconciled from.
+
+    The records to which it links are among them.
+    """
+    linked = [inputs.of(BY_NAME[link.entity]) for link in mapping.links(entity).values()]
+    return json.dumps([inputs.of(entity), *linked, inputs.made_from.get(reconciled(entity)), scope.clients])
 
 
 def _is_reconciled(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
@@ -420,6 +424,9 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
     """
     if entity.name not in settings.can_write:
         return "false"
+    is_link = column in settings.mapping.links(entity)
+    if is_link and not settings.can_link:
+        return "false"
     bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
     match settings.owner(entity.name, column):
         case FieldOwner.BMS_WINS:
@@ -451,6 +458,8 @@ def _changed_in_bms(entity: Entity, settings: SyncSettings, column: str) -> str:
     if settings.mapping.needs_details(entity, column):
         has_default = settings.mapping.rule(entity, column).default is not None
         never_met = "l.with_details IS NOT true" + (f" AND l.bms_{column} IS NULL" if has_default else "")
+    if column in settings.mapping.links(entity):  # it may have waited for the record that it names
+        never_met = f"l.bms_{column} IS NULL"
     return (
         f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
         f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
@@ -477,6 +486,7 @@ def _lacking(column: str) -> str:
 def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str:
     mapped = MappedFields(entity, settings)
     details = [name for name in entity.columns if settings.mapping.needs_details(entity, name)]
+    details += mapped.links  # they come later, too
     is_writable = entity.name in settings.can_write
     # In one template alone; a field that is left out everywhere has no value here.
     left_out = {name: text for name in entity.columns if (text := mapped.is_left_out(name)) not in ("false", "true")}
@@ -497,13 +507,13 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
     def kept(column: str) -> str:
         return (
             f"(disposition = 'matched' AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
-            f" AND NOT {lacking(column)})"
+            f" AND NOT {lacking(column)}{f' AND unlinked_{column} IS NULL' if column in mapped.links else ''})"
         )
 
     def value(column: str) -> str:
         chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
         new = mapped.new_value(column, f"bms_{column}")
-        after = f"CASE WHEN operation = 'create' THEN {new} ELSE bms_{column} END" if "coalesce" in new else new
+        after = f"CASE WHEN operation = 'create' THEN {new} ELSE bms_{column} END" if new != f"bms_{column}" else new
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} {after} END AS after_{column}"
 
     columns = entity.columns
@@ -517,6 +527,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         wanted=mapped.wanted_template,
         template_id=mapped.template_id,
         lacks_required=mapped.lacks_required,
+        links=mapped.link_targets,
+        unlinked="".join(
+            f", CASE WHEN NOT ({left_out.get(name, 'false')}) THEN {mapped.unlinked(name)} END AS unlinked_{name}"
+            for name in mapped.links
+        ),
+        listed_unlinked=mapped.listed_unlinked,
         mapped="".join(f", {text} AS is_left_out_{name}" for name, text in left_out.items())
         + "".join(f", {mapped.by_mapping(name)} AS by_mapping_{name}" for name in mapped.changed),
         more_than_mapped=" OR ".join(
@@ -547,6 +563,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         more_than_completed=" OR ".join(
             f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
         ),
+        more_than_linked=" OR ".join(
+            f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in mapped.links else "")
+            for name in columns
+        )
+        if mapped.links
+        else "true",
         values=", ".join(value(name) for name in columns),
     )
 

@@ -35,6 +35,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "account_type_id": "BIGINT",
         "category_id": "BIGINT",
         **dict.fromkeys(entity.columns, "VARCHAR"),
+        **dict.fromkeys(entity.links, "BIGINT"),
         "is_active": "BOOLEAN",
         "modified_on": "VARCHAR",
         **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
@@ -58,6 +59,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
         return {}
     return {
         **{field.name: "VARCHAR" for field in entity.detail_fields},
+        **{column: "BIGINT" for column, link in entity.links.items() if link.from_details},
         "details_asked_at": "TIMESTAMP",
         "details_read_at": "TIMESTAMP",
         "details_problem": "VARCHAR",
@@ -132,7 +134,8 @@ def planned_columns(entity: Entity) -> dict[str, str]:
     ``before_<column>`` and ``after_<column>`` are the values that a write replaces and writes, both NULL without a
     write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values that stay
     in Passportal. ``no_place`` lists the values that Passportal lacks and has no field for, in ``template`` (its id:
-    ``template_id``). ``unmark_id`` is the record of Passportal that loses this record's marker, because a person
+    ``template_id``). ``unlinked`` lists the links that are not written: the BMS id of the record that the field names,
+    and the reason. ``unmark_id`` is the record of Passportal that loses this record's marker, because a person
     separated the two. ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
 
     Three kinds of operations need a person's finish, whatever the settings allow. ``needs_approval``: it rests on a
@@ -150,6 +153,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "reason": "VARCHAR",
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
         "no_place": "STRUCT(field VARCHAR, bms VARCHAR)[]",
+        "unlinked": "STRUCT(field VARCHAR, bms BIGINT, reason VARCHAR)[]",
         "template": "VARCHAR",
         "template_id": "VARCHAR",
         "unmark_id": "VARCHAR",
@@ -176,8 +180,8 @@ def _operations_view() -> str:
     """Return SQL for ``sync.operations``: the current plan of all entities, with each record's changes as a list."""
     selects = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
-        f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.template,"
-        " o.unmark_id, o.needs_approval, o.held_back, o.unproved"
+        f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.unlinked,"
+        " o.template, o.unmark_id, o.needs_approval, o.held_back, o.unproved"
         f" FROM sync.planned_{entity.name} o"
         for entity in ENTITIES
     )
