@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bms_pipeline.core.entities import CLIENTS, CONTACTS, LOCATIONS, Entity
+from bms_pipeline.core.entities import CONTACTS, Entity
 from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.doctor import one_write
 from bms_pipeline.doctor.one_write import Candidate, Clock
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.sync import deciding, mapping, services
+from bms_pipeline.warehouse import facts
+from bms_pipeline.warehouse.connection import now
+from bms_pipeline.warehouse.facts import Fact
 from bms_pipeline_tests.building import CREATE_ALL, Operation, World, account, contact, location, opened_world
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service
 from bms_sandbox.documents_api.store import Link, Value
@@ -51,6 +54,12 @@ class LinkedWorld:
         tried = one_write.try_document(self.service.settings(), str(ANN), saved, clock=clock)
         assert tried.not_stored == ""
         return next(found.value or "" for found in tried.findings if found.code == "PP-LINKS")
+
+    def know(self, **facts_by_name: str) -> None:
+        """Doctor proved these before: the name of a fact, with _ for a hyphen, and its value."""
+        seen = [Fact(name.replace("_", "-"), value, "", now()) for name, value in facts_by_name.items()]
+        with self.world.warehouse.transaction() as connection:
+            facts.add_facts(connection, seen)
 
     def map(self, toml: str = SITE) -> mapping.Foretold:
         """A person stores this mapping."""
@@ -115,7 +124,7 @@ def linked_world(service: Service, **switches: Any) -> Iterator[LinkedWorld]:
     service.hold(ANN, "contact", "Ann Lee", 5000, values=ann)
     service.hold(201, "contact", "John Smith", 5000, values={"First Name": "John", "Last Name": "Smith"})
     service.behave(**{"values": "element", **switches})
-    with opened_world(service.folder / "home", entities=(CLIENTS, LOCATIONS, CONTACTS)) as world:
+    with opened_world(service.folder / "home") as world:
         world.accounts = [
             account(1, "Acme", location(11, "HQ"), location(12, "Depot")),
             account(2, "Beta", location(13, "Elsewhere")),
