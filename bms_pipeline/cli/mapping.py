@@ -134,6 +134,7 @@ def _in_words(rule: FieldRule) -> str:
         "most": rule.most and f"at most {rule.most:,} characters",
         "date": rule.date and f"as {rule.date}",
         "required": "required" if rule.required else "",
+        "link": rule.link and f"a link to {rule.link}, by id",
     }
     return "; ".join(part for part in parts.values() if part)
 

@@ -40,6 +40,14 @@ class FieldUnplaced(TypedDict):
     bms: str | None
 
 
+class FieldUnlinked(TypedDict):
+    """A link that is not written: the BMS id of the record that the field names, with its name, and the reason."""
+
+    field: str
+    bms: str | int
+    reason: str
+
+
 @dataclass(frozen=True)
 class PendingPlan:
     """The plan that waits for a load. ``operations`` counts those left, ``held_back`` and ``unproved`` some of them.
@@ -273,6 +281,7 @@ class PlannedOperation:
     changes: list[FieldChange] | None
     kept: list[FieldKept] | None
     no_place: list[FieldUnplaced] | None
+    unlinked: list[FieldUnlinked] | None
     template: str | None
     unmark_id: str | None
     needs_approval: bool

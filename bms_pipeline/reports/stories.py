@@ -402,6 +402,8 @@ def _left_as_it_is(record: RecordStory) -> Iterator[Part]:
     if record.plan and record.plan.no_place:
         names = _labels(record, [lacking["field"] for lacking in record.plan.no_place])
         yield f" Its template in Passportal has no field for {names}."
+    for link in (record.plan and record.plan.unlinked) or ():
+        yield f" {_labels(record, [link['field']])} is not linked to {link['bms']}: {reason_in_words(link['reason'])}."
 
 
 def _named(client: ClientName | None) -> str:

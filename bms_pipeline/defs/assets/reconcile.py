@@ -50,6 +50,7 @@ PLAN_COLUMNS = {
     "changes": "STRUCT(field, before, after)[]",
     "kept": "STRUCT(field, bms, passportal)[]",
     "no_place": "STRUCT(field, bms)[]",
+    "unlinked": "STRUCT(field, bms, reason)[]",
     "template": "VARCHAR",
     "unmark_id": "VARCHAR",
     "needs_approval": "BOOLEAN",
