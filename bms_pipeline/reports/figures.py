@@ -263,6 +263,7 @@ def explain(
             history=[WriteDone(**row) for row in written],
             accounts=[LinkedAccount(**row) for row in accounts],
             labels=mapping.shown_labels(entity, template_id),
+            titles=links.titles_in(connection, mapping, entity, [record, in_passportal or {}]),
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from bms_pipeline.core.entities import BY_NAME, EntityName
+from bms_pipeline.core.entities import BY_NAME, Entity, EntityName
 from bms_pipeline.core.mapping import LINK_SIGN, Mapping
 from bms_pipeline.core.reasons import reason_in_words
 from bms_pipeline.warehouse import sql
@@ -61,6 +61,17 @@ def titles(
     ).fetchall()
     found: dict[str | int | None, str] = {f"{LINK_SIGN}{id_}": f"{LINK_SIGN}{id_} {name}" for id_, name in documents}
     return found | {id_: f"{id_} {name or ''}".rstrip() for id_, name in records}
+
+
+def titles_in(
+    connection: duckdb.DuckDBPyConnection, mapping: Mapping, entity: Entity, records: Collection[Row]
+) -> dict[str, str]:
+    """Return the value of each link in ``records`` of one entity → the same with the document's title behind it."""
+    found: dict[str, str] = {}
+    for column, link in mapping.links(entity).items():
+        known = titles(connection, link.entity, {record.get(column) for record in records})
+        found |= {value: shown for value, shown in known.items() if isinstance(value, str)}
+    return found
 
 
 def links_left(connection: duckdb.DuckDBPyConnection) -> list[str]:

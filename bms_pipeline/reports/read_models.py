@@ -336,6 +336,7 @@ class RecordStory:
     """All that is known of one record; see ``figures.explain``. ``labels``: field → its label in Passportal.
 
     ``accounts``: the accounts of the Passportal client that it is, or lies in, where several are linked to that.
+    ``titles``: the value of a link → the same with the title of the document behind it.
     """
 
     entity: EntityName
@@ -352,3 +353,4 @@ class RecordStory:
     history: list[WriteDone]
     accounts: list[LinkedAccount] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)

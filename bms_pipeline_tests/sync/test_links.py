@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bms_pipeline.reconcile.decisions import Decision
+from bms_pipeline.reports import figures, plan_preview
 from bms_pipeline_tests.building import account, asset, contact, location
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service
 from bms_pipeline_tests.sync.linked import ANN, DEPOT, HQ, SITE, LinkedWorld, linked_world
@@ -53,7 +55,7 @@ def test_what_doctor_proved_is_written_by_id_and_the_second_sync_plans_nothing(
         assert tenant.plan().operations == 0
 
 
-def test_nothing_is_linked_before_doctor_proved_it_and_the_plan_says_so(empty_service: Service) -> None:
+def test_nothing_is_linked_before_doctor_proved_it_and_the_plan_says_so(empty_service: Service, tmp_path: Path) -> None:
     with linked_world(empty_service) as tenant:
         tenant.know(PP_SENT_VALUES="element")
         tenant.cycle()
@@ -61,12 +63,23 @@ def test_nothing_is_linked_before_doctor_proved_it_and_the_plan_says_so(empty_se
         assert tenant.cycle().operations == 0
         assert tenant.unlinked() == {21: {"location": "links_not_proved"}}
         assert tenant.operations()[21].reason == "link_waits"
+        (said,) = plan_preview.overview(tenant.world.warehouse).warnings
+        assert said.startswith("1 link of contacts, Location: not written;")
+        assert "`bms-pipeline doctor --write DOCUMENT --yes`" in said
         assert tenant.held("John Smith") is None
         tenant.know(PP_LINKS="by their text")
         assert tenant.plan().operations == 0
         tenant.know(PP_LINKS="by their id")
-        assert tenant.cycle().operations == 1
+        assert tenant.plan().operations == 1
+        (shown,) = plan_preview.overview(tenant.world.warehouse).examples
+        assert shown.changes == [{"field": "location", "before": None, "after": f"#{HQ} HQ"}], "its title and its id"
+        plan_preview.write_plan_csv(tenant.world.warehouse, tmp_path / "plan.csv")
+        assert f",location,,#{HQ} HQ," in (tmp_path / "plan.csv").read_text(encoding="utf-8")
+        tenant.world.finish(tenant.target)
         assert tenant.held("John Smith") == Link("HQ", HQ, "location")
+        told = figures.explain(tenant.world.warehouse, "contacts", 21)
+        assert told.history[-1].changes == [{"field": "location", "before": None, "after": f"#{HQ} HQ"}]
+        assert told.titles == {f"#{HQ}": f"#{HQ} HQ"}
 
 
 def test_of_two_people_with_one_name_the_id_says_who(empty_service: Service) -> None:

@@ -167,7 +167,7 @@ class DocumentChange:
         fields = self._reader.fields_of(entity, before.template_id)
         links = self._mapping.links(entity)
         columns = places(before, labels, fields, links)
-        if not self._dialect.links:
+        if self._dialect.links == "read":
             columns = [column for column in columns if column not in links]
         texts = {column: text for column, text in write.values.items() if column != "name"}
         values = {labels[column]: text for column, text in texts.items() if column in labels}
@@ -180,6 +180,11 @@ class DocumentChange:
         if lacking:
             self._reader.remember(entity, [(before, False)])  # the next plan knows better
             change.conclude(no_field(before.template_id, lacking))
+            return
+        linked = self._linked(entity, write, links)
+        unlisted = [text for column, text in write.values.items() if column in links and text and text not in linked]
+        if unlisted:
+            change.conclude(f"stale: the document {unlisted[0]} that it links to is not listed in Passportal any more")
             return
 
         def can_write(label: str) -> bool:
@@ -195,18 +200,19 @@ class DocumentChange:
         change.read, change.before, change.after = read.document, before, after
         change.ours = {label for label in after.values if after.values[label] != before.values.get(label)}
         change.is_due = replace(after, elements=before.elements) != before
-        change.after = replace(after, linked=self._linked(entity, write, links))
+        change.after = replace(after, linked=linked)
         if not change.is_due:
             readings.add(before, read)
             change.conclude()
 
     def _linked(self, entity: Entity, write: Write, links: Mapping[str, Link]) -> dict[str, LinkedDocument]:
-        """Return the documents that a write links to, by the value of the link."""
+        """Return the listed documents that a write links to, by the value of the link."""
         found: dict[str, LinkedDocument] = {}
         for column, text in write.values.items():
-            if column in links and text:
-                kind = BY_NAME[links[column].entity].singular
-                found[text] = LinkedDocument(self._reader.title(kind, text.removeprefix(LINK_SIGN)), kind)
+            kind = BY_NAME[links[column].entity].singular if column in links and text else ""
+            title = self._reader.title(kind, (text or "").removeprefix(LINK_SIGN)) if kind else None
+            if text and title is not None:
+                found[text] = LinkedDocument(title, kind)
         return found
 
     def _item(self, change: _Change, prefix: str) -> dict[str, Any]:

@@ -81,13 +81,13 @@ _PLEASE_SELECT = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """The guesses used for writing; see the settings of these names. ``links``: whether links are written."""
+    """The guesses used for writing; see the settings of these names. ``links``: only read, or written by their id."""
 
     body: Literal["array", "object"] = "array"
     values: Literal["text", "element"] = "text"
     update: Literal["one", "batch"] = "one"
     marker: Literal["notes", "id_fields", "custom_id"] = "notes"
-    links: bool = False
+    links: Literal["read", "by_id"] = "read"
 
 
 class DetailsForm(StrEnum):
@@ -464,18 +464,15 @@ def merged(
             text = _marked_rich(raw or "", line_in(text))
         if dialect.values == "text":
             details[place.name] = (text or "") if is_changed else _as_it_came(element, raw)
+        elif is_changed and label in changed.links:
+            details[place.key] = _link(place.name, text, element, changed)
         else:
-            details[place.key] = _changed_element(label, place, element, changed) if is_changed else element
+            details[place.key] = _element(place.name, text, element) if is_changed else element
     for label, text in changed.values.items():
         if label not in before.values and text:
             details |= _new_element(label, text, changed, dialect)
     item["details"] = details
     return item
-
-
-def _changed_element(label: str, place: Element, element: object, changed: Document) -> dict[str, Any]:
-    text = changed.values.get(label)
-    return _link(place.name, text, element, changed) if label in changed.links else _element(place.name, text, element)
 
 
 def _as_it_came(element: object, text: str | None) -> object:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import Settings
@@ -70,4 +70,5 @@ def dialect_for(settings: Settings, habits: WritingHabits) -> Dialect:
     proven = {
         name: form for name, form in habits.forms.items() if f"passportal_{name}" not in settings.model_fields_set
     }
-    return replace(encoding.dialect_of(settings), links=habits.keeps_links, **proven)  # type: ignore[arg-type]
+    links: Literal["read", "by_id"] = "by_id" if habits.keeps_links else "read"
+    return replace(encoding.dialect_of(settings), links=links, **proven)  # type: ignore[arg-type]

@@ -151,9 +151,9 @@ class DocumentReader:
         links = [labels[column] for column in self._mapping.links(entity) if column in labels]
         return encoding.decoded_document(read.document, labels.values(), names, self._mapping.marker_label, links)
 
-    def title(self, kind: str, document_id: str) -> str:
-        """Return the title of a listed document; empty where none is listed."""
-        return self._memory.title(kind, document_id) or ""
+    def title(self, kind: str, document_id: str) -> str | None:
+        """Return the title of a listed document; None where it is not listed."""
+        return self._memory.title(kind, document_id)
 
     def titles_are_encoded(self) -> bool:
         """Return whether the service encodes its titles, judged by all listed titles."""
