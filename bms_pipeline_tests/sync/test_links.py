@@ -74,7 +74,7 @@ def test_nothing_is_linked_before_doctor_proved_it_and_the_plan_says_so(empty_se
         (shown,) = plan_preview.overview(tenant.world.warehouse).examples
         assert shown.changes == [{"field": "location", "before": None, "after": f"#{HQ} HQ"}], "its title and its id"
         plan_preview.write_plan_csv(tenant.world.warehouse, tmp_path / "plan.csv")
-        assert f",location,,#{HQ} HQ," in (tmp_path / "plan.csv").read_text(encoding="utf-8")
+        assert f',location,,"#{HQ} HQ",' in (tmp_path / "plan.csv").read_text(encoding="utf-8")
         tenant.world.finish(tenant.target)
         assert tenant.held("John Smith") == Link("HQ", HQ, "location")
         told = figures.explain(tenant.world.warehouse, "contacts", 21)
