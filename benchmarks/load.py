@@ -35,6 +35,7 @@ class Instant:
 
     name = "embedded"
     can_write = can_list = frozenset(entity.name for entity in ENTITIES)
+    can_link = False
     unknown_seconds = 0.0
 
     def __init__(self, batch_size: int = CALL_SIZE) -> None:

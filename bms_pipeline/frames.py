@@ -81,6 +81,7 @@ def operations(home: Home = None) -> pd.DataFrame:
     - ``changes``: the fields a load writes, each with ``field``, ``before`` and ``after``.
     - ``kept``: the values to keep in Passportal, each with ``field``, ``bms`` and ``passportal``.
     - ``no_place``: the values for which its template has no field, each with ``field`` and ``bms``.
+    - ``unlinked``: the links that are not written, each with ``field``, ``bms`` (an id) and ``reason``.
     """
     return _frame("operations", home, read_plan)
 

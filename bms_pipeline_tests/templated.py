@@ -61,6 +61,7 @@ class TemplatedPassportal:
     name = "templated"
     can_write = frozenset(entity.name for entity in ENTITIES)
     can_list = can_write
+    can_link = True
     batch_size = 5000
     unknown_seconds = 0.0
 

@@ -187,6 +187,7 @@ def _in_words(rule: FieldRule) -> str:
         "inactive": rule.inactive and f"{rule.inactive!r} once inactive in BMS",
         "active": rule.active and f"{rule.active!r} if active and without a value",
         "clears": rule.clears and "blanked where it still holds what a load wrote",
+        "link": rule.link and f"a link to {rule.link}, by id",
     }
     return "; ".join(part for part in parts.values() if part)
 

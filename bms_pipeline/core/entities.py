@@ -117,13 +117,26 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Link:
+    """The record that a field names, of another ``entity``, by its id in BMS.
+
+    ``sql`` computes the id from the record's wire columns; ``from_details``: from the fields of the detail call.
+    """
+
+    entity: EntityName
+    sql: str
+    from_details: bool = False
+
+
+@dataclass(frozen=True)
 class Field:
     """One value kept of a record, always text.
 
     ``sql`` computes it from the record's wire columns. ``label`` is its name in Passportal. ``clue`` is its evidence
     about identity, None for no evidence. ``from_details``: ``sql`` is over the fields of the detail call, so the value
     arrives later than the record. ``kind`` selects the patterns of junk in it. ``key``: the key of BMS by which a
-    mapping names a field that is none of the entity's own; None for its own fields.
+    mapping names a field that is none of the entity's own; None for its own fields. ``link``: the record that the text
+    names, None where it names none.
     """
 
     name: str
@@ -133,11 +146,17 @@ class Field:
     from_details: bool = False
     kind: Kind = Kind.TEXT
     key: str | None = None
+    link: Link | None = None
 
     @property
     def json_key(self) -> str | None:
         """The key in the answer of BMS, for a field named by its key."""
         return self.key and self.key.removeprefix(IN_DETAIL)
+
+    @property
+    def link_column(self) -> str:
+        """The column with the BMS id of the record that the field names."""
+        return f"{self.name}_id"
 
     @property
     def description(self) -> str:
@@ -212,6 +231,15 @@ class Entity:
     def detail_fields(self) -> tuple[Field, ...]:
         """The fields of the detail call."""
         return tuple(field for field in self.fields if field.from_details)
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """Column with the BMS id of another record → where that id comes from."""
+        return {field.link_column: field.link for field in self.fields if field.link is not None}
+
+    def field(self, name: str) -> Field | None:
+        """Return the field of this name; None for the name itself and for any other column."""
+        return next((field for field in self.fields if field.name == name), None)
 
     @property
     def descriptions(self) -> dict[str, str]:
@@ -464,6 +492,7 @@ CONTACTS = Entity(
     wire={
         "id": "BIGINT",
         "accountId": "BIGINT",
+        "locationId": "BIGINT",
         "locationName": "VARCHAR",
         "firstName": "VARCHAR",
         "lastName": "VARCHAR",
@@ -495,7 +524,13 @@ CONTACTS = Entity(
             _phone("mobile_phone", 8),
             kind=Kind.PHONE,
         ),
-        Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
+        Field(
+            "location",
+            "locationName",
+            "Location",
+            _text("location", 1.5, 0.5),
+            link=Link("locations", "nullif(locationId, 0)"),
+        ),
         Field("primary_contact", "CASE WHEN isPoc THEN 'Yes' ELSE 'No' END", "Primary Contact"),
     ),
     keys={"email_key": _EMAIL},
@@ -517,6 +552,7 @@ ASSETS = Entity(
         "locationName": "VARCHAR",
         "serialNumber": "VARCHAR",
         "ipAddress": "VARCHAR",
+        "contactId": "BIGINT",
         "contactName": "VARCHAR",
         "isActive": "BOOLEAN",
     },
@@ -532,8 +568,20 @@ ASSETS = Entity(
             kind=Kind.SERIAL,
         ),
         Field("primary_ip", "ipAddress", "Primary IP", _code("primary_ip", 3, 0.3)),
-        Field("location", "locationName", "Location", _text("location", 1.5, 0.5)),
-        Field("assigned_user", "contactName", "Assigned User", _text("assigned_user", 3, 0.4)),
+        Field(
+            "location",
+            "locationName",
+            "Location",
+            _text("location", 1.5, 0.5),
+            link=Link("locations", "nullif(accountLocationId, 0)", from_details=True),
+        ),
+        Field(
+            "assigned_user",
+            "contactName",
+            "Assigned User",
+            _text("assigned_user", 3, 0.4),
+            link=Link("contacts", "nullif(contactId, 0)"),
+        ),
         Field("manufacturer", "brand", "Manufacturer", from_details=True),
         Field("model", "modelNumber", "Model", from_details=True),
         Field("operating_system", "osInfo", "Operating System", from_details=True),
@@ -548,22 +596,25 @@ ASSETS = Entity(
     ),
     details=DetailCall(
         "/v2/servicedesk/hardwareasset/{id}",
-        wire=dict.fromkeys(
-            (
-                "brand",
-                "modelNumber",
-                "osInfo",
-                "osType",
-                "macAddress",
-                "defaultGateway",
-                "assetTag",
-                "state",
-                "description",
-                "acquisitionDate",
-                "warrantyExpirationDate",
+        wire={
+            **dict.fromkeys(
+                (
+                    "brand",
+                    "modelNumber",
+                    "osInfo",
+                    "osType",
+                    "macAddress",
+                    "defaultGateway",
+                    "assetTag",
+                    "state",
+                    "description",
+                    "acquisitionDate",
+                    "warrantyExpirationDate",
+                ),
+                "VARCHAR",
             ),
-            "VARCHAR",
-        ),
+            "accountLocationId": "BIGINT",
+        },
         documented=bms_keys.ASSET_DETAIL,
     ),
     keys={"serial_key": "serial_keys(serial_number)[1]", "real_serial_key": "serial_keys(serial_number)[2]"},

@@ -1,6 +1,6 @@
 """The mapping: under which label a value of BMS lies in Passportal, in which words, and in which template.
 
-It is a setting, in five closed forms and without expressions::
+It is a setting, in closed forms and without expressions::
 
     primary_ip = "IP Address"                                              another label
     "detail.locationInfo" = "Rack"                                         a documented key of BMS that is no field
@@ -8,6 +8,7 @@ It is a setting, in five closed forms and without expressions::
     status = { words = { "In Use" = "Active" }, other = "keep" }           words
     platform = { constant = "Managed" }                                    a constant
     model = { text = "{manufacturer} {model}" }                            composed of BMS's own values
+    location = { link = "locations" }                                      a link to another document
 
 With the option ``inactive`` a field also says whether its record is active in BMS.
 Keys of BMS and texts for labels without any field (``constants``) become fields of the entity: ``Mapping.entity``.
@@ -39,11 +40,13 @@ from bms_pipeline.core.entities import (
     Entity,
     EntityName,
     Field,
+    Link,
     column_of_label,
     fields_by_key,
 )
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind, is_junk_text
+from bms_pipeline.core.reasons import Reason
 
 VERSION = 1
 MARKER_LABEL = "Notes"
@@ -56,6 +59,8 @@ FIELD_OPTIONS = (
     "label", "words", "other", "constant", "text", "default", "most", "date", "required", "inactive", "active",
 )  # fmt: skip
 """What a field's table in the mapping may hold."""
+LINK_SIGN = "#"
+"""The value of a field that is a link: this sign and the id of the document in Passportal."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
 _BY_KEY: dict[EntityName, dict[str, Field]] = {entity.name: fields_by_key(entity) for entity in ENTITIES}
@@ -81,7 +86,7 @@ class FieldRule:
     ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
     without it. ``inactive``: the text of a record that is not active in BMS; ``active``: that of an active one without
     any other text. ``clears``: the column of the field that once lay under the label; what loads wrote there is
-    blanked.
+    blanked. ``link``: the entity of the document that it links to.
     """
 
     label: str | None = None
@@ -97,11 +102,12 @@ class FieldRule:
     inactive: str | None = None
     active: str | None = None
     clears: str | None = None
+    link: str | None = None
 
     @property
     def makes_values(self) -> bool:
         """Whether the text in Passportal may be another than BMS's."""
-        parts = (self.words, self.constant, self.text, self.most, self.date, self.inactive)
+        parts = (self.words, self.constant, self.text, self.most, self.date, self.inactive, self.link)
         return any(part is not None for part in parts)
 
     @property
@@ -194,6 +200,11 @@ class Mapping:
         """Return whether the field is neither read, compared nor written in documents of this template."""
         return self.label(entity, column, template_id) is None
 
+    def links(self, entity: Entity) -> dict[str, Link]:
+        """Return column → the record that it links to, of the fields that are links."""
+        fields = (entity.field(column) for column, rule in self.of(entity).fields.items() if rule.link is not None)
+        return {field.name: field.link for field in fields if field is not None and field.link is not None}
+
     def exceptions(self, entity: Entity) -> tuple[str, ...]:
         """Return the ids of the templates with labels of their own."""
         return tuple(self.of(entity).only)
@@ -249,6 +260,10 @@ class Mapping:
             value = _quoted(rule.constant)
         elif rule.text is not None:
             value = _composed(self.entity(entity), rule.text, of)
+        elif rule.link is not None:
+            value = (
+                f"(SELECT concat('{LINK_SIGN}', target_id) FROM ({_target_sql(entity, column, of)}) WHERE is_inside)"
+            )
         elif rule.words is not None:
             value = _worded(rule.words, rule.other, value)
         if rule.date is not None:
@@ -290,6 +305,18 @@ class Mapping:
             f"({value_sql} IS NOT NULL AND {_folded_sql(value_sql)} NOT IN ({_listed(map(folded_word, rule.words))}))"
         )
 
+    def unlinked_sql(self, entity: Entity, column: str, of: Callable[[str], str]) -> str:
+        """Return SQL: why a field that is a link has no value; NULL where it has one, or BMS names no record."""
+        target = _target_sql(entity, column, of)
+        why = (
+            f"SELECT CASE WHEN is_inside THEN NULL WHEN is_listed THEN '{Reason.LINK_TO_OTHER_CLIENT}'"
+            f" ELSE '{Reason.LINK_TO_GONE_RECORD}' END FROM ({target})"
+        )
+        return (
+            f"CASE WHEN {of(f'{column}_id')} IS NULL THEN NULL"
+            f" WHEN EXISTS ({target}) THEN ({why}) ELSE '{Reason.LINK_TO_UNMATCHED}' END"
+        )
+
     def needs_details(self, entity: Entity, column: str) -> bool:
         """Return whether the text to write may come later than the record: with its details."""
         details = {detail.name for detail in self.entity(entity).detail_fields}
@@ -323,15 +350,19 @@ def left_out_sql(mapping: Mapping, entity: Entity, column: str, template_sql: st
 def moved_sql(before: Mapping, after: Mapping, entity: Entity, column: str, template_sql: str) -> str:
     """Return SQL: whether the field has another place by ``after`` than by ``before``, in a document of the template.
 
-    A field that is left out has no place.
+    A field that is left out has no place. A link and a text under one label are two places: they never compare.
     """
 
     def is_moved(template: str) -> bool:
-        labels = (mapping.label(entity, column, template) for mapping in (before, after))
-        was, now = (label and folded_label(label) for label in labels)
+        was, now = (_place(mapping, entity, column, template) for mapping in (before, after))
         return was != now
 
     return _by_template(template_sql, (*before.exceptions(entity), *after.exceptions(entity)), is_moved)
+
+
+def _place(mapping: Mapping, entity: Entity, column: str, template: str) -> tuple[str, bool] | None:
+    label = mapping.label(entity, column, template)
+    return None if label is None else (folded_label(label), column in mapping.links(entity))
 
 
 def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str], bool]) -> str:
@@ -364,10 +395,16 @@ def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
         labels = (found.label(entity, column, template) for found in history)
         return next((label for label in labels if label is not None), None)
 
+    def last_link(entity: Entity, column: str) -> str | None:
+        rules = (found.rule(entity, column) for found in history)
+        return next((rule.link for rule in rules if not rule.is_left_out), None)
+
     def of_entity(entity: Entity) -> EntityMapping:
         columns = dict.fromkeys(column for found in history for column in found.entity(entity).columns[1:])
         return EntityMapping(
-            fields={column: FieldRule(label=last(entity, column, "")) for column in columns},
+            fields={
+                column: FieldRule(label=last(entity, column, ""), link=last_link(entity, column)) for column in columns
+            },
             only={
                 template: {column: last(entity, column, template) for column in columns}
                 for template in dict.fromkeys(name for found in history for name in found.exceptions(entity))
@@ -421,6 +458,23 @@ def _worded(words: Table[str, str], other: Other, value: str) -> str:
     rest = value if other is Other.KEEP else "NULL"
     return (
         f"CASE WHEN {value} IS NOT NULL THEN CASE {_folded_sql(value)} {cases} ELSE {rest} END END" if cases else rest
+    )
+
+
+def _target_sql(entity: Entity, column: str, of: Callable[[str], str]) -> str:
+    """Return SQL for the document that a record's field links to, by the stored match of the record that it names.
+
+    ``is_listed``: the last snapshot has it. ``is_inside``: it lies in the client of the record itself.
+    """
+    field = entity.field(column)
+    if field is None or field.link is None:
+        raise AssertionError(f"{entity.name}.{column} is no link")
+    client = f"SELECT client.passportal_id FROM sync.matches client WHERE client.bms_id = {of('account_id')}"
+    return (
+        "SELECT link.passportal_id AS target_id, target.passportal_id IS NOT NULL AS is_listed,"
+        f" coalesce(target.client_id = ({client} AND client.entity = 'clients'), false) AS is_inside"
+        f" FROM sync.matches link LEFT JOIN passportal.{field.link.entity} target USING (passportal_id)"
+        f" WHERE link.entity = '{field.link.entity}' AND link.bms_id = {of(field.link_column)}"
     )
 
 
@@ -573,7 +627,7 @@ def _parse_field(where: str, entity: Entity, column: str, said: object) -> Field
         return FieldRule(label=_other_label(entity, column, _text(where, said)))
     data = _table(where, said, "a label, false, or a table")
     if "link" in data:
-        raise _wrong(f"{where}.link", "is not possible yet: links between documents are only read", "Give a label.")
+        return _parse_link(where, entity, column, data)
     _check_keys(where, data, FIELD_OPTIONS)
     forms = [form for form in ("words", "constant", "text") if form in data]
     if len(forms) > 1:
@@ -626,6 +680,23 @@ def _check_activity(where: str, entity: Entity, column: str, rule: FieldRule) ->
             raise _wrong(f"{where}.{option}", f"is {word!r}, a placeholder that replaces no value", "Give a word.")
     if rule.inactive[: rule.most] == (rule.constant or rule.active or "")[: rule.most]:
         raise _wrong(f"{where}.inactive", "is the word for an active record, too", "Give each its own.")
+
+
+def _parse_link(where: str, entity: Entity, column: str, data: Table[str, Any]) -> FieldRule:
+    """Return the rule of a field that is a link: it has a label at most, because its value is a document."""
+    _check_keys(where, data, ("label", "link"))
+    field = entity.field(column)
+    if field is None or field.link is None:
+        able = ", ".join(own.name for own in entity.fields if own.link is not None) or "none"
+        raise _wrong(
+            f"{where}.link",
+            "is not possible: BMS names no other record there",
+            f"Fields of {entity.name} that can be links: {able}.",
+        )
+    if data["link"] != field.link.entity:
+        raise _wrong(f"{where}.link", f"is {data['link']!r}", f"This field can link to {field.link.entity!r} only.")
+    label = _other_label(entity, column, _text(f"{where}.label", data["label"])) if "label" in data else None
+    return FieldRule(label=label, link=field.link.entity)
 
 
 def _other_label(entity: Entity, column: str, label: str) -> str | None:
@@ -870,6 +941,7 @@ def _field_as_json(rule: FieldRule) -> object:
         "required": rule.required or None,
         "inactive": rule.inactive,
         "active": rule.active,
+        "link": rule.link,
     }
     said = {key: value for key, value in parts.items() if value is not None}
     return said["label"] if list(said) == ["label"] else said or None

@@ -106,6 +106,24 @@ class Reason(StrEnum):
         "a reading of its client alone no longer shows it there; whether it moved or is gone, the next sync of all"
         " clients shows",
     )
+    LINKS_COMPLETED = (
+        "links_completed",
+        "links whose record is in Passportal by now fill what is empty",
+    )
+    LINKS_NOT_PROVED = (
+        "links_not_proved",
+        "nobody saw yet that Passportal keeps a link that is sent by its id: `bms-pipeline doctor --write DOCUMENT"
+        " --yes` looks, with a document that has a link",
+    )
+    LINK_AFTER_CREATE = ("link_after_create", "the next plan links it, once this record is in Passportal")
+    LINK_HOLDS_TEXT = ("link_holds_text", "its document holds plain text there, which stays")
+    LINK_TO_GONE_RECORD = ("link_to_gone_record", "the record that it names is gone from Passportal")
+    LINK_TO_OTHER_CLIENT = ("link_to_other_client", "the record that it names lies in another client of Passportal")
+    LINK_TO_UNMATCHED = (
+        "link_to_unmatched",
+        "the record that it names is not matched yet; the plan after its match links it",
+    )
+    LINK_WAITS = ("link_waits", "matched, and a link of it waits")
     MAPPING_CHANGED = ("mapping_changed", "the mapping changed since the last load, and BMS did not")
     MATCH = ("match", "matched before")
     MATCHED_BY_PERSON = ("matched_by_person", "a person matched the two")

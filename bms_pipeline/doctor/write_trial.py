@@ -177,7 +177,7 @@ class DocumentTrial:
     def _link(self) -> None:
         label = self.places.link
         if not label:
-            self._unknown("PP-LINKS", "whether a link is kept by its id", "this document has no link")
+            self._unknown(facts.LINKS, "whether a link is kept by its id", "this document has no link")
             return
         form = replace_values(self._proven, "element")
         refusal = self.writer.put(self._row, form)
@@ -186,11 +186,11 @@ class DocumentTrial:
         if lost:
             self._stop(
                 f"it lost {', '.join(lost)}",
-                _fact("PP-LINKS", f"a link sent by its id loses {', '.join(lost)}", "lost", is_good=False),
+                _fact(facts.LINKS, f"a link sent by its id loses {', '.join(lost)}", facts.LOST, is_good=False),
             )
             return
-        value = "by their text" if refusal else "by their id"
-        self._add(_fact("PP-LINKS", f"links are kept {value}", value))
+        value = facts.BY_TEXT if refusal else facts.BY_ID
+        self._add(_fact(facts.LINKS, f"links are kept {value}", value))
 
     def _choice(self) -> None:
         label = self.places.choice

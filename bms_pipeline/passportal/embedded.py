@@ -64,6 +64,7 @@ class EmbeddedPassportal:
     name = "embedded"
     can_write = frozenset(entity.name for entity in ENTITIES)
     can_list = can_write
+    can_link = True  # as its text
     batch_size = 5000
     unknown_seconds = 0.0
 

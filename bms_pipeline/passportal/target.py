@@ -16,7 +16,8 @@ from bms_pipeline.core.vocabulary import Outcome
 class Write:
     """One record to create (``passportal_id`` is None) or to update.
 
-    ``values``: column → text to write, None to blank it; other columns stay. ``before``: the values seen by the plan
+    ``values``: column → text to write, None to blank it; other columns stay. A field that is a link by the mapping has
+    ``#`` and the id of the document that it links to. ``before``: the values seen by the plan
     in these columns; a record with other values by now is refused. ``bms_id`` is also written as the record's marker,
     in place of the marker of ``replaces_marker_of``; a record with any other marker is refused. ``unmark_id``: the
     record that loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.
@@ -91,6 +92,11 @@ class Target(Protocol):
     """The number of writes in a call of ``create``, ``update`` or ``find``."""
     unknown_seconds: float
     """How long after a call left its write may still take effect; 0 where an answer or none settles it at once."""
+
+    @property
+    def can_link(self) -> bool:
+        """Whether it is known to keep a link to another document that is sent by its id."""
+        ...
 
     def close(self) -> None:
         """Close every connection."""

@@ -29,8 +29,8 @@ MINIMUM = 10
 WHOLE_CLIENT = 3
 """All matched records of a client vanished at once open its breaker from this many on."""
 
-EXPECTED = (Reason.DETAILS_COMPLETED, Reason.MAPPING_CHANGED)
-"""Update reasons outside the count of every breaker: our progress in reading, or a mapping approved by a person."""
+EXPECTED = (Reason.DETAILS_COMPLETED, Reason.LINKS_COMPLETED, Reason.MAPPING_CHANGED)
+"""Update reasons outside the count of every breaker: our own progress, or a mapping approved by a person."""
 
 
 @dataclass(frozen=True)

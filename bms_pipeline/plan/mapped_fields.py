@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bms_pipeline.core.entities import BY_NAME, Entity
-from bms_pipeline.core.mapping import Mapping, left_out_sql, moved_sql, word_of
+from bms_pipeline.core.mapping import LINK_SIGN, Mapping, left_out_sql, moved_sql, word_of
+from bms_pipeline.core.reasons import Reason
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.warehouse import sql
 
@@ -72,8 +73,51 @@ class MappedFields:
             f" OR {is_moved} AND l.bms_{column} IS NULL AND l.passportal_{column} IS NULL))"
         )
 
+    @cached_property
+    def links(self) -> tuple[str, ...]:
+        """The columns that are links to other documents."""
+        return tuple(self.mapping.links(self.entity))
+
+    @property
+    def link_targets(self) -> str:
+        """For each link the BMS id of the record that BMS names, and why it cannot be linked to."""
+        return "".join(
+            f", b.{column}_id AS bms_{column}_id,"
+            f" {self.mapping.unlinked_sql(self.entity, column, 'b.{}'.format)} AS why_no_link_{column}"
+            for column in self.links
+        )
+
+    @property
+    def listed_unlinked(self) -> str:
+        """The list of the links that are not written; NULL for none."""
+        each_link = ", ".join(
+            f"CASE WHEN unlinked_{column} IS NOT NULL THEN"
+            f" {{'field': '{column}', 'bms': bms_{column}_id, 'reason': unlinked_{column}}} END"
+            for column in self.links
+        )
+        return f"nullif(list_filter([{each_link}], lambda e: e IS NOT NULL), [])" if each_link else "NULL"
+
+    def unlinked(self, column: str) -> str:
+        """Why the link of the field is not written; NULL where it stands there already, or BMS names no record.
+
+        ``has_place_`` and ``writes_`` of the field are known by then.
+        """
+        holds_text = f"passportal_{column} IS NOT NULL AND NOT starts_with(passportal_{column}, '{LINK_SIGN}')"
+        return (
+            f"CASE WHEN disposition NOT IN ('matched', 'to_create') OR is_unreadable OR writes_{column}"
+            f" OR bms_{column} = passportal_{column} THEN NULL"
+            f" WHEN why_no_link_{column} IS NOT NULL THEN why_no_link_{column}"
+            f" WHEN bms_{column} IS NULL THEN NULL"
+            f" WHEN {holds_text} THEN '{Reason.LINK_HOLDS_TEXT}'"
+            f" WHEN NOT {str(self.settings.can_link).lower()} THEN '{Reason.LINKS_NOT_PROVED}'"
+            f" WHEN NOT has_place_{column} THEN NULL"
+            f" WHEN disposition = 'to_create' THEN '{Reason.LINK_AFTER_CREATE}' END"
+        )
+
     def new_value(self, column: str, value: str) -> str:
-        """The text of a new record: ``value``, or the default of the mapping."""
+        """The text of a new record: ``value``, or the default of the mapping. It is linked once it is there."""
+        if column in self.links:
+            return "NULL"
         default = self.mapping.rule(self.entity, column).default
         return value if default is None else f"coalesce({value}, {sql.quoted(default)})"
 

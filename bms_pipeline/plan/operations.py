@@ -103,7 +103,7 @@ def build_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
     """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
     inputs, settings = read_versions(connection), read_sync_settings(connection)
-    made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
+    made_from = {entity.name: _made_from(inputs, entity, scope, settings.mapping) for entity in entities}
     changed = [
         entity
         for entity in ENTITIES
@@ -130,9 +130,13 @@ def _planned(entity: Entity) -> str:
     return f"planned.{entity.name}"
 
 
-def _made_from(inputs: Inputs, entity: Entity, scope: Scope) -> str:
-    """Return the inputs of the operations on ``entity``: those of now, and those it was reconciled from."""
-    return json.dumps([inputs.of(entity), inputs.made_from.get(reconciled(entity)), scope.clients])
+def _made_from(inputs: Inputs, entity: Entity, scope: Scope, mapping: Mapping) -> str:
+    """Return the inputs of the operations on ``entity``: those of now, and those it was reconciled from.
+
+    The records to which it links are among them.
+    """
+    linked = [inputs.of(BY_NAME[link.entity]) for link in mapping.links(entity).values()]
+    return json.dumps([inputs.of(entity), *linked, inputs.made_from.get(reconciled(entity)), scope.clients])
 
 
 def _is_reconciled(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
@@ -419,7 +423,8 @@ def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
     ``b`` and ``p`` are the record on both sides; ``l`` holds the values of both sides at the last sync. Junk is no
     value: it replaces none, and gives way to one.
     """
-    if entity.name not in settings.can_write:
+    is_unproved_link = column in settings.mapping.links(entity) and not settings.can_link
+    if entity.name not in settings.can_write or is_unproved_link:
         return "false"
     if settings.mapping.rule(entity, column).clears:
         return f"coalesce(row(b.bms_id, p.{column}) IN ({written_under_sql(settings.mapping, entity, column)}), false)"
@@ -455,6 +460,8 @@ def _changed_in_bms(entity: Entity, settings: SyncSettings, column: str) -> str:
         rule = settings.mapping.rule(entity, column)
         is_written_before = rule.default is not None or rule.inactive is not None
         never_met = "l.with_details IS NOT true" + (f" AND l.bms_{column} IS NULL" if is_written_before else "")
+    if column in settings.mapping.links(entity):  # it may have waited for the record that it names
+        never_met = f"l.bms_{column} IS NULL"
     return (
         f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
         f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
@@ -496,6 +503,7 @@ def _template_needs(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bo
 def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs: bool) -> str:
     mapped = MappedFields(entity, settings)
     details = [name for name in entity.columns if settings.mapping.needs_details(entity, name)]
+    details += mapped.links  # they come later, too
     is_writable = entity.name in settings.can_write
     # In one template alone; a field that is left out everywhere has no value here.
     left_out = {name: text for name in entity.columns if (text := mapped.is_left_out(name)) not in ("false", "true")}
@@ -524,13 +532,13 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs:
     def kept(column: str) -> str:
         return (
             f"({is_open(column, 'matched')} AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
-            f" AND NOT {lacking(column)})"
+            f" AND NOT {lacking(column)}{f' AND unlinked_{column} IS NULL' if column in mapped.links else ''})"
         )
 
     def value(column: str) -> str:
         chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
         new = mapped.new_value(column, f"bms_{column}")
-        after = f"CASE WHEN operation = 'create' THEN {new} ELSE bms_{column} END" if "coalesce" in new else new
+        after = f"CASE WHEN operation = 'create' THEN {new} ELSE bms_{column} END" if new != f"bms_{column}" else new
         return f"{chosen} passportal_{column} END AS before_{column}, {chosen} {after} END AS after_{column}"
 
     columns = entity.columns
@@ -547,6 +555,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs:
         is_required=mapped.lacks_required,
         of_template=mapped.template_needs if needs else "",
         asked_for=mapped.asked_for if needs else "",
+        links=mapped.link_targets,
+        unlinked="".join(
+            f", CASE WHEN NOT ({left_out.get(name, 'false')}) THEN {mapped.unlinked(name)} END AS unlinked_{name}"
+            for name in mapped.links
+        ),
+        listed_unlinked=mapped.listed_unlinked,
         mapped="".join(f", {text} AS is_left_out_{name}" for name, text in left_out.items())
         + "".join(f", {mapped.by_mapping(name)} AS by_mapping_{name}" for name in mapped.changed),
         more_than_mapped=" OR ".join(
@@ -577,6 +591,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs:
         more_than_completed=" OR ".join(
             f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
         ),
+        more_than_linked=" OR ".join(
+            f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in mapped.links else "")
+            for name in columns
+        )
+        if mapped.links
+        else "true",
         values=", ".join(value(name) for name in columns),
     )
 

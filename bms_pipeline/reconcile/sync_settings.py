@@ -45,9 +45,9 @@ class SyncSettings:
     new records.
 
     ``details_max_age_days``: details older than this are read again. ``can_write`` and ``can_list`` are no person's
-    choice: the entities writable and listable in the Passportal of this home. ``rebuilt_at``: the time a lost database
-    was started over. ``mapping``: where the fields lie in Passportal; ``loaded_mapping``: the one by which a whole plan
-    was loaded last.
+    choice: the entities writable and listable in the Passportal of this home; ``can_link``: whether it keeps links.
+    ``rebuilt_at``: the time a lost database was started over. ``mapping``: where the fields lie in Passportal;
+    ``loaded_mapping``: the one by which a whole plan was loaded last.
     """
 
     sync: dict[EntityName, bool] = field(default_factory=lambda: dict.fromkeys(_AUTO_CREATE, True))
@@ -67,6 +67,7 @@ class SyncSettings:
     details_max_age_days: int = 30
     can_write: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
     can_list: list[EntityName] = field(default_factory=lambda: [entity.name for entity in ENTITIES])
+    can_link: bool = False
     initial_sync_finished_at: str | None = None
     rebuilt_at: str | None = None
     mapping: FieldMapping = DEFAULT

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import FieldOwner
-from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, Document, folded
+from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, Document, folded
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.reconcile.sync_settings import SyncSettings
+from bms_pipeline.reports import links
 from bms_pipeline.sync.label_samples import MAPPED, Samples
 from bms_pipeline.sync.suggested_mapping import SuggestedLabel, SuggestedMapping
 
@@ -31,7 +32,10 @@ class FieldSample:
 
 @dataclass(frozen=True)
 class Placed:
-    """A value of BMS with its label. ``filled``: the share of documents with a text there, None where none was read."""
+    """A value of BMS with its label. ``filled``: the share of documents with a text there, None where none was read.
+
+    ``link``: the entity that it links to by the mapping, None for a text; ``can_link``: the field could be a link.
+    """
 
     column: str
     name: str
@@ -39,6 +43,8 @@ class Placed:
     filled: float | None
     owner: FieldOwner
     samples: tuple[FieldSample, ...] = ()
+    link: EntityName | None = None
+    can_link: EntityName | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,9 @@ def _fields(
         else:
             shown = [FieldSample(None, None, text_under(document, label.name)) for document in documents]
         owner = settings.owner(entity.name, column)
-        fields.placed.append(Placed(column, name, label, _share(label, template), owner, _best(shown)))
+        link, able = mapping.rule(entity, column).link, entity.field(column)
+        can_link = able.link.entity if able and able.link and label.form is DetailsForm.LINK else None
+        fields.placed.append(Placed(column, name, label, _share(label, template), owner, _best(shown), link, can_link))
     marker = folded(mapping.marker_label)
     fields.unused.extend(
         Unused(label, _share(label, template), folded(label.name) == marker, _texts(documents, label.name))
@@ -185,4 +193,9 @@ def _written(
         " (SELECT unnest(?::BIGINT[]))",
         [list(bms_ids)],
     ).fetchall()
-    return {row[0]: dict(zip(entity.columns, row[1:], strict=True)) for row in rows}
+    found = {row[0]: dict(zip(entity.columns, row[1:], strict=True)) for row in rows}
+    for column, link in mapping.links(entity).items():
+        titles = links.titles(connection, link.entity, {values[column] for values in found.values()})
+        for values in found.values():
+            values[column] = titles.get(values[column], values[column])
+    return found

@@ -27,6 +27,7 @@ from bms_pipeline.plan.operations import OUTCOMES, Plan, read_plan
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
+from bms_pipeline.reports import links
 from bms_pipeline.reports.csv_file import write_csv
 from bms_pipeline.reports.read_models import (
     BackupState,
@@ -245,6 +246,7 @@ def explain(
         in_passportal = _one(
             connection, f"SELECT * FROM passportal.{entity_name} WHERE passportal_id = ?", [passportal_id]
         )
+        links.show_titles(connection, [*written, *([planned] if planned else [])], entity_name)
         template_id = (in_passportal or planned or {}).get("template_id") or ""
         return RecordStory(
             entity=entity_name,
@@ -261,6 +263,7 @@ def explain(
             history=[WriteDone(**row) for row in written],
             accounts=[LinkedAccount(**row) for row in accounts],
             labels=mapping.shown_labels(entity, template_id),
+            titles=links.titles_in(connection, mapping, entity, [record, in_passportal or {}]),
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bms_pipeline.core.entities import ENTITIES, EntityName
-from bms_pipeline.reports import figures
+from bms_pipeline.reports import figures, links
 from bms_pipeline.reports.read_models import FieldChange, RunWrites
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
@@ -111,6 +111,7 @@ def list_operations(
     }
     with warehouse.open() as connection:
         rows = named_rows(connection, query, values)
+        links.show_titles(connection, rows)
     found = rows[0]["found"] if rows else 0
     return [LoadedOperation(**{name: row[name] for name in row if name != "found"}) for row in rows], found
 

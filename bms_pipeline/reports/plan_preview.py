@@ -29,6 +29,7 @@ from bms_pipeline.plan.operations import Plan, read_plan
 from bms_pipeline.plan.standings import NOT_CREATED
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.reports import links
 from bms_pipeline.reports.figures import values_without_place
 from bms_pipeline.reports.inactive import count_inactive
 from bms_pipeline.reports.read_models import Example, HeldBack, Needed, PlanOverview, ReasonCount
@@ -102,7 +103,7 @@ LONGEST_SHOWN = 300
 
 _PLAIN = (
     "operation = 'skip' AND reason <> 'refused_before'"
-    " AND disposition IN ('out_of_scope', 'matched') AND kept IS NULL AND no_place IS NULL"
+    " AND disposition IN ('out_of_scope', 'matched') AND kept IS NULL AND no_place IS NULL AND unlinked IS NULL"
 )
 
 _EXAMPLES = """
@@ -146,17 +147,21 @@ def write_plan_csv(warehouse: Warehouse, file: Path, everything: bool = False) -
 
     Raises ``PlanError`` where there is no plan, ``PipelineError`` where ``file`` cannot be written.
     """
-    query = sql.read("reports/plan_rows").format(
-        wanted="true" if everything else f"NOT ({_PLAIN})",
-        # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
-        first_heading="\N{BYTE ORDER MARK}entity",
-        client=sql.escape_formula_sql("c.name"),
-        name=sql.escape_formula_sql("line.name"),
-        passportal_id=sql.escape_formula_sql("line.passportal_id"),
-        **{column: sql.escape_formula_sql(f"change.{column}") for column in ("before", "after", "kept", "refused")},
-    )
     with atomic_write(file) as unfinished, warehouse.open() as connection:
         read_plan(connection)
+        mapping = read_mapping(connection)
+        query = sql.read("reports/plan_rows").format(
+            wanted="true" if everything else f"NOT ({_PLAIN})",
+            # The mark by which spreadsheets know UTF-8: DuckDB writes none by itself.
+            first_heading="\N{BYTE ORDER MARK}entity",
+            client=sql.escape_formula_sql("c.name"),
+            name=sql.escape_formula_sql("line.name"),
+            passportal_id=sql.escape_formula_sql("line.passportal_id"),
+            **{
+                column: sql.escape_formula_sql(links.title_sql(mapping, f"change.{column}"))
+                for column in ("before", "after", "kept", "refused")
+            },
+        )
         options = "FORMAT csv, HEADER true, USE_TMP_FILE false"
         row = connection.execute(f"COPY ({query}) TO {sql.quoted(str(unfinished))} ({options})").fetchone()
     return int(row[0]) if row else 0
@@ -273,12 +278,22 @@ def _overview(connection: duckdb.DuckDBPyConnection, plan: Plan, examples: int) 
         needs=[Needed(**row) for row in named_rows(connection, sql.read("reports/needs"))],
         vanished=vanished(connection, chosen(plan.entities), settings),
         inactive=count_inactive(connection),
-        warnings=[*scope_warnings(connection, settings), *_notes_with_passwords(connection)],
+        warnings=[
+            *scope_warnings(connection, settings),
+            *_notes_with_passwords(connection),
+            *links.links_left(connection),
+        ],
         totals=_totals(connection),
         clients=_clients(connection),
         reasons=[ReasonCount(**row) for row in named_rows(connection, _REASON_COUNTS)],
-        examples=[Example(**row) for row in named_rows(connection, _EXAMPLES, {"examples": max(1, examples // 5)})],
+        examples=_examples(connection, max(1, examples // 5)),
     )
+
+
+def _examples(connection: duckdb.DuckDBPyConnection, most: int) -> list[Example]:
+    rows = named_rows(connection, _EXAMPLES, {"examples": most})
+    links.show_titles(connection, rows)
+    return [Example(**row) for row in rows]
 
 
 def _notes_with_passwords(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
@@ -326,6 +341,7 @@ def _content(connection: duckdb.DuckDBPyConnection, most_records: int) -> dict[s
     planned = {row["account_id"]: row["records"] for row in named_rows(connection, _OPERATIONS_BY_CLIENT)}
     (in_all,) = connection.execute("SELECT count(*) FROM to_show").fetchone() or (0,)
     records = named_rows(connection, sql.read("reports/fair_choice"), {"most": max(0, most_records)})
+    links.show_titles(connection, records)
     operations = _operations_by_client(records)
     clients = [
         client | {"records": operations.get(client["bms_id"], []), "planned": planned.get(client["bms_id"], 0)}

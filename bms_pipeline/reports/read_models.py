@@ -40,6 +40,14 @@ class FieldUnplaced(TypedDict):
     bms: str | None
 
 
+class FieldUnlinked(TypedDict):
+    """A link that is not written: the BMS id of the record that the field names, with its name, and the reason."""
+
+    field: str
+    bms: str | int
+    reason: str
+
+
 @dataclass(frozen=True)
 class PendingPlan:
     """The plan waiting for a load. ``operations`` counts those left, ``held_back`` and ``unproved`` some of them.
@@ -303,6 +311,7 @@ class PlannedOperation:
     changes: list[FieldChange] | None
     kept: list[FieldKept] | None
     no_place: list[FieldUnplaced] | None
+    unlinked: list[FieldUnlinked] | None
     template: str | None
     unmark_id: str | None
     needs_approval: bool
@@ -359,6 +368,7 @@ class RecordStory:
     """Everything known of one record; see ``figures.explain``. ``labels``: field → its label in Passportal.
 
     ``accounts``: the accounts of the Passportal client that it is, or lies in, where several are linked to that.
+    ``titles``: the value of a link → the same with the title of the document behind it.
     """
 
     entity: EntityName
@@ -375,3 +385,4 @@ class RecordStory:
     history: list[WriteDone]
     accounts: list[LinkedAccount] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)

@@ -402,6 +402,8 @@ def _left_as_it_is(record: RecordStory) -> Iterator[Part]:
     if record.plan and record.plan.no_place:
         names = _labels(record, [lacking["field"] for lacking in record.plan.no_place])
         yield f" Its template in Passportal has no field for {names}."
+    for link in (record.plan and record.plan.unlinked) or ():
+        yield f" {_labels(record, [link['field']])} is not linked to {link['bms']}: {reason_in_words(link['reason'])}."
 
 
 def _named(client: ClientName | None) -> str:
@@ -516,13 +518,16 @@ def field_rows(record: RecordStory, counterpart: Values | None, settings: SyncSe
             return Mark.WRITES
         return Mark.KEPT if column in kept else Mark.DIFFERS
 
-    rows = []
+    rows, links = [], settings.mapping.links(entity)
     for column in entity.columns:
         ours, theirs = record.in_bms.get(column), counterpart.get(column) if counterpart else None
         if ours or theirs:
             owner = OWNERS[settings.owner(record.entity, column)]
             label = record.labels.get(column, entity.labels[column])
-            rows.append(FieldRow(label, ours, theirs, owner, mark(column, ours, theirs)))
+            is_marked = mark(column, ours, theirs)
+            if column in links:
+                ours, theirs = (record.titles.get(text or "", text) for text in (ours, theirs))
+            rows.append(FieldRow(label, ours, theirs, owner, is_marked))
     return rows
 
 

@@ -108,13 +108,14 @@ def check_target(warehouse: Warehouse, target: Target) -> None:
     The target learns in which forms it takes changes, as far as ``doctor`` proved them.
     Raises ``SettingsError`` when the same home folder meets another Passportal: its ids mean other records.
     """
-    able = {
-        name: [entity.name for entity in ENTITIES if entity.name in getattr(target, name)]
-        for name in ("can_write", "can_list")
-    }
     with warehouse.open() as connection:
         if isinstance(target, LearnsForms):
             target.learn(habits_in(read_facts(connection)))
+        able: dict[str, object] = {
+            "can_write": [entity.name for entity in ENTITIES if entity.name in target.can_write],
+            "can_list": [entity.name for entity in ENTITIES if entity.name in target.can_list],
+            "can_link": target.can_link,
+        }
         known, settings = _known(connection, "passportal"), read_sync_settings(connection)
         if known not in (None, target.name):
             raise SettingsError(
@@ -122,15 +123,15 @@ def check_target(warehouse: Warehouse, target: Target) -> None:
                 "Use another BMS_PIPELINE_HOME for another Passportal, or correct PASSPORTAL_TARGET and"
                 " PASSPORTAL_URL.",
             )
-        changed = {name: names for name, names in able.items() if names != getattr(settings, name)}
+        changed = {name: ability for name, ability in able.items() if ability != getattr(settings, name)}
         if known is not None and not changed:
             return
         with warehouse.transaction() as writing:
             if known is None:
                 stored = "INSERT INTO sync.settings VALUES ('passportal', to_json(?::VARCHAR), ?)"
                 writing.execute(stored, [target.name, now()])
-            for name, names in changed.items():
-                store_sync_setting(writing, name, names, now())
+            for name, ability in changed.items():
+                store_sync_setting(writing, name, ability, now())
 
 
 def note_form_of_writes(warehouse: Warehouse, settings: Settings) -> None:

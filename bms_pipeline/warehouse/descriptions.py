@@ -39,6 +39,7 @@ _DESCRIPTIONS = {
     "changes": "The fields that a load writes, each before and after.",
     "kept": "Values that differ and stay as they are in Passportal.",
     "no_place": "Values of BMS for which the template has no field.",
+    "unlinked": "Links to other records that are not written, each with the reason.",
     "unmark_id": "The Passportal record that loses this BMS id.",
     "held_back": "Whether it waits because too much of its client would change at once.",
     "unproved": "Whether it waits because its list was not read to a provable end.",
@@ -73,6 +74,8 @@ def describe_column(column: str, entity: Entity | None = None) -> str:
         return shared[column]
     if column in _DESCRIPTIONS:
         return _DESCRIPTIONS[column]
+    if entity and column in entity.links:
+        return f"The BMS id of the record that its field {column.removesuffix('_id')} names."
     if entity and column in entity.keys:
         return f"Compared by a matching rule of {entity.name}; empty where there is nothing to compare."
     found = ((prefix, shared.get(column.removeprefix(prefix))) for prefix in _SIDES if column.startswith(prefix))

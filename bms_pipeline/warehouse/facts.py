@@ -29,6 +29,10 @@ SENT_CUSTOM_ID = "PP-SENT-CUSTOM-ID"
 """The fact about a ``customId`` in a change."""
 KEPT = "kept"
 """Its value where it is kept."""
+LINKS = "PP-LINKS"
+"""The fact about a link to another document that is sent by its id."""
+BY_ID, BY_TEXT, LOST = "by their id", "by their text", "lost"
+"""Its values: kept like that, or lost."""
 NO_PREFIX = "no prefix"
 
 

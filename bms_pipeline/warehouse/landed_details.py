@@ -76,7 +76,8 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
     entity = mapped(connection, entity)
     if entity.details is None or not files:
         return LandedDetails()
-    columns = [field.name for field in entity.detail_fields]
+    made_of = {field.name: names.value(field.sql) for field in entity.detail_fields}
+    made_of |= {column: link.sql for column, link in entity.links.items() if link.from_details}
     days.define_local_day(connection)
     wire = ", ".join(f'"{key}" {"VARCHAR" if kind == SCALAR else kind}' for key, kind in entity.details.wire.items())
     connection.execute(
@@ -86,13 +87,15 @@ def land_answers(connection: duckdb.DuckDBPyConnection, entity: Entity, files: C
             files=", ".join(sql.readable(file) for file in files),
             fields=f"{{bms_id: 'BIGINT', read_at: 'TIMESTAMP', problem: 'VARCHAR', detail: 'STRUCT({wire})',"
             " keys: 'VARCHAR[]'}",
-            values=", ".join(f"{names.value(field.sql)} AS {field.name}" for field in entity.detail_fields),
-            differs=" OR ".join(f"a.{field} IS DISTINCT FROM b.{field}" for field in columns),
+            values=", ".join(f"{said} AS {column}" for column, said in made_of.items()),
+            differs=" OR ".join(f"a.{column} IS DISTINCT FROM b.{column}" for column in made_of),
         )
     )
     not_sent = _not_sent(connection, entity.details.wire, files)
-    columns = [field.name for field in entity.detail_fields if not not_sent & set(re.findall(r"\w+", field.sql))]
-    taken = "".join(f", {field} = CASE WHEN a.good_at IS NULL THEN b.{field} ELSE a.{field} END" for field in columns)
+    columns = [column for column, said in made_of.items() if not not_sent & set(re.findall(r"\w+", said))]
+    taken = "".join(
+        f", {column} = CASE WHEN a.good_at IS NULL THEN b.{column} ELSE a.{column} END" for column in columns
+    )
     connection.execute(
         f"UPDATE bms.{entity.name} b SET details_asked_at = a.asked_at, details_problem = a.problem,"
         f" details_read_at = coalesce(a.good_at, b.details_read_at),"

@@ -244,7 +244,7 @@ def _is_array_sent(connection: duckdb.DuckDBPyConnection, entity: Entity, folder
 def _kept(entity: Entity, not_sent: set[str]) -> list[str]:
     """Return the columns to keep because their sources were not sent."""
     made_of = {"name": entity.name_sql, **{field.name: field.sql for field in entity.listed_fields}}
-    made_of |= {"modified_on": entity.modified_sql, "category_id": entity.category_sql}
+    made_of |= {"modified_on": entity.modified_sql, "category_id": entity.category_sql, **_listed_links(entity)}
     names_in = {column: set(re.findall(r"\w+", text)) for column, text in made_of.items()}
     parts = [set(re.findall(r"\w+", path)) for path in not_sent]
     return [column for column, found in names_in.items() if any(path <= found for path in parts)]
@@ -290,12 +290,17 @@ def _stage_sql(entity: Entity, folder: Path, raw: str) -> str:
         account="listed_account_id" if entity.array_in else entity.account_sql,
         account_type=entity.account_type_sql,
         category=entity.category_sql,
-        columns=", ".join(f"{said} AS {column}" for column, said in columns.items()),
+        columns=", ".join(f"{said} AS {column}" for column, said in (columns | _listed_links(entity)).items()),
         values=", ".join(f"{names.value(column)} AS {column}" for column in columns),
         active=entity.active_sql,
         modified=entity.modified_sql,
         raw=raw,
     )
+
+
+def _listed_links(entity: Entity) -> dict[str, str]:
+    """Return the columns with the ids of other records that the list gives, and the SQL of each."""
+    return {column: link.sql for column, link in entity.links.items() if not link.from_details}
 
 
 def documented_keys(entity: Entity) -> set[str]:
@@ -430,9 +435,9 @@ def _replace(
     differing = {column: f"s.{column} IS DISTINCT FROM b.{column}" for column in staged if column not in kept}
     differs = " OR ".join(differing.values())
     came_back = "b.missing_since IS NOT NULL OR b.left_client_since IS NOT NULL"
-    # The id of its category alone is no news of the record, nor is a key that a mapping names: no reason to read its
-    # details again.
-    no_news = {"category_id", *(field.name for field in entity.added_fields)}
+    # The id of its category, or of a record that it names, is no news alone, nor is a key that a mapping names: its
+    # details need not be read again.
+    no_news = {"category_id", *entity.links, *(field.name for field in entity.added_fields)}
     is_news = " OR ".join([came_back, *(text for column, text in differing.items() if column not in no_news)])
     values = {column: f"s.{column}" for column in staged}
     values |= {column: f"CASE WHEN b.bms_id IS NULL THEN s.{column} ELSE b.{column} END" for column in kept}

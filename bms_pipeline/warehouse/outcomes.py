@@ -299,10 +299,11 @@ def _base_of(entity: Entity, mapping: Mapping, column: str) -> str:
     A field that is left out keeps its base, so that it goes on where it was when it comes back.
     """
     is_detail = mapping.needs_details(entity, column)
+    is_link = column in mapping.links(entity)
     is_left_out = left_out_sql(mapping, entity, column, "p.template_id")
     after, taken_back = _after(column), _taken_back(column)
     has_old = "o.with_details" if is_detail else "o.bms_id IS NOT NULL"
-    first = first_base(column) if is_detail else f"b.{column}"
+    first = first_base(column) if is_detail or is_link else f"b.{column}"
     # A value without a place has not met its counterpart: it is filled once its template has a field for it.
     has_no_place = f"p.{column} IS NULL AND NOT coalesce(list_contains(p.places, '{column}'), true)"
     return (

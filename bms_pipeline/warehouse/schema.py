@@ -37,6 +37,7 @@ def bms_columns(entity: Entity) -> dict[str, str]:
         "account_type_id": "BIGINT",
         "category_id": "BIGINT",
         **dict.fromkeys(entity.columns, "VARCHAR"),
+        **dict.fromkeys(entity.links, "BIGINT"),
         "is_active": "BOOLEAN",
         "modified_on": "VARCHAR",
         **dict.fromkeys(keys.key_columns(entity), "VARCHAR"),
@@ -61,6 +62,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
         return {}
     return {
         **{field.name: "VARCHAR" for field in entity.detail_fields},
+        **{column: "BIGINT" for column, link in entity.links.items() if link.from_details},
         "details_asked_at": "TIMESTAMP",
         "details_read_at": "TIMESTAMP",
         "details_problem": "VARCHAR",
@@ -137,6 +139,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
     write. Only taking a load back blanks a value (before, but no after). ``kept`` lists the differing values to stay
     in Passportal. ``no_place`` lists the values Passportal lacks and has no field for, in ``template`` (its id:
     ``template_id``). ``needs`` lists the labels without a value that keep a record from being created there.
+    ``unlinked`` lists the links to leave unwritten: the BMS id of the record that the field names, and the reason.
     ``unmark_id`` is the record of Passportal to lose this record's marker, because a person
     separated the two. ``replaces_marker_of`` is the BMS id whose marker ``passportal_id`` has so far.
 
@@ -156,6 +159,7 @@ def planned_columns(entity: Entity) -> dict[str, str]:
         "kept": "STRUCT(field VARCHAR, bms VARCHAR, passportal VARCHAR)[]",
         "no_place": "STRUCT(field VARCHAR, bms VARCHAR)[]",
         "needs": "VARCHAR[]",
+        "unlinked": "STRUCT(field VARCHAR, bms BIGINT, reason VARCHAR)[]",
         "template": "VARCHAR",
         "template_id": "VARCHAR",
         "unmark_id": "VARCHAR",
@@ -184,7 +188,7 @@ def _operations_view(mapping: Mapping = DEFAULT) -> str:
     selects = " UNION ALL ".join(
         f"SELECT '{entity.name}' AS entity, o.bms_id, o.account_id, o.client_id, o.passportal_id, o.name,"
         f" o.disposition, o.operation, o.reason, {changes_sql(entity)} AS changes, o.kept, o.no_place, o.needs,"
-        " o.template, o.template_id, o.unmark_id, o.needs_approval, o.held_back, o.unproved"
+        " o.unlinked, o.template, o.template_id, o.unmark_id, o.needs_approval, o.held_back, o.unproved"
         f" FROM sync.planned_{entity.name} o"
         for entity in entities
     )

@@ -120,7 +120,9 @@ def test_a_check_shows_the_last_report_and_asks_no_service(fresh: Pipeline) -> N
     warned = found["passportal_clients"]
     assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert (warned.description or "").startswith("two documents have one name Look at them. (Seen ")
-    (row,) = warned.metadata["you decide"].records  # type: ignore[union-attr]
+    listed = warned.metadata["you decide"]
+    assert isinstance(listed, dg.TableMetadataValue)
+    (row,) = listed.records
     assert row.data["code"] == "PP-TWINS"
 
 

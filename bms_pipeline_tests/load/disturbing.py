@@ -29,6 +29,7 @@ class Passing:
         self.batch_size = batch_size
         self.name = inner.name
         self.can_write, self.can_list = inner.can_write, inner.can_list
+        self.can_link = inner.can_link
         self.unknown_seconds = 0.0
         self.calls: list[tuple[str, str, tuple[int, ...]]] = []
         """(verb, entity, BMS ids)."""

@@ -343,3 +343,45 @@ def test_only_forms_that_nobody_else_writes_prove_that_this_program_was_here(
     custom_id: str, values: dict[str, str | None], own: bool
 ) -> None:
     assert (encoding.marker_in(custom_id, values) is not None) is own
+
+
+HQ = {"text": "HQ", "id": 103, "type": "location"}
+
+
+@pytest.mark.parametrize("values", ["text", "element"])
+@pytest.mark.parametrize(
+    ("element", "value", "wanted", "sent"),
+    [
+        ({"name": "Site", "value": HQ, "attribute": [HQ]}, "#103", "#104", 104),
+        ({"name": "Site", "value": HQ, "attribute": [HQ]}, "#103", None, None),
+        ({"name": "Site", "value": {"text": "HQ", "type": "link"}, "attribute": [HQ]}, "#103", "#104", 104),
+        ({"name": "Site", "value": {"text": "", "type": "link"}}, None, "#104", 104),
+        ({"name": "Site", "value": {"text": "", "type": "text"}, "colour": "red"}, None, "#104", 104),
+        (None, None, "#104", 104),
+    ],
+)
+def test_a_link_is_read_and_changed_by_its_id_and_all_else_comes_back(
+    values: Any, element: Any, value: str | None, wanted: str | None, sent: int | None
+) -> None:
+    row: dict[str, Any] = {"id": 7, "label": "Ann", "client_id": 11, "templateId": 5000, "details": {
+        "site": element, "phone": {"name": "Phone", "value": {"type": "text", "text": "1"}},
+    }}  # fmt: skip
+    before = encoding.decoded_document(row, ["Site", "Phone"], links=["Site"])
+    assert (before.values["Site"] or None) == value
+    after = replace(
+        before,
+        values={**before.values, "Site": wanted},
+        linked={"#104": encoding.LinkedDocument("Depot", "location")},
+    )
+    item = encoding.merged(row, before, after, Dialect(values=values))
+    assert item["details"]["phone"] == row["details"]["phone"], "a link is an element, and so is the rest with it"
+    site = item["details"]["site"]
+    assert site["value"].get("id") == sent
+    assert site.get("attribute") == ([site["value"]] if sent else None)
+    assert {key: part for key, part in site.items() if key == "colour"} == (
+        {"colour": "red"} if element and "colour" in element else {}
+    )
+    again = encoding.decoded_document({**row, "details": item["details"]}, ["Site", "Phone"], links=["Site"])
+    assert (again.values.get("Site") or None) == wanted
+    as_text = encoding.decoded_document({**row, "details": item["details"]}, ["Site", "Phone"])
+    assert (as_text.values.get("Site") or None) == ("Depot" if wanted else None), "any other mapping reads its text"

@@ -145,8 +145,8 @@ def test_what_a_load_did_not_write_is_a_sentence_of_its_own() -> None:
         account_id=10, client_id="C1", passportal_id="P1", name="Ann", disposition=Disposition.MATCHED,
         operation=Operation.SKIP, reason="passportal_value_kept", changes=None,
         kept=[{"field": "email", "bms": "a@b.example", "passportal": "c@d.example"}],
-        no_place=[{"field": "job_title", "bms": "Head"}], template="Contact", unmark_id=None, needs_approval=False,
-        held_back=False, unproved=False,
+        no_place=[{"field": "job_title", "bms": "Head"}], unlinked=None, needs=None,
+        template="Contact", template_id="320", unmark_id=None, needs_approval=False, held_back=False, unproved=False,
     )  # fmt: skip
     text = told(record(Standing.IN_SYNC, "identical_name", plan=plan))
     assert "Passportal keeps its own Email Address, where BMS has another value." in text

@@ -10,11 +10,11 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
-from bms_pipeline.core.entities import ASSETS, CLIENTS
+from bms_pipeline.core.entities import ASSETS, CLIENTS, LOCATIONS
 from bms_pipeline.core.errors import PlanError, SettingsError
 from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.sync import deciding, mapping
-from bms_pipeline_tests.building import asset
+from bms_pipeline_tests.building import account, asset, location
 from bms_pipeline_tests.exploring import examples
 from bms_pipeline_tests.sync.mapped import MappedWorld, mapped_world
 
@@ -48,6 +48,7 @@ forms = st.one_of(
     ),
     st.fixed_dictionaries({"text": st.just("{location} {model}")}, optional={"label": labels}),
     st.fixed_dictionaries({"most": st.integers(1, 6)}, optional={"default": st.just("none"), "label": labels}),
+    st.fixed_dictionaries({"link": st.just("locations")}, optional={"label": labels}),  # only of the location
 )
 mappings = st.fixed_dictionaries(
     {},
@@ -73,7 +74,13 @@ events = st.one_of(
     st.tuples(st.just("map"), mappings),
     st.tuples(st.just("map"), mappings),
     st.tuples(st.just("bms"), ids, st.sampled_from(LISTED), st.sampled_from([None, *WORDS, "10.0.0.1"])),
-    st.tuples(st.just("details"), ids, st.sampled_from([None, *WORDS]), st.sampled_from([None, "R740"])),
+    st.tuples(
+        st.just("details"),
+        ids,
+        st.sampled_from([None, *WORDS]),
+        st.sampled_from([None, "R740"]),
+        st.sampled_from([None, 11, 12, 99]),
+    ),
     st.tuples(st.just("person"), ids, st.sampled_from(LABELS)),
     st.tuples(st.just("new"), st.sampled_from(WORDS)),
     st.tuples(st.just("active"), ids, st.booleans()),
@@ -129,9 +136,10 @@ class Tenant:
         """Somebody edits an asset in BMS."""
         self.tenant.world.assets[number - 1][key] = value
 
-    def details(self, number: int, state: str | None, model: str | None) -> None:
+    def details(self, number: int, state: str | None, model: str | None, location_id: int | None) -> None:
         """The details of an asset are read."""
-        self.tenant.world.answer_details({number: {"state": state, "modelNumber": model, "locationInfo": state}})
+        said = {"state": state, "modelNumber": model, "accountLocationId": location_id, "locationInfo": state}
+        self.tenant.world.answer_details({number: said})
 
     def person(self, number: int, label: str) -> None:
         """A person enters a value of their own in Passportal."""
@@ -202,8 +210,12 @@ def test_a_second_sync_plans_nothing_and_every_write_was_shown(
 ) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        mapped_world(Path(folder, "home"), {"79": usual, "212": special}, entities=(CLIENTS, ASSETS)) as world,
+        mapped_world(
+            Path(folder, "home"), {"79": usual, "212": special}, entities=(CLIENTS, LOCATIONS, ASSETS)
+        ) as world,
     ):
+        world.world.accounts = [account(1, "Acme", location(11, "Main"), location(12, "Depot"))]
+        world.world.set("can_link", True)
         world.world.assets = [
             asset(1, 1, "PC-1", "SN-1001", ipAddress="10.0.0.1", categoryName="Server", locationName="Main"),
             asset(2, 1, "PC-2", "SN-1002", ipAddress="10.0.0.2", categoryName="Laptop"),

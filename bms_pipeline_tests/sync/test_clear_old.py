@@ -54,7 +54,8 @@ def test_only_what_a_load_wrote_and_nobody_touched_is_blanked_and_an_undo_brings
     plan = tenant.plan()
     row = tenant.operations()[1]
     assert (plan.operations, row.reason) == (1, "mapping_changed")
-    assert row.changes == {"cleared_primary_ip": ("10.0.0.1", None)}
+    blanked: dict[str, tuple[str | None, str | None]] = {"cleared_primary_ip": ("10.0.0.1", None)}
+    assert dict(row.changes) == blanked
     tenant.finish()
     assert old_texts(tenant) == [None, "a person's", "10.0.0.3"]
     assert tenant.assets()["PC-1"]["IP-Adresse"] == "10.0.0.1"

@@ -27,7 +27,7 @@ class PassportalBehaviour(Switches):
         ``refused_with_200``: refusals come with HTTP 200, and only ``success`` tells [C].
     How requests must look [G]:
         ``body``: a batch as an array, or as ``{"documents": [...]}``.
-        ``values``: a field's value as a text by its label or key, or as an element by its key.
+        ``values``: a field's value as a text by its label or key, or as an element by its key, or either.
         ``update``: ``PUT /documents/{id}`` with one document, or ``PUT /documents`` with a batch; the other is 405.
         ``sign_in``: a sign-in as JSON [D], as a form [C], or either.
         ``template_uids``: a template as ``tpl-79``, as ``TPL-79`` only, as ``79``, or either [C].
@@ -71,7 +71,7 @@ class PassportalBehaviour(Switches):
     refused_with_200: bool = False
 
     body: Literal["array", "object"] = "array"
-    values: Literal["text", "element"] = "text"
+    values: Literal["text", "element", "either"] = "text"
     update: Literal["one", "batch"] = "one"
     sign_in: Literal["json", "form", "either"] = "either"
     template_uids: Literal["prefixed", "capitals", "bare", "either"] = "either"

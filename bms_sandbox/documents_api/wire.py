@@ -6,7 +6,7 @@ A document is read with its ``details``, in one of two forms, and written with `
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
@@ -117,9 +117,8 @@ def read_details(
     """
     if not isinstance(sent, dict):
         raise BadRequest("details must be an object")
-    read = _text_value if behaviour.values == "text" else _element_value
     values = dict(
-        read(name, value, stored, template, behaviour)
+        _reading(value, behaviour)(name, value, stored, template, behaviour)
         for name, value in sent.items()
         if not behaviour.ignores_unknown or _is_known(name, template, behaviour)
     )
@@ -129,6 +128,15 @@ def read_details(
     if behaviour.notes_as_html:
         held = {label: _as_html(label, value) for label, value in held.items()}
     return held
+
+
+_Reading = Callable[[str, object, Mapping[str, Value], Template, PassportalBehaviour], tuple[str, Value | None]]
+
+
+def _reading(sent: object, behaviour: PassportalBehaviour) -> _Reading:
+    """How a value is read that comes in this form."""
+    is_element = behaviour.values == "element" or (behaviour.values == "either" and isinstance(sent, dict))
+    return _element_value if is_element else _text_value
 
 
 def _is_known(name: str, template: Template, behaviour: PassportalBehaviour) -> bool:

@@ -24,7 +24,7 @@ from bms_pipeline.plan import operations as plans
 from bms_pipeline.plan.breakers import check_breakers
 from bms_pipeline.plan.operations import Plan
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
-from bms_pipeline.reports import plan_preview
+from bms_pipeline.reports import links, plan_preview
 from bms_pipeline.reports.plan_preview import PlanState
 from bms_pipeline.reports.read_models import PlanOverview
 from bms_pipeline.sync import deciding, planning
@@ -87,6 +87,8 @@ def records(request: Request, console: ConsoleDep) -> Response:
             "skipped": (page - 1) * PER_PAGE,
         },
     )
+    with console.reading.copy.open() as connection:
+        links.show_titles(connection, rows)
     return console.page(
         request,
         "plan_records.html.j2",

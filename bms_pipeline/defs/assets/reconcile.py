@@ -51,6 +51,7 @@ PLAN_COLUMNS = {
     "kept": "STRUCT(field, bms, passportal)[]",
     "no_place": "STRUCT(field, bms)[]",
     "needs": "VARCHAR[]",
+    "unlinked": "STRUCT(field, bms, reason)[]",
     "template": "VARCHAR",
     "template_id": "VARCHAR",
     "unmark_id": "VARCHAR",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from bms_pipeline.core.entities import Entity
+from bms_pipeline.core.entities import BY_NAME, Entity, Link
 from bms_pipeline.core.errors import (
     AccessRefused,
     LoginRefused,
@@ -25,12 +25,12 @@ from bms_pipeline.core.errors import (
     ServiceError,
     SettingsError,
 )
-from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import DEFAULT, LINK_SIGN
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.documents import encoding, pace
 from bms_pipeline.passportal.documents.client import DocumentsClient, Row
-from bms_pipeline.passportal.documents.encoding import Dialect, Document
+from bms_pipeline.passportal.documents.encoding import Dialect, Document, LinkedDocument
 from bms_pipeline.passportal.documents.flow import Flow, Later
 from bms_pipeline.passportal.documents.memory import places
 from bms_pipeline.passportal.documents.reader import DocumentReader, Readings, moment_of
@@ -165,7 +165,10 @@ class DocumentChange:
             change.conclude(why, is_ours=not _is_of_another(write, before))
             return
         fields = self._reader.fields_of(entity, before.template_id)
-        columns = places(before, labels, fields)
+        links = self._mapping.links(entity)
+        columns = places(before, labels, fields, links)
+        if self._dialect.links == "read":
+            columns = [column for column in columns if column not in links]
         texts = {column: text for column, text in write.values.items() if column != "name"}
         values = {labels[column]: text for column, text in texts.items() if column in labels}
         shown = self._mapping.shown_labels(entity, before.template_id)
@@ -178,6 +181,11 @@ class DocumentChange:
         if lacking:
             self._reader.remember(entity, [(before, False)])  # the next plan knows better
             change.conclude(no_field(before.template_id, lacking))
+            return
+        linked = self._linked(entity, write, links)
+        unlisted = [text for column, text in write.values.items() if column in links and text and text not in linked]
+        if unlisted:
+            change.conclude(f"stale: the document {unlisted[0]} that it links to is not listed in Passportal any more")
             return
 
         def can_write(label: str) -> bool:
@@ -193,9 +201,20 @@ class DocumentChange:
         change.read, change.before, change.after = read.document, before, after
         change.ours = {label for label in after.values if after.values[label] != before.values.get(label)}
         change.is_due = replace(after, elements=before.elements) != before
+        change.after = replace(after, linked=linked)
         if not change.is_due:
             readings.add(before, read)
             change.conclude()
+
+    def _linked(self, entity: Entity, write: Write, links: Mapping[str, Link]) -> dict[str, LinkedDocument]:
+        """Return the listed documents that a write links to, by the value of the link."""
+        found: dict[str, LinkedDocument] = {}
+        for column, text in write.values.items():
+            kind = BY_NAME[links[column].entity].singular if column in links and text else ""
+            title = self._reader.title(kind, (text or "").removeprefix(LINK_SIGN)) if kind else None
+            if text and title is not None:
+                found[text] = LinkedDocument(title, kind)
+        return found
 
     def _item(self, change: _Change, prefix: str) -> dict[str, Any]:
         """Return the whole document as a change sends it."""

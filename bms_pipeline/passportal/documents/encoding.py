@@ -7,10 +7,12 @@ Reading. ``details`` are elements under snake_case keys made from their labels, 
 value: {type, text}}``, a bare text or null [D]; or under positions ``"0", "1", ...`` [L]. Links are ``value: {text, id,
 type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key;
 labels are compared as people read them (``folded``) and written as the tenant spells them. Only elements of plain text
-are ever written (``DetailsForm``): a link, a choice, a yes/no and a formatted text are read and sent back as they came.
+are ever written (``DetailsForm``), and links where the mapping says so: their value is ``#`` and the id of the document
+that they link to. Any other link, a choice, a yes/no and a formatted text are read and sent back as they came.
 
 Writing. A change is the whole document read, with our fields changed: the service drops omitted fields [D]. In the form
-of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came.
+of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came. So a
+change of a link is sent in elements, as ``doctor --write`` proved it.
 
 The marker, by which a document is found when our database is lost, is in one of three places: the row's ``customId``,
 the template's field "ID", both with our prefix, or a line of its own in "Notes" or the label that the mapping has for
@@ -29,7 +31,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bms_pipeline.core.mapping import MARKER_LABEL, folded_label
+from bms_pipeline.core.mapping import LINK_SIGN, MARKER_LABEL, folded_label
 from bms_pipeline.core.settings import Settings
 
 NAME, NOTES = "Name", MARKER_LABEL
@@ -79,12 +81,13 @@ _PLEASE_SELECT = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """The guesses used for writing; see the settings of these names."""
+    """The guesses used for writing; see the settings of these names. ``links``: only read, or written by their id."""
 
     body: Literal["array", "object"] = "array"
     values: Literal["text", "element"] = "text"
     update: Literal["one", "batch"] = "one"
     marker: Literal["notes", "id_fields", "custom_id"] = "notes"
+    links: Literal["read", "by_id"] = "read"
 
 
 class DetailsForm(StrEnum):
@@ -119,12 +122,21 @@ class Element:
 
 
 @dataclass(frozen=True)
+class LinkedDocument:
+    """A document that a link points to, as the link shows it: its title, and its type."""
+
+    title: str
+    type: str
+
+
+@dataclass(frozen=True)
 class Document:
     """A document as we understand it. ``values``: label → text, None where a field is empty.
 
     A label that is one of ours is called as we do, whatever its spelling; ``elements`` knows its own. ``fields``: the
     values without what marks the document, blank as None. ``title``: decoded. ``notes``: the label of the
-    marker's line.
+    marker's line. ``links``: the labels that are links by the mapping; ``linked``: the documents that new links
+    point to, by the value of the link.
     """
 
     id: str
@@ -136,6 +148,8 @@ class Document:
     values: Mapping[str, str | None] = field(default_factory=dict)
     elements: Mapping[str, Element] = field(default_factory=dict)
     notes: str = NOTES
+    links: frozenset[str] = frozenset()
+    linked: Mapping[str, LinkedDocument] = field(default_factory=dict)
 
     @property
     def lacks_names(self) -> bool:
@@ -247,17 +261,19 @@ def decoded_document(
     ours: Iterable[str] = (),
     names_by_key: Mapping[str, str] | None = None,
     notes: str = NOTES,
+    links: Collection[str] = (),
 ) -> Document:
     """Return the document in a row of a list, or in an answer with ``details``.
 
     ``ours``: the labels with our own spelling. ``names_by_key``: the names of bare elements. ``notes``: the label of
-    the marker's line.
+    the marker's line. ``links``: the labels that are links by the mapping.
     """
     values: dict[str, str | None] = {}
     elements: dict[str, Element] = {}
     for label, at, element in _elements(row.get("details"), (*ours, notes, ID_LABEL, KIND_LABEL), names_by_key or {}):
         elements[label] = at
-        values[label] = _text(element, at.form)
+        linked = link_id(element) if label in links and at.form is DetailsForm.LINK else ""
+        values[label] = f"{LINK_SIGN}{linked}" if linked else _text(element, at.form)
     client = _first(row, "client_id", "clientId")
     return Document(
         id=str(row.get("id", "")),
@@ -269,6 +285,7 @@ def decoded_document(
         values=values,
         elements=elements,
         notes=notes,
+        links=frozenset(links),
     )
 
 
@@ -339,6 +356,16 @@ def details_form(element: object) -> DetailsForm:
         (DetailsForm.TEXT, words.strip()),
     )
     return next((form for form, shows in signs if shows), DetailsForm.EMPTY)
+
+
+def link_id(element: object) -> str:
+    """Return the id of the document that an element links to, by its value or else its attribute; empty for none."""
+    if not isinstance(element, Mapping):
+        return ""
+    attribute = element.get("attribute")
+    shown = [element.get("value"), *(attribute if isinstance(attribute, list) else [attribute])]
+    ids = (part["id"] for part in shown if isinstance(part, Mapping) and part.get("id") is not None)
+    return next(map(str, ids), "")
 
 
 def _is_please_select(text: str) -> bool:
@@ -427,6 +454,8 @@ def merged(
     elements = sent if isinstance(sent, Mapping) else {}
     by_key = {str(key): element for key, element in elements.items()}
     details: dict[str, Any] = {}
+    if any(changed.values.get(label) != before.values.get(label) for label in before.links):
+        dialect = replace(dialect, values="element")
     for label, place in before.elements.items():
         element, text = by_key[place.key], changed.values.get(label)
         is_changed = (text or "") != (before.values[label] or "")
@@ -435,6 +464,8 @@ def merged(
             text = _marked_rich(raw or "", line_in(text))
         if dialect.values == "text":
             details[place.name] = (text or "") if is_changed else _as_it_came(element, raw)
+        elif is_changed and label in changed.links:
+            details[place.key] = _link(place.name, text, element, changed)
         else:
             details[place.key] = _element(place.name, text, element) if is_changed else element
     for label, text in changed.values.items():
@@ -474,6 +505,8 @@ def _said(element: object) -> str | None:
 
 def _new_element(label: str, text: str, document: Document, dialect: Dialect) -> dict[str, Any]:
     place = document.elements.get(label, Element(snake_case(label), label))
+    if label in document.links:
+        return {place.key: _link(place.name, text, None, document)}
     if dialect.values == "text":
         return {place.name: text}
     return {place.key: _element(place.name, text)}
@@ -485,6 +518,18 @@ def _element(label: str, text: str | None, element: object = None) -> dict[str, 
     value = kept.get("value")
     kind = value.get("type") if isinstance(value, Mapping) else None
     return {**kept, "value": {"type": kind or "text", "text": text or ""}}
+
+
+def _link(name: str, value: str | None, element: object, document: Document) -> dict[str, Any]:
+    """Return an element with this link, or with none; its type stays, as far as there was a link before."""
+    whole = _element(name, None, element)
+    kept = {key: part for key, part in whole.items() if key != "attribute"}
+    if not value:
+        return kept
+    linked, number = document.linked[value], value.removeprefix(LINK_SIGN)
+    kind = whole["value"]["type"] if link_id(element) else linked.type
+    link = {"text": linked.title, "id": _number(number), "type": kind}
+    return {**kept, "value": link, "attribute": [link]}
 
 
 def _links(element: object) -> bool:

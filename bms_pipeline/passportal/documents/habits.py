@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.settings import Settings
@@ -21,12 +21,14 @@ from bms_pipeline.warehouse.facts import Fact
 class WritingHabits:
     """The proven forms by the part of a ``Dialect``, and the prefix of a template's id if it is known.
 
-    ``drops_custom_id``: a ``customId`` that is sent was seen not to be kept.
+    ``drops_custom_id``: a ``customId`` that is sent was seen not to be kept. ``keeps_links``: a link that was sent by
+    its id was seen to be kept.
     """
 
     forms: Mapping[str, str]
     prefix: str | None = None
     drops_custom_id: bool = False
+    keeps_links: bool = False
 
 
 @runtime_checkable
@@ -45,11 +47,12 @@ def habits_in(known: Mapping[str, Fact]) -> WritingHabits:
     codes = {"update": facts.UPDATE, "body": facts.BODY, "values": facts.VALUES}
     forms = {name: known[code].value for name, code in codes.items() if code in known}
     prefix = known.get(facts.TEMPLATE_PREFIX)
-    custom_id = known.get(facts.SENT_CUSTOM_ID)
+    custom_id, links = known.get(facts.SENT_CUSTOM_ID), known.get(facts.LINKS)
     return WritingHabits(
         forms,
         None if prefix is None else facts.prefix_in(prefix.value),
         custom_id is not None and custom_id.value != facts.KEPT,
+        links is not None and links.value == facts.BY_ID,
     )
 
 
@@ -67,4 +70,5 @@ def dialect_for(settings: Settings, habits: WritingHabits) -> Dialect:
     proven = {
         name: form for name, form in habits.forms.items() if f"passportal_{name}" not in settings.model_fields_set
     }
-    return replace(encoding.dialect_of(settings), **proven)  # type: ignore[arg-type]
+    links: Literal["read", "by_id"] = "by_id" if habits.keeps_links else "read"
+    return replace(encoding.dialect_of(settings), links=links, **proven)  # type: ignore[arg-type]

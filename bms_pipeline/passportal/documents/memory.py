@@ -5,6 +5,7 @@ only its form, and whether it is filled: the other content of a tenant's documen
 stays in a DuckDB file.
 
 A reading knows its labels. Where the mapping has another one since, only the documents filled under it are read again.
+A label of a text and the same label of a link are two.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ WITH read AS (
            list_transform(
                list_filter(w.labels, lambda label: NOT list_contains(d.looked_for, label))
                || list_filter(d.looked_for, lambda label: label[1] = '=' AND NOT list_contains(w.labels, label)),
-               lambda label: ltrim(label, '=')
+               lambda label: ltrim(label, '=→')
            ) AS new
     FROM details d JOIN {wanted} w USING (template_id)
     WHERE d.type = $type AND d.settled
@@ -137,8 +138,8 @@ class Fields:
     """The known fields of a template's new documents.
 
     ``places``: label → its place. ``special``: labels under which plain text does not belong; ``absent``: labels found
-    to be missing; both folded. ``is_whole``: only the labels of ``places`` exist; else there may be others. ``notes``:
-    the label of the marker's line.
+    to be missing; ``linking``: labels under which links were seen; all folded. ``is_whole``: only the labels of
+    ``places`` exist; else there may be others. ``notes``: the label of the marker's line.
     """
 
     places: Mapping[str, Element] = field(default_factory=dict)
@@ -146,6 +147,11 @@ class Fields:
     absent: frozenset[str] = frozenset()
     is_whole: bool = False
     notes: str = NOTES
+    linking: frozenset[str] = frozenset()
+
+    def takes_link(self, label: str) -> bool:
+        """Return whether a link can be written under ``label``: another document of the template has one there."""
+        return folded(label) in self.linking
 
     def takes(self, label: str) -> bool:
         """Return whether plain text can be written under ``label``, as far as is known."""
@@ -244,6 +250,14 @@ class RememberedDocuments:
             ).fetchall()
         return {row[0]: ListedDocument(Document(*row[:5]), *row[5:]) for row in rows}
 
+    def title(self, kind: str, document_id: str) -> str | None:
+        """Return the title of a listed document; None where it is not listed."""
+        with self._open() as connection:
+            row = connection.execute(
+                "SELECT title FROM listed WHERE type = ? AND id = ?", [kind, document_id]
+            ).fetchone()
+        return row[0] if row else None
+
     def titles_are_encoded(self) -> bool:
         """Return whether the service encodes its titles, judged by all listed titles."""
         with self._open() as connection:
@@ -290,9 +304,14 @@ class RememberedDocuments:
         return [row[0] for row in found]
 
     def _looked_for(self, entity: Entity, template_id: str) -> set[str]:
-        """Return the folded labels that a reading for ``entity`` takes values from; that of the marker behind "="."""
-        marker = folded(self._mapping.marker_label)
-        return {f"={marker}", *map(folded, self._values_of(entity, template_id))} - {marker}
+        """Return the folded labels that a reading for ``entity`` takes values from.
+
+        That of the marker is behind "=", those of links are behind "→".
+        """
+        marker, labels = folded(self._mapping.marker_label), self._mapping.labels(entity, template_id)
+        links = {folded(labels[column]) for column in self._mapping.links(entity) if column in labels}
+        texts = set(map(folded, self._values_of(entity, template_id))) - links - {marker}
+        return {f"={marker}", *texts, *(f"→{label}" for label in links)}
 
     def not_looked_at(self, kind: str, before: float) -> list[str]:
         """Return the newest document of each template without a reading since ``before``."""
@@ -365,12 +384,16 @@ class RememberedDocuments:
 
     def fields(self, entity: Entity, template_id: str) -> Fields:
         """Return the known fields of new documents of this template, by the labels of ``entity``."""
-        special = self._special().get(template_id, set())
+        seen = self._forms_seen().get(template_id, {})
         with self._open() as connection:
-            return self._fields(connection, entity, template_id, special)
+            return self._fields(connection, entity, template_id, seen)
 
     def _fields(
-        self, connection: duckdb.DuckDBPyConnection, entity: Entity, template_id: str, special: Collection[str]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        entity: Entity,
+        template_id: str,
+        seen: Mapping[str, set[DetailsForm]],
     ) -> Fields:
         rows = connection.execute(
             "SELECT label, key, name FROM template_fields WHERE template_id = ? ORDER BY ALL", [template_id]
@@ -383,7 +406,8 @@ class RememberedDocuments:
         is_whole = bool(whole and whole[0]) or _has_them_all(connection, template_id, shown, set(map(folded, ours)))
         return Fields(
             dict(zip(our_labels(places, [*ours, ID_LABEL, KIND_LABEL]), places, strict=True)),
-            special=frozenset(special),
+            special=frozenset(label for label, forms in seen.items() if _is_special(forms)),
+            linking=frozenset(label for label, forms in seen.items() if DetailsForm.LINK in forms),
             absent=frozenset(folded(label) for label, key, _ in rows if key is None),
             is_whole=is_whole,
             notes=notes,
@@ -478,18 +502,23 @@ class RememberedDocuments:
     def write_snapshot(self, entity: Entity, file: Path, new_records: Mapping[str, object]) -> None:
         """Write an entity's known documents to a Parquet file; see ``Target.snapshot``."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        entity, special = self._mapping.entity(entity), self._special()
+        entity, seen = self._mapping.entity(entity), self._forms_seen()
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT template_id, layout FROM details WHERE type = ?", [entity.singular]
             )
             layouts = rows.fetchall()
             fields = {
-                template_id: self._fields(connection, entity, template_id, special.get(template_id, set()))
+                template_id: self._fields(connection, entity, template_id, seen.get(template_id, {}))
                 for template_id, _ in layouts
             }
             found = [
-                _places(self._mapping.labels(entity, template), json.loads(layout), fields[template])
+                _places(
+                    self._mapping.labels(entity, template),
+                    json.loads(layout),
+                    fields[template],
+                    self._mapping.links(entity),
+                )
                 for template, layout in layouts
             ]
             values = ", ".join(
@@ -521,23 +550,15 @@ class RememberedDocuments:
         cases = " ".join(f"WHEN {sql.quoted(template)} THEN {value}" for template, value in values.items())
         return f"(CASE d.template_id {cases} END)::VARCHAR"
 
-    def _special(self) -> dict[str, set[str]]:
-        """Return template → the labels that are a choice or a yes/no in any document, or a link in all with a value.
-
-        A link may be shown as plain text in some documents, and formatted text begins as plain one.
-        """
+    def _forms_seen(self) -> dict[str, dict[str, set[DetailsForm]]]:
+        """Return template → folded label → its forms in documents."""
         with self._open() as connection:
             rows = connection.execute("SELECT DISTINCT template_id, layout FROM details").fetchall()
-        seen: dict[tuple[str, str], set[DetailsForm]] = {}
+        seen: dict[str, dict[str, set[DetailsForm]]] = {}
         for template, layout in rows:
             for label, form in json.loads(layout)["forms"].items():
-                seen.setdefault((template, label), set()).add(DetailsForm(form))
-        special: dict[str, set[str]] = {}
-        for (template, label), forms in seen.items():
-            is_typed = forms & {DetailsForm.CHOICE, DetailsForm.YES_NO, DetailsForm.OTHER}
-            if is_typed or (DetailsForm.LINK in forms and DetailsForm.TEXT not in forms):
-                special.setdefault(template, set()).add(label)
-        return special
+                seen.setdefault(template, {}).setdefault(label, set()).add(DetailsForm(form))
+        return seen
 
     def _remember_templates(
         self, connection: duckdb.DuckDBPyConnection, documents: Sequence[Document], layouts: Sequence[str], at: float
@@ -644,16 +665,37 @@ def _has_them_all(connection: duckdb.DuckDBPyConnection, template_id: str, shown
     return any(layout["whole"] and ours & _forms(layout).keys() == ours & shown for layout in layouts)
 
 
-def places(document: Document, labels: Mapping[str, str], fields: Fields) -> list[str]:
+def _is_special(forms: Collection[DetailsForm]) -> bool:
+    """Return whether plain text does not belong under a label with these forms in the documents of a template.
+
+    It is a choice or a yes/no in any of them, or a link in all with a value: a link may be shown as plain text in some,
+    and formatted text begins as plain one.
+    """
+    is_typed = not {DetailsForm.CHOICE, DetailsForm.YES_NO, DetailsForm.OTHER}.isdisjoint(forms)
+    return is_typed or (DetailsForm.LINK in forms and DetailsForm.TEXT not in forms)
+
+
+def places(document: Document, labels: Mapping[str, str], fields: Fields, links: Collection[str] = ()) -> list[str]:
     """Return the writable columns in a document: plain text, or a blank in a place for plain text.
 
-    ``labels``: column → label in documents of its template, ``name`` first.
+    ``labels``: column → label in documents of its template, ``name`` first. ``links``: the columns that are links. The
+    place of such a one is a link, or a blank where other documents have a link.
     """
-    return _places(labels, json.loads(_layout(document, labels.values())), fields)
+    return _places(labels, json.loads(_layout(document, labels.values())), fields, links)
 
 
-def _places(labels: Mapping[str, str], layout: Mapping[str, object], fields: Fields) -> list[str]:
+def _places(
+    labels: Mapping[str, str], layout: Mapping[str, object], fields: Fields, links: Collection[str]
+) -> list[str]:
     forms = _forms(layout)
+
+    def is_link(label: str) -> bool:
+        form = forms.get(folded(label))
+        if form is None:
+            return not layout["whole"] and fields.takes_link(label)
+        return DetailsForm(form) is DetailsForm.LINK or (
+            DetailsForm(form) is DetailsForm.EMPTY and fields.takes_link(label)
+        )
 
     def is_place(label: str) -> bool:
         form = forms.get(folded(label))
@@ -663,7 +705,11 @@ def _places(labels: Mapping[str, str], layout: Mapping[str, object], fields: Fie
             DetailsForm(form) is DetailsForm.EMPTY and folded(label) not in fields.special
         )
 
-    return [column for column, label in labels.items() if column == "name" or is_place(label)]
+    return [
+        column
+        for column, label in labels.items()
+        if column == "name" or (is_link(label) if column in links else is_place(label))
+    ]
 
 
 def _layout(document: Document, labels: Iterable[str]) -> str:

@@ -147,8 +147,13 @@ class DocumentReader:
             names = self._names.setdefault(shown.template_id, {})
             names |= {place.key: place.name for place in shown.elements.values() if place.has_name}
             names = {place.key: place.name for place in known.places.values() if place.has_name} | names
-        labels = self._mapping.labels(entity, shown.template_id).values()
-        return encoding.decoded_document(read.document, labels, names, self._mapping.marker_label)
+        labels = self._mapping.labels(entity, shown.template_id)
+        links = [labels[column] for column in self._mapping.links(entity) if column in labels]
+        return encoding.decoded_document(read.document, labels.values(), names, self._mapping.marker_label, links)
+
+    def title(self, kind: str, document_id: str) -> str | None:
+        """Return the title of a listed document; None where it is not listed."""
+        return self._memory.title(kind, document_id)
 
     def titles_are_encoded(self) -> bool:
         """Return whether the service encodes its titles, judged by all listed titles."""

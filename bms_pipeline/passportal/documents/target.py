@@ -78,6 +78,11 @@ class DocumentsPassportal:
             self._habits = habits
             self._assemble()
 
+    @property
+    def can_link(self) -> bool:
+        """Whether ``doctor --write`` saw a link to be kept that was sent by its id."""
+        return self._habits.keeps_links
+
     def _assemble(self) -> None:
         """Make the pieces that depend on the form of a write."""
         settings, client, memory, reader = self._settings, self._client, self._memory, self._reader

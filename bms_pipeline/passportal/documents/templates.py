@@ -99,7 +99,12 @@ class DocumentTemplates:
             return {"template": None, "template_id": None, "places": [], "problem": problem, "needs": []}
         fields = self._reader.fields_of(entity, template.id)
         labels = self._mapping.labels(entity, template.id)
-        columns = [column for column, label in labels.items() if column != "name" and fields.takes(label)]
+        links = self._mapping.links(entity)
+        columns = [
+            column
+            for column, label in labels.items()
+            if column != "name" and (fields.takes_link(label) if column in links else fields.takes(label))
+        ]
         is_marked = encoding.can_bear_marker(fields.can_mark, self._dialect, fields.notes)
         return {
             "template": template.name or template.id,

@@ -5,7 +5,7 @@
 -- listed. Details that come later only fill what is empty in Passportal. A record of Passportal that a person took
 -- apart from one of BMS loses its marker. A branch changes nothing of its client: that belongs to the owner's account.
 -- Of a document whose record is inactive in BMS only a field is written that says so (is_retired).
--- by_mapping: BMS did not change since the last load, only the mapping did.
+-- by_mapping: BMS did not change since the last load, only the mapping did. unlinked: a link is not written, and why.
 -- Each question about a field is asked once, in met: DuckDB takes as long to read a long statement as to carry it out.
 INSERT INTO sync.planned_{entity} BY NAME
 WITH released AS (
@@ -35,7 +35,8 @@ WITH released AS (
                 -- Documented, and out of scope because it is inactive in BMS.
                 r.disposition = 'out_of_scope' AND r.passportal_id IS NOT NULL AS is_retired,
                 CASE WHEN r.disposition = 'to_create' THEN n.template ELSE p.template END AS template,
-                {template_id} AS template_id{of_template}, {both_sides}, {has_place}, {written}, {differing}{mapped}
+                {template_id} AS template_id{of_template}, {both_sides}, {has_place}, {written},
+                {differing}{mapped}{links}
          FROM chosen r
          JOIN {records} b ON b.bms_id = r.bms_id
          {mapping_joins}
@@ -51,6 +52,7 @@ WITH released AS (
          ) h ON h.bms_id = r.bms_id
          {asked_for}
      ),
+     judged AS (SELECT *{unlinked} FROM met),
      decided AS (
          SELECT *, {needs} AS needs,
                 CASE
@@ -65,11 +67,12 @@ WITH released AS (
                     ELSE 'skip'
                 END AS operation,
                 CASE WHEN {anything_kept} THEN list_filter([{kept}], lambda e: e IS NOT NULL) END AS kept,
-                CASE WHEN {anything_lacking} THEN list_filter([{lacking}], lambda e: e IS NOT NULL) END AS no_place
-         FROM met
+                CASE WHEN {anything_lacking} THEN list_filter([{lacking}], lambda e: e IS NOT NULL) END AS no_place,
+                {listed_unlinked} AS unlinked
+         FROM judged
      )
-SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, needs, template,
-       template_id,
+SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, kept, no_place, needs, unlinked,
+       template, template_id,
        CASE WHEN operation <> 'skip' AND NOT is_retired THEN released_id END AS unmark_id,
        CASE
            WHEN operation = 'update' AND disposition <> 'matched' AND NOT is_retired THEN released_id
@@ -83,6 +86,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
            WHEN operation = 'update' AND NOT ({anything_written}) THEN 'unmatched_by_person'
            WHEN operation = 'update' AND NOT ({more_than_mapped}) THEN 'mapping_changed'
            WHEN operation = 'update' AND is_retired THEN 'became_inactive'
+           WHEN operation = 'update' AND NOT ({more_than_linked}) THEN 'links_completed'
            WHEN operation = 'update' AND NOT ({more_than_completed}) THEN 'details_completed'
            WHEN operation = 'update' AND ({bms_changed}) THEN 'bms_changed'
            WHEN operation = 'update' THEN 'field_ownership'
@@ -95,6 +99,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
            WHEN operation = 'skip' AND is_retired THEN reason
            WHEN operation = 'skip' AND kept IS NOT NULL THEN 'passportal_value_kept'
            WHEN operation = 'skip' AND no_place IS NOT NULL THEN 'no_place'
+           WHEN operation = 'skip' AND disposition = 'matched' AND unlinked IS NOT NULL THEN 'link_waits'
            WHEN operation = 'skip' AND disposition = 'matched' THEN 'unchanged'
            ELSE reason
        END AS reason,

@@ -12,6 +12,10 @@ WITH record AS (
                     list_transform(no_place, lambda e: struct_pack(
                         field := e.field, before := NULL::VARCHAR, after := NULL::VARCHAR,
                         kept := NULL::VARCHAR, refused := e.bms
+                    )),
+                    list_transform(unlinked, lambda e: struct_pack(
+                        field := e.field, before := NULL::VARCHAR, after := NULL::VARCHAR,
+                        kept := NULL::VARCHAR, refused := concat_ws(' ', e.reason, e.bms)
                     ))
                 ) AS found
          FROM sync.operations
