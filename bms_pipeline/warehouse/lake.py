@@ -320,7 +320,7 @@ class LakeWarehouse(Warehouse):
         """Return the error for a person; None where ``error`` is a fault of the statement."""
         found = causes.found_in(error)
         if found.memory or found.number is not None or not isinstance(error, duckdb.Error):
-            return causes.explain_error(error, self.lake.spill)
+            return causes.explain_error(error, found.file or self.lake.spill)
         try:
             with self.lake.session():
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -70,6 +71,29 @@ def test_a_tenant_in_a_lake_ends_as_in_the_file(bms: Sandbox, shared: dict[str, 
     for secret in {lake.PASSWORD, shared.get("AWS_SECRET_ACCESS_KEY", lake.PASSWORD)}:
         assert secret not in shown.stdout + shown.stderr
         assert [file for file in files if secret.encode() in file.read_bytes()] == []
+
+
+def test_a_home_of_a_file_begins_with_an_empty_lake_and_finds_its_matches_again(bms: Sandbox, tmp_path: Path) -> None:
+    """What an empty lake does not know is what people excluded: so nothing is created before a person has looked."""
+    home = Home(tmp_path / "home", bms, has_lake=False)
+    assert home.call(*COMMAND).returncode == 0
+    before = home.state()["passportal"]
+    (contact,) = home.warehouse("SELECT min(bms_id) FROM sync.matches WHERE entity = 'contacts'")
+    home.environment |= lake.new_lake(tmp_path / "lake")
+    stopped = home.call(*COMMAND)
+    assert stopped.returncode == 1
+    assert "another database loaded them" in " ".join(stopped.stderr.split())
+    assert "bms-pipeline rebuild" in stopped.stderr
+    assert home.call("rebuild", "--yes").returncode == 0
+    assert home.call(*COMMAND).returncode == 1, "exclusions are not known, so nothing is created in advance"
+    planned = home.call("preview", "--json")
+    assert planned.returncode == 2, planned.stderr
+    assert home.call("finish", json.loads(planned.stdout)["hash"]).returncode == 0
+    assert home.state()["passportal"] == before
+    assert home.warehouse("SELECT min(bms_id) FROM sync.matches WHERE entity = 'contacts'") == [contact]
+    loaded = home.call("rebuild", "--yes")
+    assert loaded.returncode == 1
+    assert "Nothing was changed" in " ".join(loaded.stderr.split())
 
 
 @pytest.mark.skipif(bool(why_no_other_namespace()), reason=why_no_other_namespace() or "")
