@@ -20,7 +20,7 @@ _PACKAGES = ("duckdb_extension_httpfs", "moto", "boto3", "flask", "flask_cors")
 REGION = "eu-central-1"
 NAME = "tenants"
 RIGHTS = {
-    f"arn:aws:s3:::{NAME}": ["s3:ListBucket"],
+    f"arn:aws:s3:::{NAME}": ["s3:ListBucket", "s3:DeleteObject"],  # the second is moto's own: it asks the bucket
     f"arn:aws:s3:::{NAME}/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
 }
 """All that the pipeline's key may do, and where; docs/deploy.md names these."""

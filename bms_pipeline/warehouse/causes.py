@@ -51,8 +51,8 @@ _MAGIC, _VERSION = slice(8, 12), slice(12, 20)
 class Found:
     """The cause named in an error.
 
-    ``number``: the system's error number; ``file``: what DuckDB names with it. ``locked``: another process holds the file; ``holder`` is its id, if known.
-    ``memory``: there was not enough.
+    ``number``: the system's error number; ``file``: what DuckDB names with it. ``locked``: another process holds the
+    file; ``holder`` is its id, if known. ``memory``: there was not enough.
     """
 
     number: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -16,7 +17,14 @@ import pytest
 
 from bms_pipeline import frames
 from bms_pipeline.console.read_replica import ReadCopy
-from bms_pipeline.core.errors import RunLocked, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
+from bms_pipeline.core.errors import (
+    RunLocked,
+    SettingsError,
+    StorageFull,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseUnreachable,
+)
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.reports import metrics
@@ -246,6 +254,23 @@ def test_a_run_in_a_lake_makes_no_copies_next_to_it(tmp_path: Path, shared: dict
         connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 1)")
     assert not (tmp_path / "home" / "decisions.log").exists()
     assert list((tmp_path / "home").rglob("*.duckdb")) == []
+
+
+def test_where_the_folder_of_a_lake_is_full_the_error_names_it(homes: tuple[Warehouse, Warehouse]) -> None:
+    """A file size limit stands for the full disk: the same error, from the same system calls, without a mount."""
+    one, _ = homes
+    with one.open():
+        pass  # it is made by now
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(StorageFull) as full, one.transaction() as connection:  # noqa: PT012  # it fails as it is written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+        try:
+            connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(9000)")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "/lake/bms_lake/sync/exclusions/" in str(full.value)
+    with one.open() as connection:
+        assert connection.execute("SELECT count(*) FROM sync.exclusions").fetchall() == [(0,)]
 
 
 # Reading
