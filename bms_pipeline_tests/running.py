@@ -31,7 +31,7 @@ from bms_sandbox.process import Sandbox, SandboxPassportal, import_new_files, ru
 from bms_sandbox.tenant import Size
 
 LIMITS = {"BMS_CALLS_PER_HOUR": "100000"}
-_OURS = ("BMS_", "PASSPORTAL_")
+_OURS = ("BMS_", "PASSPORTAL_", "AWS_")
 _RECORDS = """
 CREATE TABLE records AS
 SELECT row_number() OVER () AS number, id, type, client_id, title, details::MAP(VARCHAR, VARCHAR) AS details, marker,

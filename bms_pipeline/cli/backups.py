@@ -101,7 +101,8 @@ def rebuild(yes: Yes = False) -> None:
         held = found.copy.decisions if found.copy else 0
         say(f"[bold yellow]Note:[/] `bms-pipeline restore` would bring back {held + found.decisions:,} decisions.")
     say("Exclusions, non-matches, settings and the ledger are not found again. What was excluded is planned as new.")
-    say("The present database, its log and its copies are moved aside, never deleted.")
+    if not settings.bms_pipeline_lake:
+        say("The present database, its log and its copies are moved aside, never deleted.")
     if not yes:
         typer.confirm("Start over?", abort=True)
     for moved in recovery.rebuild(settings):

@@ -48,6 +48,7 @@ SECRETS_OF = {
 
 _PREFIXES = ("BMS_", "PASSPORTAL_", "NOTICE_")
 _ADDRESS = re.compile(r"\w+://", re.ASCII)
+_BUCKET = re.compile(r"s3://[\w.-]+(/.*)?", re.ASCII)
 _FILE = "_FILE"
 _FOLDER = "BMS_PIPELINE_SECRETS"
 _OF_A_PLATFORM = re.compile(
@@ -194,6 +195,13 @@ class Settings(_Tenant):
         SecretStr(""),
         description="PostgreSQL for runs without a shared disk, as in postgresql://USER:PASSWORD@HOST/DATABASE",
     )
+    aws_access_key_id: str = Field("", description="Access key of the bucket in BMS_PIPELINE_LAKE")
+    aws_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret key of the bucket")
+    aws_session_token: SecretStr = Field(SecretStr(""), description="Session token of the bucket, for temporary keys")
+    aws_region: str = Field("", description="Region of the bucket; else AWS_DEFAULT_REGION, else us-east-1")
+    aws_default_region: str = Field("", description="Region of the bucket, where AWS_REGION is not set")
+    aws_endpoint_url: str = Field("", description="Where the bucket's service answers, if that is not Amazon S3")
+    aws_endpoint_url_s3: str = Field("", description="The same, and goes before AWS_ENDPOINT_URL")
 
     bms_pipeline_secrets: Path | None = Field(
         None, description="Folder with a file for each secret or other setting, as Docker and Kubernetes mount them"
@@ -292,6 +300,8 @@ BMS_NEEDS = ("BMS_URL", "BMS_TENANT", "BMS_USERNAME", "BMS_PASSWORD")
 """The settings for a call to BMS. ``BMS_API_URL`` can take the place of the first."""
 PASSPORTAL_NEEDS = ("PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET")
 """The settings for a call to Passportal."""
+BUCKET_NEEDS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""The settings for a lake in a bucket."""
 
 
 def needed_settings(settings: Settings) -> tuple[str, ...]:
@@ -516,6 +526,19 @@ def _check_lake(settings: Settings) -> None:
             "Set both, for a warehouse without a shared disk, or none of them.",
             {missing[0]: f"has to be set, because {given} is"},
         )
+    if _ADDRESS.match(settings.bms_pipeline_lake):
+        _check_bucket(settings)
+
+
+def _check_bucket(settings: Settings) -> None:
+    """Raise ``SettingsError`` where the lake is no bucket of S3, or the bucket cannot be written with what is set."""
+    if not _BUCKET.fullmatch(settings.bms_pipeline_lake):
+        raise SettingsError(
+            f"BMS_PIPELINE_LAKE is {settings.bms_pipeline_lake}, and only folders and s3://BUCKET/PREFIX are possible.",
+            "Name a folder or a bucket. Services other than Amazon's are reached by AWS_ENDPOINT_URL.",
+            {"BMS_PIPELINE_LAKE": "is neither a folder nor s3://BUCKET/PREFIX"},
+        )
+    check_given(settings, BUCKET_NEEDS)
 
 
 def _warn_of_doubtful(from_environment: Mapping[str, _Given], from_file: Mapping[str, _Given]) -> None:

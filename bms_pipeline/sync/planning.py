@@ -86,7 +86,7 @@ def make_plan(warehouse: Warehouse, entities: Sequence[Entity], scope: Scope) ->
     Raises ``DecisionsMissing`` where Passportal has our markers and this database never loaded anything.
     """
     with warehouse.transaction() as connection:
-        _check_not_lost(connection)
+        _check_not_lost(connection, has_second_copies=warehouse.has_second_copies)
         return plans.build_plan(connection, entities, scope, now())
 
 
@@ -121,7 +121,12 @@ def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by:
     return approve(settings, warehouse, target, plan.hash, by)
 
 
-def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
+_RESTORE = "`bms-pipeline restore` puts back the newest good copy and every decision since."
+_PUT_BACK = "Put back the newest backup of PostgreSQL and of the lake's data."
+"""The two ways to have people's decisions again: of a file, and of a lake."""
+
+
+def _check_not_lost(connection: duckdb.DuckDBPyConnection, *, has_second_copies: bool) -> None:
     """Raise ``DecisionsMissing`` where a new database meets a Passportal loaded from another database."""
     answered = "SELECT count(*) FROM sync.settings WHERE name IN ('rebuilt_at', 'restored_at')"
     if connection.execute(answered).fetchone() != (0,):
@@ -136,7 +141,7 @@ def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
         raise DecisionsMissing(
             f"This database is new, and Passportal holds {counts} with this program's markers: another database"
             " loaded them. What people excluded and decided there is not known here.",
-            "`bms-pipeline restore` puts back the newest good copy and every decision since. Without one,"
+            f"{_RESTORE if has_second_copies else _PUT_BACK} Without one,"
             " `bms-pipeline rebuild` starts over: nothing is created until you have finished a plan by its hash.",
         )
 

@@ -22,7 +22,7 @@ from bms_pipeline.state.protocol import LockName
 from bms_pipeline.warehouse import backups, causes, decision_log, schema, sql
 from bms_pipeline.warehouse.backups import Copy
 from bms_pipeline.warehouse.causes import translate_errors
-from bms_pipeline.warehouse.connection import Warehouse, connect, move_aside, now, transaction
+from bms_pipeline.warehouse.connection import Warehouse, connect, move_aside, now, open_warehouse, transaction
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 RESTORED = "restored_at"
@@ -195,20 +195,29 @@ def _withdraw_plan(connection: duckdb.DuckDBPyConnection) -> None:
 def rebuild(settings: Settings) -> list[Path]:
     """Start over with an empty database; return the files moved aside.
 
-    The exclusions are unknown then, so nothing is created until a person has finished a plan by its hash.
+    The exclusions are unknown then, so nothing is created until a person has finished a plan by its hash. A lake is
+    never moved aside. Raises ``WarehouseError`` where it has loaded anything.
     """
-    _check_file(settings)
-    database = settings.warehouse_file
     with open_state(settings).locked(LockName.RUN, "bms-pipeline rebuild", now()):
-        _check_free(database)
-        with translate_errors(database):
-            there = [database, decision_log.file_of(database), backups.backups_folder(database)]
-            moved = move_aside([*causes.side_files(database), *(path for path in there if path.exists())])
-        warehouse = Warehouse(database)
+        moved = [] if settings.bms_pipeline_lake else _moved_aside(settings.warehouse_file)
+        warehouse = open_warehouse(settings)
         moment = now()
         with warehouse.transaction() as connection:
+            if connection.execute("FROM sync.journal LIMIT 1").fetchone():
+                raise WarehouseError(
+                    f"{warehouse} holds what this program has loaded, and is not moved aside. Nothing was changed.",
+                    "Put back a backup of PostgreSQL, or set BMS_PIPELINE_STATE and BMS_PIPELINE_LAKE to a database and"
+                    " a folder that are empty.",
+                )
             store_sync_setting(connection, "rebuilt_at", moment.isoformat(sep=" "), moment)
     return moved
+
+
+def _moved_aside(database: Path) -> list[Path]:
+    _check_free(database)
+    with translate_errors(database):
+        there = [database, decision_log.file_of(database), backups.backups_folder(database)]
+        return move_aside([*causes.side_files(database), *(path for path in there if path.exists())])
 
 
 def _check_file(settings: Settings) -> None:

@@ -35,7 +35,7 @@ from bms_pipeline.warehouse import sql
 SIDE_FILES = (".wal", ".checkpoint.wal", ".recovery.wal")
 """Endings of the files next to a database. DuckDB keeps them, and reads them into it on opening."""
 
-_SYSTEM_SENTENCE = re.compile(r'file ".*": (?P<sentence>[^"]+)"?\Z', re.DOTALL)
+_SYSTEM_SENTENCE = re.compile(r'file "(?P<file>.*)": (?P<sentence>[^"]+)"?\Z', re.DOTALL)
 _LOCK = re.compile(r'(?:IO Error: )?Could not set lock on file ".*": (?P<who>[^"]+)\Z', re.DOTALL)
 _HOLDER = re.compile(r"PID (\d+)")
 _NO_MEMORY = ("bad allocation", "std::bad_alloc", "bad_alloc")
@@ -61,11 +61,12 @@ _MAGIC, _VERSION = slice(8, 12), slice(12, 20)
 class Found:
     """The cause named in an error.
 
-    ``number``: the system's error number. ``locked``: another process holds the file; ``holder`` is its id, if known.
-    ``memory``: there was not enough.
+    ``number``: the system's error number; ``file``: what DuckDB names with it. ``locked``: another process holds the
+    file; ``holder`` is its id, if known. ``memory``: there was not enough.
     """
 
     number: int | None = None
+    file: Path | None = None
     locked: bool = False
     holder: int | None = None
     memory: bool = False
@@ -88,7 +89,7 @@ def found_in(error: BaseException) -> Found:
     if sentence:
         for number in files.NUMBERS:
             if sentence["sentence"].startswith(os.strerror(number)):
-                return Found(number=number)
+                return Found(number, Path(sentence["file"]))
     return Found()
 
 

@@ -27,6 +27,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import psycopg
@@ -34,6 +35,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from bms_pipeline.core.errors import PipelineError, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
+from bms_pipeline.core.http import is_loopback
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.state.address import read_address
 from bms_pipeline.state.session import is_refused_login
@@ -54,17 +56,23 @@ _PATIENT = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
+_SERVER_ERRORS = 500
+"""The statuses of an answer from here on say that the service is in trouble; those below, that it refuses."""
 _NOT_KEPT = "What was committed before is kept; run the same command again: it continues where it stopped."
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Where a tenant's lake is. ``schema``: the schema of its catalog in PostgreSQL. ``spill``: for large sorts."""
+    """Where a tenant's lake is. ``schema``: the schema of its catalog in PostgreSQL. ``spill``: for large sorts.
+
+    ``bucket``: SQL with its keys and place, where ``folder`` is in one.
+    """
 
     state: SecretStr
     folder: str
     schema: str
     spill: Path
+    bucket: SecretStr
 
     @cached_property
     def postgres(self) -> dict[str, Any]:
@@ -108,7 +116,8 @@ class Lake:
         # A secret appears in no error, and in no list of databases.
         connection.execute(f"CREATE OR REPLACE SECRET state (TYPE postgres, PASSWORD {sql.quoted(password)})")
         if self.folder.startswith("s3://"):
-            connection.execute(f"CREATE OR REPLACE SECRET bucket (TYPE s3, {_s3_options()})")
+            bucket = self.bucket.get_secret_value()
+            connection.execute(f"CREATE OR REPLACE SECRET bucket (TYPE s3, {bucket})")
         else:
             Path(self.folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         catalog = sql.quoted(f"ducklake:postgres:{make_conninfo('', **where)}")
@@ -131,7 +140,8 @@ def lake_of(settings: Settings) -> Lake:
     """Return the lake of these settings: each tenant has a schema and a folder of its own."""
     tenant = f"bms_lake_{settings.bms_pipeline_name}" if settings.bms_pipeline_name else "bms_lake"
     folder = f"{settings.bms_pipeline_lake.rstrip('/')}/{tenant}/"
-    return Lake(settings.bms_pipeline_state, folder, tenant, settings.bms_pipeline_home / "spill")
+    spill = settings.bms_pipeline_home / "spill"
+    return Lake(settings.bms_pipeline_state, folder, tenant, spill, _bucket_of(settings))
 
 
 class LakeWarehouse(Warehouse):
@@ -310,7 +320,7 @@ class LakeWarehouse(Warehouse):
         """Return the error for a person; None where ``error`` is a fault of the statement."""
         found = causes.found_in(error)
         if found.memory or found.number is not None or not isinstance(error, duckdb.Error):
-            return causes.explain_error(error, self.lake.spill)
+            return causes.explain_error(error, found.file or self.lake.spill)
         try:
             with self.lake.session():
                 pass
@@ -321,6 +331,12 @@ class LakeWarehouse(Warehouse):
                 f"{self} did not commit: another process wrote the same rows, or PostgreSQL ended the connection."
                 f" Nothing of this step was kept. ({causes.one_line(error)})",
                 _NOT_KEPT,
+            )
+        if isinstance(error, duckdb.HTTPException) and error.status_code < _SERVER_ERRORS:
+            return WarehouseUnreachable(
+                f"The bucket refused {self.lake.folder}. Nothing of this step was kept. ({causes.one_line(error)})",
+                f"Correct BMS_PIPELINE_LAKE or the AWS_ settings, or let the key read, write, list and delete there."
+                f" {_NOT_KEPT}",
             )
         if isinstance(error, duckdb.IOException | duckdb.HTTPException) or type(error) is duckdb.Error:
             return WarehouseUnreachable(
@@ -374,16 +390,28 @@ def _extensions(folder: str) -> list[Path]:
     return found
 
 
-def _s3_options() -> str:
-    """Return SQL for the bucket's keys, from the usual variables of the environment."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    host = endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
+def _bucket_of(settings: Settings) -> SecretStr:
+    """Return SQL for the bucket's keys and place. A service that is not Amazon's has the bucket's name in the path."""
+    endpoint = settings.aws_endpoint_url_s3 or settings.aws_endpoint_url
     given = {
-        "KEY_ID": os.environ.get("AWS_ACCESS_KEY_ID"),
-        "SECRET": os.environ.get("AWS_SECRET_ACCESS_KEY"),
-        "SESSION_TOKEN": os.environ.get("AWS_SESSION_TOKEN"),
-        "REGION": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-        **({"ENDPOINT": host, "URL_STYLE": "path"} if host else {}),
+        "KEY_ID": settings.aws_access_key_id,
+        "SECRET": settings.aws_secret_access_key.get_secret_value(),
+        "SESSION_TOKEN": settings.aws_session_token.get_secret_value(),
+        "REGION": settings.aws_region or settings.aws_default_region,
+        **({"ENDPOINT": _checked_endpoint(endpoint), "URL_STYLE": "path"} if endpoint else {}),
     }
     options = [f"{name} {sql.quoted(value)}" for name, value in given.items() if value]
-    return ", ".join([*options, *(["USE_SSL false"] if endpoint.startswith("http://") else [])])
+    return SecretStr(", ".join([*options, *(["USE_SSL false"] if endpoint.startswith("http://") else [])]))
+
+
+def _checked_endpoint(address: str) -> str:
+    """Return host, port and path of the address of a bucket's service. Raises ``SettingsError``."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
+        raise SettingsError(
+            "AWS_ENDPOINT_URL is no https://HOST. Plain http:// is accepted for this machine itself only.",
+            "Correct AWS_ENDPOINT_URL, or AWS_ENDPOINT_URL_S3, which goes before it.",
+            {"AWS_ENDPOINT_URL": "has to begin with https:// and a host"},
+        )
+    return f"{parts.netloc}{parts.path}".rstrip("/")

@@ -17,6 +17,7 @@ from bms_pipeline.core.errors import DecisionsMissing, ServiceError
 from bms_pipeline.reports import figures
 from bms_pipeline.sync import loading, recovery, whole_sync
 from bms_pipeline.warehouse.connection import open_warehouse
+from bms_pipeline_tests import lake
 from bms_pipeline_tests.end_to_end.test_kill import COMMAND, WRAPPER, import_path
 from bms_pipeline_tests.end_to_end.test_truth import compare_with_the_truth
 from bms_pipeline_tests.running import Home, quick_and_soak, running_home
@@ -91,8 +92,11 @@ def lose_the_database(home: Home) -> None:
     """With nothing but Passportal left the same is matched, nothing is written, and the plan after that is empty."""
     links = "SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL"
     matches, held = home.warehouse(links), home.state()["passportal"]
-    for file in (home.settings.warehouse_file, home.settings.documents_file):
-        file.unlink()
+    home.settings.documents_file.unlink()
+    if home.has_lake:  # PostgreSQL is lost, and with it what lay next to the warehouse
+        home.environment |= lake.new_lake(home.folder.with_name("another_lake"))
+    else:
+        home.settings.warehouse_file.unlink()
     # Fields that the vendor's own integration fills too prove nothing.
     proved = home.settings.passportal_marker != "id_fields"
     with pytest.raises(DecisionsMissing, match="bms-pipeline rebuild") if proved else contextlib.nullcontext():

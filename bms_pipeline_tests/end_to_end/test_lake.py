@@ -1,7 +1,8 @@
-"""Without a shared disk: home folders that share nothing but PostgreSQL and the folder of the lake."""
+"""Without a shared disk: home folders that share nothing but PostgreSQL and the folder, or the bucket, of the lake."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from bms_pipeline_tests import lake, postgres
+from bms_pipeline_tests.bucket import running_bucket, why_no_bucket
 from bms_pipeline_tests.end_to_end.test_documents_api import TWICE, UNKNOWN
 from bms_pipeline_tests.end_to_end.test_kill import COMMAND, WRAPPER, import_path
 from bms_pipeline_tests.running import Home, in_another_namespace, quick_and_soak, why_no_other_namespace
@@ -34,30 +36,81 @@ def bms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_a_tenant_in_a_lake_ends_as_in_the_file(bms: Sandbox, tmp_path: Path) -> None:
-    homes = [Home(tmp_path / name, bms, has_lake=name == "lake") for name in ("file", "lake")]
+@pytest.fixture
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The settings of a new lake, with its data in a folder or a bucket."""
+    made = lake.new_lake(tmp_path / "lake")
+    if request.param == "folder":
+        yield made
+        return
+    if why := why_no_bucket():
+        pytest.skip(why)
+    with running_bucket() as bucket:
+        yield {**made, **bucket.environment(), "BMS_PIPELINE_NAME": "msp"}
+        assert bucket.objects(), "the data lies in it"
+
+
+@pytest.mark.parametrize("shared", quick_and_soak(["folder"], ["bucket"]), indirect=True)
+def test_a_tenant_in_a_lake_ends_as_in_the_file(bms: Sandbox, shared: dict[str, str], tmp_path: Path) -> None:
+    in_the_file, in_the_lake = homes = [
+        Home(tmp_path / name, bms, dict(environment), has_lake=False)
+        for name, environment in (("file", {}), ("lake", shared))
+    ]
     for arguments in (COMMAND, ("exclude", "contacts", "1"), ("sync",)):
         ended = [home.call(*arguments).returncode for home in homes]
         assert ended[0] == ended[1], arguments
-    in_the_file, in_the_lake = homes
+    maintained = in_the_lake.call("maintain-lake")
+    assert maintained.returncode == 0, maintained.stderr
     assert in_the_lake.state() == in_the_file.state()
     for query in (OUTCOMES, EXCLUDED):
         assert in_the_lake.warehouse(query) == in_the_file.warehouse(query)
     assert in_the_lake.call("preview").returncode == 0
     assert not in_the_lake.settings.warehouse_file.exists()
     shown = in_the_lake.call("status")
-    assert lake.PASSWORD not in shown.stdout + shown.stderr
     files = [file for file in in_the_lake.folder.rglob("*") if file.is_file()]
-    assert [file for file in files if lake.PASSWORD.encode() in file.read_bytes()] == []
+    for secret in {lake.PASSWORD, shared.get("AWS_SECRET_ACCESS_KEY", lake.PASSWORD)}:
+        assert secret not in shown.stdout + shown.stderr
+        assert [file for file in files if secret.encode() in file.read_bytes()] == []
+
+
+def test_a_home_of_a_file_begins_with_an_empty_lake_and_finds_its_matches_again(bms: Sandbox, tmp_path: Path) -> None:
+    """What an empty lake does not know is what people excluded: so nothing is created before a person has looked."""
+    home = Home(tmp_path / "home", bms, has_lake=False)
+    assert home.call(*COMMAND).returncode == 0
+    before = home.state()["passportal"]
+    (contact,) = home.warehouse("SELECT min(bms_id) FROM sync.matches WHERE entity = 'contacts'")
+    home.environment |= lake.new_lake(tmp_path / "lake")
+    stopped = home.call(*COMMAND)
+    assert stopped.returncode == 1
+    assert "another database loaded them" in " ".join(stopped.stderr.split())
+    assert "bms-pipeline rebuild" in stopped.stderr
+    assert home.call("rebuild", "--yes").returncode == 0
+    assert home.call(*COMMAND).returncode == 1, "exclusions are not known, so nothing is created in advance"
+    planned = home.call("preview", "--json")
+    assert planned.returncode == 2, planned.stderr
+    assert home.call("finish", json.loads(planned.stdout)["hash"]).returncode == 0
+    assert home.state()["passportal"] == before
+    assert home.warehouse("SELECT min(bms_id) FROM sync.matches WHERE entity = 'contacts'") == [contact]
+    loaded = home.call("rebuild", "--yes")
+    assert loaded.returncode == 1
+    assert "Nothing was changed" in " ".join(loaded.stderr.split())
 
 
 @pytest.mark.skipif(bool(why_no_other_namespace()), reason=why_no_other_namespace() or "")
-@pytest.mark.parametrize("call", quick_and_soak([15], [3, 9, 21, 27]))
+@pytest.mark.parametrize(
+    ("shared", "call"),
+    [
+        ("folder", 15),
+        *(pytest.param("folder", call, marks=pytest.mark.soak) for call in (3, 9, 21, 27)),
+        pytest.param("bucket", 15, marks=pytest.mark.soak),
+    ],
+    indirect=["shared"],
+)
 def test_another_home_takes_over_from_a_killed_run_and_nothing_is_lost_or_twice(
-    bms: Sandbox, tmp_path: Path, call: int
+    bms: Sandbox, shared: dict[str, str], tmp_path: Path, call: int
 ) -> None:
     """Each home sees nothing of the other one's folder, and no process of it."""
-    shared = {**lake.new_lake(tmp_path / "lake"), "PASSPORTAL_UNKNOWN_SECONDS": "2"}
+    shared["PASSPORTAL_UNKNOWN_SECONDS"] = "2"
     with running_passportal(tmp_path / "passportal", bms.folder) as service:
         one, another = (
             Home(tmp_path / name, bms, dict(shared), service, has_lake=False) for name in ("one", "another")

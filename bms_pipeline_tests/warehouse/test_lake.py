@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import shutil
-import socket
+import resource
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import requests
 
 from bms_pipeline import frames
 from bms_pipeline.console.read_replica import ReadCopy
-from bms_pipeline.core.errors import RunLocked, SettingsError, WarehouseBusy, WarehouseError, WarehouseUnreachable
+from bms_pipeline.core.errors import (
+    RunLocked,
+    SettingsError,
+    StorageFull,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseUnreachable,
+)
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings, read_settings
 from bms_pipeline.reports import metrics
@@ -28,6 +32,7 @@ from bms_pipeline.sync import run_lock
 from bms_pipeline.warehouse import lease, schema
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 from bms_pipeline_tests import lake
+from bms_pipeline_tests.bucket import Bucket, running_bucket, why_no_bucket
 from bms_pipeline_tests.running import quick_and_soak
 
 pytestmark = pytest.mark.skipif(bool(lake.why_no_lake()), reason=lake.why_no_lake())
@@ -251,6 +256,23 @@ def test_a_run_in_a_lake_makes_no_copies_next_to_it(tmp_path: Path, shared: dict
     assert list((tmp_path / "home").rglob("*.duckdb")) == []
 
 
+def test_where_the_folder_of_a_lake_is_full_the_error_names_it(homes: tuple[Warehouse, Warehouse]) -> None:
+    """A file size limit stands for the full disk: the same error, from the same system calls, without a mount."""
+    one, _ = homes
+    with one.open():
+        pass  # it is made by now
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(StorageFull) as full, one.transaction() as connection:  # noqa: PT012  # it fails as it is written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+        try:
+            connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(9000)")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "/lake/bms_lake/sync/exclusions/" in str(full.value)
+    with one.open() as connection:
+        assert connection.execute("SELECT count(*) FROM sync.exclusions").fetchall() == [(0,)]
+
+
 # Reading
 
 
@@ -287,48 +309,92 @@ def test_frames_and_metrics_read_the_lake(
 # A bucket
 
 
-def why_no_bucket() -> str:
-    """Why there is no stand-in for S3 here; empty where there is one."""
-    if importlib.util.find_spec("duckdb_extension_httpfs") is None:
-        return "duckdb-extension-httpfs is not installed"
-    return "" if shutil.which("moto_server") else "moto's server is not installed"
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    """A bucket whose stand-in checks keys and rights."""
+    if why := why_no_bucket():
+        pytest.skip(why)
+    with running_bucket() as bucket:
+        yield bucket
 
 
-@pytest.mark.skipif(bool(why_no_bucket()), reason=why_no_bucket())
-def test_the_data_may_lie_in_a_bucket(tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["moto_server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as stand_in:
-        try:
-            until_it_answers(f"http://127.0.0.1:{port}/tenants")
-            for name, value in {
-                "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            }.items():  # fmt: skip
-                monkeypatch.setenv(name, value)
-            given = {**shared, "BMS_PIPELINE_LAKE": "s3://tenants/msp", "BMS_PIPELINE_NAME": "bucket"}
-            one, another = (open_warehouse(settings_of(tmp_path / name, given)) for name in ("one", "another"))
-            with one.transaction() as connection:
-                connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(500)")
-            with one.transaction() as connection:
-                connection.execute("DELETE FROM sync.exclusions WHERE bms_id < 100")
-            with another.read_only() as connection:
-                assert connection.execute("SELECT count(*) FROM sync.exclusions").fetchall() == [(400,)]
-            listed = requests.get(f"http://127.0.0.1:{port}/tenants?list-type=2", timeout=30).text
-            assert "msp/bms_lake_bucket/sync/exclusions/" in listed
-            assert one.maintain(now()) is not None
-        finally:
-            stand_in.terminate()
+def test_the_data_may_lie_in_a_bucket(tmp_path: Path, shared: dict[str, str], bucket: Bucket) -> None:
+    given = {**shared, **bucket.environment(), "BMS_PIPELINE_NAME": "bucket"}
+    one, another = (open_warehouse(settings_of(tmp_path / name, given)) for name in ("one", "another"))
+    with one.transaction() as connection:
+        connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(500)")
+    with one.transaction() as connection:
+        connection.execute("DELETE FROM sync.exclusions WHERE bms_id < 100")
+    with another.read_only() as connection:
+        assert connection.execute("SELECT count(*) FROM sync.exclusions").fetchall() == [(400,)]
+    before = {name for name in bucket.objects() if name.startswith("msp/bms_lake_bucket/")}
+    assert [name for name in before if name.startswith("msp/bms_lake_bucket/sync/exclusions/")]
+    assert one.maintain(now()) is not None
+    assert before <= bucket.objects(), "an earlier state may still be read"
+    with one.transaction() as connection:
+        connection.execute("DELETE FROM sync.exclusions")
+    assert one.maintain(now() + timedelta(days=30)) is not None
+    assert before - bucket.objects(), "files that nothing needs any more are removed from the bucket, too"
 
 
-def until_it_answers(bucket: str) -> None:
-    """Make ``bucket`` as soon as the stand-in answers."""
-    give_up = time.monotonic() + 120
-    while True:
-        with contextlib.suppress(requests.ConnectionError):
-            requests.put(bucket, timeout=30).raise_for_status()
-            return
-        assert time.monotonic() < give_up
-        time.sleep(0.2)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"AWS_SECRET_ACCESS_KEY": "-".join(("another", "secret"))},
+        {"AWS_ACCESS_KEY_ID": "AKIAANOTHER"},
+        {"BMS_PIPELINE_LAKE": "s3://another/msp"},
+        {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_bucket_that_refuses_or_does_not_answer_is_named_and_no_secret_is(
+    tmp_path: Path, shared: dict[str, str], bucket: Bucket, wrong: dict[str, str]
+) -> None:
+    given = {**shared, **bucket.environment(), **wrong}
+    warehouse = open_warehouse(settings_of(tmp_path, {**given, "BMS_PIPELINE_NAME": "wrong"}))
+    with pytest.raises(WarehouseUnreachable) as refused, warehouse.transaction() as connection:
+        connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(500)")
+    assert given["BMS_PIPELINE_LAKE"] in str(refused.value)
+    assert ("AWS_" in refused.value.next_step) == ("AWS_ENDPOINT_URL_S3" not in wrong), "a service may come back"
+    assert given["AWS_SECRET_ACCESS_KEY"] not in str(refused.getrepr(chain=True, showlocals=False))
+
+
+def test_the_keys_of_a_bucket_may_stand_in_the_file_of_settings(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text(bucket.secret)
+    secret.chmod(0o600)
+    given = {**lake.new_lake(tmp_path / "lake"), **bucket.environment(), "BMS_PIPELINE_NAME": "file"}
+    given["BMS_PIPELINE_HOME"], given["AWS_SECRET_ACCESS_KEY_FILE"] = str(tmp_path / "home"), str(secret)
+    del given["AWS_SECRET_ACCESS_KEY"]
+    env_file = tmp_path / ".env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    env_file.chmod(0o600)
+    with open_warehouse(read_settings()).transaction() as connection:
+        connection.execute("INSERT INTO sync.exclusions (entity, bms_id) SELECT 'users', range FROM range(500)")
+    assert [name for name in bucket.objects() if name.startswith("msp/bms_lake_file/sync/exclusions/")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ENDPOINT_URL": "http://minio.example.com"}, "https"),
+        ({"AWS_ENDPOINT_URL": "minio.example.com"}, "https"),
+        ({"BMS_PIPELINE_LAKE": "gs://tenants/msp"}, "s3://BUCKET/PREFIX"),
+        ({"BMS_PIPELINE_LAKE": "s3://"}, "s3://BUCKET/PREFIX"),
+    ],
+)
+def test_settings_with_which_no_bucket_can_be_written_are_refused_before_anything_begins(
+    shared: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "BMS_PIPELINE_LAKE": "s3://tenants/msp"}
+    for name, value in {**shared, **keys, **wrong}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=named):
+        open_warehouse(read_settings())
+    assert [path.name for path in tmp_path.iterdir()] == ["lake"], "no folder is made under the name of a bucket"
