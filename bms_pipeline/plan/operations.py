@@ -33,7 +33,7 @@ from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import outcomes, schema, sql
-from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget_results, note_made_from, read_versions
+from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, add_made_from, forget_results, read_inputs
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 OUTCOMES = tuple(count.value for count in Count)
@@ -102,7 +102,7 @@ def build_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]
 
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
     """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
-    inputs, settings = read_versions(connection), read_sync_settings(connection)
+    inputs, settings = read_inputs(connection), read_sync_settings(connection)
     made_from = {entity.name: _made_from(inputs, entity, scope) for entity in entities}
     changed = [
         entity
@@ -113,15 +113,17 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in changed:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     remade = [entity for entity in entities if entity in changed]
+    refused = _entities_refused(connection) if remade else set()
     for entity in remade:
         if _is_reconciled(connection, entity):
             connection.execute(_operations_sql(entity, settings, scope))
-            connection.execute(_hold_refused_sql(entity))
+            if entity.name in refused:
+                connection.execute(_hold_refused_sql(entity))
     hold_back(connection, remade, settings)
     if changed:
         hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
     for entity in remade:
-        note_made_from(connection, _planned(entity), made_from[entity.name])
+        add_made_from(connection, _planned(entity), made_from[entity.name])
 
 
 def _planned(entity: Entity) -> str:
@@ -549,6 +551,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope) -> str
         ),
         values=", ".join(value(name) for name in columns),
     )
+
+
+def _entities_refused(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the entities of which Passportal ever refused a record's values."""
+    rows = connection.execute("SELECT DISTINCT entity FROM sync.journal WHERE refuses_values").fetchall()
+    return {row[0] for row in rows}
 
 
 def _hold_refused_sql(entity: Entity) -> str:

@@ -95,17 +95,19 @@ def land_snapshots(warehouse: Warehouse, target: Target, read: Sequence[_Snapsho
     """Land each snapshot that differs from the one landed last; return the overdue writes, by entity."""
     overdue: list[tuple[Entity, list[Write]]] = []
     with warehouse.open() as connection:
-        inputs = read_versions(connection)
+        versions = read_versions(connection)
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
         for found in read:
             entity, at = found.entity, found.read_at
-            landed = landing.landed_before(inputs, entity, found.file)
+            landed = landing.landed_before(versions, entity, found.file)
             if landed is not None and entity.name not in unsettled:
                 found.records = landed
             else:
                 with warehouse.transaction() as writing:
                     found.records = landing.land_snapshot(writing, entity, found.file, at)
-                    if journal.settle_found(writing, entity, _last_write_at(target, at), at):
+                    if entity.name in unsettled and journal.settle_found(
+                        writing, entity, _last_write_at(target, at), at
+                    ):
                         overdue.append((entity, journal.overdue(writing, entity, target.unknown_seconds, at)))
             found.file.unlink()
     return [(entity, writes) for entity, writes in overdue if writes]

@@ -33,16 +33,22 @@ from bms_pipeline.warehouse.inputs import has_version
 
 
 def reconcile(
-    warehouse: Warehouse, entity: Entity, scope: Scope, *, create_unmatched_by: str | None = None
+    warehouse: Warehouse,
+    entity: Entity,
+    scope: Scope,
+    *,
+    create_unmatched_by: str | None = None,
+    basis: matching.Basis | None = None,
 ) -> dict[str, int]:
     """Decide the disposition of every record of ``entity``; return the number of records for each.
 
     ``create_unmatched_by``: the person who decided to create all records inside ``scope`` that only lack a decision.
+    ``basis``: what the other entities of the same run rested on; None reads it.
     """
     with warehouse.transaction() as connection:
         if create_unmatched_by:
             _check_not_rebuilding(connection)
-        counts = matching.reconcile_entity(connection, entity, read_sync_settings(connection))
+        counts = matching.reconcile_entity(connection, entity, basis or matching.read_basis(connection))
         if create_unmatched_by and counts.get(Disposition.UNMATCHED):
             decisions.create_unmatched_of(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
@@ -123,6 +129,8 @@ def approve_unseen(settings: Settings, warehouse: Warehouse, target: Target, by:
 
 def _check_not_lost(connection: duckdb.DuckDBPyConnection) -> None:
     """Raise ``DecisionsMissing`` where a new database meets a Passportal loaded from another database."""
+    if connection.execute("FROM sync.journal LIMIT 1").fetchone() is not None:
+        return
     answered = "SELECT count(*) FROM sync.settings WHERE name IN ('rebuilt_at', 'restored_at')"
     if connection.execute(answered).fetchone() != (0,):
         return
@@ -204,10 +212,12 @@ def plan_from_stored(
 ) -> plans.Plan:
     """Reconcile and plan from the stored records; neither service is read."""
     scope = scope or Scope()
-    with warehouse.open():
+    with warehouse.open() as connection:
+        # A decision to create is itself an input of the entities that follow.
+        basis = None if create_unmatched_by else matching.read_basis(connection)
         for entity in with_clients(entities):
             progress(f"reconcile {entity.name}", 0, None)
-            found = reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
+            found = reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by, basis=basis)
             records = sum(found.values())
             progress(f"reconcile {entity.name}", records, records)
         progress("plan", 0, None)
