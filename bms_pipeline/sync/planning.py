@@ -33,26 +33,39 @@ from bms_pipeline.warehouse.inputs import has_version
 
 
 def reconcile(
-    warehouse: Warehouse,
-    entity: Entity,
-    scope: Scope,
-    *,
-    create_unmatched_by: str | None = None,
-    basis: matching.Basis | None = None,
+    warehouse: Warehouse, entity: Entity, scope: Scope, *, create_unmatched_by: str | None = None
 ) -> dict[str, int]:
     """Decide the disposition of every record of ``entity``; return the number of records for each.
 
     ``create_unmatched_by``: the person who decided to create all records inside ``scope`` that only lack a decision.
-    ``basis``: what the other entities of the same run rested on; None reads it.
     """
     with warehouse.transaction() as connection:
-        if create_unmatched_by:
-            _check_not_rebuilding(connection)
-        counts = matching.reconcile_entity(connection, entity, basis or matching.read_basis(connection))
+        return _reconcile(connection, [entity], scope, create_unmatched_by)[entity.name]
+
+
+def _reconcile(
+    connection: duckdb.DuckDBPyConnection,
+    entities: Sequence[Entity],
+    scope: Scope,
+    create_unmatched_by: str | None,
+    progress: Progress = silent,
+) -> dict[EntityName, dict[str, int]]:
+    """Reconcile ``entities``, which are in loading order; return the number of their records for each disposition."""
+    if create_unmatched_by:
+        _check_not_rebuilding(connection)
+    basis = matching.read_basis(connection)
+    found: dict[EntityName, dict[str, int]] = {}
+    for entity in entities:
+        progress(f"reconcile {entity.name}", 0, None)
+        counts = matching.reconcile_entity(connection, entity, basis)
         if create_unmatched_by and counts.get(Disposition.UNMATCHED):
             decisions.create_unmatched_of(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
-        return counts
+            basis = matching.read_basis(connection)  # the decisions are an input of the next entities
+        records = sum(counts.values())
+        progress(f"reconcile {entity.name}", records, records)
+        found[entity.name] = counts
+    return found
 
 
 def check_stages(warehouse: Warehouse, stages: Sequence[tuple[Stage, Entity]]) -> None:
@@ -212,14 +225,9 @@ def plan_from_stored(
 ) -> plans.Plan:
     """Reconcile and plan from the stored records; neither service is read."""
     scope = scope or Scope()
-    with warehouse.open() as connection:
-        # A decision to create is itself an input of the entities that follow.
-        basis = None if create_unmatched_by else matching.read_basis(connection)
-        for entity in with_clients(entities):
-            progress(f"reconcile {entity.name}", 0, None)
-            found = reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by, basis=basis)
-            records = sum(found.values())
-            progress(f"reconcile {entity.name}", records, records)
+    with warehouse.open():
+        with warehouse.transaction() as connection:
+            _reconcile(connection, with_clients(entities), scope, create_unmatched_by, progress)
         progress("plan", 0, None)
         plan = make_plan(warehouse, entities, scope)
         progress("plan", plan.operations, plan.operations)
