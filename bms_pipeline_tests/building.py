@@ -289,6 +289,7 @@ class World:
         self, *, complete: bool = True, mode: Mode = "full", set_aside: Mapping[str, Sequence[int]] | None = None
     ) -> dict[EntityName, landing.Landed]:
         """Land what BMS shows now; ``set_aside`` is list call → ids of records that could not be stored."""
+        extraction.put_moments_right(self.warehouse)
         self.sweeps += 1
         landed: dict[EntityName, landing.Landed] = {}
         lists = {

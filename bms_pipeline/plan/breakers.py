@@ -103,6 +103,7 @@ def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     """
     if not settings.initial_sync_finished:
         return
+    hidden = vanished(connection, [entity for entity in entities if entity.has_client], settings)
     for entity in entities:
         if entity.decided_by_person:
             other_key = names.name_key("o.bms_name")
@@ -112,10 +113,9 @@ def hold_back(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
                 sql.read("plan/hold_back").format(entity=entity.name),
                 {"expected": list(EXPECTED), "minimum": MINIMUM, "share": settings.client_update_share},
             )
-            connection.execute(
-                sql.read("plan/hold_vanished").format(entity=entity.name),
-                {"clients": [hidden.client_id for hidden in vanished(connection, [entity], settings)]},
-            )
+        clients = [share.client_id for share in hidden if share.entity == entity.name]
+        if clients:
+            connection.execute(sql.read("plan/hold_vanished").format(entity=entity.name), {"clients": clients})
 
 
 def vanished(
@@ -125,6 +125,7 @@ def vanished(
 
     What a person has seen since, by approving a whole plan, is left out.
     """
+    noted = {row[0] for row in connection.execute("SELECT DISTINCT entity FROM sync.vanished").fetchall()}
     limits = {
         "share": settings.vanished_share,
         "client_share": settings.client_vanished_share,
@@ -134,6 +135,7 @@ def vanished(
     rows = [
         row
         for entity in entities
+        if entity.name in noted
         for row in named_rows(connection, sql.read("plan/vanished").format(entity=entity.name), limits)
     ]
     return [Vanished(**row) for row in rows]

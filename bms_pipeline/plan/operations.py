@@ -33,7 +33,7 @@ from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import outcomes, schema, sql
-from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, forget_results, note_made_from, read_versions
+from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, add_made_from, forget_results, read_inputs
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 OUTCOMES = tuple(count.value for count in Count)
@@ -102,7 +102,7 @@ def build_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]
 
 def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity], scope: Scope) -> None:
     """Replace the operations by those for the reconciled ``entities``; records outside ``scope`` are skipped."""
-    inputs, settings = read_versions(connection), read_sync_settings(connection)
+    inputs, settings = read_inputs(connection), read_sync_settings(connection)
     made_from = {entity.name: _made_from(inputs, entity, scope, settings.mapping) for entity in entities}
     changed = [
         entity
@@ -113,16 +113,19 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in changed:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
     remade = [entity for entity in entities if entity in changed]
+    refused = _entities_refused(connection) if remade else set()
+    needing = _entities_needing(connection) if remade else set()
     for entity in remade:
         if _is_reconciled(connection, entity):
-            fields, needs = settings.mapping.entity(entity), _template_needs(connection, entity)
-            connection.execute(_operations_sql(fields, settings, scope, needs))
-            connection.execute(_hold_refused_sql(fields))
+            fields = settings.mapping.entity(entity)
+            connection.execute(_operations_sql(fields, settings, scope, needs=entity.name in needing))
+            if entity.name in refused:
+                connection.execute(_hold_refused_sql(fields))
     hold_back(connection, remade, settings)
     if changed:
         hold_unproved(connection, entities, scope.clients)  # also the records inside a client proved by now
     for entity in remade:
-        note_made_from(connection, _planned(entity), made_from[entity.name])
+        add_made_from(connection, _planned(entity), made_from[entity.name])
 
 
 def _planned(entity: Entity) -> str:
@@ -493,14 +496,13 @@ def _lacking(column: str, there: str = "disposition IN ('matched', 'to_create')"
     return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
 
 
-def _template_needs(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
-    """Return whether any template of new records is known to require an element."""
-    query = "SELECT coalesce(bool_or(len(needs) > 0), false) FROM passportal.new_records WHERE entity = ?"
-    (found,) = connection.execute(query, [entity.name]).fetchone() or (False,)
-    return bool(found)
+def _entities_needing(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the entities with a template of new records that is known to require an element."""
+    rows = connection.execute("SELECT DISTINCT entity FROM passportal.new_records WHERE len(needs) > 0").fetchall()
+    return {entity for (entity,) in rows}
 
 
-def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs: bool) -> str:
+def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, *, needs: bool) -> str:
     mapped = MappedFields(entity, settings)
     details = [name for name in entity.columns if settings.mapping.needs_details(entity, name)]
     details += mapped.links  # they come later, too
@@ -599,6 +601,12 @@ def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, needs:
         else "true",
         values=", ".join(value(name) for name in columns),
     )
+
+
+def _entities_refused(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the entities of which Passportal ever refused a record's values."""
+    rows = connection.execute("SELECT DISTINCT entity FROM sync.journal WHERE refuses_values").fetchall()
+    return {row[0] for row in rows}
 
 
 def _hold_refused_sql(entity: Entity) -> str:

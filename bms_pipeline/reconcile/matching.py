@@ -18,7 +18,7 @@ from bms_pipeline.core.errors import RecordsUnexplained
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import keys, landing, sql
-from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_versions
+from bms_pipeline.warehouse.inputs import Inputs, note_made_from, read_inputs
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,37 @@ class Scope:
         return not_among("account_id", self.clients) if entity.name != "users" else "false"
 
 
-def reconcile_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> dict[str, int]:
+@dataclass(frozen=True)
+class Basis:
+    """What a reconciliation rests on, read once for all entities: nothing else may write while they are reconciled."""
+
+    settings: SyncSettings
+    inputs: Inputs
+
+
+def read_basis(connection: duckdb.DuckDBPyConnection) -> Basis:
+    """Read the settings and every input as they are stored."""
+    return Basis(read_sync_settings(connection), read_inputs(connection))
+
+
+def reconcile_entity(connection: duckdb.DuckDBPyConnection, entity: Entity, basis: Basis) -> dict[str, int]:
     """Replace ``sync.reconciled_<entity>``; return the number of records for each disposition.
 
     Clients have to be reconciled before the entities inside them. A table made from the same inputs is left as it is.
     Raises ``RecordsUnexplained`` when the dispositions do not account for every record.
     """
-    inputs = read_versions(connection)
+    inputs = basis.inputs
     name, made_from = reconciled(entity), _made_from(inputs, entity)
     if inputs.is_made_from(name, made_from):
         return dispositions(connection, entity)
-    table = f"sync.reconciled_{entity.name}"
-    connection.execute(f"TRUNCATE {table}")
-    if _has_records(connection, entity):
-        _decide(connection, entity, settings)
+    connection.execute(f"TRUNCATE sync.reconciled_{entity.name}")
+    read = _count_records(connection, entity)
+    if read:
+        _decide(connection, entity, basis.settings)
     counts = dispositions(connection, entity)
-    _check_all_explained(connection, entity, counts)
+    _check_all_explained(entity, read, counts)
     note_made_from(connection, name, made_from)
+    inputs.made_from[name] = made_from  # the entities inside clients rest on it
     return counts
 
 
@@ -57,8 +71,11 @@ def note_reconciled(connection: duckdb.DuckDBPyConnection, entities: Collection[
 
     Only for a caller that reconciled, and then counted up the version of an input that it had changed before.
     """
+    inputs = read_inputs(connection)
     for entity in entities:
-        note_made_from(connection, reconciled(entity), _made_from(read_versions(connection), entity))
+        name, made_from = reconciled(entity), _made_from(inputs, entity)
+        note_made_from(connection, name, made_from)
+        inputs.made_from[name] = made_from
 
 
 def reconciled(entity: Entity) -> str:
@@ -72,8 +89,9 @@ def _made_from(inputs: Inputs, entity: Entity) -> str:
     return json.dumps([inputs.of(entity), clients])
 
 
-def _has_records(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
-    return connection.execute(f"FROM bms.{entity.name} WHERE missing_since IS NULL LIMIT 1").fetchone() is not None
+def _count_records(connection: duckdb.DuckDBPyConnection, entity: Entity) -> int:
+    row = connection.execute(f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: SyncSettings) -> None:
@@ -105,9 +123,9 @@ def _decide(connection: duckdb.DuckDBPyConnection, entity: Entity, settings: Syn
 
 def reconcile_all(connection: duckdb.DuckDBPyConnection, entities: Collection[Entity]) -> None:
     """Reconcile ``entities``, which are in loading order, with the settings as they are stored."""
-    settings = read_sync_settings(connection)
+    basis = read_basis(connection)
     for entity in entities:
-        reconcile_entity(connection, entity, settings)
+        reconcile_entity(connection, entity, basis)
 
 
 def dispositions(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, int]:
@@ -236,9 +254,7 @@ def _creatable(entity: Entity, settings: SyncSettings) -> str:
     return "false" if entity.decided_by_person else f"NOT ({new})"
 
 
-def _check_all_explained(connection: duckdb.DuckDBPyConnection, entity: Entity, counts: dict[str, int]) -> None:
-    row = connection.execute(f"SELECT count(*) FROM bms.{entity.name} WHERE missing_since IS NULL").fetchone()
-    read = int(row[0]) if row else 0
+def _check_all_explained(entity: Entity, read: int, counts: dict[str, int]) -> None:
     if read != sum(counts.values()):
         raise RecordsUnexplained(
             f"{entity.name}: {read} records were read and {sum(counts.values())} are accounted for ({counts}).",

@@ -52,7 +52,7 @@ from bms_pipeline.state.opening import open_state
 from bms_pipeline.sync import enrichment
 from bms_pipeline.sync.state_file import read_state
 from bms_pipeline.warehouse import backups, clock, decision_log, landing, sql
-from bms_pipeline.warehouse.connection import Warehouse, named_rows, now, open_warehouse
+from bms_pipeline.warehouse.connection import Warehouse, named_rows, now, open_warehouse, transaction
 
 COUNTS = ("read", *OUTCOMES)
 
@@ -97,7 +97,7 @@ def status(settings: Settings, warehouse: Warehouse) -> Status:
     - ``no_place``: the number of BMS values not written, for each field missing from a template in Passportal: entity,
       template, field, records.
     """
-    with warehouse.open() as connection:
+    with warehouse.open() as connection, transaction(connection):  # all as of one moment, and asked once in a lake
         counts: dict[EntityName, dict[str, int | None]] = {entity.name: dict.fromkeys(COUNTS, 0) for entity in ENTITIES}
         columns = ", ".join(f"r.{count}" for count in COUNTS)
         rows = connection.execute(sql.read("reports/last_results").format(counts=columns)).fetchall()

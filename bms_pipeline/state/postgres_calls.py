@@ -10,34 +10,38 @@ from psycopg import sql
 from bms_pipeline.state.protocol import SPAN_SECONDS, SPANS
 from bms_pipeline.state.session import Connection, PostgresSession
 
-# The present span is read after the row of the endpoint is locked, so that spans of later calls are never earlier.
-_NOW = f"coalesce(%(now)s, floor(extract(epoch FROM clock_timestamp()) / {SPAN_SECONDS})::BIGINT)"
+_NOW = f"coalesce({{now}}::BIGINT, floor(extract(epoch FROM clock_timestamp()) / {SPAN_SECONDS})::BIGINT)"
+_CLOCK = "SELECT extract(epoch FROM clock_timestamp())"
 _SPAN = f"SELECT {_NOW}"
-_LOCK = "SELECT 1 FROM {schema}.endpoints WHERE endpoint = %(endpoint)s FOR UPDATE"
-_ADD = "INSERT INTO {schema}.endpoints (endpoint) VALUES (%(endpoint)s) ON CONFLICT DO NOTHING"
-# The span has no upper bound: calls counted under a fast clock must not be forgotten.
-_TAKE = """
-INSERT INTO {schema}.recent_calls AS counted (endpoint, span, n)
-SELECT %(endpoint)s, %(span)s, 1
+# One round trip. The sum and the present span are read by a statement of their own, after the endpoint's row is locked:
+# so it sees the calls counted while it waited, and spans of later calls are never earlier.
+# The sum has no upper bound: calls counted under a fast clock must not be forgotten.
+_TAKE = f"""
+INSERT INTO {{schema}}.endpoints (endpoint) VALUES ({{endpoint}}) ON CONFLICT DO NOTHING;
+SELECT 1 FROM {{schema}}.endpoints WHERE endpoint = {{endpoint}} FOR UPDATE;
+WITH present AS MATERIALIZED (SELECT {_NOW} AS span)
+INSERT INTO {{schema}}.recent_calls AS counted (endpoint, span, n)
+SELECT {{endpoint}}, present.span, 1
+FROM present
 WHERE (
-    SELECT coalesce(sum(n), 0) FROM {schema}.recent_calls
-    WHERE endpoint = %(endpoint)s AND span > %(span)s - %(spans)s
-) < %(limit)s
+    SELECT coalesce(sum(n), 0) FROM {{schema}}.recent_calls
+    WHERE endpoint = {{endpoint}} AND span > present.span - {SPANS}
+) < {{limit}}
 ON CONFLICT (endpoint, span) DO UPDATE SET n = counted.n + 1
-RETURNING 1
+RETURNING counted.span
 """
-_USED = "SELECT span, n FROM {schema}.recent_calls WHERE endpoint = %(endpoint)s AND span > %(since)s ORDER BY span"
+_USED = "SELECT span, n FROM {schema}.recent_calls WHERE endpoint = {endpoint} AND span > {since} ORDER BY span"
 _ENDPOINTS = """
-SELECT DISTINCT endpoint COLLATE "C" FROM {schema}.recent_calls WHERE span > %(since)s ORDER BY 1
+SELECT DISTINCT endpoint COLLATE "C" FROM {schema}.recent_calls WHERE span > {since} ORDER BY 1
 """
-_UNTIDY = "SELECT 1 FROM {schema}.recent_calls WHERE span > %(span)s OR span <= %(since)s LIMIT 1"
+_UNTIDY = "SELECT 1 FROM {schema}.recent_calls WHERE span > {span} OR span <= {since} LIMIT 1"
 _ALONE = "LOCK TABLE {schema}.recent_calls IN SHARE ROW EXCLUSIVE MODE"
 _FUTURE_IS_NOW = """
 INSERT INTO {schema}.recent_calls AS counted (endpoint, span, n)
-SELECT endpoint, %(span)s, sum(n) FROM {schema}.recent_calls WHERE span > %(span)s GROUP BY endpoint
+SELECT endpoint, {span}, sum(n) FROM {schema}.recent_calls WHERE span > {span} GROUP BY endpoint
 ON CONFLICT (endpoint, span) DO UPDATE SET n = counted.n + excluded.n
 """
-_TIDY = "DELETE FROM {schema}.recent_calls WHERE span > %(span)s OR span <= %(since)s"
+_TIDY = "DELETE FROM {schema}.recent_calls WHERE span > {span} OR span <= {since}"
 
 
 class PostgresCalls:
@@ -61,20 +65,19 @@ class PostgresCalls:
         """See ``CallCounter.now``."""
         if self._clock is not None:
             return self._clock()
-        return self._session.run(lambda connection: _number(connection, "SELECT extract(epoch FROM clock_timestamp())"))
+        return self._session.run(lambda connection: float(self._ask(connection, _CLOCK).fetchone()[0]))
 
     def take(self, endpoint: str, limit: int) -> bool:
         """See ``CallCounter.take``. After a lost connection a call may be counted twice, and never not at all."""
 
         def work(connection: Connection) -> bool:
-            self._tidy(connection)
-            with connection.transaction():
-                if self._ask(connection, _LOCK, endpoint=endpoint).fetchone() is None:
-                    self._ask(connection, _ADD, endpoint=endpoint)
-                    self._ask(connection, _LOCK, endpoint=endpoint)
-                span = self._span(connection)
-                values = {"endpoint": endpoint, "span": span, "spans": SPANS, "limit": limit}
-                return self._ask(connection, _TAKE, **values).fetchone() is not None
+            asked = self._ask(connection, _TAKE, endpoint=endpoint, limit=limit, now=self._given_span())
+            while asked.nextset():
+                pass
+            row = asked.fetchone()
+            if row is None or row[0] != self._tidied:
+                self._tidy(connection)
+            return row is not None
 
         return self._session.run(work)
 
@@ -108,15 +111,13 @@ class PostgresCalls:
         return span
 
     def _span(self, connection: Connection) -> int:
-        now = None if self._clock is None else int(self._clock() // SPAN_SECONDS)
-        return int(_number(connection, _SPAN, now=now))
+        return int(self._ask(connection, _SPAN, now=self._given_span()).fetchone()[0])
+
+    def _given_span(self) -> int | None:
+        """Return the span of a test's clock; None where PostgreSQL's counts."""
+        return None if self._clock is None else int(self._clock() // SPAN_SECONDS)
 
     def _ask(self, connection: Connection, query: str, **values: object) -> Any:  # noqa: ANN401  # psycopg's cursor
-        worded = sql.SQL(query).format(schema=sql.Identifier(self._schema))
-        return connection.execute(worded, values)
-
-
-def _number(connection: Connection, query: str, **values: object) -> float:
-    row = connection.execute(query, values).fetchone()
-    assert row is not None  # noqa: S101  # each query returns one row
-    return float(row[0])
+        # As literals: only a query without parameters may hold several statements.
+        literals = {name: sql.Literal(value) for name, value in values.items()}
+        return connection.execute(sql.SQL(query).format(schema=sql.Identifier(self._schema), **literals))

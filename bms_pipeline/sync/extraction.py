@@ -184,10 +184,21 @@ def sweep_list(
 
 
 def land_swept(
-    settings: Settings, warehouse: Warehouse, list_call: ListCall, swept: _Swept | Unfinished, progress: Progress
+    settings: Settings,
+    warehouse: Warehouse,
+    list_call: ListCall,
+    swept: _Swept | Unfinished,
+    progress: Progress,
+    *,
+    is_first: bool = True,
 ) -> Extracted | Unfinished:
-    """Land the sweep, or the newest records of an unfinished one, and the details behind it."""
+    """Land the sweep, or the newest records of an unfinished one, and the details behind it.
+
+    ``is_first``: this run landed nothing before, so stored moments may lie in the future.
+    """
     with warehouse.open():
+        if is_first:
+            put_moments_right(warehouse)
         if swept.newest is not None and swept.newest.objection:
             _contradict_sort(warehouse, list_call, swept.newest)
         if isinstance(swept, Unfinished):
@@ -215,7 +226,6 @@ def _land_newest(warehouse: Warehouse, list_call: ListCall, folder: Path) -> Non
     landed_at = now()
     try:
         with warehouse.transaction() as connection:
-            clock.put_right(connection, landed_at)
             for entity in ENTITIES:
                 if entity.list_call == list_call:
                     how = landing.Sweep(folder, proves_absence=False, is_full=False)
@@ -283,9 +293,26 @@ def sweep_client(
     return ClientSwept(client, tuple(sweeps))
 
 
-def land_client(settings: Settings, warehouse: Warehouse, swept: ClientSwept, progress: Progress) -> None:
-    """Land the sweeps of one client, and the details of its assets read since the last sweep."""
+def put_moments_right(warehouse: Warehouse) -> None:
+    """Correct stored moments in the future, before the first landing of a run compares anything with them."""
+    at = now()
+    with warehouse.open() as connection:
+        is_ahead = clock.is_any_ahead(connection, at)
+    if is_ahead:
+        with warehouse.transaction() as connection:
+            clock.put_right(connection, at)
+
+
+def land_client(
+    settings: Settings, warehouse: Warehouse, swept: ClientSwept, progress: Progress, *, is_first: bool = True
+) -> None:
+    """Land the sweeps of one client, and the details of its assets read since the last sweep.
+
+    ``is_first``: see ``land_swept``.
+    """
     with warehouse.open():
+        if is_first:
+            put_moments_right(warehouse)
         for list_call, manifest in swept.sweeps:
             landed = land_list(settings, warehouse, list_call, manifest)
             enrichment.land_details(settings, warehouse, list_call)
@@ -338,7 +365,6 @@ def _land(
     proves_absence = manifest.complete and manifest.mode != "incremental"
     set_aside = [record.id for record in manifest.quarantined if record.id is not None]
     with warehouse.transaction() as connection:
-        clock.put_right(connection, landed_at)
         note_scope_ids(connection, landed_at)
         present = (*set_aside, *newer)
         how = landing.Sweep(folder, proves_absence, manifest.mode == "full", present, manifest.client)

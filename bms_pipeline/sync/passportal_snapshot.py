@@ -94,20 +94,24 @@ def _read_snapshot(settings: Settings, target: Target, entity: Entity, progress:
 def land_snapshots(warehouse: Warehouse, target: Target, read: Sequence[_Snapshot]) -> list[tuple[Entity, list[Write]]]:
     """Land each snapshot that differs from the one landed last; return the overdue writes, by entity."""
     overdue: list[tuple[Entity, list[Write]]] = []
+    other: list[_Snapshot] = []
     with warehouse.open() as connection:
-        inputs = read_versions(connection)
+        versions = read_versions(connection)
         unsettled = {intent.entity for intent in journal.open_intents(connection)}
         for found in read:
-            entity, at = found.entity, found.read_at
-            landed = landing.landed_before(inputs, entity, found.file)
-            if landed is not None and entity.name not in unsettled:
-                found.records = landed
+            landed = landing.landed_before(versions, found.entity, found.file)
+            if landed is None or found.entity.name in unsettled:
+                other.append(found)
             else:
-                with warehouse.transaction() as writing:
-                    found.records = landing.land_snapshot(writing, entity, found.file, at)
-                    if journal.settle_found(writing, entity, _last_write_at(target, at), at):
-                        overdue.append((entity, journal.overdue(writing, entity, target.unknown_seconds, at)))
-            found.file.unlink()
+                found.records = landed
+        with warehouse.transaction() if other else contextlib.nullcontext(connection) as writing:
+            for found in other:
+                entity, at = found.entity, found.read_at
+                found.records = landing.land_snapshot(writing, entity, found.file, at)
+                if entity.name in unsettled and journal.settle_found(writing, entity, _last_write_at(target, at), at):
+                    overdue.append((entity, journal.overdue(writing, entity, target.unknown_seconds, at)))
+    for found in read:
+        found.file.unlink()
     return [(entity, writes) for entity, writes in overdue if writes]
 
 

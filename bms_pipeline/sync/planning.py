@@ -40,13 +40,32 @@ def reconcile(
     ``create_unmatched_by``: the person who decided to create all records inside ``scope`` that only lack a decision.
     """
     with warehouse.transaction() as connection:
-        if create_unmatched_by:
-            _check_not_rebuilding(connection)
-        counts = matching.reconcile_entity(connection, entity, read_sync_settings(connection))
+        return _reconcile(connection, [entity], scope, create_unmatched_by)[entity.name]
+
+
+def _reconcile(
+    connection: duckdb.DuckDBPyConnection,
+    entities: Sequence[Entity],
+    scope: Scope,
+    create_unmatched_by: str | None,
+    progress: Progress = silent,
+) -> dict[EntityName, dict[str, int]]:
+    """Reconcile ``entities``, which are in loading order; return the number of their records for each disposition."""
+    if create_unmatched_by:
+        _check_not_rebuilding(connection)
+    basis = matching.read_basis(connection)
+    found: dict[EntityName, dict[str, int]] = {}
+    for entity in entities:
+        progress(f"reconcile {entity.name}", 0, None)
+        counts = matching.reconcile_entity(connection, entity, basis)
         if create_unmatched_by and counts.get(Disposition.UNMATCHED):
             decisions.create_unmatched_of(connection, entity, create_unmatched_by, now(), scope)
             counts = matching.dispositions(connection, entity)
-        return counts
+            basis = matching.read_basis(connection)  # the decisions are an input of the next entities
+        records = sum(counts.values())
+        progress(f"reconcile {entity.name}", records, records)
+        found[entity.name] = counts
+    return found
 
 
 def check_stages(warehouse: Warehouse, stages: Sequence[tuple[Stage, Entity]]) -> None:
@@ -128,6 +147,8 @@ _PUT_BACK = "Put back the newest backup of PostgreSQL and of the lake's data."
 
 def _check_not_lost(connection: duckdb.DuckDBPyConnection, *, has_second_copies: bool) -> None:
     """Raise ``DecisionsMissing`` where a new database meets a Passportal loaded from another database."""
+    if connection.execute("FROM sync.journal LIMIT 1").fetchone() is not None:
+        return
     answered = "SELECT count(*) FROM sync.settings WHERE name IN ('rebuilt_at', 'restored_at')"
     if connection.execute(answered).fetchone() != (0,):
         return
@@ -210,11 +231,8 @@ def plan_from_stored(
     """Reconcile and plan from the stored records; neither service is read."""
     scope = scope or Scope()
     with warehouse.open():
-        for entity in with_clients(entities):
-            progress(f"reconcile {entity.name}", 0, None)
-            found = reconcile(warehouse, entity, scope, create_unmatched_by=create_unmatched_by)
-            records = sum(found.values())
-            progress(f"reconcile {entity.name}", records, records)
+        with warehouse.transaction() as connection:
+            _reconcile(connection, with_clients(entities), scope, create_unmatched_by, progress)
         progress("plan", 0, None)
         plan = make_plan(warehouse, entities, scope)
         progress("plan", plan.operations, plan.operations)

@@ -21,7 +21,7 @@ from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.protocol import StateDocument, StateStore
 from bms_pipeline.sync import enrichment
 from bms_pipeline.warehouse import sql
-from bms_pipeline.warehouse.connection import Warehouse, now
+from bms_pipeline.warehouse.connection import Warehouse, now, transaction
 
 
 class ListState(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ def write_state(settings: Settings, warehouse: Warehouse, backup_problem: str = 
     ``backup_problem``: the reason why people's decisions could not be backed up; empty where no backup was due, or it
     was made. Raises ``WarehouseError`` or ``PipelineError``.
     """
-    with warehouse.open() as connection:
+    with warehouse.open() as connection, transaction(connection):
         standings.compare(connection)
         counted = standings.counts(connection)
         standings.remember_counts(connection, counted, now())

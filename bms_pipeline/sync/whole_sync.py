@@ -92,7 +92,9 @@ class _Reading:
             )
             if list_call == lists[-1]:
                 self._keep_open()
-            extracted = extraction.land_swept(self.settings, self.warehouse, list_call, swept, self.progress)
+            extracted = extraction.land_swept(
+                self.settings, self.warehouse, list_call, swept, self.progress, is_first=list_call == lists[0]
+            )
             if isinstance(extracted, extraction.Unfinished):
                 unfinished.append(extracted)
         return unfinished
@@ -109,7 +111,9 @@ class _Reading:
         self._keep_open()
         services.update_account_types(self.warehouse, account_types)
         for client_swept in swept:
-            extraction.land_client(self.settings, self.warehouse, client_swept, self.progress)
+            extraction.land_client(
+                self.settings, self.warehouse, client_swept, self.progress, is_first=client_swept is swept[0]
+            )
 
     def _keep_open(self) -> None:
         """Keep the warehouse open behind the last call to a service."""

@@ -43,6 +43,11 @@ class Ahead:
         return f"{self.stamp} ({self.rows:,}, up to {self.latest:%Y-%m-%d %H:%M} UTC)"
 
 
+def is_any_ahead(connection: duckdb.DuckDBPyConnection, now: datetime) -> bool:
+    """Return whether ``put_right`` would move any moment; writes nothing."""
+    return bool(_future_columns(connection, now))
+
+
 def put_right(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[Ahead]:
     """Move every stored moment after ``now`` right before it, in the same order; return the moved ones.
 

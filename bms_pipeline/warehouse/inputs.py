@@ -1,8 +1,13 @@
 """Version counters of a plan's inputs: each goes up when its input changes. They show whether a plan is stale.
 
 A result from the same inputs is not made again: a landing from the same pages, a reconciliation from the same records
-and decisions. ``read_versions`` reads all inputs at one moment, ``sync.made_from`` holds the inputs of each result.
-Both change in the transaction that changes the result, so they are true after a crash as well.
+and decisions. ``sync.made_from`` holds the inputs of each result. Both change in the transaction that changes the
+result, so they are true after a crash as well.
+
+Each table that a statement names costs round trips in a lake, so there are two questions::
+
+    read_versions   3 tables: what landings rest on
+    read_inputs    10 tables: what reconcile and plan rest on
 """
 
 from __future__ import annotations
@@ -46,12 +51,25 @@ def has_version(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Every input at one moment: name → state. ``made_from``: name of a result → its inputs."""
+class Versions:
+    """The inputs of landings at one moment: name → state. ``made_from``: name of a result → its inputs."""
 
     states: dict[str, str]
     made_from: dict[str, str]
     results: dict[str, Any]
+
+    def versions(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return the states of these inputs; None for one that never changed."""
+        return {name: self.states.get(name) for name in names}
+
+    def is_made_from(self, name: str, inputs: str) -> bool:
+        """Return whether the result ``name`` exists and was made from exactly these inputs."""
+        return self.made_from.get(name) == inputs
+
+
+@dataclass(frozen=True)
+class Inputs(Versions):
+    """Every input at one moment."""
 
     def of(self, entity: Entity) -> str:
         """Return the inputs for the records of ``entity``: its own, those of clients, and those of everything."""
@@ -67,32 +85,37 @@ class Inputs:
             }
         )
 
-    def versions(self, names: Iterable[str]) -> dict[str, str | None]:
-        """Return the states of these inputs; None for one that never changed."""
-        return {name: self.states.get(name) for name in names}
 
-    def is_made_from(self, name: str, inputs: str) -> bool:
-        """Return whether the result ``name`` exists and was made from exactly these inputs."""
-        return self.made_from.get(name) == inputs
+def read_versions(connection: duckdb.DuckDBPyConnection) -> Versions:
+    """Read the inputs of landings, and the inputs of each result; one statement."""
+    return _read(connection, sql.read("warehouse/versions"))
 
 
-def read_versions(connection: duckdb.DuckDBPyConnection) -> Inputs:
+def read_inputs(connection: duckdb.DuckDBPyConnection) -> Inputs:
     """Read every input, and the inputs of each result; one statement."""
-    states: dict[str, str] = {}
-    made_from: dict[str, str] = {}
-    results: dict[str, Any] = {}
-    for kind, name, state, result in connection.execute(sql.read("warehouse/inputs")).fetchall():
+    found = _read(connection, f"{sql.read('warehouse/versions')} UNION ALL ({sql.read('warehouse/inputs')})")
+    return Inputs(found.states, found.made_from, found.results)
+
+
+def _read(connection: duckdb.DuckDBPyConnection, query: str) -> Versions:
+    found = Versions({}, {}, {})
+    for kind, name, state, result in connection.execute(query).fetchall():
         if kind == "input":
-            states[name] = state
+            found.states[name] = state
         else:
-            made_from[name] = state
-            results[name] = json.loads(result) if result else None
-    return Inputs(states, made_from, results)
+            found.made_from[name] = state
+            found.results[name] = json.loads(result) if result else None
+    return found
 
 
 def note_made_from(connection: duckdb.DuckDBPyConnection, name: str, inputs: str, result: object = None) -> None:
     """Store the inputs of the result ``name``. Call it in the transaction that made it."""
     forget_results(connection, [name])
+    add_made_from(connection, name, inputs, result)
+
+
+def add_made_from(connection: duckdb.DuckDBPyConnection, name: str, inputs: str, result: object = None) -> None:
+    """Store the inputs of the result ``name``, which was forgotten in this transaction."""
     connection.execute("INSERT INTO sync.made_from VALUES (?, ?, ?)", [name, inputs, json.dumps(result)])
 
 

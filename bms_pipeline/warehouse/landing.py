@@ -25,10 +25,9 @@ from bms_pipeline.core.errors import LandingError, Stage, StageMissing
 from bms_pipeline.warehouse import keys, names, schema, sql, stored_mapping
 from bms_pipeline.warehouse.inputs import (
     OF_LOADS,
-    Inputs,
+    Versions,
     bump_version,
     digest,
-    has_version,
     note_made_from,
     read_versions,
     rules,
@@ -117,20 +116,20 @@ def land_once(
     """
     if swept.client is not None:
         return _land_each(connection, entities, swept, now)
-    inputs, mapping = read_versions(connection), stored_mapping.read_mapping(connection)
+    versions, mapping = read_versions(connection), stored_mapping.read_mapping(connection)
     name = f"landed.{entities[0].list_call.name}"
     pages = digest(swept.folder.glob("*.json.zst"))
 
-    def made_from(found: Inputs) -> str:
+    def made_from(found: Versions) -> str:
         # The records as this landing leaves them: details, or another version, may change them later.
         stored = found.versions(["clock", *(f"bms.{entity.name}" for entity in entities)])
         added = [field.key for entity in entities for field in mapping.entity(entity).added_fields]
         return json.dumps([pages, swept.proves_absence, swept.is_full, swept.set_aside, stored, added, rules()])
 
-    if inputs.is_made_from(name, made_from(inputs)):
+    if versions.is_made_from(name, made_from(versions)):
         return {
             entity: Landed(read, 0, 0, 0, tuple(unknown), tuple(not_sent))
-            for entity, (read, unknown, not_sent) in inputs.results[name].items()
+            for entity, (read, unknown, not_sent) in versions.results[name].items()
         }
     landed = _land_each(connection, entities, swept, now)
     result = {entity: (changes.read, changes.unknown_fields, changes.not_sent) for entity, changes in landed.items()}
@@ -498,17 +497,18 @@ def land_account_types(connection: duckdb.DuckDBPyConnection, rows: AccountTypes
     return True
 
 
-def landed_before(inputs: Inputs, entity: Entity, file: Path) -> int | None:
+def landed_before(versions: Versions, entity: Entity, file: Path) -> int | None:
     """Return the number of records in ``file`` if ``passportal.<entity>`` holds exactly this snapshot; else None."""
     name = f"passportal.{entity.name}"
-    return inputs.results[name] if inputs.is_made_from(name, _snapshot_of(inputs, entity, digest([file]))) else None
+    made_from = _snapshot_of(versions, entity, digest([file]))
+    return versions.results[name] if versions.is_made_from(name, made_from) else None
 
 
-def _snapshot_of(inputs: Inputs, entity: Entity, content: str) -> str:
+def _snapshot_of(versions: Versions, entity: Entity, content: str) -> str:
     """Return the inputs of ``passportal.<entity>``. A load writes its values there, too, and into the journal."""
     names = (f"passportal.{entity.name}", f"journal.{entity.name}", f"{OF_LOADS}{entity.name}")
     # The mapping says which label's text a column of the snapshot holds.
-    return json.dumps([content, inputs.versions([*names, stored_mapping.NAME]), rules()])
+    return json.dumps([content, versions.versions([*names, stored_mapping.NAME]), rules()])
 
 
 def was_read(connection: duckdb.DuckDBPyConnection, entity: Entity) -> bool:
@@ -589,9 +589,11 @@ def land_snapshot(connection: duckdb.DuckDBPyConnection, entity: Entity, file: P
         [entity.name],
     )
     new_records_changed = _land_new_records(connection, entity, file)
-    if changed or stored != count or new_records_changed or not has_version(connection, table):
+    versions = read_versions(connection)
+    if changed or stored != count or new_records_changed or table not in versions.states:
         bump_version(connection, table, now)
-    note_made_from(connection, table, _snapshot_of(read_versions(connection), entity, digest([file])), count)
+        versions = read_versions(connection)
+    note_made_from(connection, table, _snapshot_of(versions, entity, digest([file])), count)
     return count
 
 

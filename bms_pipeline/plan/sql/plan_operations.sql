@@ -81,7 +81,7 @@ SELECT bms_id, account_id, client_id, bms_name AS name, disposition, operation, 
        -- A person may give a record to another than the one whose marker it bears.
        CASE WHEN operation = 'adopt' AND marker <> bms_id AND {owns} THEN marker END AS replaces_marker_of,
        operation <> 'skip' AND (needs_approval OR released_id IS NOT NULL AND NOT is_retired) AS needs_approval,
-       false AS held_back,
+       false AS held_back, false AS unproved,
        CASE
            WHEN operation = 'update' AND NOT ({anything_written}) THEN 'unmatched_by_person'
            WHEN operation = 'update' AND NOT ({more_than_mapped}) THEN 'mapping_changed'

@@ -1,0 +1,63 @@
+"""A sync on the lake asks PostgreSQL little: each statement is a round trip, and they are what a lake costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bms_pipeline_tests import lake, postgres
+from bms_pipeline_tests.running import Home
+from bms_sandbox.process import running_sandbox
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(lake.why_no_lake()), reason=lake.why_no_lake()),
+]
+# Measured figures and a tenth. They depend on no machine and on no tenant: each table that a statement of ours names
+# costs about five of PostgreSQL's, each transaction about ten more.
+AFTER_A_LOAD = 3900
+NOTHING_NEW = 1700
+_STATEMENT = re.compile(r"^(\S+) LOG:  (?:statement|execute \S+): (.*(?:\n\t.*)*)", re.MULTILINE)
+OF_THE_LAKE, OF_THE_STATE = "bms_pipeline", "bms-pipeline"
+
+
+class Log:
+    """The log of a PostgreSQL that writes down every statement with the name of the program that sent it."""
+
+    def __init__(self, server: postgres.Server) -> None:
+        self._file = server.folder / "log"
+        for setting, value in {"log_statement": "all", "log_line_prefix": "%a "}.items():
+            lake.execute(server.port, f"ALTER SYSTEM SET {setting} = '{value}'")
+        lake.execute(server.port, "SELECT pg_reload_conf()")
+        while not self.statements():  # it takes the settings over in a moment
+            lake.execute(server.port, "SELECT 1")
+
+    def statements(self) -> list[tuple[str, str]]:
+        """Program and text of each statement so far."""
+        return _STATEMENT.findall(self._file.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def server() -> Iterator[postgres.Server]:
+    with postgres.running_server() as server:
+        yield server
+
+
+def test_a_second_sync_that_changes_nothing_asks_postgresql_little(server: postgres.Server, tmp_path: Path) -> None:
+    shared = lake.new_lake(tmp_path / "lake", server.port)
+    with running_sandbox("small", 3, tmp_path / "bms", {"hourly_limit": None}) as bms:
+        home = Home(tmp_path / "home", bms, shared, has_lake=False, keeps_open=False)
+        assert home.call("sync", "--create-unmatched").returncode == 0
+        log = Log(server)
+        for most in (AFTER_A_LOAD, NOTHING_NEW):
+            before, calls = len(log.statements()), sum(bms.calls().values())
+            assert home.call("sync").returncode == 0
+            sent, made = log.statements()[before:], sum(bms.calls().values()) - calls
+            of_the_lake = [text for program, text in sent if program == OF_THE_LAKE]
+            counting = [text for program, text in sent if program == OF_THE_STATE and "recent_calls" in text]
+            print(len(of_the_lake), len(counting), made)
+            assert 0 < len(of_the_lake) <= most
+            assert len(counting) <= made + 20, "a call is counted in one round trip"
