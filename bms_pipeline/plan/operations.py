@@ -487,7 +487,7 @@ def _has_place(column: str) -> str:
     return f"CASE WHEN r.disposition = 'to_create' THEN {new} ELSE {takes(column)} END"
 
 
-def _lacking(column: str, there: str = "disposition IN ('matched', 'to_create')") -> str:
+def _lacking(column: str, there: str) -> str:
     """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place.
 
     ``there``: whether the plan looks at the field at all.
