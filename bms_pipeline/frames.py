@@ -248,5 +248,4 @@ def _query(connection: duckdb.DuckDBPyConnection, name: str) -> str:
 def _fields(entity: Entity) -> str:
     """Return the columns with the values of ``entity``, and those about its details where it has any."""
     values = dict.fromkeys([*entity.columns, *schema.detail_columns(entity)])
-    values.pop("details_keys", None)
     return ", ".join(f"b.{column}" for column in values)
