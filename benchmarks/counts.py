@@ -23,7 +23,7 @@ from benchmarks.whole_tenant import Figure, running
 from bms_pipeline.cli import app
 from bms_pipeline.core.http import Service
 from bms_pipeline.core.settings import Settings
-from bms_sandbox.tenant import SIZES
+from bms_sandbox.tenant import Size
 
 TARGETS = {"openings": "≤ 10", "statements": "≤ 150"}
 SECONDS_ON_TOP = {"small": "≤ 0.4", "typical": "≤ 0.7"}
@@ -88,10 +88,9 @@ def counting() -> Iterator[Counted]:
     counted.seconds, counted.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
 
 
-def measured(size: str) -> Iterator[Figure]:
+def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(known for known in SIZES if known == size)
-    with running(chosen) as settings, _typed_in(settings):
+    with running(size) as settings, _typed_in(settings):
         first = _counted("sync", "--create-unmatched")
         yield from _figures(size, "first sync", first)
         for _ in range(2):  # the first finish is itself something new, and what it wrote is read once

@@ -20,21 +20,20 @@ from bms_pipeline.sync import loading, planning, services, whole_sync
 from bms_pipeline.warehouse.connection import open_warehouse
 from bms_pipeline_tests.postgres import running_server
 from bms_sandbox.process import running_sandbox
-from bms_sandbox.tenant import SIZES
+from bms_sandbox.tenant import Size
 
 _COUNTED = "SELECT coalesce(sum(calls), 0)::BIGINT FROM pg_stat_statements"
 _OUTCOMES = "SELECT entity, outcome, count(*) FROM sync.outcomes GROUP BY ALL ORDER BY ALL"
 _MATCHES = "SELECT entity, bms_id, reason FROM sync.matches ORDER BY ALL"
 
 
-def measured(size: str) -> Iterator[Figure]:
+def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(known for known in SIZES if known == size)
     with tempfile.TemporaryDirectory() as name, running_server("pg_stat_statements") as server:
         folder, state = Path(name), f"postgresql://dagster@127.0.0.1:{server.port}/dagster"
         with (
             psycopg.connect(state, autocommit=True) as session,
-            running_sandbox(chosen, 1, folder / "tenant", {"hourly_limit": None}, start_seconds=600) as sandbox,
+            running_sandbox(size, 1, folder / "tenant", {"hourly_limit": None}, start_seconds=600) as sandbox,
         ):
             session.execute("CREATE EXTENSION pg_stat_statements")
 

@@ -11,7 +11,7 @@ from bms_pipeline.core.mapping import parse_mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import loading, mapping, planning, services, whole_sync
 from bms_pipeline.warehouse.connection import open_warehouse
-from bms_sandbox.tenant import SIZES
+from bms_sandbox.tenant import Size
 
 WANTED = parse_mapping(
     {
@@ -33,10 +33,9 @@ WHERE change.field IN ('primary_ip', 'type', 'platform')
 """
 
 
-def measured(size: str) -> Iterator[Figure]:
+def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(found for found in SIZES if found == size)
-    with running(chosen) as settings:
+    with running(size) as settings:
         plan = whole_sync.prepare(settings, create_unmatched_by="benchmark")
         _finish(settings, plan.hash)
         plan_seconds = _seconds_of_plan(settings)

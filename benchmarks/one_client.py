@@ -21,7 +21,7 @@ from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.sync import deciding, loading, planning, services, whole_sync
 from bms_pipeline.warehouse.connection import open_warehouse
-from bms_sandbox.tenant import SIZES, generate
+from bms_sandbox.tenant import Size, generate
 
 ASSETS = 100
 MOST_CALLS, MOST_SECONDS = "≤ 12", "≤ 5"
@@ -32,13 +32,12 @@ class _Asset(msgspec.Struct):
     accountId: int
 
 
-def measured(size: str) -> Iterator[Figure]:
+def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(known for known in SIZES if known == size)
-    assets = msgspec.json.decode(b"[%b]" % b",".join(generate(chosen, 1).rows["assets"]), type=list[_Asset])
+    assets = msgspec.json.decode(b"[%b]" % b",".join(generate(size, 1).rows["assets"]), type=list[_Asset])
     held = Counter(asset.accountId for asset in assets)
     client = min(held, key=lambda account: (abs(held[account] - ASSETS), account))
-    with running(chosen) as settings:
+    with running(size) as settings:
         yield f"{size} tenant: assets of the client", held[client], f"about {ASSETS}"
         yield from _previewed_and_loaded(settings, size, client)
 

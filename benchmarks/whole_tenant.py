@@ -20,15 +20,14 @@ from bms_pipeline.sync import extraction, loading, passportal_snapshot, planning
 from bms_pipeline.warehouse.connection import open_warehouse
 from bms_sandbox.passportal import fill_passportal
 from bms_sandbox.process import Sandbox, running_sandbox
-from bms_sandbox.tenant import SIZES, Size
+from bms_sandbox.tenant import Size
 
 Figure = tuple[str, float, str]
 
 
-def measured(size: str) -> Iterator[Figure]:
+def measured(size: Size) -> Iterator[Figure]:
     """The figures: what, how much, the target."""
-    chosen = next(known for known in SIZES if known == size)
-    with running(chosen) as settings:
+    with running(size) as settings:
         yield from _stages(settings, size)
     with running("typical") as settings:
         yield from _syncs_after_the_first(settings)
