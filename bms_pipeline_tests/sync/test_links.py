@@ -12,10 +12,17 @@ from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures, plan_preview
 from bms_pipeline_tests.building import account, asset, contact, location
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service
+from bms_pipeline_tests.running import quick_and_soak
 from bms_pipeline_tests.sync.linked import ANN, DEPOT, HQ, SITE, LinkedWorld, linked_world
 from bms_sandbox.documents_api.store import Link
 
 JOHN = 201
+SWITCHES: list[dict[str, Any]] = [
+    {"values": "either", "label_types": {"Contact": {"Location": "link"}}},
+    {"details_form": "positions", "update": "batch", "encoded_titles": True},
+    {"blanks": "left out"},
+    {"bare_values": True},
+]
 PROVED = {"PP_LINKS": "by their id", "PP_SENT_VALUES": "element"}
 
 
@@ -29,15 +36,7 @@ def tenant(empty_service: Service) -> Iterator[LinkedWorld]:
         yield tenant
 
 
-@pytest.mark.parametrize(
-    "switches",
-    [
-        {"values": "either"},
-        {"details_form": "positions", "update": "batch", "encoded_titles": True},
-        {"blanks": "left out"},
-        {"label_types": {"Contact": {"Location": "link"}}, "bare_values": True},
-    ],
-)
+@pytest.mark.parametrize("switches", quick_and_soak(SWITCHES[:2], SWITCHES))
 def test_what_doctor_proved_is_written_by_id_and_the_second_sync_plans_nothing(
     empty_service: Service, switches: dict[str, Any]
 ) -> None:
