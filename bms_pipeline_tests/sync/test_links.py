@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures, plan_preview
 from bms_pipeline_tests.building import account, asset, contact, location
@@ -121,6 +122,7 @@ def test_a_record_that_this_load_creates_is_linked_by_the_next_plan(tenant: Link
     tenant.plan()
     made = {bms_id: row.reason for bms_id, row in tenant.operations().items() if row.changes}
     assert made == {22: "links_completed", 23: "links_completed"}
+    assert figures.explain(tenant.world.warehouse, "contacts", 22).standing.standing is Standing.DIFFERS  # type: ignore[union-attr]
     tenant.world.finish(tenant.target)
     site = next(record for record in tenant.service.store.records.values() if record.title == "New site")
     assert tenant.held("Eve New") == Link("New site", site.id, "location")
