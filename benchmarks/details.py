@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,9 +235,9 @@ def _tenant(assets: int) -> Tenant:
 
 
 def _serve(clock: VirtualClock, assets: int, limit: int) -> None:
-    def paced(row: bytes) -> AssetDetail:
+    def paced(row: bytes, location_ids: Mapping[str | None, int]) -> AssetDetail:
         clock.advance(SECONDS_A_CALL)
-        return asset_detail(row)
+        return asset_detail(row, location_ids)
 
     bms_service.asset_detail = paced  # type: ignore[attr-defined]  # not exported, replaced on purpose
     serve(

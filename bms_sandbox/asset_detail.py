@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from random import Random
 from zlib import crc32
@@ -20,8 +21,8 @@ _SYSTEMS = (
 )
 
 
-def asset_detail(row: bytes) -> AssetDetail:
-    """Return the detail of the asset with this list row."""
+def asset_detail(row: bytes, location_ids: Mapping[str | None, int]) -> AssetDetail:
+    """Return the detail of the asset with this list row; ``location_ids``: those of its client's locations, by name."""
     asset = msgspec.json.decode(row, type=Asset)
     rng = Random(asset.id)
     brand_id = rng.randrange(len(_BRANDS))
@@ -43,6 +44,7 @@ def asset_detail(row: bytes) -> AssetDetail:
         name=asset.asset_name,
         account_id=asset.account_id,
         account_name=asset.account_name,
+        account_location_id=location_ids.get(asset.location_name),
         account_location=asset.location_name,
         contact_id=asset.contact_id or None,
         contact_first_name=first or None,

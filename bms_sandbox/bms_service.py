@@ -26,7 +26,7 @@ from bms_sandbox.faults import EFFECTS, NO_EFFECT, Effect, Reply, envelope, refu
 from bms_sandbox.limit import HourlyLimit
 from bms_sandbox.listing import BadQuery, Filter, Listing, Page
 from bms_sandbox.mutate import Mutations, mutate
-from bms_sandbox.records import Account, LocationLookup, UserInfo
+from bms_sandbox.records import Account, Asset, LocationLookup, UserInfo
 from bms_sandbox.security import TENANT, Session, Sessions, iso, tokens
 from bms_sandbox.tenant import Tenant
 
@@ -318,8 +318,13 @@ class BmsService:
         row = self.listings["assets"].by_id(call.path["assetId"])
         if row is None:
             return _unknown("asset")
-        detail = self.tenant.details.get(call.path["assetId"]) or asset_detail(row).encode()
+        detail = self.tenant.details.get(call.path["assetId"]) or self._detail(row)
         return call.enveloped(call.spoil(Page([detail], 1, None))[0])
+
+    def _detail(self, row: bytes) -> bytes:
+        account = self.listings["accounts"].by_id(msgspec.json.decode(row, type=Asset).account_id)
+        locations = msgspec.json.decode(account, type=Account).locations if account else None
+        return asset_detail(row, {place.location_name: place.id for place in locations or ()}).encode()
 
     def _account(self, call: Call) -> Account | None:
         row = self.listings["accounts"].by_id(call.path["accountId"])

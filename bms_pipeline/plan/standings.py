@@ -21,6 +21,7 @@ from bms_pipeline.plan.operations import read_plan, takes, writes
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 
 class Standing(StrEnum):
@@ -366,8 +367,15 @@ def _differs(entity: Entity, settings: SyncSettings) -> str:
 
 def _states(connection: duckdb.DuckDBPyConnection) -> dict[EntityName, tuple[str, str | None]]:
     """Entity → the state of what is compared now, and that of which ``sync.differing`` holds the result."""
+    mapping = read_mapping(connection)
+
+    def state_sql(entity: Entity) -> str:
+        targets = {link.entity for link in mapping.links(entity).values()}
+        linked = f"{sorted(targets | {'clients'}) if targets else []}::VARCHAR[]"
+        return sql.read("plan/differing_state").format(entity=entity.name, linked=linked)
+
     query = " UNION ALL ".join(
-        f"SELECT '{entity.name}', ({sql.read('plan/differing_state').format(entity=entity.name)}),"
+        f"SELECT '{entity.name}', ({state_sql(entity)}),"
         f" (SELECT any_value(state) FROM sync.differing_as_of WHERE entity = '{entity.name}')"
         for entity in ENTITIES
     )

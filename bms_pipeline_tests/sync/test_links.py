@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 
+from bms_pipeline.plan.standings import Standing
 from bms_pipeline.reconcile.decisions import Decision
 from bms_pipeline.reports import figures, plan_preview
 from bms_pipeline_tests.building import account, asset, contact, location
 from bms_pipeline_tests.passportal.conftest import ACME, BETA, Service
+from bms_pipeline_tests.running import quick_and_soak
 from bms_pipeline_tests.sync.linked import ANN, DEPOT, HQ, SITE, LinkedWorld, linked_world
 from bms_sandbox.documents_api.store import Link
 
 JOHN = 201
+SWITCHES: list[dict[str, Any]] = [
+    {"values": "either", "label_types": {"Contact": {"Location": "link"}}},
+    {"details_form": "positions", "update": "batch", "encoded_titles": True},
+    {"blanks": "left out"},
+    {"bare_values": True},
+]
 PROVED = {"PP_LINKS": "by their id", "PP_SENT_VALUES": "element"}
 
 
@@ -29,15 +37,7 @@ def tenant(empty_service: Service) -> Iterator[LinkedWorld]:
         yield tenant
 
 
-@pytest.mark.parametrize(
-    "switches",
-    [
-        {"values": "either"},
-        {"details_form": "positions", "update": "batch", "encoded_titles": True},
-        {"blanks": "left out"},
-        {"label_types": {"Contact": {"Location": "link"}}, "bare_values": True},
-    ],
-)
+@pytest.mark.parametrize("switches", quick_and_soak(SWITCHES[:2], SWITCHES))
 def test_what_doctor_proved_is_written_by_id_and_the_second_sync_plans_nothing(
     empty_service: Service, switches: dict[str, Any]
 ) -> None:
@@ -122,6 +122,7 @@ def test_a_record_that_this_load_creates_is_linked_by_the_next_plan(tenant: Link
     tenant.plan()
     made = {bms_id: row.reason for bms_id, row in tenant.operations().items() if row.changes}
     assert made == {22: "links_completed", 23: "links_completed"}
+    assert figures.explain(tenant.world.warehouse, "contacts", 22).standing.standing is Standing.DIFFERS  # type: ignore[union-attr]
     tenant.world.finish(tenant.target)
     site = next(record for record in tenant.service.store.records.values() if record.title == "New site")
     assert tenant.held("Eve New") == Link("New site", site.id, "location")
