@@ -1,5 +1,20 @@
-"""``python -m bms_pipeline.cli``: the command line where ``bms-pipeline`` is not on the path."""
+"""The entry of the command line; also ``python -m bms_pipeline.cli``, where ``bms-pipeline`` is not on the path."""
 
-from bms_pipeline.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Import the command line and run it. Ctrl-C while it is imported ends in one line, too."""
+    try:
+        from bms_pipeline.cli import app
+    except KeyboardInterrupt:
+        print("Stopped before anything was done.", file=sys.stderr)
+        sys.exit(130)
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -172,6 +172,10 @@ def options(
     """Take the options of the whole program."""
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as a shell's."""
+
+
 def main() -> NoReturn:
     """Run the command line; a mistake or a fault becomes one message and exit code 1."""
     os.umask(0o077)
@@ -202,6 +206,8 @@ def _exit_code() -> int:
         with lifeline.following(), lifeline.stopped_by_signals():
             arguments = translated(json_log.without_option(sys.argv[1:]), lambda line: err.print(line, highlight=False))
             code = app(arguments, prog_name="bms-pipeline", standalone_mode=False)
+        if code == INTERRUPTED:  # so Typer says that it caught Ctrl-C
+            code = _stopped()
     except SystemExit as end:  # so ends what Typer does itself: completion
         code = end.code
     except PipelineError as error:
@@ -212,12 +218,17 @@ def _exit_code() -> int:
             raise
         code = _failed(files.refused_by_system(error.errno, error.filename))
     except (KeyboardInterrupt, typer.Abort):
-        err.print("Stopped. What was done is kept; run the same command again to continue.")
-        code = 130
+        code = _stopped()
     except typer.exceptions.TyperException as error:
         message = error.format_message()
         code = _failed(PipelineError(message, "Add --help to see what the command takes.")) if message else 1
     return code if isinstance(code, int) else 0
+
+
+def _stopped() -> int:
+    """Say that the command was interrupted, and how it goes on; return the exit code."""
+    err.print("Stopped. What was done is kept; run the same command again to continue.")
+    return INTERRUPTED
 
 
 def _failed(error: PipelineError) -> int:

@@ -88,6 +88,7 @@ def overview(request: Request, console: ConsoleDep) -> Response:
         budget=figures.calls_this_hour(settings),
         loads=copy.cached("last load", lambda: figures.loads(copy, 1)),
         failing=copy.cached("failing", lambda: _refused(console)),
+        number_failing=sum(counted["failing"] for counted in stands.values()),
         inactive=copy.cached("inactive", lambda: _inactive(console)),
         charts=copy.cached("charts", lambda: _charts(console)),
     )
