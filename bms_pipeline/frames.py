@@ -217,9 +217,10 @@ def _frame(
     """Return a view of ``relations`` as a DataFrame. ``check`` raises where the warehouse cannot answer yet."""
     with _views(home, [name]) as connection:
         check(connection)
-        found = connection.table(name)
-        dtypes = dict(zip(found.columns, map(str, found.types), strict=True))
-        return found.df().astype({column: _DTYPES[kind] for column, kind in dtypes.items() if kind in _DTYPES})
+        # No relation: DuckDB 2 refuses one after a result of which ``check`` fetched only the first row.
+        kinds = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {name})").fetchall()
+        found = connection.execute(f"FROM {name}").df()
+        return found.astype({column: _DTYPES[kind] for column, kind in kinds if kind in _DTYPES})
 
 
 def _query(connection: duckdb.DuckDBPyConnection, name: str) -> str:

@@ -290,16 +290,16 @@ def _own_templates(rows: tables.Rows, mapping: Mapping) -> dict[int, templates.T
     Empty where the bundle does not know the template of some document.
     """
     found: dict[int, templates.Template] = {}
-    for entity in ENTITIES:
-        kept = [row for row in _passportal(rows, entity) if entity.has_client]
-        known = [row for row in kept if (row["template_id"] or "").isdecimal()]
-        if len(known) < len(kept):
+    for entity in (entity for entity in ENTITIES if entity.has_client):
+        kept = _passportal(rows, entity)
+        new = [row for row in rows.get("passportal.new_records", []) if row["entity"] == entity.name]
+        numbered: dict[int, list[tables.Row]] = defaultdict(list)
+        for row in (*kept, *new):
+            if (row["template_id"] or "").isdecimal():
+                numbered[int(row["template_id"])].append(row)
+        if any(not (row["template_id"] or "").isdecimal() for row in kept):
             return {}
-        new = [
-            row for row in rows.get("passportal.new_records", []) if row["entity"] == entity.name and row["template_id"]
-        ]
-        for number in {int(row["template_id"]) for row in (*known, *new)}:
-            its_rows = [row for row in (*known, *new) if int(row["template_id"]) == number]
+        for number, its_rows in numbered.items():
             columns = {column for row in its_rows for column in row["places"] or ()}
             name = next((row["template"] for row in its_rows if row["template"]), "") or str(number)
             labels = _labels(entity, mapping, str(number), columns, its_rows)

@@ -63,20 +63,14 @@ class ImagePlace:
         return self.files.named(self.name)
 
     @property
-    def is_taken(self) -> bool:
-        """Whether an image is there."""
-        return self.files.read(self.name) is not None
-
-    @property
     def document(self) -> str:
         """The id of the document, as long as the image is open."""
         return self.name.removesuffix(_ENDING)
 
 
 def image_place(settings: Settings, document_id: str) -> ImagePlace:
-    """Return the place of a document's before-image: that of an open one, else where a new one goes."""
-    found = (place for place in open_images(settings) if place.document == document_id)
-    return next(found, ImagePlace(open_state(settings).before_images, f"{document_id}{_ENDING}"))
+    """Return where the before-image of a document goes."""
+    return ImagePlace(open_state(settings).before_images, f"{document_id}{_ENDING}")
 
 
 def open_images(settings: Settings) -> list[ImagePlace]:

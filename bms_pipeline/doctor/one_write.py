@@ -92,9 +92,10 @@ def try_document(
     """
     _checked(document_id)
     with _alone(settings), _client(settings, clock) as client:
-        place = before_image.image_place(settings, document_id)
-        if place.is_taken:
-            earlier = _put_back(settings, client, place, clock)
+        for left in before_image.open_images(settings):
+            if left.document != document_id:
+                continue
+            earlier = _put_back(settings, client, left, clock)
             on_restored(earlier)
             if not earlier.is_identical:
                 raise PipelineError(
@@ -110,6 +111,7 @@ def try_document(
             row=row,
             decoded_titles=_are_titles_encoded(client, row),
         )
+        place = before_image.image_place(settings, document_id)
         before_image.save(image, place)
         candidate = _candidate(document_id, row)
         on_saved(place, candidate)

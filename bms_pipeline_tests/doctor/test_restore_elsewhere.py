@@ -131,6 +131,20 @@ def test_an_image_that_was_left_in_the_home_folder_is_found_after_the_state_move
     assert before_image.open_images(moved) == []
 
 
+def test_after_the_state_moved_the_next_trial_of_that_document_keeps_its_image_in_postgresql(pods: Pods) -> None:
+    before = held(pods.service)
+    with killed_at(30, after=True), pytest.raises(Killed):
+        tried(pods.service)
+    pods.service.now += pods.of("a").passportal_unknown_seconds + 1
+    home = pods.service.settings().bms_pipeline_home
+
+    report = tried(pods.service, **pods.settings("a", bms_pipeline_home=home))
+
+    assert report.restored.is_identical
+    assert str(home) not in str(report.restored.place)
+    assert held(pods.service) == before
+
+
 def test_the_last_report_is_read_in_another_container(pods: Pods) -> None:
     report = Examination([Finding("BMS-CLAMP", Verdict.READY, "pages have 100 records", value="100")], {"BMS": 1}, 0.5)
     keep_report(pods.of("a"), report)

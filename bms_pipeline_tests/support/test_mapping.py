@@ -22,7 +22,7 @@ from bms_pipeline_tests.german import german_home
 from bms_pipeline_tests.running import Home
 from bms_pipeline_tests.support.bundles import content, made, original_words, replayed, standings, whois
 
-pytestmark = pytest.mark.timeout(900)  # three runs against Passportal's API, and a replay
+pytestmark = pytest.mark.timeout(2400)  # three runs against Passportal's API, and a replay
 MAPPING = """
 version = 1
 marker_label = "Notizen"
@@ -77,7 +77,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A German tenant whose client was loaded under its mapping; since then the mapping and BMS changed."""
     folder = tmp_path_factory.mktemp("mapped")
     with german_home(folder) as running:
-        assert running.call("preview").returncode in (0, 2)
         store(running, MAPPING)
         for call in (["sync", "--create-unmatched"], ["fetch-details"], ["sync"]):
             ran = running.call(*call)
