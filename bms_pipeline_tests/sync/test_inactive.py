@@ -12,6 +12,7 @@ from bms_pipeline.core.entities import CONTACTS
 from bms_pipeline.core.errors import BreakerOpen
 from bms_pipeline.plan.breakers import check_breakers
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
+from bms_pipeline.reports.plan_preview import overview
 from bms_pipeline_tests.building import account, asset, contact
 from bms_pipeline_tests.sync.mapped import PLAIN, MappedWorld, mapped_world
 
@@ -58,7 +59,10 @@ def test_what_became_inactive_says_so_and_what_is_active_again_follows_back(tena
     assert [(rows[n].operation, rows[n].reason) for n in (1, 2)] == [("update", "became_inactive")] * 2
     assert rows[1].changes == {"status": ("In Use", "Inactive")}
     assert plan.operations == 2
+    totals = overview(tenant.world.warehouse).totals["assets"]
+    assert {name: count for name, count in totals.items() if count} == {"to update": 2, "unchanged": 2}
     tenant.finish()
+    assert tenant.world.query("SELECT count(*) FROM sync.outcomes WHERE outcome = 'updated'") == [(2,)]
     assert status(tenant) == ["Inactive", "Inactive", "Spare", "Active"]
     assert tenant.cycle().operations == 0, "the second sync writes nothing"
     activate(tenant, 1, 2, active=True)
