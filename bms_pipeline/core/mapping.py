@@ -412,7 +412,7 @@ def _composed(entity: Entity, text: str, of: Callable[[str], str]) -> str:
         has_any = f"({has_any}) AND {of('details_read_at')} IS NOT NULL"
         keys = [detail.json_key for detail in entity.detail_fields if detail.json_key and detail.name in parts]
         if keys:
-            has_any += f" AND coalesce(list_has_all({of('details_keys')}, [{_listed(keys)}]), false)"
+            has_any += f" AND coalesce(list_has_all(string_split({of('details_keys')}, ' '), [{_listed(keys)}]), false)"
     joined = rf"trim(regexp_replace(concat({', '.join(pieces)}), ' +', ' ', 'g'))"
     return f"CASE WHEN {has_any} THEN nullif({joined}, '') END"
 

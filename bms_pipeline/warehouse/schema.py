@@ -55,7 +55,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
 
     ``details_asked_at``: when they were last asked for; ``details_read_at``: when they were last read well;
     ``details_problem``: why the last call gave none, NULL if it did. ``details_keys``: the keys that the last good
-    answer was asked for because the mapping of that time names them.
+    answer was asked for because the mapping of that time names them, with a blank between two.
     """
     if entity.details is None:
         return {}
@@ -64,7 +64,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
         "details_asked_at": "TIMESTAMP",
         "details_read_at": "TIMESTAMP",
         "details_problem": "VARCHAR",
-        "details_keys": "VARCHAR[]",
+        "details_keys": "VARCHAR",
     }
 
 

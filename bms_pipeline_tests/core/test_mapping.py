@@ -285,4 +285,4 @@ def test_every_key_that_a_mapping_may_name_has_a_column_of_its_own_and_is_read_b
 def test_a_text_of_a_key_of_the_detail_waits_until_that_key_was_read() -> None:
     mapping = read('[assets.fields]\nmodel = { text = "{model} {detail.vendor}" }\n"detail.vendor" = "Vendor"')
     assert mapping.needs_details(ASSETS, "model")
-    assert "list_has_all(details_keys, ['vendor'])" in mapping.value_sql(ASSETS, "model")
+    assert "list_has_all(string_split(details_keys, ' '), ['vendor'])" in mapping.value_sql(ASSETS, "model")
