@@ -323,6 +323,11 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> set[str]:
 def add_mapped_columns(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
     """Let the tables have a place for every field that ``mapping`` adds. A column once made stays, and empty."""
     _add_columns(connection, mapping)
+    show_mapped_changes(connection, mapping)
+
+
+def show_mapped_changes(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
+    """Let ``sync.operations`` list the changes of every field that ``mapping`` adds."""
     connection.execute(_operations_view(mapping))
 
 
