@@ -180,6 +180,9 @@ def test_a_value_becomes_the_text_that_the_form_says(
         ('[assets.cleared]\nNotes = "notes"', "assets.cleared.Notes", "can carry markers"),
         ('[assets.cleared]\nModel = "model"', "assets.cleared.Model", "which model has, too"),
         ('[assets.cleared]\nModell = "modell"', "assets.cleared.Modell.modell", "Did you mean 'model'?"),
+        ('[assets.fields]\nassetName = "x"', "assets.fields.assetName", "part of the name"),
+        ('[contacts.fields]\nfirstName = "x"', "contacts.fields.firstName", "is the field first_name"),
+        ('[assets.cleared]\nTyp = "type"\ntyp = "model"', "assets.cleared.typ", "is there twice"),
         ("[assets.constants]\nTeam = 3", "assets.constants.Team", "is no text"),
         (
             '[assets.only.212.fields]\ncontactId = "x"',
