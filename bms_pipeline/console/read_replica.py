@@ -29,8 +29,10 @@ from bms_pipeline.core.vocabulary import RunKind
 from bms_pipeline.state.opening import open_state
 from bms_pipeline.state.recording import read_status
 from bms_pipeline.sync import run_lock
+from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.causes import translate_errors
 from bms_pipeline.warehouse.connection import Warehouse, kept_open, now, open_warehouse, transaction
+from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +137,9 @@ class ReadCopy(Warehouse):
             for table in changed:
                 what = COPIED[table][0]
                 connection.execute(f"CREATE OR REPLACE TABLE {self._name}.{table} AS SELECT {what} FROM {table}")
+        if "sync.settings" in changed:
+            with self.open() as connection:
+                schema.show_mapped_changes(connection, read_mapping(connection))
         self._keys |= changed
         self._stamp, self.as_of = stamp, now()
         self.generation += bool(changed)
@@ -268,8 +273,14 @@ def _own_file(folder: Path) -> Path:
 
 
 def _keys(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Return table → a text identifying its state in the attached warehouse."""
+    """Return table → a text identifying its state in the attached warehouse; a mapping may have added columns."""
+    columns = dict(
+        connection.execute(
+            "SELECT schema_name || '.' || table_name, count(*) FROM duckdb_columns()"
+            " WHERE database_name = current_database() GROUP BY ALL"
+        ).fetchall()
+    )
     return {
-        table: str((connection.execute(key.format(table=table)).fetchone() or ("",))[0])
+        table: f"{(connection.execute(key.format(table=table)).fetchone() or ('',))[0]} {columns.get(table)}"
         for table, (_, key) in COPIED.items()
     }

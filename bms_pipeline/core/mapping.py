@@ -492,7 +492,7 @@ def _composed(entity: Entity, text: str, of: Callable[[str], str]) -> str:
         has_any = f"({has_any}) AND {of('details_read_at')} IS NOT NULL"
         keys = [detail.json_key for detail in entity.detail_fields if detail.json_key and detail.name in parts]
         if keys:
-            has_any += f" AND coalesce(list_has_all({of('details_keys')}, [{_listed(keys)}]), false)"
+            has_any += f" AND coalesce(list_has_all(string_split({of('details_keys')}, ' '), [{_listed(keys)}]), false)"
     joined = rf"trim(regexp_replace(concat({', '.join(pieces)}), ' +', ' ', 'g'))"
     return f"CASE WHEN {has_any} THEN nullif({joined}, '') END"
 
@@ -610,8 +610,10 @@ def _parse_cleared(entity: Entity, data: Table[str, Any]) -> dict[str, FieldRule
             raise _wrong(where, _NO_DOCUMENTS.format(entity.name), "Take it out.")
         if folded_label(label) == folded_label(MARKER_LABEL):
             raise _wrong(where, "can carry markers, so it is never blanked", "Take it out.")
-        column = _column(where, entity, _text(where, word))
-        found[column_of_label(CLEARED, _text(where, label))] = FieldRule(label=label.strip(), clears=column)
+        column = column_of_label(CLEARED, _text(where, label))
+        if column in found:
+            raise _wrong(where, f"is there twice, also as {found[column].label!r}", "Keep one.")
+        found[column] = FieldRule(label=label.strip(), clears=_column(where, entity, _text(where, word)))
     return found
 
 
@@ -805,6 +807,8 @@ def _column(where: str, entity: Entity, word: str) -> str:
     own = next((own.name for own in wanted if json_key in re.findall(r"\w+", own.sql)), None)
     if own:
         raise _wrong(f"{where}.{word}", f"is the field {own}", f"Write {own} = ...")
+    if word in re.findall(r"\w+", entity.name_sql) and entity.has_client:
+        raise _wrong(f"{where}.{word}", "is part of the name, by which a record is matched", "Take it out.")
     names = [*entity.columns, *_BY_KEY[entity.name]]
     folded = {name.casefold(): name for name in names}
     elsewhere = [json_key.casefold(), f"{IN_DETAIL}{json_key}".casefold()]

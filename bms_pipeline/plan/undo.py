@@ -16,7 +16,7 @@ from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import PlanError
 from bms_pipeline.core.mapping import Mapping, moved_sql, parse_mapping
 from bms_pipeline.core.reasons import Reason
-from bms_pipeline.warehouse import sql
+from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.stored_mapping import read_mapping
 
 
@@ -45,10 +45,18 @@ def fill_undo(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     row = connection.execute("SELECT mapping FROM sync.plans WHERE plan_id = ?", [plan_id]).fetchone()
     loaded_by = parse_mapping(json.loads(row[0])) if row and row[0] else Mapping()
     mapping = read_mapping(connection)
+    schema.add_mapped_columns(connection, loaded_by)  # a restored database may lack them
+    schema.add_mapped_columns(connection, mapping)
     for entity in entities:
         connection.execute(f"TRUNCATE sync.planned_{entity.name}")
-        statement = _undo_sql(mapping.entity(entity), loaded_by, mapping)
+        statement = _undo_sql(_with_fields_of(mapping, loaded_by, entity), loaded_by, mapping)
         connection.execute(statement, {"plan_id": plan_id, "taken_back": Reason.TAKEN_BACK})
+
+
+def _with_fields_of(mapping: Mapping, loaded_by: Mapping, entity: Entity) -> Entity:
+    """Return the entity with the fields that either mapping adds: what has no place any more is listed as kept."""
+    now = mapping.entity(entity)
+    return now.with_fields(field for field in loaded_by.entity(entity).added_fields if field.name not in now.columns)
 
 
 def _undo_sql(entity: Entity, loaded_by: Mapping, mapping: Mapping) -> str:

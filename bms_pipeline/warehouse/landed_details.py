@@ -59,7 +59,7 @@ def count_lacking_keys(connection: duckdb.DuckDBPyConnection, entity: Entity) ->
 def _has_keys(entity: Entity) -> str:
     """Return SQL: whether the details of ``b`` were read with every key that the mapping names."""
     keys = ", ".join(sql.quoted(str(field.json_key)) for field in entity.detail_fields if field.json_key)
-    return f"coalesce(list_has_all(b.details_keys, [{keys}]), false)" if keys else "true"
+    return f"coalesce(list_has_all(string_split(b.details_keys, ' '), [{keys}]), false)" if keys else "true"
 
 
 def answers_state(connection: duckdb.DuckDBPyConnection, entity: Entity) -> dict[str, Any]:

@@ -170,7 +170,10 @@ def _not_sent(
     absent |= {path for path in _absent_inside(connection, entity, folder) if path.partition("[")[0] not in absent}
     decides = [key for key in entity.deciding if key in absent]
     used_to_come = [
-        path for path in sorted(absent) if is_full and records >= ENOUGH and _came(connection, entity, path)
+        path
+        for path in sorted(absent)
+        # A key that only a mapping names may be rare: leaving out its null everywhere is no sign of another API.
+        if is_full and records >= ENOUGH and entity.wire.get(path) != SCALAR and _came(connection, entity, path)
     ]
     for path, why in [
         *((key, "it decides what happens to them") for key in decides),

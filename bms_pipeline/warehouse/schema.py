@@ -56,7 +56,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
 
     ``details_asked_at``: when they were last asked for; ``details_read_at``: when they were last read well;
     ``details_problem``: why the last call gave none, NULL if it did. ``details_keys``: the keys that the last good
-    answer was asked for because the mapping of that time names them.
+    answer was asked for because the mapping of that time names them, with a blank between two.
     """
     if entity.details is None:
         return {}
@@ -66,7 +66,7 @@ def detail_columns(entity: Entity) -> dict[str, str]:
         "details_asked_at": "TIMESTAMP",
         "details_read_at": "TIMESTAMP",
         "details_problem": "VARCHAR",
-        "details_keys": "VARCHAR[]",
+        "details_keys": "VARCHAR",
     }
 
 
@@ -329,6 +329,11 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> set[str]:
 def add_mapped_columns(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
     """Let the tables have a place for every field that ``mapping`` adds. A column once made stays, and empty."""
     _add_columns(connection, mapping)
+    show_mapped_changes(connection, mapping)
+
+
+def show_mapped_changes(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
+    """Let ``sync.operations`` list the changes of every field that ``mapping`` adds."""
     connection.execute(_operations_view(mapping))
 
 

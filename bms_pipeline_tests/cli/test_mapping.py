@@ -79,3 +79,25 @@ def test_a_file_with_a_mistake_is_refused_with_its_place_and_the_next_step(
     assert says in refused.stderr
     missing = run(world, "import", str(tmp_path / "none.toml"))
     assert (missing.returncode, "cannot be read" in missing.stderr) == (1, True)
+
+
+def test_a_key_of_bms_and_a_constant_are_stored_and_old_labels_are_blanked_only_with_yes(
+    world: World, tmp_path: Path
+) -> None:
+    file = tmp_path / "mapping.toml"
+    file.write_text('[assets.fields]\n"detail.locationInfo" = "Rack"\n[assets.constants]\nManagement = "Managed"\n')
+    stored = run(world, "import", str(file))
+    assert stored.returncode == 0, stored.stderr
+    assert "assets.detail.locationInfo" in stored.stdout
+    exported = tmp_path / "exported.toml"
+    assert run(world, "export", str(exported)).returncode == 0
+    assert '"detail.locationInfo" = "Rack"' in exported.read_text()
+
+    assert "detail.barCode" in run(world, "keys", "assets").stdout
+    file.write_text('[assets.fields]\ntype = "Typ"\n')
+    assert run(world, "import", str(file)).returncode == 0
+    for arguments, code in ((["--dry-run"], 0), ([], 2), (["--yes"], 0), (["--yes"], 1)):
+        said = run(world, "clear-old", *arguments)
+        assert said.returncode == code, said.stderr
+    shown = json.loads(run(world, "show", "--json").stdout)["mapping"]
+    assert shown["assets"]["cleared"] == {"Type": "type"}

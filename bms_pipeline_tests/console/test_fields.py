@@ -149,3 +149,31 @@ def test_the_embedded_passportal_has_nothing_to_map(world: World) -> None:
     with served(world.settings) as console:
         robin = Person(console, "Robin")
         assert "The embedded Passportal has the labels of this program." in robin.get("/fields")
+
+
+def test_keys_of_bms_and_constants_are_listed_by_their_own_words_and_taken_out_in_a_draft(
+    home: Home, robin: Person, tmp_path: Path
+) -> None:
+    data = json.loads(home.call("mapping", "show", "--json").stdout)["mapping"]
+    assets = data.setdefault("assets", {})
+    assets.setdefault("fields", {})["detail.locationInfo"] = "Rack"
+    assets["constants"] = {"Betreuung": "Managed"}
+    file = tmp_path / "mapping.toml"
+    file.write_text(parse_mapping(data).as_toml())
+    stored = home.call("mapping", "import", str(file), "--anyway")
+    assert stored.returncode == 0, stored.stderr
+    assert "Not read so far: assets.detail.locationInfo." in stored.stdout
+    shown = home.call("mapping", "show").stdout
+    assert "detail.locationInfo" in shown
+    assert "always 'Managed'" in shown
+
+    robin.get("/fields")
+    robin.send("/fields/look")
+    assert "detail.locationInfo no label Rack" in robin.text
+    assert "constant Betreuung" in robin.text
+    robin.send("/fields/label", entity="assets", template_id="310", column="detail_location_info", leave_out="1")
+    assert "detail.locationInfo is left out." in robin.text
+    robin.send("/fields/label", entity="assets", template_id="310", column="constant_betreuung", leave_out="1")
+    robin.send("/fields/try")
+    assert "detail.locationInfo of assets is left out" in robin.text
+    robin.send("/fields/discard")

@@ -228,6 +228,9 @@ def test_a_value_becomes_the_text_that_the_form_says(
         ('[assets.cleared]\nNotes = "notes"', "assets.cleared.Notes", "can carry markers"),
         ('[assets.cleared]\nModel = "model"', "assets.cleared.Model", "which model has, too"),
         ('[assets.cleared]\nModell = "modell"', "assets.cleared.Modell.modell", "Did you mean 'model'?"),
+        ('[assets.fields]\nassetName = "x"', "assets.fields.assetName", "part of the name"),
+        ('[contacts.fields]\nfirstName = "x"', "contacts.fields.firstName", "is the field first_name"),
+        ('[assets.cleared]\nTyp = "type"\ntyp = "model"', "assets.cleared.typ", "is there twice"),
         ("[assets.constants]\nTeam = 3", "assets.constants.Team", "is no text"),
         (
             '[assets.only.212.fields]\ncontactId = "x"',
@@ -333,4 +336,4 @@ def test_every_key_that_a_mapping_may_name_has_a_column_of_its_own_and_is_read_b
 def test_a_text_of_a_key_of_the_detail_waits_until_that_key_was_read() -> None:
     mapping = read('[assets.fields]\nmodel = { text = "{model} {detail.vendor}" }\n"detail.vendor" = "Vendor"')
     assert mapping.needs_details(ASSETS, "model")
-    assert "list_has_all(details_keys, ['vendor'])" in mapping.value_sql(ASSETS, "model")
+    assert "list_has_all(string_split(details_keys, ' '), ['vendor'])" in mapping.value_sql(ASSETS, "model")

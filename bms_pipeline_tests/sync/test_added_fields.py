@@ -112,6 +112,28 @@ def test_undo_blanks_what_an_added_field_filled(tenant: MappedWorld, toml: str) 
     assert tenant.assets() == before
 
 
+def test_undo_lists_what_has_no_place_any_more_as_kept(tenant: MappedWorld) -> None:
+    tenant.map(LISTED)
+    plan = tenant.cycle()
+    tenant.map("")
+    tenant.cycle()
+    tenant.undo(plan.plan_id)
+    assert tenant.assets()["PC-1"]["Group"] == "north"
+    ((kept,),) = tenant.world.query("SELECT kept[1].field FROM sync.planned_assets WHERE kept IS NOT NULL")
+    assert kept == "list_machine_group_id"
+
+
+def test_a_rare_key_that_nobody_has_any_more_does_not_stop_the_landing(tenant: MappedWorld) -> None:
+    more = [asset(number, 1, f"PC-{number}", f"SN-10{number}") for number in range(10, 70)]
+    tenant.world.assets += [{**row, "machineGroupId": None} for row in more]
+    tenant.map(LISTED)
+    tenant.cycle()
+    for row in tenant.world.assets:
+        row.pop("machineGroupId", None)
+    assert tenant.plan().operations == 0
+    assert tenant.world.query("SELECT list_machine_group_id FROM bms.assets WHERE bms_id = 1") == [("north",)]
+
+
 def test_a_key_that_was_taken_out_is_not_written_and_comes_back(tenant: MappedWorld) -> None:
     tenant.map(LISTED)
     tenant.cycle()

@@ -9,7 +9,7 @@ WITH answer AS (
      newest AS (
          SELECT bms_id, max(read_at) AS asked_at, max(read_at) FILTER (problem IS NULL) AS good_at,
                 arg_max(detail, read_at) FILTER (problem IS NULL) AS detail,
-                arg_max(coalesce(keys, []), read_at) FILTER (problem IS NULL) AS keys,
+                arg_max(array_to_string(coalesce(keys, []), ' '), read_at) FILTER (problem IS NULL) AS keys,
                 arg_max(problem, read_at) FILTER (problem IS NOT NULL) AS problem
          FROM answer
          GROUP BY bms_id
