@@ -9,8 +9,9 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.mapping import Mapping as FieldMapping
+from bms_pipeline.core.mapping import folded_label
 from bms_pipeline.core.vocabulary import FieldOwner
-from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, Document, folded
+from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, Document
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.sync.label_samples import MAPPED, Samples
@@ -114,7 +115,7 @@ def _fields(
     written: Mapping[int, Mapping[str, str | None]],
 ) -> TemplateFields:
     fields = TemplateFields(entity, template)
-    used = {folded(name) for name in (NAME, ID_LABEL, KIND_LABEL)}
+    used = {folded_label(name) for name in (NAME, ID_LABEL, KIND_LABEL)}
     pairs = samples.of_template(entity, template)
     documents = [document for document in samples.documents.get(entity.name, ()) if document.template_id == template.id]
     for column in entity.columns[1:]:
@@ -125,7 +126,7 @@ def _fields(
             share = samples.of_bms(entity, column)
             fields.unplaced.append(Unplaced(column, name, wanted, share, suggested.get(column)))
             continue
-        used.add(folded(label.name))
+        used.add(folded_label(label.name))
         if pairs:
             shown = [
                 FieldSample(
@@ -139,19 +140,19 @@ def _fields(
             shown = [FieldSample(None, None, text_under(document, label.name)) for document in documents]
         owner = settings.owner(entity.name, column)
         fields.placed.append(Placed(column, name, label, _share(label, template), owner, _best(shown)))
-    marker = folded(mapping.marker_label)
+    marker = folded_label(mapping.marker_label)
     fields.unused.extend(
-        Unused(label, _share(label, template), folded(label.name) == marker, _texts(documents, label.name))
+        Unused(label, _share(label, template), folded_label(label.name) == marker, _texts(documents, label.name))
         for label in template.labels
-        if folded(label.name) not in used
+        if folded_label(label.name) not in used
     )
     return fields
 
 
 def text_under(document: Document, label: str) -> str | None:
     """Return the text of a document under a label, in any spelling."""
-    wanted = folded(label)
-    return next((text for name, text in document.fields.items() if folded(name) == wanted and text), None)
+    wanted = folded_label(label)
+    return next((text for name, text in document.fields.items() if folded_label(name) == wanted and text), None)
 
 
 def _share(label: Label, template: TemplateLabels) -> float | None:

@@ -22,7 +22,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import WarehouseDamaged
-from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import DEFAULT, folded_label
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.passportal.documents.encoding import (
     ID_LABEL,
@@ -31,7 +31,6 @@ from bms_pipeline.passportal.documents.encoding import (
     DetailsForm,
     Document,
     Element,
-    folded,
     marker_in,
     our_labels,
     titles_are_encoded,
@@ -148,8 +147,8 @@ class Fields:
 
     def takes(self, label: str) -> bool:
         """Return whether plain text can be written under ``label``, as far as is known."""
-        is_there = label in self.places or not (self.is_whole or folded(label) in self.absent)
-        return is_there and folded(label) not in self.special
+        is_there = label in self.places or not (self.is_whole or folded_label(label) in self.absent)
+        return is_there and folded_label(label) not in self.special
 
     def can_mark(self, label: str) -> bool:
         """Return whether a marker can be written under ``label``: notes by ``takes``, any other only if it was seen."""
@@ -290,8 +289,8 @@ class RememberedDocuments:
 
     def _looked_for(self, entity: Entity, template_id: str) -> set[str]:
         """Return the folded labels that a reading for ``entity`` takes values from; that of the marker behind "="."""
-        marker = folded(self._mapping.marker_label)
-        return {f"={marker}", *map(folded, self._values_of(entity, template_id))} - {marker}
+        marker = folded_label(self._mapping.marker_label)
+        return {f"={marker}", *map(folded_label, self._values_of(entity, template_id))} - {marker}
 
     def not_looked_at(self, kind: str, before: float) -> list[str]:
         """Return the newest document of each template without a reading since ``before``."""
@@ -324,7 +323,7 @@ class RememberedDocuments:
                     "fields": [
                         _json(
                             {
-                                folded(label): text
+                                folded_label(label): text
                                 for label, text in document.fields.items()
                                 if text and label in values[document.template_id]
                             }
@@ -381,7 +380,7 @@ class RememberedDocuments:
         return Fields(
             dict(zip(our_labels(places, [*ours, ID_LABEL, KIND_LABEL]), places, strict=True)),
             special=frozenset(special),
-            absent=frozenset(folded(label) for label, key, _ in rows if key is None),
+            absent=frozenset(folded_label(label) for label, key, _ in rows if key is None),
             is_whole=bool(whole and whole[0]),
             notes=notes,
         )
@@ -414,13 +413,13 @@ class RememberedDocuments:
             ).fetchall()
         for template in self.templates(kind):
             names = [name for id_, name in named if id_ == template.id]
-            alike = Counter(map(folded, names))
+            alike = Counter(map(folded_label, names))
             labels = tuple(
                 Label(
                     name,
-                    form_of(forms.get((template.id, folded(name)), ())),
-                    filled.get((template.id, folded(name)), 0),
-                    alike[folded(name)] == 1,
+                    form_of(forms.get((template.id, folded_label(name)), ())),
+                    filled.get((template.id, folded_label(name)), 0),
+                    alike[folded_label(name)] == 1,
                 )
                 for name in names
             )
@@ -496,7 +495,7 @@ class RememberedDocuments:
         """Return SQL for the value of ``column`` in a document of any of ``templates``."""
         labels = {template: self._mapping.label(entity, column, template) for template in templates}
         values = {
-            template: "NULL" if label is None else f"map_extract_value(d.fields, {sql.quoted(folded(label))})"
+            template: "NULL" if label is None else f"map_extract_value(d.fields, {sql.quoted(folded_label(label))})"
             for template, label in labels.items()
         }
         if len(set(values.values())) <= 1:
@@ -628,11 +627,11 @@ def _places(labels: Mapping[str, str], layout: Mapping[str, object], fields: Fie
     forms = _forms(layout)
 
     def is_place(label: str) -> bool:
-        form = forms.get(folded(label))
+        form = forms.get(folded_label(label))
         if form is None:
             return not layout["whole"] and fields.takes(label)
         return DetailsForm(form) is DetailsForm.TEXT or (
-            DetailsForm(form) is DetailsForm.EMPTY and folded(label) not in fields.special
+            DetailsForm(form) is DetailsForm.EMPTY and folded_label(label) not in fields.special
         )
 
     return [column for column, label in labels.items() if column == "name" or is_place(label)]
@@ -646,10 +645,10 @@ def _layout(document: Document, labels: Iterable[str]) -> str:
     whole, forms, ours = document.shows_blanks, dict[str, str](), set(labels)
     alike = _alike(document)
     for label, place in document.elements.items():
-        key, form = folded(label), place.form
+        key, form = folded_label(label), place.form
         if label in ours:
             forms[key] = form.value
-        elif folded(place.name) in alike:
+        elif folded_label(place.name) in alike:
             continue
         elif not form.is_plain:
             forms[key] = form.value
@@ -664,7 +663,7 @@ def _filled(document: Document) -> list[str]:
     ``_UNNAMED`` for an element without a name so far.
     """
     filled = {
-        folded(label) if place.has_name or not place.key.isdecimal() else _UNNAMED
+        folded_label(label) if place.has_name or not place.key.isdecimal() else _UNNAMED
         for label, place in document.elements.items()
         if (document.values.get(label) or "").strip()
     }
@@ -673,7 +672,7 @@ def _filled(document: Document) -> list[str]:
 
 def _alike(document: Document) -> set[str]:
     """Return the folded labels that stand for several elements: which of them is meant depends on the spelling."""
-    alike = Counter(folded(place.name) for place in document.elements.values())
+    alike = Counter(folded_label(place.name) for place in document.elements.values())
     return {name for name, elements in alike.items() if elements > 1}
 
 

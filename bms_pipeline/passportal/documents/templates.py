@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import DEFAULT, folded_label
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import NewRecords
 from bms_pipeline.passportal.documents import encoding
@@ -71,8 +71,8 @@ class DocumentTemplates:
         kind = entity.singular
         if chosen := self._mapping.template_for(entity, None) or self._chosen.get(kind):
             return _named(chosen, templates)
-        called = encoding.folded(DEFAULT_TEMPLATES[kind])
-        named = [template for template in templates if encoding.folded(template.name) == called]
+        called = folded_label(DEFAULT_TEMPLATES[kind])
+        named = [template for template in templates if folded_label(template.name) == called]
         if named:
             return max(named, key=lambda template: template.newest)  # a template made again replaces the old one
         return templates[0] if len(templates) == 1 else None
