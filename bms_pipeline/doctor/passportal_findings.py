@@ -14,7 +14,7 @@ from functools import partial
 from itertools import pairwise
 from urllib.parse import unquote
 
-from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import DEFAULT, folded_label
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
@@ -434,8 +434,8 @@ def _chosen_template(settings: Settings, kind: str, found: Sequence[_Template]) 
     chosen = next((encoding.template_id(uid.strip()) for name, _, uid in pairs if name.strip() == kind), None)
     if chosen is not None:
         return next((template for template in found if template.id == chosen), _Template(chosen, "", 0))
-    default = encoding.folded(DEFAULT_TEMPLATES[kind])
-    named = next((template for template in found if encoding.folded(template.name) == default), None)
+    default = folded_label(DEFAULT_TEMPLATES[kind])
+    named = next((template for template in found if folded_label(template.name) == default), None)
     return named or (found[0] if len(found) == 1 else None)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bms_pipeline.core.errors import PipelineError
+from bms_pipeline.core.mapping import folded_label
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.core.text import printable
 from bms_pipeline.core.vocabulary import Verdict
@@ -71,7 +72,7 @@ def places_in(document: Document, row: Row) -> Places:
 
     elements = {label: place for label, place in document.elements.items() if place.key not in _NO_ELEMENTS}
     plain = [label for label, place in elements.items() if place.form.is_plain]
-    known = [label for name in _TEXT_FIELDS for label in plain if encoding.folded(label) == encoding.folded(name)]
+    known = [label for name in _TEXT_FIELDS for label in plain if folded_label(label) == folded_label(name)]
     free = [label for label in plain if label != NOTES and not _is_of_another_kind(label, document, row)]
     may_hide_notes = not document.shows_blanks and NOTES not in elements
     return Places(
@@ -337,5 +338,5 @@ def _is_of_another_kind(label: str, document: Document, row: Row) -> bool:
     element = (row.get("details") or {}).get(document.elements[label].key)
     value = element.get("value") if isinstance(element, dict) else None
     kind = str(value.get("type") or "") if isinstance(value, dict) else ""
-    words = encoding.folded(f"{label} {kind}")
+    words = folded_label(f"{label} {kind}")
     return any(word in words for word in _OF_OTHER_KINDS) or label.isdecimal()

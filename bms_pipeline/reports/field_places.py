@@ -9,8 +9,9 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.mapping import Mapping as FieldMapping
+from bms_pipeline.core.mapping import folded_label
 from bms_pipeline.core.vocabulary import FieldOwner
-from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, Document, folded
+from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, Document
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.reconcile.sync_settings import SyncSettings
 from bms_pipeline.reports import links
@@ -120,7 +121,7 @@ def _fields(
     written: Mapping[int, Mapping[str, str | None]],
 ) -> TemplateFields:
     fields = TemplateFields(entity, template)
-    used = {folded(name) for name in (NAME, ID_LABEL, KIND_LABEL)}
+    used = {folded_label(name) for name in (NAME, ID_LABEL, KIND_LABEL)}
     pairs = samples.of_template(entity, template)
     documents = [document for document in samples.documents.get(entity.name, ()) if document.template_id == template.id]
     names = mapping.names(entity)
@@ -132,7 +133,7 @@ def _fields(
             share = samples.of_bms(entity, column)
             fields.unplaced.append(Unplaced(column, name, wanted, share, suggested.get(column)))
             continue
-        used.add(folded(label.name))
+        used.add(folded_label(label.name))
         if pairs:
             shown = [
                 FieldSample(
@@ -148,19 +149,19 @@ def _fields(
         link, able = mapping.rule(entity, column).link, entity.field(column)
         can_link = able.link.entity if able and able.link and label.form is DetailsForm.LINK else None
         fields.placed.append(Placed(column, name, label, _share(label, template), owner, _best(shown), link, can_link))
-    marker = folded(mapping.marker_label)
+    marker = folded_label(mapping.marker_label)
     fields.unused.extend(
-        Unused(label, _share(label, template), folded(label.name) == marker, _texts(documents, label.name))
+        Unused(label, _share(label, template), folded_label(label.name) == marker, _texts(documents, label.name))
         for label in template.labels
-        if folded(label.name) not in used
+        if folded_label(label.name) not in used
     )
     return fields
 
 
 def text_under(document: Document, label: str) -> str | None:
     """Return the text of a document under a label, in any spelling."""
-    wanted = folded(label)
-    return next((text for name, text in document.fields.items() if folded(name) == wanted and text), None)
+    wanted = folded_label(label)
+    return next((text for name, text in document.fields.items() if folded_label(name) == wanted and text), None)
 
 
 def _share(label: Label, template: TemplateLabels) -> float | None:

@@ -27,7 +27,7 @@ from bms_pipeline.core.junk import Kind
 from bms_pipeline.core.mapping import Mapping, folded_label, folded_word, match_keys, parse_mapping, word_of
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents import synonyms
-from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm, folded
+from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm
 from bms_pipeline.passportal.documents.labels import Label, TemplateLabels
 from bms_pipeline.passportal.documents.templates import DEFAULT_TEMPLATES, chosen_templates
 from bms_pipeline.sync.label_samples import MAPPED, SampledPair, Samples
@@ -216,8 +216,8 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
     for template in samples.templates.get(entity.name, ()):
         own = mapping.labels(entity, template.id)
         present = {column: template.label(label) for column, label in own.items() if column != "name"}
-        taken = {folded(label.name) for label in present.values() if label}
-        taken |= {folded(NAME), folded(ID_LABEL), folded(KIND_LABEL)}
+        taken = {folded_label(label.name) for label in present.values() if label}
+        taken |= {folded_label(NAME), folded_label(ID_LABEL), folded_label(KIND_LABEL)}
         lacking = [column for column, label in present.items() if label is None]
         pairs = samples.of_template(entity, template)
         found = sorted(
@@ -225,7 +225,7 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
                 candidate
                 for column in lacking
                 for label in template.labels
-                if label.is_alone and folded(label.name) not in taken
+                if label.is_alone and folded_label(label.name) not in taken
                 for candidate in _candidates(entity, template, column, label, pairs)
             ),
             key=lambda one: (
@@ -237,9 +237,9 @@ def _labels(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugg
         )
         given: set[str] = set()
         for candidate in found:
-            if candidate.column not in given and folded(candidate.label) not in taken:
+            if candidate.column not in given and folded_label(candidate.label) not in taken:
                 given.add(candidate.column)
-                taken.add(folded(candidate.label))
+                taken.add(folded_label(candidate.label))
                 yield candidate
 
 
@@ -269,7 +269,12 @@ def _candidates(
 
 def _text_of(pair: SampledPair, label: Label) -> str | None:
     return next(
-        (text for name, text in pair.document.fields.items() if folded(name) == folded(label.name) and text), None
+        (
+            text
+            for name, text in pair.document.fields.items()
+            if folded_label(name) == folded_label(label.name) and text
+        ),
+        None,
     )
 
 
@@ -326,9 +331,9 @@ def _marker(mapping: Mapping, samples: Samples) -> str | None:
             for name in synonyms.NOTES:
                 label = template.label(name)
                 if label and (label.takes_text or label.form is DetailsForm.RICH):
-                    weights[folded(name)] += template.documents + 1
-                    spelled.setdefault(folded(name), label.name)
-    present = weights.get(folded(mapping.marker_label), 0)
+                    weights[folded_label(name)] += template.documents + 1
+                    spelled.setdefault(folded_label(name), label.name)
+    present = weights.get(folded_label(mapping.marker_label), 0)
     best = max(weights, key=lambda name: weights[name], default="")
     return spelled[best] if best and weights[best] > present and not present else None
 
@@ -346,7 +351,12 @@ def _words(entity: Entity, mapping: Mapping, samples: Samples) -> Iterator[Sugge
             label = mapping.label(entity, column, pair.document.template_id)
             ours = pair.values.get(column)
             theirs = next(
-                (text for name, text in pair.document.fields.items() if label and folded(name) == folded(label)), None
+                (
+                    text
+                    for name, text in pair.document.fields.items()
+                    if label and folded_label(name) == folded_label(label)
+                ),
+                None,
             )
             if ours and theirs and len(ours) < 40 and "\n" not in theirs:
                 met[ours][theirs] += 1
@@ -370,8 +380,10 @@ def _templates(settings: Settings, entity: Entity, mapping: Mapping, samples: Sa
     if len(templates) < 2 or mapping.templates(entity):
         return
     chosen = chosen_templates(settings.passportal_templates).get(entity.singular)
-    usual = folded(DEFAULT_TEMPLATES[entity.singular])
-    known = next((template for template in templates if template.id == chosen or folded(template.name) == usual), None)
+    usual = folded_label(DEFAULT_TEMPLATES[entity.singular])
+    known = next(
+        (template for template in templates if template.id == chosen or folded_label(template.name) == usual), None
+    )
     default = known or max(templates, key=lambda template: template.documents)
     by_category: dict[str, Counter[str]] = defaultdict(Counter)
     for (category, id_), count in samples.categories.get(entity.name, {}).items():

@@ -6,7 +6,7 @@ Reading takes every form ever seen; writing takes the form chosen in the setting
 Reading. ``details`` are elements under snake_case keys made from their labels, each an object ``{name, description,
 value: {type, text}}``, a bare text or null [D]; or under positions ``"0", "1", ...`` [L]. Links are ``value: {text, id,
 type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key;
-labels are compared as people read them (``folded``) and written as the tenant spells them. Only elements of plain text
+labels are compared as people read them (``folded_label``) and written as the tenant spells them. Only elements of plain text
 are ever written (``DetailsForm``), and links where the mapping says so: their value is ``#`` and the id of the document
 that they link to. Any other link, a choice, a yes/no and a formatted text are read and sent back as they came.
 
@@ -165,7 +165,7 @@ class Document:
     def claim(self) -> int | None:
         """The id for Kaseya BMS in its fields, written by anybody; None where this is our marker."""
         number = (self.values.get(ID_LABEL) or "").strip()
-        is_claim = folded(self.values.get(KIND_LABEL) or "") == folded(KIND) and _is_id(number)
+        is_claim = folded_label(self.values.get(KIND_LABEL) or "") == folded_label(KIND) and _is_id(number)
         return int(number) if is_claim else None
 
     @property
@@ -236,10 +236,6 @@ def titles_are_encoded(titles: Iterable[str]) -> bool:
     seen = list(titles)
     bare = any(re.search(r"[\s<>]|&(?!(?:#\d+|#[xX][0-9a-fA-F]+|\w+);)", title) for title in seen)
     return not bare and any(decoded_name(title) != title for title in seen)
-
-
-folded = folded_label
-"""A label as it is compared; the service's key for it folds to the same."""
 
 
 def snake_case(label: str) -> str:
@@ -319,13 +315,13 @@ def our_labels(places: Sequence[Element], ours: Collection[str]) -> list[str]:
 
     Any other keeps its name, with its key where the name is taken.
     """
-    called = {folded(label): label for label in ours}
-    alike = Counter(folded(place.name) for place in places)
+    called = {folded_label(label): label for label in ours}
+    alike = Counter(folded_label(place.name) for place in places)
     exactly = Counter(place.name for place in places)
     found: dict[str, None] = {}
     for place in places:
-        label = called.get(folded(place.name))
-        is_the_one = alike[folded(place.name)] == 1 or (place.name == label and exactly[place.name] == 1)
+        label = called.get(folded_label(place.name))
+        is_the_one = alike[folded_label(place.name)] == 1 or (place.name == label and exactly[place.name] == 1)
         name = label if label is not None and is_the_one else place.name
         if name in found or (name in called.values() and not is_the_one):
             name = f"{place.name} ({place.key})"
@@ -489,12 +485,12 @@ def lost(
 
     ``names``: the names of bare elements, by key.
     """
-    left = {folded(label): element for label, _, element in _elements(after.get("details"), (), names)}
-    mine = {folded(label) for label in ours}
+    left = {folded_label(label): element for label, _, element in _elements(after.get("details"), (), names)}
+    mine = {folded_label(label) for label in ours}
     return [
         label
         for label, _, element in _elements(before.get("details"), (), names)
-        if (at := folded(label)) not in mine
+        if (at := folded_label(label)) not in mine
         and ((_said(element) and not _said(left.get(at))) or (_links(element) and not _links(left.get(at))))
     ]
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.files import atomic_write
+from bms_pipeline.core.mapping import folded_label
 from bms_pipeline.passportal.documents import encoding
 from bms_pipeline.passportal.documents.client import PAGE_SIZE, DocumentsClient
-from bms_pipeline.passportal.documents.encoding import DetailsForm, Document, folded
+from bms_pipeline.passportal.documents.encoding import DetailsForm, Document
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class TemplateLabels:
 
     def label(self, name: str | None) -> Label | None:
         """Return the label that folds to ``name``; None where there is none, or several are."""
-        wanted = folded(name or "")
-        return next((label for label in self.labels if folded(label.name) == wanted and label.is_alone), None)
+        wanted = folded_label(name or "")
+        return next((label for label in self.labels if folded_label(label.name) == wanted and label.is_alone), None)
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,15 @@ def labels_of(
     read = 0
     for document in seen:
         read += 1
-        here = Counter(folded(place.name) for place in document.elements.values())
+        here = Counter(folded_label(place.name) for place in document.elements.values())
         alike |= {key for key, places in here.items() if places > 1}
         for label, place in document.elements.items():
-            key = folded(place.name)
+            key = folded_label(place.name)
             names[key][place.name] += 1
             forms[key].add(place.form)
             filled[key] += bool((document.values.get(label) or "").strip())
     for label in more:
-        names[folded(label)][label] += 0
+        names[folded_label(label)][label] += 0
     found = tuple(
         Label(spelled.most_common(1)[0][0], form_of(forms[key]), filled[key], key not in alike)
         for key, spelled in names.items()

@@ -23,7 +23,7 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import WarehouseDamaged
-from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import DEFAULT, folded_label
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.passportal.documents.encoding import (
     ID_LABEL,
@@ -32,7 +32,6 @@ from bms_pipeline.passportal.documents.encoding import (
     DetailsForm,
     Document,
     Element,
-    folded,
     marker_in,
     our_labels,
     titles_are_encoded,
@@ -151,12 +150,12 @@ class Fields:
 
     def takes_link(self, label: str) -> bool:
         """Return whether a link can be written under ``label``: another document of the template has one there."""
-        return folded(label) in self.linking
+        return folded_label(label) in self.linking
 
     def takes(self, label: str) -> bool:
         """Return whether plain text can be written under ``label``, as far as is known."""
-        is_there = label in self.places or not (self.is_whole or folded(label) in self.absent)
-        return is_there and folded(label) not in self.special
+        is_there = label in self.places or not (self.is_whole or folded_label(label) in self.absent)
+        return is_there and folded_label(label) not in self.special
 
     def can_mark(self, label: str) -> bool:
         """Return whether a marker can be written under ``label``: notes by ``takes``, any other only if it was seen."""
@@ -308,9 +307,9 @@ class RememberedDocuments:
 
         That of the marker is behind "=", those of links are behind "→".
         """
-        marker, labels = folded(self._mapping.marker_label), self._mapping.labels(entity, template_id)
-        links = {folded(labels[column]) for column in self._mapping.links(entity) if column in labels}
-        texts = set(map(folded, self._values_of(entity, template_id))) - links - {marker}
+        marker, labels = folded_label(self._mapping.marker_label), self._mapping.labels(entity, template_id)
+        links = {folded_label(labels[column]) for column in self._mapping.links(entity) if column in labels}
+        texts = set(map(folded_label, self._values_of(entity, template_id))) - links - {marker}
         return {f"={marker}", *texts, *(f"→{label}" for label in links)}
 
     def not_looked_at(self, kind: str, before: float) -> list[str]:
@@ -344,7 +343,7 @@ class RememberedDocuments:
                     "fields": [
                         _json(
                             {
-                                folded(label): text
+                                folded_label(label): text
                                 for label, text in document.fields.items()
                                 if text and label in values[document.template_id]
                             }
@@ -402,13 +401,15 @@ class RememberedDocuments:
         places = [Element(key, name) for _, key, name in rows if key is not None]
         notes = self._mapping.marker_label
         ours = {**dict.fromkeys(self._mapping.labels(entity, template_id).values()), notes: None}
-        shown = {folded(label) for label, key, _ in rows if key is not None}
-        is_whole = bool(whole and whole[0]) or _has_them_all(connection, template_id, shown, set(map(folded, ours)))
+        shown = {folded_label(label) for label, key, _ in rows if key is not None}
+        is_whole = bool(whole and whole[0]) or _has_them_all(
+            connection, template_id, shown, set(map(folded_label, ours))
+        )
         return Fields(
             dict(zip(our_labels(places, [*ours, ID_LABEL, KIND_LABEL]), places, strict=True)),
             special=frozenset(label for label, forms in seen.items() if _is_special(forms)),
             linking=frozenset(label for label, forms in seen.items() if DetailsForm.LINK in forms),
-            absent=frozenset(folded(label) for label, key, _ in rows if key is None),
+            absent=frozenset(folded_label(label) for label, key, _ in rows if key is None),
             is_whole=is_whole,
             notes=notes,
         )
@@ -441,13 +442,13 @@ class RememberedDocuments:
             ).fetchall()
         for template in self.templates(kind):
             names = [name for id_, name in named if id_ == template.id]
-            alike = Counter(map(folded, names))
+            alike = Counter(map(folded_label, names))
             labels = tuple(
                 Label(
                     name,
-                    form_of(forms.get((template.id, folded(name)), ())),
-                    filled.get((template.id, folded(name)), 0),
-                    alike[folded(name)] == 1,
+                    form_of(forms.get((template.id, folded_label(name)), ())),
+                    filled.get((template.id, folded_label(name)), 0),
+                    alike[folded_label(name)] == 1,
                 )
                 for name in names
             )
@@ -542,7 +543,7 @@ class RememberedDocuments:
         """Return SQL for the value of ``column`` in a document of any of ``templates``."""
         labels = {template: self._mapping.label(entity, column, template) for template in templates}
         values = {
-            template: "NULL" if label is None else f"map_extract_value(d.fields, {sql.quoted(folded(label))})"
+            template: "NULL" if label is None else f"map_extract_value(d.fields, {sql.quoted(folded_label(label))})"
             for template, label in labels.items()
         }
         if len(set(values.values())) <= 1:
@@ -690,7 +691,7 @@ def _places(
     forms = _forms(layout)
 
     def is_link(label: str) -> bool:
-        form = forms.get(folded(label))
+        form = forms.get(folded_label(label))
         if form is None:
             return not layout["whole"] and fields.takes_link(label)
         return DetailsForm(form) is DetailsForm.LINK or (
@@ -698,11 +699,11 @@ def _places(
         )
 
     def is_place(label: str) -> bool:
-        form = forms.get(folded(label))
+        form = forms.get(folded_label(label))
         if form is None:
             return not layout["whole"] and fields.takes(label)
         return DetailsForm(form) is DetailsForm.TEXT or (
-            DetailsForm(form) is DetailsForm.EMPTY and folded(label) not in fields.special
+            DetailsForm(form) is DetailsForm.EMPTY and folded_label(label) not in fields.special
         )
 
     return [
@@ -720,10 +721,10 @@ def _layout(document: Document, labels: Iterable[str]) -> str:
     whole, forms, ours = document.shows_blanks, dict[str, str](), set(labels)
     alike = _alike(document)
     for label, place in document.elements.items():
-        key, form = folded(label), place.form
+        key, form = folded_label(label), place.form
         if label in ours:
             forms[key] = form.value
-        elif folded(place.name) in alike:
+        elif folded_label(place.name) in alike:
             continue
         elif not form.is_plain:
             forms[key] = form.value
@@ -738,7 +739,7 @@ def _filled(document: Document) -> list[str]:
     ``_UNNAMED`` for an element without a name so far.
     """
     filled = {
-        folded(label) if place.has_name or not place.key.isdecimal() else _UNNAMED
+        folded_label(label) if place.has_name or not place.key.isdecimal() else _UNNAMED
         for label, place in document.elements.items()
         if (document.values.get(label) or "").strip()
     }
@@ -747,7 +748,7 @@ def _filled(document: Document) -> list[str]:
 
 def _alike(document: Document) -> set[str]:
     """Return the folded labels that stand for several elements: which of them is meant depends on the spelling."""
-    alike = Counter(folded(place.name) for place in document.elements.values())
+    alike = Counter(folded_label(place.name) for place in document.elements.values())
     return {name for name, elements in alike.items() if elements > 1}
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.passportal.documents.encoding import Document, folded
+from bms_pipeline.core.mapping import folded_label
+from bms_pipeline.passportal.documents.encoding import Document
 
 MANIFEST = "manifest.csv"
 _SECTION, _TEMPLATE, _LABEL, _REQUIRED = (
@@ -37,8 +38,10 @@ class RequiredElements:
 
     def of(self, entity: Entity, template: str) -> tuple[str, ...]:
         """Return the required labels of the template with this name, of the section for ``entity`` if there is one."""
-        by_section = {section: labels for (section, name), labels in self.labels.items() if name == folded(template)}
-        own = {folded(entity.name), folded(entity.singular)} & by_section.keys()
+        by_section = {
+            section: labels for (section, name), labels in self.labels.items() if name == folded_label(template)
+        }
+        own = {folded_label(entity.name), folded_label(entity.singular)} & by_section.keys()
         return tuple(dict.fromkeys(label for section in own or by_section for label in by_section[section]))
 
 
@@ -61,8 +64,8 @@ def read_required(file: Path | None) -> RequiredElements:
         raise _wrong(file, f"has no column {', '.join(map(repr, lacking))}, or no line")
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if folded(row[_REQUIRED] or "") in _YES and (row[_LABEL] or "").strip():
-            template = folded(row[_SECTION] or ""), folded(row[_TEMPLATE] or "")
+        if folded_label(row[_REQUIRED] or "") in _YES and (row[_LABEL] or "").strip():
+            template = folded_label(row[_SECTION] or ""), folded_label(row[_TEMPLATE] or "")
             found.setdefault(template, []).append(row[_LABEL].strip(" *"))
     return RequiredElements({template: tuple(labels) for template, labels in found.items()})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import DEFAULT
+from bms_pipeline.core.mapping import DEFAULT, folded_label
 from bms_pipeline.core.mapping import Mapping as FieldMapping
 from bms_pipeline.core.vocabulary import NewRecords
 from bms_pipeline.passportal.documents import encoding
@@ -78,8 +78,8 @@ class DocumentTemplates:
         kind = entity.singular
         if chosen := self._mapping.template_for(entity, None) or self._chosen.get(kind):
             return _named(chosen, templates)
-        called = encoding.folded(DEFAULT_TEMPLATES[kind])
-        named = [template for template in templates if encoding.folded(template.name) == called]
+        called = folded_label(DEFAULT_TEMPLATES[kind])
+        named = [template for template in templates if folded_label(template.name) == called]
         if named:
             return max(named, key=lambda template: template.newest)  # a template made again replaces the old one
         return templates[0] if len(templates) == 1 else None
@@ -123,15 +123,15 @@ class DocumentTemplates:
         """
         stated = self._required.of(entity, template.name)
         learned = [label for label in self._memory.needed(template.id) if label not in stated]
-        by_label = {encoding.folded(label): column for column, label in labels.items() if column != "name"}
-        elements = {encoding.folded(label) for label in fields.places}
-        filled_anyway = {encoding.folded(encoding.NAME), encoding.folded(labels["name"])}
+        by_label = {folded_label(label): column for column, label in labels.items() if column != "name"}
+        elements = {folded_label(label) for label in fields.places}
+        filled_anyway = {folded_label(encoding.NAME), folded_label(labels["name"])}
         if self._dialect.marker == "notes":
-            filled_anyway.add(encoding.folded(fields.notes))
+            filled_anyway.add(folded_label(fields.notes))
         return [
             {"label": label, "field": by_label.get(key), "is_learned": label in learned}
             for label in (*stated, *learned)
-            if (key := encoding.folded(label)) not in filled_anyway and (key in elements or key in by_label)
+            if (key := folded_label(label)) not in filled_anyway and (key in elements or key in by_label)
         ]
 
     def learn(self, new: NewDocument, words: str) -> None:
