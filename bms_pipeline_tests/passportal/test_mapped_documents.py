@@ -254,12 +254,12 @@ def test_a_label_that_only_a_key_or_a_constant_has_is_read_filled_and_blanked(te
     assert "detail_location_info" not in found["401"]["places"]
     for before, after in ((None, "R1"), ("R1", None)):
         values, held = ({"detail_location_info": text, "constant_mgmt_ip": text} for text in (after, before))
-        (written,) = target.update(ASSETS, [Write(1, ACME, "301", values=values, before=held)])
+        (written,) = target.update(ASSETS, [Write(1, str(ACME), "301", values=values, before=held)])
         assert written.outcome is Outcome.DONE, written
         tenant.now += 60
         row = snapshot(target, tmp_path, ASSETS)["301"]
         assert (row["detail_location_info"], row["constant_mgmt_ip"]) == (after, after)
-    elsewhere = Write(2, ACME, "401", values={"detail_location_info": "R1"}, before={"detail_location_info": None})
+    elsewhere = Write(2, str(ACME), "401", values={"detail_location_info": "R1"}, before={"detail_location_info": None})
     (refused,) = target.update(ASSETS, [elsewhere])
     assert refused.outcome is Outcome.REFUSED
     assert "Raum" in refused.detail

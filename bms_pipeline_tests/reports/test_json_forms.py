@@ -54,7 +54,7 @@ def test_explain_keeps_its_form(world: World) -> None:
     story = asdict(figures.explain(world.warehouse, "clients", 10))
     assert keys(story) == [
         "entity", "bms_id", "standing", "in_bms", "decided", "decisions", "match", "in_passportal", "plan",
-        "suggestions", "candidates", "history", "accounts", "labels",
+        "suggestions", "candidates", "history", "accounts", "labels", "titles",
     ]  # fmt: skip
     assert keys(story["standing"]) == [
         "standing", "means", "reason", "detail", "next_step", "plan_hash", "waits_for", "blocks",
@@ -65,7 +65,8 @@ def test_explain_keeps_its_form(world: World) -> None:
     assert keys(story["match"]) == ["passportal_id", "reason", "matched_at"]
     assert keys(story["plan"]) == [
         "account_id", "client_id", "passportal_id", "name", "disposition", "operation", "reason", "changes", "kept",
-        "no_place", "template", "unmark_id", "needs_approval", "held_back", "unproved", "needs", "template_id",
+        "no_place", "unlinked", "template", "unmark_id", "needs_approval", "held_back", "unproved", "needs",
+        "template_id",
     ]  # fmt: skip
     assert keys(story["candidates"][0]) == ["passportal_id", "client_id", "name", "in_its_client", "matched_to"]
     assert keys(story["history"][0]) == [

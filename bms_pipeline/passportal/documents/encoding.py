@@ -6,9 +6,9 @@ Reading takes every form ever seen; writing takes the form chosen in the setting
 Reading. ``details`` are elements under snake_case keys made from their labels, each an object ``{name, description,
 value: {type, text}}``, a bare text or null [D]; or under positions ``"0", "1", ...`` [L]. Links are ``value: {text, id,
 type}`` with an ``attribute`` list of the same [L]. An element is known by its inner label, a bare one by its key;
-labels are compared as people read them (``folded_label``) and written as the tenant spells them. Only elements of plain text
-are ever written (``DetailsForm``), and links where the mapping says so: their value is ``#`` and the id of the document
-that they link to. Any other link, a choice, a yes/no and a formatted text are read and sent back as they came.
+labels are compared as people read them (``folded_label``) and written as the tenant spells them. Only elements of
+plain text are ever written (``DetailsForm``), and links where the mapping says so: their value is ``#`` and the id of
+the linked document. Any other link, a choice, a yes/no and a formatted text are read and sent back as they came.
 
 Writing. A change is the whole document read, with our fields changed: the service drops omitted fields [D]. In the form
 of texts a link is sent as its text, because this form has nothing else; as an element it goes back as it came. So a
