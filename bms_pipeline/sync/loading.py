@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
 from bms_pipeline.core.entities import Entity, EntityName
 from bms_pipeline.core.errors import (
     PlanError,
@@ -58,14 +60,26 @@ def finish(settings: Settings, *, wait: bool = True, progress: Progress = silent
             plan = apply.check_approved(warehouse)
         for attempt in range(LOOKS_FOR_UNKNOWN + 1):
             if not plan.loaded:
-                for entity in plans.planned_entities(plan):
-                    load(settings, warehouse, target, entity, plan, progress)
+                _load_each(settings, warehouse, target, plan, progress)
             finished = close(warehouse, plan)
             if not finished.unknown or not wait or attempt == LOOKS_FOR_UNKNOWN:
                 break
             _wait(finished.unknown, target.unknown_seconds, progress)
             passportal_snapshot.settle(settings, warehouse, target, progress)
     return finished
+
+
+def _load_each(settings: Settings, warehouse: Warehouse, target: Target, plan: plans.Plan, progress: Progress) -> None:
+    """Apply the plan entity by entity. One that sends nothing is a single transaction."""
+    entities = plans.planned_entities(plan)
+    if plan.operations or any(entity.name not in target.can_write for entity in entities):
+        for entity in entities:
+            load(settings, warehouse, target, entity, plan, progress)
+        return
+    with warehouse.transaction() as connection:
+        _count_loads(connection, entities)
+        for entity in entities:
+            journal.remember_agreement(connection, entity)
 
 
 def close(warehouse: Warehouse, plan: plans.Plan) -> Finished:
@@ -167,5 +181,9 @@ def load(
 def count_loads(warehouse: Warehouse, entities: Sequence[Entity]) -> None:
     """Count a load as a change of these entities' inputs; before the load, so the count survives a kill as well."""
     with warehouse.transaction() as connection:
-        for entity in entities:
-            bump_version(connection, f"{OF_LOADS}{entity.name}", now())
+        _count_loads(connection, entities)
+
+
+def _count_loads(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity]) -> None:
+    for entity in entities:
+        bump_version(connection, f"{OF_LOADS}{entity.name}", now())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from bms_pipeline.sync import whole_sync
 from bms_pipeline_tests import lake, postgres
 from bms_pipeline_tests.running import Home
 from bms_sandbox.process import running_sandbox
@@ -18,6 +19,7 @@ pytestmark = [
 ]
 # Measured figures and a tenth. They depend on no machine and on no tenant: each table that a statement of ours names
 # costs about five of PostgreSQL's, each transaction about ten more.
+NOTHING_CHANGED = 1450
 AFTER_A_LOAD = 3900
 NOTHING_NEW = 1700
 _STATEMENT = re.compile(r"^(\S+) LOG:  (?:statement|execute \S+): (.*(?:\n\t.*)*)", re.MULTILINE)
@@ -46,18 +48,34 @@ def server() -> Iterator[postgres.Server]:
         yield server
 
 
-def test_a_second_sync_that_changes_nothing_asks_postgresql_little(server: postgres.Server, tmp_path: Path) -> None:
+@pytest.fixture
+def home(server: postgres.Server, tmp_path: Path) -> Iterator[Home]:
     shared = lake.new_lake(tmp_path / "lake", server.port)
     with running_sandbox("small", 3, tmp_path / "bms", {"hourly_limit": None}) as bms:
-        home = Home(tmp_path / "home", bms, shared, has_lake=False, keeps_open=False)
-        assert home.call("sync", "--create-unmatched").returncode == 0
-        log = Log(server)
-        for most in (AFTER_A_LOAD, NOTHING_NEW):
-            before, calls = len(log.statements()), sum(bms.calls().values())
-            assert home.call("sync").returncode == 0
-            sent, made = log.statements()[before:], sum(bms.calls().values()) - calls
-            of_the_lake = [text for program, text in sent if program == OF_THE_LAKE]
-            counting = [text for program, text in sent if program == OF_THE_STATE and "recent_calls" in text]
-            print(len(of_the_lake), len(counting), made)
-            assert 0 < len(of_the_lake) <= most
-            assert len(counting) <= made + 20, "a call is counted in one round trip"
+        yield Home(tmp_path / "home", bms, shared, has_lake=False, keeps_open=False)
+
+
+def test_reading_and_planning_what_did_not_change_asks_postgresql_little(server: postgres.Server, home: Home) -> None:
+    whole_sync.prepare(home.settings)
+    log, calls = Log(server), sum(home.sandbox.calls().values())
+    before = len(log.statements())
+    whole_sync.prepare(home.settings)
+    sent, made = log.statements()[before:], sum(home.sandbox.calls().values()) - calls
+    assert 0 < of_the_lake(sent) <= NOTHING_CHANGED
+    counting = [text for program, text in sent if program == OF_THE_STATE and "INSERT" in text and "recent_" in text]
+    assert len(counting) == made, "a call is counted in one round trip"
+
+
+@pytest.mark.soak
+def test_a_sync_that_changes_nothing_asks_postgresql_little(server: postgres.Server, home: Home) -> None:
+    """The whole command: its lock, its status and what it publishes."""
+    assert home.call("sync", "--create-unmatched").returncode == 0
+    log = Log(server)
+    for most in (AFTER_A_LOAD, NOTHING_NEW):
+        before = len(log.statements())
+        assert home.call("sync").returncode == 0
+        assert 0 < of_the_lake(log.statements()[before:]) <= most
+
+
+def of_the_lake(sent: Sequence[tuple[str, str]]) -> int:
+    return sum(program == OF_THE_LAKE for program, _ in sent)
