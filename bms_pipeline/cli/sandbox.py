@@ -139,6 +139,7 @@ def _serve(
     templates: Path | None = None,
 ) -> None:
     """Serve the tenant in ``home``, generated there if there is none, while ``command`` runs, or until Ctrl-C."""
+    _check_no_lake()
     with ExitStack() as stack:
         environment = stack.enter_context(_sandbox(size, seed, home, calls_per_hour, port, faults))
         environment |= stack.enter_context(_sandbox_passportal(target, home, language, templates))
@@ -194,6 +195,16 @@ def sandbox_import_files(
     if not imported:
         out.print(f"There is no new file in {os.path.relpath(folder)}.", highlight=False, soft_wrap=True)
     out.print(f"Exported the users to {os.path.relpath(users_file)}.", highlight=False, soft_wrap=True)
+
+
+def _check_no_lake() -> None:
+    """Raise ``SettingsError`` where the environment or ``.env`` has a tenant's lake: it would get made-up records."""
+    settings = read_settings()
+    if settings.bms_pipeline_lake or settings.bms_pipeline_state.get_secret_value():
+        raise SettingsError(
+            "BMS_PIPELINE_LAKE and BMS_PIPELINE_STATE are set, so the sandbox's records would land in that lake.",
+            "Start the sandbox in a folder whose .env has neither, and export neither of them.",
+        )
 
 
 def _nothing_of_a_real_tenant(home: Path) -> dict[str, str]:
