@@ -4,9 +4,12 @@ SELECT EXISTS (FROM sync.sweeps WHERE landed_at IS NOT NULL) AS has_read,
        p.loaded_at IS NOT NULL OR p.approved_at IS NOT NULL AND p.discarded_at IS NULL AS is_approved,
        CASE
            WHEN p.loaded_at IS NULL AND p.discarded_at IS NULL THEN coalesce(p.operations, 0) - (
-               SELECT count(DISTINCT (j.entity, j.bms_id))
-               FROM sync.journal j
-               WHERE j.plan_id = p.plan_id AND j.outcome IS NOT NULL
+               SELECT count(*)
+               FROM (
+                   SELECT DISTINCT j.entity, j.bms_id
+                   FROM sync.journal j
+                   WHERE j.plan_id = p.plan_id AND j.outcome IS NOT NULL
+               )
            )
            ELSE 0
        END AS to_load

@@ -14,7 +14,9 @@ FROM (
               )
          WHERE change.field = '{cleared}'
             OR change.field = '{field}'
-               AND coalesce(CASE WHEN json_type(rule) = 'VARCHAR' THEN rule ->> '$' ELSE rule ->> '$.label' END, {own}) = {label}
+               AND coalesce(
+                   CASE WHEN json_type(rule) = 'VARCHAR' THEN rule ->> '$' ELSE rule ->> '$.label' END, {own}
+               ) = {label}
          GROUP BY bms_id
      )
 WHERE NOT was_cleared AND last.text IS NOT NULL
