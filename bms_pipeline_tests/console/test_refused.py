@@ -135,3 +135,14 @@ def test_both_pages_are_accessible_and_fit(browser: Browser, console: Console, w
             assert page.evaluate(TOO_WIDE) == 0, name
             found += offends(page)
     assert found == []
+
+
+def test_records_that_share_a_name_are_a_page_and_a_spreadsheet_too(alex: Person, world: World) -> None:
+    world.passportal_holds(contacts=[in_passportal("D1", "Zoe <i>", "C1"), in_passportal("D2", "zoe <i>", "C1")])
+    world.plan()
+    assert 'href="/duplicates/names"' in alex.get("/duplicates")
+    alex.get("/duplicates/names")
+    assert alex.text.count("keep") == 1
+    assert "zoe <i>" in alex.text
+    content = alex.get("/duplicates/names.csv").lstrip("\N{BYTE ORDER MARK}")
+    assert [row["passportal_id"] for row in csv.DictReader(io.StringIO(content))] == ["D1", "D2"]
