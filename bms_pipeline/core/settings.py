@@ -300,8 +300,6 @@ BMS_NEEDS = ("BMS_URL", "BMS_TENANT", "BMS_USERNAME", "BMS_PASSWORD")
 """The settings for a call to BMS. ``BMS_API_URL`` can take the place of the first."""
 PASSPORTAL_NEEDS = ("PASSPORTAL_URL", "PASSPORTAL_KEY_ID", "PASSPORTAL_SECRET")
 """The settings for a call to Passportal."""
-BUCKET_NEEDS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-"""The settings for a lake in a bucket."""
 
 
 def needed_settings(settings: Settings) -> tuple[str, ...]:
@@ -335,6 +333,9 @@ def _is_given(settings: Settings, name: str) -> bool:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return bool(text.strip()) or (name == "BMS_URL" and bool(settings.bms_api_url.strip()))
 
+
+BUCKET_NEEDS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""The settings for a lake in a bucket."""
 
 SECRETS = frozenset(name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 """The settings with a secret. Each may also be given as ``NAME_FILE``."""
