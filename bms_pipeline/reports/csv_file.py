@@ -13,7 +13,7 @@ from bms_pipeline.core.files import atomic_write
 from bms_pipeline.warehouse import sql
 
 
-def write_csv(
+def write_report(
     connection: duckdb.DuckDBPyConnection,
     file: Path,
     query: str,
@@ -41,8 +41,8 @@ def csv_bytes(
     texts: Collection[str],
     parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Return what ``write_csv`` writes, for a browser."""
+    """Return what ``write_report`` writes, for a browser."""
     with tempfile.TemporaryDirectory(prefix="list-") as folder:
         file = Path(folder, "list.csv")
-        write_csv(connection, file, query, texts, parameters)
+        write_report(connection, file, query, texts, parameters)
         return file.read_bytes()

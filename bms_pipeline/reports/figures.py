@@ -28,7 +28,7 @@ from bms_pipeline.reconcile import duplicates
 from bms_pipeline.reconcile.scope_ids import scope_warnings
 from bms_pipeline.reconcile.sync_settings import read_sync_settings, shown_setting
 from bms_pipeline.reports import links
-from bms_pipeline.reports.csv_file import write_csv
+from bms_pipeline.reports.csv_file import write_report
 from bms_pipeline.reports.read_models import (
     BackupState,
     DecisionTaken,
@@ -412,7 +412,7 @@ def write_orphans(warehouse: Warehouse, file: Path, entities: Sequence[Entity] =
     """
     found = _ORPHANS.format(orphans=_orphans_sql(entities))
     with warehouse.open() as connection:
-        return write_csv(connection, file, found, ("name", "client", "passportal_id"), {"now": now()})
+        return write_report(connection, file, found, ("name", "client", "passportal_id"), {"now": now()})
 
 
 def undo_preview(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:

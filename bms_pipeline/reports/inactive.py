@@ -10,7 +10,7 @@ import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.mapping import Mapping
-from bms_pipeline.reports.csv_file import csv_bytes, write_csv
+from bms_pipeline.reports.csv_file import csv_bytes, write_report
 from bms_pipeline.reports.read_models import Inactive
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
@@ -35,7 +35,7 @@ def write_inactive(warehouse: Warehouse, file: Path, entities: Sequence[Entity] 
     Raises ``PipelineError`` where ``file`` cannot be written.
     """
     with warehouse.open() as connection:
-        return write_csv(connection, file, _inactive_sql(entities, read_mapping(connection)), _TEXTS)
+        return write_report(connection, file, _inactive_sql(entities, read_mapping(connection)), _TEXTS)
 
 
 def inactive_csv(warehouse: Warehouse) -> bytes:

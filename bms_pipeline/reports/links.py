@@ -32,7 +32,7 @@ def show_titles(connection: duckdb.DuckDBPyConnection, rows: Collection[Row], en
     found = [value for row in rows for value in _values_in(row, mapping, entity or row["entity"])]
     for target in dict.fromkeys(target for target, *_ in found):
         ours = [(value, member) for name, value, member in found if name == target]
-        known = titles(connection, target, {value[member] for value, member in ours})
+        known = document_titles(connection, target, {value[member] for value, member in ours})
         for value, member in ours:
             value[member] = known.get(value[member], value[member])
 
@@ -46,7 +46,7 @@ def _values_in(row: Row, mapping: Mapping, entity: EntityName) -> Iterator[tuple
                 yield from ((links[value["field"]].entity, value, member) for member in members)
 
 
-def titles(
+def document_titles(
     connection: duckdb.DuckDBPyConnection, target: EntityName, values: Collection[str | int | None]
 ) -> dict[str | int | None, str]:
     """Return each of the values that is known, a link's or the BMS id of a record, with the name behind it."""
@@ -69,7 +69,7 @@ def titles_in(
     """Return the value of each link in ``records`` of one entity → the same with the document's title behind it."""
     found: dict[str, str] = {}
     for column, link in mapping.links(entity).items():
-        known = titles(connection, link.entity, {record.get(column) for record in records})
+        known = document_titles(connection, link.entity, {record.get(column) for record in records})
         found |= {value: shown for value, shown in known.items() if isinstance(value, str)}
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bms_pipeline.core.entities import ENTITIES, Entity
-from bms_pipeline.reports.csv_file import csv_bytes, write_csv
+from bms_pipeline.reports.csv_file import csv_bytes, write_report
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import Warehouse, named_rows
 
@@ -31,7 +31,7 @@ def write_same_names(warehouse: Warehouse, file: Path) -> int:
     Raises ``PipelineError`` where ``file`` cannot be written.
     """
     with warehouse.open() as connection:
-        return write_csv(connection, file, _same_names_sql(ENTITIES), _TEXTS)
+        return write_report(connection, file, _same_names_sql(ENTITIES), _TEXTS)
 
 
 def same_names_csv(warehouse: Warehouse) -> bytes:
