@@ -196,7 +196,7 @@ def _written(
     ).fetchall()
     found = {row[0]: dict(zip(entity.columns, row[1:], strict=True)) for row in rows}
     for column, link in mapping.links(entity).items():
-        titles = links.titles(connection, link.entity, {values[column] for values in found.values()})
+        titles = links.document_titles(connection, link.entity, {values[column] for values in found.values()})
         for values in found.values():
             values[column] = titles.get(values[column], values[column])
     return found
