@@ -29,7 +29,7 @@ WireType = str | list[Any] | dict[str, Any]
 """A DuckDB type; for nested JSON a list or an object of DuckDB types."""
 
 SCALAR = "SCALAR"
-"""The type of a key that only a mapping reads: a value of any kind but a list or an object, taken as text."""
+"""The type of a key read for a mapping only: a value of any kind but a list or an object, taken as text."""
 
 IN_DETAIL = "detail."
 """Before a key of the detail call, where a mapping names it."""
@@ -118,7 +118,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Link:
-    """The record that a field names, of another ``entity``, by its id in BMS.
+    """The record named by a field, of another ``entity``, by its id in BMS.
 
     ``sql`` computes the id from the record's wire columns; ``from_details``: from the fields of the detail call.
     """
@@ -135,7 +135,7 @@ class Field:
     ``sql`` computes it from the record's wire columns. ``label`` is its name in Passportal. ``clue`` is its evidence
     about identity, None for no evidence. ``from_details``: ``sql`` is over the fields of the detail call, so the value
     arrives later than the record. ``kind`` selects the patterns of junk in it. ``key``: the key of BMS by which a
-    mapping names a field that is none of the entity's own; None for its own fields. ``link``: the record that the text
+    mapping names a field beyond the entity's own; None for its own fields. ``link``: the record that the text
     names, None where it names none.
     """
 
@@ -155,7 +155,7 @@ class Field:
 
     @property
     def link_column(self) -> str:
-        """The column with the BMS id of the record that the field names."""
+        """The column with the BMS id of the named record."""
         return f"{self.name}_id"
 
     @property
@@ -184,7 +184,7 @@ class Rule:
 class Entity:
     """One of the five kinds of records.
 
-    ``wire`` is JSON key → type, for the keys that are read; ``documented`` has all keys with a single value.
+    ``wire`` is JSON key → type, for the keys to read; ``documented`` has all keys with a single value.
     ``array_in`` names the array with the records in the rows of the list call (locations are inside accounts).
     ``name_sql`` is the record's name for matching.
 
@@ -243,7 +243,7 @@ class Entity:
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """Column → description, of the columns that BMS and Passportal share."""
+        """Column → description, of the columns common to BMS and Passportal."""
         name = f"The {self.singular}'s name, by which it is matched."
         return {"name": name, **{field.name: field.description for field in self.fields}}
 
@@ -254,16 +254,16 @@ class Entity:
 
     @property
     def other_keys(self) -> tuple[str, ...]:
-        """The documented keys with a single value that are not read."""
+        """The documented keys with a single value, not read."""
         return tuple(key for key in self.documented if key not in self.wire)
 
     @property
     def added_fields(self) -> tuple[Field, ...]:
-        """The fields that a mapping added: those read by their key, and constants."""
+        """The fields added by a mapping: those read by their key, and constants."""
         return tuple(field for field in self.fields if field.name.startswith((LISTED, DETAILED, CONSTANT, CLEARED)))
 
     def with_fields(self, fields: Iterable[Field]) -> Entity:
-        """Return the entity with further fields, and with their keys among those that are read."""
+        """Return the entity with further fields, and with their keys among those read."""
         added = tuple(fields)
         if not added:
             return self
@@ -274,13 +274,13 @@ class Entity:
 
 
 LISTED, DETAILED, CONSTANT, CLEARED = "list_", "detail_", "constant_", "cleared_"
-"""The beginnings of the columns of fields that a mapping adds: of the list, of the detail, constants, old labels."""
+"""The beginnings of the columns of fields added by a mapping: of the list, of the detail, constants, old labels."""
 
 
 def fields_by_key(entity: Entity) -> dict[str, Field]:
-    """Return key → field, for the documented keys that a mapping may name; their label is empty.
+    """Return key → field, for the documented keys a mapping may name; their label is empty.
 
-    Keys of the detail call are named ``detail.KEY``. A key that is the value of one of the entity's own fields is left
+    Keys of the detail call are named ``detail.KEY``. A key holding the value of one of the entity's own fields is left
     out. Only documents have labels for them, so there is none for clients and users.
     """
     if not entity.has_client:
@@ -312,7 +312,7 @@ def _keys_of_own_fields(fields: Iterable[Field]) -> set[str]:
 
 
 def column_of_label(beginning: str, label: str) -> str:
-    """Return the column of a constant, or of an old label; labels that differ only in case have the same one."""
+    """Return the column of a constant, or of an old label; labels different only in case have the same one."""
     folded = label.casefold()
     plain = "_".join(re.findall(r"[a-z0-9]+", folded))
     if plain.replace("_", " ") != folded:
@@ -633,7 +633,7 @@ ENTITIES: tuple[Entity, ...] = (CLIENTS, USERS, LOCATIONS, CONTACTS, ASSETS)
 
 
 def declared_keys(list_call: ListCall) -> set[str]:
-    """Return every key that the answers of ``list_call`` may hold, at any depth."""
+    """Return every possible key in the answers of ``list_call``, at any depth."""
     entities = [entity for entity in ENTITIES if entity.list_call == list_call]
     return {key for entity in entities for key in (*entity.documented, *_keys_of(dict(entity.wire)))}
 

@@ -3,7 +3,7 @@
 It is a setting, in closed forms and without expressions::
 
     primary_ip = "IP Address"                                              another label
-    "detail.locationInfo" = "Rack"                                         a documented key of BMS that is no field
+    "detail.locationInfo" = "Rack"                                         a documented key of BMS, no field
     asset_tag = false                                                      left out
     status = { words = { "In Use" = "Active" }, other = "keep" }           words
     platform = { constant = "Managed" }                                    a constant
@@ -60,7 +60,7 @@ FIELD_OPTIONS = (
 )  # fmt: skip
 """What a field's table in the mapping may hold."""
 LINK_SIGN = "#"
-"""The value of a field that is a link: this sign and the id of the document in Passportal."""
+"""The value of a link: this sign and the id of the document in Passportal."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
 _BY_KEY: dict[EntityName, dict[str, Field]] = {entity.name: fields_by_key(entity) for entity in ENTITIES}
@@ -84,9 +84,9 @@ class FieldRule:
     ``label``: its label in Passportal. ``words``: BMS's word → ours, with ``other`` for the rest. ``constant``: this
     text in every record. ``text``: composed of BMS's own values. ``default``: for a new record without a value.
     ``most``: the largest number of characters. ``date``: the format of a day. ``required``: no record is created
-    without it. ``inactive``: the text of a record that is not active in BMS; ``active``: that of an active one without
+    without it. ``inactive``: the text of a record not active in BMS; ``active``: that of an active one without
     any other text. ``clears``: the column of the field that once lay under the label; what loads wrote there is
-    blanked. ``link``: the entity of the document that it links to.
+    blanked. ``link``: the entity of the linked document.
     """
 
     label: str | None = None
@@ -126,7 +126,7 @@ class TemplateRule:
 
 @dataclass(frozen=True)
 class EntityMapping:
-    """The mapping of one entity. ``fields``: column → its rule, also for the fields that the mapping adds.
+    """The mapping of one entity. ``fields``: column → its rule, also for the fields added by the mapping.
 
     ``only``: template id → column → its label in that template, None where it is left out there.
     """
@@ -151,7 +151,7 @@ class Mapping:
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:16] if said else ""
 
     def entity(self, entity: Entity) -> Entity:
-        """Return the entity with the fields that the mapping adds; the entity itself where it adds none."""
+        """Return the entity with the fields added by the mapping; the entity itself without any."""
         return self._entities.get(entity.name, BY_NAME[entity.name])
 
     @functools.cached_property
@@ -201,7 +201,7 @@ class Mapping:
         return self.label(entity, column, template_id) is None
 
     def links(self, entity: Entity) -> dict[str, Link]:
-        """Return column → the record that it links to, of the fields that are links."""
+        """Return column → the linked record, of the links among the fields."""
         fields = (entity.field(column) for column, rule in self.of(entity).fields.items() if rule.link is not None)
         return {field.name: field.link for field in fields if field is not None and field.link is not None}
 
@@ -210,11 +210,11 @@ class Mapping:
         return tuple(self.of(entity).only)
 
     def templates(self, entity: Entity) -> tuple[str, ...]:
-        """Return the ids of the templates that the rules for new records name."""
+        """Return the ids of the templates in the rules for new records."""
         return tuple(dict.fromkeys(rule.template for rule in self.of(entity).templates))
 
     def template_for(self, entity: Entity, category: str | None) -> str | None:
-        """Return the template of a new record of this category (BMS's own word): the first rule that fits; or None."""
+        """Return the template of a new record of this category (BMS's own word): the first fitting rule; or None."""
         word = folded_word(category or "")
         for rule in self.of(entity).templates:
             if not rule.categories or word in map(folded_word, rule.categories):
@@ -233,13 +233,13 @@ class Mapping:
         return f"CASE {' '.join(cases)} END" if cases else "NULL::VARCHAR"
 
     def types(self, entity: Entity) -> tuple[str, ...]:
-        """Return the types of Passportal's documents that are read for ``entity``."""
+        """Return the types of Passportal's documents to read for ``entity``."""
         return (entity.singular,)
 
     def value_sql(self, entity: Entity, column: str, of: Callable[[str], str] = str) -> str:
         """Return SQL for the text to write, over BMS's own values; ``of`` gives the SQL of a column's own value.
 
-        A field that is left out everywhere is NULL.
+        A field left out everywhere is NULL.
         """
         rule = self.rule(entity, column)
         value = self._whole_sql(entity, column, of)
@@ -271,7 +271,7 @@ class Mapping:
         return value if rule.inactive is None else self._by_activity_sql(entity, column, value, of)
 
     def _by_activity_sql(self, entity: Entity, column: str, value: str, of: Callable[[str], str]) -> str:
-        """Return SQL for the text that says whether the record is active; ``value``: its text while it is."""
+        """Return SQL for the text about whether the record is active; ``value``: its text while it is."""
         rule = self.rule(entity, column)
         if rule.active is not None:
             active = _quoted(rule.active)
@@ -281,7 +281,7 @@ class Mapping:
         return f"CASE WHEN NOT {of('is_active')} THEN {_quoted(rule.inactive or '')} ELSE {value} END"
 
     def says_inactive(self, entity: Entity) -> tuple[str, ...]:
-        """Return the fields that say in Passportal whether a record is active in BMS."""
+        """Return the fields saying in Passportal whether a record is active in BMS."""
         return tuple(column for column, rule in self.of(entity).fields.items() if rule.inactive is not None)
 
     def records_sql(self, entity: Entity) -> str:
@@ -306,7 +306,7 @@ class Mapping:
         )
 
     def unlinked_sql(self, entity: Entity, column: str, of: Callable[[str], str]) -> str:
-        """Return SQL: why a field that is a link has no value; NULL where it has one, or BMS names no record."""
+        """Return SQL: why a link has no value; NULL where it has one, or BMS names no record."""
         target = _target_sql(entity, column, of)
         why = (
             f"SELECT CASE WHEN is_inside THEN NULL WHEN is_listed THEN '{Reason.LINK_TO_OTHER_CLIENT}'"
@@ -325,7 +325,7 @@ class Mapping:
         return rule.constant is None and not details.isdisjoint(parts or (column,))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the smallest table that ``parse_mapping`` makes this mapping of; empty without any setting."""
+        """Return the smallest table from which ``parse_mapping`` makes this mapping; empty without any setting."""
         entities = {
             name: said for name, entity in BY_NAME.items() if (said := _entity_as_json(entity, self.of(entity)))
         }
@@ -350,7 +350,7 @@ def left_out_sql(mapping: Mapping, entity: Entity, column: str, template_sql: st
 def moved_sql(before: Mapping, after: Mapping, entity: Entity, column: str, template_sql: str) -> str:
     """Return SQL: whether the field has another place by ``after`` than by ``before``, in a document of the template.
 
-    A field that is left out has no place. A link and a text under one label are two places: they never compare.
+    A field left out has no place. A link and a text under one label are two places: they never compare.
     """
 
     def is_moved(template: str) -> bool:
@@ -377,7 +377,7 @@ def _by_template(template_sql: str, templates: Iterable[str], of: Callable[[str]
 
 
 def with_cleared(mapping: Mapping, old: Iterable[tuple[Entity, str, str]]) -> Mapping:
-    """Return the mapping that also blanks what loads wrote into fields under old labels: entity, column, label."""
+    """Return the mapping which also blanks what loads wrote into fields under old labels: entity, column, label."""
     data = mapping.as_json()
     for entity, column, label in old:
         data.setdefault(entity.name, {}).setdefault("cleared", {})[label] = word_of(entity, column)
@@ -387,7 +387,7 @@ def with_cleared(mapping: Mapping, old: Iterable[tuple[Entity, str, str]]) -> Ma
 def with_last_places(mapping: Mapping, earlier: Iterable[Mapping]) -> Mapping:
     """Return the mapping of labels alone, in which a left-out field has its last one by ``earlier``, newest first.
 
-    So has a field that only an earlier mapping added.
+    So has a field added by an earlier mapping only.
     """
     history = [mapping, *earlier, DEFAULT]
 
@@ -462,7 +462,7 @@ def _worded(words: Table[str, str], other: Other, value: str) -> str:
 
 
 def _target_sql(entity: Entity, column: str, of: Callable[[str], str]) -> str:
-    """Return SQL for the document that a record's field links to, by the stored match of the record that it names.
+    """Return SQL for the document linked by a record's field, by the stored match of the named record.
 
     ``is_listed``: the last snapshot has it. ``is_inside``: it lies in the client of the record itself.
     """
@@ -505,7 +505,7 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
 
 
 def _added_fields(entity: Entity, rules: Table[str, FieldRule]) -> list[Field]:
-    """Return the fields that these rules add to the entity: documented keys of BMS, and constants."""
+    """Return the fields added to the entity by these rules: documented keys of BMS, and constants."""
     by_column = {added.name: added for added in _BY_KEY[entity.name].values()}
     found = []
     for column, rule in rules.items():
@@ -518,7 +518,7 @@ def _added_fields(entity: Entity, rules: Table[str, FieldRule]) -> list[Field]:
 
 
 def _column_of(entity: Entity, word: str) -> str:
-    """Return the column of a field that people name by this word: its own name, or a key of BMS."""
+    """Return the column of the field people name by this word: its own name, or a key of BMS."""
     added = _BY_KEY[entity.name].get(word)
     return added.name if added and word not in BY_NAME[entity.name].columns else word
 
@@ -537,7 +537,7 @@ def is_field(entity: Entity, word: str) -> bool:
 
 
 def parse_mapping(data: Table[str, Any]) -> Mapping:
-    """Return the mapping that ``data`` (of TOML or JSON) describes. Raises ``SettingsError`` naming the place."""
+    """Return the mapping in ``data`` (of TOML or JSON). Raises ``SettingsError`` naming the place."""
     _check_keys("", data, ("version", "marker_label", *BY_NAME))
     version = data.get("version", VERSION)
     if version != VERSION:
@@ -588,7 +588,7 @@ def _parse_entity(entity: Entity, data: Table[str, Any]) -> EntityMapping:
 
 
 def _parse_constants(entity: Entity, data: Table[str, Any]) -> dict[str, FieldRule]:
-    """Return the rules of the texts for labels that no field has."""
+    """Return the rules of the texts for labels without a field."""
     where = f"{entity.name}.constants"
     found: dict[str, FieldRule] = {}
     for label, text in data.items():
@@ -685,7 +685,7 @@ def _check_activity(where: str, entity: Entity, column: str, rule: FieldRule) ->
 
 
 def _parse_link(where: str, entity: Entity, column: str, data: Table[str, Any]) -> FieldRule:
-    """Return the rule of a field that is a link: it has a label at most, because its value is a document."""
+    """Return the rule of a link: it has a label at most, because its value is a document."""
     _check_keys(where, data, ("label", "link"))
     field = entity.field(column)
     if field is None or field.link is None:
@@ -702,7 +702,7 @@ def _parse_link(where: str, entity: Entity, column: str, data: Table[str, Any]) 
 
 
 def _other_label(entity: Entity, column: str, label: str) -> str | None:
-    """Return the label; None for the label that the field has anyway."""
+    """Return the label; None for the field's own label."""
     return None if label == entity.labels.get(column) else label
 
 
@@ -795,7 +795,7 @@ _NO_DOCUMENTS = "is not possible: {} are no documents in Passportal, so no templ
 
 
 def _column(where: str, entity: Entity, word: str) -> str:
-    """Return the column of the field that ``word`` names: a field of the entity, or a documented key of BMS."""
+    """Return the column of the field named by ``word``: a field of the entity, or a documented key of BMS."""
     if word in entity.columns:
         return word
     if added := _BY_KEY[entity.name].get(word):
@@ -930,7 +930,7 @@ def _entity_as_json(entity: Entity, mapping: EntityMapping) -> dict[str, Any]:
 
 
 def _field_as_json(rule: FieldRule) -> object:
-    """Return the shortest form of the rule; None for a rule that sets nothing."""
+    """Return the shortest form of the rule; None for a rule without any part."""
     if rule.is_left_out:
         return False
     parts: dict[str, Any] = {

@@ -16,8 +16,8 @@ from bms_pipeline.core.vocabulary import Outcome
 class Write:
     """One record to create (``passportal_id`` is None) or to update.
 
-    ``values``: column → text to write, None to blank it; other columns stay. A field that is a link by the mapping has
-    ``#`` and the id of the document that it links to. ``before``: the values seen by the plan
+    ``values``: column → text to write, None to blank it; other columns stay. A link by the mapping has
+    ``#`` and the id of the linked document. ``before``: the values seen by the plan
     in these columns; a record with other values by now is refused. ``bms_id`` is also written as the record's marker,
     in place of the marker of ``replaces_marker_of``; a record with any other marker is refused. ``unmark_id``: the
     record that loses the marker ``bms_id`` first; if it is the written record itself, it ends without a marker.
@@ -65,7 +65,7 @@ def unmarked(bms_ids: Collection[int]) -> None:
 
 @runtime_checkable
 class KnowsRecords(Protocol):
-    """A target that can show its records as of the last reading, so that another mapping can be tried without calls."""
+    """A target able to show its records as of the last reading, so that another mapping can be tried without calls."""
 
     def snapshot_known(self, entity: Entity, file: Path) -> int:
         """Write a snapshot from what is known here, without any call to a service.
@@ -107,11 +107,11 @@ class Target(Protocol):
 
         Columns: ``passportal_id, client_id, bms_id`` (the marker), ``last_modified`` and ``entity.columns``; where the
         target knows them, also ``claimed_id`` (a BMS id other than our marker), ``places`` (the writable columns of the
-        record, NULL for all), ``template`` and ``template_id`` (the template that decides this, by name and by id). The
+        record, NULL for all), ``template`` and ``template_id`` (the deciding template, by name and by id). The
         file's metadata ``new_records`` is JSON with the same for new records: ``template``, ``template_id``,
-        ``places``, ``needs`` (the labels that the template requires, each with the ``field`` that fills it, or null,
+        ``places``, ``needs`` (the labels required by the template, each with the ``field`` filling it, or null,
         and ``is_learned`` where only a refusal showed it) and ``problem``, a ``NewRecords`` word or null; its list
-        ``templates`` has the same for each template that the mapping names. Without it they can hold everything.
+        ``templates`` has the same for each template named by the mapping. Without it they can hold everything.
         """
         ...
 

@@ -30,7 +30,7 @@ class MappedFields:
 
     @property
     def joins(self) -> str:
-        """The joins that a mapping needs; none without any setting."""
+        """The joins for a mapping; none without any setting."""
         by_category = self.entity.category and self.mapping.templates(self.entity)
         as_listed = f"JOIN bms.{self.entity.name} raw ON raw.bms_id = r.bms_id" if by_category else ""
         loaded = self.settings.loaded_mapping.records_sql(self.entity)
@@ -39,7 +39,7 @@ class MappedFields:
 
     @property
     def wanted_template(self) -> str:
-        """The id of the template that the mapping names for a new record; NULL for none."""
+        """The mapping's id of the template for a new record; NULL for none."""
         return self.mapping.template_sql(self.entity, f"raw.{self.entity.category}")
 
     @property
@@ -66,7 +66,7 @@ class MappedFields:
         )
 
     def by_mapping(self, column: str) -> str:
-        """Whether the mapping alone makes a write: BMS did not change, or the field has a place that it never met."""
+        """Whether the mapping alone makes a write: BMS did not change, or the field has a place it never met."""
         is_moved = moved_sql(self.settings.loaded_mapping, self.mapping, self.entity, column, "p.template_id")
         return (
             f"(l.bms_id IS NOT NULL AND (was.{column} IS NOT DISTINCT FROM l.bms_{column}"
@@ -75,12 +75,12 @@ class MappedFields:
 
     @cached_property
     def links(self) -> tuple[str, ...]:
-        """The columns that are links to other documents."""
+        """The columns with links to other documents."""
         return tuple(self.mapping.links(self.entity))
 
     @property
     def link_targets(self) -> str:
-        """For each link the BMS id of the record that BMS names, and why it cannot be linked to."""
+        """For each link the BMS id of the named record, and why it cannot be linked to."""
         return "".join(
             f", b.{column}_id AS bms_{column}_id,"
             f" {self.mapping.unlinked_sql(self.entity, column, 'b.{}'.format)} AS why_no_link_{column}"
@@ -89,7 +89,7 @@ class MappedFields:
 
     @property
     def listed_unlinked(self) -> str:
-        """The list of the links that are not written; NULL for none."""
+        """The list of the links left unwritten; NULL for none."""
         each_link = ", ".join(
             f"CASE WHEN unlinked_{column} IS NOT NULL THEN"
             f" {{'field': '{column}', 'bms': bms_{column}_id, 'reason': unlinked_{column}}} END"
@@ -128,7 +128,7 @@ class MappedFields:
 
     @property
     def _required(self) -> list[str]:
-        """The fields that the mapping requires."""
+        """The fields required by the mapping."""
         return [column for column in self.entity.columns if self.mapping.rule(self.entity, column).required]
 
     def _lacks(self, column: str) -> str:
@@ -139,14 +139,14 @@ class MappedFields:
     def template_needs(self) -> str:
         """What the template of a new record requires, and whether that is tried all the same.
 
-        What only a refusal showed counts while such a refusal is held, and not for a record that a person asked for.
+        What only a refusal showed counts while such a refusal is held, and not for a record a person asked for.
         """
         held = f"NOT EXISTS ({self._creates} AND outcome = 'refused' AND refuses_values)"
         return f", n.needs AS template_needs, (a.bms_id IS NOT NULL OR {held}) AS is_asked_for"
 
     @property
     def asked_for(self) -> str:
-        """The join for ``template_needs``: the new records that a person asked to send again."""
+        """The join for ``template_needs``: the new records a person asked to send again."""
         return f"LEFT JOIN (SELECT DISTINCT bms_id {self._creates} AND refuses_values = false) a ON a.bms_id = r.bms_id"
 
     @property
@@ -177,7 +177,7 @@ class MappedFields:
 
 
 def written_under_sql(mapping: Mapping, entity: Entity, column: str) -> str:
-    """Return SQL for rows (BMS id, text) of what is ours under the old label of ``column``, a field that blanks it."""
+    """Return SQL for rows (BMS id, text) of what is ours under the old label of ``column``, a field to blank it."""
     rule = mapping.rule(entity, column)
     field = rule.clears or ""
     own = BY_NAME[entity.name].labels.get(field)

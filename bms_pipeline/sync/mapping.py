@@ -3,7 +3,7 @@
     the wanted mapping ──▶ trial: snapshot by it, bases, reconcile, plan ──▶ counted, then all undone
                      └──▶ stored: setting, history, bases of the fields with another label ──▶ the next sync plans
 
-The trial and the next sync run the same code, so the trial foretells exactly that plan.
+The trial and the next sync run the same code, so the trial foretells exactly its plan.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FieldForetold:
 
     ``filled``: empty in Passportal so far. ``followed``: the value there is ours, and gets its new text.
     ``overwritten``: the value there is not ours; always 0. ``kept``: the value there differs and stays. ``no_place``:
-    the template has no field for it. ``is_unread``: it is a key of BMS that was not read so far, so only the plans
+    the template has no field for it. ``is_unread``: it is a key of BMS not read so far, so only the plans
     after its reading know the counts.
     """
 
@@ -67,7 +67,7 @@ class FieldForetold:
 
 @dataclass(frozen=True)
 class Reading:
-    """Calls to BMS that a newly named key costs, and the hours that the hourly limit makes of them."""
+    """Calls to BMS for a newly named key, and their hours by the hourly limit."""
 
     calls: int
     hours: int
@@ -94,9 +94,9 @@ class CutText:
 
 @dataclass(frozen=True)
 class Foretold:
-    """What storing a mapping does. ``documents``: entity → documents that are read again, one call each.
+    """What storing a mapping does. ``documents``: entity → documents to read again, one call each.
 
-    ``details``: entity → details that are read again, for a newly named key; ``lists``: list → the sweep that reads it
+    ``details``: entity → details to read again, for a newly named key; ``lists``: list → the sweep which reads it
     whole once before its time. ``problems``: why it would be refused without ``anyway``. ``other_template``: entity →
     documents in another template than new ones of their category; they stay there.
     """
@@ -162,7 +162,7 @@ class OldLabel:
 
 
 def old_labels(warehouse: Warehouse) -> list[OldLabel]:
-    """Return the labels of earlier mappings that no field has now, where loads wrote something that nobody blanked."""
+    """Return the labels of earlier mappings without a field now, where loads wrote something nobody blanked."""
     with warehouse.open() as connection:
         mapping = stored_mapping.read_mapping(connection)
         earlier = [*stored_mapping.earlier_mappings(connection), DEFAULT]
@@ -184,7 +184,7 @@ def old_labels(warehouse: Warehouse) -> list[OldLabel]:
 
 
 def _labels_of(mappings: Sequence[Mapping], entity: Entity) -> Iterator[tuple[str, str]]:
-    """Yield each field of these mappings with each label that it has there, without what they add for themselves."""
+    """Yield each field of these mappings with each of its labels there, without what they add for themselves."""
     for mapping in mappings:
         for column, label in mapping.labels(entity).items():
             if column != "name" and not mapping.rule(entity, column).clears:
@@ -244,7 +244,7 @@ def _store(connection: duckdb.DuckDBPyConnection, mapping: Mapping, by: str, why
 
 
 def _forget_values(connection: duckdb.DuckDBPyConnection, before: Entity, entity: Entity) -> None:
-    """Let nothing be known of a key that the mapping names now and did not before: an earlier value may be old."""
+    """Let nothing be known of a key newly named by the mapping: an earlier value may be old."""
     new = [field for field in entity.added_fields if field.name not in before.columns]
     if new:
         blank = {field.name for field in new} | {"details_keys" for field in new if field.from_details}
@@ -289,7 +289,7 @@ def _forget_bases(connection: duckdb.DuckDBPyConnection, entity: Entity, places:
 
 @contextlib.contextmanager
 def _snapshots(settings: Settings, mapping: Mapping) -> Iterator[tuple[dict[EntityName, Path], dict[EntityName, int]]]:
-    """Yield the snapshots by ``mapping`` of what is known here, and the documents that would be read again."""
+    """Yield the snapshots by ``mapping`` of what is known here, and the documents to read again."""
     files: dict[EntityName, Path] = {}
     documents: dict[EntityName, int] = {}
     with (
@@ -311,7 +311,7 @@ def _foretell(
     files: dict[EntityName, Path],
     documents: dict[EntityName, int],
 ) -> Foretold:
-    """Store the mapping and plan by it, in a transaction that is undone, and count."""
+    """Store the mapping and plan by it, in a transaction to be undone, and count."""
     before, at = read_sync_settings(connection), now()
     is_same = mapping.hash == before.mapping.hash
     if not is_same:
@@ -374,14 +374,14 @@ def _changes(connection: duckdb.DuckDBPyConnection, before: SyncSettings, mappin
 
 
 def _new_keys(before: Mapping, mapping: Mapping, entity: Entity) -> set[str]:
-    """Return the columns of the keys that ``mapping`` names and ``before`` did not."""
+    """Return the columns of the keys named by ``mapping`` and not by ``before``."""
     return {field.name for field in mapping.entity(entity).added_fields if field.key} - {
         field.name for field in before.entity(entity).added_fields
     }
 
 
 def _details_again(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[EntityName, Reading]:
-    """Return the details to read again: those read before without a key that the mapping names."""
+    """Return the details to read again: those read before without a key named by the mapping."""
     per_hour = min(settings.bms_details_calls_per_hour or settings.bms_calls_per_hour, settings.bms_calls_per_hour)
     counts = {entity.name: landed_details.count_lacking_keys(connection, entity) for entity in ENTITIES}
     return {name: Reading(calls, math.ceil(calls / per_hour)) for name, calls in counts.items() if calls}
@@ -390,7 +390,7 @@ def _details_again(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
 def _lists_whole(
     connection: duckdb.DuckDBPyConnection, settings: Settings, before: Mapping, mapping: Mapping
 ) -> dict[str, Reading]:
-    """Return the lists that the next sync reads whole for a new key, which it would only ask for changes otherwise."""
+    """Return the lists the next sync reads whole for a new key, which it would only ask for changes otherwise."""
     found: dict[str, Reading] = {}
     for entity in ENTITIES:
         listed = {field.name for field in mapping.entity(entity).listed_fields}
@@ -405,7 +405,7 @@ def _lists_whole(
 
 
 def _words_lacking(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> list[LackedWord]:
-    """Return BMS's words that wait for a person, because their field asks about words that it does not know."""
+    """Return BMS's words waiting for a person, because their field asks about unknown words."""
     found: list[LackedWord] = []
     for entity in ENTITIES:
         for column in mapping.of(entity).fields:
@@ -475,7 +475,7 @@ def _match_keys_left_out(
 def _labels_nowhere(
     connection: duckdb.DuckDBPyConnection, entity: Entity, before: Mapping, mapping: Mapping, changed: Sequence[str]
 ) -> list[str]:
-    """Return the labels that no template is known to have as one field, where templates decide at all."""
+    """Return the labels known in no template as one field, where templates decide at all."""
     found = []
     for column in changed:
         label = mapping.label(entity, column)
@@ -496,7 +496,7 @@ def _labels_nowhere(
 
 
 def _templates_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, mapping: Mapping) -> list[str]:
-    """Return the templates for new records that no document read so far has, where documents have templates at all."""
+    """Return the templates for new records of no document read so far, where documents have templates at all."""
     query = f"SELECT DISTINCT template_id, template FROM passportal.{entity.name} WHERE template_id <> ''"
     known = dict(connection.execute(query).fetchall())
     seen = ", ".join(f"{template} ({name})" for template, name in sorted(known.items()))

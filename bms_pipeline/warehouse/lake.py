@@ -44,7 +44,7 @@ from bms_pipeline.warehouse.connection import CONFIG, WAIT_SECONDS, Warehouse, n
 from bms_pipeline.warehouse.maintenance import Maintained
 
 NAME = "warehouse"
-"""The lake's name in the SQL of a process that has attached it."""
+"""The lake's name in the SQL of a process after attaching it."""
 _EXTENSIONS = {"duckdb_extension_ducklake": "ducklake", "duckdb_extension_postgres_scanner": "postgres_scanner"}
 """Package → the extension in it."""
 _S3 = {"duckdb_extension_httpfs": "httpfs"}
@@ -81,7 +81,7 @@ class Lake:
 
     @property
     def name(self) -> str:
-        """Its name in the SQL of a process that has attached it."""
+        """Its name in the SQL of a process after attaching it."""
         return NAME
 
     def __str__(self) -> str:
@@ -224,7 +224,7 @@ class LakeWarehouse(Warehouse):
         """Make no copy: PostgreSQL's own backups hold the catalog, and DuckLake keeps the data of earlier snapshots."""
 
     def _attached(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        """Return this process's database in memory that has the lake attached."""
+        """Return this process's database in memory with the lake attached."""
         key = os.getpid(), self.lake, read_only
         with _attaching:
             if key not in _instances:
@@ -352,7 +352,7 @@ class _Refused(WarehouseBusy):
 
 
 _instances: dict[tuple[int, Lake, bool], duckdb.DuckDBPyConnection] = {}
-"""Process, lake and whether it is read-only → a database in memory with that lake attached."""
+"""Process, lake and whether it is read-only → a database in memory with the lake attached."""
 _attaching = threading.Lock()
 
 

@@ -37,9 +37,9 @@ class NewDocument:
 
 
 class DocumentTemplates:
-    """The templates that ``memory`` knows; ``chosen``: type → id, from the settings; ``mapping``: labels and rules.
+    """The templates known by ``memory``; ``chosen``: type → id, from the settings; ``mapping``: labels and rules.
 
-    ``required``: the elements that the manifest calls required.
+    ``required``: the elements required by the manifest.
     """
 
     def __init__(
@@ -117,9 +117,9 @@ class DocumentTemplates:
     def _needs(
         self, entity: Entity, template: Template, labels: Mapping[str, str], fields: Fields
     ) -> list[dict[str, object]]:
-        """Return the labels that the template requires, each with the field that fills it, or None.
+        """Return the labels required by the template, each with the field filling it, or None.
 
-        A line of the manifest that is no element, such as that of the client's name, is none of them.
+        A line of the manifest without an element, such as the client's name, is none of them.
         """
         stated = self._required.of(entity, template.name)
         learned = [label for label in self._memory.needed(template.id) if label not in stated]
@@ -135,13 +135,13 @@ class DocumentTemplates:
         ]
 
     def learn(self, new: NewDocument, words: str) -> None:
-        """Remember the labels that the service named, in its ``words``, when it refused a new document without them."""
+        """Remember the labels named by the service, in its ``words``, when it refused a new document without them."""
         if found := needed_by(new.document, words):
             template_id = new.document.template_id
             self._memory.note_needed(template_id, found | set(self._memory.needed(template_id)))
 
     def forget(self, taken: Sequence[NewDocument]) -> None:
-        """Forget a label that a new document did without."""
+        """Forget a label a new document did without."""
         for template_id in {new.document.template_id for new in taken}:
             if needed := set(self._memory.needed(template_id)):
                 blank = [blank_labels(new.document) for new in taken if new.document.template_id == template_id]
