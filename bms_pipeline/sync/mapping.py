@@ -25,11 +25,13 @@ from bms_pipeline.core.mapping import (
     DEFAULT,
     Mapping,
     folded_label,
+    is_field,
     left_out_sql,
     match_keys,
     moved_sql,
     with_cleared,
     with_last_places,
+    word_of,
 )
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import journal
@@ -184,10 +186,10 @@ def old_labels(warehouse: Warehouse) -> list[OldLabel]:
 
 
 def _labels_of(mappings: Sequence[Mapping], entity: Entity) -> Iterator[tuple[str, str]]:
-    """Yield each field of these mappings with each of its labels there, without what they add for themselves."""
+    """Yield each field of these mappings with each of its labels there."""
     for mapping in mappings:
         for column, label in mapping.labels(entity).items():
-            if column != "name" and not mapping.rule(entity, column).clears:
+            if column != "name" and is_field(entity, word_of(entity, column)):  # neither a constant nor an old label
                 yield column, label
 
 

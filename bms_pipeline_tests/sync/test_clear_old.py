@@ -66,6 +66,14 @@ def test_only_what_a_load_wrote_and_nobody_touched_is_blanked_and_an_undo_brings
     assert tenant.plan().operations == 0, "what a person took back is not blanked again"
 
 
+def test_labels_of_constants_and_of_fields_left_out_are_not_offered(tenant: MappedWorld) -> None:
+    tenant.map('[assets.fields]\nprimary_ip = "IP-Adresse"\n[assets.constants]\nGroup = "all"')
+    tenant.cycle()
+    tenant.map('[assets.fields]\nprimary_ip = "IP-Adresse"\nserial_number = false', anyway=True)
+    (old,) = mapping.old_labels(tenant.world.warehouse)
+    assert (old.field, old.label, old.records) == ("primary_ip", "Primary IP", 2)
+
+
 def test_a_text_that_a_person_enters_later_stays_also_where_it_is_the_same(tenant: MappedWorld) -> None:
     clear(tenant)
     tenant.cycle()
