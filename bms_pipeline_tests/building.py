@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,9 +211,22 @@ class Stored(NamedTuple):
     details: dict[str, str]
 
 
+class AsHeld(Enum):
+    """See ``World``."""
+
+    AS_HELD = auto()
+
+
+AS_HELD = AsHeld.AS_HELD
+
+
 @dataclass
 class World:
-    """One home folder. The four lists are what BMS shows now; change them and call ``cycle`` again."""
+    """One home folder. The four lists are what BMS shows now; change them and call ``cycle`` again.
+
+    ``entities``: those that are synced. ``AS_HELD`` leaves out those of which neither side ever held a record: they
+    take as long as the others, and go the same way in every test.
+    """
 
     settings: Settings
     warehouse: Warehouse
@@ -221,8 +235,26 @@ class World:
     employees: list[Row] = field(default_factory=list)
     contacts: list[Row] = field(default_factory=list)
     assets: list[Row] = field(default_factory=list)
-    entities: Sequence[Entity] = ENTITIES
+    entities: Sequence[Entity] | AsHeld = ENTITIES
     sweeps: int = 0
+    held: set[EntityName] = field(default_factory=set)
+
+    @property
+    def synced(self) -> Sequence[Entity]:
+        """The entities that are synced now."""
+        if not isinstance(self.entities, AsHeld):
+            return self.entities
+        with closing(connect(self.settings.passportal_file)) as connection:
+            types = {row[0] for row in connection.execute("SELECT DISTINCT type FROM records").fetchall()}
+        listed = {
+            "clients": True,
+            "users": bool(self.employees),
+            "contacts": bool(self.contacts),
+            "assets": bool(self.assets),
+            "locations": any(row.get("locations") for row in self.accounts),
+        }
+        self.held |= {entity.name for entity in ENTITIES if listed[entity.name] or entity.singular in types}
+        return [entity for entity in ENTITIES if entity.name in self.held]
 
     def let_go_of_the_warehouse(self) -> None:
         """From now on it is opened and closed as the product does it, and other processes get in between."""
@@ -276,14 +308,17 @@ class World:
 
     def lasting(self) -> dict[str, list[tuple[Any, ...]]]:
         """All that people decided and that lasts, without when and by whom."""
-        return {
-            "matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL"),
-            "exclusions": self.query("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL"),
-            "approved_creates": self.query(
-                "SELECT entity, bms_id, allow_duplicate FROM sync.approved_creates ORDER BY ALL"
-            ),
-            "non_matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.non_matches ORDER BY ALL"),
+        columns = {
+            "matches": "entity, bms_id, passportal_id",
+            "exclusions": "entity, bms_id",
+            "approved_creates": "entity, bms_id, allow_duplicate",
+            "non_matches": "entity, bms_id, passportal_id",
         }
+        with self.warehouse.open() as connection:
+            return {
+                table: connection.execute(f"SELECT {wanted} FROM sync.{table} ORDER BY ALL").fetchall()
+                for table, wanted in columns.items()
+            }
 
     def land(
         self, *, complete: bool = True, mode: Mode = "full", set_aside: Mapping[str, Sequence[int]] | None = None
@@ -298,7 +333,7 @@ class World:
             CONTACTS_LIST: self.contacts,
             ASSETS_LIST: self.assets,
         }
-        for list_call in extraction.list_calls(self.entities):
+        for list_call in extraction.list_calls(self.synced):
             sweep = f"sweep-{self.sweeps}"
             write_page(self.settings.landing_folder / list_call.name / sweep, lists[list_call])
             refused = [QuarantinedRecord(1, 1, "", each) for each in (set_aside or {}).get(list_call.name, ())]
@@ -319,7 +354,7 @@ class World:
             ASSETS_LIST: [row for row in self.assets if row["accountId"] == client],
         }
         sweeps: list[tuple[ListCall, Manifest]] = []
-        for list_call in extraction.client_lists(self.entities):
+        for list_call in extraction.client_lists(self.synced):
             manifest = Manifest(
                 sweep=f"sweep-{self.sweeps}", list_call=list_call.name, mode="client", modified_since=None,
                 client=client, tenant="", started="", touched="", complete=complete, reason="" if complete else "drift",
@@ -334,7 +369,7 @@ class World:
     def plan_client(self, client: int, *, complete: bool = True) -> plans.Plan:
         """Everything up to the plan for one client, read alone."""
         self.land_client(client, complete=complete)
-        inside = [entity for entity in with_clients(self.entities) if entity.list_call.of_client is not None]
+        inside = [entity for entity in with_clients(self.synced) if entity.list_call.of_client is not None]
         for entity in inside:
             passportal_snapshot.snapshot(self.settings, self.warehouse, self.passportal, entity)
         for entity in inside:
@@ -358,20 +393,20 @@ class World:
     def reconcile(self, scope: Scope | None = None, target: Target | None = None) -> None:
         """Land, snapshot and decide."""
         self.land()
-        for entity in with_clients(self.entities):
+        for entity in with_clients(self.synced):
             passportal_snapshot.snapshot(self.settings, self.warehouse, target or self.passportal, entity)
         self.decide(scope)
 
     def decide(self, scope: Scope | None = None) -> None:
         """Decide from what is stored."""
-        for entity in with_clients(self.entities):
+        for entity in with_clients(self.synced):
             by = "a person" if isinstance(scope, CreateUnmatched) else None
             planning.reconcile(self.warehouse, entity, scope or Scope(), create_unmatched_by=by)
 
     def plan(self, scope: Scope | None = None, target: Target | None = None) -> plans.Plan:
         """Everything up to the plan."""
         self.reconcile(scope, target)
-        return planning.make_plan(self.warehouse, self.entities, scope or Scope())
+        return planning.make_plan(self.warehouse, self.synced, scope or Scope())
 
     def load(self, target: Target | None = None) -> dict[EntityName, dict[str, int]]:
         """Load the current plan; the counts by outcome."""
@@ -439,8 +474,13 @@ class World:
 
 
 @contextlib.contextmanager
-def opened_world(home: Path, like: World | None = None, **content: Any) -> Iterator[World]:
-    """A world with empty databases in ``home``, which is made; or one that goes on where ``like`` was closed."""
+def opened_world(
+    home: Path, like: World | None = None, *, entities: Sequence[Entity] | AsHeld | None = None, **content: Any
+) -> Iterator[World]:
+    """A world with empty databases in ``home``, which is made; or one that goes on where ``like`` was closed.
+
+    ``entities``: see ``World``; None is all, or as ``like`` has it.
+    """
     home.mkdir(parents=True, exist_ok=True)
     settings = Settings(_env_file=None, bms_pipeline_home=home)  # type: ignore[call-arg]
     if like is None:
@@ -450,8 +490,9 @@ def opened_world(home: Path, like: World | None = None, **content: Any) -> Itera
         shutil.copyfile(like.settings.passportal_file, settings.passportal_file)
         shutil.copyfile(like.settings.warehouse_file, settings.warehouse_file)
         lists = ("accounts", "employees", "contacts", "assets")
-        content = {each: copy.deepcopy(getattr(like, each)) for each in lists} | {"entities": like.entities} | content
+        content = {each: copy.deepcopy(getattr(like, each)) for each in (*lists, "held")} | content
     warehouse = KeptOpen(settings.warehouse_file)
     with closing(connect(settings.passportal_file)) as passportal, closing(warehouse):
         passportal.execute("SET threads = 1")
-        yield World(settings, warehouse, EmbeddedPassportal(settings.passportal_file), **content)
+        chosen = entities or (like.entities if like else ENTITIES)
+        yield World(settings, warehouse, EmbeddedPassportal(settings.passportal_file), entities=chosen, **content)

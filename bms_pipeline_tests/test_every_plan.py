@@ -238,7 +238,7 @@ def made(
         kind.made(world)
         with world.warehouse.open() as connection:
             if standings.is_taken_apart(connection):  # as the end of a run does it
-                matching.reconcile_all(connection, world.entities)
+                matching.reconcile_all(connection, world.synced)
         write_state(world.settings, world.warehouse)
         yield Made(kind, world, planning.current_plan(world.warehouse).hash)
 

@@ -392,7 +392,7 @@ def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_it
     with pytest.raises(PlanWaits, match="excluded"):
         planning.approve_unseen(world.settings, world.warehouse, world.passportal, "a person")
     with pytest.raises(PlanWaits, match="excluded"):
-        planning.reconcile(world.warehouse, world.entities[0], Scope(), create_unmatched_by="a person")
+        planning.reconcile(world.warehouse, world.synced[0], Scope(), create_unmatched_by="a person")
     assert world.content() == titles
     world.exclude("contacts", 5)
     world.exclude("clients", 3)
@@ -400,7 +400,7 @@ def test_after_a_rebuild_nothing_is_created_until_a_person_finishes_a_plan_by_it
     world.finish()
     assert sorted(world.titles("contact")) == sorted(each.title for each in titles if each.type == "contact")
     assert figures.status(world.settings, world.warehouse).rebuilding_since is None
-    planning.reconcile(world.warehouse, world.entities[0], Scope(), create_unmatched_by="a person")
+    planning.reconcile(world.warehouse, world.synced[0], Scope(), create_unmatched_by="a person")
 
 
 def test_rebuild_moves_database_log_and_copies_aside(world: World) -> None:

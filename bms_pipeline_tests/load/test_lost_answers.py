@@ -17,6 +17,7 @@ from bms_pipeline.passportal.target import Write
 from bms_pipeline.sync import passportal_snapshot, planning
 from bms_pipeline.warehouse import portions
 from bms_pipeline_tests.building import (
+    AS_HELD,
     CREATE_ALL,
     Stored,
     World,
@@ -60,7 +61,7 @@ def unknown(world: World) -> list[tuple[str, int]]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Everything is ready: the plan is approved and not loaded."""
-    with opened_world(tmp_path_factory.mktemp("prepared")) as world:
+    with opened_world(tmp_path_factory.mktemp("prepared"), entities=AS_HELD) as world:
         plan = fill(world).plan(CREATE_ALL)
         world.approve(plan.hash)
     return world

@@ -18,7 +18,7 @@ from bms_pipeline.passportal.target import Write
 from bms_pipeline.sync import loading, run_lock
 from bms_pipeline.warehouse import lease, outcomes, portions
 from bms_pipeline.warehouse.portions import Sent
-from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, opened_world
+from bms_pipeline_tests.building import AS_HELD, CREATE_ALL, World, account, contact, opened_world
 from bms_pipeline_tests.load.disturbing import GRACE_SECONDS, Killed, Passing
 
 _T = TypeVar("_T")
@@ -121,7 +121,7 @@ class Watched(Passing):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One client with ten contacts to create: five calls."""
-    with opened_world(tmp_path_factory.mktemp("prepared")) as world:
+    with opened_world(tmp_path_factory.mktemp("prepared"), entities=AS_HELD) as world:
         world.accounts = [account(1, "Acme")]
         world.contacts = [contact(n, 1, "Person", str(n)) for n in range(1, 11)]
         world.approve(world.plan(CREATE_ALL).hash)

@@ -18,7 +18,7 @@ from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.passportal.target import Write
 from bms_pipeline.reconcile import duplicates
 from bms_pipeline.sync import deciding, loading, planning, services
-from bms_pipeline_tests.building import CREATE_ALL, World, account, contact, in_passportal, opened_world
+from bms_pipeline_tests.building import AS_HELD, CREATE_ALL, World, account, contact, in_passportal, opened_world
 from bms_pipeline_tests.load.disturbing import GRACE_SECONDS, Dying, Fault, Killed, Passing, Slow
 from bms_pipeline_tests.load.test_lost_answers import fill, matches, unknown
 
@@ -27,7 +27,7 @@ THEN = datetime(2031, 7, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
-    with opened_world(tmp_path_factory.mktemp("prepared")) as world:
+    with opened_world(tmp_path_factory.mktemp("prepared"), entities=AS_HELD) as world:
         fill(world).plan(CREATE_ALL)
     return world
 

@@ -367,7 +367,7 @@ def test_looking_leaves_a_run_that_is_under_way_alone(world: World) -> None:
     world.decide(one_client)
     deciding.suggest(world.warehouse, BY_NAME["contacts"])
     deciding.select(world.warehouse, BY_NAME["contacts"], Selection(disposition="to create", client=ACME))
-    assert planning.make_plan(world.warehouse, world.entities, one_client).clients == (BETA,)
+    assert planning.make_plan(world.warehouse, world.synced, one_client).clients == (BETA,)
     assert world.operations("contacts")[1].reason == "not_selected"
 
 

@@ -76,7 +76,7 @@ def test_nothing_waits_any_more_and_a_plan_is_made_again(world: World) -> None:
     assert figures.status(world.settings, world.warehouse).plan is None
     assert planning.is_anything_new(world.warehouse)
     assert not planning.waits_for_person(world.warehouse)
-    again = planning.plan_from_stored(world.warehouse, entities=world.entities)
+    again = planning.plan_from_stored(world.warehouse, entities=world.synced)
     assert (again.discarded, again.operations) == (False, operations)
     world.finish()
     assert current(world).loaded
@@ -133,7 +133,7 @@ def test_a_stale_plan_and_one_that_takes_a_load_back_can_be_discarded(world: Wor
     world.cycle()
     undo = deciding.plan_undo(world.warehouse, current(world).plan_id)
     assert discard(world).plan_id == undo.plan_id
-    again = planning.plan_from_stored(world.warehouse, entities=world.entities)
+    again = planning.plan_from_stored(world.warehouse, entities=world.synced)
     assert (again.undoes, again.operations) == (None, 0)
     assert len(world.query("SELECT * FROM sync.matches")) == 2, "nothing was taken back"
 

@@ -36,7 +36,7 @@ def plan_without_reading(world: World, *passportal_ids: str) -> None:
         )
         connection.execute("DELETE FROM sync.made_from")
     world.decide()
-    planning.make_plan(world.warehouse, world.entities, Scope())
+    planning.make_plan(world.warehouse, world.synced, Scope())
 
 
 def test_a_document_that_the_key_may_not_read_is_neither_filled_nor_linked_nor_created_again(world: World) -> None:

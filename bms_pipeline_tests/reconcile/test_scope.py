@@ -13,6 +13,7 @@ from bms_pipeline.reports import figures
 from bms_pipeline.reports.plan_preview import overview
 from bms_pipeline.sync import deciding, planning, services
 from bms_pipeline_tests.building import (
+    AS_HELD,
     CREATE_ALL,
     VENDOR_TYPE,
     Decided,
@@ -58,7 +59,7 @@ def fill(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with opened_world(tmp_path_factory.mktemp("scope")) as world:
+    with opened_world(tmp_path_factory.mktemp("scope"), entities=AS_HELD) as world:
         fill(world)
         world.reconcile()
         yield world
@@ -170,7 +171,7 @@ def test_no_client_chosen_is_not_all_of_them(world: World) -> None:
 
 def test_choosing_one_of_two_twins_does_not_make_it_the_only_one(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Rule 4: whoever restricts a run has not decided which of the two is meant."""
-    with opened_world(tmp_path_factory.mktemp("twins")) as world:
+    with opened_world(tmp_path_factory.mktemp("twins"), entities=AS_HELD) as world:
         world.accounts = [account(1, "Twin"), account(2, "Twin"), account(3, "A"), account(4, "B")]
         world.assets = [asset(1, 3, "PC-1", "SN-0001"), asset(2, 4, "PC-2", "SN-0001")]
         world.passportal_holds(
@@ -206,7 +207,7 @@ def test_an_entity_whose_sync_is_off_is_out_of_scope(
 def test_what_was_blocked_or_excluded_goes_on_by_itself_once_nothing_is_against_it(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with opened_world(tmp_path_factory.mktemp("later")) as world:
+    with opened_world(tmp_path_factory.mktemp("later"), entities=AS_HELD) as world:
         world.accounts = [account(1, "Acme"), account(2, "Beta")]
         world.contacts = [contact(1, 1, "Ann", "Lee"), contact(2, 2, "Bob", "Ray"), contact(3, 3, "Cat", "Fox")]
         world.passportal_holds(clients=[in_passportal("C2", "Beta")])
@@ -245,7 +246,7 @@ def types(world: World, *rows: tuple[int, str]) -> None:
 @pytest.fixture
 def two_of_each(tmp_path: Path) -> Iterator[World]:
     """Two accounts of two types, and two assets of two categories."""
-    with opened_world(tmp_path / "home") as world:
+    with opened_world(tmp_path / "home", entities=AS_HELD) as world:
         world.accounts = [account(1, "One", accountTypeId=7), account(2, "Two", accountTypeId=8)]
         world.assets = [
             asset(1, 1, "PC", categoryId=4, categoryName="Server"),
@@ -275,7 +276,7 @@ def test_a_renamed_account_type_stays_in_scope_by_its_id(two_of_each: World) -> 
 
 
 def test_the_ids_of_names_chosen_before_anything_was_read_are_noted_with_the_first_readings(tmp_path: Path) -> None:
-    with opened_world(tmp_path / "home") as world:
+    with opened_world(tmp_path / "home", entities=AS_HELD) as world:
         choose(world, asset_categories="Server")
         world.accounts = [account(1, "One")]
         world.assets = [asset(1, 1, "PC", categoryId=4, categoryName="Server")]
@@ -319,7 +320,7 @@ def test_the_id_of_a_category_alone_does_not_ask_for_the_details_again(two_of_ea
 
 
 def test_vendors_are_left_out_with_a_reason_of_their_own_and_come_in_by_the_name_of_their_type(tmp_path: Path) -> None:
-    with opened_world(tmp_path / "home") as world:
+    with opened_world(tmp_path / "home", entities=AS_HELD) as world:
         world.accounts = [account(1, "One"), account(2, "Ingram") | {"accountTypeId": VENDOR_TYPE}]
         world.reconcile()
         assert world.decisions("clients")[2] == ("out_of_scope", "vendor", None)
@@ -329,7 +330,7 @@ def test_vendors_are_left_out_with_a_reason_of_their_own_and_come_in_by_the_name
 
 @pytest.mark.parametrize("name", ["Company Vault", "COMPANY  VAULT "])
 def test_no_rule_matches_the_company_vault_and_a_person_may(tmp_path: Path, name: str) -> None:
-    with opened_world(tmp_path / "home") as world:
+    with opened_world(tmp_path / "home", entities=AS_HELD) as world:
         world.accounts = [account(1, name)]
         world.contacts = [contact(1, 1, "Ann", "Lee")]
         world.passportal_holds(clients=[in_passportal("V", "Company Vault")])
