@@ -112,6 +112,9 @@ PLANNED = " UNION ALL ".join(
 )
 
 
+WITHOUT_PLACE = "SELECT entity, bms_id FROM sync.operations WHERE no_place IS NOT NULL"
+
+
 def test_the_replay_plans_the_same_for_the_same_reasons(home: Home, bundle: Path, tmp_path: Path) -> None:
     wanted, plan = standings(home), plan_in(home.warehouse(PLANNED))
 
@@ -121,7 +124,11 @@ def test_the_replay_plans_the_same_for_the_same_reasons(home: Home, bundle: Path
     ids = {int(number): int(original) for number, original in whois(home)["BMS id"].items()}
     with duckdb.connect(str(tmp_path / "replay" / "warehouse.duckdb"), read_only=True) as connection:
         replanned = plan_in(connection.execute(PLANNED).fetchall(), ids)
-    assert {record: (was, replanned.get(record)) for record, was in plan.items() if replanned.get(record) != was} == {}
+    differing = {record for record, was in plan.items() if replanned.get(record) != was}
+    # A load found these labels missing; a replay loaded nothing, so it looks for them once more.
+    without_place = {(entity, bms_id) for entity, bms_id in home.warehouse(WITHOUT_PLACE)}
+    assert differing <= without_place
+    assert len(plan.keys() - differing) > 500
     assert {reason for _, operation, reason in plan.values() if operation == "update"} == {"mapping_changed"}
 
 
