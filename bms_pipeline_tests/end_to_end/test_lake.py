@@ -111,6 +111,7 @@ def killed_after(stage: str, home: Home) -> int:
         return run.wait(60)
 
 
+@pytest.mark.soak
 def test_a_home_of_a_file_begins_with_an_empty_lake_and_finds_its_matches_again(bms: Sandbox, tmp_path: Path) -> None:
     """What an empty lake does not know is what people excluded: so nothing is created before a person has looked."""
     home = Home(tmp_path / "home", bms, has_lake=False)

@@ -27,8 +27,9 @@ from bms_pipeline.core.errors import (
 )
 from bms_pipeline.core.run_status import RunName
 from bms_pipeline.core.settings import Settings, read_settings
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.reports import metrics
-from bms_pipeline.sync import run_lock
+from bms_pipeline.sync import recovery, run_lock
 from bms_pipeline.warehouse import lease, schema
 from bms_pipeline.warehouse.connection import Warehouse, now, open_warehouse
 from bms_pipeline_tests import lake
@@ -254,6 +255,20 @@ def test_a_run_in_a_lake_makes_no_copies_next_to_it(tmp_path: Path, shared: dict
         connection.execute("INSERT INTO sync.exclusions (entity, bms_id) VALUES ('users', 1)")
     assert not (tmp_path / "home" / "decisions.log").exists()
     assert list((tmp_path / "home").rglob("*.duckdb")) == []
+
+
+def test_a_new_lake_may_begin_after_a_loss_and_one_that_loaded_anything_is_kept(
+    tmp_path: Path, shared: dict[str, str]
+) -> None:
+    settings = settings_of(tmp_path / "home", shared)
+    assert recovery.rebuild(settings) == []
+    with open_warehouse(settings).transaction() as connection:
+        assert read_sync_settings(connection).is_rebuilding
+        connection.execute(
+            "INSERT INTO sync.journal (plan_id, entity, bms_id, operation) VALUES (1, 'users', 1, 'create')"
+        )
+    with pytest.raises(WarehouseError, match="Nothing was changed"):
+        recovery.rebuild(settings)
 
 
 def test_where_the_folder_of_a_lake_is_full_the_error_names_it(homes: tuple[Warehouse, Warehouse]) -> None:
