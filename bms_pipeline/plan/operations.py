@@ -23,15 +23,13 @@ from bms_pipeline.core.errors import (
     PlanStale,
     RecordsUnexplained,
 )
-from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.core.mapping import Mapping, parse_mapping
-from bms_pipeline.core.reasons import Reason
-from bms_pipeline.core.vocabulary import Count, FieldOwner, Operation
+from bms_pipeline.core.vocabulary import Count, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
-from bms_pipeline.plan.mapped_fields import MappedFields, written_under_sql
+from bms_pipeline.plan.field_questions import FieldQuestions
 from bms_pipeline.plan.undo import fill_undo
 from bms_pipeline.reconcile.matching import Scope, reconcile_all, reconciled
-from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
+from bms_pipeline.reconcile.sync_settings import read_sync_settings
 from bms_pipeline.warehouse import outcomes, schema, sql
 from bms_pipeline.warehouse.inputs import OF_LOADS, Inputs, add_made_from, forget_results, read_inputs
 from bms_pipeline.warehouse.stored_mapping import read_mapping
@@ -118,7 +116,8 @@ def fill_plan(connection: duckdb.DuckDBPyConnection, entities: Sequence[Entity],
     for entity in remade:
         if _is_reconciled(connection, entity):
             fields = settings.mapping.entity(entity)
-            connection.execute(_operations_sql(fields, settings, scope, needs=entity.name in needing))
+            questions = FieldQuestions(fields, settings, scope, needs=entity.name in needing)
+            connection.execute(questions.operations_sql())
             if entity.name in refused:
                 connection.execute(_hold_refused_sql(fields))
     hold_back(connection, remade, settings)
@@ -420,187 +419,10 @@ def count_plan_results(connection: duckdb.DuckDBPyConnection, now: datetime) -> 
     return {entity.name: results[entity.name] for entity in ENTITIES if entity.name in results}
 
 
-def writes(entity: Entity, settings: SyncSettings, column: str) -> str:
-    """Return SQL over ``b``, ``p`` and ``l``: whether a load writes BMS's value of this field into Passportal.
-
-    ``b`` and ``p`` are the record on both sides; ``l`` holds the values of both sides at the last sync. Junk is no
-    value: it replaces none, and gives way to one.
-    """
-    is_unproved_link = column in settings.mapping.links(entity) and not settings.can_link
-    if entity.name not in settings.can_write or is_unproved_link:
-        return "false"
-    if settings.mapping.rule(entity, column).clears:
-        return f"coalesce(row(b.bms_id, p.{column}) IN ({written_under_sql(settings.mapping, entity, column)}), false)"
-    bms, passportal = has_value(entity, "b", column), has_value(entity, "p", column)
-    match settings.owner(entity.name, column):
-        case FieldOwner.BMS_WINS:
-            return f"({bms} AND b.{column} IS DISTINCT FROM p.{column})"
-        case FieldOwner.PASSPORTAL_WINS:
-            return "false"
-        case FieldOwner.FILL_IF_EMPTY:
-            return f"({bms} AND NOT {passportal})"
-        case _:
-            return _changed_in_bms(entity, settings, column)
-
-
-def has_value(entity: Entity, side: str, column: str) -> str:
-    """Return SQL: whether this side has more than junk. Junk is looked for only where both differ; it is slow."""
-    kind = next((field.kind for field in entity.fields if field.name == column), Kind.TEXT)
-    return (
-        f"CASE WHEN b.{column} IS NULL OR p.{column} IS NULL THEN {side}.{column} IS NOT NULL"
-        f" WHEN b.{column} = p.{column} THEN true ELSE NOT {is_junk(kind, f'{side}.{column}')} END"
-    )
-
-
-def _changed_in_bms(entity: Entity, settings: SyncSettings, column: str) -> str:
-    """Return SQL: whether BMS has a value Passportal lacked at the last sync, or changed it while Passportal did not.
-
-    The last sync of a detail is the time it was read, which may be long after the record was loaded. A default that we
-    wrote until then is no value of Passportal's own.
-    """
-    never_met = "l.bms_id IS NULL"
-    if settings.mapping.needs_details(entity, column):
-        rule = settings.mapping.rule(entity, column)
-        is_written_before = rule.default is not None or rule.inactive is not None
-        never_met = "l.with_details IS NOT true" + (f" AND l.bms_{column} IS NULL" if is_written_before else "")
-    if column in settings.mapping.links(entity):  # it may have waited for the record that it names
-        never_met = f"l.bms_{column} IS NULL"
-    return (
-        f"({has_value(entity, 'b', column)} AND b.{column} IS DISTINCT FROM p.{column} AND CASE WHEN {never_met}"
-        f" THEN NOT {has_value(entity, 'p', column)} ELSE b.{column} IS DISTINCT FROM l.bms_{column}"
-        f" AND p.{column} IS NOT DISTINCT FROM l.passportal_{column} END)"
-    )
-
-
-_OWNS = f"reason <> '{Reason.BRANCH_BY_PERSON}'"
-"""SQL over a reconciled record: whether it owns the fields of its record in Passportal, which a branch does not."""
-
-
-def takes(column: str) -> str:
-    """Return SQL: whether the record ``p`` of Passportal has a place for the field."""
-    return f"coalesce(list_contains(p.places, '{column}'), true)"
-
-
-def _has_place(column: str) -> str:
-    """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
-    new = f"coalesce(list_contains(n.places, '{column}'), true)"
-    return f"CASE WHEN r.disposition = 'to_create' THEN {new} ELSE {takes(column)} END"
-
-
-def _lacking(column: str, there: str) -> str:
-    """Return SQL: whether BMS has a value for which Passportal has neither a value nor a place.
-
-    ``there``: whether the plan looks at the field at all.
-    """
-    there = f"{there} AND {_OWNS} AND NOT is_unreadable"
-    return f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
-
-
 def _entities_needing(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Return the entities with a template of new records that is known to require an element."""
     rows = connection.execute("SELECT DISTINCT entity FROM passportal.new_records WHERE len(needs) > 0").fetchall()
     return {entity for (entity,) in rows}
-
-
-def _operations_sql(entity: Entity, settings: SyncSettings, scope: Scope, *, needs: bool) -> str:
-    mapped = MappedFields(entity, settings)
-    details = [name for name in entity.columns if settings.mapping.needs_details(entity, name)]
-    details += mapped.links  # they come later, too
-    is_writable = entity.name in settings.can_write
-    # In one template alone; a field that is left out everywhere has no value here.
-    left_out = {name: text for name in entity.columns if (text := mapped.is_left_out(name)) not in ("false", "true")}
-    # Also of a document whose record is inactive; of any other field nothing is written then.
-    says_inactive = settings.mapping.says_inactive(entity)
-
-    def is_open(column: str, *dispositions: str) -> str:
-        listed = ", ".join(f"'{disposition}'" for disposition in dispositions)
-        found = f"disposition IN ({listed})"
-        return f"({found} OR is_retired)" if column in says_inactive else found
-
-    def there(column: str, question: str) -> str:
-        return f"({question}) AND NOT {left_out[column]}" if column in left_out else question
-
-    def differing(column: str) -> str:
-        # Names equal under the folding of the matching need no mention.
-        differs = "b.name_key IS DISTINCT FROM p.name_key" if column == "name" else "true"
-        listed = "true" if is_writable else f"p.{column} IS NOT NULL"
-        differs = f"b.{column} IS DISTINCT FROM p.{column} AND {differs} AND {listed}"
-        return there(column, f"{has_value(entity, 'b', column)} AND {differs}")
-
-    def lacking(column: str) -> str:
-        lacks = _lacking(column, is_open(column, "matched", "to_create"))
-        return f"({lacks} AND NOT is_left_out_{column})" if column in left_out else lacks
-
-    def kept(column: str) -> str:
-        return (
-            f"({is_open(column, 'matched')} AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
-            f" AND NOT {lacking(column)}{f' AND unlinked_{column} IS NULL' if column in mapped.links else ''})"
-        )
-
-    def value(column: str) -> str:
-        chosen = f"CASE WHEN operation = 'create' AND has_place_{column} OR writes_{column} THEN"
-        new = mapped.new_value(column, f"bms_{column}")
-        after = f"CASE WHEN operation = 'create' THEN {new} ELSE bms_{column} END" if new != f"bms_{column}" else new
-        return f"{chosen} passportal_{column} END AS before_{column}, {chosen} {after} END AS after_{column}"
-
-    columns = entity.columns
-    owned_by_nobody = [name for name in columns if settings.owner(entity.name, name) == FieldOwner.LAST_EDIT]
-    return sql.read("plan/plan_operations").format(
-        entity=entity.name,
-        left_out=scope.left_out(entity),
-        owns=_OWNS,
-        records=settings.mapping.records_sql(entity),
-        mapping_joins=mapped.joins,
-        wanted=mapped.wanted_template,
-        template_id=mapped.template_id,
-        needs=mapped.needs(of_template=needs),
-        is_required=mapped.lacks_required,
-        of_template=mapped.template_needs if needs else "",
-        asked_for=mapped.asked_for if needs else "",
-        links=mapped.link_targets,
-        unlinked="".join(
-            f", CASE WHEN NOT ({left_out.get(name, 'false')}) THEN {mapped.unlinked(name)} END AS unlinked_{name}"
-            for name in mapped.links
-        ),
-        listed_unlinked=mapped.listed_unlinked,
-        mapped="".join(f", {text} AS is_left_out_{name}" for name, text in left_out.items())
-        + "".join(f", {mapped.by_mapping(name)} AS by_mapping_{name}" for name in mapped.changed),
-        more_than_mapped=" OR ".join(
-            f"writes_{name} AND NOT by_mapping_{name}" if name in mapped.changed else f"writes_{name}"
-            for name in columns
-        )
-        if mapped.changed
-        else "true",
-        both_sides=", ".join(f"b.{name} AS bms_{name}, p.{name} AS passportal_{name}" for name in columns),
-        has_place=", ".join(f"{there(name, _has_place(name))} AS has_place_{name}" for name in columns),
-        written=", ".join(
-            f"{is_open(name, 'matched')} AND r.{_OWNS} AND has_place_{name} AND {writes(entity, settings, name)}"
-            f" AS writes_{name}"
-            for name in columns
-        ),
-        differing=", ".join(f"{differing(name)} AS differs_{name}" for name in columns),
-        anything_written=" OR ".join(f"writes_{name}" for name in columns),
-        anything_kept=" OR ".join(kept(name) for name in columns),
-        kept=", ".join(
-            f"CASE WHEN {kept(name)} THEN {{'field': '{name}', 'bms': bms_{name}, 'passportal': passportal_{name}}} END"
-            for name in columns
-        ),
-        anything_lacking=" OR ".join(lacking(name) for name in columns),
-        lacking=", ".join(
-            f"CASE WHEN {lacking(name)} THEN {{'field': '{name}', 'bms': bms_{name}}} END" for name in columns
-        ),
-        bms_changed=" OR ".join(f"writes_{name}" for name in owned_by_nobody) or "false",
-        more_than_completed=" OR ".join(
-            f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in details else "") for name in columns
-        ),
-        more_than_linked=" OR ".join(
-            f"writes_{name}" + (f" AND passportal_{name} IS NOT NULL" if name in mapped.links else "")
-            for name in columns
-        )
-        if mapped.links
-        else "true",
-        values=", ".join(value(name) for name in columns),
-    )
 
 
 def _entities_refused(connection: duckdb.DuckDBPyConnection) -> set[str]:

@@ -17,7 +17,8 @@ import duckdb
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName
 from bms_pipeline.core.errors import PlanError
 from bms_pipeline.core.reasons import Reason
-from bms_pipeline.plan.operations import read_plan, takes, writes
+from bms_pipeline.plan.field_questions import takes, writes
+from bms_pipeline.plan.operations import read_plan
 from bms_pipeline.reconcile.sync_settings import SyncSettings, read_sync_settings
 from bms_pipeline.warehouse import sql
 from bms_pipeline.warehouse.connection import named_rows
