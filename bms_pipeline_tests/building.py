@@ -275,14 +275,17 @@ class World:
 
     def lasting(self) -> dict[str, list[tuple[Any, ...]]]:
         """All that people decided and that lasts, without when and by whom."""
-        return {
-            "matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.matches ORDER BY ALL"),
-            "exclusions": self.query("SELECT entity, bms_id FROM sync.exclusions ORDER BY ALL"),
-            "approved_creates": self.query(
-                "SELECT entity, bms_id, allow_duplicate FROM sync.approved_creates ORDER BY ALL"
-            ),
-            "non_matches": self.query("SELECT entity, bms_id, passportal_id FROM sync.non_matches ORDER BY ALL"),
+        columns = {
+            "matches": "entity, bms_id, passportal_id",
+            "exclusions": "entity, bms_id",
+            "approved_creates": "entity, bms_id, allow_duplicate",
+            "non_matches": "entity, bms_id, passportal_id",
         }
+        with self.warehouse.open() as connection:
+            return {
+                table: connection.execute(f"SELECT {wanted} FROM sync.{table} ORDER BY ALL").fetchall()
+                for table, wanted in columns.items()
+            }
 
     def land(
         self, *, complete: bool = True, mode: Mode = "full", set_aside: Mapping[str, Sequence[int]] | None = None

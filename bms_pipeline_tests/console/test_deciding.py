@@ -20,7 +20,8 @@ STATE = ("matches", "exclusions", "approved_creates", "non_matches")
 
 def lasting(world: World) -> dict[str, list[tuple[object, ...]]]:
     """Every row of the lasting tables about decisions."""
-    return {table: world.query(f"FROM sync.{table} ORDER BY ALL") for table in STATE}
+    with world.warehouse.open() as connection:
+        return {table: connection.execute(f"FROM sync.{table} ORDER BY ALL").fetchall() for table in STATE}
 
 
 def row_of(person: Person, bms_id: int) -> str:
