@@ -55,13 +55,24 @@ EntitiesArgument = Annotated[
 ]
 LARGEST_ID = 2**63 - 1
 """The largest id that a table holds."""
-Id = Annotated[int, typer.Argument(metavar="ID", max=LARGEST_ID, help="The record's id in BMS.")]
+
+
+def parse_id(text: str) -> int:
+    """Return an id of BMS as a number; for anything else, such as a name, say where ids are shown."""
+    if not (text.isascii() and text.isdigit() and int(text) <= LARGEST_ID):
+        raise typer.BadParameter(
+            f"{text!r} is no id of BMS, a number. `bms-pipeline suggest ENTITY` shows ids and names."
+        )
+    return int(text)
+
+
+Id = Annotated[int, typer.Argument(metavar="ID", parser=parse_id, help="The record's id in BMS.")]
 Ids = Annotated[
-    list[int] | None, typer.Argument(metavar="ID", max=LARGEST_ID, help="Ids in BMS; or choose by the options below.")
+    list[int] | None, typer.Argument(metavar="ID", parser=parse_id, help="Ids in BMS; or choose by the options below.")
 ]
 LostIds = Annotated[
     list[int],
-    typer.Argument(metavar="ID", max=LARGEST_ID, help="The records' ids in BMS, as `pending-imports` lists them."),
+    typer.Argument(metavar="ID", parser=parse_id, help="The records' ids in BMS, as `pending-imports` lists them."),
 ]
 DispositionOption = Annotated[
     str,
@@ -489,7 +500,7 @@ def retry(
         str | None, typer.Argument(metavar="[ENTITY]", autocompletion=entity_names, help="Without it: list them.")
     ] = None,
     bms_id: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]", max=LARGEST_ID, help="Only these, by their ids in BMS.")
+        list[int] | None, typer.Argument(metavar="[ID]", parser=parse_id, help="Only these, by their ids in BMS.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -584,7 +595,9 @@ def _list_same_names(settings: Settings, csv: Path | None, as_json: bool) -> Non
 @app.command(rich_help_panel="Decide")
 def keep(
     entity: EntityArgument,
-    bms_id: Annotated[int, typer.Argument(metavar="BMS_ID", help="The id that several records carry.")],
+    bms_id: Annotated[
+        int, typer.Argument(metavar="BMS_ID", parser=parse_id, help="The id that several records carry.")
+    ],
     passportal_id: Annotated[str, typer.Argument(metavar="PASSPORTAL_ID", help="The record that keeps it.")],
     by: By = None,
 ) -> None:
