@@ -86,10 +86,11 @@ def test_json_has_every_code(world: World, capfd: pytest.CaptureFixture[str]) ->
     ("arguments", "words"),
     [
         (("explain", "foo", "1"), "There is no entity 'foo'"),
-        (("exclude", "clients", str(2**63)), "less than or equal to 9223372036854775807"),
-        (("match", "clients", "9" * 23, "P1"), "less than or equal to 9223372036854775807"),
-        (("suggest", "clients", str(2**64)), "less than or equal to 9223372036854775807"),
-        (("explain", "clients", str(2**63)), "less than or equal to 9223372036854775807"),
+        (("exclude", "clients", str(2**63)), "is no id of BMS, a number"),
+        (("match", "clients", "9" * 23, "P1"), "is no id of BMS, a number"),
+        (("suggest", "clients", str(2**64)), "is no id of BMS, a number"),
+        (("explain", "clients", str(2**63)), "is no id of BMS, a number"),
+        (("match", "clients", "Müller", "P1"), "`bms-pipeline suggest ENTITY` shows ids and names"),
     ],
 )
 def test_what_no_record_can_be_called_is_named_and_no_defect(
