@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from benchmarks.whole_tenant import Figure, running
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.sync import loading, mapping, planning, services, whole_sync
 from bms_pipeline.warehouse.connection import open_warehouse

@@ -18,7 +18,8 @@ import msgspec
 
 from bms_pipeline.core.entities import ENTITIES, LIST_CALLS, Entity
 from bms_pipeline.core.errors import PipelineError
-from bms_pipeline.core.mapping import Mapping, folded_label, parse_mapping
+from bms_pipeline.core.mapping import Mapping, folded_label
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.embedded import EmbeddedPassportal
 from bms_pipeline.reconcile.sync_settings import store_sync_setting

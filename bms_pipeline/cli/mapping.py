@@ -13,7 +13,8 @@ from bms_pipeline.cli.output import AsJson, me, print_json, print_table, safe, s
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, Entity, EntityName, chosen, keys_of
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.files import atomic_write
-from bms_pipeline.core.mapping import FieldRule, Mapping, parse_mapping, word_of
+from bms_pipeline.core.mapping import FieldRule, Mapping, word_of
+from bms_pipeline.core.mapping_parsing import parse_mapping
 
 if TYPE_CHECKING:
     from bms_pipeline.sync.mapping import FieldForetold, Foretold

@@ -15,7 +15,7 @@ from functools import cached_property
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.junk import Kind, is_junk
 from bms_pipeline.core.reasons import Reason
-from bms_pipeline.core.vocabulary import FieldOwner
+from bms_pipeline.core.vocabulary import Disposition, FieldOwner
 from bms_pipeline.plan.mapped_fields import MappedFields, written_under_sql
 from bms_pipeline.reconcile.matching import Scope
 from bms_pipeline.reconcile.sync_settings import SyncSettings
@@ -189,7 +189,7 @@ class FieldQuestions:
         """The answer to ``question``, and no where the template leaves the field out."""
         return f"({question}) AND NOT {self._left_out[column]}" if column in self._left_out else question
 
-    def _is_open(self, column: str, *dispositions: str) -> str:
+    def _is_open(self, column: str, *dispositions: Disposition) -> str:
         """Whether the plan looks at the field: also after its record became inactive, where the field says so."""
         listed = ", ".join(f"'{disposition}'" for disposition in dispositions)
         found = f"disposition IN ({listed})"
@@ -197,7 +197,7 @@ class FieldQuestions:
 
     def _written(self, column: str) -> str:
         is_written = writes(self.entity, self.settings, column)
-        return f"{self._is_open(column, 'matched')} AND r.{_OWNS} AND has_place_{column} AND {is_written}"
+        return f"{self._is_open(column, Disposition.MATCHED)} AND r.{_OWNS} AND has_place_{column} AND {is_written}"
 
     def _differing(self, column: str) -> str:
         """Whether BMS has another value. Names equal under the folding of the matching need no mention."""
@@ -208,7 +208,7 @@ class FieldQuestions:
 
     def _lacking(self, column: str) -> str:
         """Whether BMS has a value for which Passportal has neither a value nor a place."""
-        there = f"{self._is_open(column, 'matched', 'to_create')} AND {_OWNS} AND NOT is_unreadable"
+        there = f"{self._is_open(column, Disposition.MATCHED, Disposition.TO_CREATE)} AND {_OWNS} AND NOT is_unreadable"
         lacks = f"({there} AND bms_{column} IS NOT NULL AND passportal_{column} IS NULL AND NOT has_place_{column})"
         return f"({lacks} AND NOT is_left_out_{column})" if column in self._left_out else lacks
 
@@ -216,7 +216,7 @@ class FieldQuestions:
         """Whether another value stays in Passportal."""
         is_no_link = f" AND unlinked_{column} IS NULL" if column in self._mapped.links else ""
         return (
-            f"({self._is_open(column, 'matched')} AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
+            f"({self._is_open(column, Disposition.MATCHED)} AND {_OWNS} AND differs_{column} AND NOT writes_{column}"
             f" AND NOT {self._lacking(column)}{is_no_link})"
         )
 
@@ -232,4 +232,4 @@ class FieldQuestions:
 def _has_place(column: str) -> str:
     """Return SQL: whether the field can be written, in the record of Passportal or in a new one."""
     new = f"coalesce(list_contains(n.places, '{column}'), true)"
-    return f"CASE WHEN r.disposition = 'to_create' THEN {new} ELSE {takes(column)} END"
+    return f"CASE WHEN r.disposition = '{Disposition.TO_CREATE}' THEN {new} ELSE {takes(column)} END"

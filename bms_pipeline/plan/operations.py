@@ -23,7 +23,8 @@ from bms_pipeline.core.errors import (
     PlanStale,
     RecordsUnexplained,
 )
-from bms_pipeline.core.mapping import Mapping, parse_mapping
+from bms_pipeline.core.mapping import Mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.vocabulary import Count, Operation
 from bms_pipeline.plan.breakers import hold_back, hold_unproved
 from bms_pipeline.plan.field_questions import FieldQuestions

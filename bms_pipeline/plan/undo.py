@@ -14,7 +14,8 @@ import duckdb
 
 from bms_pipeline.core.entities import Entity
 from bms_pipeline.core.errors import PlanError
-from bms_pipeline.core.mapping import Mapping, moved_sql, parse_mapping
+from bms_pipeline.core.mapping import Mapping, moved_sql
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.reasons import Reason
 from bms_pipeline.warehouse import schema, sql
 from bms_pipeline.warehouse.stored_mapping import read_mapping

@@ -16,8 +16,9 @@ import duckdb
 
 from bms_pipeline.core.entities import BY_NAME, ENTITIES, EntityName
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import DEFAULT, is_field, parse_mapping, word_of
+from bms_pipeline.core.mapping import DEFAULT, is_field, word_of
 from bms_pipeline.core.mapping import Mapping as FieldMapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.vocabulary import FieldOwner
 from bms_pipeline.warehouse.inputs import bump_version
 

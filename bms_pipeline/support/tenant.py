@@ -17,7 +17,7 @@ import duckdb
 
 from bms_pipeline.core.entities import ENTITIES, Entity
 from bms_pipeline.core.mapping import Mapping as FieldMapping
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.reconcile.sync_settings import store_sync_setting
 from bms_pipeline.support.mapped import MadeTexts, replaced_mapping
 from bms_pipeline.support.selection import columns_of_related

@@ -29,10 +29,10 @@ from bms_pipeline.core.mapping import (
     left_out_sql,
     match_keys,
     moved_sql,
-    with_cleared,
     with_last_places,
     word_of,
 )
+from bms_pipeline.core.mapping_parsing import with_cleared
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.load import journal
 from bms_pipeline.passportal.target import KnowsRecords

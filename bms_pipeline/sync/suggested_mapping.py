@@ -24,7 +24,8 @@ from typing import Any
 from bms_pipeline.core.entities import BY_NAME, CLEARED, CONSTANT, Entity, EntityName, column_of_label
 from bms_pipeline.core.errors import SettingsError
 from bms_pipeline.core.junk import Kind
-from bms_pipeline.core.mapping import Mapping, folded_label, folded_word, match_keys, parse_mapping, word_of
+from bms_pipeline.core.mapping import Mapping, folded_label, folded_word, match_keys, word_of
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents import synonyms
 from bms_pipeline.passportal.documents.encoding import ID_LABEL, KIND_LABEL, NAME, DetailsForm

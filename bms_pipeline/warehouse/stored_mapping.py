@@ -8,7 +8,8 @@ from typing import Any
 import duckdb
 
 from bms_pipeline.core.entities import Entity
-from bms_pipeline.core.mapping import Mapping, parse_mapping
+from bms_pipeline.core.mapping import Mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 
 NAME = "mapping"
 """Its name in ``sync.settings``, in their history, and among a plan's inputs."""

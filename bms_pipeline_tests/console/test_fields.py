@@ -11,7 +11,7 @@ import pytest
 
 from bms_pipeline.console.context import Console
 from bms_pipeline.core.entities import ASSETS
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.sync import mapping
 from bms_pipeline.warehouse.connection import open_warehouse
 from bms_pipeline_tests.building import World

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bms_pipeline.core.entities import ASSETS, BY_NAME, CONTACTS, ENTITIES, LOCATIONS, fields_by_key
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import DEFAULT, Mapping, parse_mapping
+from bms_pipeline.core.mapping import DEFAULT, Mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.warehouse import schema
 from bms_pipeline.warehouse.names import register_functions
 

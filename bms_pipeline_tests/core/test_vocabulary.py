@@ -101,6 +101,7 @@ def test_python_names_reasons_by_their_type() -> None:
         "no_place_for_marker": "says why Passportal takes no new records",
         "bms_wins": "an owner",
         "category": "a key of the mapping",
+        "bms_changed": "a question of a plan",
         "inactive": "a command, and an option of the mapping",
         "taken_back": "the name of a bound value",
     }

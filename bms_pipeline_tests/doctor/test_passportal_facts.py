@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.vocabulary import Verdict
 from bms_pipeline.doctor.examine import examine
 from bms_pipeline.doctor.findings import Examination, Finding

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bms_pipeline.core.entities import BY_NAME, CLIENTS, CONTACTS, ENTITIES, USERS, Entity
 from bms_pipeline.core.errors import DecisionRefused, PipelineError, SettingsError
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.load import import_files
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.reports import figures

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bms_pipeline.core.entities import CLIENTS, CONTACTS, Entity
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.vocabulary import Outcome
 from bms_pipeline.passportal.target import Leaving, Write, Written, unmarked
 from bms_pipeline.plan import standings

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bms_pipeline.core.entities import ASSETS, CONTACTS
-from bms_pipeline.core.mapping import DEFAULT, Mapping, parse_mapping
+from bms_pipeline.core.mapping import DEFAULT, Mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.vocabulary import NewRecords, Outcome
 from bms_pipeline.passportal.documents.target import DocumentsPassportal
 from bms_pipeline.passportal.target import Write

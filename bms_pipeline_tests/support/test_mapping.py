@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from bms_pipeline.core.entities import ENTITIES
-from bms_pipeline.core.mapping import Mapping, parse_mapping
+from bms_pipeline.core.mapping import Mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.support.mapped import replaced_mapping
 from bms_pipeline.support.program_words import program_words
 from bms_pipeline.support.values import How, Values

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bms_pipeline.core.entities import CONTACTS, Entity
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.doctor import one_write
 from bms_pipeline.doctor.before_image import ImagePlace
 from bms_pipeline.doctor.one_write import Candidate, Clock

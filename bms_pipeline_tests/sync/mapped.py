@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bms_pipeline.core.entities import ENTITIES, Entity
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.plan import operations as plans
 from bms_pipeline.sync import deciding, mapping, planning
 from bms_pipeline.sync.mapping import Foretold

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from bms_pipeline.core.entities import ASSETS, CLIENTS, LOCATIONS
 from bms_pipeline.core.errors import PlanError, SettingsError
-from bms_pipeline.core.mapping import parse_mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.sync import deciding, mapping
 from bms_pipeline_tests.building import account, asset, location
 from bms_pipeline_tests.exploring import examples

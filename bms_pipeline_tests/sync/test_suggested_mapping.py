@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from bms_pipeline.core.entities import ASSETS, BY_NAME, CONTACTS
-from bms_pipeline.core.mapping import DEFAULT, folded_label, parse_mapping
+from bms_pipeline.core.mapping import DEFAULT, folded_label
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.settings import Settings
 from bms_pipeline.passportal.documents import synonyms
 from bms_pipeline.passportal.documents.encoding import DetailsForm, Document, Element, snake_case

@@ -15,7 +15,8 @@ from bms_pipeline.console.context import Console, ConsoleDep, FormDep, redirect_
 from bms_pipeline.console.security import Session, SubmittedForm
 from bms_pipeline.core.entities import BY_NAME, Entity
 from bms_pipeline.core.errors import SettingsError
-from bms_pipeline.core.mapping import Mapping, parse_mapping
+from bms_pipeline.core.mapping import Mapping
+from bms_pipeline.core.mapping_parsing import parse_mapping
 from bms_pipeline.core.vocabulary import FieldOwner
 from bms_pipeline.passportal.documents.encoding import DetailsForm
 from bms_pipeline.reconcile.sync_settings import read_sync_settings
