@@ -39,6 +39,7 @@ _DESCRIPTIONS = {
     "changes": "The fields that a load writes, each before and after.",
     "kept": "Values that differ and stay as they are in Passportal.",
     "no_place": "Values of BMS for which the template has no field.",
+    "needs": "Labels without a value, for want of which the template takes no new record.",
     "unlinked": "Links to other records that are not written, each with the reason.",
     "unmark_id": "The Passportal record that loses this BMS id.",
     "held_back": "Whether it waits because too much of its client would change at once.",

@@ -25,6 +25,7 @@ from bms_pipeline_tests.defs.naming import names_of
 FORMER = json.loads(Path(__file__).with_name("names_of_0_5.json").read_text(encoding="utf-8"))
 _READS = {"bms_pipeline/stage": "1_read"}
 FORMER["jobs"]["doctor"] = {"assets": [], "tags": _READS, "run tags": _READS}  # the only job since then
+FORMER["checks"] = sorted([*FORMER["checks"], "bms_clients:doctor", "passportal_clients:doctor"])  # and its checks
 FORMER_TAGS = "bms_pipeline/"
 
 
