@@ -321,29 +321,41 @@ def list_decisions(
 
 @app.command(rich_help_panel="Decide")
 def undo(
-    plan_id: Annotated[
-        int | None, typer.Argument(metavar="[PLAN]", help="The number of a loaded plan; without it: list them.")
+    plan: Annotated[
+        str | None, typer.Argument(help="The number or hash of a loaded plan; without it: list them.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan to take back what a load wrote: updated fields, adopted records. `finish` then does it; exit code 2."""
     settings = read_settings()
-    if plan_id is None:
-        _print_loads(settings, figures.loads(open_warehouse(settings)), as_json)
+    loads = figures.loads(open_warehouse(settings))
+    if plan is None:
+        _print_loads(settings, loads, as_json)
         return
+    plan_id = _plan_id(loads, plan)
     with run_lock.running(settings, this_command()):
-        plan = deciding.plan_undo(open_warehouse(settings), plan_id)
-    shown = figures.undo_preview(open_warehouse(settings), plan)
+        undoing = deciding.plan_undo(open_warehouse(settings), plan_id)
+    shown = figures.undo_preview(open_warehouse(settings), undoing)
     if as_json:
         print_json(shown)
     else:
-        say(f"Plan {plan.hash[:12]} takes back plan {plan_id}: {plan.operations:,} records.")
+        say(f"Plan {undoing.hash[:12]} takes back plan {plan_id}: {undoing.operations:,} records.")
         say(f"  {shown['created']:,} created records stay in Passportal; disable them there if they should go.")
         say(f"  {shown['kept']:,} fields changed in Passportal since and are left alone; {shown['gone']:,} records are")
         say("  gone from BMS and are left alone too.")
-        say(f"Look at it with `bms-pipeline preview --saved`, then `bms-pipeline finish {plan.hash[:12]}`.")
-    if plan.operations:
+        say(f"Look at it with `bms-pipeline preview --saved`, then `bms-pipeline finish {undoing.hash[:12]}`.")
+    if undoing.operations:
         raise typer.Exit(2)
+
+
+def _plan_id(loads: list[dict[str, Any]], plan: str) -> int:
+    """Return the number of the plan that a person named by its number, or by the beginning of its hash."""
+    if plan.isascii() and plan.isdigit() and int(plan) <= LARGEST_ID:
+        return int(plan)
+    found = [load["plan_id"] for load in loads if len(plan) >= 8 and load["hash"].startswith(plan)]
+    if len(found) != 1:
+        raise typer.BadParameter(f"{plan!r} is the number or hash of no load. `bms-pipeline undo` lists them.")
+    return int(found[0])
 
 
 @app.command("discard-plan", rich_help_panel="Decide")
@@ -619,12 +631,13 @@ def _print_loads(settings: Settings, loads: list[dict[str, Any]], as_json: bool)
     rows = [
         (
             f"{load['plan_id']}" + (f" (takes back {load['undoes']})" if load["undoes"] is not None else ""),
-            load["hash"][:8], load["loaded_at"], load["approved_by"], load["created"], load["adopted"], load["updated"],
+            load["hash"][:12], load["loaded_at"], load["approved_by"],
+            load["created"], load["adopted"], load["updated"],
         )
         for load in loads
     ]  # fmt: skip
     print_table("Loads, newest first", columns, rows, numbers=columns[4:])
-    say("`bms-pipeline undo PLAN` plans to take one back, by its number.")
+    say("`bms-pipeline undo PLAN` plans to take one back, by its number or hash.")
 
 
 def _entity(name: str) -> Entity:

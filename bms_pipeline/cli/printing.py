@@ -318,7 +318,7 @@ def print_overview(shown: PlanOverview) -> None:
         if example.unmark_id is not None:
             out.print(f"      Passportal {_value(example.unmark_id)} loses its BMS id", highlight=False)
         for kept in example.kept or ():
-            there, elsewhere = _value(kept["passportal"]), _value(kept["bms"])
+            there, elsewhere = (f"“{_value(kept[side])}”" for side in ("passportal", "bms"))
             reason = f"it was {elsewhere} before that load" if shown.undoes is not None else f"BMS has {elsewhere}"
             out.print(f"      [dim]{kept['field']}: Passportal keeps {there}, {reason}[/]", highlight=False)
     _print_what_waits(shown)

@@ -217,6 +217,8 @@ def _named(header: Mapping[Place, Cell]) -> list[tuple[str, Place]]:
 
 def _problems_of(header: Mapping[Place, Cell]) -> list[str]:
     """Return why the lines below ``header`` cannot be read; empty if they can."""
+    if not header:
+        return ["it is empty"]
     times = Counter(name for name, _ in _named(header))
     missing = [f"there is no column {name!r}" for name in NEEDED_COLUMNS if not times[name]]
     if missing and any(name.startswith("ï»¿") for name in times):
