@@ -152,7 +152,12 @@ class TemplatedPassportal:
         def described(template_id: str) -> dict[str, object]:
             problem = NewRecords.TEMPLATE_UNKNOWN.value if known and template_id not in known else None
             places = ["name", *self.places(entity, template_id)]
-            return {"template": template_id, "template_id": template_id, "places": places, "problem": problem}
+            return {
+                "template": None if problem else template_id,
+                "template_id": template_id,
+                "places": places,
+                "problem": problem,
+            }
 
         return {
             **described(next(iter(known), "")),

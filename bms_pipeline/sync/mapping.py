@@ -498,14 +498,18 @@ def _labels_nowhere(
 
 
 def _templates_unknown(connection: duckdb.DuckDBPyConnection, entity: Entity, mapping: Mapping) -> list[str]:
-    """Return the templates for new records of no document read so far, where documents have templates at all."""
-    query = f"SELECT DISTINCT template_id, template FROM passportal.{entity.name} WHERE template_id <> ''"
-    known = dict(connection.execute(query).fetchall())
-    seen = ", ".join(f"{template} ({name})" for template, name in sorted(known.items()))
+    """Return the templates for new records of no document read so far."""
+    rows = connection.execute(
+        "SELECT wanted_id FROM passportal.new_records WHERE entity = ? AND wanted_id <> '' AND template IS NULL",
+        [entity.name],
+    ).fetchall()
+    query = f"SELECT DISTINCT template_id, template FROM passportal.{entity.name} WHERE template_id <> '' ORDER BY ALL"
+    seen = ", ".join(f"{template} ({name})" for template, name in connection.execute(query).fetchall())
+    unknown = {template for (template,) in rows}
     return [
         f"{entity.name}.template: {template} is no template of {entity.name} that was read so far; those are {seen}."
         for template in mapping.templates(entity)
-        if known and template not in known
+        if template in unknown
     ]
 
 

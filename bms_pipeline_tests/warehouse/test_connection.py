@@ -262,6 +262,7 @@ def test_a_field_that_is_declared_later_gets_its_columns(file: Path, monkeypatch
         connection.execute("INSERT INTO sync.planned_clients (bms_id, name, operation) VALUES (1, 'Acme', 'create')")
     clients = replace(BY_NAME["clients"], fields=(*BY_NAME["clients"].fields, Field("website", "website", "Website")))
     monkeypatch.setattr(schema, "ENTITIES", (clients, *ENTITIES[1:]))
+    monkeypatch.setitem(BY_NAME, "clients", clients)
     for _ in range(2):
         with Warehouse(file).open() as connection:
             assert connection.execute("SELECT name, website FROM bms.clients").fetchall() == [("Acme", None)]

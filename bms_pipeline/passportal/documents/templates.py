@@ -107,7 +107,8 @@ class DocumentTemplates:
         ]
         is_marked = encoding.can_bear_marker(fields.can_mark, self._dialect, fields.notes)
         return {
-            "template": template.name or template.id,
+            # Without a name: no document of it was read, so its fields are not known.
+            "template": template.name or (template.id if template.documents or fields.places else None),
             "template_id": template.id,
             "places": ["name", *columns],
             "problem": None if is_marked else NewRecords.NO_PLACE_FOR_MARKER.value,
