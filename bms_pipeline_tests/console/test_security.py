@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from bms_pipeline.console.context import Console
+from bms_pipeline.reports import figures
 from bms_pipeline_tests.building import World, opened_world
 from bms_pipeline_tests.console.serving import Person, served
 
@@ -276,7 +277,7 @@ def test_a_page_that_does_not_exist_and_a_defect_are_pages_that_say_what_to_do(
     alex.get("/nothing")
     assert alex.status == 404
     assert "There is no such page." in alex.text
-    monkeypatch.setattr("bms_pipeline.reports.figures.orphans", lambda _: 1 / 0)
+    monkeypatch.setattr(figures, "orphans", lambda _: 1 / 0)
     text = alex.get("/orphans")
     assert alex.status == 500
     assert "ZeroDivisionError" in alex.text
