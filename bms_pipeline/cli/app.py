@@ -296,7 +296,7 @@ def sync_command(
                 )
             kept.enter_context(kept_open())  # no service is called from here on
         ended = how_it_ended(settings)
-    # A plan that waits is the last thing said, and said once.
+    # A plan that waits is printed last, and once.
     shown = ended.status if as_json or not synced.waits else replace(ended.status, plan=None)
     print_status(settings, shown, as_json, time.monotonic() - started)
     _say_calls(client, before)
